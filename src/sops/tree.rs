@@ -1,0 +1,101 @@
+//! The tree that every store reads into and writes from: documents of ordered branches.
+
+use super::text::Text;
+use super::time::Time;
+
+/// A whole file: its documents in order. Formats without documents have exactly one.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tree {
+    /// The documents. The metadata is not among them: a store takes it off on reading.
+    pub documents: Vec<Branch>,
+}
+
+/// A mapping: entries and the comments between them, in the order of the file. Keys may repeat.
+pub type Branch = Vec<Item>;
+
+/// One thing in a mapping.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// A key and its value.
+    Entry(Key, Value),
+    /// One comment line.
+    Comment(Comment),
+}
+
+/// A key of a mapping.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Key {
+    /// A string key, the only kind that can be encrypted.
+    Str(Text),
+    /// Any other scalar (`1:`, `true:`, `null:`): kept, refused on encryption.
+    Other(Value),
+}
+
+/// A comment line without its `#`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comment {
+    /// What stands behind the `#`, or an ENC token.
+    pub text: Text,
+    /// Whether it stands at the end of a line that holds something else (YAML).
+    pub inline: bool,
+}
+
+/// A value: a leaf, a mapping or a list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Never encrypted, never in the MAC.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A 64-bit integer.
+    Int(i64),
+    /// An integer above the signed range: readable, not encryptable (sops: `unknown type: uint64`).
+    Uint(u64),
+    /// A float.
+    Float(f64),
+    /// A string.
+    Str(Text),
+    /// A point in time (YAML only).
+    Time(Time),
+    /// Raw bytes of the legacy type `bytes`.
+    Bytes(Text),
+    /// A mapping.
+    Map(Branch),
+    /// A list.
+    List(Vec<Value>),
+    /// A comment between the items of a list; sops counts it as an item.
+    Comment(Comment),
+}
+
+impl Comment {
+    /// A comment on a line of its own.
+    #[must_use]
+    pub fn line(text: impl Into<Text>) -> Self {
+        Self { text: text.into(), inline: false }
+    }
+}
+
+impl Item {
+    /// An entry with a string key.
+    #[must_use]
+    pub fn entry(key: impl Into<Text>, value: Value) -> Self {
+        Self::Entry(Key::Str(key.into()), value)
+    }
+}
+
+impl Value {
+    /// A string value.
+    #[must_use]
+    pub fn str(text: impl Into<Text>) -> Self {
+        Self::Str(text.into())
+    }
+}
+
+/// The value of a top-level string key.
+#[must_use]
+pub fn get<'a>(branch: &'a [Item], key: &str) -> Option<&'a Value> {
+    branch.iter().find_map(|item| match item {
+        Item::Entry(Key::Str(name), value) if *name == key => Some(value),
+        _ => None,
+    })
+}

@@ -1,0 +1,1 @@
+//! YAML as sops reads and writes it.
