@@ -1,1 +1,3 @@
-//! placeholder
+//! `host.yaml`, projects and the host layer.
+
+pub mod layer;

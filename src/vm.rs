@@ -1,1 +1,3 @@
-//! placeholder
+//! A machine's specification and its QEMU command line. Values in, values out.
+
+pub mod agent;

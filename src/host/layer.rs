@@ -1,0 +1,104 @@
+//! The host layer: what of a host travels in the share and is applied in the guest at every boot.
+//!
+//! It is the JSON file `host/layer.json` of the share; the host writes it, the guest reads it. Beside
+//! it lie `host/rootfs/` (files laid over the image), `host/manifest.json` (for `install`) and
+//! `host/secrets.yaml` (still encrypted).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Mount tag of the share.
+pub const SHARE_TAG: &str = "shr";
+/// Where the guest mounts the share.
+pub const SHARE_MOUNT: &str = "/shared";
+/// The staged ssh host key, below the share.
+pub const HOST_KEY: &str = "secrets/ssh_host_ed25519_key";
+/// The layer, below the share.
+pub const LAYER: &str = "host/layer.json";
+/// The files laid over the image, below the share.
+pub const ROOTFS: &str = "host/rootfs";
+/// The sops-nix manifest, below the share.
+pub const MANIFEST: &str = "host/manifest.json";
+/// The project's source, below the share, where host.yaml asks for it.
+pub const SOURCE: &str = "source";
+
+/// What of a host is applied in the guest at every boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// The guest's host name.
+    pub hostname: String,
+    /// 32 lower-case hex digits, an instance's own.
+    pub machine_id: String,
+    /// Seconds since the epoch on the host when the share was staged, for a guest clock that lags.
+    pub time: u64,
+    /// Whether root gets a shell on the serial console.
+    pub console_login: bool,
+    /// `authorized_keys` lines that log in as root; civm's own client key is among them.
+    pub root_authorized_keys: Vec<String>,
+    /// Ordinary users.
+    pub users: Vec<User>,
+    /// Groups that must exist besides the users' own.
+    pub groups: Vec<String>,
+    /// systemd units to write and start, by file name.
+    pub units: BTreeMap<String, Unit>,
+    /// Names of units of the image to start (`nix-daemon.socket`).
+    pub services: Vec<String>,
+    /// `sysctl` keys and values.
+    pub sysctls: BTreeMap<String, String>,
+    /// Compressed swap in memory.
+    pub zram: Option<Zram>,
+    /// Files with generated content, by absolute path (nix.conf, machines, known hosts).
+    pub files: BTreeMap<String, File>,
+    /// Whether `host/manifest.json` is to be installed.
+    pub secrets: bool,
+}
+
+/// A user of the guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User id; the next free one from 1000 where it is absent.
+    pub uid: Option<u32>,
+    /// Supplementary groups; made where they do not exist.
+    pub groups: Vec<String>,
+    /// Login shell.
+    pub shell: String,
+    /// `authorized_keys` lines.
+    pub authorized_keys: Vec<String>,
+    /// Whether the user may use sudo without a password, where the image has sudo.
+    pub sudo: bool,
+}
+
+/// A systemd unit file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unit {
+    /// The whole text of the unit.
+    pub text: String,
+    /// Whether it is started at boot.
+    pub start: bool,
+}
+
+/// A file with generated content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// The content.
+    pub text: String,
+    /// Permission bits, as a number (0o644 = 420).
+    pub mode: u32,
+}
+
+/// Compressed swap in memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Zram {
+    /// Size of the device in per cent of the guest's memory.
+    pub percent: u32,
+    /// The compressor (`zstd`).
+    pub algorithm: String,
+}
