@@ -1,5 +1,7 @@
 //! The order of the rooms, read from the source: a room imports only rooms above it.
 
+#![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use super::yaml::{IDENTITY, recipient, shape};
 use crate::support::{Scene, peer, run, run_with};
 
 const PLAIN: &str = "# top\nfirst: one\nsecond:\n    # inside\n    deep: two\n    number: 3\nlist:\n    - x\n    # between\n    - y\nlast: \"\"\n";
-const OTHER: &str = "age1l3awc6nyrtguq2ws2z6vyxtnwrzss5cvlxjzt0aaeqsqzqnxy5lqafyph3";
+const OTHER: &str = "age10yxnlmgmfxvptr92k8mj0y4sz2qnkwyf98k4gku43kyps0e8a5ws9nauq8";
 
 /// For each line of the original: whether it stands in the new text as well.
 fn kept<'a>(before: &'a str, after: &str) -> Vec<(&'a str, bool)> {

@@ -7,7 +7,7 @@ use super::documents;
 use crate::support::{Scene, peer, run};
 
 /// A throw-away identity; it protects nothing.
-pub const IDENTITY: &str = "AGE-SECRET-KEY-1NJT5YCS2LWU4V4QAJQ6R4JNU7LXPDX602DZ9NUFANVU5GDTGUWCQ5T59M6";
+pub const IDENTITY: &str = "AGE-SECRET-KEY-1CCQ6JR6YUGKGKNDXGZWDHFCZAF3VGDHDTMJ3SLRDWAZLF8TKSMCSLRJTVG";
 
 /// The recipient of [`IDENTITY`], asked of the real age.
 pub fn recipient(scene: &Scene) -> Option<String> {
