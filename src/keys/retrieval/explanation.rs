@@ -1,5 +1,5 @@
-//! What civm adds under the tree: which identities were looked at and where, their public halves, and what
-//! to do next.
+//! What civm adds under the tree: which identities were looked at and where, their public halves; and what to
+//! do next.
 
 use std::fmt::Write;
 
@@ -11,10 +11,6 @@ pub(super) fn render(error: &RetrievalError) -> String {
     let mut text = String::from("Identities that were looked for:\n");
     for report in &error.identities {
         describe(report, &mut text);
-    }
-    text.push_str("\nWhat to do:\n");
-    for line in advice(error) {
-        let _ = writeln!(text, "  - {line}");
     }
     text.truncate(text.trim_end().len());
     text
