@@ -11,6 +11,8 @@ pub mod metadata;
 pub mod pattern;
 pub mod selector;
 pub mod stash;
+#[cfg(test)]
+mod testing;
 pub mod text;
 pub mod time;
 pub mod token;

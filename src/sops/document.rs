@@ -2,6 +2,8 @@
 
 mod decrypt;
 mod encrypt;
+#[cfg(test)]
+mod tests;
 
 use super::error::Error;
 use super::metadata::{self, Metadata};
