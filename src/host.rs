@@ -6,6 +6,7 @@ pub mod generated;
 pub mod layer;
 pub mod project;
 pub mod rootfs;
+pub mod schema;
 pub mod spec;
 
 pub use error::Error;

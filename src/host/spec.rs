@@ -228,3 +228,6 @@ pub struct Builder {
     /// Its host key, `type base64`.
     pub public_key: String,
 }
+
+#[cfg(test)]
+mod tests;

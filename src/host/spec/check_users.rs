@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ssh_key::authorized_keys::Entry;
+use ssh_key::PublicKey;
 
 use super::check::{Checked, entries, is_word};
 use super::load::Sources;
@@ -79,9 +79,43 @@ fn is_account(name: &str) -> bool {
 
 /// Never repeats the line: what stands there by mistake may be a private key.
 fn is_key_line(line: &str) -> Result<(), String> {
-    let one = !line.contains(['\n', '\r']);
-    if one && line.parse::<Entry>().is_ok() {
+    let fields = fields(line);
+    // Options may stand in front, the comment behind may have blanks.
+    let key_at = |at: usize| match (fields.get(at), fields.get(at + 1)) {
+        (Some(kind), Some(key)) => PublicKey::from_openssh(&format!("{kind} {key}")).is_ok(),
+        _ => false,
+    };
+    let one_key = !line.contains(['\n', '\r']) && !line.trim_start().starts_with('#');
+    if one_key && (key_at(0) || key_at(1)) {
         return Ok(());
     }
     Err("this is no line of authorized_keys, such as `ssh-ed25519 AAAA… name`".into())
+}
+
+/// The fields of a line; blanks between double quotes separate nothing.
+fn fields(line: &str) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let separates = |c: char| {
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        !quoted && (c == ' ' || c == '\t')
+    };
+    line.split(separates).filter(|field| !field.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_key_line;
+
+    #[test]
+    fn keys_of_all_kinds_log_in() {
+        for line in [
+            "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBOokKvcfcTJGffQ4uruktpLfNZZLGts6RPoBdpN1xGCtc2ftn5LIPe2+DtRZ2pu4YeYgkBC1I6HloNzo3HoSx6s=",
+            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQDX1FsEIzKAn96uNGk87Gtzypvjd2jssk8ZOPDOOVfmp8ug00p/PPpOXr+IXmQKjMNguhTtqZI4Pgb4/kn2pSNZ/wanE678L9eZRRH0vF9sbrl3ZBmd/erBXa51DC+rjzWkMfz2YCOndxcbeCe0Ciq29NcCSSJESYQ6mwqeI8JDoPZm125uaqjAjeZGYenLVfryTuu9q6nv+ERqXcfEzaP72/gCRm0QhuFnjAoxnUYIGw/n5fIQVf22QzLKVL4rHMsq7kW9YOYTnVkEMZcO/A7cvSdn3XZKwiGZqCbP5PE1rcyXpzp35tzHTNQX9CGlFl4u+huKBWIhm+r3HfxCapRUsQ7PNttLD/aO3ZT2Z/QGQ8KAJDDY/knQWevnA4OhQfZFmRPvKwmyH7oeznieyGYuJgraanVnsZY6p01N1UMIApf/R7bqQyHtvJzKPqmaWXRQDGG4d0WywkYY7j6HaFZbFfU2XWmj06FeFU6gtHF3hfQLZknYpiVCN/YUFlY9NHU=",
+            "sk-ssh-ed25519@openssh.com AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29tAAAAIAEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAAAABHNzaDo=",
+            "sk-ecdsa-sha2-nistp256@openssh.com AAAAInNrLWVjZHNhLXNoYTItbmlzdHAyNTZAb3BlbnNzaC5jb20AAAAIbmlzdHAyNTYAAABBBOokKvcfcTJGffQ4uruktpLfNZZLGts6RPoBdpN1xGCtc2ftn5LIPe2+DtRZ2pu4YeYgkBC1I6HloNzo3HoSx6sAAAAEc3NoOg==",
+        ] {
+            assert_eq!(is_key_line(line), Ok(()), "{line}");
+        }
+    }
 }

@@ -125,16 +125,16 @@ pub(super) struct Builder {
 pub(in crate::host) fn shapes() -> Vec<(&'static str, Vec<String>)> {
     vec![
         ("", keys::<Host>()),
-        ("/$defs/by_arch_count/oneOf/1", keys::<PerArch<u32>>()),
-        ("/$defs/by_arch_size/oneOf/1", keys::<PerArch<u32>>()),
-        ("/$defs/image", keys::<Image>()),
-        ("/$defs/secret", keys::<Secret>()),
-        ("/$defs/user", keys::<User>()),
-        ("/$defs/unit", keys::<Unit>()),
-        ("/$defs/file", keys::<File>()),
-        ("/$defs/zram", keys::<Zram>()),
-        ("/$defs/nix", keys::<Nix>()),
-        ("/$defs/builder", keys::<Builder>()),
+        ("/definitions/by_arch_count/oneOf/1", keys::<PerArch<u32>>()),
+        ("/definitions/by_arch_size/oneOf/1", keys::<PerArch<u32>>()),
+        ("/definitions/image", keys::<Image>()),
+        ("/definitions/secret", keys::<Secret>()),
+        ("/definitions/user", keys::<User>()),
+        ("/definitions/unit", keys::<Unit>()),
+        ("/definitions/file", keys::<File>()),
+        ("/definitions/zram", keys::<Zram>()),
+        ("/definitions/nix", keys::<Nix>()),
+        ("/definitions/builder", keys::<Builder>()),
     ]
 }
 
