@@ -35,8 +35,9 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
 
 /// A session from where the run was started.
 pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
-    let directory = std::env::current_dir()
-        .map_err(|error| Failure::new(Code::Generic, format!("the current directory is not to be had: {error}")))?;
+    let directory = std::env::current_dir().map_err(|error| {
+        Failure::new(Code::Generic, format!("the current directory is not to be had: {error}"))
+    })?;
     Ok(Session::new(context.environment.clone(), Arc::new(Terminal), directory, config))
 }
 

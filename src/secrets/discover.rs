@@ -95,6 +95,9 @@ mod tests {
             .into_iter()
             .map(|path| path.strip_prefix(dir.path()).unwrap().display().to_string())
             .collect();
-        assert_eq!(names, [".hidden/secret.yaml", "app.env", "hosts/x/secrets.yaml", "key.der", "odd name.conf"]);
+        assert_eq!(
+            names,
+            [".hidden/secret.yaml", "app.env", "hosts/x/secrets.yaml", "key.der", "odd name.conf"]
+        );
     }
 }

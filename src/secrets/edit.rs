@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::file::{NewFile, OpenFile, SopsFile};
+use super::file::{NewFile, SopsFile};
 use super::recipients::Plan;
 use super::session::{Session, read};
+use crate::edge::atomic;
 use crate::edge::editor::Editor;
 use crate::edge::private_dir::{PrivateDir, Refused};
-use crate::edge::{atomic, terminal};
 use crate::sops::document::{MacCheck, Warning};
 
 /// What a new file starts with.
@@ -25,6 +25,14 @@ example_list:
     - two
 ";
 
+/// Whoever watches an edit.
+pub struct Watch<'a> {
+    /// Is told what happens.
+    pub tell: &'a dyn Fn(Notice),
+    /// Is told what is wrong with the edited text; true opens the editor on it again.
+    pub again: &'a dyn Fn(&str) -> bool,
+}
+
 /// What an edit tells while it goes on.
 #[derive(Debug)]
 pub enum Notice {
@@ -32,8 +40,6 @@ pub enum Notice {
     NotInMemory(Vec<Refused>),
     /// Something odd in the file.
     Odd(Warning),
-    /// The edited text is not valid; the editor opens again once the user says so.
-    Invalid(String),
 }
 
 /// Opens a file in the editor and writes back what was changed.
@@ -41,26 +47,26 @@ pub enum Notice {
 /// # Errors
 /// The file cannot be opened, the editor fails, nothing was changed, or the result cannot be written; the
 /// file on disk is then as it was.
-pub fn edit(session: &Session, path: &Path, mac: MacCheck, tell: &dyn Fn(Notice)) -> Result<(), Error> {
+pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) -> Result<(), Error> {
     if !path.exists() {
-        return create(session, path, tell);
+        return create(session, path, watch);
     }
     let open = SopsFile::load(session, path)?.open(session, mac)?;
     for warning in &open.warnings {
-        tell(Notice::Odd(warning.clone()));
+        (watch.tell)(Notice::Odd(warning.clone()));
     }
     let before = open.plaintext()?;
-    let open: OpenFile = open;
-    let tree = in_editor(session, path, &before, tell, |text| open.read_edited(text))?;
+    let tree = in_editor(session, path, &before, watch, |text| open.read_edited(text))?;
     let sealed = open.seal(tree, session)?;
     atomic::replace(path, &sealed, 0o600)?;
     Ok(())
 }
 
 /// A new file: needs a rule before it bothers anybody with an editor.
-fn create(session: &Session, path: &Path, tell: &dyn Fn(Notice)) -> Result<(), Error> {
+fn create(session: &Session, path: &Path, watch: &Watch<'_>) -> Result<(), Error> {
     let plan = Plan::of_rules(session, path)?;
-    let new = in_editor(session, path, EXAMPLE.as_bytes(), tell, |text| NewFile::parse(session, path, text))?;
+    let new =
+        in_editor(session, path, EXAMPLE.as_bytes(), watch, |text| NewFile::parse(session, path, text))?;
     let sealed = new.seal(&plan, session)?;
     // The recipients read it from a repository: the umask decides, as for any file there.
     atomic::replace(path, &sealed, 0o666)?;
@@ -72,13 +78,13 @@ fn in_editor<T>(
     session: &Session,
     path: &Path,
     before: &[u8],
-    tell: &dyn Fn(Notice),
+    watch: &Watch<'_>,
     parse: impl Fn(&[u8]) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let editor = Editor::find(&session.environment)?;
     let dir = PrivateDir::in_memory_if_possible(&session.environment)?;
     if !dir.on_tmpfs() {
-        tell(Notice::NotInMemory(dir.refused().to_vec()));
+        (watch.tell)(Notice::NotInMemory(dir.refused().to_vec()));
     }
     // The same name as the file's, so that the editor knows the format.
     let file: PathBuf = dir.path().join(path.file_name().unwrap_or(path.as_os_str()));
@@ -98,8 +104,7 @@ fn in_editor<T>(
             Err(error @ (Error::Store { .. } | Error::AlreadyEncrypted(_))) => error.to_string(),
             Err(error) => return Err(error),
         };
-        tell(Notice::Invalid(error.clone()));
-        if terminal::wait_for_enter().is_err() {
+        if !(watch.again)(&error) {
             return Err(Error::InvalidEdit(error));
         }
     }

@@ -55,8 +55,8 @@ pub struct OpenFile {
 pub fn store_for(session: &Session, path: &Path) -> Result<Yaml, Error> {
     let kind = match path.extension().and_then(|ending| ending.to_str()) {
         Some("yaml" | "yml") => {
-            let indent = session.rules(path)?.and_then(|rules| rules.config.stores.yaml_indent);
-            return Yaml::with_indent(indent.unwrap_or(0)).map_err(|error| at(path, error));
+            let indent = session.rules(path)?.map_or(0, |rules| rules.config.stores.yaml_indent);
+            return Yaml::with_indent(indent).map_err(|error| at(path, error));
         }
         Some("json") => "JSON",
         Some("env") => "dotenv",
@@ -110,7 +110,8 @@ impl SopsFile {
     /// No identity opens it, or its content is not what was encrypted.
     pub fn open(self, session: &Session, mac: MacCheck) -> Result<OpenFile, Error> {
         let key = self.data_key(session)?;
-        let decrypted = document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
+        let decrypted =
+            document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
         Ok(OpenFile {
             path: self.path,
             tree: decrypted.tree,
@@ -153,7 +154,9 @@ impl OpenFile {
             Value::Str(text) => Ok(text.as_bytes().to_vec()),
             Value::Map(branch) => {
                 let mut tree = self.tree.clone();
-                tree.documents[0].clone_from(branch);
+                if let Some(first) = tree.documents.first_mut() {
+                    first.clone_from(branch);
+                }
                 self.store.emit(&tree)
             }
             other => self.store.emit_value(other),

@@ -33,7 +33,7 @@ impl Plan {
     /// # Errors
     /// There are none, none matches, or the one that does wants what civm does not do.
     pub fn of_rules(session: &Session, file: &Path) -> Result<Self, Error> {
-        let rules = session.rules(file)?.filter(|rules| !rules.config.creation_rules.is_empty());
+        let rules = session.rules(file)?.filter(|rules| rules.config.has_creation_rules());
         let rules = rules.ok_or_else(|| Error::NoConfig(file.to_path_buf()))?;
         Self::of(&rules, session, file)
     }
@@ -49,15 +49,16 @@ impl Plan {
             .rule_for(&match_path)
             .map_err(|error| Error::Rules { path: rules.path.clone(), error })?
             .ok_or_else(|| Error::NoRule { config: rules.path.clone(), path: file.to_path_buf() })?;
-        if !rule.other_kinds.is_empty() {
-            let kinds = rule.other_kinds.join(", ");
+        let kinds = rule.other_kinds();
+        if !kinds.is_empty() {
+            let kinds = kinds.join(", ");
             return Err(Error::OtherKeys { path: file.to_path_buf(), kinds });
         }
-        if rule.groups.iter().all(Vec::is_empty) {
+        if rule.recipients().next().is_none() {
             return Err(Error::NoRecipients(file.to_path_buf()));
         }
         Ok(Self {
-            groups: rule.groups.clone(),
+            groups: rule.groups.iter().map(|group| group.age.clone()).collect(),
             shamir_threshold: rule.shamir_threshold,
             selector: rule.selector.clone(),
             mac_only_encrypted: rule.mac_only_encrypted,
@@ -128,8 +129,11 @@ impl Change {
     /// Compares a file's recipients with a plan's.
     #[must_use]
     pub fn between(metadata: &Metadata, plan: &Plan) -> Self {
-        let had: Vec<Vec<String>> =
-            metadata.groups.iter().map(|group| group.age.iter().map(|key| key.recipient.clone()).collect()).collect();
+        let had: Vec<Vec<String>> = metadata
+            .groups
+            .iter()
+            .map(|group| group.age.iter().map(|key| key.recipient.clone()).collect())
+            .collect();
         let count = had.len().max(plan.groups.len());
         let none = Vec::new();
         let groups = (0..count)
@@ -153,7 +157,8 @@ impl Change {
     /// Whether the file already is as the rules want it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.threshold.is_none() && self.groups.iter().all(|group| group.added.is_empty() && group.removed.is_empty())
+        self.threshold.is_none()
+            && self.groups.iter().all(|group| group.added.is_empty() && group.removed.is_empty())
     }
 
     /// Every recipient that is added, in whatever group.
@@ -219,7 +224,10 @@ mod tests {
         let groups = groups
             .iter()
             .map(|group| KeyGroup {
-                age: group.iter().map(|one| AgeKey { recipient: (*one).to_owned(), enc: String::new() }).collect(),
+                age: group
+                    .iter()
+                    .map(|one| AgeKey { recipient: (*one).to_owned(), enc: String::new() })
+                    .collect(),
                 others: Vec::new(),
             })
             .collect();

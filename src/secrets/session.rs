@@ -78,8 +78,7 @@ impl Session {
     pub fn rules(&self, file: &Path) -> Result<Option<Rules>, Error> {
         let found = match &self.explicit {
             Some(named) => Some(self.absolute(named)),
-            None => upwards(&self.directory)
-                .or_else(|| self.absolute(file).parent().and_then(upwards)),
+            None => upwards(&self.directory).or_else(|| self.absolute(file).parent().and_then(upwards)),
         };
         let Some(path) = found else { return Ok(None) };
         let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
@@ -91,9 +90,8 @@ impl Session {
 impl Rules {
     /// What a rule's `path_regex` is matched with.
     #[must_use]
-    pub fn match_path(&self, absolute: &Path) -> String {
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        crate::rules::match_path(&directory.to_string_lossy(), &absolute.to_string_lossy())
+    pub fn match_path(&self, absolute: &Path) -> Vec<u8> {
+        crate::rules::match_path(absolute, self.path.parent().unwrap_or(Path::new("/")))
     }
 }
 
@@ -139,10 +137,10 @@ mod tests {
         let project = dir.path().join("project");
         fs::create_dir_all(project.join("hosts/x")).unwrap();
         fs::write(project.join(".sops.yaml"), "creation_rules: []\n").unwrap();
-        let session = |at: &Path| {
-            Session::new(Environment::empty(), Arc::new(Nobody), at.to_path_buf(), None)
-        };
-        let found = |at: &Path, file: &str| session(at).rules(Path::new(file)).unwrap().map(|rules| rules.path);
+        let session =
+            |at: &Path| Session::new(Environment::empty(), Arc::new(Nobody), at.to_path_buf(), None);
+        let found =
+            |at: &Path, file: &str| session(at).rules(Path::new(file)).unwrap().map(|rules| rules.path);
         assert_eq!(found(&project.join("hosts"), "x/s.yaml"), Some(project.join(".sops.yaml")));
         assert_eq!(found(dir.path(), "project/hosts/x/s.yaml"), Some(project.join(".sops.yaml")));
         assert_eq!(found(dir.path(), "s.yaml"), None);

@@ -25,7 +25,8 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     };
     let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
-    let open = SopsFile::parse(session, name, &text).and_then(|file| file.open(session, mac)).map_err(failure)?;
+    let open =
+        SopsFile::parse(session, name, &text).and_then(|file| file.open(session, mac)).map_err(failure)?;
     super::warn(context, name, &open.warnings);
     let plain = match path {
         Some(path) => open.extract(&path),
@@ -55,9 +56,8 @@ fn from_stdin(args: &Decrypt) -> Result<Vec<u8>, Failure> {
         return Err(Failure::new(Code::NoFileSpecified, "standard input cannot be decrypted in place"));
     }
     let mut text = Vec::new();
-    io::stdin()
-        .lock()
-        .read_to_end(&mut text)
-        .map_err(|error| Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}")))?;
+    io::stdin().lock().read_to_end(&mut text).map_err(|error| {
+        Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}"))
+    })?;
     Ok(text)
 }

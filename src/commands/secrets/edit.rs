@@ -4,8 +4,8 @@ use super::failure::failure;
 use crate::cli::secrets::Edit;
 use crate::commands::Context;
 use crate::outcome::Outcome;
-use crate::secrets::edit::{Notice, edit};
 use crate::secrets::Session;
+use crate::secrets::edit::{Notice, Watch, edit};
 use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome {
@@ -20,10 +20,12 @@ pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome 
             ));
         }
         Notice::Odd(warning) => super::warn(context, &args.file, &[warning]),
-        Notice::Invalid(error) => {
-            context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));
-        }
     };
-    edit(session, &args.file, mac, &tell).map_err(failure)?;
+    let again = |error: &str| {
+        context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));
+        // Nobody there to press it: the end of the input.
+        std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
+    };
+    edit(session, &args.file, mac, &Watch { tell: &tell, again: &again }).map_err(failure)?;
     Ok(0)
 }

@@ -44,10 +44,9 @@ fn from_stdin(args: &Encrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
         return Err(Failure::new(Code::ConflictingParameters, "standard input cannot be encrypted in place"));
     }
     let mut text = Zeroizing::new(Vec::new());
-    io::stdin()
-        .lock()
-        .read_to_end(&mut text)
-        .map_err(|error| Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}")))?;
+    io::stdin().lock().read_to_end(&mut text).map_err(|error| {
+        Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}"))
+    })?;
     Ok(text)
 }
 
@@ -56,10 +55,12 @@ fn from_stdin(args: &Encrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
 /// A rule must match even where recipients are given, as for sops; only a project without any rules is
 /// encrypted by the command line alone.
 fn plan(args: &Encrypt, session: &Session, name: &Path) -> Result<Plan, Failure> {
-    let rules = session.rules(name).map_err(failure)?.filter(|rules| !rules.config.creation_rules.is_empty());
+    let rules = session.rules(name).map_err(failure)?.filter(|rules| rules.config.has_creation_rules());
     let mut plan = match rules {
         Some(rules) => Plan::of(&rules, session, name).map_err(failure)?,
-        None if args.age.is_empty() => return Err(failure(crate::secrets::Error::NoConfig(name.to_path_buf()))),
+        None if args.age.is_empty() => {
+            return Err(failure(crate::secrets::Error::NoConfig(name.to_path_buf())));
+        }
         None => Plan::default(),
     };
     let named: Vec<String> =

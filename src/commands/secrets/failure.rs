@@ -11,10 +11,10 @@ pub(in crate::commands) fn failure(error: Error) -> Failure {
     let message = match &error {
         // The tree says it all, in sops' words first.
         Error::Locked { path, locked } => {
-            return locked
-                .advice()
-                .into_iter()
-                .fold(Failure::new(code, format!("`{}`: {}", path.display(), locked.render(false))), Failure::help);
+            return locked.advice().into_iter().fold(
+                Failure::new(code, format!("`{}`: {}", path.display(), locked.render(false))),
+                Failure::help,
+            );
         }
         other => other.to_string(),
     };

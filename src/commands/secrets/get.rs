@@ -12,8 +12,9 @@ use crate::sops::key_path::{KeyPath, Step};
 
 pub(super) fn run(args: &Get, session: &Session, context: &Context) -> Outcome {
     let path = parse(&args.path)?;
-    let open =
-        SopsFile::load(session, &args.file).and_then(|file| file.open(session, MacCheck::Verify)).map_err(failure)?;
+    let open = SopsFile::load(session, &args.file)
+        .and_then(|file| file.open(session, MacCheck::Verify))
+        .map_err(failure)?;
     super::warn(context, &args.file, &open.warnings);
     let value = open.extract(&path).map_err(failure)?;
     context.screen.data(&value)?;

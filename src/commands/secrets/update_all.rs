@@ -52,12 +52,19 @@ fn root(session: &Session, context: &Context) -> PathBuf {
         return project.clone();
     }
     let rules = session.rules(&session.directory).ok().flatten();
-    rules.and_then(|rules| rules.path.parent().map(Path::to_path_buf)).unwrap_or_else(|| session.directory.clone())
+    rules
+        .and_then(|rules| rules.path.parent().map(Path::to_path_buf))
+        .unwrap_or_else(|| session.directory.clone())
 }
 
 /// The names that .sops.yaml gives its recipients.
 fn names(session: &Session, root: &Path) -> BTreeMap<String, String> {
-    session.rules(&root.join("any")).ok().flatten().map(|rules| crate::rules::names(&rules.text)).unwrap_or_default()
+    session
+        .rules(&root.join("any"))
+        .ok()
+        .flatten()
+        .map(|rules| crate::rules::names(&rules.text))
+        .unwrap_or_default()
 }
 
 fn report(
@@ -122,8 +129,11 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
 
 fn summary(looked: &[Looked], mode: Mode, quiet: bool, context: &Context) -> Outcome {
     let failed = looked.iter().filter(|one| one.result.is_err()).count();
-    let changes: Vec<&Change> =
-        looked.iter().filter_map(|one| one.result.as_ref().ok()).filter(|change| !change.is_empty()).collect();
+    let changes: Vec<&Change> = looked
+        .iter()
+        .filter_map(|one| one.result.as_ref().ok())
+        .filter(|change| !change.is_empty())
+        .collect();
     let word = if mode == Mode::Write { "updated" } else { "behind" };
     if !quiet {
         context.screen.note(format!(

@@ -56,8 +56,11 @@ fn agreed(context: &Context) -> Result<bool, Failure> {
             .map_err(|error| Failure::new(Code::Generic, format!("cannot read the answer: {error}")))?;
         match answer.trim_end() {
             _ if read == 0 => {
-                return Err(Failure::new(Code::Generic, "EOF instead of an answer; the file is left as it is")
-                    .help("use --yes where nobody can answer"));
+                return Err(Failure::new(
+                    Code::Generic,
+                    "EOF instead of an answer; the file is left as it is",
+                )
+                .help("use --yes where nobody can answer"));
             }
             "y" => return Ok(true),
             "n" => return Ok(false),
