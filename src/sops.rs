@@ -20,3 +20,4 @@ pub mod tree;
 pub mod value;
 
 pub use error::Error;
+pub mod shamir;

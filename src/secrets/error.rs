@@ -7,7 +7,7 @@ use crate::edge::atomic::WriteError;
 use crate::edge::editor::EditorError;
 use crate::edge::private_dir::PrivateDirError;
 use crate::keys::recipient::RecipientError;
-use crate::keys::unlock::Locked;
+use crate::keys::retrieval::RetrievalError;
 use crate::{rules, sops, store};
 
 /// What went wrong, with the file it went wrong in. Never holds a value of a file.
@@ -60,7 +60,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What was tried.
-        locked: Box<Locked>,
+        locked: Box<RetrievalError>,
     },
     /// The creation rules cannot be read.
     #[error("`{}`: {error}", path.display())]

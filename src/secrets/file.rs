@@ -8,15 +8,16 @@ use zeroize::Zeroizing;
 use super::error::Error;
 use super::recipients::Plan;
 use super::session::{Session, read};
-use crate::keys::unlock;
+use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
 use crate::sops::key_path::KeyPath;
-use crate::sops::metadata::Metadata;
+use crate::sops::metadata::{KeyGroup, Metadata};
 use crate::sops::selector::Selector;
+use crate::sops::shamir;
 use crate::sops::stash::Stash;
 use crate::sops::tree::{Tree, Value};
-use crate::store::yaml::Yaml;
+use crate::store::yaml::{self, Yaml};
 use crate::store::{self, Store as _};
 
 /// The version of sops whose semantics and bytes civm follows; written into new files.
@@ -48,6 +49,15 @@ pub struct OpenFile {
     store: Yaml,
 }
 
+/// A group's keys as they are tried: age recipients first, then what only others could open.
+fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
+    let age = group.age.iter().map(|key| MasterKey::Age { recipient: &key.recipient, enc: &key.enc });
+    let others = group.others.iter().flat_map(|keys| {
+        keys.entries.iter().map(|_| MasterKey::Other { kind: keys.kind, name: keys.kind })
+    });
+    age.chain(others).collect()
+}
+
 /// The store for a file of this name.
 ///
 /// # Errors
@@ -56,7 +66,7 @@ pub fn store_for(session: &Session, path: &Path) -> Result<Yaml, Error> {
     let kind = match path.extension().and_then(|ending| ending.to_str()) {
         Some("yaml" | "yml") => {
             let indent = session.rules(path)?.map_or(0, |rules| rules.config.stores.yaml_indent);
-            return Yaml::with_indent(indent).map_err(|error| at(path, error));
+            return Ok(Yaml { indent });
         }
         Some("json") => "JSON",
         Some("env") => "dotenv",
@@ -100,8 +110,15 @@ impl SopsFile {
     /// # Errors
     /// No identity opens the file.
     pub fn data_key(&self, session: &Session) -> Result<DataKey, Error> {
-        unlock::data_key(&self.metadata, session.identities())
-            .map_err(|locked| Error::Locked { path: self.path.clone(), locked: Box::new(locked) })
+        let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
+        let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
+        let parts = retrieval::parts(&groups, threshold, session.identities())
+            .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
+        let key = match (groups.len(), parts.as_slice()) {
+            (1, [key]) => DataKey::from_bytes(key),
+            _ => shamir::combine(&parts),
+        };
+        key.map_err(within(&self.path))
     }
 
     /// Decrypts the whole file.
@@ -150,7 +167,7 @@ impl OpenFile {
     pub fn extract(&self, path: &KeyPath) -> Result<Zeroizing<Vec<u8>>, Error> {
         let first = self.tree.documents.first().map(Vec::as_slice).unwrap_or_default();
         let value = path.get(first).map_err(within(&self.path))?;
-        let bytes = match &*value {
+        let bytes = match value {
             Value::Str(text) => Ok(text.as_bytes().to_vec()),
             Value::Map(branch) => {
                 let mut tree = self.tree.clone();
@@ -240,7 +257,7 @@ fn plain_tree(store: &Yaml, path: &Path, text: &[u8]) -> Result<Tree, Error> {
 /// The text of a tree, read again before it may be written anywhere.
 fn checked(store: &Yaml, path: &Path, whole: &Tree) -> Result<Vec<u8>, Error> {
     let text = store.emit(whole).map_err(|error| at(path, error))?;
-    store.verify(whole, &text).map_err(|error| at(path, error))?;
+    yaml::verify(whole, &text).map_err(|error| at(path, error))?;
     Ok(text)
 }
 

@@ -53,7 +53,7 @@ impl Session {
 
     /// The identities of this run.
     pub fn identities(&self) -> &Identities {
-        self.identities.get_or_init(|| Identities::find(&self.environment, Arc::clone(&self.prompt)))
+        self.identities.get_or_init(|| Identities::load(&self.environment, Arc::clone(&self.prompt)))
     }
 
     /// The time, to the second.

@@ -14,7 +14,7 @@ const BOB_AGE: &str = "age12h7333pd5phz20zqy2xqurkpuanr288ud8lyjxvgh2j6jdu3w4asg
 const CAROL_AGE: &str = "age15096taqg3qls9fhljy57qr8wsqvnnnur758886q09rdmja2mtdlszg45wl";
 
 const PLAIN: &str =
-    "first: one\nsecond:\n    deep: two words\n    list:\n        - x\n        - y\nthird: 3\n";
+    "first: one\nsecond:\n    deep: two words\n    list:\n        - x\n        - z\nthird: 3\n";
 
 fn project() -> Scene {
     let scene = Scene::new();
@@ -53,7 +53,7 @@ fn values_are_had_by_key_path() {
     let get = |path: &str| run(as_alice(&mut scene.civm(&["secrets", "get", "s.yaml", path])));
     assert_eq!(get("first").ok().out(), "one");
     assert_eq!(get("second/deep").ok().out(), "two words");
-    assert_eq!(get("second/list/1").ok().out(), "y");
+    assert_eq!(get("second/list/1").ok().out(), "z");
     assert_eq!(get("[\"second\"][\"list\"][0]").ok().out(), "x");
     assert_eq!(get("third").ok().out(), "3\n");
     get("nothing").code(1).says("nothing");
@@ -61,7 +61,7 @@ fn values_are_had_by_key_path() {
     let extract =
         |path: &str| run(as_alice(&mut scene.civm(&["secrets", "decrypt", "--extract", path, "s.yaml"])));
     assert_eq!(extract("[\"first\"]").ok().out(), "one");
-    assert_eq!(extract("[\"second\"][\"list\"]").ok().out(), "- x\n- y\n");
+    assert_eq!(extract("[\"second\"][\"list\"]").ok().out(), "- x\n- z\n");
     extract("first").code(91);
     extract("[\"first\"][\"x\"]").code(1);
 }
@@ -84,8 +84,9 @@ fn an_edit_changes_only_what_was_changed() {
     let mut edit = scene.civm(&["secrets", "edit", "s.yaml"]);
     run(as_alice(&mut edit).env("EDITOR", "sed -i s/one/changed/")).ok();
     let after = scene.read("s.yaml");
-    let gone: Vec<&str> = before.lines().filter(|line| !after.contains(*line)).collect();
-    assert_eq!(gone.len(), 3, "the value, lastmodified and mac: {gone:?}");
+    let gone: Vec<&str> =
+        before.lines().filter(|line| !after.contains(*line) && !line.contains("lastmodified:")).collect();
+    assert_eq!(gone.len(), 2, "the value and mac: {gone:?}");
     assert_eq!(run(as_alice(&mut scene.civm(&["secrets", "get", "s.yaml", "first"]))).ok().out(), "changed");
     assert_eq!(fs::metadata(scene.file("s.yaml")).unwrap().permissions().mode() & 0o777, 0o640);
 }
@@ -108,7 +109,7 @@ fn an_invalid_edit_opens_the_editor_again() {
     let scene = project();
     encrypted(&scene, "s.yaml", PLAIN);
     let breaks_then_mends =
-        "sed -i -e 's/^first: broken \\[$/first: mended/;t' -e 's/^first: one$/first: broken [/'";
+        "sed -i -e 's/^first: \\[broken$/first: mended/;t' -e 's/^first: one$/first: [broken/'";
     let mut edit = scene.civm(&["secrets", "edit", "s.yaml"]);
     run_with(as_alice(&mut edit).env("EDITOR", breaks_then_mends), b"\n").ok().says("Press enter");
     assert_eq!(run(as_alice(&mut scene.civm(&["secrets", "get", "s.yaml", "first"]))).ok().out(), "mended");
