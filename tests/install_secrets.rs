@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
+use civm::install::Error;
 use serde_json::Value;
 
 #[path = "install/opener.rs"]
@@ -55,7 +56,9 @@ fn namespaces() -> Vec<(&'static str, Vec<&'static str>)> {
 
 /// Whether a case gives its answer in a namespace of this kind.
 fn fits(case: &Value, namespace: &str) -> bool {
-    namespace == "root" || case["needs"] != "root"
+    // With the id of another user the case needs root here, since it succeeds.
+    let root = case["needs"] == "root" || case["manifests"].to_string().contains("\"owner\":\"4001\"");
+    namespace == "root" || !root
 }
 
 #[test]
@@ -112,33 +115,66 @@ fn one_case() {
         for action in step["setup"].as_array().into_iter().flatten() {
             world.set_up(action);
         }
+        let before = (world.tree(), world.mounts());
         let Some((done, log)) = world.run(&manifests, step) else { continue };
         let at = format!("step {} of {name}: {done:?}\n{log}", number + 1);
-        match case["civm"].as_str() {
-            Some("same") => {
-                assert_eq!(
-                    u8::from(done.is_err()),
-                    step["exit"].as_u64().map_or(9, |exit| exit as u8),
-                    "{at}"
-                );
+        match wanted(&case, &name) {
+            Wanted::Recorded => {
+                assert_eq!(u64::from(done.is_err()), step["exit"].as_u64().expect("an exit code"), "{at}");
                 assert_eq!(world.tree(), recorded_tree(step, mapped), "{at}");
                 assert_eq!(world.mounts(), recorded_mounts(step), "{at}");
-                for line in step["stderr"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .lines()
-                    .filter(|line| line.contains("Imported"))
-                {
+                let lines = step["stderr"].as_str().unwrap_or_default().lines();
+                for line in lines.filter(|line| line.contains("as age key")) {
                     assert!(log.contains(line), "{at}");
                 }
             }
-            Some("refuse") => {
+            Wanted::Untouched => {
                 assert!(done.is_err(), "{at}");
-                assert_eq!(world.mounts(), Vec::<String>::new(), "{at}");
-                assert!(!world.tree().keys().any(|path| path.starts_with("/run/secrets")), "{at}");
+                assert_eq!((world.tree(), world.mounts()), before, "{at}");
             }
-            other => panic!("{name} is {other:?}"),
+            Wanted::NotSwitched => {
+                assert!(matches!(done, Err(Error::Taken { .. })), "{at}");
+                let mut tree = world.tree();
+                tree.retain(|path, _| !path.starts_with("/run/secrets.d"));
+                assert_eq!(tree, before.0, "{at}");
+            }
+            Wanted::Installed(path, entry) => {
+                assert!(done.is_ok(), "{at}");
+                assert_eq!(world.tree().get(path).map(|seen| &seen[..entry.len()]), Some(entry), "{at}");
+            }
         }
+        if name.starts_with("pgp-ssh-keys") || name == "manifest-as-nix-writes-it" {
+            assert_eq!(log.matches("ignoring sshKeyPaths").count(), 1, "{at}");
+        }
+    }
+}
+
+/// What a case asks for.
+enum Wanted {
+    /// The recorded answer.
+    Recorded,
+    /// A failure before anything is written or mounted.
+    Untouched,
+    /// A failure while the link still leads to the old generation, if there was any.
+    NotSwitched,
+    /// Success, with an entry that begins like this.
+    Installed(&'static str, &'static str),
+}
+
+/// The cases whose recorded answer is a weakness say so; what civm does is listed here.
+fn wanted(case: &Value, name: &str) -> Wanted {
+    match (case["civm"].as_str(), name) {
+        // Fails in both programs, in the recorded one after the mount.
+        (_, "name-empty") | (Some("refuse"), _) => Wanted::Untouched,
+        (Some("same"), _) => Wanted::Recorded,
+        // Null, lists and mappings; and numbers, whose type the ENC token tells.
+        (_, "scalars-early" | "scalars-late") => Wanted::Untouched,
+        (_, "path-existing-full-dir" | "path-parent-is-file") => Wanted::NotSwitched,
+        (_, "link-prefix-only") => Wanted::Installed("/run/secrets", "link 0:0 /run/secrets.d/1"),
+        (_, "owner-number-text") => Wanted::Installed("/run/secrets.d/1/alpha", "file 0400 4001:0"),
+        // Only the log differs: the RSA keys are ignored.
+        (_, "pgp-ssh-keys-rsa" | "pgp-ssh-keys-mixed" | "manifest-as-nix-writes-it") => Wanted::Recorded,
+        (other, _) => panic!("{name} is {other:?}"),
     }
 }
 

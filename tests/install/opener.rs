@@ -79,9 +79,7 @@ fn documents(text: &[u8], format: Format) -> Result<Vec<Yaml>, Cause> {
     }
     let mut out = Vec::new();
     for document in serde_yaml::Deserializer::from_slice(text) {
-        let mut value = Yaml::deserialize(document)?;
-        value.apply_merge()?;
-        out.push(value);
+        out.push(Yaml::deserialize(document)?);
     }
     Ok(out)
 }
