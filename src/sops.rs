@@ -4,6 +4,7 @@ mod aad;
 pub mod cipher;
 pub mod data_key;
 pub mod document;
+pub mod float;
 mod error;
 pub mod key_path;
 mod mac;

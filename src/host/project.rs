@@ -164,3 +164,6 @@ fn has_hosts(dir: &Path) -> bool {
 fn has_rules(dir: &Path) -> bool {
     dir.join(RULES).is_file()
 }
+
+#[cfg(test)]
+mod tests;

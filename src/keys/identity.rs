@@ -306,3 +306,6 @@ pub fn keys_file(environment: &Environment) -> Option<PathBuf> {
 pub fn ssh_key_file(home: &Path, name: &str) -> PathBuf {
     home.join(".ssh").join(name)
 }
+
+#[cfg(test)]
+mod tests;

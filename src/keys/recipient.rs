@@ -202,3 +202,75 @@ fn seal(recipient: &dyn age::Recipient, data_key: &[u8]) -> Result<String, Strin
     let armored = write().map_err(|error: std::io::Error| error.to_string())?;
     String::from_utf8(armored).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::terminal::Nobody;
+    use crate::keys::native::AgeIdentity;
+
+    const SSH: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFj8dFyP9VskLsiSbgTcq7a+EnXF3jT5HvW+pwUT+ZvE";
+    const SSH_AS_AGE: &str = "age1ega644j3ux6kqwm8tyvh4hyzfy9e9rsdtn7f8l2mrjtl7k3075vsgx0fws";
+
+    #[test]
+    fn the_text_is_kept_with_its_comment() {
+        let text = format!("{SSH} alice, of accounting");
+        assert_eq!(Recipient::parse(&format!("  {text}\n")).expect("a recipient").text(), text);
+    }
+
+    #[test]
+    fn a_key_is_the_same_in_every_form_and_with_every_comment() {
+        assert_eq!(same_key(SSH), same_key(SSH_AS_AGE));
+        assert_eq!(same_key(&format!("{SSH} alice")), same_key(&format!(" {SSH} bob")));
+        assert_eq!(same_key("ssh-rsa AAAA alice"), same_key("ssh-rsa AAAA bob"));
+        assert_ne!(same_key(SSH), same_key("ssh-rsa AAAA"));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused_by_name() {
+        let refused = |text: &str| Recipient::parse(text).expect_err(text);
+        assert!(matches!(refused("age1pq1qqqq"), RecipientError::PostQuantum(_)));
+        assert!(matches!(refused(&SSH_AS_AGE.replace('v', "x")), RecipientError::Native { .. }));
+        assert!(matches!(refused("ecdsa-sha2-nistp256 AAAA"), RecipientError::Unknown(_)));
+        assert!(matches!(refused(""), RecipientError::Unknown(_)));
+        let short = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC8S4tEKtX26gigvptOos1pe/uamZHtbRCCo6T7GMD0Mb5SuMq9tLug\
+                     AS1qH9wdruiG884CD1Deyl0kdIlN2LYzqPTpTaSgaDwPCg+QR6GTksSwdr/PP3pJyBFI3JNfOyjgQhHasrjZIlupZ3rw\
+                     +iqDKFxDH3GpbPBox42DfOBc8w==";
+        let error = refused(short).to_string();
+        assert!(error.contains("less than 2048 bits"), "{error}");
+        assert!(matches!(refused("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"), RecipientError::Ssh { .. }));
+    }
+
+    #[test]
+    fn a_private_key_in_the_wrong_place_is_not_repeated() {
+        let text = AgeIdentity::generate().to_text();
+        let error = Recipient::parse(&text).expect_err("private").to_string();
+        assert!(error.contains("AGE-SECRET-KEY-…"), "{error}");
+        assert!(!error.contains(&text[20..]), "{error}");
+    }
+
+    #[test]
+    fn armor_has_the_form_that_sops_writes() {
+        let recipient = Recipient::parse(SSH_AS_AGE).expect("a recipient");
+        let prompt: Arc<dyn Prompt> = Arc::new(Nobody);
+        let armor = recipient.wrap(&[7; 32], &prompt).expect("wrapped");
+        let lines: Vec<_> = armor.split('\n').collect();
+        assert_eq!(lines.first(), Some(&"-----BEGIN AGE ENCRYPTED FILE-----"));
+        assert_eq!(lines[lines.len() - 2..], ["-----END AGE ENCRYPTED FILE-----", ""]);
+        let body = &lines[1..lines.len() - 2];
+        assert!(body[..body.len() - 1].iter().all(|line| line.len() == 64), "{armor}");
+        assert!(!armor.contains('\r'));
+    }
+
+    #[test]
+    fn a_missing_plugin_is_named() {
+        let text = "age1nosuch1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq";
+        let error = match Recipient::parse(text) {
+            Ok(recipient) => {
+                recipient.wrap(&[7; 32], &(Arc::new(Nobody) as Arc<dyn Prompt>)).expect_err("missing")
+            }
+            Err(error) => error,
+        };
+        assert!(matches!(error, RecipientError::Plugin { .. }), "{error:?}");
+    }
+}

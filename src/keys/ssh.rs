@@ -8,3 +8,6 @@ mod pem;
 pub mod private;
 /// Public keys as they stand in authorized_keys, known_hosts and ssh-keyscan's output.
 pub mod public;
+
+#[cfg(test)]
+mod vectors;

@@ -54,7 +54,7 @@ pub fn float(number: f64) -> String {
     } else if number.is_infinite() {
         if number > 0.0 { "+Inf".to_owned() } else { "-Inf".to_owned() }
     } else {
-        number.to_string()
+        super::float::fixed(number)
     }
 }
 

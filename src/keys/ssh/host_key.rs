@@ -65,3 +65,32 @@ fn read(text: &str) -> Result<SshKey, PrivateKeyError> {
         private::PrivateKey::Locked(_) => Err(PrivateKeyError::Damaged("it is locked")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::OsRng;
+
+    #[test]
+    fn both_halves_belong_together_and_carry_the_comment() {
+        let key = HostKey::generate(&mut OsRng, "root@builder").expect("made");
+        assert!(key.public().starts_with("ssh-ed25519 AAAA") && key.public().ends_with(" root@builder"));
+        let public = super::super::public::Ed25519Public::from_line(key.public()).expect("its own line");
+        assert_eq!(public.recipient(), key.recipient());
+        assert_eq!(read(key.private()).expect("its own text").ed25519_public(), Some(public));
+        assert!(key.private().ends_with("-----END OPENSSH PRIVATE KEY-----\n"));
+    }
+
+    #[test]
+    fn two_keys_differ_and_debug_shows_no_private_half() {
+        let (one, two) = (HostKey::generate(&mut OsRng, ""), HostKey::generate(&mut OsRng, ""));
+        let (one, two) = (one.expect("made"), two.expect("made"));
+        assert_ne!(one.recipient(), two.recipient());
+        assert!(!format!("{one:?}").contains("PRIVATE"));
+    }
+
+    #[test]
+    fn a_comment_of_two_lines_is_refused() {
+        assert!(HostKey::generate(&mut OsRng, "a\nssh-ed25519 AAAA").is_err());
+    }
+}

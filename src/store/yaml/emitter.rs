@@ -132,9 +132,12 @@ impl Emitter {
         if !is_collection {
             self.scalar(scalar::of_value(node.value)?, place);
         }
-        // go-yaml writes these behind the event that begins a collection, before what is in it.
-        self.write_line_comment(false);
-        self.write_foot_comment();
+        // go-yaml writes these behind the event that begins a collection, before what is in it. Before
+        // `{}` and `[]` that makes a text that does not read back; there they go behind.
+        if !is_empty_collection(node.value) {
+            self.write_line_comment(false);
+            self.write_foot_comment();
+        }
         match node.value {
             Value::Map(branch) => self.mapping(branch, place, node.line, node.foot),
             Value::List(list) => self.list(list, place, node.line, node.foot),
@@ -153,6 +156,15 @@ impl Emitter {
             Some(indent) => (indent / self.best_indent + 1) * self.best_indent,
         });
         before
+    }
+}
+
+/// Whether a value is written as `{}` or `[]`.
+fn is_empty_collection(value: &Value) -> bool {
+    match value {
+        Value::Map(branch) => entries(branch).next().is_none(),
+        Value::List(items) => items.iter().all(|item| matches!(item, Value::Comment(_))),
+        _ => false,
     }
 }
 

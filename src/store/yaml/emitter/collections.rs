@@ -2,7 +2,7 @@
 
 use super::comments::Gathered;
 use super::scalar;
-use super::{Emitter, Node, Place, entries, is_mergeable};
+use super::{Emitter, Node, Place, entries, is_empty_collection, is_mergeable};
 use crate::sops::tree::{Item, Key, Value};
 use crate::store::Error;
 use crate::store::yaml::buffer::Buffer;
@@ -18,7 +18,7 @@ impl Emitter {
         foot: Buffer,
     ) -> Result<(), Error> {
         if entries(branch).next().is_none() {
-            self.empty_mapping(place, line, foot);
+            self.empty_mapping(place, &line, &foot);
             return Ok(());
         }
         let outer = self.increase_indent(false, place);
@@ -46,11 +46,10 @@ impl Emitter {
     }
 
     /// Comments alone make `{`, the comments, and `}` at the start of a line.
-    fn empty_mapping(&mut self, place: Place, line: Buffer, foot: Buffer) {
+    fn empty_mapping(&mut self, place: Place, line: &[u8], foot: &[u8]) {
         self.write_indicator(b"{", true, true, false);
         let outer = self.increase_indent(true, place);
-        self.pending.set_line(line);
-        self.pending.set_foot(foot);
+        self.pending.add_end(line, foot);
         self.write_head_comment();
         self.indent = outer;
         self.write_indicator(b"}", false, false, false);
@@ -83,11 +82,11 @@ impl Emitter {
         self.node(value, Place::Value)
     }
 
-    /// A line comment that came up at the key goes behind the value if that is a scalar without one,
-    /// behind the `:` before a collection.
+    /// A line comment that came up at the key goes behind the value if that stands on the same line
+    /// and has none, behind the `:` before a collection.
     fn write_key_line_comment(&mut self, value: &Value) {
         let pending = &mut self.pending;
-        if matches!(value, Value::Map(_) | Value::List(_)) {
+        if matches!(value, Value::Map(_) | Value::List(_)) && !is_empty_collection(value) {
             std::mem::swap(&mut pending.line, &mut pending.key_line);
             self.write_line_comment(false);
             std::mem::swap(&mut self.pending.line, &mut self.pending.key_line);
@@ -105,7 +104,7 @@ impl Emitter {
         foot: Buffer,
     ) -> Result<(), Error> {
         let Some(last) = list.iter().rposition(|value| !matches!(value, Value::Comment(_))) else {
-            self.empty_list(place, line, foot);
+            self.empty_list(place, &line, &foot);
             return Ok(());
         };
         let outer = self.increase_indent(false, place);
@@ -156,11 +155,10 @@ impl Emitter {
         self.pending.set_head(head);
     }
 
-    fn empty_list(&mut self, place: Place, line: Buffer, foot: Buffer) {
+    fn empty_list(&mut self, place: Place, line: &[u8], foot: &[u8]) {
         self.write_indicator(b"[", true, true, false);
         let outer = self.increase_indent(true, place);
-        self.pending.set_line(line);
-        self.pending.set_foot(foot);
+        self.pending.add_end(line, foot);
         self.indent = outer;
         if self.column == 0 {
             self.write_indent();

@@ -31,6 +31,15 @@ impl Pending {
         set(&mut self.foot, text);
     }
 
+    /// Adds a line and a foot to those that wait.
+    pub(super) fn add_end(&mut self, line: &[u8], foot: &[u8]) {
+        for (place, text) in [(&mut self.line, line), (&mut self.foot, foot)] {
+            if !text.is_empty() {
+                place.extend_line(text);
+            }
+        }
+    }
+
     pub(super) fn set_tail(&mut self, text: Buffer) {
         set(&mut self.tail, text);
     }

@@ -132,7 +132,12 @@ impl Emitter {
             self.write_indicator(scalar.tag, true, false, false);
         }
         let outer = self.increase_indent(true, place);
-        match scalar.style {
+        let mut style = scalar.style;
+        if style == Style::Literal && self.pending.line.contains(&b'\n') {
+            // Behind a `|` only the first line would be a comment and the others part of the text.
+            style = Style::Double;
+        }
+        match style {
             Style::Plain => self.write_plain(&scalar.text),
             Style::Single => self.write_single(&scalar.text),
             Style::Double => self.write_double(&scalar.text),
