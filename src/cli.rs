@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub mod secrets;
+
 /// Secrets in sops files, and virtual machines that boot with them.
 #[derive(Debug, Parser)]
 #[command(name = "civm", version, about, propagate_version = true, max_term_width = 100)]
@@ -33,6 +35,8 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Secrets in sops files
+    Secrets(secrets::Secrets),
     /// Print a script that completes civm's command line in a shell
     Completions {
         /// The shell

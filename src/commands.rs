@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
+use crate::edge::environment::Environment;
 use crate::outcome::Outcome;
 
 mod completions;
 mod man;
 mod screen;
+mod secrets;
 
 pub use screen::Screen;
 
@@ -19,6 +21,8 @@ pub use screen::Screen;
 pub struct Context {
     /// Where words go.
     pub screen: Screen,
+    /// The variables of the run.
+    pub environment: Environment,
     /// `--project`, as the user gave it.
     pub project: Option<PathBuf>,
 }
@@ -34,7 +38,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let context = Context { screen: Screen::new(&cli.global), project: cli.global.project };
+    let context = Context {
+        screen: Screen::new(&cli.global),
+        environment: Environment::of_process(),
+        project: cli.global.project,
+    };
     match dispatch(cli.command, &context) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
@@ -46,6 +54,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Secrets(args) => secrets::run(args, context),
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),
     }

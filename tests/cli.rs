@@ -4,5 +4,6 @@
 
 mod cli {
     mod frame;
+    mod secrets;
 }
 mod support;

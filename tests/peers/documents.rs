@@ -85,7 +85,8 @@ const KEYS: [&str; 20] = [
     "A",
     "_",
 ];
-const COMMENTS: [&str; 6] = ["# a comment", "#tight", "##double", "#", "# ends with space ", "# key: value"];
+/// Not among them: the empty comment, which sops turns into an item `""` of a list and civm keeps.
+const COMMENTS: [&str; 5] = ["# a comment", "#tight", "##double", "# ends with space ", "# key: value"];
 
 /// A node before it is written down.
 #[derive(Clone, Debug)]
@@ -101,7 +102,7 @@ fn scalar() -> impl Strategy<Value = Node> {
         6 => (0..SCALARS.len()).prop_map(|at| Node::Scalar(SCALARS[at].to_owned())),
         2 => "[ -~äß€]{0,30}".prop_map(|text| Node::Scalar(quoted(&text))),
         1 => any::<i64>().prop_map(|n| Node::Scalar(n.to_string())),
-        1 => any::<f64>().prop_filter("finite", |f| f.is_finite()).prop_map(|f| Node::Scalar(format!("{f:e}"))),
+        1 => any::<f64>().prop_filter("sops breaks its own MAC with a clear -0.0", |f| f.is_finite() && *f != 0.0).prop_map(|f| Node::Scalar(format!("{f:e}"))),
         1 => proptest::collection::vec("[a-z][ -~]{0,20}[a-z]", 1..4).prop_map(Node::Block),
     ]
 }

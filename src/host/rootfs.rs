@@ -1,0 +1,106 @@
+//! The files that a host lays over its image: `hosts/<name>/rootfs/`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::error::Error;
+
+/// A file, directory or link to lay over an image. It belongs to root there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its path below the root.
+    pub path: PathBuf,
+    /// Permission bits; those of a link mean nothing.
+    pub mode: u32,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A file with its content.
+    File(Vec<u8>),
+    /// A link with its target, as it is written.
+    Link(PathBuf),
+}
+
+/// Reads a tree: parents before children, each directory sorted by name. A tree that is not there is empty.
+///
+/// # Errors
+/// Something that cannot be read, or is no file, directory or link.
+pub fn read(dir: &Path) -> Result<Vec<Entry>, Error> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let mut entries = Vec::new();
+    for found in WalkDir::new(dir).min_depth(1).sort_by_file_name() {
+        let found = found.map_err(|error| {
+            let path = error.path().unwrap_or(dir).to_owned();
+            Error::Read { path, source: error.into() }
+        })?;
+        entries.push(entry(dir, &found)?);
+    }
+    Ok(entries)
+}
+
+fn entry(dir: &Path, found: &walkdir::DirEntry) -> Result<Entry, Error> {
+    let path = found.path();
+    let failed = |source| Error::Read { path: path.into(), source };
+    let kind = found.file_type();
+    let kind = if kind.is_dir() {
+        Kind::Directory
+    } else if kind.is_symlink() {
+        Kind::Link(fs::read_link(path).map_err(failed)?)
+    } else if kind.is_file() {
+        Kind::File(fs::read(path).map_err(failed)?)
+    } else {
+        return Err(Error::NotAFile { path: path.into(), what: "a device, pipe or socket" });
+    };
+    let mode = found.metadata().map_err(|error| failed(error.into()))?.permissions().mode() & 0o7777;
+    Ok(Entry { path: path.strip_prefix(dir).unwrap_or(path).to_owned(), mode, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_listed_parents_first() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let root = dir.path();
+        fs::create_dir_all(root.join("etc/app")).expect("folders");
+        fs::write(root.join("etc/app/conf"), "x = 1\n").expect("a file");
+        fs::write(root.join("etc/run"), "#!\n").expect("a file");
+        fs::set_permissions(root.join("etc/run"), Permissions::from_mode(0o750)).expect("a mode");
+        symlink("/nowhere", root.join("a")).expect("a link");
+        let entries = read(root).expect("a tree");
+        let paths: Vec<_> = entries.iter().map(|entry| entry.path.to_str().expect("text")).collect();
+        assert_eq!(paths, ["a", "etc", "etc/app", "etc/app/conf", "etc/run"]);
+        assert_eq!(entries[0].kind, Kind::Link("/nowhere".into()));
+        assert_eq!(entries[1].kind, Kind::Directory);
+        assert_eq!(entries[3].kind, Kind::File(b"x = 1\n".to_vec()));
+        assert_eq!(entries[4].mode, 0o750);
+    }
+
+    #[test]
+    fn a_tree_that_is_not_there_is_empty() {
+        assert_eq!(read(Path::new("/nowhere/at/all")).expect("nothing"), []);
+    }
+
+    #[test]
+    fn a_socket_cannot_be_laid_over_an_image() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let _listener = UnixListener::bind(dir.path().join("s")).expect("a socket");
+        assert!(matches!(read(dir.path()), Err(Error::NotAFile { .. })));
+    }
+}
