@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub mod keys;
 pub mod secrets;
 
 /// Secrets in sops files, and virtual machines that boot with them.
@@ -35,6 +36,8 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// ssh and age keys
+    Keys(keys::Keys),
     /// Secrets in sops files
     Secrets(secrets::Secrets),
     /// Print a script that completes civm's command line in a shell

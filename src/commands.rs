@@ -10,6 +10,7 @@ use crate::edge::environment::Environment;
 use crate::outcome::Outcome;
 
 mod completions;
+mod keys;
 mod man;
 mod screen;
 mod secrets;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Keys(args) => keys::run(&args, context),
         Command::Secrets(args) => secrets::run(args, context),
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),

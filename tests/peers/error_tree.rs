@@ -48,6 +48,7 @@ impl<'a> Locked<'a> {
 
     /// sops' message and ours.
     #[track_caller]
+    #[expect(clippy::print_stderr, reason = "a test that does nothing says why")]
     fn compare(&self, variables: &[(&str, &str)]) {
         let Some(sops) = peer("sops") else { return eprintln!("skipped: no sops at hand") };
         let file = self.write(&sops);

@@ -85,7 +85,7 @@ impl Loader<'_> {
     }
 
     fn usual_file(&mut self) -> Slot {
-        let Some(path) = super::keys_file(self.environment) else {
+        let Some(path) = super::keys_file::path(self.environment) else {
             let error = "user config directory could not be determined: neither $XDG_CONFIG_HOME nor $HOME \
                          are defined";
             let sops = Reading { error: Some(error.into()), only_if_alone: true, ..Reading::default() };

@@ -137,7 +137,7 @@ impl Case {
         for line in public::lines(&text) {
             match line {
                 Ok(PublicLine::Key(key)) => answer.stdout += &format!("{}\n", key.recipient()),
-                Ok(PublicLine::Skipped { algorithm }) => {
+                Ok(PublicLine::Skipped { algorithm, .. }) => {
                     answer.skipped.push(PublicKeyError::OtherType(algorithm).to_string());
                 }
                 Err(error) => {
