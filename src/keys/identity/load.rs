@@ -125,7 +125,7 @@ impl Loader<'_> {
                 let action = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
                 let words =
                     format!("failed to {action} file: {action} {}: {}", path.display(), system_error(&error));
-                return failed(place, &error.to_string(), words);
+                return failed(place, &system_error(&error), words);
             }
         };
         let shown = path.to_string_lossy();
@@ -312,7 +312,7 @@ fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 /// A text that could not be read. sops opens a directory without complaint and finds nothing in it.
 fn unreadable_text(place: Place, name: &str, path: &Path, error: &io::Error, what: &str) -> Source {
     let words = format!("failed to open {what}: open {}: {}", path.display(), system_error(error));
-    let mut source = failed(place, &error.to_string(), words);
+    let mut source = failed(place, &system_error(error), words);
     if error.kind() == io::ErrorKind::IsADirectory {
         source.sops = Reading { is_text: true, unused: Some(name.to_owned()), ..Reading::default() };
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::{Reason, RetrievalError};
+use super::{KeyResult, Reason, RetrievalError};
 use crate::keys::identity::{Belongs, Finding, Half, OpenError, Place, Report};
 use crate::keys::recipient::same_key;
 
@@ -102,6 +102,11 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
              .sops.yaml, then somebody who can open the file runs `civm secrets updatekeys FILE`"
         )),
         None => {}
+    }
+    let foreign =
+        |key: &KeyResult| key.belongs == Belongs::No && matches!(key.reason, Reason::Age(OpenError::NoMatch));
+    if keys().all(|key| !foreign(key)) {
+        return lines;
     }
     lines.push(
         "if the right key lies elsewhere, name it: SOPS_AGE_KEY_FILE for an age identity, \
