@@ -48,10 +48,49 @@ impl fmt::Display for KeyPath {
         self.0.iter().try_for_each(|step| step.fmt(f))
     }
 }
-use super::tree::{Item,Key,Value};use super::error::Error;
+use super::error::Error;
+use super::tree::{Item, Key, Value};
 impl KeyPath {
     /// tmp
-    pub fn parse(text:&str)->Result<Self,Error>{ let mut v=vec![]; for p in text.split('[').skip(1){ let p=p.strip_suffix(']').ok_or(Error::Shamir("bad"))?; if p.starts_with('"'){v.push(Step::Key(p.trim_matches('"').into()))}else{v.push(Step::Index(p.parse().map_err(|_|Error::Shamir("bad"))?))}} if !text.starts_with('['){return Err(Error::Shamir("bad"))} Ok(Self(v))}
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let mut v = vec![];
+        for p in text.split('[').skip(1) {
+            let p = p.strip_suffix(']').ok_or(Error::Shamir("bad"))?;
+            if p.starts_with('"') {
+                v.push(Step::Key(p.trim_matches('"').into()))
+            } else {
+                v.push(Step::Index(p.parse().map_err(|_| Error::Shamir("bad"))?))
+            }
+        }
+        if !text.starts_with('[') {
+            return Err(Error::Shamir("bad"));
+        }
+        Ok(Self(v))
+    }
     /// tmp
-    pub fn get<'a>(&self,b:&'a [Item])->Result<&'a Value,Error>{ let mut cur:Option<&'a Value>=None; for s in &self.0 { let nf=Error::MetadataNotFound; cur=Some(match (s,cur){ (Step::Key(k),None)=>b.iter().find_map(|i|match i{Item::Entry(Key::Str(n),v) if n==k=>Some(v),_=>None}).ok_or(nf)?, (Step::Key(k),Some(Value::Map(b)))=>b.iter().find_map(|i|match i{Item::Entry(Key::Str(n),v) if n==k=>Some(v),_=>None}).ok_or(nf)?,(Step::Index(i),Some(Value::List(l)))=>l.get(*i).ok_or(nf)?,_=>return Err(nf)})} cur.ok_or(Error::MetadataNotFound)}
+    pub fn get<'a>(&self, b: &'a [Item]) -> Result<&'a Value, Error> {
+        let mut cur: Option<&'a Value> = None;
+        for s in &self.0 {
+            let nf = Error::MetadataNotFound;
+            cur = Some(match (s, cur) {
+                (Step::Key(k), None) => b
+                    .iter()
+                    .find_map(|i| match i {
+                        Item::Entry(Key::Str(n), v) if n == k => Some(v),
+                        _ => None,
+                    })
+                    .ok_or(nf)?,
+                (Step::Key(k), Some(Value::Map(b))) => b
+                    .iter()
+                    .find_map(|i| match i {
+                        Item::Entry(Key::Str(n), v) if n == k => Some(v),
+                        _ => None,
+                    })
+                    .ok_or(nf)?,
+                (Step::Index(i), Some(Value::List(l))) => l.get(*i).ok_or(nf)?,
+                _ => return Err(nf),
+            })
+        }
+        cur.ok_or(Error::MetadataNotFound)
+    }
 }
