@@ -285,7 +285,11 @@ pub enum Error {
     ChannelTwice,
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+/// Whether a machine can have this name.
+///
+/// # Errors
+/// It cannot.
+pub fn check_name(name: &str) -> Result<(), Error> {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if plain && !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with('-') && !name.ends_with('-') {
         Ok(())
