@@ -86,3 +86,6 @@ pub fn run<O: Opener>(
         recipients: keys.recipients,
     })
 }
+
+#[cfg(test)]
+mod tests;
