@@ -52,9 +52,10 @@ pub struct OpenFile {
 /// A group's keys as they are tried: age recipients first, then what only others could open.
 fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
     let age = group.age.iter().map(|key| MasterKey::Age { recipient: &key.recipient, enc: &key.enc });
-    let others = group.others.iter().flat_map(|keys| {
-        keys.entries.iter().map(|_| MasterKey::Other { kind: keys.kind, name: keys.kind })
-    });
+    let others = group
+        .others
+        .iter()
+        .flat_map(|keys| keys.entries.iter().map(|_| MasterKey::Other { kind: keys.kind, name: keys.kind }));
     age.chain(others).collect()
 }
 
