@@ -21,6 +21,7 @@ mod keys;
 mod links;
 pub mod manifest;
 mod mount;
+pub mod native;
 pub mod opener;
 mod paths;
 pub mod validate;
