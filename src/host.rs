@@ -1,3 +1,14 @@
 //! `host.yaml`, projects and the host layer.
 
+pub mod compose;
+pub mod error;
+pub mod generated;
 pub mod layer;
+pub mod project;
+pub mod rootfs;
+pub mod schema;
+pub mod spec;
+
+pub use error::Error;
+pub use project::Project;
+pub use spec::Spec;

@@ -1,1 +1,88 @@
-//! placeholder
+//! What a guest does with its secrets: a sops-nix manifest becomes `/run/secrets`.
+//!
+//! This is the only way by which a secret reaches `/run/secrets`. The order is that of sops-nix:
+//! the manifest is checked, the files are looked at, a ramfs is mounted, the keys are imported, every
+//! file is decrypted (once), a new generation is written beside the current one, and only then the
+//! link is switched. Up to the switch a failure leaves the secrets that were there in place.
+//!
+//! Two things are done otherwise. The imported identities stay in memory: no `age-keys.txt` is left in
+//! the mount point. And a mode is the mode that was asked for, whatever the umask.
+//!
+//! What opens a sops file is handed in as an [`Opener`].
+
+use std::io::Write;
+use std::path::PathBuf;
+
+pub mod accounts;
+mod contents;
+pub mod error;
+mod generation;
+mod keys;
+mod links;
+pub mod manifest;
+mod mount;
+pub mod opener;
+mod paths;
+pub mod validate;
+mod write;
+
+pub use accounts::Accounts;
+pub use error::Error;
+pub use manifest::Manifest;
+pub use opener::{Imported, Opener};
+
+/// What a run needs to know besides the manifest.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The name that log lines begin with.
+    pub program: String,
+    /// Users and groups of the machine.
+    pub accounts: Accounts,
+    /// Look no user or group up: everything belongs to root (secrets that users are made from).
+    pub ignore_passwd: bool,
+    /// What `%r` stands for in user mode: `$XDG_RUNTIME_DIR`, where it is set.
+    pub runtime_dir: Option<PathBuf>,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The number of the new generation.
+    pub generation: u64,
+    /// Names of the installed secrets, in the manifest's order.
+    pub installed: Vec<String>,
+    /// The age recipients of the identities that were imported from ssh keys.
+    pub recipients: Vec<String>,
+}
+
+/// Installs the secrets of a manifest.
+///
+/// Log lines go to `log`; a log that cannot be written to stops nothing.
+///
+/// # Errors
+/// The first thing that is wrong: in the manifest, in a file it names, with the keys, or on the way to the
+/// new generation. The link still leads to the old generation then, unless the error speaks of a link or of
+/// a generation that could not be removed.
+pub fn run<O: Opener>(
+    manifest: &Manifest,
+    options: &Options,
+    opener: &O,
+    log: &mut dyn Write,
+) -> Result<Report, Error> {
+    let plan = validate::plan(manifest, options)?;
+    let files = contents::read(&plan, opener)?;
+    mount::prepare(&plan)?;
+    let keys = keys::import(manifest, opener, &options.program, log)?;
+    let contents = contents::decrypt(&plan, files, &keys.identities, opener)?;
+    let generation = generation::begin(&plan)?;
+    write::secrets(&plan, &generation, &contents)?;
+    links::check(&plan, &generation)?;
+    generation::switch(&plan, &generation)?;
+    links::make(&plan)?;
+    generation::prune(&plan, &generation)?;
+    Ok(Report {
+        generation: generation.number,
+        installed: plan.secrets.iter().map(|secret| secret.name.clone()).collect(),
+        recipients: keys.recipients,
+    })
+}

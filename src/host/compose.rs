@@ -1,0 +1,89 @@
+//! From a [`Spec`] to what travels in the share: the layer and the manifest of secrets.
+
+use super::generated;
+use super::layer::{HOST_KEY, Layer, SHARE_MOUNT};
+use super::spec::{Secret, Spec};
+use crate::install::manifest::{Format, Logging, Manifest, Secret as ManifestSecret};
+
+/// What of a layer is an instance's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// 32 lower-case hex digits.
+    pub machine_id: String,
+    /// Seconds since the epoch.
+    pub time: u64,
+    /// The `authorized_keys` line of civm's own client key.
+    pub client_key: String,
+}
+
+/// Where the generations of secrets lie in a guest.
+const MOUNT_POINT: &str = "/run/secrets.d";
+/// The encrypted file in the share, below its mount point.
+pub const SECRETS: &str = "host/secrets.yaml";
+
+/// The layer of a host.
+#[must_use]
+pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
+    let mut root_authorized_keys = vec![facts.client_key.clone()];
+    root_authorized_keys.extend(spec.root_authorized_keys.iter().cloned());
+    let mut files = spec.files.clone();
+    files.extend(generated::files(spec));
+    Layer {
+        hostname: spec.name.clone(),
+        machine_id: facts.machine_id.clone(),
+        time: facts.time,
+        console_login: spec.console_login,
+        root_authorized_keys,
+        users: spec.users.clone(),
+        // The group that the folders of secrets belong to.
+        groups: if spec.secrets.is_empty() { Vec::new() } else { vec!["keys".into()] },
+        units: spec.units.clone(),
+        services: spec.services.clone(),
+        sysctls: spec.sysctls.clone(),
+        zram: spec.zram.clone(),
+        files,
+        secrets: !spec.secrets.is_empty(),
+    }
+}
+
+/// The manifest of a host's secrets; none where nothing is installed.
+#[must_use]
+pub fn manifest(spec: &Spec) -> Option<Manifest> {
+    if spec.secrets.is_empty() {
+        return None;
+    }
+    Some(Manifest {
+        secrets: spec.secrets.iter().map(secret).collect(),
+        secrets_mount_point: MOUNT_POINT.into(),
+        symlink_path: generated::SECRETS.into(),
+        keep_generations: 1,
+        age_ssh_key_paths: vec![format!("{SHARE_MOUNT}/{HOST_KEY}").into()],
+        logging: Logging { key_import: true, secret_changes: true },
+        ..Manifest::default()
+    })
+}
+
+/// The text of a manifest.
+///
+/// # Errors
+/// None in practice: every field has a JSON form.
+pub fn manifest_json(manifest: &Manifest) -> Result<String, serde_json::Error> {
+    let mut text = serde_json::to_string_pretty(manifest)?;
+    text.push('\n');
+    Ok(text)
+}
+
+fn secret(secret: &Secret) -> ManifestSecret {
+    ManifestSecret {
+        name: secret.name.clone(),
+        key: secret.key.clone(),
+        path: secret.path.clone().unwrap_or_else(|| format!("{}/{}", generated::SECRETS, secret.name)),
+        owner: Some(secret.owner.clone()),
+        group: Some(secret.group.clone()),
+        sops_file: format!("{SHARE_MOUNT}/{SECRETS}"),
+        format: Format::Yaml.name().into(),
+        mode: format!("{:04o}", secret.mode),
+        restart_units: secret.restart_units.clone(),
+        ..ManifestSecret::default()
+    }
+}

@@ -1,0 +1,166 @@
+//! A project: the directory with `hosts/` and `.sops.yaml`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, alike};
+use super::spec::load::{self, Source};
+use super::spec::{Arch, Spec};
+
+/// The directory of the hosts.
+pub const HOSTS: &str = "hosts";
+/// The creation rules.
+pub const RULES: &str = ".sops.yaml";
+/// The description of a host, in its directory.
+pub const HOST_FILE: &str = "host.yaml";
+/// The secrets of a host, in its directory.
+pub const SECRETS_FILE: &str = "secrets.yaml";
+/// Files laid over the image, in a host's directory.
+pub const ROOTFS_DIR: &str = "rootfs";
+
+/// Host names are host names of DNS: a label has at most 63 characters (RFC 1035).
+const NAME_MAX: usize = 63;
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    root: PathBuf,
+}
+
+impl Project {
+    /// Finds the project that a directory belongs to: the nearest one upwards with `hosts/`, else the nearest
+    /// with `.sops.yaml`.
+    ///
+    /// # Errors
+    /// No such directory.
+    pub fn find(start: &Path) -> Result<Self, Error> {
+        let start = fs::canonicalize(start).map_err(|source| Error::Read { path: start.into(), source })?;
+        let with = |is: fn(&Path) -> bool| start.ancestors().find(|dir| is(dir)).map(Path::to_owned);
+        match with(has_hosts).or_else(|| with(has_rules)) {
+            Some(root) => Ok(Self { root }),
+            None => Err(Error::NoProject { start }),
+        }
+    }
+
+    /// Takes a directory as the project (`--project DIR`).
+    ///
+    /// # Errors
+    /// A directory that has neither `hosts/` nor `.sops.yaml`.
+    pub fn at(dir: &Path) -> Result<Self, Error> {
+        let root = fs::canonicalize(dir).map_err(|source| Error::Read { path: dir.into(), source })?;
+        if has_hosts(&root) || has_rules(&root) {
+            Ok(Self { root })
+        } else {
+            Err(Error::NotAProject { dir: root })
+        }
+    }
+
+    /// Its directory, absolute and without links.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its `.sops.yaml`, whether it exists or not.
+    #[must_use]
+    pub fn rules_file(&self) -> PathBuf {
+        self.root.join(RULES)
+    }
+
+    /// The directory of a host, whether it exists or not.
+    #[must_use]
+    pub fn host_dir(&self, name: &str) -> PathBuf {
+        self.root.join(HOSTS).join(name)
+    }
+
+    /// The description of a host, whether it exists or not.
+    #[must_use]
+    pub fn host_file(&self, name: &str) -> PathBuf {
+        self.host_dir(name).join(HOST_FILE)
+    }
+
+    /// The encrypted secrets of a host, whether they exist or not.
+    #[must_use]
+    pub fn secrets_file(&self, name: &str) -> PathBuf {
+        self.host_dir(name).join(SECRETS_FILE)
+    }
+
+    /// The files laid over a host's image, whether they exist or not.
+    #[must_use]
+    pub fn rootfs_dir(&self, name: &str) -> PathBuf {
+        self.host_dir(name).join(ROOTFS_DIR)
+    }
+
+    /// The disk of a host, whether it exists or not.
+    #[must_use]
+    pub fn disk(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.qcow2"))
+    }
+
+    /// The names of all hosts, sorted.
+    ///
+    /// # Errors
+    /// The directory cannot be listed.
+    pub fn hosts(&self) -> Result<Vec<String>, Error> {
+        let dir = self.root.join(HOSTS);
+        let failed = |source| Error::Read { path: dir.clone(), source };
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            if let Ok(name) = entry.file_name().into_string()
+                && is_name(&name)
+                && entry.path().join(HOST_FILE).is_file()
+            {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Reads a host: its host.yaml, those that it extends, checked as a whole for one kind of machine.
+    ///
+    /// # Errors
+    /// No such host, a file that cannot be read, or a description that makes no sense.
+    pub fn load(&self, name: &str, arch: Arch) -> Result<Spec, Error> {
+        let has_secrets = self.secrets_file(name).is_file();
+        load::load(name, arch, has_secrets, &|name| self.source(name))
+    }
+
+    fn source(&self, name: &str) -> Result<Source, Error> {
+        if !is_name(name) {
+            return Err(Error::BadName { name: name.into() });
+        }
+        let file = self.host_file(name);
+        match fs::read_to_string(&file) {
+            Ok(text) => Ok(Source { file, text }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let known = self.hosts()?;
+                let suggestion = alike(name, known.iter().map(String::as_str));
+                Err(Error::NoHost { name: name.into(), hosts: self.root.join(HOSTS), suggestion, known })
+            }
+            Err(source) => Err(Error::Read { path: file, source }),
+        }
+    }
+}
+
+/// Whether a name can be a host's: it becomes a directory, a host name and a part of file names.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let inner = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    inner && !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with('-') && !name.ends_with('-')
+}
+
+fn has_hosts(dir: &Path) -> bool {
+    dir.join(HOSTS).is_dir()
+}
+
+fn has_rules(dir: &Path) -> bool {
+    dir.join(RULES).is_file()
+}

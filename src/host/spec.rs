@@ -1,0 +1,233 @@
+//! The validated description of a host: what `host.yaml` says, with its defaults, for one kind of machine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+pub mod load;
+
+mod check;
+mod check_nix;
+mod check_secrets;
+mod check_users;
+mod locate;
+mod raw;
+mod units;
+
+#[cfg(test)]
+pub(super) use raw::shapes;
+pub use units::Size;
+
+use super::layer;
+
+/// A kind of machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arch {
+    /// 64-bit Intel and AMD.
+    X86_64,
+    /// 64-bit ARM.
+    Aarch64,
+}
+
+impl Arch {
+    /// The kind of the machine that this program was built for, where it is one of the two.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        Self::of(std::env::consts::ARCH)
+    }
+
+    /// The kind with a name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        match name {
+            "x86_64" => Some(Self::X86_64),
+            "aarch64" => Some(Self::Aarch64),
+            _ => None,
+        }
+    }
+
+    /// Its name, as the kernel and Nix spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A host that makes sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Its name: that of its directory, and the guest's host name.
+    pub name: String,
+    /// One line on what it is for.
+    pub description: Option<String>,
+    /// The hosts that it extends, the nearest first.
+    pub extends: Vec<String>,
+    /// The kind of machine.
+    pub arch: Arch,
+    /// What it boots.
+    pub image: Image,
+    /// Number of processors.
+    pub cpus: u32,
+    /// Main memory.
+    pub memory: Size,
+    /// Size of the disk, which grows as data is added.
+    pub disk: Size,
+    /// Ports of the machine that lead into the guest.
+    pub forwards: Vec<Forward>,
+    /// Whether there is an encrypted file of secrets (and with it an ssh host key).
+    pub has_secrets: bool,
+    /// The secrets that are installed in the guest.
+    pub secrets: Vec<Secret>,
+    /// Ordinary users.
+    pub users: Vec<layer::User>,
+    /// `authorized_keys` lines that log in as root.
+    pub root_authorized_keys: Vec<String>,
+    /// Units of the image to start.
+    pub services: Vec<String>,
+    /// Units to write.
+    pub units: BTreeMap<String, layer::Unit>,
+    /// Files to write.
+    pub files: BTreeMap<String, layer::File>,
+    /// `sysctl` keys and values.
+    pub sysctls: BTreeMap<String, String>,
+    /// Compressed swap in memory.
+    pub zram: Option<layer::Zram>,
+    /// Nix configuration, where the host has any.
+    pub nix: Option<Nix>,
+    /// Public keys of other machines, by host name (`host` or `[host]:port`).
+    pub known_hosts: BTreeMap<String, Vec<String>>,
+    /// Whether root gets a shell on the serial console.
+    pub console_login: bool,
+    /// Whether the project's source is shared with the guest.
+    pub source: bool,
+}
+
+/// Port of sshd in a guest.
+pub const SSH_PORT: u16 = 22;
+
+impl Spec {
+    /// The forward that leads to the guest's sshd.
+    #[must_use]
+    pub fn ssh(&self) -> Option<&Forward> {
+        self.forwards.iter().find(|forward| forward.guest == SSH_PORT)
+    }
+}
+
+/// What a host boots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// What makes the image.
+    pub provider: Provider,
+    /// Release of the distribution; the machine's own where it is absent.
+    pub suite: Option<String>,
+    /// Packages besides those that every image holds.
+    pub packages: Vec<String>,
+}
+
+/// What makes an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Provider {
+    /// Debian packages, by mmdebstrap.
+    Debian,
+}
+
+/// A port of the machine that leads into the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// What it is for, where it was given a name.
+    pub name: Option<String>,
+    /// The address it listens on.
+    pub address: IpAddr,
+    /// The port it listens on.
+    pub host: u16,
+    /// The port in the guest.
+    pub guest: u16,
+}
+
+/// A secret that is installed in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// Its path below `/run/secrets`.
+    pub name: String,
+    /// Its key in the encrypted file, `/` between levels.
+    pub key: String,
+    /// Name of its owner.
+    pub owner: String,
+    /// Name of its group.
+    pub group: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Where a link to it is wanted.
+    pub path: Option<String>,
+    /// Units that are restarted when it changes.
+    pub restart_units: Vec<String>,
+}
+
+/// Nix configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nix {
+    /// Users that the daemon trusts besides root.
+    pub trusted_users: Vec<String>,
+    /// Builds at a time on the machine itself.
+    pub max_jobs: Option<Jobs>,
+    /// Binary caches; nix's own default where it is absent.
+    pub substituters: Option<Vec<String>>,
+    /// Keys that sign what comes from the caches.
+    pub trusted_public_keys: Vec<String>,
+    /// Experimental features that are switched on.
+    pub experimental_features: Vec<String>,
+    /// Whether builds run in a sandbox.
+    pub sandbox: bool,
+    /// Whether remote builders fetch from caches themselves.
+    pub builders_use_substitutes: bool,
+    /// Remote builders.
+    pub builders: Vec<Builder>,
+}
+
+/// A number of builds at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jobs {
+    /// As many as there are processors.
+    Auto,
+    /// So many; none means that everything is built elsewhere.
+    Count(u32),
+}
+
+/// A remote builder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Builder {
+    /// The name that Nix calls it by; an ssh alias where the port is not 22.
+    pub name: String,
+    /// Host name or address.
+    pub host: String,
+    /// Port of its sshd.
+    pub port: u16,
+    /// What it builds (`x86_64-linux`).
+    pub systems: Vec<String>,
+    /// The user to log in as.
+    pub user: String,
+    /// Name of the secret that is the private key.
+    pub key: String,
+    /// Builds at a time.
+    pub max_jobs: u32,
+    /// How fast it is, compared with others.
+    pub speed: u32,
+    /// System features that it has.
+    pub features: Vec<String>,
+    /// System features that a build must ask for.
+    pub mandatory_features: Vec<String>,
+    /// Its host key, `type base64`.
+    pub public_key: String,
+}
+
+#[cfg(test)]
+mod tests;

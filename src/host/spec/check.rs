@@ -1,0 +1,351 @@
+//! From keys and values to a host that makes sense: defaults, ranges, and what excludes each other.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::load::Sources;
+use super::raw::{self, ByArch, Mapping};
+use super::units::{Either, Mode, Names, Plain, Size};
+use super::{Arch, Forward, Image, Provider, Spec, check_nix, check_secrets, check_users};
+use crate::host::error::SpecError;
+use crate::host::{generated, layer};
+
+pub(super) type Checked<T> = Result<T, SpecError>;
+
+/// What is known of a host besides its text.
+pub(super) struct Facts<'a> {
+    pub(super) name: &'a str,
+    pub(super) extends: &'a [String],
+    pub(super) arch: Arch,
+    pub(super) has_secrets: bool,
+}
+
+/// Processors of a host that names none.
+const CPUS: u32 = 2;
+/// The most processors that QEMU's machines take (x86_64: 288 without an interrupt remapper).
+const CPUS_MAX: u32 = 288;
+/// Memory of a host that names none.
+const MEMORY: Size = Size::mebibytes(2048);
+/// Below this a guest does not come up: it uses 165 MB with its daemons running.
+const MEMORY_MIN: Size = Size::mebibytes(256);
+/// Disk of a host that names none.
+const DISK: Size = Size::mebibytes(16 * 1024);
+/// Below this the packages of an image may not fit.
+const DISK_MIN: Size = Size::mebibytes(1024);
+/// Size of the zram device in per cent of the memory.
+const ZRAM_PERCENT: u32 = 150;
+/// Above this the kernel spends more memory on the table of the device than it can win.
+const ZRAM_PERCENT_MAX: u32 = 400;
+/// Compressor of the zram device.
+const ZRAM_ALGORITHM: &str = "zstd";
+/// Compressors of the kernel's zram.
+const ZRAM_ALGORITHMS: [&str; 6] = ["zstd", "lz4", "lz4hc", "lzo", "lzo-rle", "deflate"];
+/// Settings for swap in memory: it is cheap, and reading ahead gains nothing (documentation of zram-generator).
+const ZRAM_SYSCTLS: [(&str, &str); 4] = [
+    ("vm.swappiness", "180"),
+    ("vm.watermark_boost_factor", "0"),
+    ("vm.watermark_scale_factor", "125"),
+    ("vm.page-cluster", "0"),
+];
+/// Kinds of units that can be started.
+const UNIT_KINDS: [&str; 7] = ["service", "socket", "timer", "target", "path", "mount", "swap"];
+/// Mode of a file that names none.
+const FILE_MODE: u32 = 0o644;
+
+pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Checked<Spec> {
+    let zram = zram(host.zram, sources)?;
+    let secrets = check_secrets::secrets(host.secrets, facts, sources)?;
+    let (users, root_authorized_keys) = check_users::users(host.users, sources)?;
+    let spec = Spec {
+        name: facts.name.into(),
+        description: host.description,
+        extends: facts.extends.to_vec(),
+        arch: facts.arch,
+        image: image(host.image, host.packages, sources)?,
+        cpus: cpus(host.cpus, facts, sources)?,
+        memory: size("memory", host.memory, MEMORY, MEMORY_MIN, facts, sources)?,
+        disk: size("disk", host.disk, DISK, DISK_MIN, facts, sources)?,
+        forwards: forwards(host.forwards, sources)?,
+        has_secrets: facts.has_secrets,
+        nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, sources)).transpose()?,
+        secrets,
+        users,
+        root_authorized_keys,
+        services: services(host.services, sources)?,
+        units: units(host.units, sources)?,
+        files: files(host.files, sources)?,
+        sysctls: sysctls(host.sysctls, zram.is_some(), sources)?,
+        zram,
+        known_hosts: check_nix::known_hosts(host.known_hosts, sources)?,
+        console_login: host.console_login.unwrap_or(true),
+        source: host.source.unwrap_or(false),
+    };
+    for path in generated::paths(&spec) {
+        if spec.files.contains_key(path) {
+            return Err(
+                sources.error(&["files", path], format!("{path} is made from other keys of this host"))
+            );
+        }
+    }
+    Ok(spec)
+}
+
+/// The entries of a mapping that are there.
+pub(super) fn entries<V>(mapping: Option<Mapping<V>>) -> impl Iterator<Item = (String, V)> {
+    mapping.into_iter().flatten().filter_map(|(name, value)| Some((name, value?)))
+}
+
+fn image(
+    image: Option<Either<String, raw::Image>>,
+    packages: Option<Vec<String>>,
+    sources: &Sources,
+) -> Checked<Image> {
+    let (provider, suite, path) = match image {
+        None => (None, None, &["image"][..]),
+        Some(Either::Short(provider)) => (Some(provider), None, &["image"][..]),
+        Some(Either::Long(image)) => (image.provider, image.suite, &["image", "provider"][..]),
+    };
+    let provider = match provider.as_deref() {
+        None | Some("debian") => Provider::Debian,
+        Some(other) => {
+            return Err(sources.error(path, format!("unknown image provider `{other}`: it can be `debian`")));
+        }
+    };
+    if let Some(suite) = &suite
+        && !is_word(suite, "-./")
+    {
+        return Err(sources.error(&["image", "suite"], format!("`{suite}` is no name of a release")));
+    }
+    let packages = packages.unwrap_or_default();
+    for (at, package) in packages.iter().enumerate() {
+        // Debian policy 5.6.7; a leading `-` would be an option of the tool that installs it.
+        let fits = is_word(package, "+.:-") && package.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !fits {
+            return Err(
+                sources.error(&["packages", &at.to_string()], format!("`{package}` is no name of a package"))
+            );
+        }
+    }
+    Ok(Image { provider, suite, packages })
+}
+
+/// ASCII letters, digits and some more, at least one.
+pub(super) fn is_word(text: &str, more: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+}
+
+/// The value for this kind of machine, and the path that it stands at.
+fn of_arch<T>(
+    field: &'static str,
+    value: Option<ByArch<T>>,
+    facts: &Facts<'_>,
+    sources: &Sources,
+) -> Checked<(Option<T>, Vec<&'static str>)> {
+    match value {
+        None => Ok((None, vec![field])),
+        Some(Either::Short(value)) => Ok((Some(value), vec![field])),
+        Some(Either::Long(each)) => {
+            let value = match facts.arch {
+                Arch::X86_64 => each.x86_64,
+                Arch::Aarch64 => each.aarch64,
+            };
+            match value {
+                Some(value) => Ok((Some(value), vec![field, facts.arch.name()])),
+                None => Err(sources.error(&[field], format!("{field} is not given for {}", facts.arch))),
+            }
+        }
+    }
+}
+
+fn cpus(value: Option<ByArch<u32>>, facts: &Facts<'_>, sources: &Sources) -> Checked<u32> {
+    let (value, path) = of_arch("cpus", value, facts, sources)?;
+    let cpus = value.unwrap_or(CPUS);
+    if (1..=CPUS_MAX).contains(&cpus) {
+        return Ok(cpus);
+    }
+    Err(sources.error(&path, format!("cpus is {cpus}: a machine has 1 to {CPUS_MAX}")))
+}
+
+fn size(
+    field: &'static str,
+    value: Option<ByArch<Size>>,
+    default: Size,
+    least: Size,
+    facts: &Facts<'_>,
+    sources: &Sources,
+) -> Checked<Size> {
+    let (value, path) = of_arch(field, value, facts, sources)?;
+    let size = value.unwrap_or(default);
+    if size >= least && size.bytes() % Size::mebibytes(1).bytes() == 0 {
+        return Ok(size);
+    }
+    let message = if size < least {
+        format!("{field} is {size}: a guest needs at least {least}")
+    } else {
+        format!("{field} is {size}: it must be whole mebibytes")
+    };
+    Err(sources.error(&path, message))
+}
+
+fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked<Vec<Forward>> {
+    let mut out: Vec<Forward> = Vec::new();
+    let list = match forwards {
+        None => Vec::new(),
+        Some(Names::List(list)) => {
+            list.into_iter().enumerate().map(|(at, text)| (at.to_string(), None, text.0)).collect()
+        }
+        Some(Names::Map(map)) => {
+            entries(Some(map)).map(|(name, text)| (name.clone(), Some(name), text.0)).collect()
+        }
+    };
+    for (key, name, text) in list {
+        let path = ["forwards", key.as_str()];
+        let Some(forward) = forward(name, &text) else {
+            let message =
+                format!("`{text}` is no forward: write PORT, HOST_PORT:PORT or ADDRESS:HOST_PORT:PORT");
+            return Err(sources.error(&path, message));
+        };
+        let clash = out.iter().find(|other| {
+            let overlap = other.address == forward.address
+                || other.address.is_unspecified()
+                || forward.address.is_unspecified();
+            other.host == forward.host && overlap
+        });
+        if clash.is_some() {
+            return Err(sources.error(&path, format!("port {} is forwarded twice", forward.host)));
+        }
+        out.push(forward);
+    }
+    Ok(out)
+}
+
+/// `[[ADDRESS:]HOST:]GUEST`; a forward that is called `ssh` leads to the guest's sshd where it names no port.
+fn forward(name: Option<String>, text: &str) -> Option<Forward> {
+    let (rest, guest) = text.rsplit_once(':').map_or((None, text), |(rest, guest)| (Some(rest), guest));
+    let guest: u16 = guest.parse().ok()?;
+    let (address, host) = match rest {
+        None => (None, guest),
+        Some(rest) => match rest.rsplit_once(':') {
+            None => (None, rest.parse().ok()?),
+            Some((address, host)) => (Some(address), host.parse().ok()?),
+        },
+    };
+    let address = match address {
+        None => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        Some(address) => address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).map_or_else(
+            || address.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
+            |inner| inner.parse().ok().map(IpAddr::V6),
+        )?,
+    };
+    let guest = if rest.is_none() && name.as_deref() == Some("ssh") { super::SSH_PORT } else { guest };
+    (host != 0 && guest != 0).then_some(Forward { name, address, host, guest })
+}
+
+fn services(services: Option<Vec<String>>, sources: &Sources) -> Checked<Vec<String>> {
+    let services = services.unwrap_or_default();
+    for (at, name) in services.iter().enumerate() {
+        is_unit(name).map_err(|message| sources.error(&["services", &at.to_string()], message))?;
+    }
+    Ok(services)
+}
+
+/// Whether a name is that of a unit that can be started.
+pub(super) fn is_unit(name: &str) -> Result<(), String> {
+    let kind = name.rsplit_once('.').filter(|(stem, _)| is_word(stem, "@:_.\\-")).map(|(_, kind)| kind);
+    if kind.is_some_and(|kind| UNIT_KINDS.contains(&kind)) && name.len() <= 255 {
+        return Ok(());
+    }
+    Err(format!("`{name}` is no unit: the name ends in one of .{}", UNIT_KINDS.join(", .")))
+}
+
+fn units(
+    units: Option<Mapping<Either<String, raw::Unit>>>,
+    sources: &Sources,
+) -> Checked<BTreeMap<String, layer::Unit>> {
+    let mut out = BTreeMap::new();
+    for (name, unit) in entries(units) {
+        is_unit(&name).map_err(|message| sources.error(&["units", &name], message))?;
+        let unit = match unit {
+            Either::Short(text) => layer::Unit { text, start: true },
+            Either::Long(raw::Unit { text: Some(text), start }) => {
+                layer::Unit { text, start: start.unwrap_or(true) }
+            }
+            Either::Long(_) => return Err(sources.error(&["units", &name], "the unit has no `text`")),
+        };
+        out.insert(name, unit);
+    }
+    Ok(out)
+}
+
+fn files(
+    files: Option<Mapping<Either<String, raw::File>>>,
+    sources: &Sources,
+) -> Checked<BTreeMap<String, layer::File>> {
+    let mut out = BTreeMap::new();
+    for (path, file) in entries(files) {
+        is_path(&path).map_err(|message| sources.error(&["files", &path], message))?;
+        let file = match file {
+            Either::Short(text) => layer::File { text, mode: FILE_MODE },
+            Either::Long(raw::File { text: Some(text), mode }) => {
+                layer::File { text, mode: mode.map_or(FILE_MODE, |Mode(mode)| mode) }
+            }
+            Either::Long(_) => return Err(sources.error(&["files", &path], "the file has no `text`")),
+        };
+        out.insert(path, file);
+    }
+    Ok(out)
+}
+
+/// Whether a path is absolute, plain, and not of a place that the guest makes itself.
+pub(super) fn is_path(path: &str) -> Result<(), String> {
+    let plain = path.strip_prefix('/').is_some_and(|rest| {
+        rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..") && !path.contains('\0')
+    });
+    if !plain {
+        return Err(format!("`{path}` must be an absolute path without `.`, `..` or empty parts"));
+    }
+    for own in [layer::SHARE_MOUNT, "/run/secrets", "/run/secrets.d", "/proc", "/sys", "/dev"] {
+        if path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            return Err(format!("`{path}` lies below {own}, which the guest makes itself"));
+        }
+    }
+    Ok(())
+}
+
+fn sysctls(
+    sysctls: Option<Mapping<Plain>>,
+    zram: bool,
+    sources: &Sources,
+) -> Checked<BTreeMap<String, String>> {
+    let defaults = if zram { &ZRAM_SYSCTLS[..] } else { &[] };
+    let mut out: BTreeMap<String, String> =
+        defaults.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    for (key, Plain(value)) in entries(sysctls) {
+        let parts = key.split(['.', '/']).all(|part| is_word(part, "_-*"));
+        if !parts || value.contains('\n') {
+            return Err(sources.error(&["sysctls", &key], format!("`{key}` is no sysctl key with a value")));
+        }
+        out.insert(key, value);
+    }
+    Ok(out)
+}
+
+fn zram(zram: Option<Either<bool, raw::Zram>>, sources: &Sources) -> Checked<Option<layer::Zram>> {
+    let zram = match zram {
+        Some(Either::Short(false)) => return Ok(None),
+        None | Some(Either::Short(true)) => raw::Zram::default(),
+        Some(Either::Long(zram)) => zram,
+    };
+    let percent = zram.percent.unwrap_or(ZRAM_PERCENT);
+    if !(1..=ZRAM_PERCENT_MAX).contains(&percent) {
+        let message =
+            format!("percent is {percent}: it can be 1 to {ZRAM_PERCENT_MAX}; `zram: false` is none at all");
+        return Err(sources.error(&["zram", "percent"], message));
+    }
+    let algorithm = zram.algorithm.unwrap_or_else(|| ZRAM_ALGORITHM.into());
+    if !ZRAM_ALGORITHMS.contains(&algorithm.as_str()) {
+        let message = format!("unknown algorithm `{algorithm}`: it can be {}", ZRAM_ALGORITHMS.join(", "));
+        return Err(sources.error(&["zram", "algorithm"], message));
+    }
+    Ok(Some(layer::Zram { percent, algorithm }))
+}

@@ -1,0 +1,110 @@
+//! What can go wrong. No message holds a secret value.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::opener::Cause;
+
+/// Why secrets could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not JSON, or a field of another type.
+    #[error("failed to parse manifest: {0}")]
+    Parse(#[source] serde_json::Error),
+    /// A manifest without a JSON value.
+    #[error("failed to parse manifest: the file is empty")]
+    EmptyManifest,
+    /// A JSON value of another kind.
+    #[error("failed to parse manifest: not a JSON object")]
+    NoObject,
+    /// The manifest asks for something impossible.
+    #[error("manifest is not valid: {0}")]
+    Invalid(String),
+    /// `%r` without a runtime directory.
+    #[error("cannot figure out runtime directory: $XDG_RUNTIME_DIR is not set")]
+    NoRuntimeDir,
+    /// Neither of the two groups that generations belong to.
+    #[error("can't find group 'keys' nor 'nogroup'")]
+    NoKeysGroup,
+    /// Reading a file, making a directory, mounting, switching a link.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried: a verb, perhaps with an object.
+        action: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file that could not be read as its format.
+    #[error("manifest is not valid: cannot parse {} as {format}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
+        /// Why not.
+        source: Cause,
+    },
+    /// A file of age identities that is none.
+    #[error("cannot read age keys from {}: {source}", path.display())]
+    AgeKeys {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Cause,
+    },
+    /// No identity opens a file, or it has been tampered with.
+    #[error("failed to decrypt '{}': {source}", path.display())]
+    Decrypt {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Cause,
+    },
+    /// A decrypted file that cannot be written in its format.
+    #[error("cannot write {} as {format}: {source}", path.display())]
+    Emit {
+        /// The file.
+        path: PathBuf,
+        /// The format's name.
+        format: &'static str,
+        /// Why not.
+        source: Cause,
+    },
+    /// A key that is not there, or not of a kind that can be installed.
+    #[error("manifest is not valid: secret {name} in {} is not valid: {reason}", path.display())]
+    Key {
+        /// Name of the secret.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the key.
+        reason: String,
+    },
+    /// The link does not lead to a numbered generation.
+    #[error("cannot prepare a generation: {} of {} is not a number", last, path.display())]
+    NotANumber {
+        /// The last part of the link's target.
+        last: String,
+        /// The link's target.
+        path: PathBuf,
+    },
+    /// The path of a secret is taken by something that must not be removed.
+    #[error("cannot link {} to secret {name}: {reason}", path.display())]
+    Taken {
+        /// The path.
+        path: PathBuf,
+        /// Name of the secret.
+        name: String,
+        /// What is there.
+        reason: String,
+    },
+}
+
+impl Error {
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}

@@ -1,0 +1,83 @@
+//! Links from the paths of secrets to the secrets.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::generation::Generation;
+use super::validate::{Owner, Plan, Planned};
+
+/// Looks whether every link can be made, before the switch: what is in the way must not hold anything.
+pub(super) fn check(plan: &Plan, generation: &Generation) -> Result<(), Error> {
+    for (secret, path) in wanted(plan) {
+        // Below the link the new generation will be found, which is written by now.
+        let inside = path.strip_prefix(&plan.symlink).ok();
+        let actual = inside.map_or_else(|| path.to_owned(), |below| generation.path.join(below));
+        let taken =
+            |reason: String| Error::Taken { path: path.to_owned(), name: secret.name.clone(), reason };
+        if let Some(found) = parent_that_is_no_folder(&actual) {
+            return Err(taken(format!("{} is not a directory", found.display())));
+        }
+        let Ok(found) = fs::symlink_metadata(&actual) else { continue };
+        if inside.is_some() {
+            return Err(taken("another secret lies there".into()));
+        }
+        if found.is_dir() {
+            let mut entries = fs::read_dir(&actual).map_err(Error::io("list", &actual))?;
+            if entries.next().is_some() {
+                return Err(taken("there is a directory that is not empty".into()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the links. They lead through the stable link, so they hold for later generations, and belong to the
+/// owner of the secret.
+pub(super) fn make(plan: &Plan) -> Result<(), Error> {
+    for (secret, path) in wanted(plan) {
+        let target = plan.symlink.join(&secret.below);
+        let owner = (!plan.user_mode).then_some(secret.owner);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(Error::io("create directory", parent))?;
+        }
+        if !stands(path, &target, owner) {
+            if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+                fs::remove_dir(path).map_err(Error::io("remove", path))?;
+            }
+            replace(path, &target, owner).map_err(Error::io("link", path))?;
+        }
+    }
+    Ok(())
+}
+
+fn wanted(plan: &Plan) -> impl Iterator<Item = (&Planned, &Path)> {
+    plan.secrets.iter().filter_map(|secret| Some((secret, secret.link.as_deref()?)))
+}
+
+fn stands(path: &Path, target: &Path, owner: Option<Owner>) -> bool {
+    let same_owner = |owner: Owner| {
+        fs::symlink_metadata(path).is_ok_and(|found| found.uid() == owner.uid && found.gid() == owner.gid)
+    };
+    fs::read_link(path).is_ok_and(|found| found == target) && owner.is_none_or(same_owner)
+}
+
+/// Puts a link at a path in one step; a file or another link there gives way.
+pub(super) fn replace(path: &Path, target: &Path, owner: Option<Owner>) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    let new = tempfile::Builder::new().prefix(".civm-").make_in(folder, |new| symlink(target, new))?;
+    owner.map_or(Ok(()), |owner| lchown(new.path(), Some(owner.uid), Some(owner.gid)))?;
+    new.into_temp_path().persist(path)?;
+    Ok(())
+}
+
+/// The nearest parent that is there and is no folder.
+fn parent_that_is_no_folder(path: &Path) -> Option<PathBuf> {
+    path.ancestors().skip(1).find_map(|parent| match fs::metadata(parent) {
+        Ok(found) if found.is_dir() => None,
+        Ok(_) => Some(parent.to_owned()),
+        Err(_) => None,
+    })
+}

@@ -1,0 +1,60 @@
+//! Folders and files of a generation, with the owner and mode that were asked for, whatever the umask.
+
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::error::Error;
+use super::generation::Generation;
+use super::mount::FOLDER_MODE;
+use super::validate::{Owner, Plan};
+
+/// Makes a folder and its missing parents, 0751, and gives the new ones to `owner`.
+pub(super) fn folders(path: &Path, owner: Option<Owner>) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => return Err(io::Error::from(io::ErrorKind::NotADirectory)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        folders(parent, owner)?;
+    }
+    DirBuilder::new().mode(FOLDER_MODE).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE))?;
+    owner.map_or(Ok(()), |owner| chown(path, Some(owner.uid), Some(owner.gid)))
+}
+
+/// Writes every secret into a generation.
+pub(super) fn secrets(
+    plan: &Plan,
+    generation: &Generation,
+    contents: &[Zeroizing<Vec<u8>>],
+) -> Result<(), Error> {
+    for (secret, content) in plan.secrets.iter().zip(contents) {
+        let path = generation.path.join(&secret.below);
+        if let Some(parent) = path.parent() {
+            folders(parent, folder_owner(plan)).map_err(Error::io("create directory", parent))?;
+        }
+        let owner = (!plan.user_mode).then_some(secret.owner);
+        file(&path, content, owner, secret.mode).map_err(Error::io("write", path))?;
+    }
+    Ok(())
+}
+
+/// Who owns the folders; in user mode they stay the caller's.
+pub(super) fn folder_owner(plan: &Plan) -> Option<Owner> {
+    (!plan.user_mode).then_some(Owner { uid: 0, gid: plan.keys_gid })
+}
+
+fn file(path: &Path, content: &[u8], owner: Option<Owner>, mode: u32) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    if let Some(owner) = owner {
+        fchown(&file, Some(owner.uid), Some(owner.gid))?;
+    }
+    file.set_permissions(Permissions::from_mode(mode))
+}
