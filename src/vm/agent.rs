@@ -1,4 +1,4 @@
-//! What a guest and its host tell each other: one JSON object a line over a virtio-serial port.
+//! What a guest tells its host: one JSON object a line over a virtio-serial port.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,11 +47,10 @@ pub enum Event {
     },
 }
 
-/// One line from the host.
+/// One line to the guest, over the same port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
-    /// Shut down in order and power off. The guest obeys from [`Event::Point`] on at the latest; before
-    /// that the line waits in the port until it is read.
-    Poweroff,
+    /// To power off in good order. The ACPI power button says the same to guests that listen to it.
+    PowerOff,
 }
