@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::host::spec::Arch;
+
 mod cache;
 pub mod debian;
 pub mod disk;
@@ -21,39 +23,11 @@ mod tools;
 pub use cache::default_dir;
 pub use error::Error;
 
-/// A processor architecture that images are made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Arch {
-    /// `x86_64`, Debian's amd64.
-    X86_64,
-    /// `aarch64`, Debian's arm64.
-    Aarch64,
-}
-
-impl Arch {
-    /// The architecture of this machine, where images are made for it.
-    #[must_use]
-    pub fn native() -> Option<Self> {
-        Self::parse(std::env::consts::ARCH)
-    }
-
-    /// The architecture of that name, in the kernel's, Nix' or Debian's spelling.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "x86_64" | "x86_64-linux" | "amd64" => Some(Self::X86_64),
-            "aarch64" | "aarch64-linux" | "arm64" => Some(Self::Aarch64),
-            _ => None,
-        }
-    }
-
-    /// Debian's name of it.
-    #[must_use]
-    pub const fn debian(self) -> &'static str {
-        match self {
-            Self::X86_64 => "amd64",
-            Self::Aarch64 => "arm64",
-        }
+/// Debian's name of an architecture.
+const fn debian_name(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "amd64",
+        Arch::Aarch64 => "arm64",
     }
 }
 

@@ -24,7 +24,10 @@ fn words(stderr: &str) -> String {
 
 impl Error {
     /// For `map_err`: what was tried with which file.
-    pub(super) fn io<E: Into<io::Error>>(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(E) -> Self {
+    pub(super) fn io<E: Into<io::Error>>(
+        action: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(E) -> Self {
         let path = path.as_ref().to_owned();
         move |error| Self::Io { action, path, source: error.into() }
     }

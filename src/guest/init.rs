@@ -56,7 +56,8 @@ fn boot(port: &mut Option<File>) -> Result<(), Error> {
         console::say(layout::PROBE_LINE.trim_start_matches("civm: "));
         return Ok(());
     }
-    let device = PathBuf::from(parameter(&line, "root").filter(|value| !value.is_empty()).unwrap_or(ROOT_DEVICE));
+    let device =
+        PathBuf::from(parameter(&line, "root").filter(|value| !value.is_empty()).unwrap_or(ROOT_DEVICE));
     if !network::configure()? {
         warn(port, "this machine has no network device");
     }

@@ -162,7 +162,8 @@ fn acknowledged(answer: &[u8]) -> io::Result<()> {
     if kind != Some(NLMSG_ERROR) {
         return Err(odd());
     }
-    let number = answer.get(16..20).and_then(|b| b.try_into().ok()).map(i32::from_ne_bytes).ok_or_else(odd)?;
+    let number =
+        answer.get(16..20).and_then(|b| b.try_into().ok()).map(i32::from_ne_bytes).ok_or_else(odd)?;
     if number == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-number)) }
 }
 

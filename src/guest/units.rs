@@ -85,7 +85,8 @@ const MASKED: [&str; 14] = [
 ];
 /// Targets on the way up whose wants of the image are masked but for [`WANTED`].
 const LEAN_TARGETS: [&str; 4] = ["sysinit.target", "basic.target", "local-fs.target", "swap.target"];
-const WANTED: [&str; 3] = ["systemd-journald.service", "systemd-sysctl.service", "systemd-tmpfiles-setup.service"];
+const WANTED: [&str; 3] =
+    ["systemd-journald.service", "systemd-sysctl.service", "systemd-tmpfiles-setup.service"];
 /// Where a disk keeps units and generators; `/usr/lib` is first in a merged Debian.
 const UNIT_DIRS: [&str; 3] = ["usr/lib/systemd/system", "etc/systemd/system", "usr/local/lib/systemd/system"];
 const GENERATOR_DIRS: [&str; 3] = [
@@ -159,7 +160,9 @@ fn console_unit(console: &str) -> String {
 fn mask(dir: &Path, name: &str) -> Result<(), Error> {
     let path = dir.join(name);
     match symlink("/dev/null", &path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::io("mask", &path)(error)),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io("mask", &path)(error))
+        }
         _ => Ok(()),
     }
 }
@@ -192,7 +195,9 @@ mod tests {
         }
         fs::write(root.join("usr/lib/systemd/system-generators/systemd-fstab-generator"), "").expect("write");
         write(&root, &run, "ttyS0").expect("written");
-        let masked = |name: &str| run.join("systemd").join(name).read_link().is_ok_and(|to| to == Path::new("/dev/null"));
+        let masked = |name: &str| {
+            run.join("systemd").join(name).read_link().is_ok_and(|to| to == Path::new("/dev/null"))
+        };
         assert!(masked("system/dev-hugepages.mount") && masked("system/systemd-udevd.service"));
         assert!(masked("system-generators/systemd-fstab-generator"));
         assert!(!masked("system/systemd-journald.service"));

@@ -11,7 +11,9 @@ use super::cache::{Build, Cache};
 use super::initrd::GuestBinary;
 use super::run::Log;
 use super::sources::Sources;
-use super::{Error, Event, Image, ImageSpec, Progress, kernel, layout, modules, rootfs, sources, tools};
+use super::{
+    Error, Event, Image, ImageSpec, Progress, debian_name, kernel, layout, modules, rootfs, sources, tools,
+};
 
 /// What every guest has: an init system, the ssh server, and the tools that civm's guest side and a
 /// person at its prompt call. No udev, no dbus: nothing of the boot needs them.
@@ -157,7 +159,7 @@ impl Recipe {
             Some(file) => sources::given(file)?.text,
             None => String::new(),
         };
-        let own = [&suite, spec.arch.debian(), &packages.join(" ")].join("\n");
+        let own = [&suite, debian_name(spec.arch), &packages.join(" ")].join("\n");
         let mark = hash(&own);
         Ok(Self { id: hash(&[RECIPE, &own, &given].join("\n")), mark, suite, packages })
     }
@@ -179,7 +181,7 @@ fn is_package(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Arch;
+    use crate::host::spec::Arch;
 
     fn spec(packages: &[&str]) -> ImageSpec {
         ImageSpec {
@@ -236,7 +238,7 @@ mod tests {
         let packages = std::env::var("CIVM_TEST_PACKAGES").unwrap_or_default();
         let spec = ImageSpec {
             suite: None,
-            arch: Arch::native().expect("known architecture"),
+            arch: Arch::current().expect("known architecture"),
             packages: packages.split_whitespace().map(str::to_owned).collect(),
             sources: None,
             guest_binary: path("CIVM_TEST_GUEST"),

@@ -116,7 +116,7 @@ mod tests {
         assert!(made.expect("qemu-img").success());
         Image {
             id: "0".repeat(32),
-            arch: super::super::Arch::X86_64,
+            arch: crate::host::spec::Arch::X86_64,
             kernel: PathBuf::new(),
             initrd: PathBuf::new(),
             disk,

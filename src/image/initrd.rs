@@ -10,7 +10,8 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::{Arch, Error, layout};
+use super::{Error, debian_name, layout};
+use crate::host::spec::Arch;
 
 /// Goes up with every change to the archive's layout.
 const VERSION: &str = "civm initrd 1";
@@ -47,7 +48,7 @@ impl GuestBinary {
             Arch::Aarch64 => EM_AARCH64,
         };
         if elf.machine != machine {
-            let reason = format!("is for another processor than the guest's ({})", arch.debian());
+            let reason = format!("is for another processor than the guest's ({})", debian_name(arch));
             return Err(Error::content(&path, reason));
         }
         if elf.dynamic { Err(Error::DynamicBinary(path)) } else { Ok(Self { content }) }
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_dynamically_linked_program_is_refused() {
-        let arch = Arch::native().expect("known architecture");
+        let arch = Arch::current().expect("known architecture");
         let error = GuestBinary::load(Some(Path::new("/bin/sh")), arch).expect_err("dynamic");
         assert!(matches!(error, Error::DynamicBinary(_)), "{error}");
         let text = GuestBinary::load(Some(Path::new("/etc/passwd")), arch).expect_err("no program");

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use super::run::{Log, Tool};
 use super::sources::Sources;
-use super::{Arch, Error};
+use super::{Error, debian_name};
+use crate::host::spec::Arch;
 
 /// Magic numbers of the compressions in use, and the programs that undo them.
 const COMPRESSIONS: [(&[u8], &str, &[&str]); 4] = [
@@ -38,7 +39,7 @@ pub(super) fn fetch(dir: &Path, arch: Arch, sources: &Sources, log: &Log) -> Res
     let config = private_apt(dir, arch, sources)?;
     let apt = |program| Tool::leashed(step, program, log).map(|tool| tool.env("APT_CONFIG", &config));
     apt("apt-get")?.args(["-q", "update"]).run()?;
-    let meta = format!("linux-image-{}", arch.debian());
+    let meta = format!("linux-image-{}", debian_name(arch));
     let shown = apt("apt-cache")?.args(["show", "--no-all-versions", &meta]).output()?;
     let package = first_dependency(&shown)
         .ok_or_else(|| Error::content(log.path(), format!("package {meta} depends on no kernel")))?;
@@ -145,7 +146,7 @@ fn private_apt(dir: &Path, arch: Arch, sources: &Sources) -> Result<PathBuf, Err
     };
     write("state/status".into(), "")?;
     write(format!("etc/sources.list.d/image.{}", sources.extension), &sources.text)?;
-    let (root, name) = (apt.display(), arch.debian());
+    let (root, name) = (apt.display(), debian_name(arch));
     // The sandbox user could not enter a private directory.
     let config = format!(
         "Dir \"{root}\";\nDir::State \"{root}/state\";\nDir::State::status \"{root}/state/status\";\n\

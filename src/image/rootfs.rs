@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use super::cache::Build;
 use super::run::{Log, Tool};
 use super::sources::Sources;
-use super::{Arch, Error, layout};
+use super::{Error, debian_name, layout};
+use crate::host::spec::Arch;
 
 /// Where an ordinary user's subordinate ids are listed.
 const ID_FILES: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
@@ -57,9 +58,9 @@ pub(super) fn bootstrap(
         .args(["--mode=unshare", "--variant=minbase", "--format=tar"])
         .arg(format!("--include={}", plan.packages.join(",")))
         .arg(format!("--customize-hook={}", hook(plan.mark)));
-    let tool = match Arch::native() {
+    let tool = match Arch::current() {
         Some(native) if native == plan.arch => tool,
-        _ => tool.arg(format!("--architectures={}", plan.arch.debian())),
+        _ => tool.arg(format!("--architectures={}", debian_name(plan.arch))),
     };
     tool.arg(plan.suite).arg(&tar).arg(&sources).watch(|line| {
         if let Some((_, done)) = STAGES.iter().find(|(words, _)| line.contains(words)) {

@@ -176,7 +176,7 @@ mod tests {
     fn a_suite_that_could_be_an_option_is_refused() {
         let spec = |suite: &str| ImageSpec {
             suite: Some(suite.to_owned()),
-            arch: super::super::Arch::X86_64,
+            arch: crate::host::spec::Arch::X86_64,
             packages: Vec::new(),
             sources: None,
             guest_binary: None,
