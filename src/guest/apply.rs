@@ -31,7 +31,7 @@ fn apply() -> Result<(), Error> {
     events::send(&Event::KeyTaken);
     let layer = share::read_layer()?;
     if layer.console_login {
-        console::run("systemctl", &["start", "--no-block", units::CONSOLE])?;
+        super::files::write(Path::new(units::CONSOLE_LOGIN), b"", 0o644)?;
     }
     if identity::clock(layer.time)? {
         console::log("the clock lagged behind the host's and was set");
@@ -105,9 +105,6 @@ fn sysctl_path(key: &str) -> Result<PathBuf, Error> {
 }
 
 fn write_units(layer: &Layer) -> Result<(), Error> {
-    if layer.units.is_empty() {
-        return Ok(());
-    }
     for (name, unit) in &layer.units {
         if name.contains('/') {
             return Err(Error::content(name, "is no name of a unit"));
@@ -115,7 +112,9 @@ fn write_units(layer: &Layer) -> Result<(), Error> {
         let path = Path::new(UNIT_DIR).join(name);
         fs::write(&path, &unit.text).map_err(Error::io("write", &path))?;
     }
-    console::run("systemctl", &["daemon-reload"])
+    // systemd finds units that are new to it by itself.
+    let known = layer.units.keys().any(|name| units::is_of_image(Path::new("/"), name));
+    if known { console::run("systemctl", &["daemon-reload"]) } else { Ok(()) }
 }
 
 fn keep(layer: &Layer) -> Result<(), Error> {

@@ -175,7 +175,7 @@ fn start_systemd() -> Error {
     let error = Command::new(systemd)
         .arg0("/sbin/init")
         .arg(format!("--unit={}", units::TARGET))
-        .arg("--show-status=error")
+        .arg("--show-status=no")
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LANG", "C.UTF-8")

@@ -12,8 +12,10 @@ use super::Error;
 
 /// The unit that systemd boots to.
 pub(super) const TARGET: &str = "civm.target";
-/// The root shell on the console; started where the layer wants it.
-pub(super) const CONSOLE: &str = "civm-console.service";
+/// The root shell on the console.
+const CONSOLE: &str = "civm-console.service";
+/// Exists where the layer wants that shell.
+pub(super) const CONSOLE_LOGIN: &str = "/run/civm/console-login";
 /// Where sshd's configuration lies.
 const SSHD_CONFIG: &str = "/run/civm/sshd_config";
 /// The machine id before the point, the same for all guests.
@@ -24,7 +26,8 @@ const UNITS: [(&str, &str); 7] = [
     (
         "civm.target",
         "[Unit]\nDescription=civm guest\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n\
-         Wants=civm-agent.service civm-apply.service civm-sshd.service civm-settle.service civm-ready.service\n",
+         Wants=civm-agent.service civm-apply.service civm-sshd.service civm-settle.service civm-ready.service\n\
+         Wants=civm-console.service\n",
     ),
     (
         "civm-agent.service",
@@ -61,7 +64,7 @@ const UNITS: [(&str, &str); 7] = [
     ),
     (
         "civm-failed@.service",
-        "[Unit]\nDescription=Word of the failure of %I\nDefaultDependencies=no\nAfter=civm-agent.service\n\n\
+        "[Unit]\nDescription=Word of the failure of %i\nDefaultDependencies=no\nAfter=civm-agent.service\n\n\
          [Service]\nType=oneshot\nExecStart=/run/civm/civm guest failed %i\n",
     ),
 ];
@@ -109,7 +112,7 @@ const SSHD: &str = "HostKey /shared/secrets/ssh_host_ed25519_key\n\
 /// The journal lives in memory: it belongs to a boot, and the disk needs no syncs for it.
 const JOURNALD: &str = "[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nForwardToWall=no\n";
 /// A guest that is told to stop does so in seconds.
-const MANAGER: &str = "[Manager]\nDefaultTimeoutStopSec=10s\nShowStatus=error\n";
+const MANAGER: &str = "[Manager]\nDefaultTimeoutStopSec=10s\nShowStatus=no\n";
 
 /// Writes units, masks and configuration below `run` (the future `/run`) for the disk at `root`;
 /// `console` is the device of the root shell.
@@ -149,12 +152,18 @@ pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error>
 fn console_unit(console: &str) -> String {
     format!(
         "[Unit]\nDescription=Root shell on the console\nDefaultDependencies=no\nConflicts=shutdown.target\n\
-         Before=shutdown.target\n\n\
+         Before=shutdown.target\nAfter=civm-apply.service\nConditionPathExists={CONSOLE_LOGIN}\n\
+         StartLimitIntervalSec=0\n\n\
          [Service]\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash\n\
          WorkingDirectory=/root\nStandardInput=tty-force\nStandardOutput=tty\nStandardError=tty\n\
-         TTYPath=/dev/{console}\nTTYReset=yes\nRestart=always\nRestartSec=0\nStartLimitIntervalSec=0\n\
+         TTYPath=/dev/{console}\nTTYReset=yes\nRestart=always\nRestartSec=0\n\
          SendSIGHUP=yes\nTimeoutStopSec=2\nIgnoreSIGPIPE=no\n"
     )
+}
+
+/// Whether the image knows a unit of that name: systemd may have read it before the layer came.
+pub(super) fn is_of_image(root: &Path, name: &str) -> bool {
+    UNIT_DIRS.iter().any(|dir| root.join(dir).join(name).symlink_metadata().is_ok())
 }
 
 fn mask(dir: &Path, name: &str) -> Result<(), Error> {
@@ -206,9 +215,9 @@ mod tests {
 
     #[test]
     fn every_unit_that_the_target_wants_exists() {
-        let wants = UNITS[0].1.lines().find_map(|line| line.strip_prefix("Wants=")).expect("wants");
-        for name in wants.split_whitespace() {
-            assert!(UNITS.iter().any(|(unit, _)| *unit == name), "{name}");
+        let wants = UNITS[0].1.lines().filter_map(|line| line.strip_prefix("Wants="));
+        for name in wants.flat_map(str::split_whitespace) {
+            assert!(name == CONSOLE || UNITS.iter().any(|(unit, _)| *unit == name), "{name}");
         }
     }
 

@@ -105,7 +105,7 @@ fn plan(layer: &Layer, accounts: &Accounts, state: &State) -> Vec<Step> {
     let wanted: BTreeSet<&String> =
         layer.groups.iter().chain(layer.users.iter().flat_map(|user| &user.groups)).collect();
     for group in wanted.iter().filter(|group| !accounts.groups.contains_key(**group)) {
-        steps.push(Step::new("groupadd", ["--", group]));
+        steps.push(Step::new("groupadd", ["-r", "--", group]));
     }
     for user in &layer.users {
         let own_group = accounts.groups.contains_key(&user.name) || wanted.contains(&user.name);
@@ -231,7 +231,7 @@ mod tests {
     fn a_missing_user_is_made_with_its_groups() {
         assert_eq!(
             planned(&[User { uid: Some(1200), ..user("new", &["nix-users", "extra"]) }], &State::default()),
-            ["groupadd -- extra", "useradd -m -p * -s /bin/bash -u 1200 -U -G nix-users,extra -- new"]
+            ["groupadd -r -- extra", "useradd -m -p * -s /bin/bash -u 1200 -U -G nix-users,extra -- new"]
         );
     }
 
