@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub mod keys;
 pub mod secrets;
+pub mod up;
 
 /// Secrets in sops files, and virtual machines that boot with them.
 #[derive(Debug, Parser)]
@@ -40,6 +41,8 @@ pub enum Command {
     Keys(keys::Keys),
     /// Secrets in sops files
     Secrets(secrets::Secrets),
+    /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
+    Up(up::Up),
     /// Print a script that completes civm's command line in a shell
     Completions {
         /// The shell

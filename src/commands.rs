@@ -10,10 +10,13 @@ use crate::edge::environment::Environment;
 use crate::outcome::Outcome;
 
 mod completions;
+mod instance;
 mod keys;
 mod man;
+mod project;
 mod screen;
 mod secrets;
+mod up;
 
 pub use screen::Screen;
 
@@ -57,6 +60,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Keys(args) => keys::run(&args, context),
         Command::Secrets(args) => secrets::run(args, context),
+        Command::Up(args) => up::run(&args, context),
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),
     }

@@ -4,13 +4,14 @@ mod aad;
 pub mod cipher;
 pub mod data_key;
 pub mod document;
-pub mod float;
 mod error;
+pub mod float;
 pub mod key_path;
 mod mac;
 pub mod metadata;
 pub mod pattern;
 pub mod selector;
+pub mod shamir;
 pub mod stash;
 #[cfg(test)]
 mod testing;
@@ -21,4 +22,3 @@ pub mod tree;
 pub mod value;
 
 pub use error::Error;
-pub mod shamir;

@@ -18,12 +18,16 @@ mod units;
 pub(super) use raw::shapes;
 pub use units::Size;
 
+use serde::{Deserialize, Serialize};
+
 use super::layer;
 
 /// A kind of machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// 64-bit Intel and AMD.
+    #[serde(rename = "x86_64")]
     X86_64,
     /// 64-bit ARM.
     Aarch64,
@@ -32,7 +36,7 @@ pub enum Arch {
 impl Arch {
     /// The kind of the machine that this program was built for, where it is one of the two.
     #[must_use]
-    pub fn current() -> Option<Self> {
+    pub fn native() -> Option<Self> {
         Self::of(std::env::consts::ARCH)
     }
 
@@ -83,8 +87,9 @@ pub struct Spec {
     pub disk: Size,
     /// Ports of the machine that lead into the guest.
     pub forwards: Vec<Forward>,
-    /// Whether there is an encrypted file of secrets (and with it an ssh host key).
-    pub has_secrets: bool,
+    /// The host whose `secrets.yaml` is this host's: its own, else that of the nearest host it extends. It holds
+    /// the ssh host key as well.
+    pub secrets_host: Option<String>,
     /// The secrets that are installed in the guest.
     pub secrets: Vec<Secret>,
     /// Ordinary users.

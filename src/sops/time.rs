@@ -26,8 +26,16 @@ pub struct Time {
 
 impl Time {
     /// 1970-01-01T00:00:00Z.
-    pub const EPOCH: Self =
-        Self { year: 1970, month: 1, day: 1, hour: 0, minute: 0, second: 0, nanosecond: 0, offset_minutes: 0 };
+    pub const EPOCH: Self = Self {
+        year: 1970,
+        month: 1,
+        day: 1,
+        hour: 0,
+        minute: 0,
+        second: 0,
+        nanosecond: 0,
+        offset_minutes: 0,
+    };
 
     /// The UTC time of a number of seconds since 1970; `None` before the year 0 and after 9999.
     #[must_use]

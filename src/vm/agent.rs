@@ -46,3 +46,11 @@ pub enum Event {
         uptime_ms: u64,
     },
 }
+
+/// One line to the guest, over the same port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Command {
+    /// To power off in good order. The ACPI power button says the same to guests that listen to it.
+    PowerOff,
+}
