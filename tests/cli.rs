@@ -5,6 +5,7 @@
 mod cli {
     mod frame;
     mod keys;
+    mod private_dir;
     mod secrets;
 }
 mod support;
