@@ -182,3 +182,10 @@ fn with_an_identity_file_that_stays_locked() {
     let path = scene.file("locked");
     Locked::to(&scene, &[recipient()]).compare(&[("SOPS_AGE_KEY_FILE", path.to_str().expect("text"))]);
 }
+
+#[test]
+fn with_a_plugin_that_is_missing() {
+    let scene = Scene::new();
+    let identity = age::plugin::Identity::default_for_plugin("nosuch").expect("a name").to_string();
+    Locked::to(&scene, &[recipient()]).compare(&[("SOPS_AGE_KEY", &identity)]);
+}

@@ -71,7 +71,12 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
                     "`{name}` stayed behind its passphrase ({reason}): run this on a terminal and enter it"
                 )
             }
-            Reason::Age(OpenError::Plugin(reason)) => format!("a plugin was of no help: {reason}"),
+            Reason::Age(OpenError::Plugin { name, reason: Some(reason) }) => {
+                format!("age-plugin-{name} was of no help: {reason}")
+            }
+            Reason::Age(OpenError::Plugin { name, reason: None }) => {
+                format!("one of your identities needs age-plugin-{name}, which is not in PATH: install it")
+            }
             Reason::Age(OpenError::Damaged(reason)) => {
                 format!("the entry of {} in the file is damaged: {reason}", shortened(&key.name))
             }
@@ -93,7 +98,7 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
     let own = own_recipients(&error.identities);
     let names: Vec<_> = keys().map(|key| same_key(&key.name)).collect();
     match own.iter().find(|(recipient, _)| !names.contains(&same_key(recipient))) {
-        _ if own.is_empty() => lines.push(
+        _ if error.identities.iter().all(is_without_keys) => lines.push(
             "there is no identity: `civm keys init` makes one from your ssh key and prints its recipient"
                 .into(),
         ),
@@ -114,6 +119,10 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
             .into(),
     );
     lines
+}
+
+fn is_without_keys(report: &Report) -> bool {
+    !matches!(&report.finding, Finding::Found(halves) if !halves.is_empty())
 }
 
 /// Recipients that the user could be given access with, the best first: the order of the places.
