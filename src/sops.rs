@@ -10,6 +10,7 @@ mod mac;
 pub mod metadata;
 pub mod pattern;
 pub mod selector;
+pub mod shamir;
 pub mod stash;
 #[cfg(test)]
 mod testing;

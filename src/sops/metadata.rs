@@ -1,6 +1,7 @@
 //! The `sops` branch of a file: who can open it, what is encrypted, and the MAC.
 
 mod fields;
+mod parts;
 mod read;
 mod version;
 mod write;
