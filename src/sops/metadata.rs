@@ -3,6 +3,8 @@
 mod fields;
 mod parts;
 mod read;
+#[cfg(test)]
+mod tests;
 mod version;
 mod write;
 

@@ -9,13 +9,13 @@ use super::super::shamir::{self, Share};
 use super::Metadata;
 
 impl Metadata {
-    /// How many groups must be opened to get at the data key.
+    /// How many groups must be opened to get at the data key. A file of several groups that does not
+    /// say so needs two at least; whether they were enough shows when its values are decrypted.
     #[must_use]
     pub fn groups_needed(&self) -> usize {
-        match (self.groups.len(), self.shamir_threshold) {
-            (0 | 1, _) => 1,
-            (groups, 0) => groups,
-            (_, threshold) => usize::try_from(threshold).unwrap_or(usize::MAX),
+        match self.groups.len() {
+            0 | 1 => 1,
+            _ => usize::try_from(self.shamir_threshold).unwrap_or(usize::MAX).max(2),
         }
     }
 
@@ -33,11 +33,11 @@ impl Metadata {
             0 => Err(Error::NoKeys),
             1 => Ok(vec![Zeroizing::new(key.as_bytes().to_vec())]),
             groups => {
-                let needed = self.groups_needed();
-                let shares = shamir::split(key, groups, needed, rng)?;
-                if self.shamir_threshold == 0 {
-                    self.shamir_threshold = u32::try_from(groups).unwrap_or(u32::MAX);
-                }
+                let count = u32::try_from(groups).unwrap_or(u32::MAX);
+                let threshold = if self.shamir_threshold == 0 { count } else { self.shamir_threshold };
+                let shares =
+                    shamir::split(key, groups, usize::try_from(threshold).unwrap_or(usize::MAX), rng)?;
+                self.shamir_threshold = threshold;
                 Ok(shares)
             }
         }
