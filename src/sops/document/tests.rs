@@ -1,5 +1,9 @@
 //! Whole documents, most of them written by sops itself (see `tests/sops/README.md`).
 
+mod failures;
+mod peer;
+mod selectors;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
