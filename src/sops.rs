@@ -5,6 +5,7 @@ pub mod cipher;
 pub mod data_key;
 pub mod document;
 mod error;
+pub mod float;
 pub mod key_path;
 mod mac;
 pub mod metadata;
