@@ -16,7 +16,7 @@ fn decrypted(tree: Tree, metadata: &Metadata) -> Result<Tree, Error> {
     decrypt(tree, metadata, &key(), MacCheck::Verify).map(|decrypted| decrypted.tree)
 }
 
-fn items<'a>(tree: &'a mut Tree) -> &'a mut Vec<Value> {
+fn items(tree: &mut Tree) -> &mut Vec<Value> {
     let Item::Entry(_, Value::Map(branch)) = &mut tree.documents[0][0] else { panic!("no map") };
     let Item::Entry(_, Value::List(items)) = &mut branch[0] else { panic!("no list") };
     items
