@@ -250,3 +250,30 @@ fn a_new_project_starts_with_one_reader() {
     assert!(initial("a", "age1alice\nx: y").is_err());
     assert!(initial("ssh", "ssh-ed25519 AAAA me@host").is_ok());
 }
+
+#[test]
+fn sops_reads_the_new_rules() {
+    const ADMIN: &str = "age1druprrcfruucrc4fm0dcv0ul0y2umnyuaaced7cw3286cs2s93fsymjndv";
+    const HOST: &str = "age13039s86ye6tvunasqtkpc6kj4ajjpeln6grfvkkasxjrnpeylceqwn2l6n";
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("hosts/web/secrets.yaml");
+    std::fs::create_dir_all(file.parent().expect("hosts/web")).expect("made");
+    std::fs::write(&file, "a: b\n").expect("written");
+    for rules in [initial("alice", ADMIN).expect("a name"), format!("creation_rules:\n- age: {ADMIN}\n")] {
+        let readers = [ADMIN.to_owned()];
+        let host =
+            NewHost { name: "web", recipient: HOST, path: "hosts/web/secrets.yaml", readers: &readers };
+        std::fs::write(dir.path().join(".sops.yaml"), add_host(&rules, host).expect("added"))
+            .expect("written");
+        let mut sops = std::process::Command::new("sops");
+        sops.env_remove("SOPS_AGE_RECIPIENTS").env_remove("SOPS_CONFIG").current_dir(dir.path());
+        let Ok(output) = sops.arg("encrypt").arg(&file).output() else {
+            println!("skipped: there is no sops on the PATH");
+            return;
+        };
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        let recipients: Vec<_> =
+            text.lines().filter_map(|line| line.trim().strip_prefix("recipient: ")).collect();
+        assert_eq!(recipients, [ADMIN, HOST], "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -35,7 +35,7 @@ fn a_value_under_another_key_fails_on_its_own() {
     let (mut data, metadata) = two_values();
     let Item::Entry(Key::Str(name), _) = &mut data.documents[0][1] else { panic!("no key") };
     *name = "renamed".into();
-    let error = decrypt(data, &metadata, &key(), MacCheck::Ignore).err().expect("it fails");
+    let error = decrypt(data, &metadata, &key(), MacCheck::Ignore).expect_err("it fails");
     assert_eq!(
         error.to_string(),
         r#"could not decrypt ["renamed"]: it was not encrypted with this data key at this place"#

@@ -101,9 +101,10 @@ fn flags(selector: &Selector, only: bool) -> Vec<String> {
     flags
 }
 
-fn wrapped(key: &DataKey) -> AgeKey {
-    let recipient = identities()[0].to_public();
-    let enc = age::encrypt_and_armor(&recipient, key.as_bytes()).expect("it wraps");
+/// A data key or a share of one, wrapped for one of the two identities.
+fn wrapped(part: &[u8], identity: usize) -> AgeKey {
+    let recipient = identities()[identity].to_public();
+    let enc = age::encrypt_and_armor(&recipient, part).expect("it wraps");
     AgeKey { recipient: recipient.to_string(), enc }
 }
 
@@ -124,7 +125,7 @@ fn sops_decrypts_what_we_encrypt() {
     each(|document, selector, only| {
         let key = key();
         let mut metadata = Metadata { mac_only_encrypted: only, ..metadata(Some(selector)) };
-        metadata.groups[0].age.push(wrapped(&key));
+        metadata.groups[0].age.push(wrapped(key.as_bytes(), 0));
         let plain = one_document(document);
         let data = encrypt(plain.clone(), &mut metadata, &key, &Stash::new(), &mut rng(), now()).expect("ok");
         let text = json(&join(data, &metadata).expect("no sops key").documents[0]).to_string();
@@ -151,4 +152,22 @@ fn we_decrypt_what_sops_encrypts_and_give_it_back_unchanged() {
         let again = encrypt(decrypted.tree, &mut metadata, &key, &decrypted.stash, &mut rng(), time);
         assert_eq!(join(again.expect("ok"), &metadata), Ok(file));
     });
+}
+
+#[test]
+fn sops_opens_the_key_groups_that_we_split() {
+    let key = key();
+    let mut metadata = metadata(Some(Selector::default()));
+    metadata.groups = vec![KeyGroup::default(); 3];
+    metadata.shamir_threshold = 2;
+    let parts = metadata.parts(&key, &mut rng()).expect("three shares");
+    for (index, part) in [(0, &parts[0]), (2, &parts[2])] {
+        metadata.groups[index].age.push(wrapped(part, index / 2));
+    }
+    let plain = tree(r#"{"a": "b"}"#);
+    let data = encrypt(plain.clone(), &mut metadata, &key, &Stash::new(), &mut rng(), now()).expect("ok");
+    let text = json(&join(data, &metadata).expect("no sops key").documents[0]).to_string();
+    if let Some(output) = sops(&["decrypt"], &text) {
+        assert_eq!(tree(&output.expect("sops decrypts")), plain);
+    }
 }
