@@ -1,5 +1,6 @@
 //! `.sops.yaml`: which recipients a file has, and what of it is encrypted. Text in, values out.
 
+pub mod edit;
 mod file;
 mod names;
 mod path;
