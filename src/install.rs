@@ -8,7 +8,8 @@
 //! Two things are done otherwise. The imported identities stay in memory: no `age-keys.txt` is left in
 //! the mount point. And a mode is the mode that was asked for, whatever the umask.
 //!
-//! What opens a sops file is handed in as an [`Opener`](crate::install::Opener).
+//! What opens a sops file is handed in as an [`Opener`](crate::install::Opener);
+//! [`SopsFiles`](crate::install::SopsFiles) is the one that does it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ pub mod manifest;
 mod mount;
 pub mod opener;
 mod paths;
+pub mod sops_files;
 pub mod validate;
 mod write;
 
@@ -30,6 +32,7 @@ pub use accounts::Accounts;
 pub use error::Error;
 pub use manifest::Manifest;
 pub use opener::{Imported, Opener};
+pub use sops_files::SopsFiles;
 
 /// What a run needs to know besides the manifest.
 #[derive(Clone, Debug, Default)]

@@ -208,6 +208,15 @@ impl Identities {
         }
     }
 
+    /// The same and one more identity, which the caller found at a place of its own.
+    #[must_use]
+    pub fn with_key(mut self, place: Place, key: AgeIdentity) -> Self {
+        let sops = as_sops::Reading { identities: 1, is_text: true, ..as_sops::Reading::default() };
+        let keys = vec![Key::Native(key)];
+        self.slots.push(Slot::Read(Arc::new(Source { place: Some(place), keys, sops, ..Source::default() })));
+        self
+    }
+
     /// What was found where, in sops' order. Commands show what they gave so far.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {

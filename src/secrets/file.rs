@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::error::Error;
 use super::recipients::Plan;
 use super::session::{Session, read};
+use crate::keys::identity::Identities;
 use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
@@ -57,6 +58,22 @@ fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
         .iter()
         .flat_map(|keys| keys.entries.iter().map(|_| MasterKey::Other { kind: keys.kind, name: keys.kind }));
     age.chain(others).collect()
+}
+
+/// Unwraps the data key that a file's metadata holds.
+///
+/// # Errors
+/// No identity opens it.
+pub fn data_key(path: &Path, metadata: &Metadata, identities: &Identities) -> Result<DataKey, Error> {
+    let groups: Vec<_> = metadata.groups.iter().map(master_keys).collect();
+    let threshold = usize::try_from(metadata.shamir_threshold).unwrap_or(usize::MAX);
+    let parts = retrieval::parts(&groups, threshold, identities)
+        .map_err(|locked| Error::Locked { path: path.to_path_buf(), locked })?;
+    let key = match (groups.len(), parts.as_slice()) {
+        (1, [key]) => DataKey::from_bytes(key),
+        _ => shamir::combine(&parts),
+    };
+    key.map_err(within(path))
 }
 
 /// The store for a file of this name.
@@ -111,15 +128,7 @@ impl SopsFile {
     /// # Errors
     /// No identity opens the file.
     pub fn data_key(&self, session: &Session) -> Result<DataKey, Error> {
-        let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
-        let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
-        let parts = retrieval::parts(&groups, threshold, session.identities())
-            .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
-        let key = match (groups.len(), parts.as_slice()) {
-            (1, [key]) => DataKey::from_bytes(key),
-            _ => shamir::combine(&parts),
-        };
-        key.map_err(within(&self.path))
+        data_key(&self.path, &self.metadata, session.identities())
     }
 
     /// Decrypts the whole file.
