@@ -12,7 +12,7 @@ use crate::keys::identity::Identities;
 use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
-use crate::sops::key_path::KeyPath;
+use crate::sops::key_path::{self, Found, KeyPath};
 use crate::sops::metadata::{KeyGroup, Metadata};
 use crate::sops::selector::Selector;
 use crate::sops::shamir;
@@ -175,18 +175,20 @@ impl OpenFile {
     /// # Errors
     /// There is no such value, or it cannot be written.
     pub fn extract(&self, path: &KeyPath) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let first = self.tree.documents.first().map(Vec::as_slice).unwrap_or_default();
-        let value = path.get(first).map_err(within(&self.path))?;
-        let bytes = match value {
-            Value::Str(text) => Ok(text.as_bytes().to_vec()),
-            Value::Map(branch) => {
+        let whole = Vec::new();
+        let first = self.tree.documents.first().unwrap_or(&whole);
+        let found = key_path::get(first, path)
+            .map_err(|error| Error::Path { path: self.path.clone(), key: path.clone(), error })?;
+        let bytes = match found {
+            Found::Value(Value::Str(text)) => Ok(text.as_bytes().to_vec()),
+            Found::Document(branch) | Found::Value(Value::Map(branch)) => {
                 let mut tree = self.tree.clone();
                 if let Some(first) = tree.documents.first_mut() {
                     first.clone_from(branch);
                 }
                 self.store.emit(&tree)
             }
-            other => self.store.emit_value(other),
+            Found::Value(other) => self.store.emit_value(other),
         };
         bytes.map(Zeroizing::new).map_err(|error| at(&self.path, error))
     }
