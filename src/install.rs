@@ -76,7 +76,11 @@ pub fn run<O: Opener>(
     let files = contents::read(&plan, opener)?;
     mount::prepare(&plan)?;
     let keys = keys::import(manifest, opener, &options.program, log)?;
-    let contents = contents::decrypt(&plan, files, &keys.identities, opener)?;
+    let contents = contents::decrypt(&plan, files, &keys.identities, opener).inspect_err(|_| {
+        if keys.identities.is_empty() {
+            keys::say(log, &format!("{}: the manifest names no age key that could be used", options.program));
+        }
+    })?;
     let generation = generation::begin(&plan)?;
     write::secrets(&plan, &generation, &contents)?;
     links::check(&plan, &generation)?;

@@ -9,8 +9,9 @@ use super::manifest::Format;
 use super::opener::{Cause, Imported, Opener};
 use crate::edge::environment::Environment;
 use crate::edge::terminal::Nobody;
-use crate::keys::identity::{Identities, Place};
+use crate::keys::identity::{Finding, Half, Identities, Place};
 use crate::keys::native::AgeIdentity;
+use crate::keys::retrieval::{Reason, RetrievalError};
 use crate::keys::ssh::private::{self, PrivateKey};
 use crate::secrets::{Error as SecretsError, file};
 use crate::sops::document::{self, MacCheck};
@@ -88,7 +89,7 @@ impl Opener for SopsFiles {
         let (tree, metadata) = document::split(store(format)?.load(text)?)?;
         let key = match file::data_key(file, &metadata, &self.identities(given)?) {
             Ok(key) => key,
-            Err(SecretsError::Locked { locked, .. }) => return Err(locked.render(false).into()),
+            Err(SecretsError::Locked { locked, .. }) => return Err(describe(&locked).into()),
             Err(error) => return Err(error.into()),
         };
         Ok(document::decrypt(tree, &metadata, &key, MacCheck::Verify)?.tree)
@@ -105,4 +106,31 @@ fn store(format: Format) -> Result<impl Store, Cause> {
         Format::Yaml => Ok(Yaml::default()),
         other => Err(format!("files of the format {} are not read yet", other.name()).into()),
     }
+}
+
+/// Why no identity opens a file, for a journal: its recipients, what was tried, and what was wrong with keys.
+fn describe(locked: &RetrievalError) -> String {
+    let mut lines = vec![locked.to_string()];
+    for key in locked.groups.iter().flat_map(|group| &group.keys) {
+        lines.push(match &key.reason {
+            Reason::Age(error) => format!("recipient {}: {error}", key.name),
+            Reason::OtherKind(kind) => format!("{kind} key {}: not of a kind that is opened here", key.name),
+        });
+    }
+    for report in &locked.identities {
+        let place = &report.place;
+        if let Finding::Found(halves) = &report.finding {
+            lines.extend(halves.iter().map(|half| match half {
+                Half::Age(public) | Half::Ssh { age: Some(public), .. } => {
+                    format!("tried {public} ({place})")
+                }
+                Half::Ssh { line, age: None, .. } => format!("tried {line} ({place})"),
+                Half::Plugin(name) => format!("tried an identity of age-plugin-{name} ({place})"),
+                Half::Hidden => format!("not tried, since a passphrase is needed: {place}"),
+            }));
+        }
+        lines.extend(report.problems.iter().map(|problem| format!("{place}: {problem}")));
+    }
+    lines.dedup();
+    lines.join("\n  ")
 }
