@@ -9,7 +9,7 @@
 //! the mount point. And a mode is the mode that was asked for, whatever the umask.
 //!
 //! What opens a sops file is handed in as an [`Opener`](crate::install::Opener);
-//! [`SopsFiles`](crate::install::SopsFiles) is the one that does it.
+//! [`Native`](crate::install::Native) does it with civm's own rooms.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -22,17 +22,17 @@ mod keys;
 mod links;
 pub mod manifest;
 mod mount;
+pub mod native;
 pub mod opener;
 mod paths;
-pub mod sops_files;
 pub mod validate;
 mod write;
 
 pub use accounts::Accounts;
 pub use error::Error;
 pub use manifest::Manifest;
+pub use native::Native;
 pub use opener::{Imported, Opener};
-pub use sops_files::SopsFiles;
 
 /// What a run needs to know besides the manifest.
 #[derive(Clone, Debug, Default)]

@@ -135,8 +135,11 @@ fn one_case() {
             }
             Wanted::Locked => {
                 let Err(error) = done else { panic!("{at}") };
-                for recipient in world.recipients(&manifests, step) {
-                    assert!(error.to_string().contains(&recipient), "{at}");
+                // A key file that holds no identity is refused by its line.
+                if !matches!(error, Error::AgeKeys { .. }) {
+                    for recipient in world.recipients(&manifests, step) {
+                        assert!(error.to_string().contains(&recipient), "{at}");
+                    }
                 }
                 assert!(!world.tree().contains_key("/run/secrets"), "{at}");
             }
@@ -182,13 +185,8 @@ const LOCKED: [&str; 4] =
     ["key-file-useless", "key-file-is-something-else", "no-keys", "ssh-key-none-usable"];
 /// A key with blanks in front counts, the identity of an ssh key opens `ssh-ed25519` recipients as well, PKCS#8
 /// keys are converted, and no copy of keys is written.
-const OPENED: [&str; 5] = [
-    "key-file-indented",
-    "ssh-key-native-recipient",
-    "ssh-keys-mixed",
-    "key-copy-existing",
-    "key-copy-left-over",
-];
+const OPENED: [&str; 4] =
+    ["key-file-indented", "ssh-key-native-recipient", "ssh-keys-mixed", "key-copy-existing"];
 
 /// What a case asks for.
 enum Wanted {

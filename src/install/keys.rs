@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 
 use zeroize::Zeroizing;
 
@@ -39,7 +38,7 @@ pub(super) fn import<O: Opener>(
                 continue;
             }
         };
-        match opener.ssh_key(path, &text) {
+        match opener.ssh_key(&text) {
             Ok(imported) => {
                 let recipient = imported.recipient;
                 if manifest.logging.key_import {
@@ -52,10 +51,9 @@ pub(super) fn import<O: Opener>(
         }
     }
     if !manifest.age_key_file.is_empty() {
-        let path = Path::new(&manifest.age_key_file);
+        let path = &manifest.age_key_file;
         let text = Zeroizing::new(fs::read(path).map_err(Error::io("read keyfile", path))?);
-        let more =
-            opener.age_keys(path, &text).map_err(|source| Error::AgeKeys { path: path.into(), source })?;
+        let more = opener.age_keys(&text).map_err(|source| Error::AgeKeys { path: path.into(), source })?;
         keys.identities.extend(more);
     }
     Ok(keys)

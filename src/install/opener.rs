@@ -29,13 +29,13 @@ pub trait Opener {
     ///
     /// # Errors
     /// A key of another kind, one with a passphrase, or no key at all.
-    fn ssh_key(&self, file: &Path, text: &[u8]) -> Result<Imported<Self::Identity>, Cause>;
+    fn ssh_key(&self, text: &[u8]) -> Result<Imported<Self::Identity>, Cause>;
 
     /// Reads the identities of an age key file.
     ///
     /// # Errors
     /// A line that is no identity.
-    fn age_keys(&self, file: &Path, text: &[u8]) -> Result<Vec<Self::Identity>, Cause>;
+    fn age_keys(&self, text: &[u8]) -> Result<Vec<Self::Identity>, Cause>;
 
     /// Reads an encrypted file without a key: the names stand in it, the values are ENC tokens, and
     /// the metadata is not among them.

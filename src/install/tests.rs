@@ -22,14 +22,14 @@ struct Fake {
 impl Opener for Fake {
     type Identity = String;
 
-    fn ssh_key(&self, _: &Path, text: &[u8]) -> Result<Imported<String>, Cause> {
+    fn ssh_key(&self, text: &[u8]) -> Result<Imported<String>, Cause> {
         if text != KEY.as_bytes() {
             return Err("not an ed25519 key".into());
         }
         Ok(Imported { identity: KEY.into(), recipient: "age1public".into() })
     }
 
-    fn age_keys(&self, _: &Path, text: &[u8]) -> Result<Vec<String>, Cause> {
+    fn age_keys(&self, text: &[u8]) -> Result<Vec<String>, Cause> {
         Ok(vec![String::from_utf8(text.to_vec())?])
     }
 

@@ -7,6 +7,8 @@
 mod as_sops;
 /// age's questions, passed on to a prompt.
 pub(crate) mod callbacks;
+/// Identities that are at hand already.
+mod given;
 /// Reading the places.
 mod load;
 /// Keys behind a passphrase.
@@ -206,15 +208,6 @@ impl Identities {
             environment: environment.clone(),
             plugins: Mutex::new(()),
         }
-    }
-
-    /// The same and one more identity, which the caller found at a place of its own.
-    #[must_use]
-    pub fn with_key(mut self, place: Place, key: AgeIdentity) -> Self {
-        let sops = as_sops::Reading { identities: 1, is_text: true, ..as_sops::Reading::default() };
-        let keys = vec![Key::Native(key)];
-        self.slots.push(Slot::Read(Arc::new(Source { place: Some(place), keys, sops, ..Source::default() })));
-        self
     }
 
     /// What was found where, in sops' order. Commands show what they gave so far.

@@ -60,22 +60,6 @@ fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
     age.chain(others).collect()
 }
 
-/// Unwraps the data key that a file's metadata holds.
-///
-/// # Errors
-/// No identity opens it.
-pub fn data_key(path: &Path, metadata: &Metadata, identities: &Identities) -> Result<DataKey, Error> {
-    let groups: Vec<_> = metadata.groups.iter().map(master_keys).collect();
-    let threshold = usize::try_from(metadata.shamir_threshold).unwrap_or(usize::MAX);
-    let parts = retrieval::parts(&groups, threshold, identities)
-        .map_err(|locked| Error::Locked { path: path.to_path_buf(), locked })?;
-    let key = match (groups.len(), parts.as_slice()) {
-        (1, [key]) => DataKey::from_bytes(key),
-        _ => shamir::combine(&parts),
-    };
-    key.map_err(within(path))
-}
-
 /// The store for a file of this name.
 ///
 /// # Errors
@@ -116,7 +100,14 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::load`].
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let store = store_for(session, path)?;
+        Self::of_store(store_for(session, path)?, path, text)
+    }
+
+    /// Takes a text as one store's.
+    ///
+    /// # Errors
+    /// It has no form or no metadata that makes sense.
+    pub fn of_store(store: Yaml, path: &Path, text: &[u8]) -> Result<Self, Error> {
         let tree = store.load(text).map_err(|error| at(path, error))?;
         let (tree, metadata) = document::split(tree).map_err(within(path))?;
         metadata.check_version().map_err(within(path))?;
@@ -127,16 +118,24 @@ impl SopsFile {
     ///
     /// # Errors
     /// No identity opens the file.
-    pub fn data_key(&self, session: &Session) -> Result<DataKey, Error> {
-        data_key(&self.path, &self.metadata, session.identities())
+    pub fn data_key(&self, identities: &Identities) -> Result<DataKey, Error> {
+        let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
+        let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
+        let parts = retrieval::parts(&groups, threshold, identities)
+            .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
+        let key = match (groups.len(), parts.as_slice()) {
+            (1, [key]) => DataKey::from_bytes(key),
+            _ => shamir::combine(&parts),
+        };
+        key.map_err(within(&self.path))
     }
 
     /// Decrypts the whole file.
     ///
     /// # Errors
     /// No identity opens it, or its content is not what was encrypted.
-    pub fn open(self, session: &Session, mac: MacCheck) -> Result<OpenFile, Error> {
-        let key = self.data_key(session)?;
+    pub fn open(self, identities: &Identities, mac: MacCheck) -> Result<OpenFile, Error> {
+        let key = self.data_key(identities)?;
         let decrypted =
             document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
         Ok(OpenFile {

@@ -5,9 +5,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use civm::edge::environment::Environment;
 use civm::install::validate;
-use civm::install::{Accounts, Error, Manifest, Options, Report, SopsFiles};
+use civm::install::{Accounts, Error, Manifest, Native, Options, Report};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, umask};
 use serde_json::Value;
@@ -108,7 +107,7 @@ impl World {
             if check.is_some() {
                 return validate::plan(&manifest, &options).map(|_| Report::default());
             }
-            civm::install::run(&manifest, &options, &SopsFiles::new(self.environment(step)), &mut log)
+            civm::install::run(&manifest, &options, &Native, &mut log)
         });
         umask(Mode::from_bits_truncate(0o022));
         Some((done, self.masked(&String::from_utf8(log).expect("text"))))
@@ -124,17 +123,6 @@ impl World {
             text.split("recipient: ").skip(1).filter_map(|rest| rest.lines().next()).collect();
         assert!(!found.is_empty(), "{name}");
         found.into_iter().map(str::to_owned).collect()
-    }
-
-    fn environment(&self, step: &Value) -> Environment {
-        let mut environment = Environment::empty().with("PATH", "/usr/bin:/bin").with("HOME", &self.home);
-        for (name, value) in step["env"].as_object().into_iter().flatten() {
-            environment = match value.as_str() {
-                Some(value) => environment.with(name, self.real(value)),
-                None => environment.without(name),
-            };
-        }
-        environment
     }
 
     /// What lies below `/run` and `{dir}/out`, save what civm does not write: copies of keys, lists of units.
