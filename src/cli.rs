@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub mod secrets;
+pub mod up;
 
 /// Secrets in sops files, and virtual machines that boot with them.
 #[derive(Debug, Parser)]
@@ -37,6 +38,8 @@ pub struct Global {
 pub enum Command {
     /// Secrets in sops files
     Secrets(secrets::Secrets),
+    /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
+    Up(up::Up),
     /// Print a script that completes civm's command line in a shell
     Completions {
         /// The shell

@@ -10,9 +10,12 @@ use crate::edge::environment::Environment;
 use crate::outcome::Outcome;
 
 mod completions;
+mod instance;
 mod man;
+mod project;
 mod screen;
 mod secrets;
+mod up;
 
 pub use screen::Screen;
 
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Secrets(args) => secrets::run(args, context),
+        Command::Up(args) => up::run(&args, context),
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::host::spec::Arch;
 use crate::vm::ports::Forward;
 
 /// Longest path of a unix socket: `sun_path` has 108 bytes with its final zero (unix(7)).
@@ -18,28 +19,7 @@ pub const MEMORY_MIN_MIB: u32 = 128;
 /// Most virtual CPUs: what q35 takes without an IOMMU (x2APIC ids below 255).
 pub const CPUS_MAX: u32 = 255;
 
-/// Architecture of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arch {
-    /// 64-bit x86, as Nix and QEMU call it.
-    #[serde(rename = "x86_64")]
-    X86_64,
-    /// 64-bit Arm.
-    Aarch64,
-}
-
 impl Arch {
-    /// The architecture civm itself was built for; `None` where QEMU guests of ours do not exist.
-    #[must_use]
-    pub fn native() -> Option<Self> {
-        match std::env::consts::ARCH {
-            "x86_64" => Some(Self::X86_64),
-            "aarch64" => Some(Self::Aarch64),
-            _ => None,
-        }
-    }
-
     /// The QEMU program that runs such guests.
     #[must_use]
     pub fn qemu(self) -> &'static str {
@@ -56,15 +36,6 @@ impl Arch {
             Self::X86_64 => "ttyS0",
             Self::Aarch64 => "ttyAMA0",
         }
-    }
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        })
     }
 }
 
