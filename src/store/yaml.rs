@@ -15,12 +15,15 @@ mod convert;
 mod cursor;
 mod emitter;
 mod limits;
+mod locate;
 mod node;
 mod number;
 mod parser;
 mod reader;
 mod resolve;
 mod scanner;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 mod token;
 mod verify;
@@ -29,6 +32,7 @@ use convert::Converter;
 use emitter::Emitter;
 use parser::Parser;
 
+pub use locate::line_of;
 pub use verify::verify;
 
 /// The indent when none is configured.
