@@ -1,5 +1,7 @@
 use super::*;
-use crate::sops::tree::{Comment, Item, Key, get};
+use crate::sops::tree::{Branch, Comment, Item, Key, get};
+
+mod random;
 
 /// Inputs and what sops makes of them; `tests/store/yaml/README.md` tells how they were made.
 macro_rules! golden {
@@ -253,10 +255,16 @@ fn texts_that_sops_loses_are_kept() {
 }
 
 #[test]
-fn comments_that_sops_writes_into_texts_or_before_brackets_stay_comments() {
+fn comments_leave_the_values_beside_them_alone() {
     let inline = |text: &str| Value::Comment(Comment { text: text.into(), inline: true });
     let list = vec![inline(" a"), inline(" b"), Value::str("x\n")];
     assert_eq!(emit(&tree(vec![Item::entry("l", Value::List(list))])), "l:\n    - \"x\\n\" # a\n    # b\n");
+    let breaks =
+        vec![Value::Map(vec![Item::entry("k", Value::str("x\n\n"))]), Value::Comment(Comment::line(" a"))];
+    assert_eq!(
+        emit(&tree(vec![Item::entry("l", Value::List(breaks))])),
+        "l:\n    - k: |+\n        x\n\n# a\n"
+    );
     let maps = vec![inline(" a"), Value::Map(vec![Item::entry("k", Value::Null)]), Value::List(Vec::new())];
     assert_eq!(emit(&tree(vec![Item::entry("l", Value::List(maps))])), "l:\n    - k: null\n    - [] # a\n");
 }

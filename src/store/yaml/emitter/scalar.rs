@@ -251,7 +251,8 @@ impl Emitter {
         if let Some(hint) = self.indent_hint(text, outer_indent) {
             self.write_indicator(&[hint], false, false, false);
         }
-        if let Some(hint) = chomping_hint(text) {
+        let chomping = chomping_hint(text);
+        if let Some(hint) = chomping {
             self.write_indicator(&[hint], false, false, false);
         }
         self.write_line_comment(true);
@@ -270,6 +271,9 @@ impl Emitter {
                 self.indention = false;
                 breaks = false;
             }
+        }
+        if chomping == Some(b'+') {
+            self.open_end = Some(self.out.len());
         }
     }
 
