@@ -168,7 +168,7 @@ fn agent_port(draft: &Draft, argv: &mut Vec<String>) {
 mod tests {
     use super::render;
     use crate::vm::ports::Forward;
-    use crate::vm::spec::{Accel, Arch, Channel, Draft, Spec, tests::draft};
+    use crate::vm::spec::{Accel, Arch, Channel, Draft, Spec, sample};
 
     /// Compares with a golden file of one argument a line; `CIVM_BLESS` writes it anew.
     fn golden(name: &str, draft: Draft, native: Arch) {
@@ -184,12 +184,12 @@ mod tests {
 
     #[test]
     fn x86_64_under_tcg() {
-        golden("x86_64-tcg", draft(), Arch::X86_64);
+        golden("x86_64-tcg", sample(), Arch::X86_64);
     }
 
     #[test]
     fn x86_64_under_kvm_ephemeral_and_restricted() {
-        let mut d = draft();
+        let mut d = sample();
         d.accel = Accel::Kvm;
         d.restrict_network = true;
         d.forwards = vec!["auto:22".parse().unwrap(), "0.0.0.0:8081:8081".parse().unwrap()];
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn aarch64_under_tcg() {
-        let mut d = draft();
+        let mut d = sample();
         d.arch = Arch::Aarch64;
         d.boot.append.clear();
         golden("aarch64-tcg", d, Arch::X86_64);
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn aarch64_under_kvm() {
-        let mut d = draft();
+        let mut d = sample();
         d.arch = Arch::Aarch64;
         d.accel = Accel::Kvm;
         golden("aarch64-kvm", d, Arch::Aarch64);
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_least_machine_has_no_disk_share_or_channels() {
-        let mut d = draft();
+        let mut d = sample();
         (d.disk, d.share, d.qmp, d.agent, d.boot.initrd) = (None, None, None, None, None);
         d.forwards.clear();
         d.console.channel = Channel::Descriptor(3);
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn commas_in_paths_are_doubled_and_blanks_stay() {
-        let mut d = draft();
+        let mut d = sample();
         d.disk.as_mut().unwrap().path = "/a,b c/d.qcow2".into();
         d.share.as_mut().unwrap().source = "/run/a,b c/share".into();
         d.console.channel = Channel::Socket("/run/a,b/c.sock".into());
