@@ -1,1 +1,91 @@
-//! placeholder
+//! What an instance boots: a kernel, an initrd and a base disk.
+//!
+//! An image holds packages and nothing of a host. civm's own guest side (the binary, its units, the
+//! kernel's modules) travels in the initrd, so that an old disk always runs the current one.
+
+use std::path::PathBuf;
+
+use crate::host::spec::Arch;
+
+mod cache;
+pub mod debian;
+pub mod disk;
+mod error;
+mod initrd;
+mod kernel;
+pub mod layout;
+mod modules;
+mod rootfs;
+mod run;
+mod sources;
+mod tools;
+
+pub use cache::default_dir;
+pub use error::Error;
+
+/// Debian's name of an architecture.
+const fn debian_name(arch: Arch) -> &'static str {
+    match arch {
+        Arch::X86_64 => "amd64",
+        Arch::Aarch64 => "arm64",
+    }
+}
+
+/// What an image of the provider `debian` is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSpec {
+    /// The suite (`bookworm`); this machine's own where it runs Debian, else the provider's default.
+    pub suite: Option<String>,
+    /// The guest's architecture.
+    pub arch: Arch,
+    /// Packages besides the base set; order and repetition do not matter.
+    pub packages: Vec<String>,
+    /// A file of apt sources (one-line or deb822) instead of this machine's own.
+    pub sources: Option<PathBuf>,
+    /// The static civm binary that becomes the guest's side; the running one where it is absent.
+    pub guest_binary: Option<PathBuf>,
+}
+
+/// What an instance boots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Hash of what the image is made of, 32 hex digits.
+    pub id: String,
+    /// The guest's architecture.
+    pub arch: Arch,
+    /// The uncompressed kernel: an ELF `vmlinux` booted by PVH (`x86_64`), an `Image` (aarch64).
+    pub kernel: PathBuf,
+    /// The initrd with civm's guest side.
+    pub initrd: PathBuf,
+    /// The base disk, a self-contained qcow2; never booted itself, see [`disk`].
+    pub disk: PathBuf,
+    /// What the image wants on the kernel's command line, besides the machine's `console=`.
+    pub append: Vec<String>,
+}
+
+/// A word about the progress of [`debian::ensure`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Another process builds the same image; this one waits for it.
+    Waiting,
+    /// The image is not in the cache: it is built now; output of the tools goes to that file.
+    Building {
+        /// The log of the tools' own output.
+        log: PathBuf,
+    },
+    /// A step begins.
+    Step {
+        /// What it does, in a few words.
+        name: &'static str,
+    },
+    /// How much of the whole build is done, from 0 to 1.
+    Fraction(f32),
+    /// The image was built and is in the cache.
+    Built {
+        /// How long it took.
+        seconds: u64,
+    },
+}
+
+/// The receiver of progress events.
+pub type Progress<'a> = &'a mut dyn FnMut(Event);

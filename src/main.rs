@@ -1,5 +1,9 @@
 //! `civm`: parse arguments, run, turn the outcome into an exit code.
 
-fn main() -> std::process::ExitCode {
-    civm::commands::main()
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    civm::guest::dispatch(&args).unwrap_or_else(civm::commands::main)
 }

@@ -3,9 +3,10 @@
 //!
 //! Of each step the result, the files below `/run` and the working folder, and the mounts are compared.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use civm::install::Error;
 use serde_json::Value;
@@ -47,7 +48,9 @@ fn namespaces() -> Vec<(&'static str, Vec<&'static str>)> {
     out.retain(|(name, flags)| {
         let works = works(flags);
         if !works {
-            println!("skipped: no namespace as {name} on this machine");
+            // Past the capture of the test's output: a skip is to be seen.
+            let _ =
+                writeln!(io::stderr(), "install_secrets: skipped as {name}: no namespace on this machine");
         }
         works
     });
@@ -138,6 +141,14 @@ fn one_case() {
                 tree.retain(|path, _| !path.starts_with("/run/secrets.d"));
                 assert_eq!(tree, before.0, "{at}");
             }
+            Wanted::Modes => {
+                assert!(done.is_ok(), "{at}");
+                modes(&world);
+                let mut strict = step.clone();
+                strict["umask"] = "0077".into();
+                assert!(world.run(&manifests, &strict).is_some_and(|(done, _)| done.is_ok()), "{at}");
+                modes(&world);
+            }
             Wanted::Installed(path, entry) => {
                 assert!(done.is_ok(), "{at}");
                 assert_eq!(world.tree().get(path).map(|seen| &seen[..entry.len()]), Some(entry), "{at}");
@@ -149,6 +160,18 @@ fn one_case() {
     }
 }
 
+fn modes(world: &World) {
+    let tree = world.tree();
+    for (path, entry) in tree.iter().filter(|(path, _)| path.starts_with("/run/secrets.d")) {
+        let wanted = match path.rsplit_once("/m") {
+            Some((_, digits)) => u32::from_str_radix(digits, 8).expect("a mode") & 0o777,
+            None => 0o751,
+        };
+        assert!(entry.split(' ').nth(1) == Some(&format!("{wanted:04o}")), "{path}: {entry}");
+    }
+    assert!(tree.values().any(|entry| entry.starts_with("file 0666")), "{tree:?}");
+}
+
 /// What a case asks for.
 enum Wanted {
     /// The recorded answer.
@@ -157,6 +180,8 @@ enum Wanted {
     Untouched,
     /// A failure while the link still leads to the old generation, if there was any.
     NotSwitched,
+    /// Every file has the mode that its name tells, whatever the umask, and every folder 0751.
+    Modes,
     /// Success, with an entry that begins like this.
     Installed(&'static str, &'static str),
 }
@@ -166,6 +191,8 @@ fn wanted(case: &Value, name: &str) -> Wanted {
     match (case["civm"].as_str(), name) {
         // Fails in both programs, in the recorded one after the mount.
         (_, "name-empty") | (Some("refuse"), _) => Wanted::Untouched,
+        // The recorded program lets the umask take bits away; `modes-umask` asks for the mode that was given.
+        (_, "modes") => Wanted::Modes,
         (Some("same"), _) => Wanted::Recorded,
         // Null, lists and mappings; and numbers, whose type the ENC token tells.
         (_, "scalars-early" | "scalars-late") => Wanted::Untouched,

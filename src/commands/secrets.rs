@@ -18,8 +18,6 @@ mod get;
 mod update_all;
 mod updatekeys;
 
-pub(super) use failure::failure;
-
 /// Runs one of the secrets commands.
 pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     let session = session(context, args.config)?;

@@ -1,5 +1,6 @@
 //! The files that a host lays over its image: `hosts/<name>/rootfs/`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,20 @@ pub fn read(dir: &Path) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
+/// Lays one tree over another: parents before children, sorted by path.
+#[must_use]
+pub fn overlay(base: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
+    let mut out: BTreeMap<PathBuf, Entry> =
+        base.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
+    for entry in over {
+        if entry.kind != Kind::Directory {
+            out.retain(|path, _| !path.starts_with(&entry.path));
+        }
+        out.insert(entry.path.clone(), entry);
+    }
+    out.into_values().collect()
+}
+
 fn entry(dir: &Path, found: &walkdir::DirEntry) -> Result<Entry, Error> {
     let path = found.path();
     let failed = |source| Error::Read { path: path.into(), source };
@@ -90,6 +105,19 @@ mod tests {
         assert_eq!(entries[1].kind, Kind::Directory);
         assert_eq!(entries[3].kind, Kind::File(b"x = 1\n".to_vec()));
         assert_eq!(entries[4].mode, 0o750);
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_a_directory() {
+        let entry = |path: &str, kind| Entry { path: path.into(), mode: 0o755, kind };
+        let base = vec![
+            entry("a", Kind::Directory),
+            entry("a/b", Kind::File(vec![1])),
+            entry("a-c", Kind::Directory),
+        ];
+        let laid = overlay(base.clone(), vec![entry("a", Kind::Link("x".into()))]);
+        assert_eq!(laid, [entry("a", Kind::Link("x".into())), entry("a-c", Kind::Directory)]);
+        assert_eq!(overlay(Vec::new(), base.clone()).len(), 3);
     }
 
     #[test]

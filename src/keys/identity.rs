@@ -7,6 +7,8 @@
 mod as_sops;
 /// age's questions, passed on to a prompt.
 pub(crate) mod callbacks;
+/// Identities that are at hand already.
+mod given;
 /// Reading the places.
 mod load;
 /// Keys behind a passphrase.

@@ -32,6 +32,7 @@ pub enum NativeKeyError {
 }
 
 /// A native age identity. Wiped when dropped; `Debug` shows its recipient only.
+#[derive(Clone)]
 pub struct AgeIdentity {
     identity: age::x25519::Identity,
     recipient: String,

@@ -51,7 +51,7 @@ pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) ->
     if !path.exists() {
         return create(session, path, watch);
     }
-    let open = SopsFile::load(session, path)?.open(session, mac)?;
+    let open = SopsFile::load(session, path)?.open(session.identities(), mac)?;
     for warning in &open.warnings {
         (watch.tell)(Notice::Odd(warning.clone()));
     }

@@ -8,6 +8,7 @@ use crate::edge::editor::EditorError;
 use crate::edge::private_dir::PrivateDirError;
 use crate::keys::recipient::RecipientError;
 use crate::keys::retrieval::RetrievalError;
+use crate::sops::key_path::{KeyPath, PathError};
 use crate::{rules, sops, store};
 
 /// What went wrong, with the file it went wrong in. Never holds a value of a file.
@@ -50,6 +51,16 @@ pub enum Error {
         path: PathBuf,
         /// Why.
         error: sops::Error,
+    },
+    /// There is no such value in it.
+    #[error("`{}`: {key}: {error}", path.display())]
+    Path {
+        /// The file.
+        path: PathBuf,
+        /// Where the value was looked for.
+        key: KeyPath,
+        /// Why it is not there.
+        error: PathError,
     },
     /// The file to be encrypted already is.
     #[error("`{}` has a top-level key `sops`: it is encrypted already", .0.display())]

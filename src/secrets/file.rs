@@ -8,10 +8,11 @@ use zeroize::Zeroizing;
 use super::error::Error;
 use super::recipients::Plan;
 use super::session::{Session, read};
+use crate::keys::identity::Identities;
 use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
-use crate::sops::key_path::KeyPath;
+use crate::sops::key_path::{self, Found, KeyPath};
 use crate::sops::metadata::{KeyGroup, Metadata};
 use crate::sops::selector::Selector;
 use crate::sops::shamir;
@@ -99,7 +100,14 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::load`].
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let store = store_for(session, path)?;
+        Self::of_store(store_for(session, path)?, path, text)
+    }
+
+    /// Takes a text as one store's.
+    ///
+    /// # Errors
+    /// It has no form or no metadata that makes sense.
+    pub fn of_store(store: Yaml, path: &Path, text: &[u8]) -> Result<Self, Error> {
         let tree = store.load(text).map_err(|error| at(path, error))?;
         let (tree, metadata) = document::split(tree).map_err(within(path))?;
         metadata.check_version().map_err(within(path))?;
@@ -110,10 +118,10 @@ impl SopsFile {
     ///
     /// # Errors
     /// No identity opens the file.
-    pub fn data_key(&self, session: &Session) -> Result<DataKey, Error> {
+    pub fn data_key(&self, identities: &Identities) -> Result<DataKey, Error> {
         let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
         let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
-        let parts = retrieval::parts(&groups, threshold, session.identities())
+        let parts = retrieval::parts(&groups, threshold, identities)
             .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
         let key = match (groups.len(), parts.as_slice()) {
             (1, [key]) => DataKey::from_bytes(key),
@@ -126,8 +134,8 @@ impl SopsFile {
     ///
     /// # Errors
     /// No identity opens it, or its content is not what was encrypted.
-    pub fn open(self, session: &Session, mac: MacCheck) -> Result<OpenFile, Error> {
-        let key = self.data_key(session)?;
+    pub fn open(self, identities: &Identities, mac: MacCheck) -> Result<OpenFile, Error> {
+        let key = self.data_key(identities)?;
         let decrypted =
             document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
         Ok(OpenFile {
@@ -166,18 +174,20 @@ impl OpenFile {
     /// # Errors
     /// There is no such value, or it cannot be written.
     pub fn extract(&self, path: &KeyPath) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let first = self.tree.documents.first().map(Vec::as_slice).unwrap_or_default();
-        let value = path.get(first).map_err(within(&self.path))?;
-        let bytes = match value {
-            Value::Str(text) => Ok(text.as_bytes().to_vec()),
-            Value::Map(branch) => {
+        let whole = Vec::new();
+        let first = self.tree.documents.first().unwrap_or(&whole);
+        let found = key_path::get(first, path)
+            .map_err(|error| Error::Path { path: self.path.clone(), key: path.clone(), error })?;
+        let bytes = match found {
+            Found::Value(Value::Str(text)) => Ok(text.as_bytes().to_vec()),
+            Found::Document(branch) | Found::Value(Value::Map(branch)) => {
                 let mut tree = self.tree.clone();
                 if let Some(first) = tree.documents.first_mut() {
                     first.clone_from(branch);
                 }
                 self.store.emit(&tree)
             }
-            other => self.store.emit_value(other),
+            Found::Value(other) => self.store.emit_value(other),
         };
         bytes.map(Zeroizing::new).map_err(|error| at(&self.path, error))
     }

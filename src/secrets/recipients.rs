@@ -203,7 +203,7 @@ impl SopsFile {
     /// # Errors
     /// No identity opens the file, or a recipient cannot be used.
     pub fn with_recipients(mut self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
-        let key = self.data_key(session)?;
+        let key = self.data_key(session.identities())?;
         let count = u32::try_from(plan.groups.len()).unwrap_or(u32::MAX);
         let mut threshold = self.metadata.shamir_threshold.min(count);
         if threshold == 0 && count > 1 {

@@ -63,8 +63,9 @@ impl World {
             "chown" => lchown(&path, id(&action["uid"]), id(&action["gid"])),
             "mount" => {
                 fs::create_dir_all(&path).expect("a mount point");
-                Ok(mount(Some("none"), &path, Some(field("fstype")), MsFlags::empty(), Some("mode=0751"))
-                    .expect("a mount"))
+                let options = Some("mode=0751");
+                mount(Some("none"), &path, Some(field("fstype")), MsFlags::empty(), options)
+                    .map_err(Into::into)
             }
             other => panic!("set-up {other}"),
         }

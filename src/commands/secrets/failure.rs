@@ -45,7 +45,8 @@ fn code(error: &Error) -> Code {
         Error::Write(_) | Error::PrivateDir(_) => Code::CouldNotWriteOutput,
         Error::Editor(_) => Code::NoEditorFound,
         Error::Unchanged => Code::FileHasNotBeenModified,
-        Error::Rules { .. }
+        Error::Path { .. }
+        | Error::Rules { .. }
         | Error::NoConfig(_)
         | Error::NoRule { .. }
         | Error::OtherKeys { .. }

@@ -13,7 +13,7 @@ use crate::sops::key_path::{KeyPath, Step};
 pub(super) fn run(args: &Get, session: &Session, context: &Context) -> Outcome {
     let path = parse(&args.path)?;
     let open = SopsFile::load(session, &args.file)
-        .and_then(|file| file.open(session, MacCheck::Verify))
+        .and_then(|file| file.open(session.identities(), MacCheck::Verify))
         .map_err(failure)?;
     super::warn(context, &args.file, &open.warnings);
     let value = open.extract(&path).map_err(failure)?;

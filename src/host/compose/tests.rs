@@ -7,7 +7,7 @@ use crate::install::Manifest;
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKgz+PLpbRnMpiPUnFsbLXwSc/ypyGKJ1Bt3mXDsFPq";
 
 fn spec(text: &str) -> Spec {
-    load("controller", Arch::X86_64, true, &|_| {
+    load("controller", Arch::X86_64, &|_| true, &|_| {
         Ok(Source { file: "host.yaml".into(), text: text.replace("KEY", KEY) })
     })
     .unwrap_or_else(|error| panic!("{error}"))

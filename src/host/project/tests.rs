@@ -4,8 +4,9 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{Project, is_name};
+use super::{Project, is_name, starter};
 use crate::host::error::Error;
+use crate::host::rootfs::Kind;
 use crate::host::spec::load::{Source, load};
 use crate::host::spec::{Arch, Spec};
 
@@ -77,7 +78,44 @@ fn a_host_that_is_not_there_has_a_suggestion() {
 fn a_file_of_secrets_is_noticed() {
     let dir = project(&[("hosts/a/host.yaml", "secrets: [x]"), ("hosts/a/secrets.yaml", "")]);
     let spec = Project::at(dir.path()).expect("a project").load("a", Arch::X86_64).expect("a host");
-    assert!(spec.has_secrets && spec.secrets.len() == 1);
+    assert_eq!((spec.secrets_host.as_deref(), spec.secrets.len()), (Some("a"), 1));
+}
+
+#[test]
+fn secrets_and_files_are_those_of_the_extended_host_too() {
+    let dir = project(&[
+        ("hosts/base/host.yaml", "secrets: [x]"),
+        ("hosts/base/secrets.yaml", ""),
+        ("hosts/base/rootfs/etc/both", "base"),
+        ("hosts/base/rootfs/etc/only", "base"),
+        ("hosts/a/host.yaml", "extends: base"),
+        ("hosts/a/rootfs/etc/both", "a"),
+        ("hosts/b/host.yaml", "extends: base"),
+        ("hosts/b/secrets.yaml", ""),
+    ]);
+    let project = Project::at(dir.path()).expect("a project");
+    let load = |name| project.load(name, Arch::X86_64).expect("a host");
+    assert_eq!(load("a").secrets_host.as_deref(), Some("base"));
+    assert_eq!(load("b").secrets_host.as_deref(), Some("b"));
+    let files: Vec<_> =
+        project.rootfs(&load("a")).expect("a tree").into_iter().map(|e| (e.path, e.kind)).collect();
+    assert_eq!(
+        files,
+        [
+            ("etc".into(), Kind::Directory),
+            ("etc/both".into(), Kind::File(b"a".to_vec())),
+            ("etc/only".into(), Kind::File(b"base".to_vec())),
+        ]
+    );
+}
+
+#[test]
+fn a_new_host_has_a_description_that_makes_sense() {
+    let text = starter(2223);
+    assert!(text.starts_with("# yaml-language-server: $schema=../host.schema.json\n"));
+    let dir = project(&[("hosts/new/host.yaml", &text)]);
+    let spec = Project::at(dir.path()).expect("a project").load("new", Arch::X86_64).expect("a host");
+    assert_eq!(spec.ssh().map(|forward| forward.host), Some(2223));
 }
 
 #[test]
@@ -99,7 +137,7 @@ fn names_are_labels_of_host_names() {
 
 fn shipped(name: &str, arch: Arch) -> Spec {
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts");
-    load(name, arch, true, &|name| {
+    load(name, arch, &|name| name == "jenkins-controller", &|name| {
         let file = hosts.join(name).join("host.yaml");
         let text = fs::read_to_string(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
         Ok(Source { file, text })

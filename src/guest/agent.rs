@@ -1,0 +1,229 @@
+//! The agent: holds the port to the host, passes events on to it and does what it says; listens to the
+//! power button as well.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::{Path, PathBuf};
+use std::process::Command as Program;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::{Error, console, events};
+use crate::vm::agent::{Command, Event};
+
+/// Longest event, in bytes; a longer one is cut off and so no JSON any more.
+const LONGEST: usize = 64 << 10;
+/// How often the port is looked at while the host is not there: the kernel says "end of file" then.
+const ABSENT: Duration = Duration::from_millis(250);
+/// The kernel's input events (linux/input.h) on 64-bit machines: two words of time, type, code, value.
+const INPUT_EVENT: usize = 24;
+const EV_KEY: u16 = 1;
+const KEY_POWER: u16 = 116;
+/// Drivers of the power button; `gpio_keys` where there is no ACPI.
+const BUTTON_MODULES: [&str; 3] = ["button", "gpio_keys", "evdev"];
+
+/// Runs until the guest stops.
+pub(super) fn run() -> Result<(), Error> {
+    let _ = fs::remove_file(events::SOCKET);
+    let socket = UnixDatagram::bind(events::SOCKET).map_err(Error::io("create", events::SOCKET))?;
+    let port = events::open_when_named();
+    if port.is_none() {
+        console::log("no port to the host: events stay here");
+    }
+    let (boot_ended, button) = channel();
+    thread::spawn(move || {
+        if button.recv().is_ok() {
+            watch_buttons();
+        }
+    });
+    if let Some(port) = port.as_ref().and_then(|port| port.try_clone().ok()) {
+        thread::spawn(move || obey(port));
+    }
+    notify_ready();
+    relay(&socket, port, &boot_ended)
+}
+
+/// Passes every datagram to the host.
+fn relay(socket: &UnixDatagram, mut port: Option<File>, boot_ended: &Sender<()>) -> Result<(), Error> {
+    let mut buffer = vec![0_u8; LONGEST];
+    loop {
+        let length = socket.recv(&mut buffer).map_err(Error::io("read", events::SOCKET))?;
+        let Ok(event) = serde_json::from_slice::<Event>(&buffer[..length]) else { continue };
+        if let Some(port) = &mut port {
+            events::write(port, &events::line(&event));
+        }
+        if matches!(event, Event::Ready { .. } | Event::Failed { .. }) {
+            // The button's drivers are loaded only now: the boot does not wait for them.
+            let _ = boot_ended.send(());
+        }
+    }
+}
+
+/// Does what the host says, a line at a time.
+fn obey(port: File) {
+    let lines = Lines { port, pending: Vec::new() };
+    for line in lines {
+        match serde_json::from_slice(&line) {
+            Ok(Command::PowerOff) => power_off(),
+            Err(error) => console::log(&format!("the host says something unknown: {error}")),
+        }
+    }
+}
+
+/// Lines of the port, which neither blocks nor ends.
+struct Lines {
+    port: File,
+    pending: Vec<u8>,
+}
+
+impl Iterator for Lines {
+    type Item = Vec<u8>;
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        loop {
+            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.pending.drain(..=end).collect();
+                line.pop();
+                return Some(line);
+            }
+            let mut buffer = [0_u8; 1024];
+            match self.port.read(&mut buffer) {
+                Ok(0) => thread::sleep(ABSENT),
+                Ok(length) if self.pending.len() < LONGEST => {
+                    self.pending.extend_from_slice(&buffer[..length])
+                }
+                Ok(_) => self.pending.clear(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl Lines {
+    /// Sleeps until the host has written something.
+    fn wait(&self) {
+        use std::os::fd::AsFd;
+
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut fds = [PollFd::new(self.port.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        // An absent host keeps the descriptor in the state "hung up": poll returns at once.
+        if fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
+            thread::sleep(ABSENT);
+        }
+    }
+}
+
+/// Stops the guest in good order. There is no logind, so the unit is started directly.
+fn power_off() {
+    console::log("powering off");
+    let args = ["start", "--no-block", "--job-mode=replace-irreversibly", "poweroff.target"];
+    if let Err(error) = console::run("systemctl", &args) {
+        console::log(&error.to_string());
+    }
+}
+
+/// Waits for the power button on every input device that is there.
+fn watch_buttons() {
+    for module in BUTTON_MODULES {
+        // One of them is always missing: they are for different machines.
+        let _ = Program::new("modprobe").args(["-q", module]).status();
+    }
+    for device in input_devices() {
+        if let Ok(input) = File::open(&device) {
+            thread::spawn(move || watch_button(input));
+        }
+    }
+}
+
+fn input_devices() -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir("/dev/input") else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.filter(|path| path.to_string_lossy().contains("/event")).collect()
+}
+
+fn watch_button(input: impl Read) {
+    let mut input = BufReader::with_capacity(INPUT_EVENT * 16, input);
+    while let Ok(bytes) = input.fill_buf() {
+        if bytes.is_empty() {
+            return;
+        }
+        // The kernel gives whole events only.
+        let pressed = bytes.chunks_exact(INPUT_EVENT).any(is_power_button);
+        let length = bytes.len();
+        input.consume(length);
+        if pressed {
+            power_off();
+        }
+    }
+}
+
+fn is_power_button(event: &[u8]) -> bool {
+    let field = |at: usize| u16::from_ne_bytes([event[at], event[at + 1]]);
+    field(16) == EV_KEY && field(18) == KEY_POWER && event[20..24] != [0; 4]
+}
+
+/// Tells systemd that the socket exists (sd_notify(3)); nobody else asks.
+fn notify_ready() {
+    let Some(target) = env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match target.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
+        _ => SocketAddr::from_pathname(Path::new(&target)),
+    };
+    let sent = address
+        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address))
+        .and_then(|_| io::stderr().flush());
+    if let Err(error) = sent {
+        console::log(&format!("cannot notify systemd: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: u16, code: u16, value: i32) -> Vec<u8> {
+        let mut bytes = vec![0; 16];
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&code.to_ne_bytes());
+        bytes.extend_from_slice(&value.to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn only_the_press_of_the_power_key_counts() {
+        assert!(is_power_button(&event(EV_KEY, KEY_POWER, 1)));
+        assert!(!is_power_button(&event(EV_KEY, KEY_POWER, 0)));
+        assert!(!is_power_button(&event(EV_KEY, 30, 1)));
+        assert!(!is_power_button(&event(0, KEY_POWER, 1)));
+    }
+
+    #[test]
+    fn the_hosts_command_has_the_form_that_the_agent_reads() {
+        let line = serde_json::to_vec(&Command::PowerOff).expect("json");
+        assert_eq!(serde_json::from_slice::<Command>(&line).expect("command"), Command::PowerOff);
+    }
+
+    #[test]
+    fn lines_are_put_together_from_pieces() {
+        use nix::unistd::pipe;
+        let (read, write) = pipe().expect("pipe");
+        let mut write = File::from(write);
+        let mut lines = Lines { port: File::from(read), pending: Vec::new() };
+        write.write_all(b"on").expect("write");
+        let writer = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            write.write_all(b"e\ntwo\n").expect("write");
+        });
+        assert_eq!(lines.next().as_deref(), Some(&b"one"[..]));
+        assert_eq!(lines.next().as_deref(), Some(&b"two"[..]));
+        writer.join().expect("join");
+    }
+}

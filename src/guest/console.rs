@@ -1,0 +1,30 @@
+//! Words for whoever looks at the guest: its console and its journal.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::process::Command;
+
+use super::Error;
+
+/// A line on the serial console.
+pub(super) fn say(message: &str) {
+    if let Ok(mut console) = OpenOptions::new().write(true).open("/dev/console") {
+        // A carriage return first: a shell may have left the cursor in the middle of a line.
+        let _ = write!(console, "\rcivm: {message}\r\n");
+    }
+}
+
+/// A line on standard error, which is the journal for a unit.
+pub(super) fn log(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// Runs a program of the image to its end; its words become part of an error.
+pub(super) fn run(program: &str, args: &[&str]) -> Result<(), Error> {
+    let output = Command::new(program).args(args).output().map_err(Error::io("run", program))?;
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Program { program: program.to_owned(), status: output.status.to_string(), stderr })
+}

@@ -1,0 +1,198 @@
+//! PID 1 of the initrd: modules, network, root disk, guest side, and the switch to systemd.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+
+use super::{Error, console, events, network, root, units};
+use crate::image::layout;
+use crate::vm::agent::Event;
+
+/// Where systemd lies, in the order of looking.
+const SYSTEMD: [&str; 3] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init"];
+/// The root disk where the kernel's command line has no `root=`.
+const ROOT_DEVICE: &str = "/dev/vda";
+/// The console where the kernel names none.
+const CONSOLE_DEVICE: &str = "ttyS0";
+/// Time for the last line to leave the console and the port before the power goes.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+/// The whole of PID 1; comes back never. A failure is said on the console and to the host, and the
+/// guest powers off: nothing hangs in silence.
+pub(super) fn run() -> ! {
+    let mut port = None;
+    let failure = match panic::catch_unwind(panic::AssertUnwindSafe(|| boot(&mut port))) {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("PID 1 failed in an unexpected way; its words are above".to_owned()),
+    };
+    if let Some(message) = failure {
+        console::say(&format!("cannot boot: {message}"));
+        if let Some(port) = &mut port {
+            events::write(port, &events::line(&Event::Failed { message }));
+        }
+    }
+    std::thread::sleep(LAST_WORDS);
+    loop {
+        nix::unistd::sync();
+        let _ = reboot(RebootMode::RB_POWER_OFF);
+        std::thread::sleep(LAST_WORDS);
+    }
+}
+
+/// `Ok` only where the probe ends here; otherwise systemd takes over.
+fn boot(port: &mut Option<File>) -> Result<(), Error> {
+    mount_api()?;
+    let line = fs::read_to_string("/proc/cmdline").map_err(Error::io("read", "/proc/cmdline"))?;
+    load_modules(port)?;
+    if parameter(&line, layout::PROBE_PARAMETER).is_some() {
+        console::say(layout::PROBE_LINE.trim_start_matches("civm: "));
+        return Ok(());
+    }
+    let device =
+        PathBuf::from(parameter(&line, "root").filter(|value| !value.is_empty()).unwrap_or(ROOT_DEVICE));
+    if !network::configure()? {
+        warn(port, "this machine has no network device");
+    }
+    root::mount_disk(&device)?;
+    if let Some(wanted) = parameter(&line, layout::PACKAGES_PARAMETER) {
+        compare_packages(port, wanted);
+    }
+    install_guest_side()?;
+    root::switch()?;
+    *port = None;
+    Err(start_systemd())
+}
+
+fn mount_api() -> Result<(), Error> {
+    let nothing = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    let all = nothing | MsFlags::MS_NOEXEC;
+    for (kind, target, flags, options) in [
+        ("proc", "/proc", all, None),
+        ("sysfs", "/sys", all, None),
+        ("devtmpfs", "/dev", MsFlags::MS_NOSUID, Some("mode=0755")),
+        ("tmpfs", "/run", nothing, Some("mode=0755")),
+    ] {
+        mount(Some(kind), target, Some(kind), flags, options).map_err(Error::io("mount", target))?;
+    }
+    Ok(())
+}
+
+/// Loads the early modules; the host hears of us as soon as there is a way to tell it.
+fn load_modules(port: &mut Option<File>) -> Result<(), Error> {
+    let dir = Path::new(layout::INITRD_DIR);
+    let list = dir.join(layout::EARLY_MODULES);
+    let names = fs::read_to_string(&list).map_err(Error::io("read", &list))?;
+    for name in names.lines().filter(|name| !name.is_empty()) {
+        let path = dir.join(layout::MODULES).join(name);
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        // A processor may lack what a driver is for (crc32c-intel): what is really needed is missed
+        // by name later.
+        if let Err(error) = finit_module(&file, c"", ModuleInitFlags::empty())
+            && !matches!(error, nix::errno::Errno::EEXIST | nix::errno::Errno::ENODEV)
+        {
+            console::say(&format!("module {name}: {error}"));
+        }
+        if name.ends_with("/virtio_console.ko") {
+            *port = events::open_when_named();
+            if let Some(port) = port {
+                events::write(port, &events::line(&Event::Started { uptime_ms: events::uptime_ms() }));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The value of a parameter of the kernel's command line; an empty one where it stands alone.
+fn parameter<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split_whitespace().find_map(|word| match word.split_once('=') {
+        Some((key, value)) if key == name => Some(value),
+        None if word == name => Some(""),
+        _ => None,
+    })
+}
+
+fn warn(port: &mut Option<File>, message: &str) {
+    console::say(message);
+    if let Some(port) = port {
+        events::write(port, &events::line(&Event::Warning { message: message.to_owned() }));
+    }
+}
+
+/// A disk outlives changes of host.yaml: its packages may be those of an earlier image.
+fn compare_packages(port: &mut Option<File>, wanted: &str) {
+    let mark = Path::new(root::SYSROOT).join(layout::IMAGE_MARK.trim_start_matches('/'));
+    let found = fs::read_to_string(mark).unwrap_or_default();
+    if found.trim() != wanted {
+        warn(
+            port,
+            "the disk was made with other packages than the image has now; delete the disk to have them all",
+        );
+    }
+}
+
+/// Puts what civm brings along where systemd and the units find it; the files stay in the initrd's
+/// memory, nothing is copied.
+fn install_guest_side() -> Result<(), Error> {
+    let (initrd, run) = (Path::new(layout::INITRD_DIR), Path::new(layout::RUN_DIR));
+    let binary = initrd.join(layout::BINARY);
+    fs::rename("/init", &binary).map_err(Error::io("move", "/init"))?;
+    fs::create_dir(run).map_err(Error::io("create", run))?;
+    root::bind(initrd, run)?;
+    let sysroot = Path::new(root::SYSROOT);
+    units::write(sysroot, Path::new("/run"), &console_device())?;
+    let resolv = run.join("resolv.conf");
+    fs::write(&resolv, network::resolv_conf()).map_err(Error::io("write", &resolv))?;
+    // The disk's own modules may be of another kernel, or none.
+    let modules = sysroot.join("usr/lib/modules");
+    fs::create_dir_all(&modules).map_err(Error::io("create", &modules))?;
+    root::bind(&run.join(layout::MODULES), &modules)?;
+    // An empty one makes systemd configure a machine at its first boot, which takes seconds.
+    let id = sysroot.join("etc/machine-id");
+    if fs::read_to_string(&id).map_or(true, |text| text.trim().len() != 32) {
+        fs::write(&id, format!("{}\n", units::GENERIC_MACHINE_ID)).map_err(Error::io("write", &id))?;
+    }
+    Ok(())
+}
+
+/// The device that the kernel writes its words to.
+fn console_device() -> String {
+    let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
+    active.split_whitespace().last().unwrap_or(CONSOLE_DEVICE).to_owned()
+}
+
+fn start_systemd() -> Error {
+    let Some(systemd) = SYSTEMD.iter().find(|path| Path::new(path).exists()) else {
+        return Error::content(root::SYSROOT, "has no systemd");
+    };
+    let error = Command::new(systemd)
+        .arg0("/sbin/init")
+        .arg(format!("--unit={}", units::TARGET))
+        .arg("--show-status=no")
+        .env_clear()
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LANG", "C.UTF-8")
+        .exec();
+    Error::io("start", systemd)(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_parameters_are_found_whole() {
+        let line = "console=ttyS0 civm.probed=1 root=/dev/vdb civm.probe quiet\n";
+        assert_eq!(parameter(line, "root"), Some("/dev/vdb"));
+        assert_eq!(parameter(line, "civm.probe"), Some(""));
+        assert_eq!(parameter(line, "civm"), None);
+        assert_eq!(parameter("civm.probe=1", "civm.probe"), Some("1"));
+    }
+}

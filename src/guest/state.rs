@@ -1,0 +1,67 @@
+//! What the guest remembers from one boot to the next: what earlier layers brought.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// Directory of civm's own files on the guest's disk.
+pub(super) const DIR: &str = "/var/lib/civm";
+const FILE: &str = "state.json";
+
+/// What earlier layers brought, so that it goes when a layer no longer has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct State {
+    /// Files laid over the image, below the root.
+    pub(super) files: BTreeSet<PathBuf>,
+    /// Directories made for them.
+    pub(super) dirs: BTreeSet<PathBuf>,
+    /// Users made for a layer.
+    pub(super) users: BTreeSet<String>,
+    /// Those of them that the layer no longer has.
+    pub(super) locked: BTreeSet<String>,
+}
+
+impl State {
+    /// Reads it; a disk that has none yet has an empty one.
+    pub(super) fn load(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(FILE);
+        match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| Error::content(&path, error.to_string()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(Error::io("read", &path)(error)),
+        }
+    }
+
+    pub(super) fn save(&self, dir: &Path) -> Result<(), Error> {
+        let path = dir.join(FILE);
+        let failed = || Error::io("write", &path);
+        fs::create_dir_all(dir).map_err(failed())?;
+        let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed())?;
+        serde_json::to_writer_pretty(&mut file, self).map_err(std::io::Error::from).map_err(failed())?;
+        file.flush().map_err(failed())?;
+        file.persist(&path).map(drop).map_err(|error| failed()(error.error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let dir = dir.path().join("new");
+        assert_eq!(State::load(&dir).expect("empty"), State::default());
+        let state = State { users: ["a".to_owned()].into(), ..State::default() };
+        state.save(&dir).expect("save");
+        assert_eq!(State::load(&dir).expect("load"), state);
+    }
+}

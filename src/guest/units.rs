@@ -1,0 +1,229 @@
+//! systemd's part of the guest: which units run, which of the image's do not.
+//!
+//! All of it is written below `/run` by PID 1 of the initrd, so that an old disk gets the current
+//! units. No udev, no timers, no generators: nothing of the boot needs them and each costs time
+//! where the processor is emulated.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::Error;
+
+/// The unit that systemd boots to.
+pub(super) const TARGET: &str = "civm.target";
+/// The root shell on the console.
+const CONSOLE: &str = "civm-console.service";
+/// Exists where the layer wants that shell.
+pub(super) const CONSOLE_LOGIN: &str = "/run/civm/console-login";
+/// Where sshd's configuration lies.
+const SSHD_CONFIG: &str = "/run/civm/sshd_config";
+/// The machine id before the point, the same for all guests.
+pub(super) const GENERIC_MACHINE_ID: &str = "6369766d000000000000000000000000";
+
+/// Units of civm, by name.
+const UNITS: [(&str, &str); 7] = [
+    (
+        "civm.target",
+        "[Unit]\nDescription=civm guest\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n\
+         Wants=civm-agent.service civm-apply.service civm-sshd.service civm-settle.service civm-ready.service\n\
+         Wants=civm-console.service\n",
+    ),
+    (
+        "civm-agent.service",
+        "[Unit]\nDescription=Word to and from the host\nDefaultDependencies=no\nConflicts=shutdown.target\n\
+         Before=shutdown.target\n\n\
+         [Service]\nType=notify\nExecStart=/run/civm/civm guest agent\nRestart=on-failure\n",
+    ),
+    (
+        // The point: up to here nothing is particular to the instance.
+        "civm-apply.service",
+        "[Unit]\nDescription=Host layer\nAfter=civm-agent.service\nOnFailure=civm-failed@%N.service\n\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest apply\n\
+         TimeoutStartSec=300\n",
+    ),
+    (
+        "civm-sshd.service",
+        "[Unit]\nDescription=OpenSSH server\nRequires=civm-apply.service\nAfter=civm-apply.service\n\
+         OnFailure=civm-failed@%N.service\n\n\
+         [Service]\nType=notify\nRuntimeDirectory=sshd\nRuntimeDirectoryMode=0755\n\
+         ExecStart=/usr/sbin/sshd -D -e -f /run/civm/sshd_config\nExecReload=/bin/kill -HUP $MAINPID\n\
+         Restart=on-failure\nTimeoutStopSec=5\nSendSIGHUP=yes\n",
+    ),
+    (
+        "civm-settle.service",
+        "[Unit]\nDescription=Units, swap and disk of the host layer\nRequires=civm-apply.service\n\
+         After=civm-apply.service\n\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest settle\n",
+    ),
+    (
+        "civm-ready.service",
+        "[Unit]\nDescription=Readiness\nRequires=civm-apply.service civm-sshd.service\n\
+         After=civm-apply.service civm-sshd.service civm-settle.service\n\n\
+         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest ready\n",
+    ),
+    (
+        "civm-failed@.service",
+        "[Unit]\nDescription=Word of the failure of %i\nDefaultDependencies=no\nAfter=civm-agent.service\n\n\
+         [Service]\nType=oneshot\nExecStart=/run/civm/civm guest failed %i\n",
+    ),
+];
+
+/// Units of the image that never run in a guest.
+const MASKED: [&str; 14] = [
+    "getty.target",
+    "initrd-root-fs.target",
+    "remote-fs.target",
+    "ssh.service",
+    "ssh.socket",
+    "systemd-initctl.socket",
+    "systemd-journald-audit.socket",
+    "systemd-remount-fs.service",
+    "systemd-udev-settle.service",
+    "systemd-udev-trigger.service",
+    "systemd-udevd-control.socket",
+    "systemd-udevd-kernel.socket",
+    "systemd-udevd.service",
+    "timers.target",
+];
+/// Targets on the way up whose wants of the image are masked but for [`WANTED`].
+const LEAN_TARGETS: [&str; 4] = ["sysinit.target", "basic.target", "local-fs.target", "swap.target"];
+const WANTED: [&str; 3] =
+    ["systemd-journald.service", "systemd-sysctl.service", "systemd-tmpfiles-setup.service"];
+/// Where a disk keeps units and generators; `/usr/lib` is first in a merged Debian.
+const UNIT_DIRS: [&str; 3] = ["usr/lib/systemd/system", "etc/systemd/system", "usr/local/lib/systemd/system"];
+const GENERATOR_DIRS: [&str; 3] = [
+    "usr/lib/systemd/system-generators",
+    "etc/systemd/system-generators",
+    "usr/local/lib/systemd/system-generators",
+];
+
+/// sshd as every guest has it: keys alone, from a place that no user writes.
+const SSHD: &str = "HostKey /shared/secrets/ssh_host_ed25519_key\n\
+    AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n\
+    PermitRootLogin prohibit-password\n\
+    PasswordAuthentication no\n\
+    KbdInteractiveAuthentication no\n\
+    UsePAM no\n\
+    UseDNS no\n\
+    PrintMotd no\n\
+    AcceptEnv LANG LC_* COLORTERM\n\
+    Subsystem sftp internal-sftp\n";
+/// The journal lives in memory: it belongs to a boot, and the disk needs no syncs for it.
+const JOURNALD: &str = "[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nForwardToWall=no\n";
+/// A guest that is told to stop does so in seconds.
+const MANAGER: &str = "[Manager]\nDefaultTimeoutStopSec=10s\nShowStatus=no\n";
+
+/// Writes units, masks and configuration below `run` (the future `/run`) for the disk at `root`;
+/// `console` is the device of the root shell.
+pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error> {
+    let units = run.join("systemd/system");
+    let generators = run.join("systemd/system-generators");
+    for dir in [&units, &generators] {
+        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    }
+    for (name, text) in UNITS {
+        put(&units.join(name), text)?;
+    }
+    put(&units.join(CONSOLE), &console_unit(console))?;
+    put(&run.join("systemd/journald.conf.d/civm.conf"), JOURNALD)?;
+    put(&run.join("systemd/system.conf.d/civm.conf"), MANAGER)?;
+    put(&run.join(SSHD_CONFIG.trim_start_matches("/run/")), SSHD)?;
+    for name in MASKED {
+        mask(&units, name)?;
+    }
+    for target in LEAN_TARGETS {
+        for dir in UNIT_DIRS {
+            for name in names(&root.join(dir).join(format!("{target}.wants"))) {
+                if !WANTED.contains(&name.as_str()) {
+                    mask(&units, &name)?;
+                }
+            }
+        }
+    }
+    for name in GENERATOR_DIRS.iter().flat_map(|dir| names(&root.join(dir))) {
+        mask(&generators, &name)?;
+    }
+    Ok(())
+}
+
+/// A login shell with the console as its controlling terminal: job control works, `exit` gives a new
+/// one. A shell ignores the signal of a stop, so it is told to hang up.
+fn console_unit(console: &str) -> String {
+    format!(
+        "[Unit]\nDescription=Root shell on the console\nDefaultDependencies=no\nConflicts=shutdown.target\n\
+         Before=shutdown.target\nAfter=civm-apply.service\nConditionPathExists={CONSOLE_LOGIN}\n\
+         StartLimitIntervalSec=0\n\n\
+         [Service]\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash\n\
+         WorkingDirectory=/root\nStandardInput=tty-force\nStandardOutput=tty\nStandardError=tty\n\
+         TTYPath=/dev/{console}\nTTYReset=yes\nRestart=always\nRestartSec=0\n\
+         SendSIGHUP=yes\nTimeoutStopSec=2\nIgnoreSIGPIPE=no\n"
+    )
+}
+
+/// Whether the image knows a unit of that name: systemd may have read it before the layer came.
+pub(super) fn is_of_image(root: &Path, name: &str) -> bool {
+    UNIT_DIRS.iter().any(|dir| root.join(dir).join(name).symlink_metadata().is_ok())
+}
+
+fn mask(dir: &Path, name: &str) -> Result<(), Error> {
+    let path = dir.join(name);
+    match symlink("/dev/null", &path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io("mask", &path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn put(path: &Path, text: &str) -> Result<(), Error> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
+    fs::write(path, text).map_err(Error::io("write", path))
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_images_units_are_masked_but_for_those_needed() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (root, run) = (dir.path().join("root"), dir.path().join("run"));
+        let wants = root.join("usr/lib/systemd/system/sysinit.target.wants");
+        fs::create_dir_all(&wants).expect("mkdir");
+        fs::create_dir_all(root.join("usr/lib/systemd/system-generators")).expect("mkdir");
+        for name in ["systemd-journald.service", "dev-hugepages.mount"] {
+            fs::write(wants.join(name), "").expect("write");
+        }
+        fs::write(root.join("usr/lib/systemd/system-generators/systemd-fstab-generator"), "").expect("write");
+        write(&root, &run, "ttyS0").expect("written");
+        let masked = |name: &str| {
+            run.join("systemd").join(name).read_link().is_ok_and(|to| to == Path::new("/dev/null"))
+        };
+        assert!(masked("system/dev-hugepages.mount") && masked("system/systemd-udevd.service"));
+        assert!(masked("system-generators/systemd-fstab-generator"));
+        assert!(!masked("system/systemd-journald.service"));
+        assert!(run.join("civm/sshd_config").is_file());
+    }
+
+    #[test]
+    fn every_unit_that_the_target_wants_exists() {
+        let wants = UNITS[0].1.lines().filter_map(|line| line.strip_prefix("Wants="));
+        for name in wants.flat_map(str::split_whitespace) {
+            assert!(name == CONSOLE || UNITS.iter().any(|(unit, _)| *unit == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_generic_machine_id_is_one() {
+        assert_eq!(GENERIC_MACHINE_ID.len(), 32);
+        assert!(GENERIC_MACHINE_ID.chars().all(|c| c.is_ascii_hexdigit() && !c.is_ascii_uppercase()));
+    }
+}

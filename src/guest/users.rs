@@ -1,0 +1,289 @@
+//! Users of the layer: made with the image's own tools, locked when a layer no longer has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use super::state::State;
+use super::{Error, console, files};
+use crate::host::layer::{Layer, User};
+
+/// Where sshd looks for keys; no user can write there.
+pub(super) const KEYS_DIR: &str = "/etc/ssh/authorized_keys.d";
+/// Who may use sudo.
+const SUDOERS: &str = "/etc/sudoers.d/civm";
+/// Shell of a user that the layer no longer has.
+const NO_SHELL: &str = "/usr/sbin/nologin";
+/// A password that none matches; other than `!`, it does not keep sshd from letting keys in.
+const KEYS_ONLY: &str = "*";
+
+/// A program to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Step {
+    program: &'static str,
+    args: Vec<String>,
+}
+
+impl Step {
+    fn new<const N: usize>(program: &'static str, args: [&str; N]) -> Self {
+        Self { program, args: args.iter().map(|arg| (*arg).to_owned()).collect() }
+    }
+
+    fn and<const N: usize>(mut self, args: [&str; N]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+}
+
+/// Makes, changes and locks users and groups as the layer wants it.
+pub(super) fn apply(layer: &Layer, state: &mut State) -> Result<(), Error> {
+    let read = |path: &str| fs::read_to_string(path).map_err(Error::io("read", path));
+    let accounts = Accounts::parse(&read("/etc/passwd")?, &read("/etc/group")?);
+    for step in plan(layer, &accounts, state) {
+        let args: Vec<&str> = step.args.iter().map(String::as_str).collect();
+        console::run(step.program, &args)?;
+    }
+    for user in &layer.users {
+        if let (Some(wanted), Some(account)) = (user.uid, accounts.users.get(&user.name))
+            && account.uid != wanted
+        {
+            console::log(&format!(
+                "user {} keeps its id {} (host.yaml has {wanted})",
+                user.name, account.uid
+            ));
+        }
+    }
+    let wanted: BTreeSet<String> = layer.users.iter().map(|user| user.name.clone()).collect();
+    let made = wanted.iter().filter(|name| !accounts.users.contains_key(*name));
+    state.users.extend(made.cloned());
+    state.locked = state.users.difference(&wanted).cloned().collect();
+    authorize(layer, Path::new(KEYS_DIR))?;
+    sudoers(layer, Path::new(SUDOERS))
+}
+
+#[derive(Debug)]
+struct Account {
+    uid: u32,
+    shell: String,
+}
+
+/// The users and groups of the guest.
+#[derive(Debug, Default)]
+struct Accounts {
+    users: BTreeMap<String, Account>,
+    /// Members by group.
+    groups: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Accounts {
+    /// From the text of passwd(5) and group(5).
+    fn parse(passwd: &str, group: &str) -> Self {
+        let users = passwd.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [name, _, uid, _, _, _, shell] = fields[..] else { return None };
+            Some((name.to_owned(), Account { uid: uid.parse().ok()?, shell: shell.to_owned() }))
+        });
+        let groups = group.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [name, _, _, members] = fields[..] else { return None };
+            let members = members.split(',').filter(|member| !member.is_empty()).map(str::to_owned);
+            Some((name.to_owned(), members.collect()))
+        });
+        Self { users: users.collect(), groups: groups.collect() }
+    }
+
+    /// The supplementary groups of a user.
+    fn groups_of(&self, user: &str) -> BTreeSet<&str> {
+        let mine = self.groups.iter().filter(|(_, members)| members.contains(user));
+        mine.map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// What has to be run, in order; nothing where everything already is as wanted.
+fn plan(layer: &Layer, accounts: &Accounts, state: &State) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let wanted: BTreeSet<&String> =
+        layer.groups.iter().chain(layer.users.iter().flat_map(|user| &user.groups)).collect();
+    for group in wanted.iter().filter(|group| !accounts.groups.contains_key(**group)) {
+        steps.push(Step::new("groupadd", ["-r", "--", group]));
+    }
+    for user in &layer.users {
+        let own_group = accounts.groups.contains_key(&user.name) || wanted.contains(&user.name);
+        match accounts.users.get(&user.name) {
+            None => steps.push(add(user, own_group)),
+            Some(account) => {
+                let ours = state.users.contains(&user.name);
+                let locked = state.locked.contains(&user.name);
+                steps.extend(change(user, account, &accounts.groups_of(&user.name), ours, locked));
+            }
+        }
+    }
+    let kept: BTreeSet<&String> = layer.users.iter().map(|user| &user.name).collect();
+    for name in state.users.iter().filter(|name| !kept.contains(name) && !state.locked.contains(*name)) {
+        if accounts.users.contains_key(name) {
+            let lock = ["-p", "!", "-e", "1", "-s", NO_SHELL, "-G", "", "--", name];
+            steps.push(Step::new("usermod", lock));
+        }
+    }
+    steps
+}
+
+fn add(user: &User, own_group: bool) -> Step {
+    let step = Step::new("useradd", ["-m", "-p", KEYS_ONLY, "-s", &user.shell]);
+    let step = match user.uid {
+        Some(uid) => step.and(["-u", &uid.to_string()]),
+        None => step,
+    };
+    let step = if own_group { step.and(["-g", &user.name]) } else { step.and(["-U"]) };
+    let groups = user.groups.join(",");
+    let step = if groups.is_empty() { step } else { step.and(["-G", &groups]) };
+    step.and(["--", &user.name])
+}
+
+/// `ours`: made for a layer, so that its groups are the layer's alone; a user of the image gets more.
+fn change(user: &User, account: &Account, has: &BTreeSet<&str>, ours: bool, locked: bool) -> Option<Step> {
+    let wanted: BTreeSet<&str> = user.groups.iter().map(String::as_str).collect();
+    let mut step = Step { program: "usermod", args: Vec::new() };
+    if locked {
+        step = step.and(["-p", KEYS_ONLY, "-e", ""]);
+    }
+    if account.shell != user.shell {
+        step = step.and(["-s", &user.shell]);
+    }
+    let groups = user.groups.join(",");
+    if ours && *has != wanted {
+        step = step.and(["-G", &groups]);
+    } else if !wanted.is_subset(has) {
+        step = step.and(["-a", "-G", &groups]);
+    }
+    if step.args.is_empty() { None } else { Some(step.and(["--", &user.name])) }
+}
+
+/// Writes the keys of everybody who may log in, and of nobody else.
+fn authorize(layer: &Layer, dir: &Path) -> Result<(), Error> {
+    if dir.symlink_metadata().is_ok() {
+        fs::remove_dir_all(dir).map_err(Error::io("remove", dir))?;
+    }
+    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    let root = [("root", &layer.root_authorized_keys)];
+    let users = layer.users.iter().map(|user| (user.name.as_str(), &user.authorized_keys));
+    for (name, keys) in root.into_iter().chain(users) {
+        if name.contains('/') || name.starts_with('.') {
+            return Err(Error::content(name, "is no user name"));
+        }
+        let text: String = keys.iter().map(|key| format!("{}\n", key.trim_end())).collect();
+        files::write(&dir.join(name), text.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// Who may use sudo, where the image has it.
+fn sudoers(layer: &Layer, path: &Path) -> Result<(), Error> {
+    let lines: String = layer
+        .users
+        .iter()
+        .filter(|user| user.sudo)
+        .map(|user| format!("{} ALL=(ALL:ALL) NOPASSWD: ALL\n", user.name))
+        .collect();
+    let has_sudo = path.parent().is_some_and(Path::is_dir);
+    match (lines.is_empty(), has_sudo) {
+        (false, true) => files::write(path, lines.as_bytes(), 0o440),
+        (false, false) => {
+            console::log("host.yaml gives users sudo, but the image has none: add it to `packages`");
+            Ok(())
+        }
+        (true, _) => match fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path)(error))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nold:x:1000:1000::/home/old:/bin/bash\n";
+    const GROUP: &str = "root:x:0:\nold:x:1000:\nnix-users:x:999:old\n";
+
+    fn user(name: &str, groups: &[&str]) -> User {
+        User {
+            name: name.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            shell: "/bin/bash".to_owned(),
+            ..User::default()
+        }
+    }
+
+    fn planned(users: &[User], state: &State) -> Vec<String> {
+        let layer = Layer { users: users.to_vec(), ..Layer::default() };
+        let steps = plan(&layer, &Accounts::parse(PASSWD, GROUP), state);
+        steps.iter().map(|step| format!("{} {}", step.program, step.args.join(" "))).collect()
+    }
+
+    fn made(names: &[&str]) -> State {
+        State { users: names.iter().map(|name| (*name).to_owned()).collect(), ..State::default() }
+    }
+
+    #[test]
+    fn a_missing_user_is_made_with_its_groups() {
+        assert_eq!(
+            planned(&[User { uid: Some(1200), ..user("new", &["nix-users", "extra"]) }], &State::default()),
+            ["groupadd -r -- extra", "useradd -m -p * -s /bin/bash -u 1200 -U -G nix-users,extra -- new"]
+        );
+    }
+
+    #[test]
+    fn a_user_that_is_as_wanted_costs_nothing() {
+        assert!(planned(&[user("old", &["nix-users"])], &made(&["old"])).is_empty());
+        assert!(planned(&[user("old", &["nix-users"])], &State::default()).is_empty());
+    }
+
+    #[test]
+    fn groups_that_were_taken_away_are_left() {
+        assert_eq!(planned(&[user("old", &[])], &made(&["old"])), ["usermod -G  -- old"]);
+        // A user of the image keeps what the image gave it.
+        assert!(planned(&[user("old", &[])], &State::default()).is_empty());
+    }
+
+    #[test]
+    fn a_user_that_is_gone_is_locked_once_and_unlocked_when_it_comes_back() {
+        let mut state = made(&["old"]);
+        assert_eq!(planned(&[], &state), ["usermod -p ! -e 1 -s /usr/sbin/nologin -G  -- old"]);
+        state.locked.insert("old".to_owned());
+        assert!(planned(&[], &state).is_empty());
+        assert_eq!(planned(&[user("old", &["nix-users"])], &state), ["usermod -p * -e  -- old"]);
+        assert!(planned(&[], &State::default()).is_empty(), "users of the image are nobody's to lock");
+    }
+
+    #[test]
+    fn keys_of_a_removed_user_go() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let keys = dir.path().join("keys");
+        let mut layer = Layer {
+            root_authorized_keys: vec!["ssh-ed25519 AAAA root".to_owned()],
+            users: vec![User { authorized_keys: vec!["k1".to_owned(), "k2\n".to_owned()], ..user("u", &[]) }],
+            ..Layer::default()
+        };
+        authorize(&layer, &keys).expect("authorize");
+        assert_eq!(fs::read_to_string(keys.join("u")).expect("keys"), "k1\nk2\n");
+        layer.users.clear();
+        authorize(&layer, &keys).expect("authorize");
+        assert!(!keys.join("u").exists());
+        assert_eq!(fs::read_to_string(keys.join("root")).expect("keys"), "ssh-ed25519 AAAA root\n");
+    }
+
+    #[test]
+    fn sudo_is_given_and_taken() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let path = dir.path().join("civm");
+        let mut layer = Layer { users: vec![User { sudo: true, ..user("u", &[]) }], ..Layer::default() };
+        sudoers(&layer, &path).expect("sudoers");
+        assert_eq!(fs::read_to_string(&path).expect("file"), "u ALL=(ALL:ALL) NOPASSWD: ALL\n");
+        layer.users[0].sudo = false;
+        sudoers(&layer, &path).expect("sudoers");
+        assert!(!path.exists());
+    }
+}

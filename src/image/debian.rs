@@ -1,0 +1,257 @@
+//! The provider `debian`: an image built by mmdebstrap, without root, from this machine's apt sources.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Instant;
+
+use sha2::{Digest, Sha256};
+
+use super::cache::{Build, Cache};
+use super::initrd::GuestBinary;
+use super::run::Log;
+use super::sources::Sources;
+use super::{
+    Error, Event, Image, ImageSpec, Progress, debian_name, kernel, layout, modules, rootfs, sources, tools,
+};
+
+/// What every guest has: an init system, the ssh server, and the tools that civm's guest side and a
+/// person at its prompt call. No udev, no dbus: nothing of the boot needs them.
+pub const BASE_PACKAGES: [&str; 6] =
+    ["iproute2", "kmod", "openssh-server", "procps", "systemd", "systemd-sysv"];
+
+/// Goes up with every change to how an image is made, so that older ones are not taken for new.
+const RECIPE: &str = "civm debian image 1";
+/// Files of an image's directory.
+const KERNEL: &str = "kernel";
+const DISK: &str = "disk.qcow2";
+/// Steps of the whole build after mmdebstrap, as parts of the time it takes.
+const INSTALLED: f32 = 0.85;
+const KERNEL_DONE: f32 = 0.88;
+
+/// What an image is made of, resolved.
+#[derive(Debug)]
+struct Recipe {
+    suite: String,
+    packages: Vec<String>,
+    /// Hash of all that the image depends on.
+    id: String,
+    /// Hash of suite, architecture and packages alone.
+    mark: String,
+}
+
+/// The image of a specification, from the cache or built now.
+///
+/// Two processes that want the same image build it once. A build that is interrupted leaves nothing,
+/// or what the next build sweeps.
+///
+/// # Errors
+/// [`Error::DynamicBinary`] and [`Error::MissingTools`] before anything starts; [`Error::Tool`] with the
+/// end of the tool's output; [`Error::Invalid`]; [`Error::Io`].
+pub fn ensure(spec: &ImageSpec, cache_dir: &Path, progress: Progress<'_>) -> Result<Image, Error> {
+    let binary = GuestBinary::load(spec.guest_binary.as_deref(), spec.arch)?;
+    let recipe = Recipe::new(spec)?;
+    let cache = Cache::open(cache_dir)?;
+    let dir = match cache.find(&recipe.id) {
+        Some(dir) => dir,
+        None => {
+            tools::check(nix::unistd::geteuid().is_root())?;
+            rootfs::check_ids()?;
+            let sources = sources::find(spec, &recipe.suite)?;
+            match cache.begin(&recipe.id, progress)? {
+                Some(build) => build_image(spec, &recipe, &sources, build, &cache, progress)?,
+                None => cache.find(&recipe.id).unwrap_or_default(),
+            }
+        }
+    };
+    let initrd = super::initrd::ensure(&dir, &binary)?;
+    Ok(Image {
+        arch: spec.arch,
+        kernel: dir.join(KERNEL),
+        initrd,
+        disk: dir.join(DISK),
+        append: vec![format!("{}={}", layout::PACKAGES_PARAMETER, recipe.mark)],
+        id: recipe.id,
+    })
+}
+
+/// Whether [`ensure`] would find the image in the cache.
+///
+/// # Errors
+/// [`Error::Invalid`]; [`Error::Io`] where the cache cannot be opened.
+pub fn is_cached(spec: &ImageSpec, cache_dir: &Path) -> Result<bool, Error> {
+    Ok(Cache::open(cache_dir)?.find(&Recipe::new(spec)?.id).is_some())
+}
+
+fn build_image(
+    spec: &ImageSpec,
+    recipe: &Recipe,
+    sources: &Sources,
+    build: Build<'_>,
+    cache: &Cache,
+    progress: Progress<'_>,
+) -> Result<std::path::PathBuf, Error> {
+    let begun = Instant::now();
+    let log = Log::create(cache.log(&recipe.id))?;
+    progress(Event::Building { log: log.path().to_owned() });
+    let work = build.dir.join("work");
+    fs::create_dir(&work).map_err(Error::io("create", &work))?;
+    let plan = rootfs::Plan {
+        suite: &recipe.suite,
+        arch: spec.arch,
+        packages: &recipe.packages,
+        sources,
+        mark: &recipe.mark,
+    };
+    progress(Event::Step { name: "installing packages" });
+    // The kernel comes meanwhile: mmdebstrap keeps one processor busy.
+    let kernel_log = Log::create(cache.log(&format!("{}-kernel", recipe.id)))?;
+    let (tar, kernel) = thread::scope(|scope| {
+        let kernel = scope.spawn(|| prepare_kernel(spec, sources, &work, &build.dir, &kernel_log));
+        let tar = rootfs::bootstrap(&plan, &build, &work, &log, |done| {
+            progress(Event::Fraction(done * INSTALLED));
+        });
+        let kernel =
+            kernel.join().unwrap_or_else(|_| Err(Error::content(&work, "the kernel's thread failed")));
+        (tar, kernel)
+    });
+    let tar = tar?;
+    progress(Event::Fraction(INSTALLED));
+    kernel?;
+    progress(Event::Fraction(KERNEL_DONE));
+    progress(Event::Step { name: "making the disk" });
+    rootfs::disk(&tar, &work, &build.dir.join(DISK), &log)?;
+    fs::remove_dir_all(&work).map_err(Error::io("remove", &work))?;
+    let dir = build.finish()?;
+    progress(Event::Fraction(1.0));
+    progress(Event::Built { seconds: begun.elapsed().as_secs() });
+    Ok(dir)
+}
+
+/// Kernel and modules, put in their place.
+fn prepare_kernel(
+    spec: &ImageSpec,
+    sources: &Sources,
+    work: &Path,
+    to: &Path,
+    log: &Log,
+) -> Result<(), Error> {
+    let work = work.join("kernel");
+    fs::create_dir(&work).map_err(Error::io("create", &work))?;
+    let kernel = kernel::fetch(&work, spec.arch, sources, log)?;
+    kernel::extract(&kernel, spec.arch, &to.join(KERNEL), log)?;
+    let early = modules::collect(&kernel, &work, to, log)?;
+    let list = to.join(layout::EARLY_MODULES);
+    fs::write(&list, early.join("\n") + "\n").map_err(Error::io("write", &list))
+}
+
+impl Recipe {
+    fn new(spec: &ImageSpec) -> Result<Self, Error> {
+        let suite = sources::suite(spec)?;
+        let mut packages: Vec<String> = BASE_PACKAGES.iter().map(|name| (*name).to_owned()).collect();
+        packages.extend_from_slice(&spec.packages);
+        packages.sort();
+        packages.dedup();
+        if let Some(bad) = packages.iter().find(|name| !is_package(name)) {
+            return Err(Error::Invalid { value: bad.clone(), what: "Debian package name" });
+        }
+        let given = match &spec.sources {
+            Some(file) => sources::given(file)?.text,
+            None => String::new(),
+        };
+        let own = [&suite, debian_name(spec.arch), &packages.join(" ")].join("\n");
+        let mark = hash(&own);
+        Ok(Self { id: hash(&[RECIPE, &own, &given].join("\n")), mark, suite, packages })
+    }
+}
+
+fn hash(text: &str) -> String {
+    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Debian policy 5.6.1; a final `-` would ask apt to remove a package.
+fn is_package(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    name.len() >= 2
+        && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.chars().all(good)
+        && !name.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::spec::Arch;
+
+    fn spec(packages: &[&str]) -> ImageSpec {
+        ImageSpec {
+            suite: Some("bookworm".to_owned()),
+            arch: Arch::X86_64,
+            packages: packages.iter().map(|name| (*name).to_owned()).collect(),
+            sources: None,
+            guest_binary: None,
+        }
+    }
+
+    #[test]
+    fn order_and_repetition_of_packages_make_no_other_image() {
+        let id = |packages: &[&str]| Recipe::new(&spec(packages)).expect("recipe").id;
+        assert_eq!(id(&["nix-bin", "git", "git"]), id(&["git", "nix-bin"]));
+        assert_ne!(id(&["git"]), id(&[]));
+        assert_eq!(id(&["systemd"]), id(&[]), "the base set is always there");
+    }
+
+    #[test]
+    fn what_apt_would_take_for_something_else_is_no_package() {
+        for bad in ["-o", "x", "foo-", "a b", "a=1", "?all", "A", "../x", "foo/sid"] {
+            assert!(Recipe::new(&spec(&[bad])).is_err(), "{bad}");
+        }
+        for good in ["g++", "libc6.1", "0ad"] {
+            assert!(Recipe::new(&spec(&[good])).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_changed_sources_file_makes_another_image_of_the_same_packages() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let file = dir.path().join("s.list");
+        fs::write(&file, "deb http://one s main\n").expect("write");
+        let with = |file: &Path| {
+            Recipe::new(&ImageSpec { sources: Some(file.to_owned()), ..spec(&[]) }).expect("recipe")
+        };
+        let one = with(&file);
+        fs::write(&file, "deb http://two s main\n").expect("write");
+        let two = with(&file);
+        assert_ne!(one.id, two.id);
+        assert_eq!(one.mark, two.mark);
+    }
+
+    /// Takes minutes and the network: `cargo test --lib image_is_built -- --ignored --nocapture`, with
+    /// `CIVM_TEST_CACHE` (where images stay), `CIVM_TEST_GUEST` (a civm binary for the initrd) and
+    /// `CIVM_TEST_PACKAGES`.
+    #[test]
+    #[ignore = "builds an image from the network"]
+    fn an_image_is_built_once_and_found_then() {
+        let temp = tempfile::tempdir().expect("tempdir");
+        let path = |name: &str| std::env::var_os(name).map(std::path::PathBuf::from);
+        let cache = path("CIVM_TEST_CACHE").unwrap_or_else(|| temp.path().to_owned());
+        let packages = std::env::var("CIVM_TEST_PACKAGES").unwrap_or_default();
+        let spec = ImageSpec {
+            suite: None,
+            arch: Arch::current().expect("known architecture"),
+            packages: packages.split_whitespace().map(str::to_owned).collect(),
+            sources: None,
+            guest_binary: path("CIVM_TEST_GUEST"),
+        };
+        let begun = Instant::now();
+        let mut say = |event: Event| println!("{:6.1} {event:?}", begun.elapsed().as_secs_f32());
+        let image = ensure(&spec, &cache, &mut say).expect("image");
+        println!("{image:#?}");
+        for file in [&image.kernel, &image.initrd, &image.disk] {
+            assert!(file.is_file(), "{}", file.display());
+        }
+        assert!(is_cached(&spec, &cache).expect("cache"));
+        let again = ensure(&spec, &cache, &mut |event| panic!("built again: {event:?}")).expect("image");
+        assert_eq!(again, image);
+    }
+}

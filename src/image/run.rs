@@ -1,0 +1,212 @@
+//! Child processes of a build: their output goes to one log file, an error quotes its end.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use super::error::Missing;
+use super::{Error, tools};
+
+/// How often the log is looked at for new lines while a child runs.
+const POLL: Duration = Duration::from_millis(200);
+/// How many lines of the log an error quotes.
+const QUOTED_LINES: usize = 6;
+
+/// The log of one build.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+}
+
+impl Log {
+    /// An empty log at that path.
+    pub(super) fn create(path: PathBuf) -> Result<Self, Error> {
+        File::create(&path).map_err(Error::io("create", &path))?;
+        Ok(Self { path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn append(&self) -> Result<File, Error> {
+        OpenOptions::new().append(true).open(&self.path).map_err(Error::io("open", &self.path))
+    }
+
+    /// The last lines that say something.
+    fn last_lines(&self) -> Vec<String> {
+        let text = std::fs::read(&self.path).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let from = lines.len().saturating_sub(QUOTED_LINES);
+        lines[from..].iter().map(|line| (*line).to_owned()).collect()
+    }
+}
+
+/// One program of a build.
+pub(super) struct Tool<'a> {
+    step: &'static str,
+    program: &'static str,
+    log: &'a Log,
+    command: Command,
+}
+
+impl<'a> Tool<'a> {
+    /// A program that runs in `/`, with a plain locale and without input.
+    pub(super) fn new(step: &'static str, program: &'static str, log: &'a Log) -> Result<Self, Error> {
+        let file = tools::find(program)
+            .ok_or_else(|| Error::MissingTools(vec![Missing { program, package: program }]))?;
+        Ok(Self { step, program, log, command: plain(&file) })
+    }
+
+    /// A program that is told to end when this process dies, however it dies.
+    pub(super) fn leashed(step: &'static str, program: &'static str, log: &'a Log) -> Result<Self, Error> {
+        let mut tool = Self::new(step, "setpriv", log)?;
+        let file = tools::find(program)
+            .ok_or_else(|| Error::MissingTools(vec![Missing { program, package: program }]))?;
+        tool.program = program;
+        tool.command.args(["--pdeathsig", "TERM", "--"]).arg(file);
+        Ok(tool)
+    }
+
+    pub(super) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub(super) fn args<I: IntoIterator<Item: AsRef<OsStr>>>(mut self, args: I) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub(super) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Another working directory than `/`.
+    pub(super) fn in_dir(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    /// Runs it to its end, its output becoming a file.
+    pub(super) fn into_file(mut self, path: &Path) -> Result<(), Error> {
+        let file = File::create(path).map_err(Error::io("create", path))?;
+        let errors = self.log.append()?;
+        let status =
+            self.command.stdout(file).stderr(errors).status().map_err(Error::io("run", self.program))?;
+        if status.success() { Ok(()) } else { Err(self.failed(&status.to_string())) }
+    }
+
+    /// Runs it to its end.
+    pub(super) fn run(self) -> Result<(), Error> {
+        self.watch(|_| {})
+    }
+
+    /// Runs it to its end and shows its output, line by line.
+    pub(super) fn watch(mut self, mut line: impl FnMut(&str)) -> Result<(), Error> {
+        let mut log = self.log.append()?;
+        writeln!(log, "== {}: {:?}", self.step, self.command).map_err(Error::io("write", self.log.path()))?;
+        let mut reader = File::open(self.log.path()).map_err(Error::io("open", self.log.path()))?;
+        reader.seek(SeekFrom::End(0)).map_err(Error::io("read", self.log.path()))?;
+        let errors = log.try_clone().map_err(Error::io("open", self.log.path()))?;
+        let mut child = self
+            .command
+            .stdout(Stdio::from(log))
+            .stderr(Stdio::from(errors))
+            .spawn()
+            .map_err(Error::io("run", self.program))?;
+        let mut pending = String::new();
+        let status = loop {
+            let ended = child.try_wait().map_err(Error::io("wait for", self.program))?;
+            let mut bytes = Vec::new();
+            let _ = reader.read_to_end(&mut bytes);
+            pending.push_str(&String::from_utf8_lossy(&bytes));
+            while let Some(end) = pending.find('\n') {
+                line(pending[..end].trim_end());
+                pending.drain(..=end);
+            }
+            match ended {
+                Some(status) => break status,
+                None => thread::sleep(POLL),
+            }
+        };
+        if status.success() { Ok(()) } else { Err(self.failed(&status.to_string())) }
+    }
+
+    /// Runs it to its end and returns what it printed; only its errors go to the log.
+    pub(super) fn output(mut self) -> Result<String, Error> {
+        let log = self.log.append()?;
+        let output =
+            self.command.stderr(Stdio::from(log)).output().map_err(Error::io("run", self.program))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(self.failed(&output.status.to_string()))
+        }
+    }
+
+    fn failed(&self, status: &str) -> Error {
+        Error::Tool {
+            step: self.step,
+            program: self.program.to_owned(),
+            status: status.to_owned(),
+            log: self.log.path.clone(),
+            last: self.log.last_lines(),
+        }
+    }
+}
+
+/// A command in `/` (other users of a namespace cannot enter ours), plain locale, no input.
+pub(super) fn plain(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .current_dir("/")
+        .env("PATH", tools::search_path())
+        .env("LC_ALL", "C.UTF-8")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null());
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> (tempfile::TempDir, Log) {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let log = Log::create(dir.path().join("log")).expect("log");
+        (dir, log)
+    }
+
+    #[test]
+    fn a_failure_quotes_the_end_of_the_output() {
+        let (_dir, log) = log();
+        let tool = Tool::new("trying", "sh", &log).expect("sh");
+        let error = tool.args(["-c", "echo one; echo two >&2; exit 3"]).run().expect_err("fails");
+        let text = error.to_string();
+        assert!(text.contains("trying: sh failed (exit status: 3)"), "{text}");
+        assert!(text.contains("\n  one") && text.contains("\n  two"), "{text}");
+    }
+
+    #[test]
+    fn every_line_is_shown_once() {
+        let (_dir, log) = log();
+        let mut lines = Vec::new();
+        let tool = Tool::new("trying", "sh", &log).expect("sh").args(["-c", "echo a; sleep 0.3; echo b"]);
+        tool.watch(|line| lines.push(line.to_owned())).expect("runs");
+        assert_eq!(lines, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_leashed_program_runs_as_usual() {
+        let (_dir, log) = log();
+        let tool = Tool::leashed("trying", "sh", &log).expect("sh");
+        assert_eq!(tool.args(["-c", "echo $PWD"]).output().expect("runs"), "/\n");
+    }
+}
