@@ -221,7 +221,7 @@ fn probe(arch: Arch, qemu: &Path, boot: &Boot, patience: Duration) -> Result<Str
 }
 
 fn probed(arch: Arch, boot: &Boot, console: i32) -> Result<Spec, Error> {
-    let append = vec!["quiet".to_owned(), PROBE_PARAMETER.to_owned()];
+    let append = vec![PROBE_PARAMETER.to_owned()];
     let draft = Draft {
         name: "probe".to_owned(),
         arch,

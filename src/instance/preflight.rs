@@ -181,6 +181,7 @@ mod tests {
             cpus: 1,
             memory_mib: 1,
             disk: Some("/d.qcow2".into()),
+            ephemeral: false,
             forwards: Vec::new(),
             runtime: None,
             namespaces: true,

@@ -152,6 +152,12 @@ impl Place {
         self.path.join("events.jsonl")
     }
 
+    /// The disk of an instance that is thrown away.
+    #[must_use]
+    pub fn ephemeral_disk(&self) -> PathBuf {
+        self.path.join("ephemeral.qcow2")
+    }
+
     /// The host keys that ssh accepts for this instance.
     #[must_use]
     pub fn known_hosts(&self) -> PathBuf {
@@ -200,6 +206,7 @@ impl Place {
         }
         if record.phase != Phase::Ended {
             record.phase = Phase::Ended;
+            record.remove_ephemeral_disk(&self.path);
             record.reason.get_or_insert_with(|| "killed".to_owned());
             // Without it the next sweep does the same again.
             let _ = record.save(&self.path);
@@ -318,14 +325,16 @@ mod tests {
         std::fs::create_dir_all(runtime.join("share/secrets")).unwrap();
         let mut record = Record::new(&place, 0);
         (record.phase, record.runtime) = (Phase::Ready, Some(runtime.clone()));
+        (record.disk, record.ephemeral) = (Some(place.ephemeral_disk()), true);
+        std::fs::write(place.ephemeral_disk(), "disk").unwrap();
         record.save(&place.path).unwrap();
         {
             let _lock = try_lock(&place.lock()).unwrap().unwrap();
             assert_eq!(home.running(), [record]);
-            assert!(runtime.exists());
+            assert!(runtime.exists() && place.ephemeral_disk().exists());
         }
         assert_eq!(home.running(), []);
-        assert!(!runtime.exists());
+        assert!(!runtime.exists() && !place.ephemeral_disk().exists());
         let swept = place.record().unwrap();
         assert_eq!((swept.phase, swept.reason.as_deref()), (Phase::Ended, Some("killed")));
         assert!(place.sweep_report().is_empty());

@@ -90,7 +90,7 @@ pub struct Boot {
     pub kernel: PathBuf,
     /// The initial RAM disk.
     pub initrd: Option<PathBuf>,
-    /// Kernel parameters besides the console's.
+    /// Kernel parameters besides those that every machine gets.
     pub append: Vec<String>,
 }
 
@@ -207,7 +207,7 @@ pub(crate) fn sample() -> Draft {
         boot: Boot {
             kernel: "/cache/vmlinux".into(),
             initrd: Some("/cache/initrd.cpio".into()),
-            append: vec!["quiet".into()],
+            append: vec!["civm.packages=0f".into()],
         },
         disk: Some(Disk { path: "/project/builder.qcow2".into(), size_mib: 16384, ephemeral: false }),
         forwards: vec![Forward::loopback(2322, 22)],

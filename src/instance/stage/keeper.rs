@@ -172,5 +172,6 @@ fn conclude(place: &Place, status: ExitStatus, report: &mut Report) {
         record.phase = Phase::Ended;
         record.reason.get_or_insert(reason);
     }
+    record.remove_ephemeral_disk(&place.path);
     let _ = record.save(&place.path);
 }
