@@ -9,6 +9,7 @@ pub mod down;
 pub mod ls;
 pub mod secrets;
 pub mod ssh;
+pub mod up;
 
 /// Secrets in sops files, and virtual machines that boot with them.
 #[derive(Debug, Parser)]
@@ -51,6 +52,8 @@ pub enum Command {
     Ssh(ssh::Ssh),
     /// Attach to the serial console of a running host
     Console(console::Console),
+    /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
+    Up(up::Up),
     /// Print a script that completes civm's command line in a shell
     Completions {
         /// The shell

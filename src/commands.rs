@@ -19,6 +19,7 @@ mod project;
 mod screen;
 mod secrets;
 mod ssh;
+mod up;
 
 pub use screen::Screen;
 
@@ -69,6 +70,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Ls(args) => ls::run(&args, context),
         Command::Ssh(args) => ssh::run(&args, context),
         Command::Console(args) => console::run(&args, context),
+        Command::Up(args) => up::run(&args, context),
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),
     }

@@ -18,6 +18,8 @@ mod get;
 mod update_all;
 mod updatekeys;
 
+pub(super) use failure::failure;
+
 /// Runs one of the secrets commands.
 pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     let session = session(context, args.config)?;
@@ -32,11 +34,16 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
 }
 
 /// A session from where the run was started.
-pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
+fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
     let directory = std::env::current_dir().map_err(|error| {
         Failure::new(Code::Generic, format!("the current directory is not to be had: {error}"))
     })?;
     Ok(Session::new(context.environment.clone(), Arc::new(Terminal), directory, config))
+}
+
+/// A session at home in a directory, with the rules that are found from there.
+pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
+    Session::new(context.environment.clone(), Arc::new(Terminal), directory, None)
 }
 
 /// Says what is odd in a file, though it can be read.

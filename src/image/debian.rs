@@ -238,7 +238,7 @@ mod tests {
         let packages = std::env::var("CIVM_TEST_PACKAGES").unwrap_or_default();
         let spec = ImageSpec {
             suite: None,
-            arch: Arch::current().expect("known architecture"),
+            arch: Arch::native().expect("known architecture"),
             packages: packages.split_whitespace().map(str::to_owned).collect(),
             sources: None,
             guest_binary: path("CIVM_TEST_GUEST"),

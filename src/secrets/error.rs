@@ -73,6 +73,14 @@ pub enum Error {
         /// What was tried.
         locked: Box<RetrievalError>,
     },
+    /// The secret that is a host's identity cannot be one.
+    #[error("`{}`: ssh_host_ed25519_key: {reason}", path.display())]
+    HostKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The creation rules cannot be read.
     #[error("`{}`: {error}", path.display())]
     Rules {

@@ -5,36 +5,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::host::spec::Arch;
 use crate::vm::ports::Forward;
 
 mod check;
 
 pub use check::{CPUS_MAX, Error, MEMORY_MIN_MIB, MOUNT_TAG_MAX, NAME_MAX, SOCKET_PATH_MAX, check_name};
 
-/// Architecture of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arch {
-    /// 64-bit x86, as Nix and QEMU call it.
-    #[serde(rename = "x86_64")]
-    X86_64,
-    /// 64-bit Arm.
-    Aarch64,
-}
-
 impl Arch {
-    /// The architecture civm itself was built for; `None` where QEMU guests of ours do not exist.
-    #[must_use]
-    pub fn native() -> Option<Self> {
-        if cfg!(target_arch = "x86_64") {
-            Some(Self::X86_64)
-        } else if cfg!(target_arch = "aarch64") {
-            Some(Self::Aarch64)
-        } else {
-            None
-        }
-    }
-
     /// The QEMU program that runs such guests.
     #[must_use]
     pub fn qemu(self) -> &'static str {
@@ -51,15 +29,6 @@ impl Arch {
             Self::X86_64 => "ttyS0",
             Self::Aarch64 => "ttyAMA0",
         }
-    }
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        })
     }
 }
 

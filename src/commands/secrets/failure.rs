@@ -46,6 +46,7 @@ fn code(error: &Error) -> Code {
         Error::Editor(_) => Code::NoEditorFound,
         Error::Unchanged => Code::FileHasNotBeenModified,
         Error::Path { .. }
+        | Error::HostKey { .. }
         | Error::Rules { .. }
         | Error::NoConfig(_)
         | Error::NoRule { .. }
