@@ -10,11 +10,15 @@ use crate::edge::environment::Environment;
 use crate::outcome::Outcome;
 
 mod completions;
+mod console;
+mod down;
 mod instance;
+mod ls;
 mod man;
 mod project;
 mod screen;
 mod secrets;
+mod ssh;
 mod up;
 
 pub use screen::Screen;
@@ -33,6 +37,10 @@ pub struct Context {
 /// The whole program: arguments in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
+    // A stage is this program run again; it has to stay single-threaded.
+    if let Some(code) = crate::instance::hidden(std::env::args_os().skip(1)) {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -58,6 +66,10 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Secrets(args) => secrets::run(args, context),
+        Command::Down(args) => down::run(&args, context),
+        Command::Ls(args) => ls::run(&args, context),
+        Command::Ssh(args) => ssh::run(&args, context),
+        Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),

@@ -152,6 +152,12 @@ impl Place {
         self.path.join("events.jsonl")
     }
 
+    /// The disk of an instance that is thrown away.
+    #[must_use]
+    pub fn ephemeral_disk(&self) -> PathBuf {
+        self.path.join("ephemeral.qcow2")
+    }
+
     /// The host keys that ssh accepts for this instance.
     #[must_use]
     pub fn known_hosts(&self) -> PathBuf {
@@ -192,13 +198,15 @@ impl Place {
             return swept;
         }
         let Some(mut record) = Record::load(&self.path) else { return swept };
-        if let Some(runtime) = record.runtime.take() {
-            if runtime.exists() && fs::remove_dir_all(&runtime).is_ok() {
-                swept.push(format!("removed {}", runtime.display()));
-            }
+        if let Some(runtime) = record.runtime.take()
+            && runtime.exists()
+            && fs::remove_dir_all(&runtime).is_ok()
+        {
+            swept.push(format!("removed {}", runtime.display()));
         }
         if record.phase != Phase::Ended {
             record.phase = Phase::Ended;
+            record.remove_ephemeral_disk(&self.path);
             record.reason.get_or_insert_with(|| "killed".to_owned());
             // Without it the next sweep does the same again.
             let _ = record.save(&self.path);
@@ -317,17 +325,19 @@ mod tests {
         std::fs::create_dir_all(runtime.join("share/secrets")).unwrap();
         let mut record = Record::new(&place, 0);
         (record.phase, record.runtime) = (Phase::Ready, Some(runtime.clone()));
+        (record.disk, record.ephemeral) = (Some(place.ephemeral_disk()), true);
+        std::fs::write(place.ephemeral_disk(), "disk").unwrap();
         record.save(&place.path).unwrap();
         {
             let _lock = try_lock(&place.lock()).unwrap().unwrap();
             assert_eq!(home.running(), [record]);
-            assert!(runtime.exists());
+            assert!(runtime.exists() && place.ephemeral_disk().exists());
         }
         assert_eq!(home.running(), []);
-        assert!(!runtime.exists());
+        assert!(!runtime.exists() && !place.ephemeral_disk().exists());
         let swept = place.record().unwrap();
         assert_eq!((swept.phase, swept.reason.as_deref()), (Phase::Ended, Some("killed")));
-        assert_eq!(place.sweep_report(), [String::new(); 0]);
+        assert!(place.sweep_report().is_empty());
     }
 
     #[test]
@@ -348,7 +358,7 @@ mod tests {
         let log = directory.path().join("log");
         std::fs::write(&log, "one\r\n\n\u{1b}[2Jtwo\nthree\n").unwrap();
         assert_eq!(last_lines(&log, 2), ["[2Jtwo", "three"]);
-        assert_eq!(last_lines(&directory.path().join("none"), 2), [String::new(); 0]);
+        assert!(last_lines(&directory.path().join("none"), 2).is_empty());
     }
 
     #[test]

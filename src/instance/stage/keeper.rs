@@ -149,10 +149,10 @@ fn wait(supervisor: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
         let mut watched = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let _ = poll(&mut watched, PollTimeout::NONE);
         Signals::drain(&signals.ended);
-        if Signals::drain(&signals.asked) {
-            if let Ok(pid) = i32::try_from(supervisor.id()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-            }
+        if Signals::drain(&signals.asked)
+            && let Ok(pid) = i32::try_from(supervisor.id())
+        {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
     }
 }
@@ -172,5 +172,6 @@ fn conclude(place: &Place, status: ExitStatus, report: &mut Report) {
         record.phase = Phase::Ended;
         record.reason.get_or_insert(reason);
     }
+    record.remove_ephemeral_disk(&place.path);
     let _ = record.save(&place.path);
 }

@@ -293,6 +293,10 @@ impl Machine {
             self.record.phase = Phase::Stopping;
             self.save();
             report.send(&Event::Stopping { reason: reason.to_owned() });
+            // A guest that goes down needs no key.
+            if self.share.remove_secrets().is_ok_and(|any| any) {
+                report.send(&Event::KeyRemoved);
+            }
             self.step(step, report);
         }
     }
