@@ -13,7 +13,7 @@ use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
 use crate::sops::key_path::{self, Found, KeyPath};
-use crate::sops::metadata::{KeyGroup, Metadata};
+use crate::sops::metadata::{KeyGroup, Metadata, is_newer};
 use crate::sops::selector::Selector;
 use crate::sops::shamir;
 use crate::sops::stash::Stash;
@@ -208,7 +208,7 @@ impl OpenFile {
     /// # Errors
     /// A value that cannot be encrypted, a tree that cannot be written.
     pub fn seal(mut self, tree: Tree, session: &Session) -> Result<Vec<u8>, Error> {
-        if version(&self.metadata.version) < version(SOPS_VERSION) {
+        if is_newer(SOPS_VERSION, &self.metadata.version) {
             SOPS_VERSION.clone_into(&mut self.metadata.version);
         }
         let now = session.now();
@@ -273,22 +273,4 @@ fn checked(store: &Yaml, path: &Path, whole: &Tree) -> Result<Vec<u8>, Error> {
     let text = store.emit(whole).map_err(|error| at(path, error))?;
     yaml::verify(whole, &text).map_err(|error| at(path, error))?;
     Ok(text)
-}
-
-/// A version's numbers, for comparing; what is not a number counts as 0.
-fn version(text: &str) -> [u64; 3] {
-    let mut parts = text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0));
-    [(); 3].map(|()| parts.next().unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version;
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert!(version("3.9.4") < version("3.13.0"));
-        assert!(version("3.13.3") < version("4"));
-        assert!(version("3.13.3-rc.1") <= version("3.13.3"));
-    }
 }
