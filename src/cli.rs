@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub mod console;
 pub mod down;
+pub mod keys;
 pub mod ls;
 pub mod secrets;
 pub mod ssh;
@@ -40,6 +41,8 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// ssh and age keys
+    Keys(keys::Keys),
     /// Secrets in sops files
     Secrets(secrets::Secrets),
     /// Stop a host: ask its guest, then QEMU, then the kernel; make sure that nothing is left

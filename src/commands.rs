@@ -13,6 +13,7 @@ mod completions;
 mod console;
 mod down;
 mod instance;
+mod keys;
 mod ls;
 mod man;
 mod project;
@@ -65,6 +66,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Keys(args) => keys::run(&args, context),
         Command::Secrets(args) => secrets::run(args, context),
         Command::Down(args) => down::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),

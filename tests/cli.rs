@@ -4,6 +4,7 @@
 
 mod cli {
     mod frame;
+    mod keys;
     mod secrets;
 }
 mod support;

@@ -6,8 +6,10 @@
 #![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
 
 mod peers {
+    mod age;
     mod documents;
     mod edits;
+    mod error_tree;
     mod keys;
     mod yaml;
 }
