@@ -1,1 +1,51 @@
-//! placeholder
+//! The command line's types: names, help and value parsers, no work.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+pub mod secrets;
+
+/// Secrets in sops files, and virtual machines that boot with them.
+#[derive(Debug, Parser)]
+#[command(name = "civm", version, about, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// The project: the directory with hosts/ and .sops.yaml (default: found upwards from here)
+    #[arg(long, global = true, value_name = "DIR", env = "CIVM_PROJECT", value_hint = ValueHint::DirPath)]
+    pub project: Option<PathBuf>,
+    /// Only errors and what was asked for
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Secrets in sops files
+    Secrets(secrets::Secrets),
+    /// Print a script that completes civm's command line in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write a man page for civm and each of its commands into a directory
+    Man {
+        /// Where to; made where it does not exist
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+}

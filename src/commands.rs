@@ -1,9 +1,61 @@
-//! One file per verb; with `cli` the only room that prints.
+//! One file per verb; with the personas the only room that prints.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// The whole program.
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::edge::environment::Environment;
+use crate::outcome::Outcome;
+
+mod completions;
+mod man;
+mod screen;
+mod secrets;
+
+pub use screen::Screen;
+
+/// What every command is given besides its own arguments.
+#[derive(Debug)]
+pub struct Context {
+    /// Where words go.
+    pub screen: Screen,
+    /// The variables of the run.
+    pub environment: Environment,
+    /// `--project`, as the user gave it.
+    pub project: Option<PathBuf>,
+}
+
+/// The whole program: arguments in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and succeed; nothing is left to do where they cannot.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let context = Context {
+        screen: Screen::new(&cli.global),
+        environment: Environment::of_process(),
+        project: cli.global.project,
+    };
+    match dispatch(cli.command, &context) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            context.screen.failure(&failure);
+            ExitCode::from(failure.code as u8)
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> Outcome {
+    match command {
+        Command::Secrets(args) => secrets::run(args, context),
+        Command::Completions { shell } => completions::run(shell, context),
+        Command::Man { dir } => man::run(&dir, context),
+    }
 }

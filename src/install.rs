@@ -8,7 +8,7 @@
 //! Two things are done otherwise. The imported identities stay in memory: no `age-keys.txt` is left in
 //! the mount point. And a mode is the mode that was asked for, whatever the umask.
 //!
-//! What opens a sops file is handed in as an [`Opener`].
+//! What opens a sops file is handed in as an [`Opener`](crate::install::Opener).
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,6 +21,7 @@ mod keys;
 mod links;
 pub mod manifest;
 mod mount;
+pub mod native;
 pub mod opener;
 mod paths;
 pub mod validate;
@@ -86,3 +87,6 @@ pub fn run<O: Opener>(
         recipients: keys.recipients,
     })
 }
+
+#[cfg(test)]
+mod tests;

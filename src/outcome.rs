@@ -67,3 +67,10 @@ impl Failure {
 
 /// What a command ends with: its exit code where it ran, else the failure.
 pub type Outcome = Result<u8, Failure>;
+
+impl From<std::io::Error> for Failure {
+    /// A result that could not be printed.
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Code::CouldNotWriteOutput, format!("cannot write to stdout: {error}"))
+    }
+}

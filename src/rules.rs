@@ -1,1 +1,180 @@
-//! placeholder
+//! `.sops.yaml`: which recipients a file has, and what of it is encrypted. Text in, values out.
+
+mod file;
+mod names;
+mod path;
+#[cfg(test)]
+mod tests;
+
+use crate::sops::pattern::{Pattern, PatternError};
+use crate::sops::selector::Selector;
+
+pub use names::names;
+pub use path::match_path;
+
+/// A parsed `.sops.yaml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    creation_rules: Option<Vec<CreationRule>>,
+    /// How the stores write.
+    pub stores: Stores,
+}
+
+/// One entry of `creation_rules`. As in sops, what is wrong with it shows when it is used.
+#[derive(Clone, Debug, PartialEq)]
+struct CreationRule {
+    /// `None` matches every path.
+    pattern: Option<Result<Pattern, PatternError>>,
+    rule: Result<Rule, Error>,
+}
+
+/// What a creation rule says about the files that it matches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rule {
+    /// The `path_regex` as written; empty where the rule matches every path.
+    pub path_regex: String,
+    /// The key groups. Never empty, but a group may be.
+    pub groups: Vec<Group>,
+    /// The selector, if the rule has one.
+    pub selector: Option<Selector>,
+    /// Whether the MAC is to cover encrypted values only.
+    pub mac_only_encrypted: bool,
+    /// How many groups are needed to open a file; 0 where nothing is said.
+    pub shamir_threshold: u32,
+}
+
+/// A key group of a rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// age recipients, in order.
+    pub age: Vec<String>,
+    /// The other kinds of keys that it names (`pgp`, `kms`, …).
+    pub others: Vec<&'static str>,
+}
+
+/// How the stores write, as the numbers stand in the file; the stores know what they mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stores {
+    /// Spaces per level of YAML; 0 is the default of four.
+    pub yaml_indent: i64,
+    /// Spaces per level of JSON; -1 is a tab.
+    pub json_indent: i64,
+    /// The same for encrypted binary files.
+    pub json_binary_indent: i64,
+}
+
+impl Default for Stores {
+    fn default() -> Self {
+        Self { yaml_indent: 0, json_indent: -1, json_binary_indent: -1 }
+    }
+}
+
+/// What is wrong with a `.sops.yaml`.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// The text is no YAML, or not of the form that sops reads. The message has the line.
+    #[error("could not read the rules: {0}")]
+    Syntax(String),
+    /// A rule that cannot be used.
+    #[error("creation rule {number}: {reason}")]
+    Rule {
+        /// Counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The text cannot be changed without touching what is not ours to touch.
+    #[error("the rules cannot be edited: {0}")]
+    Edit(String),
+}
+
+impl Config {
+    /// Reads a `.sops.yaml`. Unknown keys are passed over; what is wrong with a single rule shows when
+    /// the rule is asked for.
+    ///
+    /// # Errors
+    /// Text that is no YAML, a key given twice, a value of a wrong type.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        file::parse(text)
+    }
+
+    /// Whether there is a `creation_rules` section. Without one sops takes the file for missing.
+    #[must_use]
+    pub fn has_creation_rules(&self) -> bool {
+        self.creation_rules.is_some()
+    }
+
+    /// The first rule that matches a path (see [`match_path`]); `None` where none does.
+    ///
+    /// # Errors
+    /// A `path_regex` before it that does not compile, or a matching rule that cannot be used.
+    pub fn rule_for(&self, path: impl AsRef<[u8]>) -> Result<Option<&Rule>, Error> {
+        match self.position(path.as_ref())? {
+            None => Ok(None),
+            Some(index) => self.rule(index).transpose(),
+        }
+    }
+
+    /// All rules in order.
+    ///
+    /// # Errors
+    /// One that cannot be used.
+    pub fn rules(&self) -> Result<Vec<&Rule>, Error> {
+        self.entries().iter().map(|entry| entry.rule.as_ref().map_err(Error::clone)).collect()
+    }
+
+    /// The recipients that every rule has, in the order of the first.
+    ///
+    /// # Errors
+    /// A rule that cannot be used.
+    pub fn common_recipients(&self) -> Result<Vec<String>, Error> {
+        let rules = self.rules()?;
+        let Some((first, others)) = rules.split_first() else { return Ok(Vec::new()) };
+        let mut common: Vec<String> = Vec::new();
+        for recipient in first.recipients() {
+            let everywhere = others.iter().all(|rule| rule.recipients().any(|other| other == recipient));
+            if everywhere && !common.iter().any(|known| known == recipient) {
+                common.push(recipient.to_owned());
+            }
+        }
+        Ok(common)
+    }
+
+    /// The position of the first rule that matches.
+    fn position(&self, path: &[u8]) -> Result<Option<usize>, Error> {
+        for (index, entry) in self.entries().iter().enumerate() {
+            match &entry.pattern {
+                Some(Err(error)) => {
+                    return Err(Error::Rule { number: index + 1, reason: format!("path_regex: {error}") });
+                }
+                Some(Ok(pattern)) if !pattern.is_match(path) => {}
+                _ => return Ok(Some(index)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn rule(&self, index: usize) -> Option<Result<&Rule, Error>> {
+        self.entries().get(index).map(|entry| entry.rule.as_ref().map_err(Error::clone))
+    }
+
+    fn entries(&self) -> &[CreationRule] {
+        self.creation_rules.as_deref().unwrap_or_default()
+    }
+}
+
+impl Rule {
+    /// The age recipients of all groups, in order.
+    pub fn recipients(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().flat_map(|group| &group.age).map(String::as_str)
+    }
+
+    /// The kinds of keys in it other than age.
+    #[must_use]
+    pub fn other_kinds(&self) -> Vec<&'static str> {
+        let mut kinds: Vec<_> = self.groups.iter().flat_map(|group| group.others.iter().copied()).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds
+    }
+}

@@ -87,3 +87,6 @@ fn secret(secret: &Secret) -> ManifestSecret {
         ..ManifestSecret::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, alike};
+use super::rootfs;
 use super::spec::load::{self, Source};
 use super::spec::{Arch, Spec};
 
@@ -16,6 +17,8 @@ pub const RULES: &str = ".sops.yaml";
 pub const HOST_FILE: &str = "host.yaml";
 /// The secrets of a host, in its directory.
 pub const SECRETS_FILE: &str = "secrets.yaml";
+/// The schema of host.yaml for editors, beside the directories of the hosts.
+pub const SCHEMA_FILE: &str = "host.schema.json";
 /// Files laid over the image, in a host's directory.
 pub const ROOTFS_DIR: &str = "rootfs";
 
@@ -129,8 +132,18 @@ impl Project {
     /// # Errors
     /// No such host, a file that cannot be read, or a description that makes no sense.
     pub fn load(&self, name: &str, arch: Arch) -> Result<Spec, Error> {
-        let has_secrets = self.secrets_file(name).is_file();
-        load::load(name, arch, has_secrets, &|name| self.source(name))
+        load::load(name, arch, &|name| self.secrets_file(name).is_file(), &|name| self.source(name))
+    }
+
+    /// The files that are laid over a host's image: those of the hosts that it extends, and over them its own.
+    ///
+    /// # Errors
+    /// As [`rootfs::read`].
+    pub fn rootfs(&self, spec: &Spec) -> Result<Vec<rootfs::Entry>, Error> {
+        let chain = spec.extends.iter().rev().chain([&spec.name]);
+        chain
+            .map(|name| rootfs::read(&self.rootfs_dir(name)))
+            .try_fold(Vec::new(), |base, over| over.map(|over| rootfs::overlay(base, over)))
     }
 
     fn source(&self, name: &str) -> Result<Source, Error> {
@@ -150,6 +163,14 @@ impl Project {
     }
 }
 
+/// The host.yaml of a new host, which is reached by ssh on a port of this machine.
+#[must_use]
+pub fn starter(ssh_port: u16) -> String {
+    format!(
+        "# yaml-language-server: $schema=../{SCHEMA_FILE}\ncpus: 2\nmemory: 2G\ndisk: 16G\n\nforwards:\n  ssh: {ssh_port}\n"
+    )
+}
+
 /// Whether a name can be a host's: it becomes a directory, a host name and a part of file names.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
@@ -164,3 +185,6 @@ fn has_hosts(dir: &Path) -> bool {
 fn has_rules(dir: &Path) -> bool {
     dir.join(RULES).is_file()
 }
+
+#[cfg(test)]
+mod tests;

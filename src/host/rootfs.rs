@@ -1,5 +1,6 @@
 //! The files that a host lays over its image: `hosts/<name>/rootfs/`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,20 @@ pub fn read(dir: &Path) -> Result<Vec<Entry>, Error> {
     Ok(entries)
 }
 
+/// Lays one tree over another: parents before children, sorted by path.
+#[must_use]
+pub fn overlay(base: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
+    let mut out: BTreeMap<PathBuf, Entry> =
+        base.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
+    for entry in over {
+        if entry.kind != Kind::Directory {
+            out.retain(|path, _| !path.starts_with(&entry.path));
+        }
+        out.insert(entry.path.clone(), entry);
+    }
+    out.into_values().collect()
+}
+
 fn entry(dir: &Path, found: &walkdir::DirEntry) -> Result<Entry, Error> {
     let path = found.path();
     let failed = |source| Error::Read { path: path.into(), source };
@@ -64,4 +79,56 @@ fn entry(dir: &Path, found: &walkdir::DirEntry) -> Result<Entry, Error> {
     };
     let mode = found.metadata().map_err(|error| failed(error.into()))?.permissions().mode() & 0o7777;
     Ok(Entry { path: path.strip_prefix(dir).unwrap_or(path).to_owned(), mode, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_is_listed_parents_first() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let root = dir.path();
+        fs::create_dir_all(root.join("etc/app")).expect("folders");
+        fs::write(root.join("etc/app/conf"), "x = 1\n").expect("a file");
+        fs::write(root.join("etc/run"), "#!\n").expect("a file");
+        fs::set_permissions(root.join("etc/run"), Permissions::from_mode(0o750)).expect("a mode");
+        symlink("/nowhere", root.join("a")).expect("a link");
+        let entries = read(root).expect("a tree");
+        let paths: Vec<_> = entries.iter().map(|entry| entry.path.to_str().expect("text")).collect();
+        assert_eq!(paths, ["a", "etc", "etc/app", "etc/app/conf", "etc/run"]);
+        assert_eq!(entries[0].kind, Kind::Link("/nowhere".into()));
+        assert_eq!(entries[1].kind, Kind::Directory);
+        assert_eq!(entries[3].kind, Kind::File(b"x = 1\n".to_vec()));
+        assert_eq!(entries[4].mode, 0o750);
+    }
+
+    #[test]
+    fn a_file_takes_the_place_of_a_directory() {
+        let entry = |path: &str, kind| Entry { path: path.into(), mode: 0o755, kind };
+        let base = vec![
+            entry("a", Kind::Directory),
+            entry("a/b", Kind::File(vec![1])),
+            entry("a-c", Kind::Directory),
+        ];
+        let laid = overlay(base.clone(), vec![entry("a", Kind::Link("x".into()))]);
+        assert_eq!(laid, [entry("a", Kind::Link("x".into())), entry("a-c", Kind::Directory)]);
+        assert_eq!(overlay(Vec::new(), base.clone()).len(), 3);
+    }
+
+    #[test]
+    fn a_tree_that_is_not_there_is_empty() {
+        assert_eq!(read(Path::new("/nowhere/at/all")).expect("nothing"), []);
+    }
+
+    #[test]
+    fn a_socket_cannot_be_laid_over_an_image() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let _listener = UnixListener::bind(dir.path().join("s")).expect("a socket");
+        assert!(matches!(read(dir.path()), Err(Error::NotAFile { .. })));
+    }
 }

@@ -83,8 +83,9 @@ pub struct Spec {
     pub disk: Size,
     /// Ports of the machine that lead into the guest.
     pub forwards: Vec<Forward>,
-    /// Whether there is an encrypted file of secrets (and with it an ssh host key).
-    pub has_secrets: bool,
+    /// The host whose `secrets.yaml` is this host's: its own, else that of the nearest host it extends. It holds
+    /// the ssh host key as well.
+    pub secrets_host: Option<String>,
     /// The secrets that are installed in the guest.
     pub secrets: Vec<Secret>,
     /// Ordinary users.

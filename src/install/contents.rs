@@ -11,7 +11,10 @@ use super::manifest::Format;
 use super::opener::Opener;
 use super::validate::{Plan, Planned};
 use crate::sops::text::Text;
-use crate::sops::tree::{Tree, Value, get};
+use crate::sops::tree::{Item, Key, Tree, Value, get};
+
+/// YAML's merge key.
+const MERGE: &str = "<<";
 
 /// The text of the encrypted files, each with its format.
 pub(super) type Files = BTreeMap<PathBuf, (Format, Vec<u8>)>;
@@ -35,7 +38,7 @@ pub(super) fn read<O: Opener>(plan: &Plan, opener: &O) -> Result<Files, Error> {
         if let Some(tree) = trees.get(path.as_path())
             && takes_key(secret)
         {
-            match find(tree, &secret.key).map_err(|reason| bad_key(secret, reason))? {
+            match find(tree, secret).map_err(|reason| bad_key(secret, reason))? {
                 Value::Str(text) => token_type(text).map_or(Ok(()), |kind| match kind {
                     "str" | "time" | "bytes" => Ok(()),
                     other => Err(bad_key(secret, not_text(&secret.key, type_name(other)))),
@@ -82,7 +85,7 @@ fn takes_key(secret: &Planned) -> bool {
 }
 
 fn one_value(secret: &Planned, tree: &Tree) -> Result<Zeroizing<Vec<u8>>, Error> {
-    match find(tree, &secret.key).map_err(|reason| bad_key(secret, reason))? {
+    match find(tree, secret).map_err(|reason| bad_key(secret, reason))? {
         Value::Str(text) | Value::Bytes(text) => Ok(Zeroizing::new(text.as_bytes().to_vec())),
         Value::Time(time) => Ok(Zeroizing::new(time.to_string().into_bytes())),
         other => Err(bad_key(secret, not_text(&secret.key, kind_name(other)))),
@@ -90,13 +93,17 @@ fn one_value(secret: &Planned, tree: &Tree) -> Result<Zeroizing<Vec<u8>>, Error>
 }
 
 /// The value of a key in the first document; `/` stands between levels.
-fn find<'a>(tree: &'a Tree, key: &str) -> Result<&'a Value, String> {
+fn find<'a>(tree: &'a Tree, secret: &Planned) -> Result<&'a Value, String> {
+    let key = secret.key.as_str();
     let missing = || format!("the key '{key}' cannot be found");
     let mut branch = tree.documents.first().ok_or_else(missing)?;
     let mut parts = key.split('/').peekable();
     let mut walked = 0;
     while let Some(part) = parts.next() {
-        let value = get(branch, part).ok_or_else(missing)?;
+        if branch.iter().any(|item| matches!(item, Item::Entry(Key::Other(_), _))) {
+            return Err(format!("beside '{}' there is a key that is no string", &key[..walked + part.len()]));
+        }
+        let value = lookup(branch, part, secret.format).ok_or_else(missing)?;
         walked += part.len();
         match value {
             _ if parts.peek().is_none() => return Ok(value),
@@ -106,6 +113,20 @@ fn find<'a>(tree: &'a Tree, key: &str) -> Result<&'a Value, String> {
         walked += 1;
     }
     Err(missing())
+}
+
+/// The value of a key of a mapping. In YAML a merge key stands for mappings whose keys count where the mapping
+/// has none of its own.
+fn lookup<'a>(branch: &'a [Item], key: &str, format: Format) -> Option<&'a Value> {
+    let merged = || match get(branch, MERGE)? {
+        Value::Map(inner) => lookup(inner, key, format),
+        Value::List(items) => items.iter().find_map(|item| match item {
+            Value::Map(inner) => lookup(inner, key, format),
+            _ => None,
+        }),
+        _ => None,
+    };
+    get(branch, key).or_else(|| if format == Format::Yaml { merged() } else { None })
 }
 
 /// The type in `ENC[…,type:int]`, where the text is such a token.

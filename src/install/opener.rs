@@ -37,7 +37,8 @@ pub trait Opener {
     /// A line that is no identity.
     fn age_keys(&self, text: &[u8]) -> Result<Vec<Self::Identity>, Cause>;
 
-    /// Reads an encrypted file without a key: the names stand in it, the values are ENC tokens.
+    /// Reads an encrypted file without a key: the names stand in it, the values are ENC tokens, and
+    /// the metadata is not among them.
     ///
     /// # Errors
     /// A file that is not of the format, or that holds no sops metadata.

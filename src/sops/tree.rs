@@ -1,5 +1,7 @@
 //! The tree that every store reads into and writes from: documents of ordered branches.
 
+use std::fmt;
+
 use super::text::Text;
 use super::time::Time;
 
@@ -40,8 +42,8 @@ pub struct Comment {
     pub inline: bool,
 }
 
-/// A value: a leaf, a mapping or a list.
-#[derive(Clone, Debug, PartialEq)]
+/// A value: a leaf, a mapping or a list. Its `Debug` form shows the shape and no scalar.
+#[derive(Clone, PartialEq)]
 pub enum Value {
     /// Never encrypted, never in the MAC.
     Null,
@@ -83,6 +85,24 @@ impl Item {
     }
 }
 
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Bool(_) => f.write_str("Bool"),
+            Self::Int(_) => f.write_str("Int"),
+            Self::Uint(_) => f.write_str("Uint"),
+            Self::Float(_) => f.write_str("Float"),
+            Self::Str(text) => f.debug_tuple("Str").field(text).finish(),
+            Self::Time(_) => f.write_str("Time"),
+            Self::Bytes(bytes) => f.debug_tuple("Bytes").field(bytes).finish(),
+            Self::Map(branch) => f.debug_tuple("Map").field(branch).finish(),
+            Self::List(items) => f.debug_tuple("List").field(items).finish(),
+            Self::Comment(comment) => comment.fmt(f),
+        }
+    }
+}
+
 impl Value {
     /// A string value.
     #[must_use]
@@ -98,4 +118,16 @@ pub fn get<'a>(branch: &'a [Item], key: &str) -> Option<&'a Value> {
         Item::Entry(Key::Str(name), value) if *name == key => Some(value),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_scalar() {
+        let value =
+            Value::List(vec![Value::Int(4711), Value::Bool(true), Value::Float(47.11), Value::str("4711")]);
+        assert_eq!(format!("{value:?}"), "List([Int, Bool, Float, Str(Text(4 bytes))])");
+    }
 }

@@ -1,1 +1,97 @@
-//! YAML as sops reads and writes it.
+//! YAML as sops reads and writes it, byte for byte.
+//!
+//! The model is go-yaml 3.0.4 under sops 3.13.3: its scanner's rules for comments, its types of
+//! scalars, its styles on writing. Where sops would lose data this store keeps it: a text that starts
+//! with a tab and has several lines, a text in a list that starts with a space or an empty line, and a
+//! key `<<` over a single value.
+
+use crate::sops::tree::{Tree, Value};
+use crate::store::{Error, Store};
+
+mod buffer;
+mod chars;
+mod check;
+mod convert;
+mod cursor;
+mod emitter;
+mod limits;
+mod node;
+mod number;
+mod parser;
+mod reader;
+mod resolve;
+mod scanner;
+mod timestamp;
+mod token;
+mod verify;
+
+use convert::Converter;
+use emitter::Emitter;
+use parser::Parser;
+
+pub use verify::verify;
+
+/// The indent when none is configured.
+const DEFAULT_INDENT: usize = 4;
+
+/// The YAML store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Yaml {
+    /// Spaces of indentation as configured (`stores.yaml.indent`). 0 is the default of 4, 1 and what
+    /// is above 9 act as 2, and below 0 nothing can be written.
+    pub indent: i64,
+}
+
+impl Yaml {
+    /// Writes a value as a document of its own, for `--extract`. As in sops, the configured indent
+    /// does not count here.
+    ///
+    /// # Errors
+    /// A tree with a comment where only a value can stand.
+    pub fn emit_value(self, value: &Value) -> Result<Vec<u8>, Error> {
+        let mut emitter = Emitter::new(DEFAULT_INDENT);
+        emitter.value(value)?;
+        Ok(emitter.finish())
+    }
+
+    fn width(self) -> Result<usize, Error> {
+        match self.indent {
+            0 => Ok(DEFAULT_INDENT),
+            indent => usize::try_from(indent)
+                .map_err(|_| Error::Unwritable("YAML cannot be indented by less than nothing".to_owned())),
+        }
+    }
+}
+
+impl Store for Yaml {
+    fn load(&self, input: &[u8]) -> Result<Tree, Error> {
+        if input.is_empty() {
+            return Err(Error::Empty);
+        }
+        let text = reader::read(input)?;
+        let mut parser = Parser::new(&text);
+        let mut converter = Converter::new();
+        let mut tree = Tree::default();
+        while let Some(document) = parser.next_document()? {
+            if tree.documents.is_empty() {
+                check::first_document(&parser.nodes, document.root)?;
+            }
+            tree.documents.push(converter.document(&parser.nodes, &document)?);
+        }
+        if tree.documents.is_empty() {
+            return Err(Error::Syntax {
+                line: 1,
+                message: "there is no document, only comments or space".to_owned(),
+            });
+        }
+        Ok(tree)
+    }
+
+    fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
+        let mut emitter = Emitter::new(self.width()?);
+        for (at, branch) in tree.documents.iter().enumerate() {
+            emitter.document(branch, at == 0)?;
+        }
+        Ok(emitter.finish())
+    }
+}

@@ -17,7 +17,7 @@ pub(super) struct Facts<'a> {
     pub(super) name: &'a str,
     pub(super) extends: &'a [String],
     pub(super) arch: Arch,
-    pub(super) has_secrets: bool,
+    pub(super) secrets_host: Option<&'a str>,
 }
 
 /// Processors of a host that names none.
@@ -66,7 +66,7 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         memory: size("memory", host.memory, MEMORY, MEMORY_MIN, facts, sources)?,
         disk: size("disk", host.disk, DISK, DISK_MIN, facts, sources)?,
         forwards: forwards(host.forwards, sources)?,
-        has_secrets: facts.has_secrets,
+        secrets_host: facts.secrets_host.map(str::to_owned),
         nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, sources)).transpose()?,
         secrets,
         users,

@@ -28,7 +28,7 @@ pub(super) fn secrets(
             entries(Some(map)).map(|(name, secret)| (name.clone(), name, secret)).collect()
         }
     };
-    if !list.is_empty() && !facts.has_secrets {
+    if !list.is_empty() && facts.secrets_host.is_none() {
         let message = format!("secrets are named, but hosts/{} has no secrets.yaml", facts.name);
         return Err(sources.error(&["secrets"], message));
     }

@@ -26,14 +26,14 @@ const CHAIN_MAX: usize = 16;
 
 /// Reads a host and those that it extends, merges them and checks the result.
 ///
-/// `read` gives the host.yaml of a name.
+/// `read` gives the host.yaml of a name, `has_secrets` tells whether a host has a file of secrets.
 ///
 /// # Errors
 /// What `read` fails with; an unknown key, a value that cannot be, or hosts that extend each other, with the line.
 pub fn load(
     name: &str,
     arch: Arch,
-    has_secrets: bool,
+    has_secrets: &dyn Fn(&str) -> bool,
     read: &dyn Fn(&str) -> Result<Source, Error>,
 ) -> Result<Spec, Error> {
     let mut names = vec![name.to_owned()];
@@ -71,7 +71,8 @@ pub fn load(
     }
     let host = if merged.is_null() { Ok(Host::default()) } else { Host::deserialize(merged) };
     let host = host.map_err(|error| sources.error(&[], error.to_string()))?;
-    let facts = check::Facts { name, extends: &names[1..], arch, has_secrets };
+    let secrets_host = names.iter().map(String::as_str).find(|name| has_secrets(name));
+    let facts = check::Facts { name, extends: &names[1..], arch, secrets_host };
     check::check(host, &facts, &sources).map_err(Error::Spec)
 }
 
@@ -90,6 +91,11 @@ fn explain(source: &Source, error: &serde_yaml::Error) -> SpecError {
     if let Some(place) = &place {
         let suffix = format!(" at line {} column {}", place.line(), place.column());
         message.truncate(message.strip_suffix(&suffix).map_or(message.len(), str::len));
+    }
+    for number in ["u16", "u32"] {
+        if let Some(start) = message.strip_suffix(&format!("expected {number}")) {
+            message = format!("{start}expected a whole number");
+        }
     }
     let mut suggestion = None;
     if let Some((before, after)) = message.split_once("unknown field `")

@@ -13,7 +13,7 @@ pub(super) type Mapping<V> = BTreeMap<String, Option<V>>;
 pub(super) type ByArch<T> = Either<T, PerArch<T>>;
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Host {
     pub(super) extends: Option<String>,
     pub(super) description: Option<String>,
@@ -37,21 +37,21 @@ pub(super) struct Host {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct PerArch<T> {
     pub(super) x86_64: Option<T>,
     pub(super) aarch64: Option<T>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Image {
     pub(super) provider: Option<String>,
     pub(super) suite: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Secret {
     pub(super) key: Option<String>,
     pub(super) owner: Option<String>,
@@ -62,7 +62,7 @@ pub(super) struct Secret {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct User {
     pub(super) uid: Option<u32>,
     pub(super) groups: Option<Vec<String>>,
@@ -72,28 +72,28 @@ pub(super) struct User {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Unit {
     pub(super) text: Option<String>,
     pub(super) start: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct File {
     pub(super) text: Option<String>,
     pub(super) mode: Option<Mode>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Zram {
     pub(super) percent: Option<u32>,
     pub(super) algorithm: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Nix {
     pub(super) trusted_users: Option<Vec<String>>,
     pub(super) max_jobs: Option<Plain>,
@@ -106,7 +106,7 @@ pub(super) struct Nix {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Builder {
     pub(super) host: Option<String>,
     pub(super) port: Option<u16>,

@@ -9,7 +9,7 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKgz+PLpbRnMpiPUnFsbLXwS
 
 fn load_from(hosts: &[(&str, &str)], arch: Arch, has_secrets: bool) -> Result<Spec, Error> {
     let texts: BTreeMap<&str, &str> = hosts.iter().copied().collect();
-    load(hosts[0].0, arch, has_secrets, &|name| match texts.get(name) {
+    load(hosts[0].0, arch, &|_| has_secrets, &|name| match texts.get(name) {
         Some(text) => {
             Ok(Source { file: PathBuf::from(format!("hosts/{name}/host.yaml")), text: (*text).into() })
         }
@@ -65,11 +65,13 @@ fn an_unknown_key_is_an_error_with_its_line_and_a_suggestion() {
 
 #[test]
 fn a_value_of_another_type_is_an_error_with_its_line() {
-    assert_eq!(bad("\ncpus: many\n"), "2: cpus: invalid type: string \"many\", expected u32");
+    assert_eq!(bad("\ncpus: many\n"), "2: cpus: invalid type: string \"many\", expected a whole number");
     assert_eq!(
         bad("memory: 4096\n"),
         "1: memory: invalid type: integer `4096`, expected a size such as 4G or 512M"
     );
+    assert_eq!(bad("- a\n"), "1: invalid type: sequence, expected a mapping");
+    assert_eq!(bad("users:\n  a: b\n"), "2: users.a: invalid type: string \"b\", expected a mapping");
     assert!(bad("memory: 4X\n").starts_with("1: memory: `4X` is no size"));
     assert!(bad("a: [\n").starts_with("1: unknown key `a`") || bad("a: [\n").contains("did not find"));
     assert!(bad("cpus: 1\ncpus: 2\n").contains("duplicate field `cpus`"));

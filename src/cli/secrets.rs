@@ -1,0 +1,153 @@
+//! `civm secrets …`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+/// Options of every secrets command.
+#[derive(Args, Clone, Debug)]
+pub struct Secrets {
+    /// The creation rules (default: .sops.yaml upwards from here, then from the file)
+    #[arg(long, global = true, value_name = "FILE", env = "SOPS_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done with sops files.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Encrypt a plaintext file for the recipients that .sops.yaml gives it
+    Encrypt(Encrypt),
+    /// Decrypt a file to stdout, to another file or in place
+    Decrypt(Decrypt),
+    /// Print one value
+    Get(Get),
+    /// Edit the plaintext in your editor; only what changed is encrypted anew
+    Edit(Edit),
+    /// Bring the recipients of files in line with .sops.yaml
+    Updatekeys(Updatekeys),
+    /// Bring the recipients of every sops file of the project in line with .sops.yaml
+    UpdateAll(UpdateAll),
+}
+
+/// `civm secrets encrypt`.
+#[derive(Args, Clone, Debug)]
+pub struct Encrypt {
+    /// The plaintext (default: stdin, with --filename-override)
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Replace the file by its encrypted form
+    #[arg(short, long, conflicts_with = "output")]
+    pub in_place: bool,
+    /// Write here instead of stdout
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Encrypt for these age recipients in place of the rule's; may be repeated
+    #[arg(short, long, value_name = "RECIPIENT", value_delimiter = ',', env = "SOPS_AGE_RECIPIENTS")]
+    pub age: Vec<String>,
+    /// Choose rule and format as if the file had this name
+    #[arg(long, value_name = "PATH")]
+    pub filename_override: Option<PathBuf>,
+    /// Which values are encrypted, in place of the rule's choice
+    #[command(flatten)]
+    pub selector: Selector,
+}
+
+/// Which values of a new file are encrypted.
+#[derive(Args, Clone, Debug, Default)]
+#[group(multiple = false)]
+pub struct Selector {
+    /// Leave values clear whose key, or a key above it, ends so
+    #[arg(long, value_name = "SUFFIX")]
+    pub unencrypted_suffix: Option<String>,
+    /// Encrypt only values whose key, or a key above it, ends so
+    #[arg(long, value_name = "SUFFIX")]
+    pub encrypted_suffix: Option<String>,
+    /// Leave values clear whose key, or a key above it, matches
+    #[arg(long, value_name = "REGEX")]
+    pub unencrypted_regex: Option<String>,
+    /// Encrypt only values whose key, or a key above it, matches
+    #[arg(long, value_name = "REGEX")]
+    pub encrypted_regex: Option<String>,
+    /// Leave values clear that stand under a matching comment
+    #[arg(long, value_name = "REGEX")]
+    pub unencrypted_comment_regex: Option<String>,
+    /// Encrypt only values that stand under a matching comment
+    #[arg(long, value_name = "REGEX")]
+    pub encrypted_comment_regex: Option<String>,
+}
+
+/// `civm secrets decrypt`.
+#[derive(Args, Clone, Debug)]
+pub struct Decrypt {
+    /// The encrypted file (default: stdin)
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Replace the file by its plaintext
+    #[arg(short, long, conflicts_with_all = ["output", "extract"])]
+    pub in_place: bool,
+    /// Write here, readable by you alone, instead of stdout
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Only the value at this path, as in '["key"][0]'
+    #[arg(long, value_name = "PATH")]
+    pub extract: Option<String>,
+    /// Go on although the file's MAC does not match
+    #[arg(long)]
+    pub ignore_mac: bool,
+    /// Choose the format as if the file had this name
+    #[arg(long, value_name = "PATH")]
+    pub filename_override: Option<PathBuf>,
+}
+
+/// `civm secrets get`.
+#[derive(Args, Clone, Debug)]
+pub struct Get {
+    /// The encrypted file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Where the value is: key, key/key/0, or sops' '["key"][0]'
+    #[arg(value_name = "KEYPATH")]
+    pub path: String,
+}
+
+/// `civm secrets edit`.
+#[derive(Args, Clone, Debug)]
+pub struct Edit {
+    /// The file; made from an example where it does not exist
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// Go on although the file's MAC does not match
+    #[arg(long)]
+    pub ignore_mac: bool,
+}
+
+/// `civm secrets updatekeys`.
+#[derive(Args, Clone, Debug)]
+pub struct Updatekeys {
+    /// The files
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `civm secrets update-all`.
+#[derive(Args, Clone, Debug)]
+pub struct UpdateAll {
+    /// Only these files and directories
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+    /// Change nothing, need no key, exit with 1 where a file is behind
+    #[arg(long, conflicts_with = "dry_run")]
+    pub check: bool,
+    /// Change nothing, show what would be changed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One JSON object with every file
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,93 @@
+//! The one place that prints: results to stdout, everything else to stderr.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use crate::cli::Global;
+use crate::outcome::Failure;
+
+/// Where a command's words go, and how many of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Screen {
+    /// As the user asked for it.
+    #[must_use]
+    pub fn new(global: &Global) -> Self {
+        Self { quiet: global.quiet, verbose: global.verbose }
+    }
+
+    /// Whether only errors and results are wanted.
+    #[must_use]
+    pub fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Whether progress may be drawn: stderr is a terminal and nobody asked for silence.
+    #[must_use]
+    pub fn draws(self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    /// Whether stderr takes colours: a terminal, and `NO_COLOR` is unset or empty.
+    #[must_use]
+    pub fn colours(self) -> bool {
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    }
+
+    /// The result of a command: bytes to stdout as they are.
+    ///
+    /// # Errors
+    /// Stdout cannot be written. A reader that went away is not an error.
+    pub fn data(self, bytes: &[u8]) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other,
+        }
+    }
+
+    /// A line of a command's result, to stdout.
+    ///
+    /// # Errors
+    /// As [`Screen::data`].
+    pub fn line(self, line: impl AsRef<str>) -> io::Result<()> {
+        self.data(format!("{}\n", line.as_ref()).as_bytes())
+    }
+
+    /// A word on what happens, to stderr; silenced by `--quiet`.
+    pub fn note(self, line: impl AsRef<str>) {
+        if !self.quiet {
+            to_stderr(line.as_ref());
+        }
+    }
+
+    /// A detail, only with `--verbose`.
+    pub fn detail(self, line: impl AsRef<str>) {
+        if self.verbose {
+            to_stderr(line.as_ref());
+        }
+    }
+
+    /// Something that should be looked at, though the work goes on.
+    pub fn warn(self, line: impl AsRef<str>) {
+        let head = if self.colours() { "\x1b[1;33mwarning:\x1b[0m" } else { "warning:" };
+        to_stderr(&format!("{head} {}", line.as_ref()));
+    }
+
+    /// A failure and its advice.
+    pub fn failure(self, failure: &Failure) {
+        let head = if self.colours() { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+        to_stderr(&format!("{head} {}", failure.message));
+        for help in &failure.help {
+            to_stderr(&format!("help: {help}"));
+        }
+    }
+}
+
+/// Nothing can be done where stderr is gone, so its errors are dropped.
+fn to_stderr(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

@@ -1,0 +1,52 @@
+//! `civm secrets …`: one file per verb.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Context;
+use crate::cli::secrets::{Command, Secrets};
+use crate::edge::terminal::Terminal;
+use crate::outcome::{Code, Failure, Outcome};
+use crate::secrets::Session;
+use crate::sops::document::Warning;
+
+mod decrypt;
+mod edit;
+mod encrypt;
+mod failure;
+mod get;
+mod update_all;
+mod updatekeys;
+
+/// Runs one of the secrets commands.
+pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
+    let session = session(context, args.config)?;
+    match args.command {
+        Command::Encrypt(args) => encrypt::run(&args, &session, context),
+        Command::Decrypt(args) => decrypt::run(&args, &session, context),
+        Command::Get(args) => get::run(&args, &session, context),
+        Command::Edit(args) => edit::run(&args, &session, context),
+        Command::Updatekeys(args) => updatekeys::run(&args, &session, context),
+        Command::UpdateAll(args) => update_all::run(&args, &session, context),
+    }
+}
+
+/// A session from where the run was started.
+pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
+    let directory = std::env::current_dir().map_err(|error| {
+        Failure::new(Code::Generic, format!("the current directory is not to be had: {error}"))
+    })?;
+    Ok(Session::new(context.environment.clone(), Arc::new(Terminal), directory, config))
+}
+
+/// Says what is odd in a file, though it can be read.
+pub(super) fn warn(context: &Context, path: &std::path::Path, warnings: &[Warning]) {
+    for warning in warnings {
+        match warning {
+            Warning::UndecryptableComment { document, container } => context.screen.warn(format!(
+                "`{}`: a comment under {container} of document {document} is possibly unencrypted; it is kept as it is",
+                path.display()
+            )),
+        }
+    }
+}

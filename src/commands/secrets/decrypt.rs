@@ -1,0 +1,63 @@
+//! `civm secrets decrypt`.
+
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::failure::failure;
+use crate::cli::secrets::Decrypt;
+use crate::commands::Context;
+use crate::edge::atomic;
+use crate::outcome::{Code, Failure, Outcome};
+use crate::secrets::Session;
+use crate::secrets::file::SopsFile;
+use crate::secrets::session::read;
+use crate::sops::document::MacCheck;
+use crate::sops::key_path::KeyPath;
+
+pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outcome {
+    let path = match &args.extract {
+        Some(path) => Some(parse(path)?),
+        None => None,
+    };
+    let (text, file) = match &args.file {
+        Some(file) => (read(file).map_err(failure)?, file.clone()),
+        None => (from_stdin(args)?, PathBuf::from("stdin.yaml")),
+    };
+    let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
+    let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
+    let open =
+        SopsFile::parse(session, name, &text).and_then(|file| file.open(session.identities(), mac)).map_err(failure)?;
+    super::warn(context, name, &open.warnings);
+    let plain = match path {
+        Some(path) => open.extract(&path),
+        None => open.plaintext(),
+    }
+    .map_err(failure)?;
+    let written = |result: Result<(), atomic::WriteError>| result.map_err(|error| failure(error.into()));
+    match (&args.output, args.in_place) {
+        // Plaintext is for its reader alone, whatever the umask.
+        (Some(output), _) => written(atomic::create(output, &plain, 0o600, true))?,
+        (None, true) => written(atomic::replace(&file, &plain, 0o600))?,
+        (None, false) => context.screen.data(&plain)?,
+    }
+    Ok(0)
+}
+
+/// A key path, with sops' code for one that makes no sense.
+fn parse(text: &str) -> Result<KeyPath, Failure> {
+    KeyPath::parse(text).map_err(|error| {
+        Failure::new(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
+            .help("a path looks like '[\"key\"][\"inner\"][0]'")
+    })
+}
+
+fn from_stdin(args: &Decrypt) -> Result<Vec<u8>, Failure> {
+    if args.in_place {
+        return Err(Failure::new(Code::NoFileSpecified, "standard input cannot be decrypted in place"));
+    }
+    let mut text = Vec::new();
+    io::stdin().lock().read_to_end(&mut text).map_err(|error| {
+        Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}"))
+    })?;
+    Ok(text)
+}

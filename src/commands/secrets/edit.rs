@@ -1,0 +1,31 @@
+//! `civm secrets edit`.
+
+use super::failure::failure;
+use crate::cli::secrets::Edit;
+use crate::commands::Context;
+use crate::outcome::Outcome;
+use crate::secrets::Session;
+use crate::secrets::edit::{Notice, Watch, edit};
+use crate::sops::document::MacCheck;
+
+pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome {
+    let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
+    let tell = |notice: Notice| match notice {
+        Notice::NotInMemory(refused) => {
+            let places: Vec<String> =
+                refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
+            context.screen.warn(format!(
+                "the plaintext lies on a disk while it is edited, for no place in memory is private ({})",
+                places.join("; ")
+            ));
+        }
+        Notice::Odd(warning) => super::warn(context, &args.file, &[warning]),
+    };
+    let again = |error: &str| {
+        context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));
+        // Nobody there to press it: the end of the input.
+        std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
+    };
+    edit(session, &args.file, mac, &Watch { tell: &tell, again: &again }).map_err(failure)?;
+    Ok(0)
+}

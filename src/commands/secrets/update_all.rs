@@ -1,0 +1,153 @@
+//! `civm secrets update-all`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::failure::failure;
+use crate::cli::secrets::UpdateAll;
+use crate::commands::Context;
+use crate::outcome::{Code, Failure, Outcome};
+use crate::secrets::Session;
+use crate::secrets::recipients::Change;
+use crate::secrets::update_all::{Looked, Mode, update_all};
+
+pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Outcome {
+    let mode = match (args.check, args.dry_run) {
+        (true, _) => Mode::Check,
+        (_, true) => Mode::DryRun,
+        _ => Mode::Write,
+    };
+    let root = root(session, context);
+    let paths = if args.paths.is_empty() { vec![root.clone()] } else { args.paths.clone() };
+    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        return Err(failure(crate::secrets::Error::Missing(missing.clone())));
+    }
+    let names = names(session, &root);
+
+    let bar = if context.screen.draws() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let looked = update_all(session, &paths, mode, &|total, _| {
+        bar.set_length(total as u64);
+        bar.inc(1);
+    });
+    bar.finish_and_clear();
+
+    if args.json {
+        context.screen.line(to_json(&looked, mode).to_string())?;
+    } else {
+        for one in &looked {
+            report(one, mode, &names, &root, context)?;
+        }
+    }
+    summary(&looked, mode, args.json, context)
+}
+
+/// Where to look: the project as named, else the directory of the rules, else here.
+fn root(session: &Session, context: &Context) -> PathBuf {
+    if let Some(project) = &context.project {
+        return project.clone();
+    }
+    let rules = session.rules(&session.directory).ok().flatten();
+    rules
+        .and_then(|rules| rules.path.parent().map(Path::to_path_buf))
+        .unwrap_or_else(|| session.directory.clone())
+}
+
+/// The names that .sops.yaml gives its recipients.
+fn names(session: &Session, root: &Path) -> BTreeMap<String, String> {
+    session
+        .rules(&root.join("any"))
+        .ok()
+        .flatten()
+        .map(|rules| crate::rules::names(&rules.text))
+        .unwrap_or_default()
+}
+
+fn report(
+    looked: &Looked,
+    mode: Mode,
+    names: &BTreeMap<String, String>,
+    root: &Path,
+    context: &Context,
+) -> Result<(), Failure> {
+    let path = looked.path.strip_prefix(root).unwrap_or(&looked.path).display().to_string();
+    match &looked.result {
+        Ok(change) if change.is_empty() => context.screen.detail(format!("current {path}")),
+        Ok(change) => {
+            let word = match mode {
+                Mode::Check => "behind",
+                Mode::DryRun => "would update",
+                Mode::Write => "updated",
+            };
+            context.screen.line(format!("{word} {path}: {}", in_words(change, names)))?;
+        }
+        Err(error) => context.screen.warn(error.to_string()),
+    }
+    Ok(())
+}
+
+/// `+anchor -age1…`: the name where .sops.yaml has one, else the recipient itself.
+fn in_words(change: &Change, names: &BTreeMap<String, String>) -> String {
+    let name = |recipient: &str| names.get(recipient).cloned().unwrap_or_else(|| recipient.to_owned());
+    let added = change.added().map(|one| format!("+{}", name(one)));
+    let removed = change.removed().map(|one| format!("-{}", name(one)));
+    let mut words: Vec<String> = added.chain(removed).collect();
+    if let Some((before, after)) = change.threshold {
+        words.push(format!("threshold {before} -> {after}"));
+    }
+    words.join(" ")
+}
+
+fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
+    let files: Vec<_> = looked
+        .iter()
+        .map(|one| match &one.result {
+            Ok(change) => json!({
+                "path": one.path.to_string_lossy(),
+                "state": match (change.is_empty(), mode) {
+                    (true, _) => "current",
+                    (false, Mode::Write) => "updated",
+                    (false, _) => "behind",
+                },
+                "recipients": one.recipients,
+                "added": change.added().collect::<Vec<_>>(),
+                "removed": change.removed().collect::<Vec<_>>(),
+            }),
+            Err(error) => json!({
+                "path": one.path.to_string_lossy(),
+                "state": "failed",
+                "error": error.to_string(),
+            }),
+        })
+        .collect();
+    json!({ "files": files })
+}
+
+fn summary(looked: &[Looked], mode: Mode, quiet: bool, context: &Context) -> Outcome {
+    let failed = looked.iter().filter(|one| one.result.is_err()).count();
+    let changes: Vec<&Change> = looked
+        .iter()
+        .filter_map(|one| one.result.as_ref().ok())
+        .filter(|change| !change.is_empty())
+        .collect();
+    let word = if mode == Mode::Write { "updated" } else { "behind" };
+    if !quiet {
+        context.screen.note(format!(
+            "{} files: {} {word}, {} current, {failed} failed",
+            looked.len(),
+            changes.len(),
+            looked.len() - changes.len() - failed
+        ));
+        if mode == Mode::Write && changes.iter().any(|change| change.removed().next().is_some()) {
+            context.screen.note(
+                "who was removed may have kept the old files and their data keys: change the secrets themselves, too",
+            );
+        }
+    }
+    let behind = mode == Mode::Check && !changes.is_empty();
+    Ok(if failed > 0 || behind { Code::Generic as u8 } else { 0 })
+}

@@ -1,0 +1,70 @@
+//! `civm secrets updatekeys`.
+
+use std::path::Path;
+
+use super::failure::failure;
+use crate::cli::secrets::Updatekeys;
+use crate::commands::Context;
+use crate::edge::atomic;
+use crate::outcome::{Code, Failure, Outcome};
+use crate::secrets::file::SopsFile;
+use crate::secrets::recipients::{Change, Plan};
+use crate::secrets::{Error, Session};
+
+pub(super) fn run(args: &Updatekeys, session: &Session, context: &Context) -> Outcome {
+    let mut failed = 0;
+    for file in &args.files {
+        if let Err(error) = one(file, args.yes, session, context) {
+            context.screen.failure(&error);
+            failed += 1;
+        }
+    }
+    if failed == 0 {
+        return Ok(0);
+    }
+    Err(Failure::new(Code::Generic, format!("failed updating {failed} of {} file(s)", args.files.len())))
+}
+
+fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(), Failure> {
+    let shown = session.absolute(path);
+    context.screen.note(format!("Syncing keys for file {}", shown.display()));
+    let file = SopsFile::load(session, path).map_err(failure)?;
+    let plan = Plan::of_rules(session, path).map_err(failure)?;
+    let change = Change::between(&file.metadata, &plan);
+    if change.is_empty() {
+        context.screen.note(format!("File {} already up to date", shown.display()));
+        return Ok(());
+    }
+    context.screen.data(change.as_sops_shows_it().as_bytes())?;
+    if !yes && !agreed(context)? {
+        context.screen.note(format!("File {} left unchanged", shown.display()));
+        return Ok(());
+    }
+    let text = file.with_recipients(&plan, session).map_err(failure)?;
+    atomic::replace(path, &text, 0o600).map_err(|error| failure(Error::Write(error)))?;
+    context.screen.note(format!("File {} synced with new keys", shown.display()));
+    Ok(())
+}
+
+/// sops' question: only `y` and `n` are answers.
+fn agreed(context: &Context) -> Result<bool, Failure> {
+    loop {
+        context.screen.data(b"Is this okay? (y/n):")?;
+        let mut answer = String::new();
+        let read = std::io::stdin()
+            .read_line(&mut answer)
+            .map_err(|error| Failure::new(Code::Generic, format!("cannot read the answer: {error}")))?;
+        match answer.trim_end() {
+            _ if read == 0 => {
+                return Err(Failure::new(
+                    Code::Generic,
+                    "EOF instead of an answer; the file is left as it is",
+                )
+                .help("use --yes where nobody can answer"));
+            }
+            "y" => return Ok(true),
+            "n" => return Ok(false),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The editor that sops would take: `$SOPS_EDITOR`, `$EDITOR`, else the first of vim, nano and vi.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitStatus;
+
+use thiserror::Error;
+
+use super::environment::Environment;
+use super::process;
+
+/// Looked up in `PATH`, in sops' order, when no variable names an editor.
+const FALLBACKS: [&str; 3] = ["vim", "nano", "vi"];
+
+/// No editor, or one that did not do its work.
+#[derive(Debug, Error)]
+pub enum EditorError {
+    /// A variable is set to what no shell could split.
+    #[error("invalid ${variable}: quotes that do not end, or nothing but space")]
+    Invalid {
+        /// Its name.
+        variable: &'static str,
+    },
+    /// Neither variable is set and no known editor is installed.
+    #[error("no editor: neither SOPS_EDITOR nor EDITOR is set, and none of vim, nano and vi is in PATH")]
+    None,
+    /// The editor could not be started.
+    #[error("cannot start the editor `{program}`: {source}")]
+    Start {
+        /// Its name.
+        program: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The editor said that it failed.
+    #[error("the editor `{program}` failed ({status})")]
+    Failed {
+        /// Its name.
+        program: String,
+        /// Its end.
+        status: ExitStatus,
+    },
+}
+
+/// A program and its first arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Editor {
+    program: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl Editor {
+    /// The editor of this environment. A variable is split into words as a shell would, but no shell runs.
+    ///
+    /// # Errors
+    ///
+    /// The variable cannot be split, or there is none and no known editor is in `PATH`.
+    pub fn find(environment: &Environment) -> Result<Self, EditorError> {
+        for variable in ["SOPS_EDITOR", "EDITOR"] {
+            let Some(value) = environment.non_empty(variable) else { continue };
+            let value = value.to_str().ok_or(EditorError::Invalid { variable })?;
+            let mut words = shlex::split(value).ok_or(EditorError::Invalid { variable })?.into_iter();
+            let program = words.next().ok_or(EditorError::Invalid { variable })?;
+            return Ok(Self { program: program.into(), arguments: words.map(Into::into).collect() });
+        }
+        let found = FALLBACKS.iter().find_map(|name| environment.find_program(name));
+        let program = found.ok_or(EditorError::None)?;
+        Ok(Self { program: program.into(), arguments: Vec::new() })
+    }
+
+    /// Opens a file on this process's own terminal and waits for the editor's end.
+    ///
+    /// # Errors
+    ///
+    /// The editor cannot start, or ends with another status than 0.
+    pub fn open(&self, file: &Path, environment: &Environment) -> Result<(), EditorError> {
+        let program = || self.program.to_string_lossy().into_owned();
+        let status = process::command(&self.program, environment)
+            .args(&self.arguments)
+            .arg(file)
+            .status()
+            .map_err(|source| EditorError::Start { program: program(), source })?;
+        if status.success() { Ok(()) } else { Err(EditorError::Failed { program: program(), status }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sops_editor_comes_before_editor_and_empty_counts_as_unset() {
+        let environment = Environment::empty().with("SOPS_EDITOR", "").with("EDITOR", "code --wait 'a b'");
+        let editor = Editor::find(&environment).expect("set");
+        assert_eq!(editor.program, "code");
+        assert_eq!(editor.arguments, ["--wait", "a b"]);
+        let editor = Editor::find(&environment.with("SOPS_EDITOR", "ed")).expect("set");
+        assert_eq!(editor.program, "ed");
+    }
+
+    #[test]
+    fn an_open_quote_and_a_blank_value_are_refused() {
+        for value in ["'vim", "  "] {
+            let error = Editor::find(&Environment::empty().with("EDITOR", value)).expect_err("invalid");
+            assert!(matches!(error, EditorError::Invalid { variable: "EDITOR" }));
+        }
+        assert!(matches!(Editor::find(&Environment::empty()), Err(EditorError::None)));
+    }
+
+    #[test]
+    fn the_path_is_the_last_argument_and_a_failure_is_seen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("name with space");
+        let environment = Environment::empty()
+            .with("PATH", "/bin:/usr/bin")
+            .with("EDITOR", r#"sh -c 'printf "$0 $1" > "$1"' first"#);
+        Editor::find(&environment).expect("set").open(&file, &environment).expect("runs");
+        let written = std::fs::read_to_string(&file).expect("written");
+        assert_eq!(written, format!("first {}", file.display()));
+        let failing = Editor::find(&environment.clone().with("EDITOR", "false")).expect("set");
+        assert!(matches!(failing.open(&file, &environment), Err(EditorError::Failed { .. })));
+    }
+}

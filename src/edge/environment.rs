@@ -1,0 +1,151 @@
+//! A snapshot of the variables a run starts with.
+//!
+//! Everything below `main` takes an [`Environment`] instead of reading the process's own variables: a
+//! test can hand over any, and two parts of one run cannot see different ones.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The variables of a run. `Debug` shows names only: a variable may hold a key.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<OsString, OsString>,
+}
+
+impl Environment {
+    /// The variables of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self { variables: std::env::vars_os().collect() }
+    }
+
+    /// No variables at all.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The same with one variable set.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// The same with one variable unset.
+    #[must_use]
+    pub fn without(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.variables.remove(name.as_ref());
+        self
+    }
+
+    /// A variable that is set, be it empty.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.variables.get(OsStr::new(name)).map(OsString::as_os_str)
+    }
+
+    /// A variable that is set and not empty.
+    #[must_use]
+    pub fn non_empty(&self, name: &str) -> Option<&OsStr> {
+        self.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// All variables, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// The home directory: `$HOME`, as sops and ssh-keygen's callers see it.
+    #[must_use]
+    pub fn home(&self) -> Option<&Path> {
+        self.non_empty("HOME").map(Path::new)
+    }
+
+    /// Where programs keep their configuration: `$XDG_CONFIG_HOME`, else `~/.config`.
+    #[must_use]
+    pub fn config_dir(&self) -> Option<PathBuf> {
+        self.base_dir("XDG_CONFIG_HOME", ".config")
+    }
+
+    /// Where programs keep state between runs: `$XDG_STATE_HOME`, else `~/.local/state`.
+    #[must_use]
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        self.base_dir("XDG_STATE_HOME", ".local/state")
+    }
+
+    /// Where programs keep what can be made again: `$XDG_CACHE_HOME`, else `~/.cache`.
+    #[must_use]
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        self.base_dir("XDG_CACHE_HOME", ".cache")
+    }
+
+    /// Where temporary files go that need no privacy: `$TMPDIR`, else `/tmp`.
+    #[must_use]
+    pub fn temp_dir(&self) -> PathBuf {
+        self.non_empty("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from)
+    }
+
+    /// The program of this name in `$PATH`: a file that may be executed.
+    #[must_use]
+    pub fn find_program(&self, name: &str) -> Option<PathBuf> {
+        let path = self.non_empty("PATH")?;
+        std::env::split_paths(path).filter(|directory| directory.is_absolute()).find_map(|directory| {
+            let candidate = directory.join(name);
+            let metadata = std::fs::metadata(&candidate).ok()?;
+            (metadata.is_file() && metadata.permissions().mode() & 0o111 != 0).then_some(candidate)
+        })
+    }
+
+    /// A relative path in an XDG variable is not valid and counts as unset.
+    fn base_dir(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let named = self.non_empty(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        named.or_else(|| self.home().map(|home| home.join(below_home)))
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_set().entries(self.variables.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_is_set_but_not_non_empty() {
+        let environment = Environment::empty().with("A", "");
+        assert_eq!(environment.get("A"), Some(OsStr::new("")));
+        assert_eq!(environment.non_empty("A"), None);
+        assert_eq!(environment.without("A").get("A"), None);
+    }
+
+    #[test]
+    fn base_directories_come_from_xdg_or_home() {
+        let home = Environment::empty().with("HOME", "/home/a");
+        assert_eq!(home.config_dir(), Some(PathBuf::from("/home/a/.config")));
+        let xdg = home.clone().with("XDG_CONFIG_HOME", "/etc/a");
+        assert_eq!(xdg.config_dir(), Some(PathBuf::from("/etc/a")));
+        assert_eq!(home.with("XDG_CONFIG_HOME", "a").config_dir(), Some(PathBuf::from("/home/a/.config")));
+        assert_eq!(Environment::empty().config_dir(), None);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let environment = Environment::empty().with("SOPS_AGE_KEY", "hidden");
+        assert!(!format!("{environment:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn a_program_is_found_only_if_it_can_run() {
+        let environment = Environment::empty().with("PATH", "/etc:/bin:/usr/bin");
+        assert!(environment.find_program("sh").is_some());
+        assert_eq!(environment.find_program("passwd-no-such-program"), None);
+        assert_eq!(environment.find_program("hostname-no"), None);
+    }
+}

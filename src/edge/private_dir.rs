@@ -1,0 +1,350 @@
+//! Directories that only this user can enter, in memory where the machine has such a place.
+//!
+//! Each lives as long as its value, is removed when a signal ends the process, and holds a lock while it
+//! lives: whatever a killed process left behind, the next one finds unlocked and sweeps away.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+
+use nix::libc;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::unistd::Uid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use thiserror::Error;
+
+use super::environment::Environment;
+
+/// Where a machine may keep files in memory, and why this one does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The place that was looked at.
+    pub place: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A private directory that could not be made.
+#[derive(Debug, Error)]
+pub enum PrivateDirError {
+    /// No place is a tmpfs that is ours alone.
+    #[error("no private directory in memory: {}", list(.0))]
+    NoTmpfs(Vec<Refused>),
+    /// The system refused.
+    #[error("cannot make a private directory in {}: {source}", .place.display())]
+    Io {
+        /// The place.
+        place: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn list(refused: &[Refused]) -> String {
+    let places = refused.iter().map(|refused| format!("{}: {}", refused.place.display(), refused.reason));
+    places.collect::<Vec<_>>().join("; ")
+}
+
+/// A directory of mode 0700 that is removed with everything in it when it is dropped.
+#[derive(Debug)]
+pub struct PrivateDir {
+    path: PathBuf,
+    on_tmpfs: bool,
+    refused: Vec<Refused>,
+    /// The open directory, locked.
+    _lock: File,
+}
+
+impl PrivateDir {
+    /// A directory on a tmpfs, removed on SIGINT, SIGTERM and SIGHUP as well.
+    ///
+    /// The place is the first of `$XDG_RUNTIME_DIR`, `/run/user/UID` and `/dev/shm/civm-UID` that is a
+    /// tmpfs, belongs to this user and has mode 0700. Directories that dead processes left there are
+    /// removed first.
+    ///
+    /// # Errors
+    ///
+    /// No such place, or the system refuses.
+    pub fn in_memory(environment: &Environment) -> Result<Self, PrivateDirError> {
+        let (base, refused) = find_base(environment);
+        let base = base.ok_or_else(|| PrivateDirError::NoTmpfs(refused.clone()))?;
+        Ok(Self::below(&base, true, refused)?.watched())
+    }
+
+    /// The same for a process that handles its signals itself: only dropping it removes the directory.
+    ///
+    /// # Errors
+    ///
+    /// No such place, or the system refuses.
+    pub fn in_memory_unwatched(environment: &Environment) -> Result<Self, PrivateDirError> {
+        let (base, refused) = find_base(environment);
+        let base = base.ok_or_else(|| PrivateDirError::NoTmpfs(refused.clone()))?;
+        Self::below(&base, true, refused)
+    }
+
+    /// A directory on a tmpfs if there is one, else below `$TMPDIR` or `/tmp`; removed on signals as well.
+    /// [`Self::on_tmpfs`] and [`Self::refused`] tell the caller what to say.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn in_memory_if_possible(environment: &Environment) -> Result<Self, PrivateDirError> {
+        let (base, refused) = find_base(environment);
+        if let Some(base) = base {
+            return Ok(Self::below(&base, true, refused)?.watched());
+        }
+        let place = environment.temp_dir();
+        let base = place.join(format!("civm-{}", Uid::effective()));
+        open_own(&base).map_err(|reason| PrivateDirError::Io {
+            place: place.clone(),
+            source: io::Error::other(reason),
+        })?;
+        Ok(Self::below(&base, false, refused)?.watched())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True if its files never reach a disk (but for swap).
+    #[must_use]
+    pub fn on_tmpfs(&self) -> bool {
+        self.on_tmpfs
+    }
+
+    /// The places that were looked at before, and why they are not used.
+    #[must_use]
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    fn below(base: &Path, on_tmpfs: bool, refused: Vec<Refused>) -> Result<Self, PrivateDirError> {
+        sweep(base);
+        let failed = |source| PrivateDirError::Io { place: base.to_owned(), source };
+        loop {
+            let made = tempfile::Builder::new()
+                .prefix("")
+                .rand_bytes(12)
+                .permissions(fs::Permissions::from_mode(0o700))
+                .tempdir_in(base)
+                .map_err(failed)?;
+            let path = made.keep();
+            let lock = lock_directory(&path);
+            // A sweep of another process may have been faster than the lock.
+            match lock {
+                Ok(Some(lock)) => return Ok(Self { path, on_tmpfs, refused, _lock: lock }),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    fn watched(self) -> Self {
+        static HANDLER: Once = Once::new();
+        watch_list().push(self.path.clone());
+        HANDLER.call_once(|| {
+            // Without the handler a signal leaves the directory to the next sweep.
+            if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) {
+                std::thread::spawn(move || {
+                    for signal in signals.forever() {
+                        for path in watch_list().drain(..) {
+                            let _ = fs::remove_dir_all(path);
+                        }
+                        let _ = signal_hook::low_level::emulate_default_handler(signal);
+                    }
+                });
+            }
+        });
+        self
+    }
+}
+
+impl Drop for PrivateDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+        watch_list().retain(|path| path != &self.path);
+    }
+}
+
+/// Directories to remove when a signal ends the process.
+fn watch_list() -> MutexGuard<'static, Vec<PathBuf>> {
+    static WATCHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The first good place, and the ones before it with what is wrong with them.
+fn find_base(environment: &Environment) -> (Option<PathBuf>, Vec<Refused>) {
+    let uid = Uid::effective();
+    let mut refused: Vec<Refused> = Vec::new();
+    let runtime = environment.non_empty("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let shared = [runtime, Some(PathBuf::from(format!("/run/user/{uid}")))];
+    for place in shared.into_iter().flatten() {
+        if refused.iter().any(|refused| refused.place == place) {
+            continue;
+        }
+        let base = place.join("civm");
+        match check_tmpfs(&place, false).and_then(|()| check_tmpfs(&base, true)) {
+            Ok(()) => return (Some(base), refused),
+            Err(reason) => refused.push(Refused { place, reason }),
+        }
+    }
+    let base = PathBuf::from(format!("/dev/shm/civm-{uid}"));
+    match check_tmpfs(&base, true) {
+        Ok(()) => (Some(base), refused),
+        Err(reason) => {
+            refused.push(Refused { place: base, reason });
+            (None, refused)
+        }
+    }
+}
+
+/// A tmpfs directory that is ours alone; `make` creates it first.
+fn check_tmpfs(path: &Path, make: bool) -> Result<(), String> {
+    let directory = if make { open_own(path)? } else { check_own(path)? };
+    let system = fstatfs(&directory).map_err(|error| error.desc().to_lowercase())?;
+    if system.filesystem_type() == TMPFS_MAGIC { Ok(()) } else { Err("not a tmpfs".into()) }
+}
+
+/// Makes a directory of mode 0700 unless there is one, then checks it.
+fn open_own(path: &Path) -> Result<File, String> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(plain(&error)),
+    }
+    check_own(path)
+}
+
+/// Opens a directory without following a link in its last part, and checks owner and mode on what was opened.
+fn check_own(path: &Path) -> Result<File, String> {
+    let directory = open_directory(path).map_err(|error| plain(&error))?;
+    let metadata = directory.metadata().map_err(|error| plain(&error))?;
+    if metadata.uid() != Uid::effective().as_raw() {
+        return Err(format!("belongs to user {}", metadata.uid()));
+    }
+    match metadata.mode() & 0o7777 {
+        0o700 => Ok(directory),
+        mode => Err(format!("has mode {mode:04o}, not 0700")),
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
+}
+
+/// An error's words, without the number that `io::Error` adds.
+fn plain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+/// Locks a directory; `None` if another holds it or it is no longer there under its name.
+fn lock_directory(path: &Path) -> io::Result<Option<File>> {
+    let directory = open_directory(path)?;
+    if directory.try_lock().is_err() {
+        return Ok(None);
+    }
+    let (held, named) = (directory.metadata()?, fs::symlink_metadata(path)?);
+    Ok(((held.dev(), held.ino()) == (named.dev(), named.ino())).then_some(directory))
+}
+
+/// Removes the directories whose makers are dead: nobody holds their locks.
+fn sweep(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for entry in entries.flatten() {
+        if let Ok(Some(_lock)) = lock_directory(&entry.path()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A tmpfs of our own to work in; tests on a machine without one have nothing to look at.
+    fn memory() -> Option<tempfile::TempDir> {
+        let directory = tempfile::Builder::new()
+            .permissions(fs::Permissions::from_mode(0o700))
+            .tempdir_in("/dev/shm")
+            .ok()?;
+        check_tmpfs(directory.path(), false).ok()?;
+        Some(directory)
+    }
+
+    fn environment(runtime: &Path) -> Environment {
+        Environment::empty().with("XDG_RUNTIME_DIR", runtime)
+    }
+
+    #[test]
+    fn a_directory_is_private_in_memory_and_gone_after_use() {
+        let Some(runtime) = memory() else { return };
+        let directory = PrivateDir::in_memory(&environment(runtime.path())).expect("made");
+        assert!(directory.path().starts_with(runtime.path().join("civm")));
+        assert!(directory.on_tmpfs());
+        assert_eq!(fs::metadata(directory.path()).expect("there").mode() & 0o7777, 0o700);
+        let path = directory.path().to_owned();
+        fs::create_dir(path.join("deep")).expect("made");
+        fs::write(path.join("deep/plain"), "x").expect("written");
+        drop(directory);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept_and_a_living_one_is_spared() {
+        let Some(runtime) = memory() else { return };
+        let environment = environment(runtime.path());
+        let living = PrivateDir::in_memory_unwatched(&environment).expect("made");
+        let stale = runtime.path().join("civm/left-behind");
+        fs::create_dir(&stale).expect("made");
+        fs::write(stale.join("plain"), "x").expect("written");
+        let second = PrivateDir::in_memory(&environment).expect("made");
+        assert!(!stale.exists(), "not swept");
+        assert!(living.path().exists() && second.path().exists());
+    }
+
+    #[test]
+    fn a_link_an_open_mode_and_a_disk_are_no_private_places() {
+        let Some(runtime) = memory() else { return };
+        let real = runtime.path().join("real");
+        open_own(&real).expect("made");
+        let link = runtime.path().join("link");
+        symlink(&real, &link).expect("linked");
+        assert!(check_tmpfs(&link, false).is_err(), "followed a link");
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o755)).expect("set");
+        assert_eq!(check_tmpfs(&real, false), Err("has mode 0755, not 0700".into()));
+        assert!(check_tmpfs(Path::new("/proc"), false).is_err());
+        assert_eq!(check_tmpfs(&runtime.path().join("none"), false), Err("no such file or directory".into()));
+    }
+
+    #[test]
+    fn the_reason_names_each_place() {
+        let error = PrivateDirError::NoTmpfs(vec![
+            Refused { place: "/a".into(), reason: "not a tmpfs".into() },
+            Refused { place: "/b".into(), reason: "belongs to user 0".into() },
+        ]);
+        assert_eq!(
+            error.to_string(),
+            "no private directory in memory: /a: not a tmpfs; /b: belongs to user 0"
+        );
+    }
+
+    #[test]
+    fn without_memory_the_temporary_directory_serves_and_says_so() {
+        let Some(runtime) = memory() else { return };
+        let temporary = tempfile::tempdir().expect("a directory");
+        let base = temporary.path().join("base");
+        open_own(&base).expect("made");
+        let directory = PrivateDir::below(&base, false, Vec::new()).expect("made");
+        assert!(!directory.on_tmpfs());
+        drop(runtime);
+    }
+}

@@ -1,0 +1,186 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::{Project, is_name, starter};
+use crate::host::error::Error;
+use crate::host::rootfs::Kind;
+use crate::host::spec::load::{Source, load};
+use crate::host::spec::{Arch, Spec};
+
+fn project(files: &[(&str, &str)]) -> TempDir {
+    let dir = TempDir::new().expect("a directory");
+    for (path, text) in files {
+        let path = dir.path().join(path);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("folders");
+        fs::write(path, text).expect("a file");
+    }
+    dir
+}
+
+fn real(dir: &TempDir) -> std::path::PathBuf {
+    fs::canonicalize(dir.path()).expect("a directory")
+}
+
+#[test]
+fn a_project_is_found_upwards() {
+    let dir = project(&[("hosts/a/host.yaml", ""), ("hosts/a/rootfs/etc/x", ""), ("src/deep/x", "")]);
+    for from in ["", "hosts", "hosts/a", "hosts/a/rootfs/etc", "src/deep"] {
+        let found = Project::find(&dir.path().join(from)).expect("found");
+        assert_eq!(found.root(), real(&dir), "{from}");
+    }
+}
+
+#[test]
+fn a_directory_with_hosts_counts_more_than_one_with_rules() {
+    let dir = project(&[("hosts/a/host.yaml", ""), ("sub/.sops.yaml", ""), ("sub/deep/x", "")]);
+    assert_eq!(Project::find(&dir.path().join("sub/deep")).expect("found").root(), real(&dir));
+    let dir = project(&[("sub/.sops.yaml", ""), ("sub/deep/x", "")]);
+    assert_eq!(Project::find(&dir.path().join("sub/deep")).expect("found").root(), real(&dir).join("sub"));
+}
+
+#[test]
+fn no_project_is_an_error_that_says_what_to_do() {
+    // A file called `hosts`, as in /etc, makes no project.
+    let dir = project(&[("hosts", ""), ("sub/x", "")]);
+    let error = Project::find(&dir.path().join("sub")).expect_err("no project");
+    assert!(matches!(&error, Error::NoProject { .. }));
+    assert!(error.help().iter().any(|line| line.contains("--project DIR")));
+    assert!(matches!(Project::at(&dir.path().join("sub")), Err(Error::NotAProject { .. })));
+    assert!(matches!(Project::at(&dir.path().join("none")), Err(Error::Read { .. })));
+}
+
+#[test]
+fn hosts_are_the_directories_with_a_description() {
+    let dir = project(&[
+        ("hosts/b/host.yaml", ""),
+        ("hosts/a/host.yaml", ""),
+        ("hosts/half/secrets.yaml", ""),
+        ("hosts/Not-A-Name/host.yaml", ""),
+        ("hosts/host.schema.json", ""),
+    ]);
+    assert_eq!(Project::at(dir.path()).expect("a project").hosts().expect("hosts"), ["a", "b"]);
+}
+
+#[test]
+fn a_host_that_is_not_there_has_a_suggestion() {
+    let dir = project(&[("hosts/builder-demo/host.yaml", "")]);
+    let project = Project::at(dir.path()).expect("a project");
+    let error = project.load("bulider-demo", Arch::X86_64).expect_err("no host").to_string();
+    assert!(error.contains("no host `bulider-demo`"), "{error}");
+    assert!(error.contains("; did you mean `builder-demo`? (defined: builder-demo)"), "{error}");
+    assert!(matches!(project.load("../x", Arch::X86_64), Err(Error::BadName { .. })));
+}
+
+#[test]
+fn a_file_of_secrets_is_noticed() {
+    let dir = project(&[("hosts/a/host.yaml", "secrets: [x]"), ("hosts/a/secrets.yaml", "")]);
+    let spec = Project::at(dir.path()).expect("a project").load("a", Arch::X86_64).expect("a host");
+    assert_eq!((spec.secrets_host.as_deref(), spec.secrets.len()), (Some("a"), 1));
+}
+
+#[test]
+fn secrets_and_files_are_those_of_the_extended_host_too() {
+    let dir = project(&[
+        ("hosts/base/host.yaml", "secrets: [x]"),
+        ("hosts/base/secrets.yaml", ""),
+        ("hosts/base/rootfs/etc/both", "base"),
+        ("hosts/base/rootfs/etc/only", "base"),
+        ("hosts/a/host.yaml", "extends: base"),
+        ("hosts/a/rootfs/etc/both", "a"),
+        ("hosts/b/host.yaml", "extends: base"),
+        ("hosts/b/secrets.yaml", ""),
+    ]);
+    let project = Project::at(dir.path()).expect("a project");
+    let load = |name| project.load(name, Arch::X86_64).expect("a host");
+    assert_eq!(load("a").secrets_host.as_deref(), Some("base"));
+    assert_eq!(load("b").secrets_host.as_deref(), Some("b"));
+    let files: Vec<_> =
+        project.rootfs(&load("a")).expect("a tree").into_iter().map(|e| (e.path, e.kind)).collect();
+    assert_eq!(
+        files,
+        [
+            ("etc".into(), Kind::Directory),
+            ("etc/both".into(), Kind::File(b"a".to_vec())),
+            ("etc/only".into(), Kind::File(b"base".to_vec())),
+        ]
+    );
+}
+
+#[test]
+fn a_new_host_has_a_description_that_makes_sense() {
+    let text = starter(2223);
+    assert!(text.starts_with("# yaml-language-server: $schema=../host.schema.json\n"));
+    let dir = project(&[("hosts/new/host.yaml", &text)]);
+    let spec = Project::at(dir.path()).expect("a project").load("new", Arch::X86_64).expect("a host");
+    assert_eq!(spec.ssh().map(|forward| forward.host), Some(2223));
+}
+
+#[test]
+fn a_host_directory_may_be_a_link() {
+    let dir = project(&[("elsewhere/host.yaml", "cpus: 3"), ("hosts/b/host.yaml", "")]);
+    symlink("../elsewhere", dir.path().join("hosts/a")).expect("a link");
+    let project = Project::at(dir.path()).expect("a project");
+    assert_eq!(project.hosts().expect("hosts"), ["a", "b"]);
+    assert_eq!(project.load("a", Arch::X86_64).expect("a host").cpus, 3);
+}
+
+#[test]
+fn names_are_labels_of_host_names() {
+    assert!(is_name("jenkins-controller") && is_name("a") && is_name("1") && is_name(&"a".repeat(63)));
+    for name in ["", "-a", "a-", "A", "a.b", "a_b", "../a", "a/b", "é", &"a".repeat(64)] {
+        assert!(!is_name(name), "{name}");
+    }
+}
+
+fn shipped(name: &str, arch: Arch) -> Spec {
+    let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts");
+    load(name, arch, &|name| name == "jenkins-controller", &|name| {
+        let file = hosts.join(name).join("host.yaml");
+        let text = fs::read_to_string(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
+        Ok(Source { file, text })
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn the_hosts_that_ship_have_their_figures() {
+    let figures = |spec: &Spec| (spec.cpus, spec.memory.to_string(), spec.disk.to_string());
+    let ssh = |spec: &Spec| spec.ssh().map(|f| format!("{}:{}", f.address, f.host)).expect("a forward");
+
+    let demo = shipped("builder-demo", Arch::X86_64);
+    assert_eq!(figures(&demo), (2, "4G".into(), "16G".into()));
+    assert_eq!(ssh(&demo), "127.0.0.1:2322");
+    assert!(demo.secrets.is_empty());
+    assert_eq!(demo.image.packages, ["nix-bin", "nix-setup-systemd"]);
+    assert_eq!(demo.users[0].name, "vm-builder");
+
+    let builder = shipped("builder", Arch::X86_64);
+    assert_eq!(figures(&builder), (40, "40G".into(), "300G".into()));
+    assert_eq!(figures(&shipped("builder", Arch::Aarch64)), (20, "40G".into(), "200G".into()));
+    assert_eq!(ssh(&builder), "127.0.0.1:2322");
+
+    let controller = shipped("jenkins-controller", Arch::X86_64);
+    assert_eq!(figures(&controller), (4, "16G".into(), "200G".into()));
+    assert_eq!(ssh(&controller), "127.0.0.1:2222");
+    assert!(controller.forwards.iter().any(|forward| forward.host == 8081 && forward.guest == 8081));
+    let secrets: Vec<_> =
+        controller.secrets.iter().map(|secret| (secret.name.as_str(), secret.mode)).collect();
+    assert_eq!(secrets, [("vedenemo_builder_ssh_key", 0o400), ("vm_builder_ssh_key", 0o400)]);
+    assert_eq!(controller.nix.expect("nix").builders.len(), 2);
+}
+
+#[test]
+fn the_hosts_that_ship_name_their_schema() {
+    let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts");
+    for name in ["builder-demo", "builder", "jenkins-controller"] {
+        let text = fs::read_to_string(hosts.join(name).join("host.yaml")).expect("a host");
+        assert!(text.starts_with("# yaml-language-server: $schema=../host.schema.json\n"), "{name}");
+    }
+    assert_eq!(
+        fs::read_to_string(hosts.join("host.schema.json")).expect("a schema"),
+        crate::host::schema::text()
+    );
+}

@@ -1,0 +1,67 @@
+//! Opening sops files with civm's own rooms.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::manifest::Format;
+use super::opener::{Cause, Imported, Opener};
+use crate::keys::identity::Identities;
+use crate::keys::native::AgeIdentity;
+use crate::keys::ssh::private::{self, PrivateKey};
+use crate::secrets::file::SopsFile;
+use crate::sops::document::MacCheck;
+use crate::sops::tree::Tree;
+use crate::store::Store as _;
+use crate::store::yaml::Yaml;
+
+/// Identities are those that the manifest names, and no others.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Native;
+
+fn store(format: Format) -> Result<Yaml, Cause> {
+    match format {
+        Format::Yaml => Ok(Yaml::default()),
+        other => Err(format!("civm does not read sops files of the format {} yet", other.name()).into()),
+    }
+}
+
+impl Opener for Native {
+    type Identity = AgeIdentity;
+
+    fn ssh_key(&self, text: &[u8]) -> Result<Imported<AgeIdentity>, Cause> {
+        let PrivateKey::Plain(key) = private::parse(text)?.key else {
+            return Err("the key is protected by a passphrase, and nobody can be asked for it".into());
+        };
+        let identity = key.to_age()?;
+        Ok(Imported { recipient: identity.recipient().to_owned(), identity })
+    }
+
+    fn age_keys(&self, text: &[u8]) -> Result<Vec<AgeIdentity>, Cause> {
+        let text = std::str::from_utf8(text)?;
+        let lines = text.lines().map(str::trim).enumerate();
+        lines
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+            .map(|(at, line)| AgeIdentity::parse(line).map_err(|error| format!("line {}: {error}", at + 1).into()))
+            .collect()
+    }
+
+    fn read(&self, file: &Path, text: &[u8], format: Format) -> Result<Tree, Cause> {
+        Ok(SopsFile::of_store(store(format)?, file, text)?.tree)
+    }
+
+    fn decrypt(
+        &self,
+        file: &Path,
+        text: &[u8],
+        format: Format,
+        identities: &[AgeIdentity],
+    ) -> Result<Tree, Cause> {
+        let file = SopsFile::of_store(store(format)?, file, text)?;
+        Ok(file.open(&Identities::of(identities.iter().cloned()), MacCheck::Verify)?.tree)
+    }
+
+    fn emit(&self, tree: &Tree, format: Format) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        Ok(store(format)?.emit(tree).map(Zeroizing::new)?)
+    }
+}

@@ -1,0 +1,275 @@
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use super::manifest::{Format, Logging, Secret};
+use super::opener::Cause;
+use super::{Accounts, Error, Imported, Manifest, Opener, Options, Report, run};
+use crate::sops::tree::{Branch, Item, Tree, Value};
+
+/// The text of the only ssh key that opens anything.
+const KEY: &str = "the private key";
+
+/// Files of `name=value` lines, where a name with `/` is a nested one. A file that begins with `locked` opens for nobody.
+#[derive(Default)]
+struct Fake {
+    decrypted: Cell<usize>,
+}
+
+impl Opener for Fake {
+    type Identity = String;
+
+    fn ssh_key(&self, text: &[u8]) -> Result<Imported<String>, Cause> {
+        if text != KEY.as_bytes() {
+            return Err("not an ed25519 key".into());
+        }
+        Ok(Imported { identity: KEY.into(), recipient: "age1public".into() })
+    }
+
+    fn age_keys(&self, text: &[u8]) -> Result<Vec<String>, Cause> {
+        Ok(vec![String::from_utf8(text.to_vec())?])
+    }
+
+    fn read(&self, _: &Path, text: &[u8], _: Format) -> Result<Tree, Cause> {
+        let token = |value: &str| match value.parse::<i64>() {
+            Ok(_) => Value::str("ENC[AES256_GCM,data:x,iv:x,tag:x,type:int]"),
+            Err(_) => Value::str("ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]"),
+        };
+        Ok(parse(std::str::from_utf8(text)?, &token))
+    }
+
+    fn decrypt(&self, _: &Path, text: &[u8], _: Format, identities: &[String]) -> Result<Tree, Cause> {
+        self.decrypted.set(self.decrypted.get() + 1);
+        let text = std::str::from_utf8(text)?;
+        if text.starts_with("locked") || !identities.iter().any(|identity| identity == KEY) {
+            return Err("no identity matched a recipient".into());
+        }
+        Ok(parse(text, &|value| Value::str(value)))
+    }
+
+    fn emit(&self, tree: &Tree, _: Format) -> Result<Zeroizing<Vec<u8>>, Cause> {
+        Ok(Zeroizing::new(format!("{} entries", tree.documents[0].len()).into_bytes()))
+    }
+}
+
+fn parse(text: &str, leaf: &dyn Fn(&str) -> Value) -> Tree {
+    let mut branch = Branch::new();
+    for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
+        match name.split_once('/') {
+            Some((folder, name)) => {
+                branch.push(Item::entry(folder, Value::Map(vec![Item::entry(name, leaf(value))])));
+            }
+            None => branch.push(Item::entry(name, leaf(value))),
+        }
+    }
+    Tree { documents: vec![branch] }
+}
+
+/// A folder with a key and an encrypted file, and the manifest of an installation below it.
+struct Place {
+    dir: TempDir,
+    manifest: Manifest,
+}
+
+impl Place {
+    fn new(names: &[&str]) -> Self {
+        let dir = TempDir::new().expect("a folder");
+        let at = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
+        fs::write(at("key"), KEY).expect("a key");
+        fs::write(at("file"), "a=value of a\nb=value of b\nc/d=value of d\nn=12\n").expect("a file");
+        let secret = |name: &&str| Secret {
+            name: (*name).into(),
+            key: (*name).into(),
+            path: format!("{}/{name}", at("secrets")),
+            sops_file: at("file"),
+            mode: "0400".into(),
+            ..Secret::default()
+        };
+        let manifest = Manifest {
+            secrets: names.iter().map(secret).collect(),
+            secrets_mount_point: at("secrets.d"),
+            symlink_path: at("secrets"),
+            keep_generations: 1,
+            age_ssh_key_paths: vec![at("key").into()],
+            user_mode: true,
+            logging: Logging { key_import: true, secret_changes: true },
+            ..Manifest::default()
+        };
+        Self { dir, manifest }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn run(&self) -> Result<(Report, String), Error> {
+        let options = Options {
+            program: "civm".into(),
+            accounts: Accounts::parse("root:x:0:0::/:/bin/sh\n", "keys:x:96:\n"),
+            ..Options::default()
+        };
+        let mut log = Vec::new();
+        let report = run(&self.manifest, &options, &Fake::default(), &mut log)?;
+        Ok((report, String::from_utf8(log).expect("text")))
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path("secrets").join(name)).expect("a secret")
+    }
+}
+
+#[test]
+fn secrets_are_found_through_the_link() {
+    let place = Place::new(&["a", "c/d"]);
+    let (report, log) = place.run().expect("installed");
+    assert_eq!(place.read("a"), "value of a");
+    assert_eq!(place.read("c/d"), "value of d");
+    assert_eq!(
+        report,
+        Report {
+            generation: 1,
+            installed: vec!["a".into(), "c/d".into()],
+            recipients: vec!["age1public".into()]
+        }
+    );
+    let key = place.path("key");
+    assert_eq!(log, format!("civm: Imported {} as age key with fingerprint age1public\n", key.display()));
+}
+
+#[test]
+fn a_file_is_decrypted_once() {
+    let mut place = Place::new(&["a", "b", "c/d"]);
+    place.manifest.secrets.push(Secret {
+        name: "whole".into(),
+        key: String::new(),
+        ..place.manifest.secrets[0].clone()
+    });
+    place.manifest.secrets[3].path = place.path("secrets/whole").to_str().expect("text").into();
+    let fake = Fake::default();
+    let accounts = Accounts::parse("", "keys:x:96:\n");
+    run(&place.manifest, &Options { accounts, ..Options::default() }, &fake, &mut Vec::new())
+        .expect("installed");
+    assert_eq!(fake.decrypted.get(), 1);
+    assert_eq!(place.read("whole"), "4 entries");
+}
+
+#[test]
+fn no_identity_is_written_anywhere() {
+    let place = Place::new(&["a"]);
+    place.run().expect("installed");
+    for entry in walkdir::WalkDir::new(place.dir.path()).into_iter().flatten() {
+        if entry.file_type().is_file() && entry.file_name() != "key" {
+            let text = fs::read_to_string(entry.path()).expect("text");
+            assert!(!text.contains(KEY), "{}", entry.path().display());
+        }
+    }
+}
+
+#[test]
+fn a_file_that_does_not_open_leaves_the_old_secrets_in_place() {
+    let mut place = Place::new(&["a"]);
+    place.run().expect("installed");
+    let locked = place.path("locked");
+    fs::write(&locked, "locked\na=other\n").expect("a file");
+    let mut second = place.manifest.secrets[0].clone();
+    second.name = "second".into();
+    second.path = place.path("secrets/second").to_str().expect("text").into();
+    second.sops_file = locked.to_str().expect("text").into();
+    place.manifest.secrets.push(second);
+    fs::write(place.path("file"), "a=new value\n").expect("a file");
+    assert!(matches!(place.run(), Err(Error::Decrypt { path, .. }) if path == locked));
+    assert_eq!(place.read("a"), "value of a");
+    assert!(!place.path("secrets/second").exists());
+    assert!(!place.path("secrets.d/2").exists());
+}
+
+#[test]
+fn a_new_generation_takes_the_place_of_the_old_one() {
+    let place = Place::new(&["a"]);
+    for (generation, value) in [(1, "one"), (2, "two"), (3, "three")] {
+        fs::write(place.path("file"), format!("a={value}\n")).expect("a file");
+        assert_eq!(place.run().expect("installed").0.generation, generation);
+        assert_eq!(place.read("a"), value);
+        assert_eq!(fs::read_dir(place.path("secrets.d")).expect("a folder").count(), 1);
+    }
+}
+
+#[test]
+fn a_link_outside_holds_over_generations() {
+    let mut place = Place::new(&["a"]);
+    let outside = place.path("etc/app/a");
+    place.manifest.secrets[0].path = outside.to_str().expect("text").into();
+    place.run().expect("installed");
+    assert_eq!(fs::read_link(&outside).expect("a link"), place.path("secrets/a"));
+    fs::write(place.path("file"), "a=new value\n").expect("a file");
+    place.run().expect("installed");
+    assert_eq!(fs::read_to_string(&outside).expect("a secret"), "new value");
+}
+
+#[test]
+fn a_link_never_replaces_another_secret() {
+    let mut place = Place::new(&["a", "b"]);
+    place.manifest.secrets[0].path = place.path("secrets/b").to_str().expect("text").into();
+    let error = place.run().expect_err("refused");
+    assert!(matches!(error, Error::Taken { .. }), "{error}");
+    assert!(!place.path("secrets").exists());
+}
+
+#[test]
+fn a_number_is_refused_by_its_type_before_any_key_is_needed() {
+    let mut place = Place::new(&["n"]);
+    place.manifest.age_ssh_key_paths.clear();
+    let error = place.run().expect_err("refused").to_string();
+    assert!(error.ends_with("the value of key 'n' is not a string but an integer"), "{error}");
+    assert!(!place.path("secrets.d").exists());
+}
+
+#[test]
+fn a_key_that_cannot_be_used_is_a_line_in_the_log() {
+    let mut place = Place::new(&["a"]);
+    fs::write(place.path("rsa"), "another private key").expect("a key");
+    place.manifest.age_ssh_key_paths.insert(0, place.path("rsa"));
+    place.manifest.age_ssh_key_paths.insert(0, place.path("none"));
+    place.manifest.logging.key_import = false;
+    let (_, log) = place.run().expect("installed");
+    let lines: Vec<&str> = log.lines().collect();
+    let [first, second] = lines[..] else { panic!("{log}") };
+    assert!(first.starts_with("civm: cannot read ssh key '") && first.contains("/none'"), "{first}");
+    assert!(second.ends_with("/rsa': not an ed25519 key"), "{second}");
+}
+
+#[test]
+fn no_message_holds_a_key_or_a_value() {
+    let mut place = Place::new(&["a", "b"]);
+    place.manifest.secrets[1].key = "a/deeper".into();
+    let missing = place.run().expect_err("refused");
+    fs::write(place.path("key"), "wrong private key").expect("a key");
+    place.manifest.secrets.pop();
+    let locked = place.run().expect_err("refused");
+    for text in [missing.to_string(), format!("{missing:?}"), locked.to_string(), format!("{locked:?}")] {
+        assert!(!text.contains("value of") && !text.contains("private key"), "{text}");
+    }
+}
+
+#[test]
+fn templates_are_refused() {
+    let mut place = Place::new(&["a"]);
+    place.manifest.templates.push(serde_json::json!({"name": "t"}));
+    assert!(matches!(place.run(), Err(Error::Invalid(message)) if message.contains("templates")));
+}
+
+#[test]
+fn a_manifest_is_read_as_go_reads_it() {
+    let text = r#"{"SECRETS": [{"Name": "a", "sopsfile": "/f", "uid": null, "unknown": {"x": []}}],
+                   "userMode": false, "USERMODE": true, "logging": null} trailing"#;
+    let manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+    assert_eq!((manifest.secrets[0].name.as_str(), manifest.secrets[0].sops_file.as_str()), ("a", "/f"));
+    assert!(manifest.user_mode && !manifest.logging.key_import);
+    assert_eq!(Manifest::parse(b"null").expect("zero"), Manifest::default());
+    for wrong in ["", " ", "[]", "{", "{\"secrets\": {}}", "{\"secrets\": [{\"uid\": 1.5}]}", "\u{feff}{}"] {
+        assert!(Manifest::parse(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+}

@@ -1,0 +1,318 @@
+//! Which accelerator a machine gets: KVM where a kernel really boots on it, else TCG.
+//!
+//! That `/dev/kvm` opens proves nothing: inside some virtual machines it does, and guests hang or crawl.
+//! So the image's own kernel and initrd are booted on it once, and the verdict is kept until the next
+//! boot of this machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::edge::environment::Environment;
+use crate::instance::deadline::scaled;
+use crate::instance::error::Error;
+use crate::instance::stage::child_command;
+use crate::instance::state::{hex, make_directory};
+use crate::vm::argv;
+use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, Spec};
+
+/// Kernel parameter that makes an initrd of civm print [`PROBE_OK`] and power off.
+pub const PROBE_PARAMETER: &str = "civm.probe";
+/// What it prints on the serial console.
+pub const PROBE_OK: &str = "civm: probe ok";
+/// How long a kernel may take to get there. On working KVM it is well below one second; the broken kind
+/// takes more than a minute.
+const PROBE: Duration = Duration::from_secs(4);
+/// Memory of the probed machine, in MiB.
+const PROBE_MEMORY_MIB: u32 = 256;
+/// How long a failure is believed: the machine may have been busy.
+const FAILURE_TTL: Duration = Duration::from_secs(12 * 60 * 60);
+/// Verdicts that are kept.
+const KEPT: usize = 16;
+/// Bytes of console and messages that are looked at.
+const OUTPUT_MAX: u64 = 256 << 10;
+
+/// What the user wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wish {
+    /// KVM where it works.
+    #[default]
+    Auto,
+    /// KVM or nothing.
+    Kvm,
+    /// TCG.
+    Tcg,
+}
+
+/// What the machine gets, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The accelerator.
+    pub accel: Accel,
+    /// Why, in words for the user.
+    pub reason: String,
+}
+
+/// Decides, by trying where nobody has tried since this machine's last boot.
+///
+/// # Errors
+/// KVM is demanded and does not work.
+pub fn decide(
+    wish: Wish,
+    arch: Arch,
+    qemu: &Path,
+    boot: &Boot,
+    environment: &Environment,
+) -> Result<Verdict, Error> {
+    let outcome = match wish {
+        Wish::Tcg => return Ok(Verdict { accel: Accel::Tcg, reason: "TCG as asked".to_owned() }),
+        _ if Arch::native() != Some(arch) => Err(format!("KVM runs no {arch} guests on this machine")),
+        Wish::Kvm => openable(Path::new("/dev/kvm")).and_then(|()| fresh(arch, qemu, boot, environment)),
+        Wish::Auto => openable(Path::new("/dev/kvm")).and_then(|()| known(arch, qemu, boot, environment)),
+    };
+    match (outcome, wish) {
+        (Ok(reason), _) => Ok(Verdict { accel: Accel::Kvm, reason }),
+        (Err(reason), Wish::Kvm) => Err(Error::NoKvm(reason)),
+        (Err(reason), _) => Ok(Verdict { accel: Accel::Tcg, reason: format!("{reason}: using TCG, slower") }),
+    }
+}
+
+fn openable(device: &Path) -> Result<(), String> {
+    match fs::OpenOptions::new().read(true).write(true).open(device) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
+            "there is no {} (virtualisation is off in the firmware, or the module kvm is not loaded)",
+            device.display()
+        )),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(format!(
+            "this user may not open {} (`sudo usermod -aG kvm $USER` and a new login change that)",
+            device.display()
+        )),
+        Err(error) => Err(format!("{} does not open ({error})", device.display())),
+    }
+}
+
+/// A verdict of an earlier run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Kept {
+    works: bool,
+    reason: String,
+    at: u64,
+}
+
+fn known(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
+    let now = seconds();
+    let kept = key(qemu, boot).and_then(|key| load(environment).remove(&key));
+    match kept.filter(|kept| kept.works || now.saturating_sub(kept.at) < FAILURE_TTL.as_secs()) {
+        Some(kept) if kept.works => Ok(kept.reason),
+        Some(kept) => Err(kept.reason),
+        None => fresh(arch, qemu, boot, environment),
+    }
+}
+
+fn fresh(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
+    let outcome = probe(arch, qemu, boot, scaled(PROBE, environment));
+    if let Some(key) = key(qemu, boot) {
+        let (works, reason) = match &outcome {
+            Ok(reason) => (true, reason.clone()),
+            Err(reason) => (false, reason.clone()),
+        };
+        // Without a cache the next run tries again.
+        let _ = store(environment, key, Kept { works, reason, at: seconds() });
+    }
+    outcome
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What a verdict holds for: this boot of the machine, this QEMU, this kernel and initrd.
+fn key(qemu: &Path, boot: &Boot) -> Option<String> {
+    let mut hash = Sha256::new();
+    hash.update(fs::read("/proc/sys/kernel/random/boot_id").ok()?);
+    for path in [Some(qemu), Some(&boot.kernel), boot.initrd.as_deref()].into_iter().flatten() {
+        let metadata = fs::metadata(path).ok()?;
+        let line = format!("\n{}\n{}\n{}", path.display(), metadata.len(), metadata.mtime());
+        hash.update(line.as_bytes());
+    }
+    Some(hex(&hash.finalize(), 32))
+}
+
+fn cache_file(environment: &Environment) -> Option<PathBuf> {
+    Some(environment.cache_dir()?.join("civm/accel.json"))
+}
+
+fn load(environment: &Environment) -> BTreeMap<String, Kept> {
+    let text = cache_file(environment).and_then(|path| fs::read(path).ok()).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+fn store(environment: &Environment, key: String, verdict: Kept) -> Option<()> {
+    let path = cache_file(environment)?;
+    make_directory(path.parent()?).ok()?;
+    let mut all = load(environment);
+    all.insert(key, verdict);
+    while all.len() > KEPT {
+        let oldest = all.iter().min_by_key(|(_, kept)| kept.at).map(|(key, _)| key.clone())?;
+        all.remove(&oldest);
+    }
+    let text = serde_json::to_vec_pretty(&all).ok()?;
+    crate::edge::atomic::replace(&path, &text, 0o600).ok()
+}
+
+/// Boots the image's kernel on KVM; the reason to take it, or not to.
+fn probe(arch: Arch, qemu: &Path, boot: &Boot, patience: Duration) -> Result<String, String> {
+    let start = Instant::now();
+    let cannot = |error: &dyn std::fmt::Display| format!("KVM could not be tried ({error})");
+    let (mut console, theirs) = UnixStream::pair().map_err(|error| cannot(&error))?;
+    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| cannot(&error))?;
+    let spec = probed(arch, boot, theirs.as_raw_fd()).map_err(|error| cannot(&error))?;
+    let mut child = child_command(qemu)
+        .args(argv::render(&spec))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| cannot(&error))?;
+    drop(theirs);
+    let booted = wait_for_word(&mut console, start + patience);
+    let _ = child.kill();
+    let _ = child.wait();
+    if booted {
+        return Ok(format!("a kernel boots on KVM in {:.1} s", start.elapsed().as_secs_f32()));
+    }
+    let mut said = String::new();
+    if let Some(messages) = child.stderr.take() {
+        let _ = messages.take(OUTPUT_MAX).read_to_string(&mut said);
+    }
+    let line = said.lines().rev().find(|line| line.contains("qemu")).unwrap_or_default();
+    // QEMU names itself by its whole path first.
+    let line = line.split_once(": ").map_or(line, |(_, rest)| rest).trim();
+    match line {
+        "" => Err("KVM opens but Linux does not boot on it".to_owned()),
+        line => Err(format!("KVM opens but does not work ({line})")),
+    }
+}
+
+fn probed(arch: Arch, boot: &Boot, console: i32) -> Result<Spec, Error> {
+    let append = vec!["quiet".to_owned(), PROBE_PARAMETER.to_owned()];
+    let draft = Draft {
+        name: "probe".to_owned(),
+        arch,
+        accel: Accel::Kvm,
+        cpus: 1,
+        memory_mib: PROBE_MEMORY_MIB,
+        boot: Boot { append, ..boot.clone() },
+        disk: None,
+        forwards: Vec::new(),
+        restrict_network: true,
+        share: None,
+        console: Console { channel: Channel::Descriptor(console), log: None },
+        qmp: None,
+        agent: None,
+    };
+    Ok(Spec::new(draft, Arch::native())?)
+}
+
+/// Reads a console until the word comes, it closes, or the time is over.
+fn wait_for_word(console: &mut UnixStream, until: Instant) -> bool {
+    let mut seen = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() || console.set_read_timeout(Some(left)).is_err() || seen.len() as u64 > OUTPUT_MAX {
+            return false;
+        }
+        match console.read(&mut chunk) {
+            Ok(0) => return false,
+            Ok(count) => seen.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+        if String::from_utf8_lossy(&seen).contains(PROBE_OK) {
+            return true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kept, Wish, decide, known, load, openable, store, wait_for_word};
+    use crate::edge::environment::Environment;
+    use crate::vm::spec::{Accel, Arch, Boot};
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+    use std::time::{Duration, Instant};
+
+    fn boot() -> Boot {
+        Boot { kernel: "/proc/version".into(), initrd: None, append: Vec::new() }
+    }
+
+    #[test]
+    fn a_wish_for_tcg_tries_nothing() {
+        let verdict =
+            decide(Wish::Tcg, Arch::X86_64, Path::new("/none"), &boot(), &Environment::empty()).unwrap();
+        assert_eq!(verdict.accel, Accel::Tcg);
+    }
+
+    #[test]
+    fn a_foreign_guest_gets_tcg_and_cannot_be_forced_on_kvm() {
+        let foreign = if Arch::native() == Some(Arch::X86_64) { Arch::Aarch64 } else { Arch::X86_64 };
+        let none = Path::new("/none");
+        let verdict = decide(Wish::Auto, foreign, none, &boot(), &Environment::empty()).unwrap();
+        assert_eq!(verdict.accel, Accel::Tcg);
+        assert!(verdict.reason.contains("slower"));
+        assert!(decide(Wish::Kvm, foreign, none, &boot(), &Environment::empty()).is_err());
+    }
+
+    #[test]
+    fn a_device_that_is_missing_is_told_from_one_that_is_forbidden() {
+        assert!(openable(Path::new("/dev/no-such-kvm")).unwrap_err().contains("there is no"));
+        assert!(openable(Path::new("/dev/null")).is_ok());
+    }
+
+    #[test]
+    fn a_kept_verdict_is_believed_but_a_failure_not_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let environment = Environment::empty().with("XDG_CACHE_HOME", directory.path());
+        let qemu = Path::new("/proc/self/exe");
+        let key = super::key(qemu, &boot()).unwrap();
+        let keep = |works, at| {
+            store(&environment, key.clone(), Kept { works, reason: "kept".into(), at }).unwrap();
+        };
+        keep(true, 0);
+        assert_eq!(known(Arch::X86_64, qemu, &boot(), &environment), Ok("kept".into()));
+        keep(false, super::seconds());
+        assert_eq!(known(Arch::X86_64, qemu, &boot(), &environment), Err("kept".into()));
+        for n in 0..40 {
+            store(&environment, format!("{n}"), Kept { works: true, reason: String::new(), at: n }).unwrap();
+        }
+        assert_eq!(load(&environment).len(), super::KEPT);
+    }
+
+    #[test]
+    fn the_word_counts_and_the_end_of_the_console_does_not() {
+        let soon = || Instant::now() + Duration::from_secs(2);
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"noise\r\ncivm: pro").unwrap();
+        theirs.write_all(b"be ok\r\n").unwrap();
+        assert!(wait_for_word(&mut ours, soon()));
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(!wait_for_word(&mut ours, soon()));
+        let (mut ours, _theirs) = UnixStream::pair().unwrap();
+        assert!(!wait_for_word(&mut ours, Instant::now() + Duration::from_millis(30)));
+    }
+}

@@ -1,0 +1,92 @@
+//! What happens to an instance, in the order in which it happens.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::vm::agent;
+use crate::vm::ports::Forward;
+use crate::vm::spec::Accel;
+
+/// Something that happened to an instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The accelerator was chosen.
+    Accel {
+        /// Which one.
+        accel: Accel,
+        /// Why.
+        reason: String,
+    },
+    /// Something the user should know, and the start goes on.
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// The stage has a place for the files.
+    Opened {
+        /// Whether it is in namespaces of its own.
+        namespaces: bool,
+        /// The instance's directory in memory.
+        runtime: PathBuf,
+    },
+    /// The stage has no such place as was asked for.
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// Another stage of this instance lives.
+    Busy,
+    /// The files lie in the share.
+    Staged {
+        /// How many.
+        files: usize,
+    },
+    /// QEMU runs.
+    Started {
+        /// What executes the guest, as QEMU says.
+        accel: Accel,
+        /// The forwards, with the ports that were chosen.
+        forwards: Vec<Forward>,
+    },
+    /// The guest reported.
+    Guest {
+        /// What.
+        report: agent::Event,
+    },
+    /// The guest's staged key has been taken back.
+    KeyRemoved,
+    /// The instance was asked to stop.
+    Stopping {
+        /// By whom or what.
+        reason: String,
+    },
+    /// A polite way of stopping did not help.
+    Insisting {
+        /// What is tried now.
+        how: String,
+    },
+    /// QEMU is gone.
+    Ended {
+        /// How it ended.
+        reason: String,
+        /// Whether that was wanted, by the guest or by us.
+        clean: bool,
+    },
+}
+
+/// What can be asked of a running instance's supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Ask {
+    /// To tell the guest to power off, and to insist after a while.
+    Stop {
+        /// How long the guest may take, in milliseconds.
+        patience_ms: u64,
+        /// How long QEMU may take after that, in milliseconds.
+        quit_ms: u64,
+    },
+    /// To end QEMU at once.
+    Kill,
+}

@@ -1,0 +1,231 @@
+//! Starting an instance: checks, accelerator, stage, QEMU.
+
+use std::fmt::Write as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::edge::environment::Environment;
+use crate::instance::accel::{self, Wish};
+use crate::instance::deadline::{SCALE_VARIABLE, scaled};
+use crate::instance::error::Error;
+use crate::instance::event::Event;
+use crate::instance::plan::{self, Machine, Plan, Staged};
+use crate::instance::preflight::{self, Resources};
+use crate::instance::stage::{KEEPER, Mode, SELF};
+use crate::instance::state::{Home, Phase, Place, Record};
+use crate::instance::supervise::{Running, Stream};
+use crate::vm::argv;
+use crate::vm::spec::{Accel, Channel};
+
+/// How long the stage may take to open, or QEMU to answer.
+const STAGE: Duration = Duration::from_secs(30);
+
+/// Variables that the stage is given: never the user's whole environment, which may hold keys.
+const STAGE_VARIABLES: [&str; 9] =
+    ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", SCALE_VARIABLE];
+
+/// What to start.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// Where the state of this user's instances is.
+    pub home: &'a Home,
+    /// Where this one's is.
+    pub place: &'a Place,
+    /// The machine.
+    pub machine: Machine,
+    /// What executes it.
+    pub wish: Wish,
+    /// What the guest finds in its share.
+    pub staged: Vec<Staged>,
+    /// Where those files lie: namespaces if possible, where nothing is said.
+    pub mode: Option<Mode>,
+    /// The variables of this run.
+    pub environment: &'a Environment,
+}
+
+/// Starts an instance and returns once QEMU runs; the guest then boots.
+///
+/// Until [`Running::detach`] the instance lives only as long as the value and this process.
+///
+/// # Errors
+/// What stands in the way, before anything has been started; or how the start failed, after everything has
+/// been taken down again.
+pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running, Error> {
+    let Request { home, place, machine, wish, staged, mode, environment } = request;
+    place.sweep();
+    if place.is_alive() {
+        return Err(Error::Running(place.host.clone()));
+    }
+    check(home, &machine, on)?;
+    let qemu = find_qemu(&machine, environment)?;
+    let verdict = accel::decide(wish, machine.arch, &qemu, &machine.boot, environment)?;
+    on(&Event::Accel { accel: verdict.accel, reason: verdict.reason });
+    let mut record = Record::new(place, now());
+    (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
+    record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
+    record.phase = Phase::Starting;
+    let plan = Plan { machine, accel: verdict.accel, qemu, record };
+    let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
+    plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
+    drop(staged);
+    await_qemu(stream, lifeline, place, environment, on)
+}
+
+/// A stage that closed its socket says why on the other one.
+fn stage_gone(stream: &mut Stream, error: Error) -> Result<(), Error> {
+    if !matches!(error, Error::Stage(_) | Error::Staged { .. }) {
+        return Err(error);
+    }
+    while let Some(event) = stream.next(Duration::from_secs(2)) {
+        if let Event::Ended { reason, .. } = event {
+            return Err(Error::Stage(reason));
+        }
+    }
+    Err(error)
+}
+
+fn check(home: &Home, machine: &Machine, on: &mut dyn FnMut(&Event)) -> Result<(), Error> {
+    let running = home.running();
+    preflight::check_ports(&machine.forwards, &running)?;
+    let disk = machine.disk.as_ref().map(|disk| disk.path.as_path());
+    if let Some(disk) = disk {
+        preflight::check_disk(disk, &running)?;
+    }
+    for message in preflight::compare(machine, &Resources::of_machine(disk))? {
+        on(&Event::Warning { message });
+    }
+    // A machine that cannot be is refused here, not by the stage.
+    let placeholder = |name: &str| Channel::Socket(PathBuf::from("/").join(name));
+    machine.spec(Accel::Tcg, "/".as_ref(), None, placeholder("qmp"), placeholder("agent"))?;
+    Ok(())
+}
+
+fn find_qemu(machine: &Machine, environment: &Environment) -> Result<PathBuf, Error> {
+    let name = machine.arch.qemu();
+    environment.find_program(name).ok_or(Error::NoProgram(name))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Opens a stage in namespaces, else in memory.
+fn open_stage(
+    mode: Option<Mode>,
+    place: &Place,
+    environment: &Environment,
+    on: &mut dyn FnMut(&Event),
+) -> Result<(Stream, UnixStream), Error> {
+    let modes = mode.map_or(vec![Mode::Namespaces, Mode::Memory], |mode| vec![mode]);
+    let mut reasons = ["namespaces were not tried".to_owned(), "memory was not tried".to_owned()];
+    for mode in modes {
+        let (mut stream, lifeline) = spawn_keeper(mode, place, environment)?;
+        let event = stream.next(scaled(STAGE, environment));
+        let reason = match event {
+            Some(Event::Opened { namespaces, runtime }) => {
+                if let [refused, _] = &reasons
+                    && mode == Mode::Memory
+                    && !refused.ends_with("tried")
+                {
+                    on(&Event::Warning { message: refused.clone() });
+                }
+                on(&Event::Opened { namespaces, runtime });
+                return Ok((stream, lifeline));
+            }
+            Some(Event::Busy) => return Err(Error::Running(place.host.clone())),
+            Some(Event::Unavailable { reason } | Event::Ended { reason, .. }) => reason,
+            Some(_) | None => "the stage did not answer".to_owned(),
+        };
+        stream.finish();
+        match (&mut reasons, mode) {
+            ([first, _], Mode::Namespaces) => *first = format!("no namespaces ({reason})"),
+            ([_, second], Mode::Memory) => *second = reason,
+        }
+    }
+    let [namespaces, memory] = reasons;
+    Err(Error::NoStage { namespaces, memory })
+}
+
+fn spawn_keeper(mode: Mode, place: &Place, environment: &Environment) -> Result<(Stream, UnixStream), Error> {
+    let failed = |source| Error::Spawn { program: "civm".to_owned(), source };
+    let (lifeline, theirs) = UnixStream::pair().map_err(failed)?;
+    let mut command = Command::new(SELF);
+    command
+        .arg0("civm")
+        .args([KEEPER, mode.argument()])
+        .args([place.path.as_os_str(), place.project.as_os_str(), place.host.as_ref()])
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    for name in STAGE_VARIABLES {
+        if let Some(value) = environment.get(name) {
+            command.env(name, value);
+        }
+    }
+    let keeper = command.spawn().map_err(failed)?;
+    Ok((Stream::read(keeper)?, lifeline))
+}
+
+fn await_qemu(
+    mut stream: Stream,
+    lifeline: UnixStream,
+    place: &Place,
+    environment: &Environment,
+    on: &mut dyn FnMut(&Event),
+) -> Result<Running, Error> {
+    loop {
+        let Some(event) = stream.next(scaled(STAGE, environment)) else {
+            drop(lifeline);
+            stream.finish();
+            return Err(Error::Ended { reason: "the stage went silent".to_owned(), tail: place.tail() });
+        };
+        on(&event);
+        match event {
+            Event::Started { accel, forwards } => {
+                return Ok(Running::new(stream, lifeline, place.clone(), accel, forwards, environment));
+            }
+            Event::Ended { reason, .. } | Event::Unavailable { reason } => {
+                stream.finish();
+                // The console of an earlier run explains nothing.
+                let mut tail = place.tail();
+                tail.console.clear();
+                return Err(Error::Ended { reason, tail });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// QEMU's command line as civm would run it, quoted for a shell; sockets stand in for the descriptors that
+/// QEMU otherwise inherits.
+///
+/// # Errors
+/// No QEMU, or a machine that cannot be.
+pub fn command_line(
+    machine: &Machine,
+    accel: Accel,
+    place: &Place,
+    environment: &Environment,
+) -> Result<String, Error> {
+    let qemu = find_qemu(machine, environment)?;
+    let socket = |name: &str| Channel::Socket(place.path.join("run").join(name));
+    let runtime = place.path.join("run");
+    let spec =
+        machine.spec(accel, &runtime, Some(place.console_log()), socket("qmp.sock"), socket("agent.sock"))?;
+    let mut line = quote(&qemu.to_string_lossy());
+    for argument in argv::render(&spec) {
+        let joint = if argument.starts_with('-') { " \\\n  " } else { " " };
+        let _ = write!(line, "{joint}{}", quote(&argument));
+    }
+    Ok(line)
+}
+
+fn quote(argument: &str) -> String {
+    // A NUL, which shlex refuses, is in no path or argument of a checked machine.
+    shlex::try_quote(argument).map_or_else(|_| argument.to_owned(), std::borrow::Cow::into_owned)
+}

@@ -1,0 +1,253 @@
+//! What a stage is told to run, and how it is told: over a socket, never by argument, variable or file.
+//!
+//! First the plan, then one entry after the other, each followed by its bytes; every JSON object is
+//! preceded by its length as four bytes, most significant first. A zero length ends the entries. After
+//! that a single [`DETACH`] lets the instance outlive its caller.
+
+use std::io::{self, Read, Write};
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::instance::error::Error;
+use crate::instance::state::Record;
+use crate::vm::ports::Forward;
+use crate::vm::spec::{self, Accel, Arch, Boot, Channel, Console, Disk, Draft, Share, Spec};
+
+/// The caller's word that the instance may go on without it.
+pub(crate) const DETACH: u8 = b'd';
+/// Longest JSON object on the socket, in bytes.
+const OBJECT_MAX: u32 = 1 << 20;
+
+/// A machine as its host describes it: all of a [`Draft`] but what its stage decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// Its name: the host's.
+    pub name: String,
+    /// Architecture of the guest.
+    pub arch: Arch,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// Kernel and initrd.
+    pub boot: Boot,
+    /// Root disk.
+    pub disk: Option<Disk>,
+    /// Forwarded ports.
+    pub forwards: Vec<Forward>,
+    /// Whether the guest is kept from the outside; forwards still work.
+    pub restrict_network: bool,
+    /// Mount tag of the share.
+    pub share_tag: String,
+}
+
+impl Machine {
+    /// The whole machine, with its sockets and share below `runtime`.
+    ///
+    /// # Errors
+    /// A machine that cannot be.
+    pub fn spec(
+        &self,
+        accel: Accel,
+        runtime: &Path,
+        console_log: Option<PathBuf>,
+        qmp: Channel,
+        agent: Channel,
+    ) -> Result<Spec, spec::Error> {
+        let draft = Draft {
+            name: self.name.clone(),
+            arch: self.arch,
+            accel,
+            cpus: self.cpus,
+            memory_mib: self.memory_mib,
+            boot: self.boot.clone(),
+            disk: self.disk.clone(),
+            forwards: self.forwards.clone(),
+            restrict_network: self.restrict_network,
+            share: Some(Share { source: runtime.join("share"), tag: self.share_tag.clone() }),
+            console: Console { channel: Channel::Socket(runtime.join("console.sock")), log: console_log },
+            qmp: Some(qmp),
+            agent: Some(agent),
+        };
+        Spec::new(draft, Arch::native())
+    }
+}
+
+/// What a stage runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    pub(crate) machine: Machine,
+    pub(crate) accel: Accel,
+    pub(crate) qemu: PathBuf,
+    pub(crate) record: Record,
+}
+
+/// What a file of the share is made of.
+pub enum Content {
+    /// Bytes, wiped once they are staged.
+    Bytes(Zeroizing<Vec<u8>>),
+    /// A file that is read while it is staged.
+    File(PathBuf),
+    /// A symbolic link's target.
+    Link(String),
+    /// A directory; parents of files need none.
+    Directory,
+}
+
+/// Something in the share.
+pub struct Staged {
+    /// Relative path in the share.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// What it is made of.
+    pub content: Content,
+}
+
+impl Staged {
+    /// A file with these bytes.
+    #[must_use]
+    pub fn bytes(path: impl Into<String>, mode: u32, bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self { path: path.into(), mode, content: Content::Bytes(bytes) }
+    }
+}
+
+impl std::fmt::Debug for Staged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Staged").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The part of a [`Staged`] that goes before its bytes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    pub(crate) mode: u32,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    File { length: u64 },
+    Link { target: String },
+    Directory,
+}
+
+/// Whether a path stays within the share.
+pub(crate) fn is_inner(path: &str) -> bool {
+    let mut components = Path::new(path).components().peekable();
+    components.peek().is_some()
+        && components.all(|component| matches!(component, Component::Normal(_)))
+        && !path.contains('\0')
+}
+
+/// Sends a plan and everything to be staged.
+pub(crate) fn send(mut to: impl Write, plan: &Plan, staged: &[Staged]) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::Stage(format!("it does not take its plan: {error}"));
+    send_object(&mut to, plan).map_err(failed)?;
+    for item in staged {
+        if !is_inner(&item.path) {
+            return Err(Error::Staged { path: item.path.clone(), reason: "not a path in the share".into() });
+        }
+        send_item(&mut to, item)?;
+    }
+    to.write_all(&0_u32.to_be_bytes()).and_then(|()| to.flush()).map_err(failed)
+}
+
+fn send_item(to: &mut impl Write, item: &Staged) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::Staged { path: item.path.clone(), reason: error.to_string() };
+    let mut entry =
+        |kind| send_object(to, &Entry { path: item.path.clone(), mode: item.mode, kind }).map_err(failed);
+    match &item.content {
+        Content::Directory => entry(Kind::Directory),
+        Content::Link(target) => entry(Kind::Link { target: target.clone() }),
+        Content::Bytes(bytes) => {
+            entry(Kind::File { length: bytes.len() as u64 })?;
+            to.write_all(bytes).map_err(failed)
+        }
+        Content::File(path) => {
+            let file = std::fs::File::open(path).map_err(failed)?;
+            let length = file.metadata().map_err(failed)?.len();
+            entry(Kind::File { length })?;
+            let copied = io::copy(&mut file.take(length), to).map_err(failed)?;
+            if copied == length { Ok(()) } else { Err(failed(io::Error::other("shrank while it was read"))) }
+        }
+    }
+}
+
+fn send_object(to: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_vec(value)?;
+    let length = u32::try_from(text.len()).ok().filter(|length| *length <= OBJECT_MAX);
+    let length = length.ok_or_else(|| io::Error::other("too long"))?;
+    to.write_all(&length.to_be_bytes())?;
+    to.write_all(&text)
+}
+
+/// Receives an object; `None` where a zero length stands in its place.
+pub(crate) fn receive_object<T: for<'a> Deserialize<'a>>(from: &mut impl Read) -> io::Result<Option<T>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    match u32::from_be_bytes(length) {
+        0 => Ok(None),
+        length if length > OBJECT_MAX => Err(io::Error::other("too long")),
+        length => {
+            let mut text = vec![0; length as usize];
+            from.read_exact(&mut text)?;
+            Ok(Some(serde_json::from_slice(&text)?))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Content, Entry, Kind, Staged, is_inner, receive_object, send_item};
+    use zeroize::Zeroizing;
+
+    #[test]
+    fn only_paths_within_the_share_are_staged() {
+        assert!(is_inner("secrets/ssh_host_ed25519_key"));
+        for path in ["", "/etc/passwd", "../x", "a/../../x", ".", "a\0b"] {
+            assert!(!is_inner(path), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_is_followed_by_its_bytes() {
+        let mut wire = Vec::new();
+        let item = Staged::bytes("a/b", 0o400, Zeroizing::new(b"xyz".to_vec()));
+        send_item(&mut wire, &item).unwrap();
+        let mut wire = wire.as_slice();
+        let entry: Entry = receive_object(&mut wire).unwrap().unwrap();
+        assert_eq!((entry.path.as_str(), entry.mode, entry.kind), ("a/b", 0o400, Kind::File { length: 3 }));
+        assert_eq!(wire, b"xyz");
+    }
+
+    #[test]
+    fn a_file_is_read_while_it_is_sent() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        std::fs::write(&path, "content").unwrap();
+        let mut wire = Vec::new();
+        send_item(&mut wire, &Staged { path: "f".into(), mode: 0o644, content: Content::File(path) })
+            .unwrap();
+        assert!(wire.ends_with(b"content"));
+    }
+
+    #[test]
+    fn an_endless_object_is_refused() {
+        let wire = [0xff; 8];
+        assert!(receive_object::<Entry>(&mut wire.as_slice()).is_err());
+    }
+
+    #[test]
+    fn debug_shows_no_content() {
+        let item = Staged::bytes("a", 0o400, Zeroizing::new(b"hidden".to_vec()));
+        assert!(!format!("{item:?}").contains("104"));
+    }
+}

@@ -1,0 +1,244 @@
+//! What is looked at before anything starts: ports, and what the machine can give.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::instance::error::Error;
+use crate::instance::plan::Machine;
+use crate::instance::state::Record;
+use crate::vm::ports::Forward;
+
+mod holder;
+
+/// Bytes in a MiB.
+const MIB: u64 = 1 << 20;
+
+/// Checks that every fixed port is free.
+///
+/// # Errors
+/// The first that is not, with its holder as far as this user can see it.
+pub fn check_ports(forwards: &[Forward], running: &[Record]) -> Result<(), Error> {
+    for forward in forwards.iter().filter(|forward| forward.host_port != 0) {
+        let (address, port) = (forward.address, forward.host_port);
+        match TcpListener::bind((address, port)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                let ours = running.iter().find(|record| record.forwards.iter().any(|f| f.clashes(forward)));
+                let holder = match ours {
+                    Some(record) => {
+                        format!("instance `{}` of {} has it", record.host, record.project.display())
+                    }
+                    None => holder::find(address, port),
+                };
+                return Err(Error::Port { port, address, holder });
+            }
+            Err(error) => return Err(Error::PortRefused { port, address, reason: error.to_string() }),
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no running instance has the disk.
+///
+/// # Errors
+/// One has.
+pub fn check_disk(disk: &Path, running: &[Record]) -> Result<(), Error> {
+    let canonical = disk.canonicalize().unwrap_or_else(|_| disk.to_owned());
+    let has = |record: &&Record| {
+        record.disk.as_ref().is_some_and(|d| d.canonicalize().unwrap_or_else(|_| d.clone()) == canonical)
+    };
+    match running.iter().find(has) {
+        Some(record) => Err(Error::DiskInUse { path: disk.to_owned(), holder: Some(record.host.clone()) }),
+        None => Ok(()),
+    }
+}
+
+/// What a machine host has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// All memory, in MiB.
+    pub memory_mib: u64,
+    /// Memory that could be given away now, in MiB.
+    pub available_mib: u64,
+    /// The most that may be promised, in MiB, where the kernel keeps count.
+    pub commit_limit_mib: Option<u64>,
+    /// CPUs.
+    pub cpus: u32,
+    /// Free space beside the disk, in MiB, where it is known.
+    pub disk_free_mib: Option<u64>,
+    /// What the disk takes already, in MiB.
+    pub disk_used_mib: u64,
+}
+
+impl Resources {
+    /// Looks at this machine. `disk` need not exist yet.
+    #[must_use]
+    pub fn of_machine(disk: Option<&Path>) -> Self {
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let strict = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();
+        let field = |name: &str| {
+            let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+        };
+        let free =
+            disk.and_then(Path::parent).and_then(|directory| nix::sys::statvfs::statvfs(directory).ok());
+        let used = disk.and_then(|disk| std::fs::metadata(disk).ok());
+        Self {
+            memory_mib: field("MemTotal").unwrap_or(u64::MAX),
+            available_mib: field("MemAvailable").unwrap_or(u64::MAX),
+            // 2: the kernel promises no more than it can keep (proc(5)).
+            commit_limit_mib: (strict.trim() == "2").then(|| field("CommitLimit")).flatten(),
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            disk_free_mib: free.map(|s| s.blocks_available() * s.fragment_size() / MIB),
+            disk_used_mib: used.map_or(0, |m| std::os::unix::fs::MetadataExt::blocks(&m) * 512 / MIB),
+        }
+    }
+}
+
+/// Compares wishes with means: what will be slow or may fail later.
+///
+/// # Errors
+/// What cannot be at all.
+pub fn compare(machine: &Machine, resources: &Resources) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    let memory = u64::from(machine.memory_mib);
+    if let Some(limit) = resources.commit_limit_mib.filter(|limit| memory > *limit) {
+        return Err(Error::Impossible(format!(
+            "{memory} MiB of memory: this machine's kernel promises at most {limit} MiB"
+        )));
+    }
+    if memory > resources.memory_mib {
+        warnings.push(format!(
+            "{memory} MiB of memory are more than this machine has ({} MiB): a guest that uses them will be killed",
+            resources.memory_mib
+        ));
+    } else if memory > resources.available_mib {
+        warnings.push(format!(
+            "{memory} MiB of memory are more than is free now ({} MiB)",
+            resources.available_mib
+        ));
+    }
+    if machine.cpus > resources.cpus {
+        warnings.push(format!(
+            "{} cpus are more than this machine has ({}): they will share",
+            machine.cpus, resources.cpus
+        ));
+    }
+    if let (Some(disk), Some(free)) = (&machine.disk, resources.disk_free_mib) {
+        let wanted = disk.size_mib.saturating_sub(resources.disk_used_mib);
+        if wanted > free {
+            warnings.push(format!(
+                "the disk may grow to {} MiB, but only {free} MiB are free where it is: a full host disk makes \
+                 writes in the guest fail",
+                disk.size_mib
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Resources, check_disk, check_ports, compare};
+    use crate::instance::error::Error;
+    use crate::instance::plan::Machine;
+    use crate::instance::state::{Phase, Record};
+    use crate::vm::ports::Forward;
+    use crate::vm::spec::{Arch, Boot, Disk};
+    use std::net::TcpListener;
+
+    fn machine() -> Machine {
+        Machine {
+            name: "a".into(),
+            arch: Arch::X86_64,
+            cpus: 2,
+            memory_mib: 1024,
+            boot: Boot { kernel: "/k".into(), initrd: None, append: Vec::new() },
+            disk: Some(Disk { path: "/d.qcow2".into(), size_mib: 10_000, ephemeral: false }),
+            forwards: Vec::new(),
+            restrict_network: false,
+            share_tag: "shr".into(),
+        }
+    }
+
+    const ENOUGH: Resources = Resources {
+        memory_mib: 4096,
+        available_mib: 2048,
+        commit_limit_mib: None,
+        cpus: 2,
+        disk_free_mib: Some(20_000),
+        disk_used_mib: 0,
+    };
+
+    fn record(host: &str) -> Record {
+        Record {
+            project: "/p".into(),
+            host: host.into(),
+            phase: Phase::Ready,
+            started_at: 0,
+            accel: None,
+            cpus: 1,
+            memory_mib: 1,
+            disk: Some("/d.qcow2".into()),
+            forwards: Vec::new(),
+            runtime: None,
+            namespaces: true,
+            key_removed: false,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn what_is_there_gives_no_word() {
+        assert_eq!(compare(&machine(), &ENOUGH).unwrap(), [String::new(); 0]);
+    }
+
+    #[test]
+    fn too_much_is_a_warning_and_only_the_impossible_is_refused() {
+        let scarce = Resources { memory_mib: 512, cpus: 1, disk_free_mib: Some(10), ..ENOUGH };
+        assert_eq!(compare(&machine(), &scarce).unwrap().len(), 3);
+        let busy = Resources { available_mib: 512, ..ENOUGH };
+        assert!(compare(&machine(), &busy).unwrap()[0].contains("free now"));
+        let strict = Resources { commit_limit_mib: Some(512), ..ENOUGH };
+        assert!(matches!(compare(&machine(), &strict), Err(Error::Impossible(_))));
+    }
+
+    #[test]
+    fn what_a_disk_takes_already_need_not_be_free() {
+        let grown = Resources { disk_free_mib: Some(1000), disk_used_mib: 9500, ..ENOUGH };
+        assert_eq!(compare(&machine(), &grown).unwrap(), [String::new(); 0]);
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_the_process_that_has_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let error = check_ports(&[Forward::loopback(port, 22)], &[]).unwrap_err();
+        let Error::Port { holder, .. } = &error else { panic!("{error}") };
+        assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
+    }
+
+    #[test]
+    fn a_port_of_an_instance_of_ours_is_named_by_its_host() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut running = record("builder");
+        running.forwards = vec![Forward::loopback(port, 22)];
+        let error = check_ports(&[Forward::loopback(port, 22)], &[running]).unwrap_err();
+        assert!(error.to_string().ends_with("instance `builder` of /p has it"), "{error}");
+    }
+
+    #[test]
+    fn free_and_automatic_ports_pass() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert!(check_ports(&[Forward::loopback(port, 22), Forward::loopback(0, 22)], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_disk_belongs_to_one_instance() {
+        let error = check_disk("/d.qcow2".as_ref(), &[record("builder")]).unwrap_err();
+        assert_eq!(error.to_string(), "disk /d.qcow2 is in use by `builder`");
+        assert!(check_disk("/e.qcow2".as_ref(), &[record("builder")]).is_ok());
+    }
+}

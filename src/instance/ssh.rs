@@ -1,0 +1,313 @@
+//! ssh to an instance: a client key of civm's own, and a host key that is known before the first login.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rand::rngs::OsRng;
+use ssh_key::{Algorithm, LineEnding, PrivateKey};
+use zeroize::Zeroizing;
+
+use crate::edge::environment::Environment;
+use crate::instance::error::Error;
+use crate::instance::stage::child_command;
+use crate::instance::state::{Place, ProjectState, Record};
+
+/// How long one attempt to log in may take; under TCG a login costs seconds.
+const ATTEMPT: Duration = Duration::from_secs(15);
+/// How long a connection stays open for the next command.
+const PERSIST: &str = "10m";
+/// Bytes of ssh's messages that are looked at.
+const MESSAGES_MAX: u64 = 16 << 10;
+/// Longest path of a control socket: the kernel's 107 bytes less the 17 that ssh appends while it makes one.
+const CONTROL_PATH_MAX: usize = 90;
+
+/// An ssh key pair of ours: the file with its private half, and its public line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The private key's file, mode 0600.
+    pub path: PathBuf,
+    /// The public key as a line of `authorized_keys`.
+    pub public: String,
+}
+
+impl KeyPair {
+    /// The private key as OpenSSH writes it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn private(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        std::fs::read(&self.path).map(Zeroizing::new).map_err(Error::file("cannot read", &self.path))
+    }
+}
+
+/// The key with which civm logs in to the machines of a project; made once.
+///
+/// # Errors
+/// It cannot be made, or is no key.
+pub fn client_key(project: &ProjectState) -> Result<KeyPair, Error> {
+    load_or_make(project.path.join("client_ed25519"), "civm")
+}
+
+/// The host key of an instance that has none among its secrets; made once.
+///
+/// # Errors
+/// It cannot be made, or is no key.
+pub fn host_key(place: &Place) -> Result<KeyPair, Error> {
+    load_or_make(place.host_key(), &place.host)
+}
+
+fn load_or_make(path: PathBuf, comment: &str) -> Result<KeyPair, Error> {
+    let failed = |reason: String| Error::Key { path: path.clone(), reason };
+    if !path.exists() {
+        make(&path, comment).map_err(failed)?;
+    }
+    let text =
+        std::fs::read_to_string(&path).map(Zeroizing::new).map_err(|error| failed(error.to_string()))?;
+    let key = PrivateKey::from_openssh(text.as_str()).map_err(|error| failed(error.to_string()))?;
+    let public = key.public_key().to_openssh().map_err(|error| failed(error.to_string()))?;
+    Ok(KeyPair { path, public })
+}
+
+fn make(path: &Path, comment: &str) -> Result<(), String> {
+    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(|error| error.to_string())?;
+    key.set_comment(comment);
+    let text = key.to_openssh(LineEnding::LF).map_err(|error| error.to_string())?;
+    let directory = path.parent().ok_or("no directory")?;
+    // A temporary file of mode 0600 that takes its name only if nobody else was faster.
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| error.to_string())?;
+    file.write_all(text.as_bytes()).map_err(|error| error.to_string())?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error.error.to_string()),
+    }
+}
+
+/// Writes down the only host key that ssh may accept for an instance. `public` is `ssh-ed25519 AAAA...`.
+///
+/// # Errors
+/// It cannot be written, or is no key line.
+pub fn pin(place: &Place, public: &str) -> Result<(), Error> {
+    let path = place.known_hosts();
+    let mut words = public.split_whitespace();
+    let (Some(kind), Some(key)) = (words.next(), words.next()) else {
+        return Err(Error::Key { path, reason: "not a public key".to_owned() });
+    };
+    let line = format!("{} {kind} {key}\n", alias(&place.host));
+    crate::edge::atomic::replace(&path, line.as_bytes(), 0o600)
+        .map_err(|error| Error::Key { path, reason: error.to_string() })
+}
+
+/// The name under which an instance's key is known, whatever its port.
+fn alias(host: &str) -> String {
+    format!("civm-{host}")
+}
+
+/// How one logs in to an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    user: String,
+    alias: String,
+    address: Ipv4Addr,
+    port: u16,
+    identity: PathBuf,
+    known_hosts: PathBuf,
+    control: Option<PathBuf>,
+}
+
+impl Login {
+    /// To a running instance.
+    ///
+    /// # Errors
+    /// No port of the host leads to its sshd, its host key is not known, or there is no client key.
+    pub fn new(project: &ProjectState, place: &Place, record: &Record, user: &str) -> Result<Self, Error> {
+        let unfit = |reason: &str| Error::Unfit { host: place.host.clone(), reason: reason.to_owned() };
+        let forward = record.ssh().ok_or_else(|| unfit("no port is forwarded to the guest's port 22"))?;
+        if !place.known_hosts().exists() {
+            return Err(unfit("its host key is not known"));
+        }
+        let address = if forward.address.is_unspecified() { Ipv4Addr::LOCALHOST } else { forward.address };
+        let control = record.runtime.as_ref().map(|runtime| runtime.join(format!("ssh-{user}")));
+        Ok(Self {
+            user: user.to_owned(),
+            alias: alias(&place.host),
+            address,
+            port: forward.host_port,
+            identity: client_key(project)?.path,
+            known_hosts: place.known_hosts(),
+            control: control.filter(|path| path.as_os_str().len() <= CONTROL_PATH_MAX),
+        })
+    }
+
+    /// The options of `ssh` (and `scp`) that stand for this login, without a destination.
+    #[must_use]
+    pub fn options(&self) -> Vec<OsString> {
+        let mut options: Vec<OsString> = vec!["-F".into(), "none".into()];
+        let mut set = |name: &str, value: &str| {
+            options.push("-o".into());
+            options.push(format!("{name}={value}").into());
+        };
+        set("StrictHostKeyChecking", "yes");
+        set("UserKnownHostsFile", &config_path(&self.known_hosts));
+        set("GlobalKnownHostsFile", "/dev/null");
+        set("HostKeyAlias", &self.alias);
+        set("HostKeyAlgorithms", "ssh-ed25519");
+        set("UpdateHostKeys", "no");
+        set("CheckHostIP", "no");
+        set("IdentityFile", &config_path(&self.identity));
+        set("IdentitiesOnly", "yes");
+        set("IdentityAgent", "none");
+        set("PreferredAuthentications", "publickey");
+        set("LogLevel", "ERROR");
+        if let Some(control) = &self.control {
+            set("ControlMaster", "auto");
+            set("ControlPath", &config_path(control));
+            set("ControlPersist", PERSIST);
+        }
+        set("Port", &self.port.to_string());
+        set("User", &self.user);
+        options
+    }
+
+    /// The arguments of `ssh` that run a command, or a shell where there is none.
+    #[must_use]
+    pub fn arguments(&self, command: &[OsString]) -> Vec<OsString> {
+        let mut arguments = self.options();
+        arguments.push("--".into());
+        arguments.push(self.address.to_string().into());
+        arguments.extend(command.iter().cloned());
+        arguments
+    }
+
+    /// Runs ssh on this process's own terminal and pipes, and passes on how it ended.
+    ///
+    /// # Errors
+    /// There is no `ssh`.
+    pub fn run(&self, command: &[OsString], environment: &Environment) -> Result<ExitStatus, Error> {
+        let ssh = find_ssh(environment)?;
+        let failed = |source| Error::Spawn { program: "ssh".to_owned(), source };
+        Command::new(ssh).args(self.arguments(command)).status().map_err(failed)
+    }
+
+    /// Logs in once, for real.
+    ///
+    /// # Errors
+    /// In words: why it did not work.
+    pub fn check(&self, patience: Duration, environment: &Environment) -> Result<(), String> {
+        let ssh = find_ssh(environment).map_err(|error| error.to_string())?;
+        let until = Instant::now() + patience.min(ATTEMPT);
+        let mut child = child_command(ssh)
+            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
+            .args(self.arguments(&["true".into()]))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let status = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+                Ok(None) | Err(_) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err("no login in time".to_owned());
+                }
+            }
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let mut said = String::new();
+        if let Some(messages) = child.stderr.take() {
+            let _ = messages.take(MESSAGES_MAX).read_to_string(&mut said);
+        }
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("ssh failed");
+        Err(last.trim().to_owned())
+    }
+}
+
+fn find_ssh(environment: &Environment) -> Result<PathBuf, Error> {
+    environment.find_program("ssh").ok_or(Error::NoProgram("ssh"))
+}
+
+/// A path as a value of ssh's configuration: `%` begins a token there, a blank ends a word.
+fn config_path(path: &Path) -> String {
+    format!("\"{}\"", path.to_string_lossy().replace('%', "%%"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Login, client_key, config_path, host_key, pin};
+    use crate::edge::environment::Environment;
+    use crate::instance::error::Error;
+    use crate::instance::state::{Home, Place, ProjectState, Record};
+    use crate::vm::ports::Forward;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn state(directory: &std::path::Path) -> (ProjectState, Place) {
+        let environment = Environment::empty().with("XDG_STATE_HOME", directory);
+        let project = Home::find(&environment).unwrap().project(directory).unwrap();
+        let place = project.place("builder").unwrap();
+        (project, place)
+    }
+
+    #[test]
+    fn keys_are_made_once_and_for_the_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let (project, place) = state(directory.path());
+        let key = client_key(&project).unwrap();
+        assert_eq!(key.path.metadata().unwrap().permissions().mode() & 0o7777, 0o600);
+        assert!(key.public.starts_with("ssh-ed25519 ") && key.public.ends_with(" civm"));
+        assert_eq!(client_key(&project).unwrap(), key);
+        let host = host_key(&place).unwrap();
+        assert_ne!(host.public, key.public);
+        assert!(host.private().unwrap().starts_with(b"-----BEGIN OPENSSH PRIVATE KEY-----"));
+    }
+
+    #[test]
+    fn a_damaged_key_is_named_and_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (project, _) = state(directory.path());
+        let path = project.path.join("client_ed25519");
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(matches!(client_key(&project), Err(Error::Key { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"nothing");
+    }
+
+    #[test]
+    fn one_host_key_is_known_under_the_instances_own_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, place) = state(directory.path());
+        pin(&place, "ssh-ed25519 AAAA comment with words").unwrap();
+        let known = std::fs::read_to_string(place.known_hosts()).unwrap();
+        assert_eq!(known, "civm-builder ssh-ed25519 AAAA\n");
+        assert!(pin(&place, "nothing").is_err());
+    }
+
+    #[test]
+    fn a_login_is_strict_and_needs_what_it_is_made_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let (project, place) = state(directory.path());
+        let mut record = Record::new(&place, 0);
+        assert!(Login::new(&project, &place, &record, "root").is_err());
+        record.forwards = vec![Forward::loopback(2322, 22)];
+        assert!(Login::new(&project, &place, &record, "root").is_err(), "no host key is known");
+        pin(&place, "ssh-ed25519 AAAA").unwrap();
+        let login = Login::new(&project, &place, &record, "root").unwrap();
+        let arguments = login.arguments(&["ls".into(), "-la".into()]);
+        let text: Vec<_> = arguments.iter().map(|a| a.to_str().unwrap()).collect();
+        assert!(text.contains(&"StrictHostKeyChecking=yes") && text.contains(&"HostKeyAlias=civm-builder"));
+        assert!(text.contains(&"IdentitiesOnly=yes") && text.contains(&"Port=2322"));
+        assert!(text.ends_with(&["--", "127.0.0.1", "ls", "-la"]));
+    }
+
+    #[test]
+    fn paths_survive_sshs_configuration() {
+        assert_eq!(config_path("/a b/50%".as_ref()), "\"/a b/50%%\"");
+    }
+}

@@ -1,0 +1,40 @@
+//! Namespaces of the stage's own, entered by simply trying.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Uid, getegid, geteuid};
+
+/// Enters a PID namespace (for the next child), and a user namespace where the user is not root or root
+/// may not do it alone.
+pub(super) fn enter(uid: Uid) -> io::Result<()> {
+    if uid.is_root() && unshare(CloneFlags::CLONE_NEWPID).is_ok() {
+        return Ok(());
+    }
+    // Read before: afterwards every unmapped user is nobody.
+    let (uid, gid) = (geteuid(), getegid());
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID).map_err(|e| named("unshare", e.into()))?;
+    // Without it the kernel lets nobody but root map a group.
+    fs::write("/proc/self/setgroups", "deny").map_err(|e| named("setgroups", e))?;
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(|e| named("uid_map", e))?;
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(|e| named("gid_map", e))
+}
+
+/// Enters a mount namespace and mounts a tmpfs on a directory; nobody outside sees it.
+pub(super) fn mount_private(directory: &Path) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|e| named("unshare", e.into()))?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(|e| named("making mounts private", e.into()))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let tmpfs = |options| mount(Some("civm"), directory, Some("tmpfs"), flags, Some(options));
+    // Kernels before 6.4 know no `noswap`, and later ones do not give it to a user namespace.
+    tmpfs("mode=0700,noswap").or_else(|_| tmpfs("mode=0700")).map_err(|e| named("mounting a tmpfs", e.into()))
+}
+
+fn named(what: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
+}

@@ -1,0 +1,358 @@
+//! Where instances keep what outlives a process, and how one finds out which are alive.
+//!
+//! An instance is a host of a project. Below the state directory it has `PROJECT/HOST/` with its logs,
+//! its record and a lock; while it runs, a directory in memory holds its sockets. Alive is whose lock is
+//! held: process numbers are never trusted.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::edge::environment::Environment;
+use crate::instance::error::{Error, Tail};
+use crate::vm::spec::check_name;
+
+mod record;
+
+pub use record::{Phase, Record};
+
+/// Lines of the console that an error repeats.
+const CONSOLE_TAIL_LINES: usize = 20;
+/// Lines of QEMU's messages that an error repeats.
+const QEMU_TAIL_LINES: usize = 10;
+/// Bytes at a log's end in which those lines are looked for.
+const TAIL_BYTES: u64 = 16 << 10;
+
+/// The state directory of this user.
+#[derive(Clone, Debug)]
+pub struct Home {
+    path: PathBuf,
+}
+
+/// The state of one project.
+#[derive(Clone, Debug)]
+pub struct ProjectState {
+    /// The project's own directory.
+    pub project: PathBuf,
+    /// Its directory below the state directory.
+    pub path: PathBuf,
+}
+
+/// The state of one instance.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The project's own directory.
+    pub project: PathBuf,
+    /// Name of the host.
+    pub host: String,
+    /// The instance's directory below the state directory.
+    pub path: PathBuf,
+}
+
+impl Home {
+    /// `$XDG_STATE_HOME/civm`, else `~/.local/state/civm`; made if need be.
+    ///
+    /// # Errors
+    /// No home, or it cannot be written.
+    pub fn find(environment: &Environment) -> Result<Self, Error> {
+        let path = environment.state_dir().ok_or(Error::NoHome)?.join("civm");
+        make_directory(&path)?;
+        Ok(Self { path })
+    }
+
+    /// The state of a project; made if need be.
+    ///
+    /// # Errors
+    /// The project is not there, or the state cannot be written.
+    pub fn project(&self, project: &Path) -> Result<ProjectState, Error> {
+        let project = project.canonicalize().map_err(Error::file("cannot find project", project))?;
+        let name = project.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let readable: String =
+            name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(24).collect();
+        let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
+        let path = self.path.join(format!("{readable}-{}", hex(&digest, 8)));
+        make_directory(&path)?;
+        Ok(ProjectState { project, path })
+    }
+
+    /// Every instance that ever was, of all projects of this user.
+    #[must_use]
+    pub fn places(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        for project in directories(&self.path) {
+            for path in directories(&project) {
+                // A damaged record takes nothing away but itself.
+                let Some(record) = Record::load(&path) else { continue };
+                places.push(Place { project: record.project, host: record.host, path });
+            }
+        }
+        places.sort_by(|a, b| (&a.project, &a.host).cmp(&(&b.project, &b.host)));
+        places
+    }
+
+    /// The running instances of this user. What dead ones left is swept.
+    #[must_use]
+    pub fn running(&self) -> Vec<Record> {
+        let mut running = Vec::new();
+        for place in self.places() {
+            if place.is_alive() {
+                running.extend(Record::load(&place.path));
+            } else {
+                place.sweep();
+            }
+        }
+        running
+    }
+}
+
+impl ProjectState {
+    /// The state of one of the project's hosts; made if need be.
+    ///
+    /// # Errors
+    /// A host of an impossible name, or the state cannot be written.
+    pub fn place(&self, host: &str) -> Result<Place, Error> {
+        check_name(host)?;
+        let path = self.path.join(host);
+        make_directory(&path)?;
+        Ok(Place { project: self.project.clone(), host: host.to_owned(), path })
+    }
+}
+
+impl Place {
+    /// The lock that the instance's keeper holds.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+
+    /// The lock that the instance's supervisor holds.
+    #[must_use]
+    pub fn supervisor_lock(&self) -> PathBuf {
+        self.path.join("supervisor.lock")
+    }
+
+    /// What the serial console printed.
+    #[must_use]
+    pub fn console_log(&self) -> PathBuf {
+        self.path.join("console.log")
+    }
+
+    /// What QEMU and the stage had to say.
+    #[must_use]
+    pub fn qemu_log(&self) -> PathBuf {
+        self.path.join("qemu.log")
+    }
+
+    /// What happened, a JSON object a line.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.path.join("events.jsonl")
+    }
+
+    /// The host keys that ssh accepts for this instance.
+    #[must_use]
+    pub fn known_hosts(&self) -> PathBuf {
+        self.path.join("known_hosts")
+    }
+
+    /// The host key of an instance that has none among its secrets.
+    #[must_use]
+    pub fn host_key(&self) -> PathBuf {
+        self.path.join("ssh_host_ed25519_key")
+    }
+
+    /// The record of the running instance; `None` where it does not run.
+    #[must_use]
+    pub fn running(&self) -> Option<Record> {
+        if self.is_alive() { Record::load(&self.path) } else { None }
+    }
+
+    /// The record of the last run, be it over.
+    #[must_use]
+    pub fn record(&self) -> Option<Record> {
+        Record::load(&self.path)
+    }
+
+    /// Whether a keeper or a supervisor lives.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        is_locked(&self.lock()) || is_locked(&self.supervisor_lock())
+    }
+
+    /// Removes what a dead instance left in memory, and says what it was. A living one is spared.
+    #[must_use = "it says what was removed"]
+    pub fn sweep_report(&self) -> Vec<String> {
+        let mut swept = Vec::new();
+        // The lock is held while sweeping, so that nobody starts meanwhile.
+        let Ok(Some(_lock)) = try_lock(&self.lock()) else { return swept };
+        if is_locked(&self.supervisor_lock()) {
+            return swept;
+        }
+        let Some(mut record) = Record::load(&self.path) else { return swept };
+        if let Some(runtime) = record.runtime.take() {
+            if runtime.exists() && fs::remove_dir_all(&runtime).is_ok() {
+                swept.push(format!("removed {}", runtime.display()));
+            }
+        }
+        if record.phase != Phase::Ended {
+            record.phase = Phase::Ended;
+            record.reason.get_or_insert_with(|| "killed".to_owned());
+            // Without it the next sweep does the same again.
+            let _ = record.save(&self.path);
+        }
+        swept
+    }
+
+    /// The same without a word.
+    pub fn sweep(&self) {
+        drop(self.sweep_report());
+    }
+
+    /// The last lines of QEMU's messages and of the console.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        Tail {
+            qemu: last_lines(&self.qemu_log(), QEMU_TAIL_LINES),
+            console: last_lines(&self.console_log(), CONSOLE_TAIL_LINES),
+        }
+    }
+}
+
+/// The lower-case hex digits of a digest's first bytes.
+pub(crate) fn hex(bytes: &[u8], digits: usize) -> String {
+    bytes
+        .iter()
+        .flat_map(|b| [b >> 4, b & 15])
+        .take(digits)
+        .map(|n| char::from(b"0123456789abcdef"[usize::from(n)]))
+        .collect()
+}
+
+pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("cannot create", path))
+}
+
+fn directories(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());
+    entries.flatten().filter(is_directory).map(|entry| entry.path()).collect()
+}
+
+/// Takes a lock if nobody has it. The file stays; its lock goes with the value or the process.
+pub(crate) fn try_lock(path: &Path) -> Result<Option<File>, Error> {
+    let failed = |source| Error::File { what: "cannot lock", path: path.to_owned(), source };
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// Whether somebody holds an exclusive lock. Looking takes a shared one for an instant.
+fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
+}
+
+fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    // Control characters of a guest stay away from the terminal.
+    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+    let lines: Vec<String> = text.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
+    lines.into_iter().rev().take(count).rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Home, Phase, Record, hex, last_lines, try_lock};
+    use crate::edge::environment::Environment;
+
+    fn home(directory: &std::path::Path) -> Home {
+        Home::find(&Environment::empty().with("XDG_STATE_HOME", directory)).unwrap()
+    }
+
+    #[test]
+    fn alive_is_whose_lock_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = home(directory.path()).project(directory.path()).unwrap().place("a").unwrap();
+        assert!(!place.is_alive());
+        let lock = try_lock(&place.lock()).unwrap().unwrap();
+        assert!(place.is_alive());
+        assert!(try_lock(&place.lock()).unwrap().is_none());
+        drop(lock);
+        assert!(!place.is_alive());
+        let _supervisor = try_lock(&place.supervisor_lock()).unwrap().unwrap();
+        assert!(place.is_alive());
+    }
+
+    #[test]
+    fn projects_of_one_name_are_told_apart_by_their_paths() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = home(directory.path());
+        let (a, b) = (directory.path().join("a/infra"), directory.path().join("b/infra"));
+        std::fs::create_dir_all(&a).unwrap();
+        std::fs::create_dir_all(&b).unwrap();
+        let (a, b) = (home.project(&a).unwrap().path, home.project(&b).unwrap().path);
+        assert_ne!(a, b);
+        assert!(a.file_name().unwrap().to_str().unwrap().starts_with("infra-"));
+    }
+
+    #[test]
+    fn what_a_killed_instance_left_is_swept_and_a_living_one_is_spared() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = home(directory.path());
+        let place = home.project(directory.path()).unwrap().place("a").unwrap();
+        let runtime = directory.path().join("runtime");
+        std::fs::create_dir_all(runtime.join("share/secrets")).unwrap();
+        let mut record = Record::new(&place, 0);
+        (record.phase, record.runtime) = (Phase::Ready, Some(runtime.clone()));
+        record.save(&place.path).unwrap();
+        {
+            let _lock = try_lock(&place.lock()).unwrap().unwrap();
+            assert_eq!(home.running(), [record]);
+            assert!(runtime.exists());
+        }
+        assert_eq!(home.running(), []);
+        assert!(!runtime.exists());
+        let swept = place.record().unwrap();
+        assert_eq!((swept.phase, swept.reason.as_deref()), (Phase::Ended, Some("killed")));
+        assert_eq!(place.sweep_report(), [String::new(); 0]);
+    }
+
+    #[test]
+    fn a_damaged_record_does_not_hide_the_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = home(directory.path());
+        let project = home.project(directory.path()).unwrap();
+        let (good, bad) = (project.place("good").unwrap(), project.place("bad").unwrap());
+        Record::new(&good, 0).save(&good.path).unwrap();
+        std::fs::write(bad.path.join("instance.json"), "{").unwrap();
+        let _lock = try_lock(&good.lock()).unwrap();
+        assert_eq!(home.running().len(), 1);
+    }
+
+    #[test]
+    fn tails_are_short_and_without_control_characters() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        std::fs::write(&log, "one\r\n\n\u{1b}[2Jtwo\nthree\n").unwrap();
+        assert_eq!(last_lines(&log, 2), ["[2Jtwo", "three"]);
+        assert_eq!(last_lines(&directory.path().join("none"), 2), [String::new(); 0]);
+    }
+
+    #[test]
+    fn hex_takes_the_first_digits() {
+        assert_eq!(hex(&[0x0a, 0xbc, 0xde], 3), "0ab");
+    }
+}

@@ -1,0 +1,238 @@
+//! The caller's view of an instance that it started.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Child;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::edge::environment::Environment;
+use crate::instance::deadline::scaled;
+use crate::instance::error::Error;
+use crate::instance::event::Event;
+use crate::instance::plan::DETACH;
+use crate::instance::state::{Phase, Place};
+use crate::instance::{ssh, stop};
+use crate::vm::agent;
+use crate::vm::ports::Forward;
+use crate::vm::spec::Accel;
+
+/// How long a keeper may take to clean up once its supervisor is gone.
+const CLEANING: Duration = Duration::from_secs(10);
+
+/// The events of a stage, read by a thread.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    keeper: Child,
+    events: Receiver<Event>,
+}
+
+impl Stream {
+    pub(crate) fn read(mut keeper: Child) -> Result<Self, Error> {
+        let stdout = keeper.stdout.take().ok_or_else(|| Error::Stage("it has no output".to_owned()))?;
+        let (send, events) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // What a stage of ours says is an event, unless it broke off in its middle.
+                if let Ok(event) = serde_json::from_str(&line)
+                    && send.send(event).is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Self { keeper, events })
+    }
+
+    /// The next event; `None` when none comes in time, or never again.
+    pub(crate) fn next(&mut self, patience: Duration) -> Option<Event> {
+        self.events.recv_timeout(patience).ok()
+    }
+
+    /// Waits for the keeper's end, for a while.
+    pub(crate) fn finish(&mut self) -> bool {
+        let until = Instant::now() + CLEANING;
+        while Instant::now() < until {
+            match self.keeper.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                Ok(Some(_)) | Err(_) => return true,
+            }
+        }
+        false
+    }
+}
+
+/// An instance that this process started and holds.
+#[derive(Debug)]
+pub struct Running {
+    stream: Stream,
+    lifeline: UnixStream,
+    place: Place,
+    accel: Accel,
+    forwards: Vec<Forward>,
+    environment: Environment,
+}
+
+impl Running {
+    pub(crate) fn new(
+        stream: Stream,
+        lifeline: UnixStream,
+        place: Place,
+        accel: Accel,
+        forwards: Vec<Forward>,
+        environment: &Environment,
+    ) -> Self {
+        Self { stream, lifeline, place, accel, forwards, environment: environment.clone() }
+    }
+
+    /// Where its state is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// What executes the guest.
+    #[must_use]
+    pub fn accel(&self) -> Accel {
+        self.accel
+    }
+
+    /// The forwards, with the ports that were chosen.
+    #[must_use]
+    pub fn forwards(&self) -> &[Forward] {
+        &self.forwards
+    }
+
+    /// The next event; `None` when none comes in time, or never again.
+    pub fn next(&mut self, patience: Duration) -> Option<Event> {
+        self.stream.next(patience)
+    }
+
+    /// Waits until the guest says that it is ready and, where `login` is given, one can log in.
+    ///
+    /// # Errors
+    /// The machine ended, the guest failed, or the deadline (times `CIVM_TIMEOUT_SCALE`) passed. The
+    /// instance has been stopped then.
+    pub fn wait_ready(
+        &mut self,
+        deadline: Duration,
+        login: Option<&ssh::Login>,
+        on: &mut dyn FnMut(&Event),
+    ) -> Result<(), Error> {
+        let deadline = scaled(deadline, &self.environment);
+        let until = Instant::now() + deadline;
+        let outcome = self.wait_for_report(deadline, until, on).and_then(|()| match login {
+            Some(login) => self.wait_for_login(login, deadline, until),
+            None => Ok(()),
+        });
+        if outcome.is_err() {
+            self.end();
+        }
+        outcome
+    }
+
+    fn wait_for_report(
+        &mut self,
+        deadline: Duration,
+        until: Instant,
+        on: &mut dyn FnMut(&Event),
+    ) -> Result<(), Error> {
+        let mut waiting_for = "the guest has not reported at all".to_owned();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let event = match self.stream.events.recv_timeout(left) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => {
+                    let (seconds, tail) = (deadline.as_secs(), self.place.tail());
+                    return Err(Error::NotReady { seconds, waiting_for, tail });
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let reason = "the stage was killed".to_owned();
+                    return Err(Error::Ended { reason, tail: self.place.tail() });
+                }
+            };
+            on(&event);
+            match event {
+                Event::Guest { report: agent::Event::Ready { .. } } => return Ok(()),
+                Event::Guest { report: agent::Event::Failed { message } } => {
+                    return Err(Error::Guest { message, tail: self.place.tail() });
+                }
+                Event::Guest { report } => waiting_for = last_report(&report),
+                Event::Ended { reason, .. } => {
+                    let reason = format!("the machine ended before it was ready: {reason}");
+                    return Err(Error::Ended { reason, tail: self.place.tail() });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A login proves what an open port does not: QEMU itself accepts connections from the start.
+    fn wait_for_login(
+        &mut self,
+        login: &ssh::Login,
+        deadline: Duration,
+        until: Instant,
+    ) -> Result<(), Error> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let failure = match login.check(left, &self.environment) {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            let ended = self.place.record().is_none_or(|record| record.phase == Phase::Ended);
+            if ended || Instant::now() >= until {
+                let (seconds, tail) = (deadline.as_secs(), self.place.tail());
+                return Err(Error::NotReady { seconds, waiting_for: format!("ssh: {failure}"), tail });
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Lets the instance outlive this process.
+    ///
+    /// # Errors
+    /// The stage is gone.
+    pub fn detach(mut self) -> Result<(), Error> {
+        self.lifeline.write_all(&[DETACH]).map_err(|error| Error::Stage(error.to_string()))
+    }
+
+    /// Waits until the instance is over; how it ended.
+    pub fn wait_end(mut self, on: &mut dyn FnMut(&Event)) -> String {
+        let mut last = "the stage was killed".to_owned();
+        while let Ok(event) = self.stream.events.recv() {
+            on(&event);
+            if let Event::Ended { reason, .. } = event {
+                last = reason;
+            }
+        }
+        self.stream.finish();
+        last
+    }
+
+    /// Ends the instance at once and waits until nothing is left.
+    fn end(&mut self) {
+        if let Some(record) = self.place.record() {
+            stop::kill(&record);
+        }
+        if !self.stream.finish() {
+            let _ = self.stream.keeper.kill();
+            let _ = self.stream.keeper.wait();
+        }
+        self.place.sweep();
+    }
+}
+
+fn last_report(report: &agent::Event) -> String {
+    match report {
+        agent::Event::Started { .. } => "its initrd started, nothing since".to_owned(),
+        agent::Event::Point { .. } => "it came to its share, nothing since".to_owned(),
+        agent::Event::KeyTaken => "it took its key, nothing since".to_owned(),
+        agent::Event::LayerApplied => "it applied its layer, nothing since".to_owned(),
+        agent::Event::SecretsInstalled { .. } => "it installed its secrets, nothing since".to_owned(),
+        agent::Event::Warning { message } | agent::Event::Failed { message } => {
+            format!("its last words: {message}")
+        }
+        agent::Event::Ready { .. } => "it is ready".to_owned(),
+    }
+}

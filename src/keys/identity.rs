@@ -1,0 +1,313 @@
+//! Where identities are found, and what they open.
+//!
+//! The places are those of sops, in its order. All are read once per run; what is behind a passphrase is
+//! asked for only when it can help, and once. An ed25519 ssh key serves in both of its forms.
+
+/// What sops would make of the places.
+mod as_sops;
+/// age's questions, passed on to a prompt.
+pub(crate) mod callbacks;
+/// Identities that are at hand already.
+mod given;
+/// Reading the places.
+mod load;
+/// Keys behind a passphrase.
+mod locked;
+/// One armored file opened with all identities.
+mod open;
+/// Identities as they stand in a text.
+mod text;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(super) use self::as_sops::AsSops;
+use self::locked::{LockedFile, LockedSsh};
+use super::native::AgeIdentity;
+use super::recipient::{SameKey, same_key};
+use super::ssh::private::SshKey;
+use crate::edge::environment::Environment;
+use crate::edge::terminal::Prompt;
+
+pub use self::open::OpenError;
+
+/// A place where sops looks for identities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A variable that holds identities.
+    Variable(&'static str),
+    /// A file that a variable names.
+    NamedFile(&'static str, PathBuf),
+    /// A command that a variable names.
+    Command(&'static str),
+    /// A file at its usual place.
+    File(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(formatter, "${name}"),
+            Self::NamedFile(name, path) => write!(formatter, "{} (${name})", path.display()),
+            Self::Command(name) => write!(formatter, "the command of ${name}"),
+            Self::File(path) => write!(formatter, "{}", path.display()),
+        }
+    }
+}
+
+/// What was found in a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The variable is not set.
+    NotSet,
+    /// There is no such file.
+    NoFile,
+    /// A command that runs once it is needed.
+    NotAskedYet,
+    /// It was read; each entry is the public half of a key, or what is known of it.
+    Found(Vec<Half>),
+}
+
+/// The public half of an identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// A native age identity: `age1…`.
+    Age(String),
+    /// An ssh key: its public line, and for ed25519 the age recipient derived from it.
+    Ssh {
+        /// `ssh-ed25519 …` or `ssh-rsa …`.
+        line: String,
+        /// `age1…`.
+        age: Option<String>,
+        /// True if a passphrase protects the private half.
+        locked: bool,
+    },
+    /// Known only to a plugin.
+    Plugin(String),
+    /// Behind the passphrase of an identity file or key.
+    Hidden,
+}
+
+/// One place and what it gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub finding: Finding,
+    /// What was wrong there; never holds a part of a key.
+    pub problems: Vec<String>,
+}
+
+/// Whether one of the identities belongs to a recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Belongs {
+    /// None does.
+    No,
+    /// A plugin, a command or a locked file may hold it.
+    Perhaps,
+    /// One does.
+    Yes,
+}
+
+/// All identities of this run.
+pub struct Identities {
+    slots: Vec<Slot>,
+    prompt: Arc<dyn Prompt>,
+    environment: Environment,
+    /// One plugin talks to the user at a time.
+    plugins: Mutex<()>,
+}
+
+/// A place in the order of sops.
+enum Slot {
+    Read(Arc<Source>),
+    /// Runs once for each recipient that is tried, with the recipient in its environment.
+    Command(load::CommandSource, Mutex<BTreeMap<String, Arc<Source>>>),
+}
+
+/// A place that has been read.
+#[derive(Default)]
+struct Source {
+    place: Option<Place>,
+    presence: Presence,
+    keys: Vec<Key>,
+    problems: Vec<String>,
+    sops: as_sops::Reading,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Presence {
+    #[default]
+    Present,
+    NotSet,
+    NoFile,
+}
+
+/// One identity.
+enum Key {
+    Native(AgeIdentity),
+    Ssh(Box<OpenSshKey>),
+    LockedSsh(Arc<LockedSsh>),
+    LockedFile(Arc<LockedFile>),
+    Plugin(age::plugin::Identity),
+}
+
+/// An ssh key in every form that can open something.
+struct OpenSshKey {
+    line: String,
+    age: age::ssh::Identity,
+    converted: Option<AgeIdentity>,
+}
+
+impl OpenSshKey {
+    /// `None` for a type that age does not use.
+    fn new(key: &SshKey) -> Option<Self> {
+        let age = key.to_ssh_identity()?;
+        Some(Self { line: key.public_line()?, age, converted: key.to_age().ok() })
+    }
+}
+
+impl Key {
+    fn half(&self) -> Half {
+        match self {
+            Self::Native(key) => Half::Age(key.recipient().to_owned()),
+            Self::Ssh(key) => Half::Ssh {
+                line: key.line.clone(),
+                age: key.converted.as_ref().map(|key| key.recipient().to_owned()),
+                locked: false,
+            },
+            Self::LockedSsh(key) => key.half(),
+            Self::LockedFile(_) => Half::Hidden,
+            Self::Plugin(key) => Half::Plugin(key.plugin().to_owned()),
+        }
+    }
+}
+
+impl Half {
+    /// Whether a recipient is this half, in either form.
+    fn belongs(&self, key: &SameKey) -> Belongs {
+        let same = |text: &String| same_key(text) == *key;
+        match self {
+            Self::Age(text) | Self::Ssh { line: text, .. } if same(text) => Belongs::Yes,
+            Self::Age(_) | Self::Ssh { .. } => Belongs::No,
+            Self::Plugin(_) | Self::Hidden => Belongs::Perhaps,
+        }
+    }
+}
+
+impl Identities {
+    /// Reads all places. Nothing is asked and no command runs yet; what cannot be read is reported later.
+    #[must_use]
+    pub fn load(environment: &Environment, prompt: Arc<dyn Prompt>) -> Self {
+        Self {
+            slots: load::all(environment),
+            prompt,
+            environment: environment.clone(),
+            plugins: Mutex::new(()),
+        }
+    }
+
+    /// What was found where, in sops' order. Commands show what they gave so far.
+    #[must_use]
+    pub fn reports(&self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for slot in &self.slots {
+            match slot {
+                Slot::Read(source) => reports.extend(source.report()),
+                Slot::Command(command, answers) => {
+                    let answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut given: Vec<Report> = Vec::new();
+                    for report in answers.values().filter_map(|source| source.report()) {
+                        if !given.contains(&report) {
+                            given.push(report);
+                        }
+                    }
+                    if given.is_empty() {
+                        given.push(Report {
+                            place: Place::Command(command.variable()),
+                            finding: Finding::NotAskedYet,
+                            problems: Vec::new(),
+                        });
+                    }
+                    reports.extend(given);
+                }
+            }
+        }
+        reports
+    }
+
+    /// The public halves of all identities that are known without asking, each with its place.
+    #[must_use]
+    pub fn public_halves(&self) -> Vec<(Half, Place)> {
+        let halves = self.reports().into_iter().filter_map(|report| match report.finding {
+            Finding::Found(halves) => Some(halves.into_iter().map(move |half| (half, report.place.clone()))),
+            _ => None,
+        });
+        halves.flatten().collect()
+    }
+
+    /// Whether one of the identities belongs to a recipient. Nothing is asked, no command runs.
+    #[must_use]
+    pub fn belongs(&self, recipient: &str) -> Belongs {
+        let key = same_key(recipient);
+        let known = self.public_halves().iter().map(|(half, _)| half.belongs(&key)).max();
+        let command = self.slots.iter().any(|slot| matches!(slot, Slot::Command(..)));
+        let rest = if command { Belongs::Perhaps } else { Belongs::No };
+        known.unwrap_or(Belongs::No).max(rest)
+    }
+
+    /// The places as they are for one recipient: commands are asked for it, once per run.
+    fn sources_for(&self, recipient: &str) -> Vec<Arc<Source>> {
+        let sources = self.slots.iter().map(|slot| match slot {
+            Slot::Read(source) => Arc::clone(source),
+            Slot::Command(command, answers) => {
+                let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
+                let answer = answers
+                    .entry(recipient.to_owned())
+                    .or_insert_with(|| Arc::new(command.run(recipient, &self.environment)));
+                Arc::clone(answer)
+            }
+        });
+        sources.collect()
+    }
+
+    /// What sops would have made of the places for this recipient.
+    pub(super) fn as_sops(&self, recipient: &str) -> AsSops {
+        AsSops::of(self.sources_for(recipient).iter().map(|source| &source.sops))
+    }
+}
+
+impl Source {
+    fn report(&self) -> Option<Report> {
+        let finding = match self.presence {
+            Presence::NotSet => Finding::NotSet,
+            Presence::NoFile => Finding::NoFile,
+            Presence::Present => Finding::Found(self.keys.iter().map(Key::half).collect()),
+        };
+        Some(Report { place: self.place.clone()?, finding, problems: self.problems.clone() })
+    }
+}
+
+impl fmt::Debug for Identities {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_list().entries(self.reports()).finish()
+    }
+}
+
+/// The default place of native identities: `sops/age/keys.txt` below the configuration directory.
+#[must_use]
+pub fn keys_file(environment: &Environment) -> Option<PathBuf> {
+    environment.config_dir().map(|directory| directory.join("sops/age/keys.txt"))
+}
+
+/// The default place of an ssh key in a home directory.
+#[must_use]
+pub fn ssh_key_file(home: &Path, name: &str) -> PathBuf {
+    home.join(".ssh").join(name)
+}
+
+#[cfg(test)]
+mod tests;

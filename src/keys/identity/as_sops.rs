@@ -1,0 +1,110 @@
+//! What sops would make of the places: the facts that its error tree tells.
+
+/// What sops makes of one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// How many identities it would load.
+    pub(super) identities: usize,
+    /// True if it is one of the texts that sops reads after it has looked for all of them.
+    pub(super) is_text: bool,
+    /// What it would say went wrong.
+    pub(super) error: Option<String>,
+    /// The name under which it would list the place as one without keys.
+    pub(super) unused: Option<String>,
+    /// True if it would speak of the place only where it has found nothing before.
+    pub(super) only_if_alone: bool,
+}
+
+/// What sops makes of all places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::keys) struct AsSops {
+    /// How many identities it would load.
+    pub(in crate::keys) identities: usize,
+    /// What it would say went wrong, in its order.
+    errors: Vec<String>,
+    /// The places it would name as being without keys, in its order.
+    unused: Vec<String>,
+}
+
+impl AsSops {
+    pub(super) fn of<'a>(readings: impl Iterator<Item = &'a Reading>) -> Self {
+        let mut whole = Self::default();
+        let mut empty_texts = Vec::new();
+        let mut alone = true;
+        for reading in readings {
+            whole.identities += reading.identities;
+            if alone || !reading.only_if_alone {
+                whole.errors.extend(reading.error.clone());
+                let list = if reading.is_text { &mut empty_texts } else { &mut whole.unused };
+                list.extend(reading.unused.clone());
+            }
+            alone &= reading.identities == 0 && !reading.is_text;
+        }
+        whole.unused.append(&mut empty_texts);
+        whole
+    }
+
+    /// A message with what sops adds to it.
+    pub(in crate::keys) fn message(&self, message: &str) -> String {
+        let mut text = message.to_owned();
+        if !self.errors.is_empty() {
+            text += ". Errors while loading age identities: ";
+            text += &self.errors.join("; ");
+        }
+        match self.unused.as_slice() {
+            [] => {}
+            [one] => text += &format!(". Did not find keys in location '{one}'."),
+            [one, two] => text += &format!(". Did not find keys in locations '{one}' and '{two}'."),
+            [most @ .., last] => {
+                let most = most.join("', '");
+                text += &format!(". Did not find keys in locations '{most}', and '{last}'.");
+            }
+        }
+        text
+    }
+}
+
+/// An error of the system in Go's words: lower case, without a number.
+pub(super) fn system_error(error: &std::io::Error) -> String {
+    let Some(number) = error.raw_os_error() else { return error.to_string() };
+    let words = nix::errno::Errno::from_raw(number).desc();
+    let mut characters = words.chars();
+    let first = characters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unused(name: &str) -> Reading {
+        Reading { unused: Some(name.into()), ..Reading::default() }
+    }
+
+    #[test]
+    fn places_are_listed_as_english_lists_them() {
+        let of = |names: &[&str]| {
+            let readings: Vec<_> = names.iter().map(|name| unused(name)).collect();
+            AsSops::of(readings.iter()).message("no")
+        };
+        assert_eq!(of(&[]), "no");
+        assert_eq!(of(&["a"]), "no. Did not find keys in location 'a'.");
+        assert_eq!(of(&["a", "b"]), "no. Did not find keys in locations 'a' and 'b'.");
+        assert_eq!(of(&["a", "b", "c"]), "no. Did not find keys in locations 'a', 'b', and 'c'.");
+    }
+
+    #[test]
+    fn empty_texts_come_last_and_hide_what_counts_only_alone() {
+        let text = Reading { is_text: true, ..unused("SOPS_AGE_KEY") };
+        let file = Reading { only_if_alone: true, ..unused("keys.txt") };
+        let whole = AsSops::of([&text, &unused("SOPS_AGE_KEY_FILE"), &file].into_iter());
+        assert_eq!(whole.unused, ["SOPS_AGE_KEY_FILE", "SOPS_AGE_KEY"]);
+        assert_eq!(AsSops::of([&file].into_iter()).unused, ["keys.txt"]);
+    }
+
+    #[test]
+    fn system_errors_are_in_gos_words() {
+        let error = std::fs::read("/no/such/file").expect_err("none");
+        assert_eq!(system_error(&error), "no such file or directory");
+    }
+}

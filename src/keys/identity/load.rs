@@ -1,0 +1,335 @@
+//! Reading the places, in sops' order.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::{fs, io};
+
+use zeroize::Zeroizing;
+
+use super::as_sops::{Reading, system_error};
+use super::locked::{FILE_LIMIT, LockedFile, LockedSsh};
+use super::{Key, OpenSshKey, Place, Presence, Slot, Source, text};
+use crate::edge::environment::Environment;
+use crate::edge::process;
+use crate::keys::ssh::private::{self, PrivateKey, PrivateKeyError};
+
+const SSH_FILE: &str = "SOPS_AGE_SSH_PRIVATE_KEY_FILE";
+const SSH_COMMAND: &str = "SOPS_AGE_SSH_PRIVATE_KEY_CMD";
+const KEY: &str = "SOPS_AGE_KEY";
+const KEY_FILE: &str = "SOPS_AGE_KEY_FILE";
+const KEY_COMMAND: &str = "SOPS_AGE_KEY_CMD";
+/// Set for a command: the recipient whose identity is wanted.
+const RECIPIENT: &str = "SOPS_AGE_RECIPIENT";
+
+/// All places, each read or, for a command, ready to run.
+pub(super) fn all(environment: &Environment) -> Vec<Slot> {
+    let mut loader = Loader { environment, locked_files: Vec::new(), locked_keys: Vec::new() };
+    let mut slots = vec![loader.named_ssh_file(), command(SSH_COMMAND, Kind::Ssh, environment)];
+    slots.extend(loader.usual_ssh_files());
+    slots.push(loader.variable());
+    slots.push(loader.named_file());
+    slots.push(command(KEY_COMMAND, Kind::Age, environment));
+    slots.push(loader.usual_file());
+    slots
+}
+
+/// Shares what is locked between places that lead to the same file, so that it is asked for once.
+struct Loader<'a> {
+    environment: &'a Environment,
+    locked_files: Vec<Arc<LockedFile>>,
+    locked_keys: Vec<(PathBuf, Arc<LockedSsh>)>,
+}
+
+impl Loader<'_> {
+    fn named_ssh_file(&mut self) -> Slot {
+        let Some(path) = self.environment.get(SSH_FILE).map(PathBuf::from) else {
+            return not_set(SSH_FILE);
+        };
+        read(self.ssh_file(Place::NamedFile(SSH_FILE, path.clone()), &path))
+    }
+
+    fn usual_ssh_files(&mut self) -> Vec<Slot> {
+        let Some(home) = self.environment.home().map(Path::to_owned) else {
+            let error = Some("$HOME is not defined".to_owned());
+            return vec![read(Source {
+                problems: vec!["HOME is not set, so ~/.ssh is not looked at".into()],
+                place: Some(Place::Variable("HOME")),
+                sops: Reading { error, ..Reading::default() },
+                ..Source::default()
+            })];
+        };
+        let slots = ["id_ed25519", "id_rsa"].map(|name| {
+            let path = super::ssh_key_file(&home, name);
+            if fs::metadata(&path).is_err() {
+                return read(no_file(path, false));
+            }
+            read(self.ssh_file(Place::File(path.clone()), &path))
+        });
+        slots.into()
+    }
+
+    fn variable(&mut self) -> Slot {
+        let Some(value) = self.environment.get(KEY) else { return not_set(KEY) };
+        let value = Zeroizing::new(value.as_encoded_bytes().to_vec());
+        read(self.identity_text(Place::Variable(KEY), KEY, &value, true))
+    }
+
+    fn named_file(&mut self) -> Slot {
+        let Some(path) = self.environment.get(KEY_FILE).map(PathBuf::from) else { return not_set(KEY_FILE) };
+        let place = Place::NamedFile(KEY_FILE, path.clone());
+        read(match read_file(&path) {
+            Ok(content) => self.identity_text(place, KEY_FILE, &content, false),
+            Err(error) => {
+                let words = go_open_error(&path, &error);
+                failed(place, &error.to_string(), format!("failed to open {KEY_FILE} file: {words}"))
+            }
+        })
+    }
+
+    fn usual_file(&mut self) -> Slot {
+        let Some(path) = super::keys_file(self.environment) else {
+            let error = "user config directory could not be determined: neither $XDG_CONFIG_HOME nor $HOME \
+                         are defined";
+            let sops = Reading { error: Some(error.into()), only_if_alone: true, ..Reading::default() };
+            return read(Source { sops, ..Source::default() });
+        };
+        let place = Place::File(path.clone());
+        read(match read_file(&path) {
+            Ok(content) => self.identity_text(place, &path.to_string_lossy(), &content, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => no_file(path, true),
+            Err(error) => {
+                let words = go_open_error(&path, &error);
+                failed(place, &error.to_string(), format!("failed to open file: {words}"))
+            }
+        })
+    }
+
+    fn identity_text(&mut self, place: Place, name: &str, content: &[u8], variable: bool) -> Source {
+        if !LockedFile::is_one(content.trim_ascii_start()) {
+            return identities(place, name, content, variable);
+        }
+        let content = content.trim_ascii_start();
+        let known = self.locked_files.iter().find(|file| file.content() == content).cloned();
+        let file = known.unwrap_or_else(|| {
+            let file = Arc::new(LockedFile::new(name.to_owned(), content.to_vec()));
+            self.locked_files.push(Arc::clone(&file));
+            file
+        });
+        Source {
+            place: Some(place),
+            keys: vec![Key::LockedFile(file)],
+            sops: Reading { identities: 1, is_text: true, ..Reading::default() },
+            ..Source::default()
+        }
+    }
+
+    fn ssh_file(&mut self, place: Place, path: &Path) -> Source {
+        let content = match read_file(path) {
+            Ok(content) => content,
+            Err(error) => {
+                let words = go_open_error(path, &error);
+                return failed(place, &error.to_string(), format!("failed to open file: {words}"));
+            }
+        };
+        let shown = path.to_string_lossy();
+        ssh_key(place, &content, format!("malformed SSH identity in {shown:?}: "), |key| {
+            let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            if let Some((_, known)) = self.locked_keys.iter().find(|(path, _)| *path == real) {
+                return Ok(Arc::clone(known));
+            }
+            let mut public = path.as_os_str().to_owned();
+            public.push(".pub");
+            let public = fs::read_to_string(public).ok();
+            let public = public.and_then(|text| text.lines().next().map(str::to_owned));
+            let locked = Arc::new(LockedSsh::new(shown.clone().into_owned(), key, public));
+            self.locked_keys.push((real, Arc::clone(&locked)));
+            Ok(locked)
+        })
+    }
+}
+
+/// What a command's output is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ssh,
+    Age,
+}
+
+/// A command that gives identities.
+pub(super) struct CommandSource {
+    variable: &'static str,
+    kind: Kind,
+    line: String,
+}
+
+impl CommandSource {
+    pub(super) fn variable(&self) -> &'static str {
+        self.variable
+    }
+
+    /// Runs it for one recipient; no shell takes part.
+    pub(super) fn run(&self, recipient: &str, environment: &Environment) -> Source {
+        let place = Place::Command(self.variable);
+        let mut words = shlex::split(&self.line).unwrap_or_default().into_iter();
+        let Some(program) = words.next() else {
+            let reason = "cannot be split into a program and its arguments";
+            return failed(place, reason, format!("failed to parse command {}: EOF found", self.line));
+        };
+        let environment = environment.clone().with(RECIPIENT, recipient);
+        let output = process::capture(process::command(&program, &environment).args(words), None);
+        let output = match output {
+            Ok(output) => output,
+            Err(error) => {
+                let words = go_exec_error(&program, &error);
+                let sops = format!("failed to execute command {}: {words}", self.line);
+                return failed(place, &error.to_string(), sops);
+            }
+        };
+        match self.kind {
+            Kind::Age => identities(place, KEY_COMMAND, &output, false),
+            Kind::Ssh => {
+                let malformed = format!("malformed SSH identity returned by running {SSH_COMMAND}: ");
+                ssh_key(place, &output, malformed, |_| {
+                    Err(format!(
+                        "the SSH key returned by running {SSH_COMMAND} is password protected, which is \
+                         unsupported. (\"ssh: this private key is passphrase protected\")"
+                    ))
+                })
+            }
+        }
+    }
+}
+
+fn command(variable: &'static str, kind: Kind, environment: &Environment) -> Slot {
+    match environment.get(variable) {
+        None => not_set(variable),
+        Some(line) => {
+            let line = line.to_string_lossy().into_owned();
+            Slot::Command(CommandSource { variable, kind, line }, Mutex::default())
+        }
+    }
+}
+
+fn read(source: Source) -> Slot {
+    Slot::Read(Arc::new(source))
+}
+
+fn not_set(variable: &'static str) -> Slot {
+    read(Source {
+        place: Some(Place::Variable(variable)),
+        presence: Presence::NotSet,
+        sops: Reading { unused: Some(variable.into()), ..Reading::default() },
+        ..Source::default()
+    })
+}
+
+fn no_file(path: PathBuf, only_if_alone: bool) -> Source {
+    let unused = Some(path.to_string_lossy().into_owned());
+    Source {
+        place: Some(Place::File(path)),
+        presence: Presence::NoFile,
+        sops: Reading { unused, only_if_alone, ..Reading::default() },
+        ..Source::default()
+    }
+}
+
+fn failed(place: Place, problem: &str, as_sops: String) -> Source {
+    Source {
+        place: Some(place),
+        problems: vec![problem.to_owned()],
+        sops: Reading { error: Some(as_sops), ..Reading::default() },
+        ..Source::default()
+    }
+}
+
+/// Plain identities; `name` is sops' name of the place.
+fn identities(place: Place, name: &str, content: &[u8], several_on_a_line: bool) -> Source {
+    let found = text::parse(content, several_on_a_line);
+    let mut sops = Reading { is_text: true, ..Reading::default() };
+    match found.as_sops {
+        Ok(count) => {
+            sops.identities = count;
+            sops.unused = (count == 0).then(|| name.to_owned());
+        }
+        Err(reason) => sops.error = Some(format!("failed to parse '{name}' age identities: {reason}")),
+    }
+    Source { place: Some(place), keys: found.keys, problems: found.problems, sops, ..Source::default() }
+}
+
+/// One ssh key; `malformed` begins what sops says of one that it cannot read, and `locked` takes a key
+/// behind a passphrase or says what sops would say of it.
+fn ssh_key(
+    place: Place,
+    content: &[u8],
+    malformed: String,
+    locked: impl FnOnce(private::LockedKey) -> Result<Arc<LockedSsh>, String>,
+) -> Source {
+    let quoted = malformed.contains("returned by running");
+    let as_sops = |reason: &str| {
+        if quoted { format!("{malformed}\"{reason}\"") } else { format!("{malformed}{reason}") }
+    };
+    let one = |key| Source {
+        place: Some(place.clone()),
+        keys: vec![key],
+        sops: Reading { identities: 1, ..Reading::default() },
+        ..Source::default()
+    };
+    match private::parse(content).map(|text| text.key) {
+        Ok(PrivateKey::Plain(key)) => match OpenSshKey::new(&key) {
+            Some(key) => one(Key::Ssh(Box::new(key))),
+            None => {
+                let problem = format!("age does not use {} keys", key.algorithm());
+                let reason = match key.algorithm().as_str() {
+                    name if name.starts_with("ecdsa") => "unsupported SSH identity type: *ecdsa.PrivateKey",
+                    _ => "ssh: unhandled key type",
+                };
+                failed(place.clone(), &problem, as_sops(reason))
+            }
+        },
+        Ok(PrivateKey::Locked(key)) => match locked(key) {
+            Ok(key) => one(Key::LockedSsh(key)),
+            Err(error) => failed(place.clone(), "the key is behind a passphrase", error),
+        },
+        Err(error) => {
+            let reason = match error {
+                PrivateKeyError::Damaged(_) => "ssh: invalid openssh private key format",
+                _ => "ssh: no key found",
+            };
+            failed(place.clone(), &error.to_string(), as_sops(reason))
+        }
+    }
+}
+
+/// Reads a file whole; one that is too long for keys is an error, not a reason to fill the memory.
+fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let file = fs::File::open(path)?;
+    let size = usize::try_from(file.metadata()?.len().min(FILE_LIMIT)).unwrap_or_default();
+    let mut content = Zeroizing::new(Vec::with_capacity(size + 1));
+    file.take(FILE_LIMIT).read_to_end(&mut content)?;
+    if content.len() as u64 == FILE_LIMIT {
+        return Err(io::Error::other("file too long"));
+    }
+    Ok(content)
+}
+
+fn go_open_error(path: &Path, error: &io::Error) -> String {
+    let action = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
+    format!("{action} {}: {}", path.display(), system_error(error))
+}
+
+fn go_exec_error(program: &str, error: &process::ProcessError) -> String {
+    match error {
+        process::ProcessError::Failed { status, .. } => match status.code() {
+            Some(code) => format!("exit status {code}"),
+            None => "signal: killed".into(),
+        },
+        process::ProcessError::Start { source, .. } if program.contains('/') => {
+            format!("fork/exec {program}: {}", system_error(source))
+        }
+        process::ProcessError::Start { .. } => {
+            format!("exec: {program:?}: executable file not found in $PATH")
+        }
+        process::ProcessError::Output { source, .. } => system_error(source),
+    }
+}

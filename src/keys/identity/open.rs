@@ -1,0 +1,200 @@
+//! One armored file opened with all identities: first those that need nobody, then those that ask.
+
+use std::io::Read;
+use std::sync::{Arc, PoisonError};
+
+use age::armor::ArmoredReader;
+use age::{DecryptError, Decryptor};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::callbacks::Asking;
+use super::locked::LockedError;
+use super::{Identities, Key, OpenSshKey, Source};
+use crate::keys::bridge::Bridge;
+use crate::keys::native::AgeIdentity;
+use crate::keys::recipient::same_key;
+use crate::keys::ssh::public::Ed25519Public;
+
+/// The most that a wrapped key can hold: a data key or share is 32 or 33 bytes.
+const KEY_LIMIT: u64 = 1024;
+
+/// Why a wrapped key was not opened. Never holds a part of a key.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum OpenError {
+    /// No identity belongs to the recipient.
+    #[error("no identity matched")]
+    NoMatch,
+    /// The age file is damaged, or of a kind that is not known.
+    #[error("the wrapped key is damaged: {0}")]
+    Damaged(String),
+    /// A key stayed behind its passphrase.
+    #[error("{name}: {reason}")]
+    Locked {
+        /// The file.
+        name: String,
+        /// True for an ssh key, false for an identity file.
+        ssh: bool,
+        /// Why.
+        reason: String,
+    },
+    /// A plugin is missing or failed.
+    #[error("{0}")]
+    Plugin(String),
+}
+
+impl Identities {
+    /// Opens what was wrapped for a recipient with the identities that need nobody.
+    ///
+    /// # Errors
+    ///
+    /// None of them fits, or the wrapped key is damaged.
+    pub fn open_silently(&self, recipient: &str, enc: &str) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        open_with_keys(recipient, enc, keys(&self.sources_for(recipient)))
+    }
+
+    /// Opens what was wrapped for a recipient, asking for passphrases and running plugins where that can
+    /// help.
+    ///
+    /// # Errors
+    ///
+    /// No identity fits, the right one stays locked, or the wrapped key is damaged.
+    pub fn open(&self, recipient: &str, enc: &str) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        match self.open_silently(recipient, enc) {
+            Err(OpenError::NoMatch) => self.open_asking(recipient, enc, &self.sources_for(recipient)),
+            outcome => outcome,
+        }
+    }
+
+    fn open_asking(
+        &self,
+        recipient: &str,
+        enc: &str,
+        sources: &[Arc<Source>],
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let wanted = same_key(recipient);
+        let mut first_error = OpenError::NoMatch;
+        for key in keys(sources) {
+            let outcome = match key {
+                Key::Native(_) | Key::Ssh(_) => continue,
+                Key::LockedSsh(locked) if !locked.may_be(&wanted) => continue,
+                Key::LockedSsh(locked) => match locked.unlock(&*self.prompt) {
+                    Ok(key) => open_with_ssh(enc, &key),
+                    Err(error) => Err(locked_error(locked.name(), true, &error)),
+                },
+                Key::LockedFile(file) => match file.unlock(&*self.prompt) {
+                    Ok(keys) => match open_with_keys(recipient, enc, keys.iter()) {
+                        Err(OpenError::NoMatch) => self.open_with_plugins(enc, keys.iter()),
+                        outcome => outcome,
+                    },
+                    Err(error) => Err(locked_error(file.name(), false, &error)),
+                },
+                Key::Plugin(_) => self.open_with_plugins(enc, std::iter::once(key)),
+            };
+            match outcome {
+                Ok(opened) => return Ok(opened),
+                Err(error) if first_error == OpenError::NoMatch => first_error = error,
+                Err(_) => {}
+            }
+        }
+        Err(first_error)
+    }
+
+    fn open_with_plugins<'a>(
+        &self,
+        enc: &str,
+        keys: impl Iterator<Item = &'a Key>,
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let mut last = OpenError::NoMatch;
+        for key in keys {
+            let Key::Plugin(identity) = key else { continue };
+            let _one_at_a_time = self.plugins.lock().unwrap_or_else(PoisonError::into_inner);
+            let plugin = age::plugin::IdentityPluginV1::new(
+                identity.plugin(),
+                std::slice::from_ref(identity),
+                Asking::new(Arc::clone(&self.prompt)),
+            );
+            let outcome = match plugin {
+                Ok(plugin) => decrypt(enc, &[&plugin]),
+                Err(error) => Err(OpenError::Plugin(one_line(&error.to_string()))),
+            };
+            match outcome {
+                Ok(opened) => return Ok(opened),
+                Err(OpenError::NoMatch) => {}
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+fn keys(sources: &[Arc<Source>]) -> impl Iterator<Item = &Key> {
+    sources.iter().flat_map(|source| &source.keys)
+}
+
+/// Native identities first, then ssh keys, then native identities in the role of the recipient's ssh key.
+fn open_with_keys<'a>(
+    recipient: &str,
+    enc: &str,
+    keys: impl Iterator<Item = &'a Key>,
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let mut natives: Vec<&AgeIdentity> = Vec::new();
+    let mut ssh: Vec<&dyn age::Identity> = Vec::new();
+    for key in keys {
+        match key {
+            Key::Native(identity) => natives.push(identity),
+            Key::Ssh(key) => {
+                ssh.push(&key.age);
+                natives.extend(key.converted.as_ref());
+            }
+            Key::LockedSsh(_) | Key::LockedFile(_) | Key::Plugin(_) => {}
+        }
+    }
+    let key = Ed25519Public::from_line(recipient).ok();
+    let bridges: Vec<Bridge<'_>> =
+        key.iter().flat_map(|key| natives.iter().filter_map(|identity| Bridge::new(identity, key))).collect();
+    let mut identities: Vec<&dyn age::Identity> =
+        natives.iter().map(|identity| identity.as_age() as &dyn age::Identity).collect();
+    identities.append(&mut ssh);
+    identities.extend(bridges.iter().map(|bridge| bridge as &dyn age::Identity));
+    decrypt(enc, &identities)
+}
+
+fn open_with_ssh(enc: &str, key: &OpenSshKey) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let native = key.converted.as_ref().map(|identity| identity.as_age() as &dyn age::Identity);
+    let identities: Vec<&dyn age::Identity> =
+        native.into_iter().chain([&key.age as &dyn age::Identity]).collect();
+    decrypt(enc, &identities)
+}
+
+fn decrypt(enc: &str, identities: &[&dyn age::Identity]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let armor = ArmoredReader::new(enc.trim().as_bytes());
+    let decryptor = Decryptor::new_buffered(armor).map_err(|error| damaged(&error))?;
+    let reader = decryptor.decrypt(identities.iter().copied()).map_err(|error| match error {
+        DecryptError::NoMatchingKeys => OpenError::NoMatch,
+        DecryptError::Plugin(_) | DecryptError::PluginResolve(_) => {
+            OpenError::Plugin(one_line(&error.to_string()))
+        }
+        error => damaged(&error),
+    })?;
+    let mut key = Zeroizing::new(Vec::with_capacity(enc.len()));
+    reader.take(KEY_LIMIT).read_to_end(&mut key).map_err(|error| OpenError::Damaged(error.to_string()))?;
+    Ok(key)
+}
+
+fn damaged(error: &DecryptError) -> OpenError {
+    OpenError::Damaged(one_line(&error.to_string()))
+}
+
+fn locked_error(name: &str, ssh: bool, error: &LockedError) -> OpenError {
+    let reason = match error {
+        LockedError::NoAnswer(error) => error.to_string(),
+        LockedError::WrongPassphrase => "incorrect passphrase".into(),
+        LockedError::Useless(reason) => reason.clone(),
+    };
+    OpenError::Locked { name: name.to_owned(), ssh, reason }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}

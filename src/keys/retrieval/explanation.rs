@@ -1,0 +1,133 @@
+//! What civm adds under the tree: which identities were looked at and where, their public halves, and what
+//! to do next.
+
+use std::fmt::Write;
+
+use super::{Reason, RetrievalError};
+use crate::keys::identity::{Belongs, Finding, Half, OpenError, Place, Report};
+use crate::keys::recipient::same_key;
+
+pub(super) fn render(error: &RetrievalError) -> String {
+    let mut text = String::from("Identities that were looked for:\n");
+    for report in &error.identities {
+        describe(report, &mut text);
+    }
+    text.push_str("\nWhat to do:\n");
+    for line in advice(error) {
+        let _ = writeln!(text, "  - {line}");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn describe(report: &Report, text: &mut String) {
+    let place = &report.place;
+    let short = match &report.finding {
+        Finding::NotSet => "not set",
+        Finding::NoFile => "no such file",
+        Finding::NotAskedYet => "not run",
+        Finding::Found(halves) if halves.is_empty() && report.problems.is_empty() => "empty",
+        Finding::Found(halves) => return describe_halves(report, halves, text),
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "  {place}: {short}");
+}
+
+fn describe_halves(report: &Report, halves: &[Half], text: &mut String) {
+    let place = &report.place;
+    for half in halves {
+        let _ = match half {
+            Half::Age(age) => writeln!(text, "  {place}: {age}"),
+            Half::Ssh { line, age: Some(age), locked } => {
+                writeln!(text, "  {place}: {line}{}\n    = {age}", passphrase(*locked))
+            }
+            Half::Ssh { line, age: None, locked } => {
+                writeln!(text, "  {place}: {}{}", shortened(line), passphrase(*locked))
+            }
+            Half::Plugin(name) => writeln!(text, "  {place}: an identity of age-plugin-{name}"),
+            Half::Hidden => writeln!(text, "  {place}: behind a passphrase"),
+        };
+    }
+    for problem in &report.problems {
+        let _ = writeln!(text, "  {place}: {problem}");
+    }
+}
+
+fn passphrase(locked: bool) -> &'static str {
+    if locked { " (behind a passphrase)" } else { "" }
+}
+
+/// The line of an RSA key is longer than a screen is wide.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
+    let mut lines = Vec::new();
+    let keys = || error.groups.iter().flat_map(|group| &group.keys);
+    for key in keys() {
+        let line = match &key.reason {
+            Reason::Age(OpenError::Locked { name, reason, .. }) => {
+                format!(
+                    "`{name}` stayed behind its passphrase ({reason}): run this on a terminal and enter it"
+                )
+            }
+            Reason::Age(OpenError::Plugin(reason)) => format!("a plugin was of no help: {reason}"),
+            Reason::Age(OpenError::Damaged(reason)) => {
+                format!("the entry of {} in the file is damaged: {reason}", shortened(&key.name))
+            }
+            Reason::Age(OpenError::NoMatch) if key.belongs == Belongs::Yes => format!(
+                "the entry of {} does not open with its own key: the file was changed by hand or merged badly",
+                shortened(&key.name)
+            ),
+            Reason::Age(OpenError::NoMatch) => continue,
+            Reason::OtherKind(kind) => {
+                format!(
+                    "{kind} keys are not supported; with sops itself: `sops updatekeys` after adding yours"
+                )
+            }
+        };
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let own = own_recipients(&error.identities);
+    let names: Vec<_> = keys().map(|key| same_key(&key.name)).collect();
+    match own.iter().find(|(recipient, _)| !names.contains(&same_key(recipient))) {
+        _ if own.is_empty() => lines.push(
+            "there is no identity: `civm keys init` makes one from your ssh key and prints its recipient"
+                .into(),
+        ),
+        Some((recipient, place)) => lines.push(format!(
+            "none of your identities is a recipient of this file. Yours is {recipient} ({place}): add it to \
+             .sops.yaml, then somebody who can open the file runs `civm secrets updatekeys FILE`"
+        )),
+        None => {}
+    }
+    lines.push(
+        "if the right key lies elsewhere, name it: SOPS_AGE_KEY_FILE for an age identity, \
+         SOPS_AGE_SSH_PRIVATE_KEY_FILE for an ssh key"
+            .into(),
+    );
+    lines
+}
+
+/// Recipients that the user could be given access with, the best first: the order of the places.
+fn own_recipients(reports: &[Report]) -> Vec<(String, Place)> {
+    let mut own = Vec::new();
+    for report in reports {
+        let Finding::Found(halves) = &report.finding else { continue };
+        for half in halves {
+            let recipient = match half {
+                Half::Age(age) | Half::Ssh { age: Some(age), .. } => age.clone(),
+                Half::Ssh { line, age: None, .. } => line.clone(),
+                Half::Plugin(_) | Half::Hidden => continue,
+            };
+            own.push((recipient, report.place.clone()));
+        }
+    }
+    own
+}

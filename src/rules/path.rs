@@ -1,0 +1,49 @@
+//! The path that a rule is matched against.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+/// A file's path as `path_regex` sees it: relative to the folder of the `.sops.yaml`, or absolute where
+/// the file lies outside of it. Both arguments are absolute; dots are resolved by name, links are not.
+#[must_use]
+pub fn match_path(file: &Path, config_dir: &Path) -> Vec<u8> {
+    let file = clean(file);
+    let mut prefix = clean(config_dir).into_os_string().as_bytes().to_vec();
+    prefix.push(b'/');
+    let file = file.as_os_str().as_bytes();
+    file.strip_prefix(prefix.as_slice()).unwrap_or(file).to_vec()
+}
+
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            // The root has no parent: `pop` leaves it.
+            Component::ParentDir => {
+                clean.pop();
+            }
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matched(file: &str, dir: &str) -> String {
+        String::from_utf8(match_path(Path::new(file), Path::new(dir))).expect("UTF-8")
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_rules_or_absolute() {
+        assert_eq!(matched("/p/hosts/a/secrets.yaml", "/p"), "hosts/a/secrets.yaml");
+        assert_eq!(matched("/p/sub/../s.yaml", "/p/./"), "s.yaml");
+        assert_eq!(matched("/p//s.yaml", "/p/"), "s.yaml");
+        assert_eq!(matched("/other/s.yaml", "/p"), "/other/s.yaml");
+        assert_eq!(matched("/pp/s.yaml", "/p"), "/pp/s.yaml");
+        assert_eq!(matched("/../../s.yaml", "/p"), "/s.yaml");
+    }
+}

@@ -1,0 +1,111 @@
+//! Editing: the plaintext in an editor, in memory alone, and only what changed encrypted anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::error::Error;
+use super::file::{NewFile, SopsFile};
+use super::recipients::Plan;
+use super::session::{Session, read};
+use crate::edge::atomic;
+use crate::edge::editor::Editor;
+use crate::edge::private_dir::{PrivateDir, Refused};
+use crate::sops::document::{MacCheck, Warning};
+
+/// What a new file starts with.
+const EXAMPLE: &str = "\
+# Everything below is an example: replace it by your own values.
+# They are encrypted when you leave the editor; leave without a change to make no file.
+example_key: example_value
+example_list:
+    - one
+    - two
+";
+
+/// Whoever watches an edit.
+pub struct Watch<'a> {
+    /// Is told what happens.
+    pub tell: &'a dyn Fn(Notice),
+    /// Is told what is wrong with the edited text; true opens the editor on it again.
+    pub again: &'a dyn Fn(&str) -> bool,
+}
+
+/// What an edit tells while it goes on.
+#[derive(Debug)]
+pub enum Notice {
+    /// The plaintext lies on a disk while it is edited, because no place in memory is to be had.
+    NotInMemory(Vec<Refused>),
+    /// Something odd in the file.
+    Odd(Warning),
+}
+
+/// Opens a file in the editor and writes back what was changed.
+///
+/// # Errors
+/// The file cannot be opened, the editor fails, nothing was changed, or the result cannot be written; the
+/// file on disk is then as it was.
+pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) -> Result<(), Error> {
+    if !path.exists() {
+        return create(session, path, watch);
+    }
+    let open = SopsFile::load(session, path)?.open(session.identities(), mac)?;
+    for warning in &open.warnings {
+        (watch.tell)(Notice::Odd(warning.clone()));
+    }
+    let before = open.plaintext()?;
+    let tree = in_editor(session, path, &before, watch, |text| open.read_edited(text))?;
+    let sealed = open.seal(tree, session)?;
+    atomic::replace(path, &sealed, 0o600)?;
+    Ok(())
+}
+
+/// A new file: needs a rule before it bothers anybody with an editor.
+fn create(session: &Session, path: &Path, watch: &Watch<'_>) -> Result<(), Error> {
+    let plan = Plan::of_rules(session, path)?;
+    let new =
+        in_editor(session, path, EXAMPLE.as_bytes(), watch, |text| NewFile::parse(session, path, text))?;
+    let sealed = new.seal(&plan, session)?;
+    // The recipients read it from a repository: the umask decides, as for any file there.
+    atomic::replace(path, &sealed, 0o666)?;
+    Ok(())
+}
+
+/// The editor on a text, again and again until the text is valid or the user gives up.
+fn in_editor<T>(
+    session: &Session,
+    path: &Path,
+    before: &[u8],
+    watch: &Watch<'_>,
+    parse: impl Fn(&[u8]) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let editor = Editor::find(&session.environment)?;
+    let dir = PrivateDir::in_memory_if_possible(&session.environment)?;
+    if !dir.on_tmpfs() {
+        (watch.tell)(Notice::NotInMemory(dir.refused().to_vec()));
+    }
+    // The same name as the file's, so that the editor knows the format.
+    let file: PathBuf = dir.path().join(path.file_name().unwrap_or(path.as_os_str()));
+    atomic::create(&file, before, 0o600, false)?;
+    loop {
+        editor.open(&file, &session.environment)?;
+        let text = Zeroizing::new(read(&file)?);
+        if Sha256::digest(&*text) == Sha256::digest(before) {
+            return Err(Error::Unchanged);
+        }
+        let error = match parse(&text) {
+            Ok(parsed) => {
+                // Before the directory goes: a removed file's pages may be read from memory for a while.
+                let _ = fs::write(&file, vec![0; text.len()]);
+                return Ok(parsed);
+            }
+            Err(error @ (Error::Store { .. } | Error::AlreadyEncrypted(_))) => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        if !(watch.again)(&error) {
+            return Err(Error::InvalidEdit(error));
+        }
+    }
+}

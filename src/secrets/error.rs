@@ -1,0 +1,129 @@
+//! Why work on a sops file failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::edge::atomic::WriteError;
+use crate::edge::editor::EditorError;
+use crate::edge::private_dir::PrivateDirError;
+use crate::keys::recipient::RecipientError;
+use crate::keys::retrieval::RetrievalError;
+use crate::sops::key_path::{KeyPath, PathError};
+use crate::{rules, sops, store};
+
+/// What went wrong, with the file it went wrong in. Never holds a value of a file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such file.
+    #[error("`{}` does not exist", .0.display())]
+    Missing(PathBuf),
+    /// The system does not let it be read.
+    #[error("cannot read `{}`: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory was named where a file is wanted.
+    #[error("`{}` is a directory", .0.display())]
+    Directory(PathBuf),
+    /// No store reads a file of this name.
+    #[error("`{}`: civm reads and writes YAML (.yaml, .yml); this is {kind}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What its name says it is.
+        kind: &'static str,
+    },
+    /// The text cannot be read, or the tree cannot be written.
+    #[error("`{}`: {error}", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: store::Error,
+    },
+    /// The document cannot be understood, decrypted or encrypted.
+    #[error("`{}`: {error}", path.display())]
+    Sops {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: sops::Error,
+    },
+    /// There is no such value in it.
+    #[error("`{}`: {key}: {error}", path.display())]
+    Path {
+        /// The file.
+        path: PathBuf,
+        /// Where the value was looked for.
+        key: KeyPath,
+        /// Why it is not there.
+        error: PathError,
+    },
+    /// The file to be encrypted already is.
+    #[error("`{}` has a top-level key `sops`: it is encrypted already", .0.display())]
+    AlreadyEncrypted(PathBuf),
+    /// No identity opens it.
+    #[error("`{}`: no identity at hand opens it", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        locked: Box<RetrievalError>,
+    },
+    /// The creation rules cannot be read.
+    #[error("`{}`: {error}", path.display())]
+    Rules {
+        /// The rules' file.
+        path: PathBuf,
+        /// Why.
+        error: rules::Error,
+    },
+    /// There are no creation rules.
+    #[error("config file not found, or has no creation rules, and no keys provided: no .sops.yaml for `{}`", .0.display())]
+    NoConfig(PathBuf),
+    /// No creation rule is for this file.
+    #[error("no creation rule of `{}` matches `{}`", config.display(), path.display())]
+    NoRule {
+        /// The rules' file.
+        config: PathBuf,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The rule for this file wants keys that civm does not make.
+    #[error("the creation rule for `{}` has keys of the kind {kinds}; civm encrypts to age recipients only", path.display())]
+    OtherKeys {
+        /// The file.
+        path: PathBuf,
+        /// Their kinds.
+        kinds: String,
+    },
+    /// The rule for this file names nobody.
+    #[error("the creation rule for `{}` names no recipient", .0.display())]
+    NoRecipients(PathBuf),
+    /// A recipient that cannot be used.
+    #[error("recipient `{recipient}`: {error}")]
+    Recipient {
+        /// As written.
+        recipient: String,
+        /// Why.
+        error: RecipientError,
+    },
+    /// A file could not be replaced or created.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// There is nowhere to put the plaintext for the editor.
+    #[error(transparent)]
+    PrivateDir(#[from] PrivateDirError),
+    /// The editor is missing or failed.
+    #[error(transparent)]
+    Editor(#[from] EditorError),
+    /// The editor left the text as it was.
+    #[error("file has not changed, exiting")]
+    Unchanged,
+    /// The text is not valid and nobody is there to mend it.
+    #[error("the edited text is not valid and nobody can be asked to mend it: {0}")]
+    InvalidEdit(String),
+}

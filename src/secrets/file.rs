@@ -1,0 +1,291 @@
+//! One sops file: read, opened with an identity, written again.
+
+use std::path::{Path, PathBuf};
+
+use rand::rngs::OsRng;
+use zeroize::Zeroizing;
+
+use super::error::Error;
+use super::recipients::Plan;
+use super::session::{Session, read};
+use crate::keys::identity::Identities;
+use crate::keys::retrieval::{self, MasterKey};
+use crate::sops::data_key::DataKey;
+use crate::sops::document::{self, MacCheck, Warning};
+use crate::sops::key_path::{self, Found, KeyPath};
+use crate::sops::metadata::{KeyGroup, Metadata};
+use crate::sops::selector::Selector;
+use crate::sops::shamir;
+use crate::sops::stash::Stash;
+use crate::sops::tree::{Tree, Value};
+use crate::store::yaml::{self, Yaml};
+use crate::store::{self, Store as _};
+
+/// The version of sops whose semantics and bytes civm follows; written into new files.
+pub const SOPS_VERSION: &str = "3.13.3";
+
+/// A sops file as it stands on disk: its values still encrypted.
+pub struct SopsFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The data, still encrypted.
+    pub tree: Tree,
+    /// The metadata.
+    pub metadata: Metadata,
+    store: Yaml,
+}
+
+/// A sops file whose data key was unwrapped and whose MAC was checked.
+pub struct OpenFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The plaintext.
+    pub tree: Tree,
+    /// The metadata.
+    pub metadata: Metadata,
+    /// What the reader should know.
+    pub warnings: Vec<Warning>,
+    key: DataKey,
+    stash: Stash,
+    store: Yaml,
+}
+
+/// A group's keys as they are tried: age recipients first, then what only others could open.
+fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
+    let age = group.age.iter().map(|key| MasterKey::Age { recipient: &key.recipient, enc: &key.enc });
+    let others = group
+        .others
+        .iter()
+        .flat_map(|keys| keys.entries.iter().map(|_| MasterKey::Other { kind: keys.kind, name: keys.kind }));
+    age.chain(others).collect()
+}
+
+/// The store for a file of this name.
+///
+/// # Errors
+/// It is none that civm reads; rules that cannot be read.
+pub fn store_for(session: &Session, path: &Path) -> Result<Yaml, Error> {
+    let kind = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("yaml" | "yml") => {
+            let indent = session.rules(path)?.map_or(0, |rules| rules.config.stores.yaml_indent);
+            return Ok(Yaml { indent });
+        }
+        Some("json") => "JSON",
+        Some("env") => "dotenv",
+        Some("ini") => "INI",
+        _ => "a binary file to sops",
+    };
+    Err(Error::Format { path: path.to_path_buf(), kind })
+}
+
+fn at(path: &Path, error: store::Error) -> Error {
+    Error::Store { path: path.to_path_buf(), error }
+}
+
+fn within(path: &Path) -> impl Fn(crate::sops::Error) -> Error + '_ {
+    |error| Error::Sops { path: path.to_path_buf(), error }
+}
+
+impl SopsFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, is of another format, or has no metadata that makes sense.
+    pub fn load(session: &Session, path: &Path) -> Result<Self, Error> {
+        Self::parse(session, path, &read(path)?)
+    }
+
+    /// Takes a text for the file of this name.
+    ///
+    /// # Errors
+    /// As [`SopsFile::load`].
+    pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
+        Self::of_store(store_for(session, path)?, path, text)
+    }
+
+    /// Takes a text as one store's.
+    ///
+    /// # Errors
+    /// It has no form or no metadata that makes sense.
+    pub fn of_store(store: Yaml, path: &Path, text: &[u8]) -> Result<Self, Error> {
+        let tree = store.load(text).map_err(|error| at(path, error))?;
+        let (tree, metadata) = document::split(tree).map_err(within(path))?;
+        metadata.check_version().map_err(within(path))?;
+        Ok(Self { path: path.to_path_buf(), tree, metadata, store })
+    }
+
+    /// Unwraps the data key.
+    ///
+    /// # Errors
+    /// No identity opens the file.
+    pub fn data_key(&self, identities: &Identities) -> Result<DataKey, Error> {
+        let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
+        let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
+        let parts = retrieval::parts(&groups, threshold, identities)
+            .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
+        let key = match (groups.len(), parts.as_slice()) {
+            (1, [key]) => DataKey::from_bytes(key),
+            _ => shamir::combine(&parts),
+        };
+        key.map_err(within(&self.path))
+    }
+
+    /// Decrypts the whole file.
+    ///
+    /// # Errors
+    /// No identity opens it, or its content is not what was encrypted.
+    pub fn open(self, identities: &Identities, mac: MacCheck) -> Result<OpenFile, Error> {
+        let key = self.data_key(identities)?;
+        let decrypted =
+            document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
+        Ok(OpenFile {
+            path: self.path,
+            tree: decrypted.tree,
+            metadata: self.metadata,
+            warnings: decrypted.warnings,
+            key,
+            stash: decrypted.stash,
+            store: self.store,
+        })
+    }
+
+    /// The file's text, with whatever was changed in its metadata.
+    ///
+    /// # Errors
+    /// The tree cannot be written so that it reads back the same.
+    pub fn render(&self) -> Result<Vec<u8>, Error> {
+        let whole = document::join(self.tree.clone(), &self.metadata).map_err(within(&self.path))?;
+        checked(&self.store, &self.path, &whole)
+    }
+}
+
+impl OpenFile {
+    /// The plaintext as sops prints it.
+    ///
+    /// # Errors
+    /// The tree cannot be written.
+    pub fn plaintext(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        self.store.emit(&self.tree).map(Zeroizing::new).map_err(|error| at(&self.path, error))
+    }
+
+    /// The value at a key path of the first document, as sops extracts it: a string as its bytes, anything
+    /// else as the store writes it.
+    ///
+    /// # Errors
+    /// There is no such value, or it cannot be written.
+    pub fn extract(&self, path: &KeyPath) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let whole = Vec::new();
+        let first = self.tree.documents.first().unwrap_or(&whole);
+        let found = key_path::get(first, path)
+            .map_err(|error| Error::Path { path: self.path.clone(), key: path.clone(), error })?;
+        let bytes = match found {
+            Found::Value(Value::Str(text)) => Ok(text.as_bytes().to_vec()),
+            Found::Document(branch) | Found::Value(Value::Map(branch)) => {
+                let mut tree = self.tree.clone();
+                if let Some(first) = tree.documents.first_mut() {
+                    first.clone_from(branch);
+                }
+                self.store.emit(&tree)
+            }
+            Found::Value(other) => self.store.emit_value(other),
+        };
+        bytes.map(Zeroizing::new).map_err(|error| at(&self.path, error))
+    }
+
+    /// Reads an edited plaintext of this file.
+    ///
+    /// # Errors
+    /// It is not valid, or has a top-level `sops` key.
+    pub fn read_edited(&self, text: &[u8]) -> Result<Tree, Error> {
+        plain_tree(&self.store, &self.path, text)
+    }
+
+    /// The file's new text for a changed plaintext. Values that are what they were keep their ciphertext.
+    ///
+    /// # Errors
+    /// A value that cannot be encrypted, a tree that cannot be written.
+    pub fn seal(mut self, tree: Tree, session: &Session) -> Result<Vec<u8>, Error> {
+        if version(&self.metadata.version) < version(SOPS_VERSION) {
+            SOPS_VERSION.clone_into(&mut self.metadata.version);
+        }
+        let now = session.now();
+        let tree = document::encrypt(tree, &mut self.metadata, &self.key, &self.stash, &mut OsRng, now)
+            .map_err(within(&self.path))?;
+        let whole = document::join(tree, &self.metadata).map_err(within(&self.path))?;
+        checked(&self.store, &self.path, &whole)
+    }
+}
+
+/// A plaintext that is to be encrypted for the first time.
+pub struct NewFile {
+    path: PathBuf,
+    store: Yaml,
+    /// The plaintext.
+    pub tree: Tree,
+}
+
+impl NewFile {
+    /// Reads a plaintext.
+    ///
+    /// # Errors
+    /// It is not valid, or already encrypted.
+    pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
+        let store = store_for(session, path)?;
+        let tree = plain_tree(&store, path, text)?;
+        Ok(Self { path: path.to_path_buf(), store, tree })
+    }
+
+    /// Encrypts it for the recipients of a plan.
+    ///
+    /// # Errors
+    /// A recipient or a value that cannot be used.
+    pub fn seal(self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
+        let key = DataKey::generate(&mut OsRng);
+        let groups = plan.wrap(&key, session)?;
+        let selector = match &plan.selector {
+            Some(selector) => Some(selector.clone()),
+            None => Some(Selector::default()),
+        };
+        let now = session.now();
+        let mut metadata = Metadata::new(groups, selector, now, SOPS_VERSION);
+        metadata.shamir_threshold = plan.shamir_threshold;
+        metadata.mac_only_encrypted = plan.mac_only_encrypted;
+        let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut OsRng, now)
+            .map_err(within(&self.path))?;
+        let whole = document::join(tree, &metadata).map_err(within(&self.path))?;
+        checked(&self.store, &self.path, &whole)
+    }
+}
+
+fn plain_tree(store: &Yaml, path: &Path, text: &[u8]) -> Result<Tree, Error> {
+    let tree = store.load(text).map_err(|error| at(path, error))?;
+    if document::has_metadata(&tree) {
+        return Err(Error::AlreadyEncrypted(path.to_path_buf()));
+    }
+    Ok(tree)
+}
+
+/// The text of a tree, read again before it may be written anywhere.
+fn checked(store: &Yaml, path: &Path, whole: &Tree) -> Result<Vec<u8>, Error> {
+    let text = store.emit(whole).map_err(|error| at(path, error))?;
+    yaml::verify(whole, &text).map_err(|error| at(path, error))?;
+    Ok(text)
+}
+
+/// A version's numbers, for comparing; what is not a number counts as 0.
+fn version(text: &str) -> [u64; 3] {
+    let mut parts = text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0));
+    [(); 3].map(|()| parts.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_compare_by_number() {
+        assert!(version("3.9.4") < version("3.13.0"));
+        assert!(version("3.13.3") < version("4"));
+        assert!(version("3.13.3-rc.1") <= version("3.13.3"));
+    }
+}

@@ -1,0 +1,104 @@
+//! AES-256-GCM as sops uses it: 32-byte nonces on writing, any length on reading.
+
+use aes_gcm::aead::consts as size;
+use aes_gcm::aead::generic_array::{ArrayLength, GenericArray};
+use aes_gcm::aes::Aes256;
+use aes_gcm::aes::cipher::KeyInit;
+use aes_gcm::{AeadInPlace, AesGcm};
+use zeroize::Zeroizing;
+
+use super::data_key::DataKey;
+use super::error::ValueError;
+use super::token::TAG_LEN;
+
+/// Bytes of a nonce that we write. GCM hashes a nonce of this length into its first counter block.
+pub const NONCE_LEN: usize = 32;
+
+/// The nonce of one value.
+pub type Nonce = [u8; NONCE_LEN];
+
+/// The cipher of one file, keyed once.
+pub struct Cipher {
+    aes: Aes256,
+    usual: AesGcm<Aes256, size::U32>,
+}
+
+impl Cipher {
+    /// The cipher of a data key.
+    #[must_use]
+    pub fn new(key: &DataKey) -> Self {
+        let aes = Aes256::new(GenericArray::from_slice(key.as_bytes()));
+        Self { usual: AesGcm::from(aes.clone()), aes }
+    }
+
+    /// Encrypts and authenticates: the ciphertext with its tag behind it.
+    ///
+    /// # Errors
+    /// A plaintext of more than 64 GiB.
+    pub fn seal(&self, nonce: &Nonce, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, ValueError> {
+        // The room for the tag is there from the start, so that plaintext is not left behind by a move.
+        let mut sealed = Zeroizing::new(Vec::with_capacity(plaintext.len() + TAG_LEN));
+        sealed.extend_from_slice(plaintext);
+        let nonce = GenericArray::from_slice(nonce);
+        let tag =
+            self.usual.encrypt_in_place_detached(nonce, aad, &mut sealed).map_err(|_| ValueError::TooLong)?;
+        sealed.extend_from_slice(&tag);
+        Ok(std::mem::take(&mut *sealed))
+    }
+
+    /// Checks and decrypts a ciphertext with its tag behind it.
+    ///
+    /// # Errors
+    /// A ciphertext that is not from this key, nonce and additional data; a nonce of no bytes or more
+    /// than 64.
+    pub fn open(&self, nonce: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ValueError> {
+        let length = sealed.len().checked_sub(TAG_LEN).ok_or(ValueError::Authentication)?;
+        let (data, tag) = sealed.split_at(length);
+        let mut buffer = Zeroizing::new(data.to_vec());
+        if nonce.len() == NONCE_LEN {
+            open_with(&self.usual, nonce, aad, &mut buffer, tag)?;
+        } else {
+            self.open_unusual(nonce, aad, &mut buffer, tag)?;
+        }
+        Ok(buffer)
+    }
+}
+
+fn open_with<N: ArrayLength<u8>>(
+    gcm: &AesGcm<Aes256, N>,
+    nonce: &[u8],
+    aad: &[u8],
+    buffer: &mut [u8],
+    tag: &[u8],
+) -> Result<(), ValueError> {
+    let nonce = GenericArray::from_slice(nonce);
+    gcm.decrypt_in_place_detached(nonce, aad, buffer, GenericArray::from_slice(tag))
+        .map_err(|_| ValueError::Authentication)
+}
+
+/// The crate takes a nonce's length as a type, so each length is a type of its own.
+macro_rules! open_by_length {
+    ($($length:literal $size:ident)*) => {
+        impl Cipher {
+            fn open_unusual(
+                &self, nonce: &[u8], aad: &[u8], buffer: &mut [u8], tag: &[u8],
+            ) -> Result<(), ValueError> {
+                match nonce.len() {
+                    $($length => {
+                        let gcm = AesGcm::<Aes256, size::$size>::from(self.aes.clone());
+                        open_with(&gcm, nonce, aad, buffer, tag)
+                    })*
+                    length => Err(ValueError::NonceLength(length)),
+                }
+            }
+        }
+    };
+}
+
+open_by_length! {
+    1 U1 2 U2 3 U3 4 U4 5 U5 6 U6 7 U7 8 U8 9 U9 10 U10 11 U11 12 U12 13 U13 14 U14 15 U15 16 U16
+    17 U17 18 U18 19 U19 20 U20 21 U21 22 U22 23 U23 24 U24 25 U25 26 U26 27 U27 28 U28 29 U29
+    30 U30 31 U31 33 U33 34 U34 35 U35 36 U36 37 U37 38 U38 39 U39 40 U40 41 U41 42 U42 43 U43
+    44 U44 45 U45 46 U46 47 U47 48 U48 49 U49 50 U50 51 U51 52 U52 53 U53 54 U54 55 U55 56 U56
+    57 U57 58 U58 59 U59 60 U60 61 U61 62 U62 63 U63 64 U64
+}

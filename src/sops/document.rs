@@ -1,0 +1,89 @@
+//! A whole document: data and metadata apart and together, encrypted and decrypted.
+
+mod decrypt;
+mod encrypt;
+#[cfg(test)]
+mod tests;
+
+use super::error::Error;
+use super::metadata::{self, Metadata};
+use super::stash::Stash;
+use super::tree::{Item, Key, Tree, Value};
+
+pub use decrypt::{MacCheck, decrypt};
+pub use encrypt::encrypt;
+
+/// A decrypted document.
+#[derive(Default)]
+pub struct Decrypted {
+    /// The plaintext.
+    pub tree: Tree,
+    /// The nonces, for encrypting it again.
+    pub stash: Stash,
+    /// What the reader should know.
+    pub warnings: Vec<Warning>,
+}
+
+/// Something that is no error to sops, but odd.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A comment on an encrypted path that is no ciphertext of this place: kept as it is.
+    UndecryptableComment {
+        /// The document, counted from 1.
+        document: usize,
+        /// Where it stands: the mapping or list that holds it.
+        container: super::key_path::KeyPath,
+    },
+}
+
+/// Whether the first document has a `sops` entry at its top level, so that it counts as encrypted.
+#[must_use]
+pub fn has_metadata(tree: &Tree) -> bool {
+    tree.documents.first().is_some_and(|branch| branch.iter().any(is_metadata))
+}
+
+/// Takes the metadata off a file as it was read. Only the first document's counts; those of the others
+/// are dropped.
+///
+/// # Errors
+/// No metadata, more than one, or metadata that cannot be read.
+pub fn split(mut tree: Tree) -> Result<(Tree, Metadata), Error> {
+    let mut found = None;
+    for (index, branch) in tree.documents.iter_mut().enumerate() {
+        for item in branch.extract_if(.., |item| is_metadata(item)) {
+            if index == 0
+                && let Item::Entry(_, value) = item
+                && found.replace(value).is_some()
+            {
+                return Err(Error::DuplicateMetadata);
+            }
+        }
+    }
+    match found {
+        None => Err(Error::MetadataNotFound),
+        Some(Value::Map(branch)) => Ok((tree, Metadata::from_branch(&branch)?)),
+        Some(other) => Err(Error::Metadata {
+            field: metadata::KEY.to_owned(),
+            reason: format!("expected a mapping, but got {}", super::value::describe(&other)),
+        }),
+    }
+}
+
+/// Puts the metadata behind the data of every document, ready to be written.
+///
+/// # Errors
+/// A document that has a `sops` entry of its own.
+pub fn join(mut tree: Tree, metadata: &Metadata) -> Result<Tree, Error> {
+    if let Some(index) = tree.documents.iter().position(|branch| branch.iter().any(is_metadata)) {
+        return Err(Error::ReservedKey { document: index + 1 });
+    }
+    let branch = metadata.to_branch();
+    for document in &mut tree.documents {
+        document.push(Item::entry(metadata::KEY, Value::Map(branch.clone())));
+    }
+    Ok(tree)
+}
+
+fn is_metadata(item: &Item) -> bool {
+    matches!(item, Item::Entry(Key::Str(key), _) if *key == metadata::KEY)
+}

@@ -1,0 +1,85 @@
+//! A growing byte string that leaves no copy of itself behind.
+
+use std::ops::Deref;
+
+use zeroize::Zeroize;
+
+use crate::sops::text::Text;
+
+/// Bytes that are wiped on drop and, unlike a plain vector's, also when growth moves them.
+#[derive(Default)]
+pub(super) struct Buffer(Vec<u8>);
+
+impl Buffer {
+    pub(super) fn with_capacity(capacity: usize) -> Self {
+        Self(Vec::with_capacity(capacity))
+    }
+
+    pub(super) fn push(&mut self, byte: u8) {
+        if self.0.len() == self.0.capacity() {
+            self.grow(1);
+        }
+        self.0.push(byte);
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        if self.0.capacity() - self.0.len() < bytes.len() {
+            self.grow(bytes.len());
+        }
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Appends a character in UTF-8.
+    pub(super) fn push_char(&mut self, character: char) {
+        self.extend(character.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+
+    /// Appends to a list of lines, of which this holds those before.
+    pub(super) fn extend_line(&mut self, line: &[u8]) {
+        if !self.0.is_empty() {
+            self.push(b'\n');
+        }
+        self.extend(line);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.zeroize();
+    }
+
+    /// Takes the content out, for an owner that wipes it or hands it on.
+    pub(super) fn into_vec(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
+    }
+
+    pub(super) fn into_text(self) -> Text {
+        self.into_vec().into()
+    }
+
+    fn grow(&mut self, more: usize) {
+        let wanted = (self.0.len() + more).max(self.0.capacity() * 2).max(32);
+        let mut next = Vec::with_capacity(wanted);
+        next.extend_from_slice(&self.0);
+        self.0.zeroize();
+        self.0 = next;
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for Buffer {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}

@@ -1,0 +1,14 @@
+//! Guests that boot for real: as an ordinary user, and once as root.
+//!
+//! `devshell/test vm` sets `CIVM_BINARY` to the release binary, which the guests run as well, and makes the
+//! ordinary user `civm-test`. A test that finds no QEMU says so and does nothing.
+
+#![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
+
+mod vm {
+    mod demo;
+    mod killed;
+    mod machine;
+    mod secrets;
+}
+mod support;

@@ -1,0 +1,53 @@
+//! `builder-demo`: no key needed, a disk that stays, compressed swap.
+
+use std::fs;
+
+use super::machine::{Machine, Who};
+
+const HOST: &str = "builder-demo";
+
+#[test]
+fn the_disk_stays_until_it_is_deleted() {
+    let Some(machine) = Machine::new(Who::Ordinary, "demo") else { return };
+    machine.up(HOST, &[]).ok();
+    let swap = machine
+        .guest(
+            HOST,
+            "free -m | awk '/^Swap:/ { print $2 }'; cat /proc/swaps; cat /sys/block/zram0/comp_algorithm",
+        )
+        .ok();
+    let mib: u32 = swap.out().lines().next().and_then(|line| line.trim().parse().ok()).unwrap_or(0);
+    assert!(mib > 2500, "150 % of 2 GiB: {}", swap.out());
+    assert!(swap.out().contains("/dev/zram0") && swap.out().contains("[zstd]"), "{}", swap.out());
+    let size = machine.guest(HOST, "df --output=size -BG / | tail -n1").ok();
+    let gib: u32 = size.out().trim().trim_end_matches('G').parse().expect("a size");
+    assert!((14..=16).contains(&gib), "the root file system has {gib} GiB of 16");
+    machine.guest(HOST, "echo kept > /root/mark; sync").ok();
+    machine.down(HOST).ok();
+    machine.nothing_remains();
+
+    // The disk is complete in itself: no image has to stay for it.
+    fs::remove_dir_all(machine.home().join(".cache/civm")).expect("a cache to clear");
+    machine.up(HOST, &[]).ok();
+    assert_eq!(machine.guest(HOST, "cat /root/mark").ok().out(), "kept\n");
+    assert_eq!(machine.guest(HOST, "exit 7").code(7).out(), "");
+    machine.down(HOST).ok();
+
+    fs::remove_file(machine.dir.join("builder-demo.qcow2")).expect("a disk beside hosts/");
+    machine.up(HOST, &["--ephemeral"]).ok();
+    machine.guest(HOST, "test ! -e /root/mark").ok();
+    machine.down(HOST).ok();
+    machine.nothing_remains();
+    assert!(!machine.dir.join("builder-demo.qcow2").exists(), "an ephemeral run leaves no disk");
+}
+
+#[test]
+fn a_stranger_on_the_port_is_not_taken_for_the_guest() {
+    let Some(machine) = Machine::new(Who::Ordinary, "ports") else { return };
+    let holder = std::net::TcpListener::bind(("127.0.0.1", 2322)).expect("the port is free");
+    let ran = machine.up(HOST, &[]);
+    assert_ne!(ran.code, 0);
+    assert!(ran.stderr.contains("2322"), "{}", ran.stderr);
+    drop(holder);
+    machine.nothing_remains();
+}

@@ -1,0 +1,169 @@
+//! The whole way: a key opens a sops file, the host key is staged, a guest boots with its secrets.
+
+use std::fs;
+
+use super::machine::{Machine, Who};
+use crate::support::run;
+
+const HOST: &str = "jenkins-controller";
+
+/// The public half of `ssh_host_ed25519_key` in the host's secrets file, without its comment.
+fn host_public_key(machine: &Machine) -> String {
+    let private = run(&mut machine.civm(&[
+        "secrets",
+        "get",
+        "hosts/jenkins-controller/secrets.yaml",
+        "ssh_host_ed25519_key",
+    ]))
+    .ok();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), &private.stdout).expect("the key");
+    let public = run(std::process::Command::new("ssh-keygen").arg("-yf").arg(file.path())).ok();
+    public.out().split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// Point 1 of what this project promises, for one user.
+fn secrets_reach_the_guest_and_nobody_else(machine: &Machine) {
+    let key = host_public_key(machine);
+    let up = machine.up(HOST, &[]).ok();
+    assert!(up.stderr.contains("ready in"), "{}", up.stderr);
+
+    let listing = machine.guest(HOST, "ls -laL /run/secrets/").ok();
+    for secret in ["vm_builder_ssh_key", "vedenemo_builder_ssh_key"] {
+        let line = listing
+            .out()
+            .lines()
+            .find(|line| line.ends_with(secret))
+            .unwrap_or_else(|| panic!("{}", listing.out()));
+        assert!(line.starts_with("-r--------"), "{line}");
+        assert!(line.contains(" root "), "{line}");
+        let inside = machine.guest(HOST, &format!("cat /run/secrets/{secret}")).ok();
+        let outside =
+            run(&mut machine.civm(&["secrets", "get", "hosts/jenkins-controller/secrets.yaml", secret])).ok();
+        assert_eq!(inside.stdout, outside.stdout, "{secret}");
+    }
+    let state = machine
+        .guest(
+            HOST,
+            "readlink /run/secrets; stat -c '%a %U:%G' /run/secrets.d/1; findmnt -no FSTYPE /run/secrets.d",
+        )
+        .ok();
+    assert_eq!(state.out(), "/run/secrets.d/1\n751 root:keys\nramfs\n");
+    let journal = machine.guest(HOST, "journalctl -b --no-pager").ok();
+    let line = "Imported /shared/secrets/ssh_host_ed25519_key as age key with fingerprint age1";
+    assert!(journal.out().contains(line), "{}", journal.out());
+
+    let seen = run(machine.command("ssh-keyscan").args(["-t", "ed25519", "-p", "2222", "127.0.0.1"])).ok();
+    assert!(seen.out().contains(&key), "keyscan: {}\nsecret: {key}", seen.out());
+
+    nobody_sees_the_staged_key(machine);
+
+    let listed = run(&mut machine.civm(&["ls", "--json"])).ok();
+    assert!(
+        listed.out().contains("\"jenkins-controller\"") && listed.out().contains("running"),
+        "{}",
+        listed.out()
+    );
+    let again = machine.up(HOST, &[]).ok();
+    assert!(again.stderr.contains("running") || again.stderr.contains("already"), "{}", again.stderr);
+
+    machine.down(HOST).ok();
+    machine.nothing_remains();
+}
+
+/// The staged file is gone after the guest's acknowledgement, and was never in a mount table of ours.
+fn nobody_sees_the_staged_key(machine: &Machine) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    assert!(!mounts.contains("civm"), "{mounts}");
+    let mut looked_at = 0;
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if !line.contains("qemu-system") {
+            continue;
+        }
+        assert!(!line.contains("PRIVATE KEY") && !line.contains("AGE-SECRET-KEY"), "a key in argv");
+        let share = line.split("path=").nth(1).and_then(|rest| rest.split(',').next()).map(str::to_owned);
+        let Some(share) = share else { continue };
+        looked_at += 1;
+        let outside = std::path::Path::new(&share).join("secrets/ssh_host_ed25519_key");
+        assert!(!outside.exists(), "{} is visible outside", outside.display());
+        // The namespace's own view, which only root and processes of the same user may open.
+        let inside = entry
+            .path()
+            .join("root")
+            .join(share.trim_start_matches('/'))
+            .join("secrets/ssh_host_ed25519_key");
+        assert!(!inside.exists(), "{} is still there after the guest took its copy", inside.display());
+        let layer = entry.path().join("root").join(share.trim_start_matches('/')).join("host/layer.json");
+        if nix::unistd::Uid::effective().is_root() {
+            let stranger = run(machine.command_as(65534, 65534, "cat").arg(&layer));
+            assert_ne!(stranger.code, 0, "another user reads {}", layer.display());
+        }
+    }
+    assert_eq!(looked_at, 1, "the running QEMU was not found");
+}
+
+/// Point 4: what is changed between two boots is there after the second, on the same disk.
+fn edits_take_effect_on_the_next_boot(machine: &Machine) {
+    machine.up(HOST, &[]).ok();
+    machine.guest(HOST, "echo kept > /root/mark; sync").ok();
+    machine.down(HOST).ok();
+
+    let secrets = "hosts/jenkins-controller/secrets.yaml";
+    let editor = "sed -i 's/^vedenemo_builder_ssh_key:.*/vedenemo_builder_ssh_key: |\\n    a new value/; /^    -----BEGIN OPENSSH/!b'";
+    let before = machine.read(secrets);
+    run(machine.civm(&["secrets", "edit", secrets]).env("EDITOR", format!("{editor}"))).ok();
+    let after = machine.read(secrets);
+    assert_ne!(before, after);
+    let kept = before.lines().find(|line| line.starts_with("vm_builder_ssh_key:")).expect("a secret");
+    assert!(after.contains(kept), "an untouched value changed");
+
+    let host = machine.read("hosts/jenkins-controller/host.yaml");
+    let user = "  - name: newcomer\n    groups: [keys]\n";
+    let host = if host.contains("\nusers:\n") {
+        host.replace("\nusers:\n", &format!("\nusers:\n{user}"))
+    } else {
+        format!("{host}\nusers:\n{user}")
+    };
+    machine.write("hosts/jenkins-controller/host.yaml", &host);
+
+    machine.up(HOST, &[]).ok();
+    let seen = machine
+        .guest(HOST, "id -nG newcomer; head -n1 /run/secrets/vedenemo_builder_ssh_key; cat /root/mark")
+        .ok();
+    assert!(seen.out().contains("keys"), "{}", seen.out());
+    assert!(seen.out().contains("a new value\n"), "{}", seen.out());
+    assert!(seen.out().ends_with("kept\n"), "{}", seen.out());
+    machine.down(HOST).ok();
+    machine.nothing_remains();
+}
+
+/// Point 2: nobody can open the file.
+fn without_an_identity(machine: &Machine) {
+    let ran = run(&mut machine.without_identity(&["up", HOST, "-d"])).code(128);
+    assert!(ran.stderr.contains("Group 0: FAILED"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--without-secrets"), "{}", ran.stderr);
+    machine.nothing_remains();
+    let args = ["up", HOST, "-d", "--without-secrets", "--cpus", "2", "--memory", "2G"];
+    run(&mut machine.without_identity(&args)).ok();
+    let seen = run(&mut machine.without_identity(&["ssh", HOST, "--", "ls /run/secrets/ 2>&1 | wc -l"])).ok();
+    let listing = run(&mut machine.without_identity(&["ssh", HOST, "--", "ls -A /run/secrets"]));
+    assert!(!listing.out().contains("key"), "{} {}", seen.out(), listing.out());
+    machine.down(HOST).ok();
+    machine.nothing_remains();
+}
+
+#[test]
+fn as_an_ordinary_user() {
+    let Some(machine) = Machine::new(Who::Ordinary, "secrets") else { return };
+    secrets_reach_the_guest_and_nobody_else(&machine);
+    edits_take_effect_on_the_next_boot(&machine);
+    without_an_identity(&machine);
+}
+
+#[test]
+fn as_root() {
+    let Some(machine) = Machine::new(Who::Root, "secrets") else { return };
+    secrets_reach_the_guest_and_nobody_else(&machine);
+}
