@@ -42,7 +42,9 @@ impl Opener for Native {
         let lines = text.lines().map(str::trim).enumerate();
         lines
             .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-            .map(|(at, line)| AgeIdentity::parse(line).map_err(|error| format!("line {}: {error}", at + 1).into()))
+            .map(|(at, line)| {
+                AgeIdentity::parse(line).map_err(|error| format!("line {}: {error}", at + 1).into())
+            })
             .collect()
     }
 

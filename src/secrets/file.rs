@@ -176,8 +176,11 @@ impl OpenFile {
     pub fn extract(&self, path: &KeyPath) -> Result<Zeroizing<Vec<u8>>, Error> {
         let whole = Vec::new();
         let first = self.tree.documents.first().unwrap_or(&whole);
-        let found = key_path::get(first, path)
-            .map_err(|error| Error::Path { path: self.path.clone(), key: path.clone(), error })?;
+        let found = key_path::get(first, path).map_err(|error| Error::Path {
+            path: self.path.clone(),
+            key: path.clone(),
+            error,
+        })?;
         let bytes = match found {
             Found::Value(Value::Str(text)) => Ok(text.as_bytes().to_vec()),
             Found::Document(branch) | Found::Value(Value::Map(branch)) => {

@@ -25,8 +25,9 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     };
     let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
-    let open =
-        SopsFile::parse(session, name, &text).and_then(|file| file.open(session.identities(), mac)).map_err(failure)?;
+    let open = SopsFile::parse(session, name, &text)
+        .and_then(|file| file.open(session.identities(), mac))
+        .map_err(failure)?;
     super::warn(context, name, &open.warnings);
     let plain = match path {
         Some(path) => open.extract(&path),
