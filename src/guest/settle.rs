@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::apply::{LAYER_COPY, warn};
 use super::root::{self, Superblock};
-use super::{Error, console, events};
+use super::{Error, console, devices, events};
 use crate::host::layer::{Layer, Zram};
 use crate::vm::agent::Event;
 
@@ -28,6 +28,8 @@ pub(super) fn run() -> Result<(), Error> {
     let bytes = fs::read(LAYER_COPY).map_err(Error::io("read", LAYER_COPY))?;
     let layer: Layer =
         serde_json::from_slice(&bytes).map_err(|error| Error::content(LAYER_COPY, error.to_string()))?;
+    // Units of the layer may open them.
+    devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     thread::scope(|scope| {
         scope.spawn(|| start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}"))));
         scope.spawn(|| {

@@ -112,7 +112,7 @@ impl<'a> Tool<'a> {
     /// Runs it to its end and shows its output, line by line.
     pub(super) fn watch(mut self, mut line: impl FnMut(&str)) -> Result<(), Error> {
         let mut log = self.log.append()?;
-        writeln!(log, "== {}: {:?}", self.step, self.command).map_err(Error::io("write", self.log.path()))?;
+        writeln!(log, "== {}: {}", self.step, self.words()).map_err(Error::io("write", self.log.path()))?;
         let mut reader = File::open(self.log.path()).map_err(Error::io("open", self.log.path()))?;
         reader.seek(SeekFrom::End(0)).map_err(Error::io("read", self.log.path()))?;
         let errors = log.try_clone().map_err(Error::io("open", self.log.path()))?;
@@ -151,6 +151,13 @@ impl<'a> Tool<'a> {
         } else {
             Err(self.failed(&output.status.to_string()))
         }
+    }
+
+    /// The command as it would be typed.
+    fn words(&self) -> String {
+        let words = [self.command.get_program()].into_iter().chain(self.command.get_args());
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| self.program.to_owned())
     }
 
     fn failed(&self, status: &str) -> Error {
