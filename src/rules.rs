@@ -170,6 +170,12 @@ impl Rule {
         self.groups.iter().flat_map(|group| &group.age).map(String::as_str)
     }
 
+    /// The age recipients group by group: what a file's key groups are compared with.
+    #[must_use]
+    pub fn recipient_groups(&self) -> Vec<Vec<String>> {
+        self.groups.iter().map(|group| group.age.clone()).collect()
+    }
+
     /// The kinds of keys in it other than age.
     #[must_use]
     pub fn other_kinds(&self) -> Vec<&'static str> {

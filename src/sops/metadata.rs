@@ -20,6 +20,9 @@ pub use version::is_newer;
 /// The key under which the metadata stands.
 pub const KEY: &str = "sops";
 
+/// The version of sops whose files we write.
+pub const SOPS_VERSION: &str = "3.13.3";
+
 /// The metadata of a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metadata {
