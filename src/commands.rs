@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 mod completions;
 mod console;
 mod down;
+mod init;
 mod instance;
 mod keys;
 mod ls;
@@ -66,6 +67,7 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Init(args) => init::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Secrets(args) => secrets::run(args, context),
         Command::Down(args) => down::run(&args, context),
@@ -73,6 +75,10 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Ssh(args) => ssh::run(&args, context),
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::Schema => {
+            context.screen.data(crate::host::schema::text().as_bytes())?;
+            Ok(0)
+        }
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),
     }

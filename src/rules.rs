@@ -11,7 +11,7 @@ use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
 
 pub use names::names;
-pub use path::match_path;
+pub use path::{clean, match_path};
 
 /// A parsed `.sops.yaml`.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,6 +5,7 @@
 mod cli {
     mod frame;
     mod keys;
+    mod project;
     mod secrets;
 }
 mod support;

@@ -13,16 +13,11 @@ use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
 use crate::sops::key_path::{self, Found, KeyPath};
-use crate::sops::metadata::{KeyGroup, Metadata, is_newer};
-use crate::sops::selector::Selector;
-use crate::sops::shamir;
+use crate::sops::metadata::{KeyGroup, Metadata, SOPS_VERSION, is_newer};
 use crate::sops::stash::Stash;
-use crate::sops::tree::{Tree, Value};
+use crate::sops::tree::{Item, Tree, Value};
 use crate::store::yaml::{self, Yaml};
 use crate::store::{self, Store as _};
-
-/// The version of sops whose semantics and bytes civm follows; written into new files.
-pub const SOPS_VERSION: &str = "3.13.3";
 
 /// A sops file as it stands on disk: its values still encrypted.
 pub struct SopsFile {
@@ -123,11 +118,7 @@ impl SopsFile {
         let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
         let parts = retrieval::parts(&groups, threshold, identities)
             .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
-        let key = match (groups.len(), parts.as_slice()) {
-            (1, [key]) => DataKey::from_bytes(key),
-            _ => shamir::combine(&parts),
-        };
-        key.map_err(within(&self.path))
+        self.metadata.data_key(&parts).map_err(within(&self.path))
     }
 
     /// Decrypts the whole file.
@@ -238,21 +229,32 @@ impl NewFile {
         Ok(Self { path: path.to_path_buf(), store, tree })
     }
 
+    /// A file of named texts.
+    ///
+    /// # Errors
+    /// No store is for a file of this name.
+    pub fn of_secrets<'a>(
+        session: &Session,
+        path: &Path,
+        secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        let store = store_for(session, path)?;
+        let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
+        Ok(Self { path: path.to_path_buf(), store, tree: Tree { documents: vec![branch] } })
+    }
+
     /// Encrypts it for the recipients of a plan.
     ///
     /// # Errors
     /// A recipient or a value that cannot be used.
     pub fn seal(self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
         let key = DataKey::generate(&mut OsRng);
-        let groups = plan.wrap(&key, session)?;
-        let selector = match &plan.selector {
-            Some(selector) => Some(selector.clone()),
-            None => Some(Selector::default()),
-        };
+        let selector = plan.selector.clone().unwrap_or_default();
         let now = session.now();
-        let mut metadata = Metadata::new(groups, selector, now, SOPS_VERSION);
+        let mut metadata = Metadata::new(Vec::new(), Some(selector), now, SOPS_VERSION);
         metadata.shamir_threshold = plan.shamir_threshold;
         metadata.mac_only_encrypted = plan.mac_only_encrypted;
+        plan.wrap(&mut metadata, &key, session)?;
         let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut OsRng, now)
             .map_err(within(&self.path))?;
         let whole = document::join(tree, &metadata).map_err(within(&self.path))?;

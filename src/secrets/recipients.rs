@@ -9,9 +9,8 @@ use super::file::SopsFile;
 use super::session::{Rules, Session};
 use crate::keys::recipient::Recipient;
 use crate::sops::data_key::DataKey;
-use crate::sops::metadata::{AgeKey, Changes, KeyGroup};
+use crate::sops::metadata::{AgeKey, Changes, KeyGroup, Metadata};
 use crate::sops::selector::Selector;
-use crate::sops::shamir;
 
 /// What the rules want of a file.
 #[derive(Clone, Debug, Default)]
@@ -64,48 +63,24 @@ impl Plan {
         })
     }
 
-    /// The data key wrapped for every recipient: itself in one group, a share each in several.
+    /// Makes these the recipients of a file: its data key is wrapped for each, itself in one group, a share
+    /// of it in each of several.
     ///
     /// # Errors
     /// A recipient that cannot be used, a threshold that makes no sense.
-    pub fn wrap(&self, key: &DataKey, session: &Session) -> Result<Vec<KeyGroup>, Error> {
-        wrap(&self.groups, self.shamir_threshold, key, session, Path::new(".sops.yaml"))
+    pub fn wrap(&self, metadata: &mut Metadata, key: &DataKey, session: &Session) -> Result<(), Error> {
+        metadata.groups = self.groups.iter().map(|_| KeyGroup::default()).collect();
+        let parts = metadata.parts(key, &mut OsRng).map_err(Error::Split)?;
+        for ((group, recipients), part) in metadata.groups.iter_mut().zip(&self.groups).zip(&parts) {
+            for text in recipients {
+                let failed = |error| Error::Recipient { recipient: text.clone(), error };
+                let recipient = Recipient::parse(text).map_err(failed)?;
+                let enc = recipient.wrap(part, &session.prompt).map_err(failed)?;
+                group.age.push(AgeKey { recipient: text.clone(), enc });
+            }
+        }
+        Ok(())
     }
-}
-
-fn wrap(
-    groups: &[Vec<String>],
-    threshold: u32,
-    key: &DataKey,
-    session: &Session,
-    path: &Path,
-) -> Result<Vec<KeyGroup>, Error> {
-    let secrets = if groups.len() == 1 {
-        vec![zeroize::Zeroizing::new(key.as_bytes().to_vec())]
-    } else {
-        let threshold = match threshold {
-            0 => groups.len(),
-            threshold => usize::try_from(threshold).unwrap_or(usize::MAX),
-        };
-        shamir::split(key, groups.len(), threshold, &mut OsRng)
-            .map_err(|error| Error::Sops { path: path.to_path_buf(), error })?
-    };
-    groups
-        .iter()
-        .zip(secrets)
-        .map(|(recipients, secret)| {
-            let age = recipients
-                .iter()
-                .map(|text| {
-                    let failed = |error| Error::Recipient { recipient: text.clone(), error };
-                    let recipient = Recipient::parse(text).map_err(failed)?;
-                    let enc = recipient.wrap(&secret, &session.prompt).map_err(failed)?;
-                    Ok(AgeKey { recipient: text.clone(), enc })
-                })
-                .collect::<Result<_, Error>>()?;
-            Ok(KeyGroup { age, others: Vec::new() })
-        })
-        .collect()
 }
 
 /// Every recipient that is added, in whatever group.
@@ -145,13 +120,9 @@ impl SopsFile {
     /// No identity opens the file, or a recipient cannot be used.
     pub fn with_recipients(mut self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
         let key = self.data_key(session.identities())?;
-        let count = u32::try_from(plan.groups.len()).unwrap_or(u32::MAX);
-        let mut threshold = self.metadata.shamir_threshold.min(count);
-        if threshold == 0 && count > 1 {
-            threshold = count;
-        }
-        self.metadata.groups = wrap(&plan.groups, threshold, &key, session, &self.path)?;
-        self.metadata.shamir_threshold = threshold;
+        // As in sops the rule's threshold does not count: the file's own stays, where there are as many groups.
+        self.metadata.shamir_threshold = self.metadata.changes(&plan.groups).threshold_after;
+        plan.wrap(&mut self.metadata, &key, session)?;
         self.render()
     }
 }
