@@ -1,6 +1,13 @@
 //! The order of the rooms, read from the source: a room imports only rooms above it.
 
-#![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::use_debug,
+    reason = "a test binary has no users, and says what it skips"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

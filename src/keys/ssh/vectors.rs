@@ -200,7 +200,7 @@ fn every_recorded_case_has_the_wanted_answer() {
         }
         match (&case.stdout_sha256, &stdout) {
             (Some(hash), _) if *hash != sha256(&answer.stdout) => {
-                failures.push(format!("{}: stdout", case.name))
+                failures.push(format!("{}: stdout", case.name));
             }
             (None, Some(stdout)) if *stdout != answer.stdout => {
                 failures.push(format!("{}: stdout {:?}, wanted {stdout:?}", case.name, answer.stdout));
