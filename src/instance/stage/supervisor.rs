@@ -145,9 +145,11 @@ impl Stage {
         };
         (record.accel, record.forwards) = (Some(qemu.accel), qemu.forwards.clone());
         record.phase = Phase::Booting;
-        report.send(&Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() });
+        let started = Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() };
         let machine = watch::Machine::new(self, qemu, disk, record);
+        // Whoever hears of it finds it in the record.
         machine.save();
+        report.send(&started);
         Ok(machine)
     }
 }
