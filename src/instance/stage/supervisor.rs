@@ -20,7 +20,7 @@ use crate::instance::stage::qemu::{self, Channels};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
 use crate::instance::stage::{Mode, child, namespaces};
-use crate::instance::state::{Phase, Place, Record, try_lock};
+use crate::instance::state::{Phase, Place, Record, lock_patiently};
 
 mod watch;
 
@@ -73,7 +73,7 @@ impl Stage {
             return Err(io::Error::other("its keeper is gone"));
         }
         umask(Bits::from_bits_truncate(0o077));
-        let lock = try_lock(&place.supervisor_lock()).map_err(io::Error::other)?;
+        let lock = lock_patiently(&place.supervisor_lock()).map_err(io::Error::other)?;
         let lock = lock.ok_or_else(|| io::Error::other("another supervisor of this instance lives"))?;
         let share = Share::create(runtime.join("share"))?;
         if mode == Mode::Namespaces {
