@@ -20,7 +20,7 @@ use crate::instance::stage::qemu::{self, Channels};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
 use crate::instance::stage::{Mode, child, namespaces};
-use crate::instance::state::{Phase, Place, Record, try_lock};
+use crate::instance::state::{Phase, Place, Record, lock_patiently};
 
 mod watch;
 
@@ -73,7 +73,7 @@ impl Stage {
             return Err(io::Error::other("its keeper is gone"));
         }
         umask(Bits::from_bits_truncate(0o077));
-        let lock = try_lock(&place.supervisor_lock()).map_err(io::Error::other)?;
+        let lock = lock_patiently(&place.supervisor_lock()).map_err(io::Error::other)?;
         let lock = lock.ok_or_else(|| io::Error::other("another supervisor of this instance lives"))?;
         let share = Share::create(runtime.join("share"))?;
         if mode == Mode::Namespaces {
@@ -145,9 +145,11 @@ impl Stage {
         };
         (record.accel, record.forwards) = (Some(qemu.accel), qemu.forwards.clone());
         record.phase = Phase::Booting;
-        report.send(&Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() });
+        let started = Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() };
         let machine = watch::Machine::new(self, qemu, disk, record);
+        // Whoever hears of it finds it in the record.
         machine.save();
+        report.send(&started);
         Ok(machine)
     }
 }
