@@ -19,6 +19,8 @@ pub enum Command {
     FromSsh(FromSsh),
     /// Put the age identity of your ssh key where sops looks for it
     Init(Init),
+    /// Give a new host its ssh key, its place in .sops.yaml, its secrets file and a host.yaml
+    NewHost(NewHost),
 }
 
 /// `civm keys from-ssh`.
@@ -61,4 +63,17 @@ pub struct Init {
     /// Your ssh private key (default: ~/.ssh/id_ed25519)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
+}
+
+/// `civm keys new-host`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The new secrets file can be read by the host itself and by the recipients that all rules have in common; where there
+are none, by you. .sops.yaml is changed only by what is added to it.")]
+pub struct NewHost {
+    /// Its name: a directory of hosts/, and the guest's host name
+    pub name: String,
+    /// One more reader of its secrets; may be repeated
+    #[arg(short, long, value_name = "RECIPIENT")]
+    pub recipient: Vec<String>,
 }

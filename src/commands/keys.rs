@@ -15,6 +15,9 @@ use crate::outcome::{Code, Failure, Outcome};
 
 mod from_ssh;
 mod init;
+mod new_host;
+
+pub(super) use init::anchor;
 
 /// Holds a passphrase, as for ssh-to-age; empty counts as unset.
 const PASSPHRASE: &str = "SSH_TO_AGE_PASSPHRASE";
@@ -28,6 +31,7 @@ pub(super) fn run(args: &Keys, context: &Context) -> Outcome {
     match &args.command {
         Command::FromSsh(args) => from_ssh::run(args, &Terminal, context),
         Command::Init(args) => init::run(args, &Terminal, context),
+        Command::NewHost(args) => new_host::run(args, context),
     }
 }
 

@@ -107,7 +107,8 @@ const SSHD: &str = "HostKey /shared/secrets/ssh_host_ed25519_key\n\
     UsePAM no\n\
     UseDNS no\n\
     PrintMotd no\n\
-    AcceptEnv LANG LC_* COLORTERM\n\
+    SetEnv LANG=C.UTF-8\n\
+    AcceptEnv COLORTERM\n\
     Subsystem sftp internal-sftp\n";
 /// The journal lives in memory: it belongs to a boot, and the disk needs no syncs for it.
 const JOURNALD: &str = "[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nForwardToWall=no\n";

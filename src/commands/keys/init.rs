@@ -80,7 +80,7 @@ fn warn_if_open(path: &Path, context: &Context) {
 }
 
 /// A name for the recipient that YAML takes as an anchor: the user's.
-fn anchor(environment: &Environment) -> String {
+pub(in crate::commands) fn anchor(environment: &Environment) -> String {
     let user = environment.non_empty("USER").or_else(|| environment.non_empty("LOGNAME"));
     let user = user.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let plain = |character: &char| character.is_ascii_alphanumeric() || "-_".contains(*character);
