@@ -4,7 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub mod console;
+pub mod down;
+pub mod init;
+pub mod keys;
+pub mod ls;
 pub mod secrets;
+pub mod ssh;
+pub mod up;
 
 /// Secrets in sops files, and virtual machines that boot with them.
 #[derive(Debug, Parser)]
@@ -35,8 +42,26 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a project: .sops.yaml with you as its first reader, and hosts/
+    Init(init::Init),
+    /// ssh and age keys
+    Keys(keys::Keys),
     /// Secrets in sops files
     Secrets(secrets::Secrets),
+    /// Stop a host: ask its guest, then QEMU, then the kernel; make sure that nothing is left
+    #[command(visible_alias = "stop")]
+    Down(down::Down),
+    /// List running hosts, and those that are defined and do not run
+    #[command(visible_alias = "list")]
+    Ls(ls::Ls),
+    /// Log in to a running host, or run a command there; the exit code is the command's
+    Ssh(ssh::Ssh),
+    /// Attach to the serial console of a running host
+    Console(console::Console),
+    /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
+    Up(up::Up),
+    /// Print the JSON schema of host.yaml, for editors
+    Schema,
     /// Print a script that completes civm's command line in a shell
     Completions {
         /// The shell

@@ -20,7 +20,6 @@ mod run;
 mod sources;
 mod tools;
 
-pub use cache::default_dir;
 pub use error::Error;
 
 /// Debian's name of an architecture.

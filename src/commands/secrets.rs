@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Context;
 use crate::cli::secrets::{Command, Secrets};
 use crate::edge::terminal::Terminal;
+use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::sops::document::Warning;
@@ -17,6 +18,8 @@ mod failure;
 mod get;
 mod update_all;
 mod updatekeys;
+
+pub(super) use failure::failure;
 
 /// Runs one of the secrets commands.
 pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
@@ -32,11 +35,31 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
 }
 
 /// A session from where the run was started.
-pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
+fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
     let directory = std::env::current_dir().map_err(|error| {
         Failure::new(Code::Generic, format!("the current directory is not to be had: {error}"))
     })?;
     Ok(Session::new(context.environment.clone(), Arc::new(Terminal), directory, config))
+}
+
+/// A session at home in a directory, with the rules that are found from there.
+pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
+    Session::new(context.environment.clone(), Arc::new(Terminal), directory, None)
+}
+
+/// The caller's own recipients: age ones first, those derived from ssh keys after them.
+pub(super) fn own_recipients(context: &Context) -> Vec<String> {
+    let session = session_at(context, PathBuf::new());
+    let halves = session.identities().public_halves();
+    let age = halves.iter().filter_map(|(half, _)| match half {
+        Half::Age(recipient) => Some(recipient.clone()),
+        _ => None,
+    });
+    let ssh = halves.iter().filter_map(|(half, _)| match half {
+        Half::Ssh { line, age, .. } => Some(age.clone().unwrap_or_else(|| line.clone())),
+        _ => None,
+    });
+    age.chain(ssh).collect()
 }
 
 /// Says what is odd in a file, though it can be read.

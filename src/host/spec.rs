@@ -18,12 +18,16 @@ mod units;
 pub(super) use raw::shapes;
 pub use units::Size;
 
+use serde::{Deserialize, Serialize};
+
 use super::layer;
 
 /// A kind of machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Arch {
     /// 64-bit Intel and AMD.
+    #[serde(rename = "x86_64")]
     X86_64,
     /// 64-bit ARM.
     Aarch64,
@@ -32,7 +36,7 @@ pub enum Arch {
 impl Arch {
     /// The kind of the machine that this program was built for, where it is one of the two.
     #[must_use]
-    pub fn current() -> Option<Self> {
+    pub fn native() -> Option<Self> {
         Self::of(std::env::consts::ARCH)
     }
 

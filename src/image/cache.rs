@@ -11,14 +11,6 @@ const BUILDING: &str = ".building-";
 /// In an unfinished build: where its temporary directory outside the cache is.
 const SCRATCH: &str = "scratch-path";
 
-/// Where images are kept unless told otherwise: `$XDG_CACHE_HOME/civm`, `~/.cache/civm`.
-#[must_use]
-pub fn default_dir() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
-    Some(base.join("civm"))
-}
-
 /// The images of a cache directory.
 #[derive(Debug)]
 pub(super) struct Cache {

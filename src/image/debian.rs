@@ -259,7 +259,7 @@ mod tests {
         let packages = std::env::var("CIVM_TEST_PACKAGES").unwrap_or_default();
         let spec = ImageSpec {
             suite: std::env::var("CIVM_TEST_SUITE").ok(),
-            arch: Arch::current().expect("known architecture"),
+            arch: Arch::native().expect("known architecture"),
             packages: packages.split_whitespace().map(str::to_owned).collect(),
             sources: None,
             guest_binary: path("CIVM_TEST_GUEST"),

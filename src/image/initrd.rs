@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_dynamically_linked_program_is_refused() {
-        let arch = Arch::current().expect("known architecture");
+        let arch = Arch::native().expect("known architecture");
         let error = GuestBinary::load(Some(Path::new("/bin/sh")), arch).expect_err("dynamic");
         assert!(matches!(error, Error::DynamicBinary(_)), "{error}");
         let text = GuestBinary::load(Some(Path::new("/etc/passwd")), arch).expect_err("no program");

@@ -58,7 +58,7 @@ pub(super) fn bootstrap(
         .args(["--mode=unshare", "--variant=minbase", "--format=tar"])
         .arg(format!("--include={}", plan.packages.join(",")))
         .arg(format!("--customize-hook={}", hook(plan.mark)));
-    let tool = match Arch::current() {
+    let tool = match Arch::native() {
         Some(native) if native == plan.arch => tool,
         _ => tool.arg(format!("--architectures={}", debian_name(plan.arch))),
     };

@@ -94,11 +94,26 @@ fn openable(device: &Path) -> Result<(), String> {
             "there is no {} (virtualisation is off in the firmware, or the module kvm is not loaded)",
             device.display()
         )),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(format!(
-            "this user may not open {} (`sudo usermod -aG kvm $USER` and a new login change that)",
-            device.display()
-        )),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(forbidden(device)),
         Err(error) => Err(format!("{} does not open ({error})", device.display())),
+    }
+}
+
+/// What to do about a device that this user may not open.
+fn forbidden(device: &Path) -> String {
+    let metadata = fs::metadata(device).ok();
+    // Where its group may use it, joining the group is the way.
+    let group = metadata.filter(|m| m.mode() & 0o060 == 0o060 && m.gid() != 0);
+    let group = group.and_then(|m| nix::unistd::Group::from_gid(m.gid().into()).ok()?);
+    let device = device.display();
+    match group {
+        Some(group) => format!(
+            "this user may not open {device} (`sudo usermod -aG {} $USER` and a new login change that)",
+            group.name
+        ),
+        None => format!(
+            "this user may not open {device} (its mode lets only root: udev's rules for kvm are missing)"
+        ),
     }
 }
 
@@ -206,7 +221,7 @@ fn probe(arch: Arch, qemu: &Path, boot: &Boot, patience: Duration) -> Result<Str
 }
 
 fn probed(arch: Arch, boot: &Boot, console: i32) -> Result<Spec, Error> {
-    let append = vec!["quiet".to_owned(), PROBE_PARAMETER.to_owned()];
+    let append = vec![PROBE_PARAMETER.to_owned()];
     let draft = Draft {
         name: "probe".to_owned(),
         arch,

@@ -67,6 +67,7 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     let mut record = Record::new(place, now());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
+    record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
     record.phase = Phase::Starting;
     let plan = Plan { machine, accel: verdict.accel, qemu, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;

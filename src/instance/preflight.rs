@@ -181,6 +181,7 @@ mod tests {
             cpus: 1,
             memory_mib: 1,
             disk: Some("/d.qcow2".into()),
+            ephemeral: false,
             forwards: Vec::new(),
             runtime: None,
             namespaces: true,
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_there_gives_no_word() {
-        assert_eq!(compare(&machine(), &ENOUGH).unwrap(), [String::new(); 0]);
+        assert!(compare(&machine(), &ENOUGH).unwrap().is_empty());
     }
 
     #[test]
@@ -207,7 +208,7 @@ mod tests {
     #[test]
     fn what_a_disk_takes_already_need_not_be_free() {
         let grown = Resources { disk_free_mib: Some(1000), disk_used_mib: 9500, ..ENOUGH };
-        assert_eq!(compare(&machine(), &grown).unwrap(), [String::new(); 0]);
+        assert!(compare(&machine(), &grown).unwrap().is_empty());
     }
 
     #[test]

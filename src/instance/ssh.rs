@@ -117,6 +117,7 @@ pub struct Login {
     identity: PathBuf,
     known_hosts: PathBuf,
     control: Option<PathBuf>,
+    tty: bool,
 }
 
 impl Login {
@@ -140,7 +141,14 @@ impl Login {
             identity: client_key(project)?.path,
             known_hosts: place.known_hosts(),
             control: control.filter(|path| path.as_os_str().len() <= CONTROL_PATH_MAX),
+            tty: false,
         })
+    }
+
+    /// The same, with a terminal in the guest for the command if `wanted`.
+    #[must_use]
+    pub fn tty(self, wanted: bool) -> Self {
+        Self { tty: wanted, ..self }
     }
 
     /// The options of `ssh` (and `scp`) that stand for this login, without a destination.
@@ -177,6 +185,9 @@ impl Login {
     #[must_use]
     pub fn arguments(&self, command: &[OsString]) -> Vec<OsString> {
         let mut arguments = self.options();
+        if self.tty {
+            arguments.push("-t".into());
+        }
         arguments.push("--".into());
         arguments.push(self.address.to_string().into());
         arguments.extend(command.iter().cloned());

@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -25,6 +26,10 @@ const CONSOLE_TAIL_LINES: usize = 20;
 const QEMU_TAIL_LINES: usize = 10;
 /// Bytes at a log's end in which those lines are looked for.
 const TAIL_BYTES: u64 = 16 << 10;
+
+/// How often, and after which pauses, a lock is tried that another run may be looking at: half a second in all.
+const LOCK_TRIES: u32 = 20;
+const LOCK_STEP: Duration = Duration::from_millis(25);
 
 /// The state directory of this user.
 #[derive(Clone, Debug)]
@@ -152,6 +157,12 @@ impl Place {
         self.path.join("events.jsonl")
     }
 
+    /// The disk of an instance that is thrown away.
+    #[must_use]
+    pub fn ephemeral_disk(&self) -> PathBuf {
+        self.path.join("ephemeral.qcow2")
+    }
+
     /// The host keys that ssh accepts for this instance.
     #[must_use]
     pub fn known_hosts(&self) -> PathBuf {
@@ -186,23 +197,29 @@ impl Place {
     #[must_use = "it says what was removed"]
     pub fn sweep_report(&self) -> Vec<String> {
         let mut swept = Vec::new();
+        let remains = |record: &Record| record.phase != Phase::Ended || record.runtime.is_some();
+        if !self.record().is_some_and(|record| remains(&record)) {
+            return swept;
+        }
         // The lock is held while sweeping, so that nobody starts meanwhile.
         let Ok(Some(_lock)) = try_lock(&self.lock()) else { return swept };
         if is_locked(&self.supervisor_lock()) {
             return swept;
         }
-        let Some(mut record) = Record::load(&self.path) else { return swept };
-        if let Some(runtime) = record.runtime.take() {
-            if runtime.exists() && fs::remove_dir_all(&runtime).is_ok() {
-                swept.push(format!("removed {}", runtime.display()));
-            }
+        let Some(mut record) = self.record().filter(remains) else { return swept };
+        if let Some(runtime) = record.runtime.take()
+            && runtime.exists()
+            && fs::remove_dir_all(&runtime).is_ok()
+        {
+            swept.push(format!("removed {}", runtime.display()));
         }
         if record.phase != Phase::Ended {
             record.phase = Phase::Ended;
+            record.remove_ephemeral_disk(&self.path);
             record.reason.get_or_insert_with(|| "killed".to_owned());
-            // Without it the next sweep does the same again.
-            let _ = record.save(&self.path);
         }
+        // Without it the next sweep does the same again.
+        let _ = record.save(&self.path);
         swept
     }
 
@@ -250,6 +267,17 @@ pub(crate) fn try_lock(path: &Path) -> Result<Option<File>, Error> {
         Err(fs::TryLockError::WouldBlock) => Ok(None),
         Err(fs::TryLockError::Error(source)) => Err(failed(source)),
     }
+}
+
+/// The same, past those who only look whether it is held.
+pub(crate) fn lock_patiently(path: &Path) -> Result<Option<File>, Error> {
+    for _ in 0..LOCK_TRIES {
+        if let Some(lock) = try_lock(path)? {
+            return Ok(Some(lock));
+        }
+        std::thread::sleep(LOCK_STEP);
+    }
+    Ok(None)
 }
 
 /// Whether somebody holds an exclusive lock. Looking takes a shared one for an instant.
@@ -317,17 +345,19 @@ mod tests {
         std::fs::create_dir_all(runtime.join("share/secrets")).unwrap();
         let mut record = Record::new(&place, 0);
         (record.phase, record.runtime) = (Phase::Ready, Some(runtime.clone()));
+        (record.disk, record.ephemeral) = (Some(place.ephemeral_disk()), true);
+        std::fs::write(place.ephemeral_disk(), "disk").unwrap();
         record.save(&place.path).unwrap();
         {
             let _lock = try_lock(&place.lock()).unwrap().unwrap();
             assert_eq!(home.running(), [record]);
-            assert!(runtime.exists());
+            assert!(runtime.exists() && place.ephemeral_disk().exists());
         }
         assert_eq!(home.running(), []);
-        assert!(!runtime.exists());
+        assert!(!runtime.exists() && !place.ephemeral_disk().exists());
         let swept = place.record().unwrap();
         assert_eq!((swept.phase, swept.reason.as_deref()), (Phase::Ended, Some("killed")));
-        assert_eq!(place.sweep_report(), [String::new(); 0]);
+        assert!(place.sweep_report().is_empty());
     }
 
     #[test]
@@ -348,7 +378,7 @@ mod tests {
         let log = directory.path().join("log");
         std::fs::write(&log, "one\r\n\n\u{1b}[2Jtwo\nthree\n").unwrap();
         assert_eq!(last_lines(&log, 2), ["[2Jtwo", "three"]);
-        assert_eq!(last_lines(&directory.path().join("none"), 2), [String::new(); 0]);
+        assert!(last_lines(&directory.path().join("none"), 2).is_empty());
     }
 
     #[test]

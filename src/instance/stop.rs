@@ -24,6 +24,8 @@ pub const GUEST: Duration = Duration::from_secs(30);
 const QUIT: Duration = Duration::from_secs(5);
 /// How long the rest may take: killing, cleaning up.
 const REST: Duration = Duration::from_secs(10);
+/// How long the kernel may take to free what a killed process had.
+const SETTLING: Duration = Duration::from_secs(3);
 /// How long a supervisor may take to answer before it counts as hung.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -86,7 +88,13 @@ fn force(
         wait_until_dead(place, scaled(REST, environment));
     }
     stopped.cleaned.extend(place.sweep_report());
-    let left = remains(place, record);
+    let mut left = remains(place, record);
+    let until = Instant::now() + SETTLING;
+    // The kernel closes the sockets of a killed process a moment after its locks.
+    while !left.is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+        left = remains(place, record);
+    }
     if left.is_empty() { Ok(stopped) } else { Err(Error::Left { host: place.host.clone(), left }) }
 }
 

@@ -73,6 +73,14 @@ pub enum Error {
         /// What was tried.
         locked: Box<RetrievalError>,
     },
+    /// The secret that is a host's identity cannot be one.
+    #[error("`{}`: ssh_host_ed25519_key: {reason}", path.display())]
+    HostKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The creation rules cannot be read.
     #[error("`{}`: {error}", path.display())]
     Rules {
@@ -103,6 +111,9 @@ pub enum Error {
     /// The rule for this file names nobody.
     #[error("the creation rule for `{}` names no recipient", .0.display())]
     NoRecipients(PathBuf),
+    /// The data key cannot be shared out among the groups that the rules want.
+    #[error("the rule's key groups: {0}")]
+    Split(sops::Error),
     /// A recipient that cannot be used.
     #[error("recipient `{recipient}`: {error}")]
     Recipient {

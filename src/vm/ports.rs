@@ -1,7 +1,7 @@
 //! Port forwards of user-mode networking: `hostfwd` rules and what QEMU says became of them.
 
+use core::net::Ipv4Addr;
 use std::fmt;
-use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};

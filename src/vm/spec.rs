@@ -1,45 +1,18 @@
 //! What a machine is made of: a draft holds wishes, a [`Spec`] only what QEMU can run.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::host::spec::Arch;
 use crate::vm::ports::Forward;
 
-/// Longest path of a unix socket: `sun_path` has 108 bytes with its final zero (unix(7)).
-pub const SOCKET_PATH_MAX: usize = 107;
-/// Longest mount tag of a 9p share, in bytes (QEMU's `MAX_TAG_LEN` less its final zero).
-pub const MOUNT_TAG_MAX: usize = 31;
-/// Longest machine name, in bytes: that of a DNS label, since the guest's host name is the same.
-pub const NAME_MAX: usize = 63;
-/// Least memory, in MiB, in which a stock kernel unpacks itself and a small initrd.
-pub const MEMORY_MIN_MIB: u32 = 128;
-/// Most virtual CPUs: what q35 takes without an IOMMU (x2APIC ids below 255).
-pub const CPUS_MAX: u32 = 255;
+mod check;
 
-/// Architecture of the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arch {
-    /// 64-bit x86, as Nix and QEMU call it.
-    #[serde(rename = "x86_64")]
-    X86_64,
-    /// 64-bit Arm.
-    Aarch64,
-}
+pub use check::{CPUS_MAX, Error, MEMORY_MIN_MIB, MOUNT_TAG_MAX, NAME_MAX, SOCKET_PATH_MAX, check_name};
 
 impl Arch {
-    /// The architecture civm itself was built for; `None` where QEMU guests of ours do not exist.
-    #[must_use]
-    pub fn native() -> Option<Self> {
-        match std::env::consts::ARCH {
-            "x86_64" => Some(Self::X86_64),
-            "aarch64" => Some(Self::Aarch64),
-            _ => None,
-        }
-    }
-
     /// The QEMU program that runs such guests.
     #[must_use]
     pub fn qemu(self) -> &'static str {
@@ -56,15 +29,6 @@ impl Arch {
             Self::X86_64 => "ttyS0",
             Self::Aarch64 => "ttyAMA0",
         }
-    }
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        })
     }
 }
 
@@ -95,7 +59,7 @@ pub struct Boot {
     pub kernel: PathBuf,
     /// The initial RAM disk.
     pub initrd: Option<PathBuf>,
-    /// Kernel parameters besides the console's.
+    /// Kernel parameters besides those that every machine gets.
     pub append: Vec<String>,
 }
 
@@ -183,33 +147,7 @@ impl Spec {
     /// # Errors
     /// The first wish that cannot be fulfilled.
     pub fn new(draft: Draft, native: Option<Arch>) -> Result<Self, Error> {
-        check_name(&draft.name)?;
-        if draft.cpus == 0 || draft.cpus > CPUS_MAX {
-            return Err(Error::Cpus(draft.cpus));
-        }
-        if draft.memory_mib < MEMORY_MIN_MIB {
-            return Err(Error::Memory(draft.memory_mib));
-        }
-        if draft.accel == Accel::Kvm && native != Some(draft.arch) {
-            return Err(Error::ForeignKvm(draft.arch));
-        }
-        check_path("kernel", &draft.boot.kernel)?;
-        if let Some(initrd) = &draft.boot.initrd {
-            check_path("initrd", initrd)?;
-        }
-        check_append(&draft.boot.append)?;
-        if let Some(disk) = &draft.disk {
-            check_path("disk", &disk.path)?;
-        }
-        if let Some(share) = &draft.share {
-            check_path("share", &share.source)?;
-            check_tag(&share.tag)?;
-        }
-        if let Some(log) = &draft.console.log {
-            check_path("console log", log)?;
-        }
-        check_forwards(&draft.forwards)?;
-        check_channels(&draft)?;
+        check::draft(&draft, native)?;
         Ok(Self(draft))
     }
 
@@ -226,252 +164,29 @@ impl Spec {
     }
 }
 
-/// Why a draft is no machine.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// A name that cannot be a host name.
-    #[error("`{0}` is no machine name: letters, digits and inner hyphens, {NAME_MAX} at most")]
-    Name(String),
-    /// No CPU, or more than the machine type takes.
-    #[error("{0} cpus: from 1 to {CPUS_MAX}")]
-    Cpus(u32),
-    /// Too little to boot in.
-    #[error("{0} MiB of memory: at least {MEMORY_MIN_MIB}")]
-    Memory(u32),
-    /// KVM for another architecture.
-    #[error("KVM cannot run {0} guests on this machine")]
-    ForeignKvm(Arch),
-    /// A path whose meaning would depend on where QEMU starts.
-    #[error("path of the {what} is not absolute: `{path}`")]
-    RelativePath {
-        /// Whose path.
-        what: &'static str,
-        /// The path.
-        path: String,
-    },
-    /// A path that a command line cannot carry.
-    #[error("path of the {what} holds bytes that are no text: `{path}`")]
-    PathText {
-        /// Whose path.
-        what: &'static str,
-        /// The path, as far as it is text.
-        path: String,
-    },
-    /// A parameter that would be read as several, or not at all.
-    #[error("`{0}` is no kernel parameter: one word each, blanks only within double quotes")]
-    Append(String),
-    /// A mount tag that 9p cannot carry.
-    #[error("`{0}` is no mount tag: letters, digits, `-`, `_` and `.`, {MOUNT_TAG_MAX} at most")]
-    MountTag(String),
-    /// Two forwards of one port.
-    #[error("port {port} of the host is forwarded twice")]
-    PortTwice {
-        /// The port.
-        port: u16,
-    },
-    /// A forward to guest port 0.
-    #[error("port {0} of the host leads to guest port 0")]
-    GuestPort(u16),
-    /// A socket whose path the kernel does not take.
-    #[error("socket path is {length} bytes long, at most {SOCKET_PATH_MAX}: `{path}`")]
-    SocketPath {
-        /// The path.
-        path: String,
-        /// Its length in bytes.
-        length: usize,
-    },
-    /// Two character devices with one other end.
-    #[error("console, QMP and agent must not share a channel")]
-    ChannelTwice,
-}
-
-/// Whether a machine can have this name.
-///
-/// # Errors
-/// It cannot.
-pub fn check_name(name: &str) -> Result<(), Error> {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if plain && !name.is_empty() && name.len() <= NAME_MAX && !name.starts_with('-') && !name.ends_with('-') {
-        Ok(())
-    } else {
-        Err(Error::Name(name.to_owned()))
-    }
-}
-
-fn check_path(what: &'static str, path: &Path) -> Result<(), Error> {
-    let text = path.to_string_lossy().into_owned();
-    if path.to_str().is_none_or(|p| p.contains('\0')) {
-        return Err(Error::PathText { what, path: text });
-    }
-    if path.is_absolute() { Ok(()) } else { Err(Error::RelativePath { what, path: text }) }
-}
-
-fn check_append(append: &[String]) -> Result<(), Error> {
-    for word in append {
-        // The kernel keeps blanks only within double quotes and knows no escape.
-        let mut quoted = false;
-        let mut whole = !word.is_empty();
-        for c in word.chars() {
-            match c {
-                '"' => quoted = !quoted,
-                c if c.is_control() || (c.is_whitespace() && !quoted) => whole = false,
-                _ => {}
-            }
-        }
-        if !whole || quoted {
-            return Err(Error::Append(word.clone()));
-        }
-    }
-    Ok(())
-}
-
-fn check_tag(tag: &str) -> Result<(), Error> {
-    let plain = tag.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if plain && !tag.is_empty() && tag.len() <= MOUNT_TAG_MAX {
-        Ok(())
-    } else {
-        Err(Error::MountTag(tag.to_owned()))
-    }
-}
-
-fn check_forwards(forwards: &[Forward]) -> Result<(), Error> {
-    for (index, forward) in forwards.iter().enumerate() {
-        if forward.guest_port == 0 {
-            return Err(Error::GuestPort(forward.host_port));
-        }
-        if forwards.iter().take(index).any(|earlier| earlier.clashes(forward)) {
-            return Err(Error::PortTwice { port: forward.host_port });
-        }
-    }
-    Ok(())
-}
-
-fn check_channels(draft: &Draft) -> Result<(), Error> {
-    let channels: Vec<&Channel> =
-        std::iter::once(&draft.console.channel).chain(&draft.qmp).chain(&draft.agent).collect();
-    for (index, channel) in channels.iter().enumerate() {
-        if channels.iter().take(index).any(|earlier| earlier == channel) {
-            return Err(Error::ChannelTwice);
-        }
-        if let Channel::Socket(path) = channel {
-            check_path("socket", path)?;
-            let length = path.as_os_str().len();
-            if length > SOCKET_PATH_MAX {
-                return Err(Error::SocketPath { path: path.to_string_lossy().into_owned(), length });
-            }
-        }
-    }
-    Ok(())
-}
-
+/// A sound draft for tests.
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::{Accel, Arch, Boot, Channel, Console, Disk, Draft, Error, Share, Spec};
-    use crate::vm::ports::Forward;
-
-    pub(crate) fn draft() -> Draft {
-        Draft {
-            name: "builder".into(),
-            arch: Arch::X86_64,
-            accel: Accel::Tcg,
-            cpus: 2,
-            memory_mib: 4096,
-            boot: Boot {
-                kernel: "/cache/vmlinux".into(),
-                initrd: Some("/cache/initrd.cpio".into()),
-                append: vec!["quiet".into()],
-            },
-            disk: Some(Disk { path: "/project/builder.qcow2".into(), size_mib: 16384, ephemeral: false }),
-            forwards: vec![Forward::loopback(2322, 22)],
-            restrict_network: false,
-            share: Some(Share { source: "/run/user/1000/civm/0f/share".into(), tag: "shr".into() }),
-            console: Console {
-                channel: Channel::Socket("/run/user/1000/civm/0f/console.sock".into()),
-                log: Some("/state/console.log".into()),
-            },
-            qmp: Some(Channel::Descriptor(5)),
-            agent: Some(Channel::Descriptor(6)),
-        }
-    }
-
-    fn refused(change: impl FnOnce(&mut Draft)) -> Error {
-        let mut draft = draft();
-        change(&mut draft);
-        Spec::new(draft, Some(Arch::X86_64)).unwrap_err()
-    }
-
-    #[test]
-    fn a_sound_draft_becomes_a_machine() {
-        assert!(Spec::new(draft(), Some(Arch::X86_64)).is_ok());
-    }
-
-    #[test]
-    fn kvm_runs_only_the_architecture_of_the_machine_host() {
-        let foreign = |d: &mut Draft| {
-            d.arch = Arch::Aarch64;
-            d.accel = Accel::Kvm;
-        };
-        assert_eq!(refused(foreign), Error::ForeignKvm(Arch::Aarch64));
-        let mut own = draft();
-        own.accel = Accel::Kvm;
-        assert!(Spec::new(own.clone(), Some(Arch::X86_64)).is_ok());
-        assert!(Spec::new(own, None).is_err());
-    }
-
-    #[test]
-    fn resources_have_bounds() {
-        assert_eq!(refused(|d| d.cpus = 0), Error::Cpus(0));
-        assert_eq!(refused(|d| d.cpus = 300), Error::Cpus(300));
-        assert_eq!(refused(|d| d.memory_mib = 64), Error::Memory(64));
-    }
-
-    #[test]
-    fn names_are_host_names() {
-        for name in ["", "-a", "a-", "a b", "a,b", "a.b", &"a".repeat(64)] {
-            assert_eq!(refused(|d| d.name = name.into()), Error::Name(name.into()));
-        }
-    }
-
-    #[test]
-    fn relative_paths_are_refused_with_their_part_named() {
-        let error = refused(|d| d.boot.kernel = "vmlinux".into());
-        assert_eq!(error.to_string(), "path of the kernel is not absolute: `vmlinux`");
-    }
-
-    #[test]
-    fn a_kernel_parameter_cannot_smuggle_in_another() {
-        assert_eq!(refused(|d| d.boot.append = vec!["a b".into()]), Error::Append("a b".into()));
-        assert_eq!(refused(|d| d.boot.append = vec![String::new()]), Error::Append(String::new()));
-        let mut quoted = draft();
-        quoted.boot.append = vec!["dyndbg=\"file a +p\"".into()];
-        assert!(Spec::new(quoted, None).is_ok());
-    }
-
-    #[test]
-    fn one_port_of_the_host_leads_to_one_place() {
-        let twice = |d: &mut Draft| d.forwards.push(Forward::loopback(2322, 80));
-        assert_eq!(refused(twice), Error::PortTwice { port: 2322 });
-        let mut auto = draft();
-        auto.forwards = vec![Forward::loopback(0, 22), Forward::loopback(0, 80)];
-        assert!(Spec::new(auto, None).is_ok());
-    }
-
-    #[test]
-    fn sockets_fit_into_the_kernels_limit_and_are_not_shared() {
-        let long = format!("/{}", "s".repeat(107));
-        let error = refused(|d| d.console.channel = Channel::Socket(long.clone().into()));
-        assert_eq!(error, Error::SocketPath { path: long, length: 108 });
-        assert_eq!(refused(|d| d.agent = d.qmp.clone()), Error::ChannelTwice);
-    }
-
-    #[test]
-    fn mount_tags_fit_into_9p() {
-        let tag = "t".repeat(32);
-        let error = refused(|d| {
-            if let Some(share) = &mut d.share {
-                share.tag.clone_from(&tag);
-            }
-        });
-        assert_eq!(error, Error::MountTag(tag));
+pub(crate) fn sample() -> Draft {
+    Draft {
+        name: "builder".into(),
+        arch: Arch::X86_64,
+        accel: Accel::Tcg,
+        cpus: 2,
+        memory_mib: 4096,
+        boot: Boot {
+            kernel: "/cache/vmlinux".into(),
+            initrd: Some("/cache/initrd.cpio".into()),
+            append: vec!["civm.packages=0f".into()],
+        },
+        disk: Some(Disk { path: "/project/builder.qcow2".into(), size_mib: 16384, ephemeral: false }),
+        forwards: vec![Forward::loopback(2322, 22)],
+        restrict_network: false,
+        share: Some(Share { source: "/run/user/1000/civm/0f/share".into(), tag: "shr".into() }),
+        console: Console {
+            channel: Channel::Socket("/run/user/1000/civm/0f/console.sock".into()),
+            log: Some("/state/console.log".into()),
+        },
+        qmp: Some(Channel::Descriptor(5)),
+        agent: Some(Channel::Descriptor(6)),
     }
 }

@@ -46,11 +46,13 @@ fn code(error: &Error) -> Code {
         Error::Editor(_) => Code::NoEditorFound,
         Error::Unchanged => Code::FileHasNotBeenModified,
         Error::Path { .. }
+        | Error::HostKey { .. }
         | Error::Rules { .. }
         | Error::NoConfig(_)
         | Error::NoRule { .. }
         | Error::OtherKeys { .. }
         | Error::NoRecipients(_)
+        | Error::Split(_)
         | Error::Recipient { .. } => Code::Generic,
     }
 }

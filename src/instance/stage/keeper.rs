@@ -20,7 +20,7 @@ use crate::edge::private_dir::PrivateDir;
 use crate::instance::event::Event;
 use crate::instance::stage::report::Report;
 use crate::instance::stage::{Mode, SELF, SUPERVISOR, child, namespaces};
-use crate::instance::state::{Phase, Place, try_lock};
+use crate::instance::state::{Phase, Place, lock_patiently};
 
 /// The hidden subcommand: `MODE STATE PROJECT HOST`.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -63,7 +63,7 @@ impl Drop for Runtime {
 fn keep(mode: Mode, place: &Place, report: &mut Report) -> io::Result<ExitCode> {
     // Away from the caller's terminal and its signals.
     let _ = setsid();
-    let Some(_lock) = try_lock(&place.lock()).map_err(io::Error::other)? else {
+    let Some(_lock) = lock_patiently(&place.lock()).map_err(io::Error::other)? else {
         report.send(&Event::Busy);
         return Ok(ExitCode::FAILURE);
     };
@@ -149,10 +149,10 @@ fn wait(supervisor: &mut Child, signals: &Signals) -> io::Result<ExitStatus> {
         let mut watched = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let _ = poll(&mut watched, PollTimeout::NONE);
         Signals::drain(&signals.ended);
-        if Signals::drain(&signals.asked) {
-            if let Ok(pid) = i32::try_from(supervisor.id()) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-            }
+        if Signals::drain(&signals.asked)
+            && let Ok(pid) = i32::try_from(supervisor.id())
+        {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
     }
 }
@@ -172,5 +172,6 @@ fn conclude(place: &Place, status: ExitStatus, report: &mut Report) {
         record.phase = Phase::Ended;
         record.reason.get_or_insert(reason);
     }
+    record.remove_ephemeral_disk(&place.path);
     let _ = record.save(&place.path);
 }

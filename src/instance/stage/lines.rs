@@ -67,7 +67,7 @@ mod tests {
         let mut lines = Lines::new(ours, b"be").unwrap();
         theirs.write_all(b"fore\r\npart").unwrap();
         assert_eq!(lines.receive().unwrap(), ["before"]);
-        assert_eq!(lines.receive().unwrap(), [String::new(); 0]);
+        assert!(lines.receive().unwrap().is_empty());
         theirs.write_all(b"ial\n").unwrap();
         assert_eq!(lines.receive().unwrap(), ["partial"]);
         drop(theirs);
@@ -79,7 +79,7 @@ mod tests {
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         let mut lines = Lines::new(ours, &vec![b'x'; LINE_MAX + 1]).unwrap();
         theirs.write_all(b"x").unwrap();
-        assert_eq!(lines.receive().unwrap(), [String::new(); 0]);
+        assert!(lines.receive().unwrap().is_empty());
         theirs.write_all(b"x\nnext\n").unwrap();
         assert_eq!(lines.receive().unwrap(), ["next"]);
     }

@@ -20,7 +20,7 @@ use crate::instance::stage::qemu::{self, Channels};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
 use crate::instance::stage::{Mode, child, namespaces};
-use crate::instance::state::{Phase, Place, Record, try_lock};
+use crate::instance::state::{Phase, Place, Record, lock_patiently};
 
 mod watch;
 
@@ -73,7 +73,7 @@ impl Stage {
             return Err(io::Error::other("its keeper is gone"));
         }
         umask(Bits::from_bits_truncate(0o077));
-        let lock = try_lock(&place.supervisor_lock()).map_err(io::Error::other)?;
+        let lock = lock_patiently(&place.supervisor_lock()).map_err(io::Error::other)?;
         let lock = lock.ok_or_else(|| io::Error::other("another supervisor of this instance lives"))?;
         let share = Share::create(runtime.join("share"))?;
         if mode == Mode::Namespaces {
@@ -100,8 +100,9 @@ impl Stage {
         let place = self.place.clone();
         match self.start(&mut report) {
             Ok(mut machine) => machine.watch(&mut report),
-            Err((record, reason)) => {
-                if let Some(record) = record {
+            Err(reason) => {
+                // Before a plan has come, the record is that of an earlier run.
+                if let Some(record) = place.record().filter(|record| record.phase != Phase::Ended) {
                     finish(&place, record, &reason);
                 }
                 report.send(&Event::Ended { reason, clean: false });
@@ -110,18 +111,17 @@ impl Stage {
         }
     }
 
-    fn start(self, report: &mut Report) -> Result<watch::Machine, (Option<Record>, String)> {
+    fn start(self, report: &mut Report) -> Result<watch::Machine, String> {
         let mut caller = Caller;
         let plan: Option<Plan> =
-            receive_object(&mut caller).map_err(|error| (None, format!("no plan came: {error}")))?;
+            receive_object(&mut caller).map_err(|error| format!("no plan came: {error}"))?;
         let Some(Plan { machine, accel, qemu, mut record }) = plan else {
-            return Err((None, "the caller gave up".to_owned()));
+            return Err("the caller gave up".to_owned());
         };
         record.runtime = Some(self.runtime.clone());
         record.namespaces = self.mode == Mode::Namespaces;
         record.phase = Phase::Starting;
-        let save = |record: &Record| record.save(&self.place.path).map_err(|error| error.to_string());
-        save(&record).map_err(|error| (None, error))?;
+        record.save(&self.place.path).map_err(|error| error.to_string())?;
         let started = (|| {
             let files = self.share.receive(&mut caller).map_err(|error| error.to_string())?;
             report.send(&Event::Staged { files });
@@ -140,14 +140,16 @@ impl Stage {
             Ok(started) => started,
             Err(reason) => {
                 self.share.remove();
-                return Err((Some(record), reason));
+                return Err(reason);
             }
         };
         (record.accel, record.forwards) = (Some(qemu.accel), qemu.forwards.clone());
         record.phase = Phase::Booting;
-        report.send(&Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() });
+        let started = Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() };
         let machine = watch::Machine::new(self, qemu, disk, record);
+        // Whoever hears of it finds it in the record.
         machine.save();
+        report.send(&started);
         Ok(machine)
     }
 }

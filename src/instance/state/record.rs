@@ -60,6 +60,8 @@ pub struct Record {
     pub memory_mib: u32,
     /// Its disk.
     pub disk: Option<PathBuf>,
+    /// Whether that disk goes with the instance.
+    pub ephemeral: bool,
     /// Its forwards, with the ports that were chosen.
     pub forwards: Vec<Forward>,
     /// Its directory in memory: sockets, and the mount point of the share.
@@ -85,6 +87,7 @@ impl Record {
             cpus: 0,
             memory_mib: 0,
             disk: None,
+            ephemeral: false,
             forwards: Vec::new(),
             runtime: None,
             namespaces: false,
@@ -111,6 +114,14 @@ impl Record {
         text.and_then(|text| fs::write(&fresh, text))
             .and_then(|()| fs::rename(&fresh, &path))
             .map_err(Error::file("cannot write", &path))
+    }
+
+    /// Removes the disk of a run that is over, where it was only for that run.
+    pub(crate) fn remove_ephemeral_disk(&mut self, directory: &Path) {
+        // Nothing but what civm made in the instance's own directory.
+        if let Some(disk) = self.disk.take_if(|disk| self.ephemeral && disk.starts_with(directory)) {
+            let _ = fs::remove_file(disk);
+        }
     }
 
     /// The forward that leads to the guest's sshd.

@@ -1,9 +1,9 @@
-//! What civm adds under the tree: which identities were looked at and where, their public halves, and what
-//! to do next.
+//! What civm adds under the tree: which identities were looked at and where, their public halves; and what to
+//! do next.
 
 use std::fmt::Write;
 
-use super::{Reason, RetrievalError};
+use super::{KeyResult, Reason, RetrievalError};
 use crate::keys::identity::{Belongs, Finding, Half, OpenError, Place, Report};
 use crate::keys::recipient::same_key;
 
@@ -11,10 +11,6 @@ pub(super) fn render(error: &RetrievalError) -> String {
     let mut text = String::from("Identities that were looked for:\n");
     for report in &error.identities {
         describe(report, &mut text);
-    }
-    text.push_str("\nWhat to do:\n");
-    for line in advice(error) {
-        let _ = writeln!(text, "  - {line}");
     }
     text.truncate(text.trim_end().len());
     text
@@ -106,6 +102,11 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
              .sops.yaml, then somebody who can open the file runs `civm secrets updatekeys FILE`"
         )),
         None => {}
+    }
+    let foreign =
+        |key: &KeyResult| key.belongs == Belongs::No && matches!(key.reason, Reason::Age(OpenError::NoMatch));
+    if keys().all(|key| !foreign(key)) {
+        return lines;
     }
     lines.push(
         "if the right key lies elsewhere, name it: SOPS_AGE_KEY_FILE for an age identity, \

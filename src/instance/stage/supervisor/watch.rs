@@ -212,7 +212,11 @@ impl Machine {
 
     fn guest_reported(&mut self, event: agent::Event, report: &mut Report) {
         let key_taken = event == agent::Event::KeyTaken;
-        let ready = matches!(event, agent::Event::Ready { .. });
+        if matches!(event, agent::Event::Ready { .. }) && self.record.phase == Phase::Booting {
+            // Whoever hears of it finds it in the record.
+            self.record.phase = Phase::Ready;
+            self.save();
+        }
         report.send(&Event::Guest { report: event });
         if key_taken {
             match self.share.remove_secrets() {
@@ -225,10 +229,6 @@ impl Machine {
                 }
             }
             self.record.key_removed = true;
-            self.save();
-        }
-        if ready && self.record.phase == Phase::Booting {
-            self.record.phase = Phase::Ready;
             self.save();
         }
     }
@@ -293,6 +293,10 @@ impl Machine {
             self.record.phase = Phase::Stopping;
             self.save();
             report.send(&Event::Stopping { reason: reason.to_owned() });
+            // A guest that goes down needs no key.
+            if self.share.remove_secrets().is_ok_and(|any| any) {
+                report.send(&Event::KeyRemoved);
+            }
             self.step(step, report);
         }
     }

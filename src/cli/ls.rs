@@ -1,0 +1,11 @@
+//! `civm ls`.
+
+use clap::Args;
+
+/// `civm ls`.
+#[derive(Args, Clone, Debug)]
+pub struct Ls {
+    /// A JSON array, for scripts
+    #[arg(long)]
+    pub json: bool,
+}

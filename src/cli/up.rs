@@ -1,0 +1,43 @@
+//! `civm up`.
+
+use clap::{Args, ValueEnum};
+
+/// `civm up`.
+#[derive(Args, Clone, Debug)]
+pub struct Up {
+    /// The host: a directory of hosts/
+    pub host: String,
+    /// Return as soon as the guest is ready, and let it run
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Boot although its secrets cannot be decrypted, or should not be: none reach the guest
+    #[arg(long)]
+    pub without_secrets: bool,
+    /// On a disk that is thrown away afterwards
+    #[arg(long)]
+    pub ephemeral: bool,
+    /// What executes the guest
+    #[arg(long, value_enum, default_value_t)]
+    pub accel: Accel,
+    /// Processors, in place of host.yaml's
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Memory, in place of host.yaml's: 4G, 4096M
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Print the QEMU command line and start nothing
+    #[arg(long)]
+    pub print_command: bool,
+}
+
+/// What executes the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// KVM where it works (it is tried), else TCG
+    #[default]
+    Auto,
+    /// KVM or nothing
+    Kvm,
+    /// Emulation
+    Tcg,
+}

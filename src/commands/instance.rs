@@ -1,0 +1,65 @@
+//! What commands on instances share: the place of a host, and failures with what to do next.
+
+use super::{Context, project};
+use crate::host::project::Project;
+use crate::instance::{Error, Home, Place, ProjectState, Record};
+use crate::outcome::{Code, Failure};
+
+/// A project and the state of its instances.
+pub(super) struct Site {
+    pub(super) project: Project,
+    pub(super) state: ProjectState,
+}
+
+impl Site {
+    /// The project that a command works on, and this user's state of it.
+    pub(super) fn find(context: &Context) -> Result<Self, Failure> {
+        let project = project::find(context)?;
+        let state = Home::find(&context.environment).and_then(|home| home.project(project.root()));
+        Ok(Self { project, state: state.map_err(failure)? })
+    }
+
+    /// The place of a host that is defined, or has run before.
+    pub(super) fn place(&self, host: &str) -> Result<Place, Failure> {
+        if !self.project.host_file(host).is_file() && !self.state.path.join(host).is_dir() {
+            // Its error says which hosts there are.
+            project::load(&self.project, host)?;
+        }
+        self.state.place(host).map_err(failure)
+    }
+}
+
+/// The record of an instance that has to be running.
+pub(super) fn running(place: &Place) -> Result<Record, Failure> {
+    place.running().ok_or_else(|| failure(Error::NotRunning(place.host.clone())))
+}
+
+/// A failure of the instance room: mostly the machine never ran, or never became ready.
+pub(super) fn failure(error: Error) -> Failure {
+    let failure = Failure::new(code(&error), error.to_string());
+    match error {
+        Error::NoProgram(name) => failure
+            .help(format!("install the package that has `{name}` (devshell/setup installs all of them)")),
+        Error::NoStage { .. } => failure.help(
+            "allow unprivileged user namespaces, or log in so that $XDG_RUNTIME_DIR is a tmpfs of yours",
+        ),
+        Error::Port { .. } => failure.help("stop its holder, or forward another port in host.yaml"),
+        Error::PortRefused { port, .. } if port < 1024 => {
+            failure.help("ports below 1024 are for root: take a higher one in host.yaml")
+        }
+        Error::DiskInUse { .. } => failure.help("a disk has one machine at a time: stop the other one first"),
+        Error::NoKvm(_) => failure.help("`--accel auto` takes TCG instead, slower"),
+        Error::NotReady { .. } => {
+            failure.help("on a slow machine CIVM_TIMEOUT_SCALE=3 stretches every deadline")
+        }
+        Error::NotRunning(host) => failure.help(format!("`civm up {host}` starts it")),
+        _ => failure,
+    }
+}
+
+fn code(error: &Error) -> Code {
+    match error {
+        Error::Left { .. } | Error::Key { .. } | Error::File { .. } | Error::Terminal(_) => Code::Generic,
+        _ => Code::MachineUnavailable,
+    }
+}

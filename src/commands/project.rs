@@ -1,0 +1,35 @@
+//! The project and host that a command is about.
+
+use std::path::Path;
+
+use super::Context;
+use crate::host::error::Error;
+use crate::host::project::Project;
+use crate::host::spec::{Arch, Spec};
+use crate::outcome::{Code, Failure};
+
+/// The project: as named, else upwards from here.
+pub(super) fn find(context: &Context) -> Result<Project, Failure> {
+    match &context.project {
+        Some(dir) => Project::at(dir),
+        None => Project::find(Path::new(".")),
+    }
+    .map_err(failure)
+}
+
+/// One of its hosts.
+pub(super) fn load(project: &Project, host: &str) -> Result<Spec, Failure> {
+    let arch = Arch::native().ok_or_else(|| {
+        Failure::new(
+            Code::MachineUnavailable,
+            format!("civm starts no machines on {}", std::env::consts::ARCH),
+        )
+    })?;
+    project.load(host, arch).map_err(failure)
+}
+
+/// What the host room says, with its advice.
+pub(super) fn failure(error: Error) -> Failure {
+    let help = error.help();
+    help.into_iter().fold(Failure::new(Code::Generic, error.to_string()), Failure::help)
+}

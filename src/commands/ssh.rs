@@ -1,0 +1,20 @@
+//! `civm ssh HOST [-- COMMAND]`.
+
+use std::os::unix::process::ExitStatusExt;
+
+use super::Context;
+use super::instance::{Site, failure, running};
+use crate::cli::ssh::Ssh;
+use crate::instance::ssh::Login;
+use crate::outcome::Outcome;
+
+/// Logs in, and ends as ssh does: with the command's own exit code, or 255.
+pub(super) fn run(args: &Ssh, context: &Context) -> Outcome {
+    let site = Site::find(context)?;
+    let place = site.place(&args.host)?;
+    let record = running(&place)?;
+    let login = Login::new(&site.state, &place, &record, &args.login).map_err(failure)?.tty(args.tty);
+    let status = login.run(&args.command, &context.environment).map_err(failure)?;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
+}

@@ -1,0 +1,237 @@
+//! `civm up`: secrets, image, disk, share, boot. The one place where secrets and machines meet.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::{Context, instance, project};
+use crate::cli::up::{Accel, Up};
+use crate::edge::terminal;
+use crate::host::project::Project;
+use crate::host::spec::{Size, Spec};
+use crate::image::{Image, disk};
+use crate::instance::accel::Wish;
+use crate::instance::console::{self, Left};
+use crate::instance::plan::Machine;
+use crate::instance::{Home, Place, ProjectState, Request, Running, launch, ssh, start, stop};
+use crate::outcome::{Code, Failure, Outcome};
+use crate::vm::ports::Forward;
+use crate::vm::spec::{self as machine, Boot};
+
+mod identity;
+mod image;
+mod progress;
+mod share;
+
+use progress::Progress;
+
+/// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
+/// minute.
+const READY: Duration = Duration::from_secs(240);
+/// How long a guest may take to power off once its console has been left.
+const POWER_OFF: Duration = Duration::from_secs(30);
+const MIB: u64 = 1 << 20;
+
+pub(super) fn run(args: &Up, context: &Context) -> Outcome {
+    let begun = Instant::now();
+    let project = project::find(context)?;
+    let mut spec = project::load(&project, &args.host)?;
+    resize(&mut spec, args)?;
+    let home = Home::find(&context.environment).map_err(instance::failure)?;
+    let state = home.project(project.root()).map_err(instance::failure)?;
+    let place = state.place(&spec.name).map_err(instance::failure)?;
+    if place.running().is_some() && !args.print_command {
+        context.screen.note(format!("{} is running already; `civm ssh {}` logs in", spec.name, spec.name));
+        return Ok(0);
+    }
+
+    // What may need a person comes first, what takes minutes after it.
+    let identity = identity::host_key(args, &project, &mut spec, &place, context)?;
+    let image = image::ensure(&spec, context)?;
+    let disk = root_disk(args, &project, &spec, &place, &image, context)?;
+    let machine = describe(&spec, &image, disk.as_deref(), args)?;
+    if args.print_command {
+        let accel = if args.accel == Accel::Kvm { machine::Accel::Kvm } else { machine::Accel::Tcg };
+        let line = launch::command_line(&machine, accel, &place, &context.environment);
+        context.screen.line(line.map_err(instance::failure)?)?;
+        return Ok(0);
+    }
+
+    ssh::pin(&place, &identity.public).map_err(instance::failure)?;
+    let staged = share::staged(&project, &spec, &state, identity)?;
+    let mut progress = Progress::new(context.screen, &spec.name);
+    let wish = match args.accel {
+        Accel::Auto => Wish::Auto,
+        Accel::Kvm => Wish::Kvm,
+        Accel::Tcg => Wish::Tcg,
+    };
+    let request = Request {
+        home: &home,
+        place: &place,
+        machine,
+        wish,
+        staged,
+        mode: None,
+        environment: &context.environment,
+    };
+    let mut running = start(request, &mut |event| progress.tell(event)).map_err(instance::failure)?;
+    let ready = wait(&mut running, &state, &place, context, &mut progress);
+    progress.finish();
+    ready?;
+    context.screen.note(format!("{} is ready in {:.1} s", spec.name, begun.elapsed().as_secs_f32()));
+    if args.detach {
+        running.detach().map_err(instance::failure)?;
+        return Ok(0);
+    }
+    foreground(running, &spec, &place, context)
+}
+
+/// `--cpus` and `--memory` in place of host.yaml's figures.
+fn resize(spec: &mut Spec, args: &Up) -> Result<(), Failure> {
+    if let Some(cpus) = args.cpus {
+        spec.cpus = cpus;
+    }
+    if let Some(memory) = &args.memory {
+        spec.memory = Size::parse(memory)
+            .map_err(|why| Failure::new(Code::CouldNotReadInput, format!("--memory {memory}: {why}")))?;
+    }
+    Ok(())
+}
+
+/// The disk beside hosts/, made where there is none and grown where host.yaml asks for more.
+fn root_disk(
+    args: &Up,
+    project: &Project,
+    spec: &Spec,
+    place: &Place,
+    image: &Image,
+    context: &Context,
+) -> Result<Option<std::path::PathBuf>, Failure> {
+    let size = spec.disk.bytes();
+    if args.ephemeral {
+        let path = place.path.join("ephemeral.qcow2");
+        if !args.print_command {
+            remove(&path)?;
+            disk::overlay(image, &path, size).map_err(image::failure)?;
+        }
+        return Ok(Some(path));
+    }
+    let path = project.disk(&spec.name);
+    if args.print_command {
+        return Ok(Some(path));
+    }
+    let stamp = place.path.join("image");
+    if !path.exists() {
+        disk::create(image, &path, size).map_err(image::failure)?;
+        std::fs::write(&stamp, &image.id).map_err(|error| cannot("note the image of", &path, &error))?;
+        return Ok(Some(path));
+    }
+    // A disk that came from elsewhere has no note; it is taken as it is.
+    if std::fs::read_to_string(&stamp).is_ok_and(|id| id != image.id) {
+        context.screen.warn(format!(
+            "`{}` was made from another image than host.yaml asks for now; remove it to start afresh (packages are \
+             part of the image)",
+            path.display()
+        ));
+    }
+    let has = disk::virtual_size(&path).map_err(image::failure)?;
+    if has < size {
+        disk::resize(&path, size).map_err(image::failure)?;
+    } else if has > size {
+        context.screen.warn(format!(
+            "`{}` has {} MiB, more than the {} MiB of host.yaml; it is left as it is",
+            path.display(),
+            has / MIB,
+            size / MIB
+        ));
+    }
+    Ok(Some(path))
+}
+
+fn remove(path: &std::path::Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot("remove", path, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn cannot(what: &str, path: &std::path::Path, error: &io::Error) -> Failure {
+    Failure::new(Code::CouldNotWriteOutput, format!("cannot {what} `{}`: {error}", path.display()))
+}
+
+/// The machine as the instance room wants it.
+fn describe(
+    spec: &Spec,
+    image: &Image,
+    disk: Option<&std::path::Path>,
+    args: &Up,
+) -> Result<Machine, Failure> {
+    let forwards = spec.forwards.iter().map(|forward| match forward.address {
+        std::net::IpAddr::V4(address) => {
+            Ok(Forward { address, host_port: forward.host, guest_port: forward.guest })
+        }
+        std::net::IpAddr::V6(address) => Err(Failure::new(
+            Code::Generic,
+            format!("host `{}`: forward to {address}: QEMU's user network forwards IPv4 only", spec.name),
+        )),
+    });
+    let size_mib = spec.disk.bytes() / MIB;
+    Ok(Machine {
+        name: spec.name.clone(),
+        arch: spec.arch,
+        cpus: spec.cpus,
+        memory_mib: u32::try_from(spec.memory.bytes() / MIB).unwrap_or(u32::MAX),
+        boot: Boot {
+            kernel: image.kernel.clone(),
+            initrd: Some(image.initrd.clone()),
+            append: image.append.clone(),
+        },
+        disk: disk.map(|path| machine::Disk {
+            path: path.to_path_buf(),
+            size_mib,
+            ephemeral: args.ephemeral,
+        }),
+        forwards: forwards.collect::<Result<_, _>>()?,
+        restrict_network: false,
+        share_tag: crate::host::layer::SHARE_TAG.to_owned(),
+    })
+}
+
+/// Ready means that the guest says so and that one can log in, with the host key that was staged.
+fn wait(
+    running: &mut Running,
+    state: &ProjectState,
+    place: &Place,
+    context: &Context,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let login = place.record().and_then(|record| ssh::Login::new(state, place, &record, "root").ok());
+    running
+        .wait_ready(READY, login.as_ref(), &mut |event| progress.tell(event))
+        .map_err(|error| {
+            instance::failure(error).help(format!("everything is in `{}`", place.path.display()))
+        })
+        .inspect_err(|_| context.screen.detail("the machine has been stopped"))
+}
+
+/// The console, until it is left or the machine ends. A machine in the foreground does not outlive it.
+fn foreground(running: Running, spec: &Spec, place: &Place, context: &Context) -> Outcome {
+    if terminal::stdin_is_terminal() {
+        let what = if spec.console_login { "a root shell on the console" } else { "the console" };
+        context.screen.note(format!("{what}; {} leaves it and stops the machine", console::ESCAPE_NAME));
+    }
+    let socket = place.record().and_then(|record| record.console());
+    let left = match socket {
+        Some(socket) => console::attach(&socket, &mut io::stdout()).map_err(instance::failure)?,
+        None => Left::Ended,
+    };
+    if left != Left::Ended {
+        context.screen.note(format!("\nstopping {}", spec.name));
+        stop::down(place, POWER_OFF, &context.environment, &mut |_| {}).map_err(instance::failure)?;
+    }
+    let reason = running.wait_end(&mut |_| {});
+    context.screen.note(format!("{}: {reason}", spec.name));
+    match left {
+        Left::Signal(signal) => Ok(u8::try_from(128 + signal).unwrap_or(Code::Generic as u8)),
+        _ => Ok(0),
+    }
+}

@@ -1,0 +1,58 @@
+//! The image, built with its progress shown.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::commands::Context;
+use crate::host::spec::Spec;
+use crate::image::{Error, Event, Image, ImageSpec, debian};
+use crate::outcome::{Code, Failure};
+
+/// Resolution of the bar.
+const STEPS: u64 = 1000;
+
+/// The image of a host, from the cache or built now.
+pub(super) fn ensure(spec: &Spec, context: &Context) -> Result<Image, Failure> {
+    let cache = context.environment.cache_dir().map(|dir| dir.join("civm")).ok_or_else(|| {
+        Failure::new(Code::Generic, "no place for images: neither HOME nor XDG_CACHE_HOME is set")
+    })?;
+    let wanted = ImageSpec {
+        suite: spec.image.suite.clone(),
+        arch: spec.arch,
+        packages: spec.image.packages.clone(),
+        sources: None,
+        guest_binary: None,
+    };
+    let bar = if context.screen.draws() { ProgressBar::new(STEPS) } else { ProgressBar::hidden() };
+    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let screen = context.screen;
+    let made = debian::ensure(&wanted, &cache, &mut |event| match event {
+        Event::Waiting => screen.note("another civm builds this image; waiting for it"),
+        Event::Building { log } => {
+            screen.note("building the image (once for these packages; a minute or two)");
+            screen.detail(format!("the tools' own words are in `{}`", log.display()));
+        }
+        Event::Step { name } => bar.set_message(name),
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "from 0 to 1 times the steps"
+        )]
+        Event::Fraction(done) => bar.set_position((done.clamp(0.0, 1.0) * STEPS as f32) as u64),
+        Event::Built { seconds } => screen.note(format!("the image was built in {seconds} s")),
+    });
+    bar.finish_and_clear();
+    made.map_err(failure)
+}
+
+/// What the image room says.
+pub(super) fn failure(error: Error) -> Failure {
+    let help = match &error {
+        Error::MissingTools(missing) => {
+            let packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
+            Some(format!("sudo apt-get install {}", packages.join(" ")))
+        }
+        _ => None,
+    };
+    help.into_iter().fold(Failure::new(Code::MachineUnavailable, error.to_string()), Failure::help)
+}

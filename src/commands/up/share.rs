@@ -1,0 +1,97 @@
+//! What the guest finds in its share.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ignore::WalkBuilder;
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use super::identity::Identity;
+use crate::commands::{instance, project as room};
+use crate::host::compose::{self, Facts, SECRETS};
+use crate::host::layer::{HOST_KEY, LAYER, MANIFEST, ROOTFS, SOURCE};
+use crate::host::project::Project;
+use crate::host::rootfs::{Entry, Kind};
+use crate::host::spec::Spec;
+use crate::instance::plan::{Content, Staged};
+use crate::instance::{ProjectState, ssh};
+use crate::outcome::{Code, Failure};
+
+/// Everything that is staged, the host key first.
+pub(super) fn staged(
+    project: &Project,
+    spec: &Spec,
+    state: &ProjectState,
+    identity: Identity,
+) -> Result<Vec<Staged>, Failure> {
+    let client = ssh::client_key(state).map_err(instance::failure)?;
+    let facts = Facts {
+        machine_id: machine_id(&identity.public),
+        time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        client_key: client.public,
+    };
+    let json = |error: serde_json::Error| Failure::new(Code::Generic, format!("the host layer: {error}"));
+    let layer = serde_json::to_vec_pretty(&compose::layer(spec, &facts)).map_err(json)?;
+    let mut staged = vec![
+        Staged::bytes(HOST_KEY, 0o400, identity.private),
+        Staged::bytes(LAYER, 0o400, Zeroizing::new(layer)),
+    ];
+    if let (Some(manifest), Some(text)) = (compose::manifest(spec), identity.secrets) {
+        let manifest = compose::manifest_json(&manifest).map_err(json)?;
+        staged.push(Staged::bytes(MANIFEST, 0o400, Zeroizing::new(manifest.into_bytes())));
+        staged.push(Staged::bytes(SECRETS, 0o400, Zeroizing::new(text)));
+    }
+    let rootfs = project.rootfs(spec).map_err(room::failure)?;
+    staged.extend(rootfs.into_iter().map(laid_over));
+    if spec.source {
+        source(project, &mut staged)?;
+    }
+    Ok(staged)
+}
+
+/// An instance's own id: as stable as its host key, and no two have the same.
+fn machine_id(public: &str) -> String {
+    let digest = Sha256::digest(format!("civm machine-id {public}"));
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn laid_over(entry: Entry) -> Staged {
+    let path = format!("{ROOTFS}/{}", entry.path.display());
+    let content = match entry.kind {
+        Kind::Directory => Content::Directory,
+        Kind::File(bytes) => Content::Bytes(Zeroizing::new(bytes)),
+        Kind::Link(target) => Content::Link(target.to_string_lossy().into_owned()),
+    };
+    Staged { path, mode: entry.mode, content }
+}
+
+/// The project without `.git`, disks and what git ignores.
+fn source(project: &Project, staged: &mut Vec<Staged>) -> Result<(), Failure> {
+    let walk = WalkBuilder::new(project.root())
+        .hidden(false)
+        .require_git(false)
+        .filter_entry(|entry| {
+            entry.file_name() != ".git" && entry.path().extension().is_none_or(|ending| ending != "qcow2")
+        })
+        .build();
+    for entry in walk {
+        let entry = entry.map_err(|error| {
+            Failure::new(Code::CouldNotReadInput, format!("the project's source: {error}"))
+        })?;
+        let Ok(inside) = entry.path().strip_prefix(project.root()) else { continue };
+        let Some(kind) = entry.file_type().filter(|_| !inside.as_os_str().is_empty()) else { continue };
+        let content = if kind.is_dir() {
+            Content::Directory
+        } else if kind.is_symlink() {
+            let target = std::fs::read_link(entry.path()).map_err(|error| {
+                Failure::new(Code::CouldNotReadInput, format!("`{}`: {error}", entry.path().display()))
+            })?;
+            Content::Link(target.to_string_lossy().into_owned())
+        } else {
+            Content::File(entry.path().to_path_buf())
+        };
+        let mode = if kind.is_dir() { 0o755 } else { 0o644 };
+        staged.push(Staged { path: format!("{SOURCE}/{}", inside.display()), mode, content });
+    }
+    Ok(())
+}

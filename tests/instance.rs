@@ -1,0 +1,59 @@
+//! Instances under fire: every process of a running machine is killed in turn, and nothing may stay.
+//!
+//! The machine boots a kernel of some thirty bytes that says a word on its serial port and halts, so that
+//! neither an image nor KVM is needed. A stage is this very program run again: no test harness may come
+//! before it, hence `harness = false`.
+
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test binary has no users"
+)]
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+#[path = "instance/cases.rs"]
+mod cases;
+#[path = "instance/kernel.rs"]
+mod kernel;
+#[path = "instance/scene.rs"]
+mod scene;
+
+/// Runs this program as the caller of an instance that it holds until it is killed.
+const HOLD: &str = "__hold";
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(code) = civm::instance::hidden(arguments.iter().cloned()) {
+        return code;
+    }
+    if let [word, rest @ ..] = arguments.as_slice()
+        && word == HOLD
+    {
+        return scene::hold(rest);
+    }
+    let words: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
+    let filters: Vec<&&str> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let chosen: Vec<_> = cases::ALL
+        .iter()
+        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(**filter)))
+        .collect();
+    if words.contains(&"--list") {
+        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    if let Some(reason) = scene::cannot_run() {
+        println!("skipped {} tests of instances: {reason}", chosen.len());
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = 0;
+    for (name, case) in chosen {
+        let passed = std::panic::catch_unwind(case).is_ok();
+        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
+        failed += u32::from(!passed);
+    }
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,153 @@
+//! The cases, by what they show.
+
+use std::fs;
+use std::time::Duration;
+
+use civm::instance::stage::Mode;
+use civm::instance::state::Phase;
+use civm::instance::{Error, console, stop};
+use nix::sys::signal::Signal;
+
+use crate::kernel::WORD;
+use crate::scene::{KEY, Scene, wait_until};
+
+type Case = fn();
+
+pub const ALL: [(&str, Case); 12] = [
+    ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
+    ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
+    ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
+    ("nothing_stays_whatever_is_killed_in_memory", || nothing_stays(Mode::Memory)),
+    ("the_staged_key_is_in_no_mount_table_and_under_no_path", the_staged_key_is_hidden),
+    ("a_detached_machine_outlives_its_caller", a_detached_machine_outlives_its_caller),
+    ("an_instance_runs_once", an_instance_runs_once),
+    ("a_taken_port_is_named_by_the_instance_that_has_it", a_taken_port_is_named),
+    ("a_deadline_that_passes_shows_the_console_and_leaves_nothing", a_deadline_passes),
+    ("what_qemu_refuses_is_repeated", what_qemu_refuses_is_repeated),
+    ("a_hung_supervisor_is_ended_by_down", a_hung_supervisor_is_ended),
+    ("the_console_is_the_owners_and_can_be_attached_to", the_console_is_the_owners),
+];
+
+/// Every test waits for nothing longer than this when it stops a machine.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+fn down(scene: &Scene, host: &str) -> Result<stop::Stopped, Error> {
+    stop::down(&scene.place(host), PATIENCE, &scene.environment, &mut |_| {})
+}
+
+fn starts_and_goes_down(mode: Mode) {
+    let scene = Scene::new();
+    let running = scene.start(scene.machine("a", 0), Some(mode)).expect("it starts");
+    let record = scene.home().running().pop().expect("it is listed");
+    assert_eq!((record.phase, record.namespaces), (Phase::Booting, mode == Mode::Namespaces));
+    assert_ne!(record.forwards[0].host_port, 0, "the port that was chosen is told");
+    wait_until("the kernel speaks", || scene.console("a").contains(WORD));
+    down(&scene, "a").expect("it goes down");
+    assert_eq!(running.wait_end(&mut |_| {}), "QEMU was told to quit");
+    scene.assert_gone(&record);
+    assert!(matches!(down(&scene, "a"), Err(Error::NotRunning(_))));
+}
+
+fn nothing_stays(mode: Mode) {
+    for name in ["__hold", "__keeper", "__supervisor", "qemu-system-x86_64 -name"] {
+        let scene = Scene::new();
+        let mut caller = scene.hold(mode);
+        let record = scene.place("held").running().expect("it runs");
+        assert_eq!(scene.processes().len(), 4, "caller, keeper, supervisor, QEMU");
+        scene.kill(name, Signal::SIGKILL);
+        caller.wait().expect("the caller ends as well");
+        scene.assert_gone(&record);
+    }
+}
+
+fn the_staged_key_is_hidden() {
+    let scene = Scene::new();
+    let _running = scene.start(scene.machine("a", 0), Some(Mode::Namespaces)).expect("it starts");
+    let runtime = scene.place("a").running().and_then(|record| record.runtime).expect("a runtime directory");
+    let share = runtime.join("share");
+    assert_eq!(fs::read_dir(&share).expect("the mount point").count(), 0, "something is outside");
+    assert!(!fs::read_to_string("/proc/self/mounts").expect("mounts").contains(&*share.to_string_lossy()));
+    // Through the supervisor's own root it is there: only root and this user get that far.
+    let processes = scene.processes();
+    let (pid, _) = processes.iter().find(|(_, name)| name.contains("__supervisor")).expect("a supervisor");
+    let inside = format!("/proc/{pid}/root{}/{KEY}", share.display());
+    assert_eq!(fs::read(inside).expect("it is staged"), b"private");
+    for (_, arguments) in processes {
+        assert!(!arguments.contains("private"), "{arguments}");
+    }
+}
+
+fn a_detached_machine_outlives_its_caller() {
+    let scene = Scene::new();
+    let running = scene.start(scene.machine("a", 0), None).expect("it starts");
+    running.detach().expect("it is told");
+    std::thread::sleep(Duration::from_millis(300));
+    let record = scene.place("a").running().expect("it still runs");
+    assert_eq!(record.phase, Phase::Booting);
+    down(&scene, "a").expect("it goes down");
+    scene.assert_gone(&record);
+}
+
+fn an_instance_runs_once() {
+    let scene = Scene::new();
+    let _first = scene.start(scene.machine("a", 0), None).expect("it starts");
+    assert!(matches!(scene.start(scene.machine("a", 0), None), Err(Error::Running(host)) if host == "a"));
+    scene.start(scene.machine("b", 0), None).expect("another one starts beside it");
+}
+
+fn a_taken_port_is_named() {
+    let scene = Scene::new();
+    let first = scene.start(scene.machine("a", 0), None).expect("it starts");
+    let port = first.forwards()[0].host_port;
+    let error = scene.start(scene.machine("b", port), None).expect_err("the port is taken");
+    assert!(error.to_string().contains("instance `a` of "), "{error}");
+    assert!(!scene.place("b").is_alive());
+}
+
+fn a_deadline_passes() {
+    let scene = Scene::new();
+    let mut running = scene.start(scene.machine("a", 0), None).expect("it starts");
+    let record = scene.place("a").running().expect("it runs");
+    wait_until("the kernel speaks", || scene.console("a").contains(WORD));
+    let error = running.wait_ready(Duration::from_millis(100), None, &mut |_| {}).expect_err("it never is");
+    assert!(matches!(&error, Error::NotReady { tail, .. } if tail.console.iter().any(|line| line == WORD)));
+    scene.assert_gone(&record);
+}
+
+fn what_qemu_refuses_is_repeated() {
+    let scene = Scene::new();
+    let mut machine = scene.machine("a", 0);
+    machine.boot.initrd = Some("/no/such/initrd".into());
+    let error = scene.start(machine, None).expect_err("QEMU refuses it");
+    assert!(error.to_string().contains("/no/such/initrd"), "{error}");
+    wait_until("every process is gone", || scene.processes().is_empty());
+}
+
+fn a_hung_supervisor_is_ended() {
+    let scene = Scene::new();
+    let running = scene.start(scene.machine("a", 0), None).expect("it starts");
+    let record = scene.place("a").running().expect("it runs");
+    running.detach().expect("it is told");
+    scene.kill("__supervisor", Signal::SIGSTOP);
+    down(&scene, "a").expect("it goes down all the same");
+    scene.assert_gone(&record);
+}
+
+fn the_console_is_the_owners() {
+    use std::os::unix::fs::PermissionsExt;
+    let scene = Scene::new();
+    let running = scene.start(scene.machine("a", 0), None).expect("it starts");
+    let record = scene.place("a").running().expect("it runs");
+    let socket = record.console().expect("a console");
+    let mode = |path: &std::path::Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    assert_eq!((mode(&socket), mode(record.runtime.as_ref().expect("a directory"))), (0o700, 0o700));
+    assert_eq!(mode(&scene.place("a").path), 0o700);
+    let stopping = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        drop(running);
+    });
+    let left = console::attach(&socket, &mut Vec::new()).expect("it attaches");
+    assert_eq!(left, console::Left::Ended);
+    stopping.join().expect("it ends");
+    scene.assert_gone(&record);
+}
