@@ -39,6 +39,7 @@ pub struct Context {
 /// The whole program: arguments in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::edge::hardening::forbid_core_dumps();
     // A stage is this program run again; it has to stay single-threaded.
     if let Some(code) = crate::instance::hidden(std::env::args_os().skip(1)) {
         return code;
