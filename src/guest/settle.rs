@@ -53,11 +53,25 @@ pub(super) fn failed(unit: &str) {
     if !first_failure() {
         return;
     }
-    let output = Command::new("journalctl").args(["-q", "-n", "5", "-o", "cat", "-u", unit]).output();
-    let words = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; "));
-    let message = format!("{unit} failed: {}", words.unwrap_or_default());
+    // Its own words; systemd's about it where it said nothing.
+    let own = last_words(&[&format!("_SYSTEMD_UNIT={unit}.service")]);
+    let words = if own.is_empty() { last_words(&["-u", unit]) } else { own };
+    let message = format!("{unit} failed: {words}");
     console::say(&message);
     events::send(&Event::Failed { message });
+}
+
+/// The end of the journal of this boot, of what `matches` choose; each line once.
+fn last_words(matches: &[&str]) -> String {
+    let output = Command::new("journalctl").args(["-q", "-b", "-n", "8", "-o", "cat"]).args(matches).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if !line.is_empty() && !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.join("; ")
 }
 
 /// Whether no failure has been told yet.
