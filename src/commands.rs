@@ -37,10 +37,6 @@ pub struct Context {
 /// The whole program: arguments in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
-    // A stage is this program run again; it has to stay single-threaded.
-    if let Some(code) = crate::instance::hidden(std::env::args_os().skip(1)) {
-        return code;
-    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

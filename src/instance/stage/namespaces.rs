@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::{get_dumpable, set_dumpable};
 use nix::unistd::{Uid, getegid, geteuid};
 
 /// Enters a PID namespace (for the next child), and a user namespace where the user is not root or root
@@ -18,10 +19,18 @@ pub(super) fn enter(uid: Uid) -> io::Result<()> {
     // Read before: afterwards every unmapped user is nobody.
     let (uid, gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID).map_err(refused)?;
-    // Without it the kernel lets nobody but root map a group.
-    fs::write("/proc/self/setgroups", "deny").map_err(|e| named("setgroups", e))?;
-    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(|e| named("uid_map", e))?;
-    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(|e| named("gid_map", e))
+    // The files of a process without core dumps belong to root. The keeper holds no secret.
+    let dumpable = get_dumpable().unwrap_or(true);
+    let _ = set_dumpable(true);
+    // Without `deny` the kernel lets nobody but root map a group.
+    let mapped = fs::write("/proc/self/setgroups", "deny")
+        .map_err(|e| named("setgroups", e))
+        .and_then(|()| fs::write("/proc/self/uid_map", format!("0 {uid} 1")).map_err(|e| named("uid_map", e)))
+        .and_then(|()| {
+            fs::write("/proc/self/gid_map", format!("0 {gid} 1")).map_err(|e| named("gid_map", e))
+        });
+    let _ = set_dumpable(dumpable);
+    mapped
 }
 
 /// Enters a mount namespace and mounts a tmpfs on a directory; nobody outside sees it.
