@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub mod console;
 pub mod down;
+pub mod init;
+pub mod keys;
 pub mod ls;
 pub mod secrets;
 pub mod ssh;
@@ -40,6 +42,10 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a project: .sops.yaml with you as its first reader, and hosts/
+    Init(init::Init),
+    /// ssh and age keys
+    Keys(keys::Keys),
     /// Secrets in sops files
     Secrets(secrets::Secrets),
     /// Stop a host: ask its guest, then QEMU, then the kernel; make sure that nothing is left
@@ -54,6 +60,8 @@ pub enum Command {
     Console(console::Console),
     /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
     Up(up::Up),
+    /// Print the JSON schema of host.yaml, for editors
+    Schema,
     /// Print a script that completes civm's command line in a shell
     Completions {
         /// The shell

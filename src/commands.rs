@@ -12,7 +12,9 @@ use crate::outcome::Outcome;
 mod completions;
 mod console;
 mod down;
+mod init;
 mod instance;
+mod keys;
 mod ls;
 mod man;
 mod project;
@@ -37,6 +39,7 @@ pub struct Context {
 /// The whole program: arguments in, exit code out.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::edge::hardening::forbid_core_dumps();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -61,12 +64,18 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Keys(args) => keys::run(&args, context),
         Command::Secrets(args) => secrets::run(args, context),
         Command::Down(args) => down::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
         Command::Ssh(args) => ssh::run(&args, context),
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::Schema => {
+            context.screen.data(crate::host::schema::text().as_bytes())?;
+            Ok(0)
+        }
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),
     }

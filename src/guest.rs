@@ -11,6 +11,7 @@ use crate::image::layout;
 mod agent;
 mod apply;
 mod console;
+mod devices;
 mod error;
 mod events;
 mod files;

@@ -8,7 +8,8 @@
 //! Two things are done otherwise. The imported identities stay in memory: no `age-keys.txt` is left in
 //! the mount point. And a mode is the mode that was asked for, whatever the umask.
 //!
-//! What opens a sops file is handed in as an [`Opener`](crate::install::Opener).
+//! What opens a sops file is handed in as an [`Opener`](crate::install::Opener);
+//! [`Native`](crate::install::Native) does it with civm's own rooms.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ mod write;
 pub use accounts::Accounts;
 pub use error::Error;
 pub use manifest::Manifest;
+pub use native::Native;
 pub use opener::{Imported, Opener};
 
 /// What a run needs to know besides the manifest.
@@ -74,7 +76,11 @@ pub fn run<O: Opener>(
     let files = contents::read(&plan, opener)?;
     mount::prepare(&plan)?;
     let keys = keys::import(manifest, opener, &options.program, log)?;
-    let contents = contents::decrypt(&plan, files, &keys.identities, opener)?;
+    let contents = contents::decrypt(&plan, files, &keys.identities, opener).inspect_err(|_| {
+        if keys.identities.is_empty() {
+            keys::say(log, &format!("{}: the manifest names no age key that could be used", options.program));
+        }
+    })?;
     let generation = generation::begin(&plan)?;
     write::secrets(&plan, &generation, &contents)?;
     links::check(&plan, &generation)?;

@@ -1,5 +1,6 @@
 //! `.sops.yaml`: which recipients a file has, and what of it is encrypted. Text in, values out.
 
+pub mod edit;
 mod file;
 mod names;
 mod path;
@@ -10,7 +11,7 @@ use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
 
 pub use names::names;
-pub use path::match_path;
+pub use path::{clean, match_path};
 
 /// A parsed `.sops.yaml`.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,6 +168,12 @@ impl Rule {
     /// The age recipients of all groups, in order.
     pub fn recipients(&self) -> impl Iterator<Item = &str> {
         self.groups.iter().flat_map(|group| &group.age).map(String::as_str)
+    }
+
+    /// The age recipients group by group: what a file's key groups are compared with.
+    #[must_use]
+    pub fn recipient_groups(&self) -> Vec<Vec<String>> {
+        self.groups.iter().map(|group| group.age.clone()).collect()
     }
 
     /// The kinds of keys in it other than age.

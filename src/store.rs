@@ -28,6 +28,8 @@ pub trait Store {
 }
 
 /// Why a text could not be read or a tree not be written. Never holds a value of the document.
+///
+/// sops ends with code 2 where it cannot read, 92 for an empty file, and 4 where it cannot write.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
     /// The text is not of the format.

@@ -1,9 +1,19 @@
 //! civm from the outside: arguments in; exact output, exit codes and files out.
 
-#![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::use_debug,
+    reason = "a test binary has no users, and says what it skips"
+)]
 
 mod cli {
     mod frame;
+    mod keys;
+    mod private_dir;
+    mod project;
     mod secrets;
 }
 mod support;

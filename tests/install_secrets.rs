@@ -11,8 +11,6 @@ use std::{env, fs, io};
 use civm::install::Error;
 use serde_json::Value;
 
-#[path = "install/opener.rs"]
-mod opener;
 #[path = "install/world.rs"]
 mod world;
 
@@ -30,7 +28,7 @@ fn vectors() -> PathBuf {
 }
 
 fn load(name: &str) -> Value {
-    let path = vectors().join("cases").join(name).with_extension("json");
+    let path = vectors().join("cases").join(format!("{name}.json"));
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("a case")
 }
@@ -135,6 +133,16 @@ fn one_case() {
                 assert!(done.is_err(), "{at}");
                 assert_eq!((world.tree(), world.mounts()), before, "{at}");
             }
+            Wanted::Locked => {
+                let Err(error) = done else { panic!("{at}") };
+                // A key file that holds no identity is refused by its line.
+                if !matches!(error, Error::AgeKeys { .. }) {
+                    for recipient in world.recipients(&manifests, step) {
+                        assert!(error.to_string().contains(&recipient), "{at}");
+                    }
+                }
+                assert!(!world.tree().contains_key("/run/secrets"), "{at}");
+            }
             Wanted::NotSwitched => {
                 assert!(matches!(done, Err(Error::Taken { .. })), "{at}");
                 let mut tree = world.tree();
@@ -172,12 +180,22 @@ fn modes(world: &World) {
     assert!(tree.values().any(|entry| entry.starts_with("file 0666")), "{tree:?}");
 }
 
+/// No usable key: the message tells the recipients, and what was wrong with what was tried.
+const LOCKED: [&str; 4] =
+    ["key-file-useless", "key-file-is-something-else", "no-keys", "ssh-key-none-usable"];
+/// A key with blanks in front counts, the identity of an ssh key opens `ssh-ed25519` recipients as well, PKCS#8
+/// keys are converted, and no copy of keys is written.
+const OPENED: [&str; 4] =
+    ["key-file-indented", "ssh-key-native-recipient", "ssh-keys-mixed", "key-copy-existing"];
+
 /// What a case asks for.
 enum Wanted {
     /// The recorded answer.
     Recorded,
     /// A failure before anything is written or mounted.
     Untouched,
+    /// A failure that tells the recipients of the file and what was looked at.
+    Locked,
     /// A failure while the link still leads to the old generation, if there was any.
     NotSwitched,
     /// Every file has the mode that its name tells, whatever the umask, and every folder 0751.
@@ -189,16 +207,22 @@ enum Wanted {
 /// The cases whose recorded answer is a weakness say so; what civm does is listed here.
 fn wanted(case: &Value, name: &str) -> Wanted {
     match (case["civm"].as_str(), name) {
-        // Fails in both programs, in the recorded one after the mount.
-        (_, "name-empty") | (Some("refuse"), _) => Wanted::Untouched,
+        // Fail in both programs, in the recorded one after the mount.
+        (_, "name-empty" | "bad-duplicate-key" | "bad-no-recipients") | (Some("refuse"), _) => {
+            Wanted::Untouched
+        }
         // The recorded program lets the umask take bits away; `modes-umask` asks for the mode that was given.
         (_, "modes") => Wanted::Modes,
         (Some("same"), _) => Wanted::Recorded,
+        // A file without metadata.
+        (_, "empty-file-whole") => Wanted::Untouched,
         // Null, lists and mappings; and numbers, whose type the ENC token tells.
         (_, "scalars-early" | "scalars-late") => Wanted::Untouched,
         (_, "path-existing-full-dir" | "path-parent-is-file") => Wanted::NotSwitched,
         (_, "link-prefix-only") => Wanted::Installed("/run/secrets", "link 0:0 /run/secrets.d/1"),
         (_, "owner-number-text") => Wanted::Installed("/run/secrets.d/1/alpha", "file 0400 4001:0"),
+        (_, name) if LOCKED.contains(&name) => Wanted::Locked,
+        (_, name) if OPENED.contains(&name) => Wanted::Installed("/run/secrets", "link 0:0 /run/secrets.d/"),
         // Only the log differs: the RSA keys are ignored.
         (_, "pgp-ssh-keys-rsa" | "pgp-ssh-keys-mixed" | "manifest-as-nix-writes-it") => Wanted::Recorded,
         (other, _) => panic!("{name} is {other:?}"),

@@ -3,11 +3,20 @@
 //! The tools are found in `$CIVM_PEERS` (as `devshell/test peers` sets it), else in PATH; a test whose
 //! tool is missing says so and does nothing.
 
-#![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::use_debug,
+    reason = "a test binary has no users, and says what it skips"
+)]
 
 mod peers {
+    mod age;
     mod documents;
     mod edits;
+    mod error_tree;
     mod keys;
     mod yaml;
 }

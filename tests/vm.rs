@@ -3,7 +3,14 @@
 //! `devshell/test vm` sets `CIVM_BINARY` to the release binary, which the guests run as well, and makes the
 //! ordinary user `civm-test`. A test that finds no QEMU says so and does nothing.
 
-#![allow(unreachable_pub, missing_docs, reason = "a test binary has no users")]
+#![allow(
+    unreachable_pub,
+    missing_docs,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::use_debug,
+    reason = "a test binary has no users, and says what it skips"
+)]
 
 mod vm {
     mod demo;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Context;
 use crate::cli::secrets::{Command, Secrets};
 use crate::edge::terminal::Terminal;
+use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::sops::document::Warning;
@@ -44,6 +45,21 @@ fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failur
 /// A session at home in a directory, with the rules that are found from there.
 pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
     Session::new(context.environment.clone(), Arc::new(Terminal), directory, None)
+}
+
+/// The caller's own recipients: age ones first, those derived from ssh keys after them.
+pub(super) fn own_recipients(context: &Context) -> Vec<String> {
+    let session = session_at(context, PathBuf::new());
+    let halves = session.identities().public_halves();
+    let age = halves.iter().filter_map(|(half, _)| match half {
+        Half::Age(recipient) => Some(recipient.clone()),
+        _ => None,
+    });
+    let ssh = halves.iter().filter_map(|(half, _)| match half {
+        Half::Ssh { line, age, .. } => Some(age.clone().unwrap_or_else(|| line.clone())),
+        _ => None,
+    });
+    age.chain(ssh).collect()
 }
 
 /// Says what is odd in a file, though it can be read.

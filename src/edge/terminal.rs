@@ -5,6 +5,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 
+use nix::sys::stat::SFlag;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -129,6 +130,15 @@ pub fn can_ask() -> bool {
 #[must_use]
 pub fn stdin_is_terminal() -> bool {
     std::io::stdin().is_terminal()
+}
+
+/// True where something is piped into standard input: a pipe, a file or a socket, but not a terminal and not
+/// `/dev/null`.
+#[must_use]
+pub fn stdin_is_piped() -> bool {
+    let Ok(status) = nix::sys::stat::fstat(std::io::stdin()) else { return false };
+    let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+    [SFlag::S_IFIFO, SFlag::S_IFREG, SFlag::S_IFSOCK].contains(&kind)
 }
 
 /// True where standard output is a terminal.

@@ -95,7 +95,7 @@ impl Iterator for Lines {
             match self.port.read(&mut buffer) {
                 Ok(0) => thread::sleep(ABSENT),
                 Ok(length) if self.pending.len() < LONGEST => {
-                    self.pending.extend_from_slice(&buffer[..length])
+                    self.pending.extend_from_slice(&buffer[..length]);
                 }
                 Ok(_) => self.pending.clear(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(),

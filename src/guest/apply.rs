@@ -20,8 +20,10 @@ pub(super) fn run() -> Result<(), Error> {
     // The point: what comes before is the same for every instance of an image.
     events::send(&Event::Point { uptime_ms: events::uptime_ms() });
     apply().inspect_err(|error| {
-        console::say(&format!("cannot apply the host layer: {error}"));
-        events::send(&Event::Failed { message: format!("the host layer: {error}") });
+        if super::settle::first_failure() {
+            console::say(&format!("cannot apply the host layer: {error}"));
+            events::send(&Event::Failed { message: format!("the host layer: {error}") });
+        }
     })
 }
 

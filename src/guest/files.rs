@@ -240,7 +240,7 @@ mod tests {
     fn links_are_laid_as_links() {
         let guest = Guest::new();
         let entry = Entry { path: "etc/l".into(), mode: 0o777, kind: Kind::Link("/run/x".into()) };
-        guest.boot(&[entry.clone()]).expect("boot");
+        guest.boot(std::slice::from_ref(&entry)).expect("boot");
         guest.boot(&[entry]).expect("boot");
         assert_eq!(fs::read_link(guest.root.join("etc/l")).expect("link"), Path::new("/run/x"));
         guest.boot(&[]).expect("boot");

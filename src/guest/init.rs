@@ -90,6 +90,11 @@ fn load_modules(port: &mut Option<File>) -> Result<(), Error> {
     let dir = Path::new(layout::INITRD_DIR);
     let list = dir.join(layout::EARLY_MODULES);
     let names = fs::read_to_string(&list).map_err(Error::io("read", &list))?;
+    let tells = |name: &str| name.ends_with("/virtio_console.ko");
+    if !names.lines().any(tells) {
+        // Built into this kernel.
+        greet(port);
+    }
     for name in names.lines().filter(|name| !name.is_empty()) {
         let path = dir.join(layout::MODULES).join(name);
         let file = File::open(&path).map_err(Error::io("open", &path))?;
@@ -100,14 +105,19 @@ fn load_modules(port: &mut Option<File>) -> Result<(), Error> {
         {
             console::say(&format!("module {name}: {error}"));
         }
-        if name.ends_with("/virtio_console.ko") {
-            *port = events::open_when_named();
-            if let Some(port) = port {
-                events::write(port, &events::line(&Event::Started { uptime_ms: events::uptime_ms() }));
-            }
+        if tells(name) {
+            greet(port);
         }
     }
     Ok(())
+}
+
+/// The first word to the host.
+fn greet(port: &mut Option<File>) {
+    *port = events::open_when_named();
+    if let Some(port) = port {
+        events::write(port, &events::line(&Event::Started { uptime_ms: events::uptime_ms() }));
+    }
 }
 
 /// The value of a parameter of the kernel's command line; an empty one where it stands alone.

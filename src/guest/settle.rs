@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::apply::{LAYER_COPY, warn};
 use super::root::{self, Superblock};
-use super::{Error, console, events};
+use super::{Error, console, devices, events};
 use crate::host::layer::{Layer, Zram};
 use crate::vm::agent::Event;
 
@@ -18,6 +18,8 @@ const UNITS_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 /// The compressed swap is preferred to any other.
 const SWAP_PRIORITY: &str = "100";
+/// Exists once the host has been told of a failure.
+const FAILED: &str = "/run/civm/failed";
 const ZRAM: &str = "/sys/block/zram0";
 const ZRAM_DEVICE: &str = "/dev/zram0";
 
@@ -26,6 +28,8 @@ pub(super) fn run() -> Result<(), Error> {
     let bytes = fs::read(LAYER_COPY).map_err(Error::io("read", LAYER_COPY))?;
     let layer: Layer =
         serde_json::from_slice(&bytes).map_err(|error| Error::content(LAYER_COPY, error.to_string()))?;
+    // Units of the layer may open them.
+    devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     thread::scope(|scope| {
         scope.spawn(|| start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}"))));
         scope.spawn(|| {
@@ -43,13 +47,22 @@ pub(super) fn ready() {
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
 }
 
-/// Says that one of civm's own units failed, with its last words.
+/// Says that one of civm's own units failed, with its last words; the first of them, which takes the
+/// others along.
 pub(super) fn failed(unit: &str) {
+    if !first_failure() {
+        return;
+    }
     let output = Command::new("journalctl").args(["-q", "-n", "5", "-o", "cat", "-u", unit]).output();
     let words = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().replace('\n', "; "));
     let message = format!("{unit} failed: {}", words.unwrap_or_default());
     console::say(&message);
     events::send(&Event::Failed { message });
+}
+
+/// Whether no failure has been told yet.
+pub(super) fn first_failure() -> bool {
+    fs::File::create_new(FAILED).is_ok()
 }
 
 fn start_units(layer: &Layer) -> Result<(), Error> {

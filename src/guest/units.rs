@@ -107,7 +107,8 @@ const SSHD: &str = "HostKey /shared/secrets/ssh_host_ed25519_key\n\
     UsePAM no\n\
     UseDNS no\n\
     PrintMotd no\n\
-    AcceptEnv LANG LC_* COLORTERM\n\
+    SetEnv LANG=C.UTF-8\n\
+    AcceptEnv COLORTERM\n\
     Subsystem sftp internal-sftp\n";
 /// The journal lives in memory: it belongs to a boot, and the disk needs no syncs for it.
 const JOURNALD: &str = "[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nForwardToWall=no\n";
@@ -148,15 +149,16 @@ pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error>
 }
 
 /// A login shell with the console as its controlling terminal: job control works, `exit` gives a new
-/// one. A shell ignores the signal of a stop, so it is told to hang up.
+/// one. A shell ignores the signal of a stop, so it is told to hang up. A serial line has no size; unless it
+/// is given one, newer versions of systemd ask the terminal behind it.
 fn console_unit(console: &str) -> String {
     format!(
         "[Unit]\nDescription=Root shell on the console\nDefaultDependencies=no\nConflicts=shutdown.target\n\
          Before=shutdown.target\nAfter=civm-apply.service\nConditionPathExists={CONSOLE_LOGIN}\n\
          StartLimitIntervalSec=0\n\n\
-         [Service]\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash\n\
+         [Service]\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM=vt220\n\
          WorkingDirectory=/root\nStandardInput=tty-force\nStandardOutput=tty\nStandardError=tty\n\
-         TTYPath=/dev/{console}\nTTYReset=yes\nRestart=always\nRestartSec=0\n\
+         TTYPath=/dev/{console}\nTTYReset=yes\nTTYRows=24\nTTYColumns=80\nRestart=always\nRestartSec=0\n\
          SendSIGHUP=yes\nTimeoutStopSec=2\nIgnoreSIGPIPE=no\n"
     )
 }

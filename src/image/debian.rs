@@ -17,8 +17,18 @@ use super::{
 
 /// What every guest has: an init system, the ssh server, and the tools that civm's guest side and a
 /// person at its prompt call. No udev, no dbus: nothing of the boot needs them.
-pub const BASE_PACKAGES: [&str; 6] =
-    ["iproute2", "kmod", "openssh-server", "procps", "systemd", "systemd-sysv"];
+pub const BASE_PACKAGES: [&str; 10] = [
+    "e2fsprogs",
+    "iproute2",
+    "kmod",
+    "mount",
+    "openssh-server",
+    "passwd",
+    "procps",
+    "systemd",
+    "systemd-sysv",
+    "util-linux",
+];
 
 /// Goes up with every change to how an image is made, so that older ones are not taken for new.
 const RECIPE: &str = "civm debian image 1";
@@ -70,9 +80,20 @@ pub fn ensure(spec: &ImageSpec, cache_dir: &Path, progress: Progress<'_>) -> Res
         kernel: dir.join(KERNEL),
         initrd,
         disk: dir.join(DISK),
-        append: vec![format!("{}={}", layout::PACKAGES_PARAMETER, recipe.mark)],
+        append: append(&recipe.mark),
         id: recipe.id,
     })
+}
+
+/// What the image wants on the kernel's command line.
+fn append(mark: &str) -> Vec<String> {
+    vec![
+        format!("{}={mark}", layout::PACKAGES_PARAMETER),
+        // The serial console's size: newer versions of systemd ask the terminal for it, and the answer of one
+        // that is attached later would be typed into the shell.
+        "systemd.tty.rows.console=24".to_owned(),
+        "systemd.tty.columns.console=80".to_owned(),
+    ]
 }
 
 /// Whether [`ensure`] would find the image in the cache.
@@ -227,8 +248,8 @@ mod tests {
     }
 
     /// Takes minutes and the network: `cargo test --lib image_is_built -- --ignored --nocapture`, with
-    /// `CIVM_TEST_CACHE` (where images stay), `CIVM_TEST_GUEST` (a civm binary for the initrd) and
-    /// `CIVM_TEST_PACKAGES`.
+    /// `CIVM_TEST_CACHE` (where images stay), `CIVM_TEST_GUEST` (a civm binary for the initrd),
+    /// `CIVM_TEST_PACKAGES` and `CIVM_TEST_SUITE`.
     #[test]
     #[ignore = "builds an image from the network"]
     fn an_image_is_built_once_and_found_then() {
@@ -237,7 +258,7 @@ mod tests {
         let cache = path("CIVM_TEST_CACHE").unwrap_or_else(|| temp.path().to_owned());
         let packages = std::env::var("CIVM_TEST_PACKAGES").unwrap_or_default();
         let spec = ImageSpec {
-            suite: None,
+            suite: std::env::var("CIVM_TEST_SUITE").ok(),
             arch: Arch::native().expect("known architecture"),
             packages: packages.split_whitespace().map(str::to_owned).collect(),
             sources: None,

@@ -47,8 +47,6 @@ const LATE: &[&str] = &[
     "vfat",
     "nls_ascii",
     "nls_cp437",
-    "xfs",
-    "btrfs",
     "dm_mod",
     "dm_crypt",
     "dm_snapshot",

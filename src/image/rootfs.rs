@@ -116,14 +116,14 @@ fn owned<'a>(
     log: &'a Log,
 ) -> Result<Tool<'a>, Error> {
     if nix::unistd::geteuid().is_root() {
-        return Tool::new(step, program, log);
+        return Tool::leashed(step, program, log);
     }
     let state = work.join("owners");
     if !state.exists() {
         fs::write(&state, "").map_err(Error::io("write", &state))?;
     }
     let file = super::tools::find(program).unwrap_or_else(|| program.into());
-    Ok(Tool::new(step, "fakeroot", log)?.arg("-i").arg(&state).arg("-s").arg(&state).arg("--").arg(file))
+    Ok(Tool::leashed(step, "fakeroot", log)?.arg("-i").arg(&state).arg("-s").arg(&state).arg("--").arg(file))
 }
 
 /// An ordinary user has subordinate ids; root needs none of its own.

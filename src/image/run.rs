@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub(super) struct Tool<'a> {
     program: &'static str,
     log: &'a Log,
     command: Command,
+    leashed: bool,
 }
 
 impl<'a> Tool<'a> {
@@ -60,16 +62,15 @@ impl<'a> Tool<'a> {
     pub(super) fn new(step: &'static str, program: &'static str, log: &'a Log) -> Result<Self, Error> {
         let file = tools::find(program)
             .ok_or_else(|| Error::MissingTools(vec![Missing { program, package: program }]))?;
-        Ok(Self { step, program, log, command: plain(&file) })
+        Ok(Self { step, program, log, command: plain(&file), leashed: false })
     }
 
-    /// A program that is told to end when this process dies, however it dies.
+    /// A program that ends with this process, however that ends, and its children with it.
     pub(super) fn leashed(step: &'static str, program: &'static str, log: &'a Log) -> Result<Self, Error> {
-        let mut tool = Self::new(step, "setpriv", log)?;
-        let file = tools::find(program)
-            .ok_or_else(|| Error::MissingTools(vec![Missing { program, package: program }]))?;
-        tool.program = program;
-        tool.command.args(["--pdeathsig", "TERM", "--"]).arg(file);
+        let mut tool = Self::new(step, program, log)?;
+        // A group of its own, which can be told as a whole; a parent alone may wait for its children.
+        tool.command.process_group(0);
+        tool.leashed = true;
         Ok(tool)
     }
 
@@ -111,7 +112,7 @@ impl<'a> Tool<'a> {
     /// Runs it to its end and shows its output, line by line.
     pub(super) fn watch(mut self, mut line: impl FnMut(&str)) -> Result<(), Error> {
         let mut log = self.log.append()?;
-        writeln!(log, "== {}: {:?}", self.step, self.command).map_err(Error::io("write", self.log.path()))?;
+        writeln!(log, "== {}: {}", self.step, self.words()).map_err(Error::io("write", self.log.path()))?;
         let mut reader = File::open(self.log.path()).map_err(Error::io("open", self.log.path()))?;
         reader.seek(SeekFrom::End(0)).map_err(Error::io("read", self.log.path()))?;
         let errors = log.try_clone().map_err(Error::io("open", self.log.path()))?;
@@ -121,6 +122,7 @@ impl<'a> Tool<'a> {
             .stderr(Stdio::from(errors))
             .spawn()
             .map_err(Error::io("run", self.program))?;
+        let _leash = if self.leashed { Some(Leash::tie(child.id())?) } else { None };
         let mut pending = String::new();
         let status = loop {
             let ended = child.try_wait().map_err(Error::io("wait for", self.program))?;
@@ -151,6 +153,13 @@ impl<'a> Tool<'a> {
         }
     }
 
+    /// The command as it would be typed.
+    fn words(&self) -> String {
+        let words = [self.command.get_program()].into_iter().chain(self.command.get_args());
+        let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+        shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| self.program.to_owned())
+    }
+
     fn failed(&self, status: &str) -> Error {
         Error::Tool {
             step: self.step,
@@ -159,6 +168,36 @@ impl<'a> Tool<'a> {
             log: self.log.path.clone(),
             last: self.log.last_lines(),
         }
+    }
+}
+
+/// A shell that waits for the end of its input, which is the end of this process, and then ends a group
+/// of processes. It is in a group of its own, out of reach of Ctrl-C.
+struct Leash {
+    shell: Child,
+}
+
+impl Leash {
+    fn tie(group: u32) -> Result<Self, Error> {
+        let shell = Command::new("/bin/sh")
+            .args(["-c", "read -r _; kill -s TERM -- \"-$0\""])
+            .arg(group.to_string())
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(Error::io("run", "/bin/sh"))?;
+        Ok(Self { shell })
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        // Before its input ends: the group is done by itself.
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
     }
 }
 
@@ -207,6 +246,21 @@ mod tests {
     fn a_leashed_program_runs_as_usual() {
         let (_dir, log) = log();
         let tool = Tool::leashed("trying", "sh", &log).expect("sh");
-        assert_eq!(tool.args(["-c", "echo $PWD"]).output().expect("runs"), "/\n");
+        let mut lines = Vec::new();
+        tool.args(["-c", "echo $PWD"]).watch(|line| lines.push(line.to_owned())).expect("runs");
+        assert_eq!(lines, ["/"]);
+    }
+
+    #[test]
+    fn the_leash_ends_a_group_with_its_children_when_its_holder_is_gone() {
+        let mut group = Command::new("sh");
+        group.args(["-c", "sleep 60 & wait"]).process_group(0);
+        let mut group = group.spawn().expect("sh");
+        let mut leash = Leash::tie(group.id()).expect("leash");
+        // What the kernel does with the pipes of a process that is killed.
+        drop(leash.shell.stdin.take());
+        let status = group.wait().expect("wait");
+        assert!(!status.success());
+        let _ = leash.shell.wait();
     }
 }

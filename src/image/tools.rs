@@ -6,7 +6,7 @@ use super::Error;
 use super::error::Missing;
 
 /// Programs and the apt packages that have them.
-const TOOLS: [Missing; 9] = [
+const TOOLS: [Missing; 8] = [
     Missing { program: "mmdebstrap", package: "mmdebstrap" },
     Missing { program: "apt-get", package: "apt" },
     Missing { program: "dpkg-deb", package: "dpkg" },
@@ -15,7 +15,6 @@ const TOOLS: [Missing; 9] = [
     Missing { program: "qemu-img", package: "qemu-utils" },
     Missing { program: "depmod", package: "kmod" },
     Missing { program: "xz", package: "xz-utils" },
-    Missing { program: "setpriv", package: "util-linux" },
 ];
 /// What an ordinary user's build needs besides.
 const ROOTLESS: [Missing; 2] = [

@@ -60,6 +60,6 @@ pub(super) fn import<O: Opener>(
 }
 
 /// A log that cannot be written to stops nothing.
-fn say(log: &mut dyn Write, line: &str) {
+pub(super) fn say(log: &mut dyn Write, line: &str) {
     let _ = writeln!(log, "{line}");
 }

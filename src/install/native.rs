@@ -8,7 +8,9 @@ use super::manifest::Format;
 use super::opener::{Cause, Imported, Opener};
 use crate::keys::identity::Identities;
 use crate::keys::native::AgeIdentity;
+use crate::keys::retrieval::{Reason, RetrievalError};
 use crate::keys::ssh::private::{self, PrivateKey};
+use crate::secrets::Error as SecretsError;
 use crate::secrets::file::SopsFile;
 use crate::sops::document::MacCheck;
 use crate::sops::tree::Tree;
@@ -60,10 +62,27 @@ impl Opener for Native {
         identities: &[AgeIdentity],
     ) -> Result<Tree, Cause> {
         let file = SopsFile::of_store(store(format)?, file, text)?;
-        Ok(file.open(&Identities::of(identities.iter().cloned()), MacCheck::Verify)?.tree)
+        match file.open(&Identities::of(identities.iter().cloned()), MacCheck::Verify) {
+            Ok(open) => Ok(open.tree),
+            Err(SecretsError::Locked { locked, .. }) => Err(describe(&locked, identities).into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn emit(&self, tree: &Tree, format: Format) -> Result<Zeroizing<Vec<u8>>, Cause> {
         Ok(store(format)?.emit(tree).map(Zeroizing::new)?)
     }
+}
+
+/// Why no identity opens a file, for a journal: its recipients, and the public halves of what was tried.
+fn describe(locked: &RetrievalError, identities: &[AgeIdentity]) -> String {
+    let mut lines = vec![locked.to_string()];
+    for key in locked.groups.iter().flat_map(|group| &group.keys) {
+        lines.push(match &key.reason {
+            Reason::Age(error) => format!("recipient {}: {error}", key.name),
+            Reason::OtherKind(kind) => format!("{kind} key {}: not of a kind that is opened here", key.name),
+        });
+    }
+    lines.extend(identities.iter().map(|identity| format!("tried {}", identity.recipient())));
+    lines.join("\n  ")
 }

@@ -9,6 +9,8 @@ mod as_sops;
 pub(crate) mod callbacks;
 /// Identities that are at hand already.
 mod given;
+/// The file of native identities at its usual place.
+pub mod keys_file;
 /// Reading the places.
 mod load;
 /// Keys behind a passphrase.
@@ -295,12 +297,6 @@ impl fmt::Debug for Identities {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_list().entries(self.reports()).finish()
     }
-}
-
-/// The default place of native identities: `sops/age/keys.txt` below the configuration directory.
-#[must_use]
-pub fn keys_file(environment: &Environment) -> Option<PathBuf> {
-    environment.config_dir().map(|directory| directory.join("sops/age/keys.txt"))
 }
 
 /// The default place of an ssh key in a home directory.

@@ -163,7 +163,7 @@ impl RetrievalError {
         tree::render(self, colours)
     }
 
-    /// What civm adds: which identities were looked at and where, their public halves, and what to do.
+    /// What civm adds: which identities were looked for and where, and their public halves.
     #[must_use]
     pub fn explanation(&self) -> String {
         explanation::render(self)
@@ -175,7 +175,7 @@ impl RetrievalError {
         explanation::advice(self)
     }
 
-    /// The tree and what civm adds under it.
+    /// The tree and what civm adds under it; [`Self::advice`] belongs below that.
     #[must_use]
     pub fn render(&self, colours: bool) -> String {
         format!("{}\n\n{}", self.sops_text(colours), self.explanation())

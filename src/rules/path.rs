@@ -1,6 +1,5 @@
 //! The path that a rule is matched against.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 /// A file's path as `path_regex` sees it: relative to the folder of the `.sops.yaml`, or absolute where
@@ -8,13 +7,15 @@ use std::path::{Component, Path, PathBuf};
 #[must_use]
 pub fn match_path(file: &Path, config_dir: &Path) -> Vec<u8> {
     let file = clean(file);
-    let mut prefix = clean(config_dir).into_os_string().as_bytes().to_vec();
+    let mut prefix = clean(config_dir).as_os_str().as_encoded_bytes().to_vec();
     prefix.push(b'/');
-    let file = file.as_os_str().as_bytes();
+    let file = file.as_os_str().as_encoded_bytes();
     file.strip_prefix(prefix.as_slice()).unwrap_or(file).to_vec()
 }
 
-fn clean(path: &Path) -> PathBuf {
+/// A path without `.` and `..`, by its text alone.
+#[must_use]
+pub fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for component in path.components() {
         match component {

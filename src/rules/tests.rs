@@ -9,7 +9,7 @@ fn parse(text: &str) -> Config {
 fn recipients(text: &str) -> Vec<Vec<String>> {
     let config = parse(text);
     let rule = config.rule_for("any").expect("a usable rule").expect("a rule");
-    rule.groups.iter().map(|group| group.age.clone()).collect()
+    rule.recipient_groups()
 }
 
 const TYPICAL: &str = "\

@@ -111,6 +111,9 @@ pub enum Error {
     /// The rule for this file names nobody.
     #[error("the creation rule for `{}` names no recipient", .0.display())]
     NoRecipients(PathBuf),
+    /// The data key cannot be shared out among the groups that the rules want.
+    #[error("the rule's key groups: {0}")]
+    Split(sops::Error),
     /// A recipient that cannot be used.
     #[error("recipient `{recipient}`: {error}")]
     Recipient {

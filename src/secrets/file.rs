@@ -13,16 +13,11 @@ use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
 use crate::sops::key_path::{self, Found, KeyPath};
-use crate::sops::metadata::{KeyGroup, Metadata};
-use crate::sops::selector::Selector;
-use crate::sops::shamir;
+use crate::sops::metadata::{KeyGroup, Metadata, SOPS_VERSION, is_newer};
 use crate::sops::stash::Stash;
-use crate::sops::tree::{Tree, Value};
+use crate::sops::tree::{Item, Tree, Value};
 use crate::store::yaml::{self, Yaml};
 use crate::store::{self, Store as _};
-
-/// The version of sops whose semantics and bytes civm follows; written into new files.
-pub const SOPS_VERSION: &str = "3.13.3";
 
 /// A sops file as it stands on disk: its values still encrypted.
 pub struct SopsFile {
@@ -123,11 +118,7 @@ impl SopsFile {
         let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
         let parts = retrieval::parts(&groups, threshold, identities)
             .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
-        let key = match (groups.len(), parts.as_slice()) {
-            (1, [key]) => DataKey::from_bytes(key),
-            _ => shamir::combine(&parts),
-        };
-        key.map_err(within(&self.path))
+        self.metadata.data_key(&parts).map_err(within(&self.path))
     }
 
     /// Decrypts the whole file.
@@ -208,7 +199,7 @@ impl OpenFile {
     /// # Errors
     /// A value that cannot be encrypted, a tree that cannot be written.
     pub fn seal(mut self, tree: Tree, session: &Session) -> Result<Vec<u8>, Error> {
-        if version(&self.metadata.version) < version(SOPS_VERSION) {
+        if is_newer(SOPS_VERSION, &self.metadata.version) {
             SOPS_VERSION.clone_into(&mut self.metadata.version);
         }
         let now = session.now();
@@ -238,21 +229,32 @@ impl NewFile {
         Ok(Self { path: path.to_path_buf(), store, tree })
     }
 
+    /// A file of named texts.
+    ///
+    /// # Errors
+    /// No store is for a file of this name.
+    pub fn of_secrets<'a>(
+        session: &Session,
+        path: &Path,
+        secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        let store = store_for(session, path)?;
+        let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
+        Ok(Self { path: path.to_path_buf(), store, tree: Tree { documents: vec![branch] } })
+    }
+
     /// Encrypts it for the recipients of a plan.
     ///
     /// # Errors
     /// A recipient or a value that cannot be used.
     pub fn seal(self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
         let key = DataKey::generate(&mut OsRng);
-        let groups = plan.wrap(&key, session)?;
-        let selector = match &plan.selector {
-            Some(selector) => Some(selector.clone()),
-            None => Some(Selector::default()),
-        };
+        let selector = plan.selector.clone().unwrap_or_default();
         let now = session.now();
-        let mut metadata = Metadata::new(groups, selector, now, SOPS_VERSION);
+        let mut metadata = Metadata::new(Vec::new(), Some(selector), now, SOPS_VERSION);
         metadata.shamir_threshold = plan.shamir_threshold;
         metadata.mac_only_encrypted = plan.mac_only_encrypted;
+        plan.wrap(&mut metadata, &key, session)?;
         let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut OsRng, now)
             .map_err(within(&self.path))?;
         let whole = document::join(tree, &metadata).map_err(within(&self.path))?;
@@ -273,22 +275,4 @@ fn checked(store: &Yaml, path: &Path, whole: &Tree) -> Result<Vec<u8>, Error> {
     let text = store.emit(whole).map_err(|error| at(path, error))?;
     yaml::verify(whole, &text).map_err(|error| at(path, error))?;
     Ok(text)
-}
-
-/// A version's numbers, for comparing; what is not a number counts as 0.
-fn version(text: &str) -> [u64; 3] {
-    let mut parts = text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0));
-    [(); 3].map(|()| parts.next().unwrap_or(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version;
-
-    #[test]
-    fn versions_compare_by_number() {
-        assert!(version("3.9.4") < version("3.13.0"));
-        assert!(version("3.13.3") < version("4"));
-        assert!(version("3.13.3-rc.1") <= version("3.13.3"));
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use super::error::Error;
 use crate::edge::environment::Environment;
 use crate::edge::terminal::Prompt;
 use crate::keys::identity::Identities;
-use crate::rules::Config;
+use crate::rules::{self, Config};
 use crate::sops::time::Time;
 
 /// The rules' file name, the only one that sops looks for.
@@ -67,7 +67,7 @@ impl Session {
     /// A path as sops matches it: absolute and clean, links not resolved.
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {
-        clean(&self.directory.join(path))
+        rules::clean(&self.directory.join(path))
     }
 
     /// The creation rules for a file: the ones that were named, else `.sops.yaml` upwards from where the
@@ -91,27 +91,12 @@ impl Rules {
     /// What a rule's `path_regex` is matched with.
     #[must_use]
     pub fn match_path(&self, absolute: &Path) -> Vec<u8> {
-        crate::rules::match_path(absolute, self.path.parent().unwrap_or(Path::new("/")))
+        rules::match_path(absolute, self.path.parent().unwrap_or(Path::new("/")))
     }
 }
 
 fn upwards(from: &Path) -> Option<PathBuf> {
     from.ancestors().map(|directory| directory.join(CONFIG_NAME)).find(|path| path.is_file())
-}
-
-/// Takes `.` and `..` out of an absolute path, by its text alone.
-fn clean(path: &Path) -> PathBuf {
-    let mut result = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::ParentDir => {
-                result.pop();
-            }
-            other => result.push(other),
-        }
-    }
-    result
 }
 
 /// Reads a file, telling a missing one and a directory from other failures.
@@ -144,11 +129,5 @@ mod tests {
         assert_eq!(found(&project.join("hosts"), "x/s.yaml"), Some(project.join(".sops.yaml")));
         assert_eq!(found(dir.path(), "project/hosts/x/s.yaml"), Some(project.join(".sops.yaml")));
         assert_eq!(found(dir.path(), "s.yaml"), None);
-    }
-
-    #[test]
-    fn paths_are_cleaned_by_their_text() {
-        assert_eq!(clean(Path::new("/a/./b/../c//d")), Path::new("/a/c/d"));
-        assert_eq!(clean(Path::new("/../a")), Path::new("/a"));
     }
 }

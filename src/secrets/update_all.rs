@@ -7,9 +7,10 @@ use rayon::prelude::*;
 use super::discover::sops_files;
 use super::error::Error;
 use super::file::SopsFile;
-use super::recipients::{Change, Plan};
+use super::recipients::Plan;
 use super::session::Session;
 use crate::edge::atomic;
+use crate::sops::metadata::Changes;
 
 /// How far to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub struct Looked {
     /// The recipients it has after the run, in all groups.
     pub recipients: usize,
     /// What is or would be changed; empty where the file is current. Or why nothing could be done.
-    pub result: Result<Change, Error>,
+    pub result: Result<Changes, Error>,
 }
 
 /// Looks at every sops file under the paths, in parallel, and tells of each as soon as it is done.
@@ -57,10 +58,10 @@ pub fn update_all(
         .collect()
 }
 
-fn one(session: &Session, path: &Path, mode: Mode) -> Result<(usize, Change), Error> {
+fn one(session: &Session, path: &Path, mode: Mode) -> Result<(usize, Changes), Error> {
     let file = SopsFile::load(session, path)?;
     let plan = Plan::of_rules(session, path)?;
-    let change = Change::between(&file.metadata, &plan);
+    let change = file.metadata.changes(&plan.groups);
     if mode == Mode::Write && !change.is_empty() {
         let text = file.with_recipients(&plan, session)?;
         atomic::replace(path, &text, 0o600)?;

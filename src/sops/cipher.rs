@@ -102,3 +102,55 @@ open_by_length! {
     44 U44 45 U45 46 U46 47 U47 48 U48 49 U49 50 U50 51 U51 52 U52 53 U53 54 U54 55 U55 56 U56
     57 U57 58 U58 59 U59 60 U60 61 U61 62 U62 63 U63 64 U64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by Go; see `tests/sops/README.md`.
+    const NONCES: &str = include_str!("../../tests/sops/nonces.json");
+
+    fn cipher() -> Cipher {
+        let key: Vec<u8> = (0..32).collect();
+        Cipher::new(&DataKey::from_bytes(&key).expect("32 bytes"))
+    }
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits = |index| u8::from_str_radix(&hex[index..index + 2], 16).expect("hexadecimal");
+        (0..hex.len()).step_by(2).map(digits).collect()
+    }
+
+    #[test]
+    fn nonces_of_every_length_open_what_go_sealed() {
+        let sealed: Vec<String> = serde_json::from_str(NONCES).expect("JSON");
+        assert_eq!(sealed.len(), 64);
+        for (length, sealed) in (1..=64_u8).zip(sealed) {
+            let nonce: Vec<u8> = (length..length + length).collect();
+            let opened = cipher().open(&nonce, b"a:", &bytes(&sealed));
+            assert_eq!(opened.as_deref().map(Vec::as_slice), Ok(b"plain".as_slice()), "{length}");
+            if length == 32 {
+                let nonce = Nonce::try_from(nonce).expect("32 bytes");
+                assert_eq!(cipher().seal(&nonce, b"a:", b"plain"), Ok(bytes(&sealed)));
+            }
+        }
+        for length in [0, 65] {
+            let opened = cipher().open(&vec![0; length], b"a:", &[0; 20]);
+            assert_eq!(opened.err(), Some(ValueError::NonceLength(length)));
+        }
+    }
+
+    #[test]
+    fn anything_that_differs_fails() {
+        let sealed = cipher().seal(&[1; 32], b"a:", b"plain").expect("short");
+        let failed = |nonce: &[u8], aad: &[u8], sealed: &[u8]| {
+            cipher().open(nonce, aad, sealed).err() == Some(ValueError::Authentication)
+        };
+        assert!(!failed(&[1; 32], b"a:", &sealed));
+        assert!(failed(&[2; 32], b"a:", &sealed));
+        assert!(failed(&[1; 31], b"a:", &sealed));
+        assert!(failed(&[1; 32], b"a", &sealed));
+        assert!(failed(&[1; 32], b"a:", &sealed[1..]));
+        assert!(failed(&[1; 32], b"a:", &sealed[..15]));
+        assert!(failed(&[1; 32], b"a:", b""));
+    }
+}

@@ -5,7 +5,10 @@ mod encrypt;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
+
 use super::error::Error;
+use super::key_path::KeyPath;
 use super::metadata::{self, Metadata};
 use super::stash::Stash;
 use super::tree::{Item, Key, Tree, Value};
@@ -14,7 +17,7 @@ pub use decrypt::{MacCheck, decrypt};
 pub use encrypt::encrypt;
 
 /// A decrypted document.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Decrypted {
     /// The plaintext.
     pub tree: Tree,
@@ -32,8 +35,19 @@ pub enum Warning {
         /// The document, counted from 1.
         document: usize,
         /// Where it stands: the mapping or list that holds it.
-        container: super::key_path::KeyPath,
+        container: KeyPath,
     },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::UndecryptableComment { document, container } = self;
+        write!(
+            f,
+            "document {document}, {container}: a comment could not be decrypted and is kept as it is; \
+             it may never have been encrypted"
+        )
+    }
 }
 
 /// Whether the first document has a `sops` entry at its top level, so that it counts as encrypted.

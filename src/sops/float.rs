@@ -1,72 +1,72 @@
-//! Floats as Go's `strconv` spells them.
+//! Floats in Go's decimal form.
 //!
-//! Both Go and Rust print the fewest digits that read back as the same float. Where two such numbers are
-//! equally near Go takes the even one, and Rust's own formatting the greater one; ryu takes Go's.
+//! Both Go and Rust print the fewest digits that read back as the same float. Where two such decimals
+//! are equally near, as 0.25 is to 0.2 and 0.3, Go takes the even digit and Rust does not, which would
+//! change a MAC.
 
-/// The shortest digits of a finite float.
-struct Shortest {
-    negative: bool,
-    /// Without leading or trailing zeros; `0` for zero.
-    digits: String,
-    /// Of ten, for the first digit.
-    exponent: i32,
+/// A finite float as decimal digits: `0.d₁d₂d₃… × 10^point`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decimal {
+    /// Whether there is a minus in front.
+    pub negative: bool,
+    /// The digits, without zeros at either end; a lone `0` for zero.
+    pub digits: String,
+    /// Where the decimal point is: behind this many digits.
+    pub point: i32,
 }
 
-fn shortest(number: f64) -> Shortest {
-    let mut buffer = ryu::Buffer::new();
-    let text = buffer.format_finite(number);
-    let (negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = format!("{whole}{fraction}");
-    let digits = all.trim_start_matches('0');
-    if digits.is_empty() {
-        return Shortest { negative, digits: "0".to_owned(), exponent: 0 };
+/// The fewest digits that read back, chosen as Go's `FormatFloat` does; `None` for infinity and NaN.
+#[must_use]
+pub fn shortest(number: f64) -> Option<Decimal> {
+    if !number.is_finite() {
+        return None;
     }
-    let point = i32::try_from(whole.len()).unwrap_or(i32::MAX);
-    let leading = i32::try_from(all.len() - digits.len()).unwrap_or(0);
-    let digits = digits.trim_end_matches('0').to_owned();
-    Shortest { negative, digits, exponent: exponent + point - 1 - leading }
+    let positive = number.abs();
+    let short = format!("{positive:e}");
+    let places = short.split('e').next().map_or(0, |digits| digits.len().saturating_sub(2));
+    // Rust rounds to a given number of digits exactly, and ties to the even digit.
+    let rounded = format!("{positive:.places$e}");
+    let text = if rounded.parse() == Ok(positive) { rounded } else { short };
+    let (digits, exponent) = text.split_once('e')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    Some(Decimal { negative: number.is_sign_negative(), digits, point: exponent + 1 })
 }
 
-/// A finite float without an exponent, however long that gets (Go's format `f`).
+/// The form of Go's `FormatFloat(number, 'f', -1, 64)`: no exponent, and `NaN`, `+Inf`, `-Inf`.
 #[must_use]
 pub fn fixed(number: f64) -> String {
-    let Shortest { negative, digits, exponent } = shortest(number);
-    let mut text = String::from(if negative { "-" } else { "" });
-    let Ok(before) = usize::try_from(exponent + 1) else {
-        text.push_str("0.");
-        text.extend(std::iter::repeat_n('0', usize::try_from(-exponent - 1).unwrap_or(0)));
-        text.push_str(&digits);
-        return text;
+    let Some(Decimal { negative, digits, point }) = shortest(number) else {
+        let name = if number.is_nan() { "NaN" } else { ["+Inf", "-Inf"][usize::from(number < 0.0)] };
+        return name.to_owned();
     };
-    if before == 0 {
-        text.push_str("0.");
-        text.push_str(&digits);
-    } else if digits.len() <= before {
-        text.push_str(&digits);
-        text.extend(std::iter::repeat_n('0', before - digits.len()));
+    let sign = if negative { "-" } else { "" };
+    let length = i32::try_from(digits.len()).unwrap_or(i32::MAX);
+    let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or(0));
+    if point <= 0 && digits != "0" {
+        format!("{sign}0.{}{digits}", zeros(-point))
+    } else if point >= length {
+        format!("{sign}{digits}{}", zeros(point - length))
     } else {
-        let (whole, fraction) = digits.split_at(before);
-        text.push_str(&format!("{whole}.{fraction}"));
+        let (whole, fraction) = digits.split_at(usize::try_from(point).unwrap_or(0));
+        format!("{sign}{whole}.{fraction}")
     }
-    text
 }
 
-/// A finite float, with an exponent of at least two digits when that is below -4 or at least `from` (Go's
-/// format `g`, whose own bound is 21, and which YAML lowers to 6).
+/// The form of Go's `FormatFloat(number, 'g', -1, 64)` for a finite float, except that an exponent shows
+/// from `from` on and not from 21 on (YAML takes 6). It has at least two digits.
 #[must_use]
 pub fn general(number: f64, from: i32) -> String {
-    let Shortest { negative, digits, exponent } = shortest(number);
+    let Some(Decimal { negative, digits, point }) = shortest(number) else { return fixed(number) };
+    let exponent = if digits == "0" { 0 } else { point - 1 };
     if (-4..from).contains(&exponent) {
         return fixed(number);
     }
     let (first, rest) = digits.split_at(1);
-    let point = if rest.is_empty() { "" } else { "." };
+    let dot = if rest.is_empty() { "" } else { "." };
     let minus = if negative { "-" } else { "" };
     let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{minus}{first}{point}{rest}e{sign}{:02}", exponent.unsigned_abs())
+    format!("{minus}{first}{dot}{rest}e{sign}{:02}", exponent.unsigned_abs())
 }
 
 #[cfg(test)]
@@ -74,37 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ties_go_to_the_even_digit_as_in_go() {
-        assert_eq!(fixed(-1_769_433_432_047_231.25), "-1769433432047231.2");
-        assert_eq!(general(-1_769_433_432_047_231.25, 6), "-1.7694334320472312e+15");
-    }
-
-    #[test]
-    fn fixed_never_has_an_exponent() {
+    fn general_has_an_exponent_beyond_its_bounds() {
         for (number, text) in [
             (0.0, "0"),
             (-0.0, "-0"),
-            (1.0, "1"),
-            (1.5, "1.5"),
-            (100.0, "100"),
-            (1e20, "100000000000000000000"),
-            (0.1, "0.1"),
-            (0.012, "0.012"),
-            (1e-7, "0.0000001"),
-            (123.456, "123.456"),
-            (-2.5e-3, "-0.0025"),
-        ] {
-            assert_eq!(fixed(number), text);
-        }
-        assert_eq!(fixed(5e-324).len(), 326);
-    }
-
-    #[test]
-    fn general_has_one_beyond_its_bounds() {
-        for (number, text) in [
-            (0.0, "0"),
-            (-0.0, "-0"),
-            (1.0, "1"),
             (100_000.0, "100000"),
             (1_000_000.0, "1e+06"),
             (1_234_567.5, "1.2345675e+06"),
@@ -115,16 +88,51 @@ mod tests {
         ] {
             assert_eq!(general(number, 6), text);
         }
+        let tie: f64 = "-1769433432047231.25".parse().expect("a float");
+        assert_eq!(general(tie, 6), "-1.7694334320472312e+15");
     }
 
     #[test]
-    fn what_is_printed_reads_back() {
-        for bits in (0..u64::MAX).step_by(0x0007_3a5c_19f3_7b11) {
-            let number = f64::from_bits(bits);
-            if number.is_finite() {
-                assert_eq!(fixed(number).parse::<f64>().unwrap().to_bits(), bits);
-                assert_eq!(general(number, 6).parse::<f64>().unwrap().to_bits(), bits);
-            }
+    fn floats_never_have_an_exponent() {
+        for (number, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1e20, "100000000000000000000"),
+            (1.5, "1.5"),
+            (-1.0, "-1"),
+            (120.0, "120"),
+            (1e-7, "0.0000001"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(fixed(number), text);
         }
+        assert_eq!(fixed(f64::MAX).len(), 309);
+        assert!(fixed(5e-324).ends_with("0005"));
+    }
+
+    #[test]
+    fn of_two_equally_near_decimals_the_even_one_is_taken() {
+        // What Go prints for them.
+        for (number, text) in [
+            ("1671783317508445.25", "1671783317508445.2"),
+            ("1714427518223616.25", "1714427518223616.2"),
+            ("-1519806271262791.25", "-1519806271262791.2"),
+            ("1671783317508445.75", "1671783317508445.8"),
+        ] {
+            let number: f64 = number.parse().expect("a float");
+            assert_eq!(fixed(number), text);
+            assert_eq!(text.parse(), Ok(number));
+        }
+    }
+
+    #[test]
+    fn digits_and_point_are_apart() {
+        let decimal = shortest(-1234.5).expect("finite");
+        assert_eq!(decimal, Decimal { negative: true, digits: "12345".to_owned(), point: 4 });
+        assert_eq!(shortest(0.001).map(|decimal| decimal.point), Some(-2));
+        assert_eq!(shortest(f64::NAN), None);
     }
 }

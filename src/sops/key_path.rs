@@ -9,6 +9,9 @@ use super::tree::{Branch, Item, Key, Value};
 
 pub use change::{set, unset};
 
+/// How many steps a path may have: as deep as the stores read documents.
+const STEP_LIMIT: usize = 1000;
+
 /// One step into a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -87,6 +90,9 @@ impl KeyPath {
                     }
                 }
             }
+        }
+        if steps.len() > STEP_LIMIT {
+            return malformed(format!("more than {STEP_LIMIT} components"));
         }
         Ok(Self(steps))
     }
@@ -205,6 +211,7 @@ mod tests {
         {
             assert!(matches!(KeyPath::parse(text), Err(PathError::Malformed(_))), "{text}");
         }
+        assert!(KeyPath::parse(&"[0]".repeat(1001)).is_err());
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! The `sops` branch of a file: who can open it, what is encrypted, and the MAC.
 
+mod changes;
 mod fields;
+mod parts;
 mod read;
+#[cfg(test)]
+mod tests;
 mod version;
 mod write;
 
@@ -10,10 +14,14 @@ use super::selector::Selector;
 use super::time::Time;
 use super::tree::Value;
 
+pub use changes::{Changes, GroupChanges};
 pub use version::is_newer;
 
 /// The key under which the metadata stands.
 pub const KEY: &str = "sops";
+
+/// The version of sops whose files we write.
+pub const SOPS_VERSION: &str = "3.13.3";
 
 /// The metadata of a file.
 #[derive(Clone, Debug, PartialEq)]

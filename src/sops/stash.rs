@@ -1,6 +1,7 @@
 //! The nonces of the values that were decrypted, kept so that an unchanged value keeps its ciphertext.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -15,6 +16,12 @@ type Slot = [u8; 32];
 #[derive(Default)]
 pub struct Stash {
     nonces: HashMap<Slot, Vec<Nonce>>,
+}
+
+impl fmt::Debug for Stash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stash({} values)", self.nonces.len())
+    }
 }
 
 impl Stash {

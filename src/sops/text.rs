@@ -3,12 +3,22 @@
 use std::fmt;
 use std::str::Utf8Error;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroize as _;
 
 /// A string as sops sees it. Go strings hold any bytes, so does this one; it is wiped on drop and
 /// its `Debug` form shows only how long it is.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Zeroize, ZeroizeOnDrop, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Text(Vec<u8>);
+
+impl Drop for Text {
+    fn drop(&mut self) {
+        // Wiping nothing is not free: some processors take long for it, and most texts of a large file are empty
+        // by the time they are dropped.
+        if self.0.capacity() > 0 {
+            self.0.zeroize();
+        }
+    }
+}
 
 impl Text {
     /// The bytes.

@@ -1,9 +1,14 @@
 //! YAML as sops reads and writes it, byte for byte.
 //!
 //! The model is go-yaml 3.0.4 under sops 3.13.3: its scanner's rules for comments, its types of
-//! scalars, its styles on writing. Where sops would lose data this store keeps it: a text that starts
-//! with a tab and has several lines, a text in a list that starts with a space or an empty line, and a
-//! key `<<` over a single value.
+//! scalars, its styles on writing. Where sops would lose data this store keeps it:
+//!
+//! - a text of several lines that starts with a tab, or that starts with a space or an empty line and
+//!   stands in a list, is written so that it reads back;
+//! - a key `<<` over a value that is nothing to merge is quoted;
+//! - a comment of several lines does not become part of the text it stands beside, an empty line
+//!   before a comment not part of the text above it, and `{}` and `[]` stand before their comments;
+//! - a value in a later document that is not what its tag says is an error, not null.
 
 use crate::sops::tree::{Tree, Value};
 use crate::store::{Error, Store};
@@ -15,12 +20,15 @@ mod convert;
 mod cursor;
 mod emitter;
 mod limits;
+mod locate;
 mod node;
 mod number;
 mod parser;
 mod reader;
 mod resolve;
 mod scanner;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 mod token;
 mod verify;
@@ -29,6 +37,7 @@ use convert::Converter;
 use emitter::Emitter;
 use parser::Parser;
 
+pub use locate::line_of;
 pub use verify::verify;
 
 /// The indent when none is configured.

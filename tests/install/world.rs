@@ -6,12 +6,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use civm::install::validate;
-use civm::install::{Accounts, Error, Manifest, Options, Report};
+use civm::install::{Accounts, Error, Manifest, Native, Options, Report};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, umask};
 use serde_json::Value;
-
-use crate::opener::Files;
 
 /// The program's name in the recorded log lines.
 const PROGRAM: &str = "sops-install-secrets";
@@ -19,6 +17,7 @@ const PROGRAM: &str = "sops-install-secrets";
 pub(crate) struct World {
     dir: PathBuf,
     common: PathBuf,
+    home: PathBuf,
     group: String,
 }
 
@@ -31,8 +30,10 @@ impl World {
         let tmpfs = |at: &Path| mount(Some("none"), at, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"));
         umask(Mode::from_bits_truncate(0o022));
         tmpfs(scratch).expect("a tmpfs for the case");
-        let world = Self { dir: scratch.join("work"), common: scratch.join("common"), group: group.into() };
+        let [dir, common, home] = ["work", "common", "home"].map(|name| scratch.join(name));
+        let world = Self { dir, common, home, group: group.into() };
         fs::create_dir(&world.dir).expect("a folder");
+        fs::create_dir(&world.home).expect("a folder");
         copy_tree(&vectors.join("common"), &world.common);
         tmpfs(Path::new("/run")).expect("a tmpfs over /run");
         fs::create_dir("/run/nixos").expect("a folder");
@@ -40,7 +41,9 @@ impl World {
     }
 
     pub(crate) fn real(&self, text: &str) -> String {
-        text.replace("{dir}", text_of(&self.dir)).replace("{common}", text_of(&self.common))
+        text.replace("{dir}", text_of(&self.dir))
+            .replace("{common}", text_of(&self.common))
+            .replace("{home}", text_of(&self.home))
     }
 
     fn masked(&self, text: &str) -> String {
@@ -58,6 +61,7 @@ impl World {
         match field("do") {
             "mkdir" => fs::create_dir(&path),
             "write" => fs::write(&path, self.real(field("content"))),
+            "copy" => fs::copy(self.real(field("from")), &path).map(drop),
             "symlink" => symlink(self.real(field("target")), &path),
             "remove" => fs::remove_dir_all(&path),
             "chown" => lchown(&path, id(&action["uid"]), id(&action["gid"])),
@@ -103,10 +107,22 @@ impl World {
             if check.is_some() {
                 return validate::plan(&manifest, &options).map(|_| Report::default());
             }
-            civm::install::run(&manifest, &options, &Files, &mut log)
+            civm::install::run(&manifest, &options, &Native, &mut log)
         });
         umask(Mode::from_bits_truncate(0o022));
         Some((done, self.masked(&String::from_utf8(log).expect("text"))))
+    }
+
+    /// The recipients of the files that the manifest of a step names.
+    pub(crate) fn recipients(&self, manifests: &Value, step: &Value) -> Vec<String> {
+        let name = step["args"][0].as_str().unwrap_or_default().trim_start_matches("{dir}/");
+        let secrets = manifests[name]["secrets"].as_array().expect("secrets");
+        let files = secrets.iter().map(|secret| self.real(secret["sopsFile"].as_str().expect("a file")));
+        let text: String = files.map(|file| fs::read_to_string(file).expect("a file")).collect();
+        let found: Vec<_> =
+            text.split("recipient: ").skip(1).filter_map(|rest| rest.lines().next()).collect();
+        assert!(!found.is_empty(), "{name}");
+        found.into_iter().map(str::to_owned).collect()
     }
 
     /// What lies below `/run` and `{dir}/out`, save what civm does not write: copies of keys, lists of units.

@@ -24,7 +24,6 @@ pub enum Who {
 
 /// A copy of the repository's project that belongs to one user.
 pub struct Machine {
-    who: Who,
     uid: u32,
     gid: u32,
     pub dir: PathBuf,
@@ -85,7 +84,7 @@ impl Machine {
         let _ = fs::remove_file(base.join("civm"));
         fs::copy(binary, base.join("civm")).expect("a copy of civm");
         own(&dir, uid, gid);
-        Some(Self { who, uid, gid, dir, home, _turn: turn })
+        Some(Self { uid, gid, dir, home, _turn: turn })
     }
 
     /// A program run as the user in the project, with nothing of the tests' own environment.
@@ -156,10 +155,6 @@ impl Machine {
 
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.dir.join(name)).expect("a file of the project")
-    }
-
-    pub fn is_root(&self) -> bool {
-        self.who == Who::Root
     }
 
     /// The user's home, with the image cache and the state of instances.

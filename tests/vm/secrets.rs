@@ -113,14 +113,14 @@ fn edits_take_effect_on_the_next_boot(machine: &Machine) {
     let secrets = "hosts/jenkins-controller/secrets.yaml";
     let editor = "sed -i 's/^vedenemo_builder_ssh_key:.*/vedenemo_builder_ssh_key: |\\n    a new value/; /^    -----BEGIN OPENSSH/!b'";
     let before = machine.read(secrets);
-    run(machine.civm(&["secrets", "edit", secrets]).env("EDITOR", format!("{editor}"))).ok();
+    run(machine.civm(&["secrets", "edit", secrets]).env("EDITOR", editor)).ok();
     let after = machine.read(secrets);
     assert_ne!(before, after);
     let kept = before.lines().find(|line| line.starts_with("vm_builder_ssh_key:")).expect("a secret");
     assert!(after.contains(kept), "an untouched value changed");
 
     let host = machine.read("hosts/jenkins-controller/host.yaml");
-    let user = "  - name: newcomer\n    groups: [keys]\n";
+    let user = "  newcomer:\n    groups: [keys]\n";
     let host = if host.contains("\nusers:\n") {
         host.replace("\nusers:\n", &format!("\nusers:\n{user}"))
     } else {

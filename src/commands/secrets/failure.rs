@@ -52,6 +52,7 @@ fn code(error: &Error) -> Code {
         | Error::NoRule { .. }
         | Error::OtherKeys { .. }
         | Error::NoRecipients(_)
+        | Error::Split(_)
         | Error::Recipient { .. } => Code::Generic,
     }
 }

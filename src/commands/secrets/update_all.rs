@@ -11,8 +11,9 @@ use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
-use crate::secrets::recipients::Change;
+use crate::secrets::recipients::{added, removed};
 use crate::secrets::update_all::{Looked, Mode, update_all};
+use crate::sops::metadata::Changes;
 
 pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Outcome {
     let mode = match (args.check, args.dry_run) {
@@ -91,12 +92,13 @@ fn report(
 }
 
 /// `+anchor -age1…`: the name where .sops.yaml has one, else the recipient itself.
-fn in_words(change: &Change, names: &BTreeMap<String, String>) -> String {
+fn in_words(change: &Changes, names: &BTreeMap<String, String>) -> String {
     let name = |recipient: &str| names.get(recipient).cloned().unwrap_or_else(|| recipient.to_owned());
-    let added = change.added().map(|one| format!("+{}", name(one)));
-    let removed = change.removed().map(|one| format!("-{}", name(one)));
-    let mut words: Vec<String> = added.chain(removed).collect();
-    if let Some((before, after)) = change.threshold {
+    let plus = added(change).map(|one| format!("+{}", name(one)));
+    let minus = removed(change).map(|one| format!("-{}", name(one)));
+    let mut words: Vec<String> = plus.chain(minus).collect();
+    let (before, after) = (change.threshold_before, change.threshold_after);
+    if before != after {
         words.push(format!("threshold {before} -> {after}"));
     }
     words.join(" ")
@@ -114,8 +116,8 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
                     (false, _) => "behind",
                 },
                 "recipients": one.recipients,
-                "added": change.added().collect::<Vec<_>>(),
-                "removed": change.removed().collect::<Vec<_>>(),
+                "added": added(change).collect::<Vec<_>>(),
+                "removed": removed(change).collect::<Vec<_>>(),
             }),
             Err(error) => json!({
                 "path": one.path.to_string_lossy(),
@@ -129,7 +131,7 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
 
 fn summary(looked: &[Looked], mode: Mode, quiet: bool, context: &Context) -> Outcome {
     let failed = looked.iter().filter(|one| one.result.is_err()).count();
-    let changes: Vec<&Change> = looked
+    let changes: Vec<&Changes> = looked
         .iter()
         .filter_map(|one| one.result.as_ref().ok())
         .filter(|change| !change.is_empty())
@@ -142,7 +144,7 @@ fn summary(looked: &[Looked], mode: Mode, quiet: bool, context: &Context) -> Out
             changes.len(),
             looked.len() - changes.len() - failed
         ));
-        if mode == Mode::Write && changes.iter().any(|change| change.removed().next().is_some()) {
+        if mode == Mode::Write && changes.iter().any(|change| removed(change).next().is_some()) {
             context.screen.note(
                 "who was removed may have kept the old files and their data keys: change the secrets themselves, too",
             );

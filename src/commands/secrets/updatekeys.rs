@@ -8,7 +8,7 @@ use crate::commands::Context;
 use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::file::SopsFile;
-use crate::secrets::recipients::{Change, Plan};
+use crate::secrets::recipients::{Plan, as_sops_shows_them};
 use crate::secrets::{Error, Session};
 
 pub(super) fn run(args: &Updatekeys, session: &Session, context: &Context) -> Outcome {
@@ -30,12 +30,12 @@ fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(
     context.screen.note(format!("Syncing keys for file {}", shown.display()));
     let file = SopsFile::load(session, path).map_err(failure)?;
     let plan = Plan::of_rules(session, path).map_err(failure)?;
-    let change = Change::between(&file.metadata, &plan);
+    let change = file.metadata.changes(&plan.groups);
     if change.is_empty() {
         context.screen.note(format!("File {} already up to date", shown.display()));
         return Ok(());
     }
-    context.screen.data(change.as_sops_shows_it().as_bytes())?;
+    context.screen.data(as_sops_shows_them(&change).as_bytes())?;
     if !yes && !agreed(context)? {
         context.screen.note(format!("File {} left unchanged", shown.display()));
         return Ok(());

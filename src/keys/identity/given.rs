@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::as_sops::Reading;
 use super::{Identities, Key, Slot, Source};
 use crate::edge::environment::Environment;
 use crate::edge::terminal::Nobody;
@@ -11,9 +12,10 @@ impl Identities {
     /// These and no others: no place is looked at, nobody is asked.
     #[must_use]
     pub fn of(keys: impl IntoIterator<Item = AgeIdentity>) -> Self {
-        let keys = keys.into_iter().map(Key::Native).collect();
+        let keys: Vec<Key> = keys.into_iter().map(Key::Native).collect();
+        let sops = Reading { identities: keys.len(), ..Reading::default() };
         Self {
-            slots: vec![Slot::Read(Arc::new(Source { keys, ..Source::default() }))],
+            slots: vec![Slot::Read(Arc::new(Source { keys, sops, ..Source::default() }))],
             prompt: Arc::new(Nobody),
             environment: Environment::empty(),
             plugins: Mutex::new(()),

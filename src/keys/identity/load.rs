@@ -80,15 +80,12 @@ impl Loader<'_> {
         let place = Place::NamedFile(KEY_FILE, path.clone());
         read(match read_file(&path) {
             Ok(content) => self.identity_text(place, KEY_FILE, &content, false),
-            Err(error) => {
-                let words = go_open_error(&path, &error);
-                failed(place, &error.to_string(), format!("failed to open {KEY_FILE} file: {words}"))
-            }
+            Err(error) => unreadable_text(place, KEY_FILE, &path, &error, &format!("{KEY_FILE} file")),
         })
     }
 
     fn usual_file(&mut self) -> Slot {
-        let Some(path) = super::keys_file(self.environment) else {
+        let Some(path) = super::keys_file::path(self.environment) else {
             let error = "user config directory could not be determined: neither $XDG_CONFIG_HOME nor $HOME \
                          are defined";
             let sops = Reading { error: Some(error.into()), only_if_alone: true, ..Reading::default() };
@@ -98,10 +95,7 @@ impl Loader<'_> {
         read(match read_file(&path) {
             Ok(content) => self.identity_text(place, &path.to_string_lossy(), &content, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => no_file(path, true),
-            Err(error) => {
-                let words = go_open_error(&path, &error);
-                failed(place, &error.to_string(), format!("failed to open file: {words}"))
-            }
+            Err(error) => unreadable_text(place, &path.to_string_lossy(), &path, &error, "file"),
         })
     }
 
@@ -128,8 +122,10 @@ impl Loader<'_> {
         let content = match read_file(path) {
             Ok(content) => content,
             Err(error) => {
-                let words = go_open_error(path, &error);
-                return failed(place, &error.to_string(), format!("failed to open file: {words}"));
+                let action = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
+                let words =
+                    format!("failed to {action} file: {action} {}: {}", path.display(), system_error(&error));
+                return failed(place, &system_error(&error), words);
             }
         };
         let shown = path.to_string_lossy();
@@ -313,9 +309,14 @@ fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(content)
 }
 
-fn go_open_error(path: &Path, error: &io::Error) -> String {
-    let action = if error.kind() == io::ErrorKind::IsADirectory { "read" } else { "open" };
-    format!("{action} {}: {}", path.display(), system_error(error))
+/// A text that could not be read. sops opens a directory without complaint and finds nothing in it.
+fn unreadable_text(place: Place, name: &str, path: &Path, error: &io::Error, what: &str) -> Source {
+    let words = format!("failed to open {what}: open {}: {}", path.display(), system_error(error));
+    let mut source = failed(place, &system_error(error), words);
+    if error.kind() == io::ErrorKind::IsADirectory {
+        source.sops = Reading { is_text: true, unused: Some(name.to_owned()), ..Reading::default() };
+    }
+    source
 }
 
 fn go_exec_error(program: &str, error: &process::ProcessError) -> String {

@@ -39,8 +39,13 @@ pub enum OpenError {
         reason: String,
     },
     /// A plugin is missing or failed.
-    #[error("{0}")]
-    Plugin(String),
+    #[error("age-plugin-{name}: {}", .reason.as_deref().unwrap_or("not found in PATH"))]
+    Plugin {
+        /// Its name, without `age-plugin-`.
+        name: String,
+        /// What it says; `None` if it is not installed.
+        reason: Option<String>,
+    },
 }
 
 impl Identities {
@@ -114,13 +119,15 @@ impl Identities {
                 std::slice::from_ref(identity),
                 Asking::new(Arc::clone(&self.prompt)),
             );
+            let name = identity.plugin().to_owned();
             let outcome = match plugin {
                 Ok(plugin) => decrypt(enc, &[&plugin]),
-                Err(error) => Err(OpenError::Plugin(one_line(&error.to_string()))),
+                Err(_) => Err(OpenError::Plugin { name: name.clone(), reason: None }),
             };
             match outcome {
                 Ok(opened) => return Ok(opened),
                 Err(OpenError::NoMatch) => {}
+                Err(OpenError::Plugin { reason, .. }) => last = OpenError::Plugin { name, reason },
                 Err(error) => last = error,
             }
         }
@@ -172,14 +179,26 @@ fn decrypt(enc: &str, identities: &[&dyn age::Identity]) -> Result<Zeroizing<Vec
     let decryptor = Decryptor::new_buffered(armor).map_err(|error| damaged(&error))?;
     let reader = decryptor.decrypt(identities.iter().copied()).map_err(|error| match error {
         DecryptError::NoMatchingKeys => OpenError::NoMatch,
-        DecryptError::Plugin(_) | DecryptError::PluginResolve(_) => {
-            OpenError::Plugin(one_line(&error.to_string()))
+        // The caller knows the plugin's name.
+        DecryptError::Plugin(errors) => {
+            let said =
+                errors.iter().map(|error| plugin_message(&error.to_string())).collect::<Vec<_>>().join("; ");
+            OpenError::Plugin { name: String::new(), reason: Some(said) }
         }
         error => damaged(&error),
     })?;
     let mut key = Zeroizing::new(Vec::with_capacity(enc.len()));
     reader.take(KEY_LIMIT).read_to_end(&mut key).map_err(|error| OpenError::Damaged(error.to_string()))?;
     Ok(key)
+}
+
+/// A plugin's own words: age puts the kind of the error and where it happened before them, in parentheses.
+fn plugin_message(text: &str) -> String {
+    let text = one_line(text);
+    match text.strip_prefix('(').and_then(|rest| rest.split_once(") ")) {
+        Some((_, said)) => said.to_owned(),
+        None => text,
+    }
 }
 
 fn damaged(error: &DecryptError) -> OpenError {

@@ -1,9 +1,9 @@
-//! What civm adds under the tree: which identities were looked at and where, their public halves, and what
-//! to do next.
+//! What civm adds under the tree: which identities were looked at and where, their public halves; and what to
+//! do next.
 
 use std::fmt::Write;
 
-use super::{Reason, RetrievalError};
+use super::{KeyResult, Reason, RetrievalError};
 use crate::keys::identity::{Belongs, Finding, Half, OpenError, Place, Report};
 use crate::keys::recipient::same_key;
 
@@ -11,10 +11,6 @@ pub(super) fn render(error: &RetrievalError) -> String {
     let mut text = String::from("Identities that were looked for:\n");
     for report in &error.identities {
         describe(report, &mut text);
-    }
-    text.push_str("\nWhat to do:\n");
-    for line in advice(error) {
-        let _ = writeln!(text, "  - {line}");
     }
     text.truncate(text.trim_end().len());
     text
@@ -75,7 +71,12 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
                     "`{name}` stayed behind its passphrase ({reason}): run this on a terminal and enter it"
                 )
             }
-            Reason::Age(OpenError::Plugin(reason)) => format!("a plugin was of no help: {reason}"),
+            Reason::Age(OpenError::Plugin { name, reason: Some(reason) }) => {
+                format!("age-plugin-{name} was of no help: {reason}")
+            }
+            Reason::Age(OpenError::Plugin { name, reason: None }) => {
+                format!("one of your identities needs age-plugin-{name}, which is not in PATH: install it")
+            }
             Reason::Age(OpenError::Damaged(reason)) => {
                 format!("the entry of {} in the file is damaged: {reason}", shortened(&key.name))
             }
@@ -97,7 +98,7 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
     let own = own_recipients(&error.identities);
     let names: Vec<_> = keys().map(|key| same_key(&key.name)).collect();
     match own.iter().find(|(recipient, _)| !names.contains(&same_key(recipient))) {
-        _ if own.is_empty() => lines.push(
+        _ if error.identities.iter().all(is_without_keys) => lines.push(
             "there is no identity: `civm keys init` makes one from your ssh key and prints its recipient"
                 .into(),
         ),
@@ -107,12 +108,21 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
         )),
         None => {}
     }
+    let foreign =
+        |key: &KeyResult| key.belongs == Belongs::No && matches!(key.reason, Reason::Age(OpenError::NoMatch));
+    if keys().all(|key| !foreign(key)) {
+        return lines;
+    }
     lines.push(
         "if the right key lies elsewhere, name it: SOPS_AGE_KEY_FILE for an age identity, \
          SOPS_AGE_SSH_PRIVATE_KEY_FILE for an ssh key"
             .into(),
     );
     lines
+}
+
+fn is_without_keys(report: &Report) -> bool {
+    !matches!(&report.finding, Finding::Found(halves) if !halves.is_empty())
 }
 
 /// Recipients that the user could be given access with, the best first: the order of the places.

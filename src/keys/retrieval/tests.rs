@@ -63,8 +63,9 @@ fn the_advice_names_the_own_recipient_and_where_it_lies() {
     let group = vec![MasterKey::Age { recipient: theirs.recipient(), enc: &enc }];
     let error = parts(&[group], 0, &identities(&[&ours])).expect_err("not ours");
     let text = error.explanation();
+    assert!(error.render(false).ends_with(&text));
     let advice = format!("Yours is {} ($SOPS_AGE_KEY): add it to .sops.yaml", ours.recipient());
-    assert!(text.contains(&advice), "{text}");
+    assert!(error.advice()[0].contains(&advice), "{:?}", error.advice());
     assert!(text.contains("$SOPS_AGE_KEY_FILE: not set"), "{text}");
     assert!(text.contains("/no/such/home/.ssh/id_ed25519: no such file"), "{text}");
     assert!(!text.contains("AGE-SECRET-KEY"), "{text}");

@@ -53,7 +53,11 @@ fn message(key: &KeyResult) -> String {
         }
         OpenError::NoMatch => "no identity matched any of the recipients".into(),
         OpenError::Damaged(reason) => format!("failed to read header: {reason}"),
-        OpenError::Plugin(reason) => reason.clone(),
+        OpenError::Plugin { name, reason: Some(reason) } => format!("{name} plugin: {reason}"),
+        OpenError::Plugin { name, reason: None } => format!(
+            "{name} plugin: couldn't start plugin: \"{name}\" plugin not found: exec: \"age-plugin-{name}\": \
+             executable file not found in $PATH"
+        ),
         OpenError::Locked { name, ssh, reason } => locked(name, *ssh, reason),
     };
     key.as_sops.message(&format!("failed to create reader for decrypting sops data key with age: {said}"))

@@ -51,6 +51,8 @@ pub enum PublicLine {
     Key(Ed25519Public),
     /// A key of another type, which has no age form.
     Skipped {
+        /// The line's number, from 1.
+        line: usize,
         /// Its type.
         algorithm: String,
     },
@@ -74,7 +76,7 @@ pub fn lines(input: &[u8]) -> impl Iterator<Item = Result<PublicLine, LineError>
     numbered.map(|(line, number)| (line.trim_ascii(), number)).filter(|(line, _)| !is_blank(line)).map(
         |(line, number)| match read_line(line) {
             Ok(key) => Ok(PublicLine::Key(key)),
-            Err(PublicKeyError::OtherType(algorithm)) => Ok(PublicLine::Skipped { algorithm }),
+            Err(PublicKeyError::OtherType(algorithm)) => Ok(PublicLine::Skipped { line: number, algorithm }),
             Err(error) => Err(LineError { line: number, error }),
         },
     )

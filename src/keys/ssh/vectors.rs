@@ -137,7 +137,7 @@ impl Case {
         for line in public::lines(&text) {
             match line {
                 Ok(PublicLine::Key(key)) => answer.stdout += &format!("{}\n", key.recipient()),
-                Ok(PublicLine::Skipped { algorithm }) => {
+                Ok(PublicLine::Skipped { algorithm, .. }) => {
                     answer.skipped.push(PublicKeyError::OtherType(algorithm).to_string());
                 }
                 Err(error) => {
@@ -200,7 +200,7 @@ fn every_recorded_case_has_the_wanted_answer() {
         }
         match (&case.stdout_sha256, &stdout) {
             (Some(hash), _) if *hash != sha256(&answer.stdout) => {
-                failures.push(format!("{}: stdout", case.name))
+                failures.push(format!("{}: stdout", case.name));
             }
             (None, Some(stdout)) if *stdout != answer.stdout => {
                 failures.push(format!("{}: stdout {:?}, wanted {stdout:?}", case.name, answer.stdout));
@@ -283,4 +283,25 @@ fn messages_say_what_the_input_is() {
         public("point-order-4.pub"),
         "line 1: the ssh public key is not valid: it is a point of low order"
     );
+}
+
+#[test]
+fn no_damage_makes_a_message_that_repeats_the_key() {
+    for name in ["ed25519", "pass", "dsa", "pkcs8.pem", "ed25519.pub", "keyscan"] {
+        let whole = input(name);
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x04;
+            for text in [&whole[..at], &flipped] {
+                let mut answer = Answer::default();
+                if let Err(error) = convert_private(text, None) {
+                    answer.error = Some(error);
+                }
+                answer
+                    .skipped
+                    .extend(public::lines(text).filter_map(Result::err).map(|error| error.to_string()));
+                assert_eq!(repeated_line(text, &answer), None, "{name} at {at}");
+            }
+        }
+    }
 }

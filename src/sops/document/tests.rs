@@ -1,9 +1,12 @@
 //! Whole documents, most of them written by sops itself (see `tests/sops/README.md`).
 
+mod failures;
+mod peer;
+mod selectors;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::super::key_path::KeyPath;
 use super::super::metadata::KeyGroup;
 use super::super::selector::Selector;
 use super::super::testing::{data_key, json, tree};
@@ -233,6 +236,8 @@ fn a_warning_names_the_container() {
         panic!("{:?}", decrypted.warnings)
     };
     assert_eq!(container.to_string(), "[\"a\"][1]");
+    let text = decrypted.warnings[0].to_string();
+    assert!(text.starts_with("document 2, [\"a\"][1]: a comment could not be decrypted"), "{text}");
 }
 
 #[test]

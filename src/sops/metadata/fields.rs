@@ -1,6 +1,7 @@
 //! Metadata values as text, numbers and lists, with the weak conversions that sops allows.
 
 use super::super::error::Error;
+use super::super::float;
 use super::super::tree::{Branch, Item, Key, Value};
 use super::super::value;
 
@@ -33,7 +34,7 @@ pub(super) fn text(value: &Value, field: &str) -> Result<String, Error> {
         }
         Value::Int(number) => Ok(number.to_string()),
         Value::Uint(number) => Ok(number.to_string()),
-        Value::Float(number) => Ok(value::float(*number)),
+        Value::Float(number) => Ok(float::fixed(*number)),
         Value::Bool(flag) => Ok(u8::from(*flag).to_string()),
         Value::Time(time) => Ok(time.to_string()),
         Value::Map(_) | Value::List(_) | Value::Comment(_) => {

@@ -4,8 +4,6 @@ use std::ops::Deref;
 
 use zeroize::Zeroize;
 
-use crate::sops::text::Text;
-
 /// Bytes that are wiped on drop and, unlike a plain vector's, also when growth moves them.
 #[derive(Default)]
 pub(super) struct Buffer(Vec<u8>);
@@ -43,7 +41,8 @@ impl Buffer {
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.zeroize();
+        self.wipe();
+        self.0.clear();
     }
 
     /// Takes the content out, for an owner that wipes it or hands it on.
@@ -51,16 +50,20 @@ impl Buffer {
         std::mem::take(&mut self.0)
     }
 
-    pub(super) fn into_text(self) -> Text {
-        self.into_vec().into()
-    }
-
     fn grow(&mut self, more: usize) {
         let wanted = (self.0.len() + more).max(self.0.capacity() * 2).max(32);
         let mut next = Vec::with_capacity(wanted);
         next.extend_from_slice(&self.0);
-        self.0.zeroize();
+        self.wipe();
         self.0 = next;
+    }
+
+    /// What lies behind the length never held anything. An empty vector is left alone: most buffers
+    /// are, and a fill of no bytes at its dangling address is slow on some processors.
+    fn wipe(&mut self) {
+        if !self.0.is_empty() {
+            self.0.as_mut_slice().zeroize();
+        }
     }
 }
 
@@ -80,6 +83,6 @@ impl From<&[u8]> for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.wipe();
     }
 }

@@ -5,6 +5,7 @@
 //! displaced and dropped likewise, since equal bytes are what keeps mixed teams free of churn.
 
 use super::buffer::Buffer;
+use super::limits;
 use crate::sops::tree::{Branch, Item, Key, Value};
 use crate::store::Error;
 
@@ -33,7 +34,10 @@ pub(super) struct Emitter {
     indention: bool,
     /// The indent at which the last foot comment stood; an empty line parts it from what follows.
     foot_indent: Option<usize>,
+    /// Where a text ended to which further empty lines would belong.
+    open_end: Option<usize>,
     pending: Pending,
+    depth: usize,
 }
 
 /// What an event of go-yaml brings: a node of the tree with its comments.
@@ -63,7 +67,9 @@ impl Emitter {
             whitespace: true,
             indention: true,
             foot_indent: None,
+            open_end: None,
             pending: Pending::default(),
+            depth: 0,
         }
     }
 
@@ -138,11 +144,17 @@ impl Emitter {
             self.write_line_comment(false);
             self.write_foot_comment();
         }
-        match node.value {
-            Value::Map(branch) => self.mapping(branch, place, node.line, node.foot),
-            Value::List(list) => self.list(list, place, node.line, node.foot),
-            _ => Ok(()),
+        self.depth += 1;
+        if self.depth > limits::DEPTH {
+            return Err(Error::Unwritable(format!("more than {} levels of nesting", limits::DEPTH)));
         }
+        match node.value {
+            Value::Map(branch) => self.mapping(branch, place, node.line, node.foot)?,
+            Value::List(list) => self.list(list, place, node.line, node.foot)?,
+            _ => {}
+        }
+        self.depth -= 1;
+        Ok(())
     }
 
     /// Goes one level deeper and gives the indent to come back to.

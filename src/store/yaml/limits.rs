@@ -5,7 +5,7 @@ pub(super) const INPUT_BYTES: usize = 256 << 20;
 
 /// Collections inside collections, before and after aliases are expanded. Deep enough for any file,
 /// shallow enough for every recursion over nodes and trees to stay within a thread's stack.
-pub(super) const DEPTH: usize = 1000;
+pub(super) const DEPTH: usize = 300;
 
 /// Nodes that aliases may add to a file.
 pub(super) const EXPANDED_NODES: usize = 4_000_000;

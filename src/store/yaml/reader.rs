@@ -1,25 +1,45 @@
 //! From the bytes of a file to the UTF-8 text that the scanner walks over.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 
+use zeroize::Zeroizing;
+
+use super::buffer::Buffer;
 use super::chars;
 use super::limits;
 use crate::store::Error;
+
+/// The text of a file: its own bytes, or what they were decoded to.
+pub(super) enum Source<'a> {
+    Own(&'a [u8]),
+    Decoded(Buffer),
+}
+
+impl Deref for Source<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Decoded(buffer) => buffer,
+        }
+    }
+}
 
 /// Takes off a byte order mark, decodes UTF-16, and refuses what may not stand in YAML. The result
 /// is UTF-8 without zero bytes.
 ///
 /// # Errors
 /// Too long a file, bytes that are no text, control characters; with their line.
-pub(super) fn read(input: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
+pub(super) fn read(input: &[u8]) -> Result<Source<'_>, Error> {
     if input.len() > limits::INPUT_BYTES {
         return Err(Error::Limit { line: 1, limit: limits::INPUT_BYTES, what: "bytes" });
     }
-    let text: Cow<'_, [u8]> = match input {
-        [0xFF, 0xFE, rest @ ..] => Cow::Owned(utf16(rest, u16::from_le_bytes)?),
-        [0xFE, 0xFF, rest @ ..] => Cow::Owned(utf16(rest, u16::from_be_bytes)?),
-        [0xEF, 0xBB, 0xBF, rest @ ..] => Cow::Borrowed(rest),
-        _ => Cow::Borrowed(input),
+    let text = match input {
+        [0xFF, 0xFE, rest @ ..] => Source::Decoded(utf16(rest, u16::from_le_bytes)?),
+        [0xFE, 0xFF, rest @ ..] => Source::Decoded(utf16(rest, u16::from_be_bytes)?),
+        [0xEF, 0xBB, 0xBF, rest @ ..] => Source::Own(rest),
+        _ => Source::Own(input),
     };
     if let Err(error) = std::str::from_utf8(&text) {
         return Err(syntax(&text, error.valid_up_to(), "bytes that are not UTF-8"));
@@ -30,14 +50,20 @@ pub(super) fn read(input: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
     Ok(text)
 }
 
-fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Vec<u8>, Error> {
-    let units: Vec<u16> =
-        bytes.chunks(2).map(|pair| pair.try_into().map(unit)).collect::<Result<_, _>>().map_err(|_| {
-            Error::Syntax { line: 1, message: "UTF-16 with an odd number of bytes".to_owned() }
-        })?;
-    String::from_utf16(&units)
-        .map(String::into_bytes)
-        .map_err(|_| Error::Syntax { line: 1, message: "not UTF-16, which its first bytes say".to_owned() })
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Buffer, Error> {
+    let error =
+        || Error::Syntax { line: 1, message: "not the UTF-16 that its first bytes announce".to_owned() };
+    let pairs = bytes.chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return Err(error());
+    }
+    let units: Zeroizing<Vec<u16>> = Zeroizing::new(pairs.map(|pair| unit([pair[0], pair[1]])).collect());
+    // No UTF-16 unit takes more than three bytes of UTF-8.
+    let mut text = Buffer::with_capacity(units.len() * 3);
+    for character in char::decode_utf16(units.iter().copied()) {
+        text.push_char(character.map_err(|_| error())?);
+    }
+    Ok(text)
 }
 
 /// The first character outside tab, LF, CR, NEL, printable ASCII and U+00A0 upward.

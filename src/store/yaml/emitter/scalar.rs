@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::style::{Allowed, is_base_60, is_old_bool};
 use super::{Emitter, Place};
@@ -107,9 +108,9 @@ fn possible(style: Style, allowed: Allowed) -> Style {
 
 /// Lines only where there is more than one; then each ends with a break.
 fn base64_lines(bytes: &[u8]) -> Vec<u8> {
-    let packed = STANDARD.encode(bytes).into_bytes();
+    let packed = Zeroizing::new(STANDARD.encode(bytes).into_bytes());
     if packed.len() < BASE64_LINE {
-        return packed;
+        return packed.to_vec();
     }
     let mut lines = Vec::with_capacity(packed.len() + packed.len() / BASE64_LINE + 1);
     for line in packed.chunks(BASE64_LINE) {
@@ -145,7 +146,7 @@ impl Emitter {
         }
         self.indent = outer;
         if let Cow::Owned(mut text) = scalar.text {
-            zeroize::Zeroize::zeroize(&mut text);
+            text.zeroize();
         }
     }
 
@@ -251,7 +252,8 @@ impl Emitter {
         if let Some(hint) = self.indent_hint(text, outer_indent) {
             self.write_indicator(&[hint], false, false, false);
         }
-        if let Some(hint) = chomping_hint(text) {
+        let chomping = chomping_hint(text);
+        if let Some(hint) = chomping {
             self.write_indicator(&[hint], false, false, false);
         }
         self.write_line_comment(true);
@@ -270,6 +272,9 @@ impl Emitter {
                 self.indention = false;
                 breaks = false;
             }
+        }
+        if chomping == Some(b'+') {
+            self.open_end = Some(self.out.len());
         }
     }
 

@@ -41,7 +41,8 @@ impl Emitter {
         if !self.indention || self.column > indent || self.column == indent && !self.whitespace {
             self.put_break();
         }
-        if self.foot_indent == Some(indent) {
+        // Behind a text that keeps its last breaks, go-yaml's empty line would become part of it.
+        if self.foot_indent == Some(indent) && self.open_end != Some(self.out.len()) {
             self.put_break();
         }
         while self.column < indent {

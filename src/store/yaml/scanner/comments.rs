@@ -151,7 +151,7 @@ impl Scanner<'_> {
         loop {
             let reached = self.cursor.mark.index >= seen;
             if self.cursor.is_break_or_end(0) {
-                if reached {
+                if reached || self.cursor.is_end() {
                     break;
                 }
                 self.cursor.skip_line();

@@ -1,0 +1,19 @@
+//! `civm init`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+/// `civm init`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Who can read the project's secrets: the recipients that you name, else you, by the identities that are found where
+sops looks for them or by ~/.ssh/id_ed25519.")]
+pub struct Init {
+    /// Where; made where it does not exist
+    #[arg(default_value = ".", value_hint = ValueHint::DirPath)]
+    pub dir: PathBuf,
+    /// The first reader of the project's secrets, in place of you
+    #[arg(short, long, value_name = "RECIPIENT")]
+    pub recipient: Option<String>,
+}

@@ -1,0 +1,79 @@
+//! `civm keys …`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
+
+/// Options of every keys command.
+#[derive(Args, Clone, Debug)]
+pub struct Keys {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done with keys.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Print the age recipient of an ssh ed25519 key, or with --private its age identity
+    FromSsh(FromSsh),
+    /// Put the age identity of your ssh key where sops looks for it
+    Init(Init),
+    /// Give a new host its ssh key, its place in .sops.yaml, its secrets file and a host.yaml
+    NewHost(NewHost),
+}
+
+/// `civm keys from-ssh`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Public keys are read from authorized_keys, known_hosts and ssh-keyscan's output alike, a recipient for each
+ed25519 key; keys of other types are skipped.
+
+    ssh-keyscan host | civm keys from-ssh
+    civm keys from-ssh --private -i ~/.ssh/id_ed25519 -o identity.txt
+
+A passphrase is taken from SSH_TO_AGE_PASSPHRASE, else asked for on the terminal.")]
+pub struct FromSsh {
+    /// The key, - for stdin (default: stdin where something is piped in, else ~/.ssh/id_ed25519.pub, with
+    /// --private ~/.ssh/id_ed25519)
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub input: Option<PathBuf>,
+    /// Convert a private key to an age identity
+    #[arg(long)]
+    pub private: bool,
+    /// Write here instead of stdout; an identity gets mode 0600
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+    /// Replace the output file if there is one
+    #[arg(long, requires = "output")]
+    pub force: bool,
+    /// Read the passphrase from stdin
+    #[arg(long, requires = "private")]
+    pub passphrase_stdin: bool,
+}
+
+/// `civm keys init`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The identity is added to sops/age/keys.txt in your configuration directory; what is in that file stays. civm
+itself opens files with the ssh key as it is: this is for sops and age.
+
+A passphrase is taken from SSH_TO_AGE_PASSPHRASE, else asked for on the terminal.")]
+pub struct Init {
+    /// Your ssh private key (default: ~/.ssh/id_ed25519)
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub input: Option<PathBuf>,
+}
+
+/// `civm keys new-host`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The new secrets file can be read by the host itself and by the recipients that all rules have in common; where there
+are none, by you. .sops.yaml is changed only by what is added to it.")]
+pub struct NewHost {
+    /// Its name: a directory of hosts/, and the guest's host name
+    pub name: String,
+    /// One more reader of its secrets; may be repeated
+    #[arg(short, long, value_name = "RECIPIENT")]
+    pub recipient: Vec<String>,
+}

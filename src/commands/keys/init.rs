@@ -1,0 +1,89 @@
+//! `civm keys init`.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::{default_key, private_key, read};
+use crate::cli::keys::Init;
+use crate::commands::Context;
+use crate::edge::atomic;
+use crate::edge::environment::Environment;
+use crate::edge::terminal::Prompt;
+use crate::keys::identity::keys_file;
+use crate::outcome::{Code, Failure, Outcome};
+
+pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcome {
+    let environment = &context.environment;
+    let source = match &args.input {
+        Some(path) => path.clone(),
+        None => default_key(environment, "")?,
+    };
+    let name = format!("`{}`", source.display());
+    let (key, _) = private_key(&read(Some(&source))?, &name, None, environment, prompt)?;
+    let identity = key.to_age().map_err(|error| Failure::new(Code::Generic, format!("{name}: {error}")))?;
+    let target = keys_file::path(environment).ok_or_else(|| {
+        Failure::new(
+            Code::Generic,
+            "neither HOME nor XDG_CONFIG_HOME is set, so there is no place for identities",
+        )
+    })?;
+    let existing = existing(&target)?;
+    let added = keys_file::add(&existing, &identity, &source.to_string_lossy());
+    let added = added.map_err(|error| {
+        Failure::new(Code::CouldNotWriteOutput, format!("`{}`: {error}", target.display()))
+            .help("`civm keys from-ssh --private` prints the identity, to be put where you want it")
+    })?;
+    match added {
+        Some(text) => {
+            make_directories(&target)?;
+            atomic::replace(&target, text.as_bytes(), 0o600)
+                .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
+            context.screen.note(format!("the identity of {name} is in `{}`", target.display()));
+        }
+        None => context.screen.note(format!("the identity of {name} was in `{}` already", target.display())),
+    }
+    warn_if_open(&target, context);
+    context.screen.note("a line for .sops.yaml, under `keys:`; a rule then names it as an alias:");
+    context.screen.note(format!("  - &{} {}", anchor(environment), identity.recipient()));
+    context.screen.line(identity.recipient())?;
+    Ok(0)
+}
+
+fn existing(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Zeroizing::new(Vec::new())),
+        _ => read(Some(path)),
+    }
+}
+
+/// Only directories that are missing are made, for their owner alone.
+fn make_directories(file: &Path) -> Result<(), Failure> {
+    let Some(directory) = file.parent() else { return Ok(()) };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| {
+        Failure::new(Code::CouldNotWriteOutput, format!("cannot make `{}`: {error}", directory.display()))
+    })
+}
+
+/// An existing file keeps its mode; one that others can read deserves a word.
+fn warn_if_open(path: &Path, context: &Context) {
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o7777);
+    if mode & 0o077 != 0 {
+        context.screen.warn(format!(
+            "`{}` has mode {mode:04o}: others can get at your identities; `chmod 600` it",
+            path.display()
+        ));
+    }
+}
+
+/// A name for the recipient that YAML takes as an anchor: the user's.
+pub(in crate::commands) fn anchor(environment: &Environment) -> String {
+    let user = environment.non_empty("USER").or_else(|| environment.non_empty("LOGNAME"));
+    let user = user.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let plain = |character: &char| character.is_ascii_alphanumeric() || "-_".contains(*character);
+    let name: String = user.chars().filter(plain).collect();
+    if name.is_empty() { "admin".into() } else { name }
+}

@@ -1,0 +1,150 @@
+//! `civm keys new-host`: a server key, its place in the rules, its secrets file, a minimal host.yaml.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rand::rngs::OsRng;
+
+use crate::cli::keys::NewHost as Args;
+use crate::commands::{Context, init, project, secrets};
+use crate::edge::atomic;
+use crate::host::project::{Project, is_name, starter};
+use crate::keys::recipient::{Recipient, same_key};
+use crate::keys::ssh::host_key::HostKey;
+use crate::outcome::{Code, Failure, Outcome};
+use crate::rules::Config;
+use crate::rules::edit::{NewHost, add_host};
+use crate::secrets::Session;
+use crate::secrets::file::NewFile;
+use crate::secrets::recipients::Plan;
+use crate::secrets::session::Rules;
+
+/// The first port that new hosts are reached at by ssh; each gets the next one that no host has.
+const FIRST_PORT: u16 = 2222;
+
+pub(super) fn run(args: &Args, context: &Context) -> Outcome {
+    let project = project::find(context)?;
+    let name = &args.name;
+    if !is_name(name) {
+        return Err(project::failure(crate::host::error::Error::BadName { name: name.clone() }));
+    }
+    let (file, host_file) = (project.secrets_file(name), project.host_file(name));
+    if file.symlink_metadata().is_ok() {
+        return Err(Failure::new(Code::Generic, format!("`{}` is there already", file.display()))
+            .help(format!("`civm secrets edit {}` changes it", file.display())));
+    }
+    let rules = project.rules_file();
+    let before = fs::read_to_string(&rules).map_err(|error| {
+        Failure::new(Code::Generic, format!("cannot read `{}`: {error}", rules.display()))
+            .help("`civm init` makes a project with its rules")
+    })?;
+
+    let key = HostKey::generate(&mut OsRng, name).map_err(|error| wrong(&rules, &error))?;
+    let readers = readers(args, &before, &rules, context)?;
+    let inside = format!("hosts/{name}/secrets.yaml");
+    let host = NewHost { name, recipient: key.recipient(), path: &inside, readers: &readers };
+    let after = add_host(&before, host).map_err(|error| wrong(&rules, &error))?;
+
+    let session = secrets::session_at(context, project.root().to_path_buf());
+    let sealed = seal(&key, &after, &rules, &file, &session)?;
+    write(&project, args, &sealed, &after, &mut Vec::new())?;
+
+    context.screen.note(format!(
+        "`{}` has the host's ssh key, for {} readers and the host itself",
+        file.display(),
+        readers.len()
+    ));
+    context.screen.note(format!("`{}` knows it as {name}", rules.display()));
+    context.screen.note(format!("`{}` says what machine it is", host_file.display()));
+    context.screen.note(format!("next: `civm secrets edit {}`, `civm up {name}`", file.display()));
+    context.screen.line(key.recipient())?;
+    Ok(0)
+}
+
+fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Code::Generic, format!("`{}`: {error}", path.display()))
+}
+
+/// Who reads the new file besides the host: those common to all rules, else the caller; and who is named.
+fn readers(args: &Args, rules: &str, path: &Path, context: &Context) -> Result<Vec<String>, Failure> {
+    let config = Config::parse(rules).map_err(|error| wrong(path, &error))?;
+    let mut readers = config.common_recipients().map_err(|error| wrong(path, &error))?;
+    if readers.is_empty() && args.recipient.is_empty() {
+        readers.push(init::own_recipient(context)?);
+    }
+    for recipient in &args.recipient {
+        let recipient = recipient.trim();
+        Recipient::parse(recipient)
+            .map_err(|error| Failure::new(Code::Generic, format!("recipient `{recipient}`: {error}")))?;
+        if !readers.iter().any(|reader| same_key(reader) == same_key(recipient)) {
+            readers.push(recipient.to_owned());
+        }
+    }
+    Ok(readers)
+}
+
+/// The secrets file as the new rules want it.
+fn seal(key: &HostKey, rules: &str, path: &Path, file: &Path, session: &Session) -> Result<Vec<u8>, Failure> {
+    let config = Config::parse(rules).map_err(|error| wrong(path, &error))?;
+    let rules = Rules { path: path.to_path_buf(), text: rules.to_owned(), config };
+    let plan = Plan::of(&rules, session, file).map_err(secrets::failure)?;
+    NewFile::of_secrets(session, file, [("ssh_host_ed25519_key", key.private().as_str())])
+        .and_then(|new| new.seal(&plan, session))
+        .map_err(secrets::failure)
+}
+
+/// The rules last: until they name the host, nothing but its own new files has changed, and a failure takes
+/// those back.
+fn write(
+    project: &Project,
+    args: &Args,
+    sealed: &[u8],
+    rules: &str,
+    made: &mut Vec<PathBuf>,
+) -> Result<(), Failure> {
+    let done = write_all(project, args, sealed, rules, made);
+    if done.is_err() {
+        for path in made.iter().rev() {
+            // What cannot be taken back stays for the user to see, who is told of the failure itself.
+            let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+        }
+    }
+    done
+}
+
+fn write_all(
+    project: &Project,
+    args: &Args,
+    sealed: &[u8],
+    rules: &str,
+    made: &mut Vec<PathBuf>,
+) -> Result<(), Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::new(Code::CouldNotWriteOutput, error.to_string());
+    let dir = project.host_dir(&args.name);
+    if !dir.exists() {
+        fs::create_dir_all(&dir)
+            .map_err(|error| failed(&format!("cannot make `{}`: {error}", dir.display())))?;
+        made.push(dir);
+    }
+    let host_file = project.host_file(&args.name);
+    if !host_file.exists() {
+        atomic::create(&host_file, starter(free_port(project)?).as_bytes(), 0o644, false)
+            .map_err(|error| failed(&error))?;
+        made.push(host_file);
+    }
+    let file = project.secrets_file(&args.name);
+    atomic::create(&file, sealed, 0o644, false).map_err(|error| failed(&error))?;
+    made.push(file);
+    atomic::replace(&project.rules_file(), rules.as_bytes(), 0o644).map_err(|error| failed(&error))
+}
+
+/// A port of this machine that no host of the project forwards. A host that cannot be read counts as none.
+fn free_port(project: &Project) -> Result<u16, Failure> {
+    let mut taken = Vec::new();
+    for host in project.hosts().map_err(project::failure)? {
+        if let Ok(spec) = project::load(project, &host) {
+            taken.extend(spec.forwards.iter().map(|forward| forward.host));
+        }
+    }
+    Ok((FIRST_PORT..u16::MAX).find(|port| !taken.contains(port)).unwrap_or(FIRST_PORT))
+}

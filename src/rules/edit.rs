@@ -1,0 +1,161 @@
+//! Changing a `.sops.yaml` by splicing text: every byte that is not new stays.
+//!
+//! The text is looked at line by line, as people and tools lay such files out. What comes out is parsed
+//! again and compared with what was to be changed, so that a layout this does not understand is
+//! refused and never damaged.
+
+mod layout;
+mod spell;
+#[cfg(test)]
+mod tests;
+
+use super::names::names;
+use super::{Config, Error, Rule};
+use layout::Layout;
+use spell::Style;
+
+/// A host that is to be known to the rules.
+#[derive(Clone, Copy, Debug)]
+pub struct NewHost<'a> {
+    /// Its name, which becomes its anchor.
+    pub name: &'a str,
+    /// Its age recipient.
+    pub recipient: &'a str,
+    /// The path of its secrets file, relative to the `.sops.yaml`: what the new rule must match.
+    pub path: &'a str,
+    /// Who else can read that file.
+    pub readers: &'a [String],
+}
+
+/// The `path_regex` of a file: its path, with what has a meaning in expressions escaped, up to the end.
+#[must_use]
+pub fn path_regex(path: &str) -> String {
+    let mut regex = String::with_capacity(path.len() + 4);
+    for character in path.chars() {
+        if r"\.+*?()|[]{}^$".contains(character) {
+            regex.push('\\');
+        }
+        regex.push(character);
+    }
+    regex.push('$');
+    regex
+}
+
+/// Adds a host: its anchor under `keys`, and a creation rule for its secrets in front of the first rule
+/// that matches them already.
+///
+/// # Errors
+/// A name that cannot be an anchor or is one already; a text that has a rule of this `path_regex`; a
+/// layout that cannot be edited without touching what is there.
+pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
+    let before = Config::parse(text)?;
+    let regex = path_regex(host.path);
+    check(text, &before, &host, &regex)?;
+    let layout = Layout::of(text)?;
+    let known = names(text);
+    let anchor = layout.anchor_splice(text, host.name, host.recipient)?;
+    let position = before.position(host.path.as_bytes())?.unwrap_or_else(|| before.entries().len());
+
+    // An alias must stand behind its anchor, so keys that are named below the rules go in as they are.
+    let at = layout.rule_line(position);
+    let reference = |recipient: &str| {
+        let alias = if recipient == host.recipient {
+            (anchor.line() <= at).then(|| host.name.to_owned())
+        } else {
+            known
+                .get(recipient)
+                .filter(|name| layout.anchor_line(text, name).is_some_and(|line| line < at))
+                .cloned()
+        };
+        spell::Reference { recipient: recipient.to_owned(), alias }
+    };
+    let mut recipients: Vec<&str> = Vec::new();
+    for recipient in host.readers.iter().map(String::as_str).chain([host.recipient]) {
+        if !recipients.contains(&recipient) {
+            recipients.push(recipient);
+        }
+    }
+    let references: Vec<_> = recipients.iter().map(|recipient| reference(recipient)).collect();
+    let style = Style::of(text, &layout);
+    let rule = layout.rule_splice(text, position, |indent| style.rule(indent, &regex, &references))?;
+
+    // From the end, so that the lines in front keep their places; at one place the anchor comes first.
+    let mut splices = [rule, anchor];
+    splices.sort_by_key(|splice| std::cmp::Reverse(splice.line()));
+    let after = splices.iter().fold(text.to_owned(), |text, splice| splice.apply(&text));
+    verify(&before, &after, position, &host, &recipients)?;
+    Ok(after)
+}
+
+/// The text of a `.sops.yaml` for a new project, in which one key can read every secrets file.
+///
+/// # Errors
+/// A name that cannot be an anchor, or a recipient that is no single line.
+pub fn initial(name: &str, recipient: &str) -> Result<String, Error> {
+    if !is_name(name) {
+        return Err(bad_name(name));
+    }
+    let quoted = spell::scalar(recipient);
+    let text = format!(
+        "# Who can read which secrets. The keys are public halves; the name in front of each is used below.\n\
+         keys:\n  - &{name} {quoted}\n\
+         # The first rule whose path_regex matches a file names the keys that open it.\n\
+         creation_rules:\n  - path_regex: secrets\\.yaml$\n    key_groups:\n      - age:\n          - *{name}\n"
+    );
+    let config = Config::parse(&text)?;
+    let reads = config.common_recipients()? == [recipient];
+    if reads { Ok(text) } else { Err(Error::Edit(format!("`{recipient}` cannot be written as a recipient"))) }
+}
+
+fn check(text: &str, before: &Config, host: &NewHost<'_>, regex: &str) -> Result<(), Error> {
+    if !is_name(host.name) {
+        return Err(bad_name(host.name));
+    }
+    let anchor = format!("&{}", host.name);
+    let taken = |word: &str| word.trim_end_matches([',', ']', '}']) == anchor;
+    if let Some(index) = text.lines().position(|line| layout::code(line).split_whitespace().any(taken)) {
+        return Err(Error::Edit(format!("line {}: the name {} is taken already", index + 1, host.name)));
+    }
+    if before.rules()?.iter().any(|rule| rule.path_regex == regex) {
+        return Err(Error::Edit(format!("there is a rule for {} already", host.path)));
+    }
+    Ok(())
+}
+
+fn bad_name(name: &str) -> Error {
+    Error::Edit(format!(
+        "`{name}` cannot be the name of a key: letters, digits, dots, hyphens and underscores can"
+    ))
+}
+
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '_')
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
+}
+
+/// Whether the new text has the old rules and, at its place, the new one.
+fn verify(
+    before: &Config,
+    text: &str,
+    position: usize,
+    host: &NewHost<'_>,
+    recipients: &[&str],
+) -> Result<(), Error> {
+    let refused = |reason: &str| Error::Edit(format!("{reason}; add the host by hand"));
+    let after = Config::parse(text).map_err(|_| refused("its layout is not understood"))?;
+    let mut old: Vec<&Rule> = after.rules()?;
+    if position >= old.len() {
+        return Err(refused("the new rule would not be read"));
+    }
+    let new = old.remove(position);
+    if old != before.rules()? || after.stores != before.stores {
+        return Err(refused("another rule would change"));
+    }
+    if after.position(host.path.as_bytes())? != Some(position) {
+        return Err(refused("the new rule would not be reached"));
+    }
+    if !new.recipients().eq(recipients.iter().copied()) || new.groups.len() != 1 {
+        return Err(refused("the new rule would have other recipients"));
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Plaintext that lies in a private directory is gone, however civm ends.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Scene, run, run_with};
+
+/// The private half of `age1ega644…`, of the recorded cases of ssh-to-age.
+const KEY: &str = "AGE-SECRET-KEY-15GGPTFQLRXR469SVV4U6WCP5KTDE89ACUWK3LFYUJVX7NAKX00YSYF8DZL";
+const RECIPIENT: &str = "age1ega644j3ux6kqwm8tyvh4hyzfy9e9rsdtn7f8l2mrjtl7k3075vsgx0fws";
+
+/// A scene with an encrypted file, and an editor that notes where the plaintext lies and then runs `script`.
+fn scene(script: &str) -> Scene {
+    let scene = Scene::new();
+    scene.write("plain.yaml", "password: hunter2\n");
+    let sealed = run(&mut scene.civm(&["secrets", "encrypt", "--age", RECIPIENT, "plain.yaml"])).ok();
+    scene.write("secrets.yaml", &sealed.stdout);
+    let editor = scene.write("editor", format!("#!/bin/sh\necho \"$1\" > seen\n{script}\n"));
+    fs::set_permissions(editor, fs::Permissions::from_mode(0o755)).expect("set");
+    scene
+}
+
+/// Edits the file; returns the exit code (-1 for a signal) and where the plaintext lay.
+fn edit(scene: &Scene) -> (i32, PathBuf) {
+    let mut command = scene.civm(&["secrets", "edit", "secrets.yaml"]);
+    command.env("SOPS_AGE_KEY", KEY).env("EDITOR", scene.file("editor"));
+    let ran = run_with(&mut command, b"");
+    let plain = PathBuf::from(scene.read("seen").trim());
+    assert!(plain.is_absolute(), "{}", ran.stderr);
+    (ran.code, plain)
+}
+
+#[track_caller]
+fn is_gone(plain: &Path) {
+    let directory = plain.parent().expect("a directory");
+    assert!(!directory.exists(), "{} is left behind", directory.display());
+}
+
+#[test]
+fn it_is_private_while_it_is_edited_and_gone_afterwards() {
+    let scene = scene(r#"stat -c %a "$(dirname "$1")" "$1" > modes; cat "$1" > text"#);
+    let (code, plain) = edit(&scene);
+    assert_eq!((code, scene.read("text").as_str()), (200, "password: hunter2\n"));
+    assert_eq!(scene.read("modes"), "700\n600\n");
+    is_gone(&plain);
+}
+
+#[test]
+fn a_signal_that_ends_civm_takes_it_away() {
+    for signal in ["TERM", "INT", "HUP"] {
+        // The editor still runs when civm ends.
+        let scene = scene(&format!("kill -{signal} $PPID; sleep 0.5"));
+        let (code, plain) = edit(&scene);
+        assert_eq!(code, -1, "{signal}");
+        is_gone(&plain);
+    }
+}
+
+#[test]
+fn what_a_kill_left_behind_the_next_run_sweeps() {
+    let killed = scene("kill -KILL $PPID");
+    let (code, plain) = edit(&killed);
+    assert_eq!(code, -1);
+    let left = plain.parent().expect("a directory").to_owned();
+    if !left.starts_with("/dev/shm") && !left.starts_with("/run/user") {
+        // On a disk each scene has a place of its own, which no other run looks at.
+        return;
+    }
+    edit(&scene("true"));
+    is_gone(&plain);
+}
