@@ -63,7 +63,11 @@ pub fn ensure(spec: &ImageSpec, cache_dir: &Path, progress: Progress<'_>) -> Res
     let recipe = Recipe::new(spec)?;
     let cache = Cache::open(cache_dir)?;
     let dir = match cache.find(&recipe.id) {
-        Some(dir) => dir,
+        Some(dir) => {
+            // Remains of a killed build keep nobody from booting; the next one that builds says so.
+            let _ = cache.sweep(None);
+            dir
+        }
         None => {
             tools::check(nix::unistd::geteuid().is_root())?;
             rootfs::check_ids()?;
