@@ -40,10 +40,6 @@ pub struct Context {
 #[must_use]
 pub fn main() -> ExitCode {
     crate::edge::hardening::forbid_core_dumps();
-    // A stage is this program run again; it has to stay single-threaded.
-    if let Some(code) = crate::instance::hidden(std::env::args_os().skip(1)) {
-        return code;
-    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

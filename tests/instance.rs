@@ -26,6 +26,8 @@ mod scene;
 const HOLD: &str = "__hold";
 
 fn main() -> ExitCode {
+    // As the program does: a stage has to get along with it.
+    civm::edge::hardening::forbid_core_dumps();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     if let Some(code) = civm::instance::hidden(arguments.iter().cloned()) {
         return code;

@@ -13,6 +13,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
+use nix::sys::prctl::set_name;
 use serde::{Deserialize, Serialize};
 
 mod child;
@@ -68,8 +69,15 @@ pub fn hidden(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode>
     let mut arguments = arguments.into_iter();
     let name = arguments.next()?;
     match name.as_bytes() {
-        b"__keeper" => Some(keeper::run(arguments.collect())),
-        b"__supervisor" => Some(supervisor::run(arguments.collect())),
+        b"__keeper" => {
+            // Lists of processes would show `exe`, the name of the link it was started by.
+            let _ = set_name(c"civm-keeper");
+            Some(keeper::run(arguments.collect()))
+        }
+        b"__supervisor" => {
+            let _ = set_name(c"civm-supervisor");
+            Some(supervisor::run(arguments.collect()))
+        }
         b"__child" => Some(child::run(arguments.collect())),
         _ => None,
     }

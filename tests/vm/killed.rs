@@ -49,7 +49,7 @@ impl Machine {
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
         let listed = run(&mut self.civm(&["ls"])).ok();
-        assert!(!listed.out().contains("running"), "{}", listed.out());
+        assert!(!listed.out().contains("ready"), "{}", listed.out());
         self.nothing_remains();
         let sockets: Vec<PathBuf> = super::machine::files(&self.home().join(".local/state/civm"))
             .into_iter()

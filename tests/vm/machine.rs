@@ -162,17 +162,23 @@ impl Machine {
         &self.home
     }
 
+    /// Everything of these tests lies below it; its name stands in the command lines of what they start.
+    pub fn base(&self) -> String {
+        self.dir.parent().expect("a base").to_string_lossy().into_owned()
+    }
+
     /// What of this user's civm is still there: processes, listening ports, mounts, files in memory.
     pub fn remains(&self) -> Vec<String> {
         let mut found = Vec::new();
-        let base = self.dir.parent().expect("a base").to_string_lossy().into_owned();
+        let base = self.base();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
             let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             let zombie =
                 fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| stat.contains(") Z "));
-            let ours = line.contains(&base) || (line.contains("qemu-system") && line.contains("civm"));
+            // civm's own processes run the copy below the base, QEMU has its disk there.
+            let ours = line.contains(&base);
             if ours && !zombie && !line.contains("setpriv") {
                 found.push(format!("process {pid}: {line}"));
             }

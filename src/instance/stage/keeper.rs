@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
@@ -99,6 +99,7 @@ fn open_runtime(mode: Mode, place: &Place) -> io::Result<Runtime> {
 
 fn spawn(mode: Mode, place: &Place, runtime: &Path, log: &File) -> io::Result<Child> {
     Command::new(SELF)
+        .arg0("civm")
         .args([SUPERVISOR, mode.argument()])
         .arg(child::own_pid().unwrap_or_default())
         .arg(runtime)
