@@ -119,19 +119,9 @@ fn root_disk(
     if args.print_command {
         return Ok(Some(path));
     }
-    let stamp = place.path.join("image");
     if !path.exists() {
         disk::create(image, &path, size).map_err(image::failure)?;
-        std::fs::write(&stamp, &image.id).map_err(|error| cannot("note the image of", &path, &error))?;
         return Ok(Some(path));
-    }
-    // A disk that came from elsewhere has no note; it is taken as it is.
-    if std::fs::read_to_string(&stamp).is_ok_and(|id| id != image.id) {
-        context.screen.warn(format!(
-            "`{}` was made from another image than host.yaml asks for now; remove it to start afresh (packages are \
-             part of the image)",
-            path.display()
-        ));
     }
     let has = disk::virtual_size(&path).map_err(image::failure)?;
     if has < size {
