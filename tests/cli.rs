@@ -14,6 +14,7 @@ mod cli {
     mod keys;
     mod private_dir;
     mod project;
+    mod readme;
     mod secrets;
 }
 mod support;

@@ -108,7 +108,7 @@ fn root_disk(
 ) -> Result<Option<std::path::PathBuf>, Failure> {
     let size = spec.disk.bytes();
     if args.ephemeral {
-        let path = place.path.join("ephemeral.qcow2");
+        let path = place.ephemeral_disk();
         if !args.print_command {
             remove(&path)?;
             disk::overlay(image, &path, size).map_err(image::failure)?;

@@ -7,7 +7,7 @@ use rand::rngs::OsRng;
 
 use crate::cli::keys::NewHost as Args;
 use crate::commands::{Context, init, project, secrets};
-use crate::edge::atomic;
+use crate::edge::atomic::{self, WriteError};
 use crate::host::project::{Project, is_name, starter};
 use crate::keys::recipient::{Recipient, same_key};
 use crate::keys::ssh::host_key::HostKey;
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
 
     let session = secrets::session_at(context, project.root().to_path_buf());
     let sealed = seal(&key, &after, &rules, &file, &session)?;
-    write(&project, args, &sealed, &after, &mut Vec::new())?;
+    write(&project, name, &sealed, &after)?;
 
     context.screen.note(format!(
         "`{}` has the host's ssh key, for {} readers and the host itself",
@@ -95,14 +95,25 @@ fn seal(key: &HostKey, rules: &str, path: &Path, file: &Path, session: &Session)
 
 /// The rules last: until they name the host, nothing but its own new files has changed, and a failure takes
 /// those back.
-fn write(
-    project: &Project,
-    args: &Args,
-    sealed: &[u8],
-    rules: &str,
-    made: &mut Vec<PathBuf>,
-) -> Result<(), Failure> {
-    let done = write_all(project, args, sealed, rules, made);
+fn write(project: &Project, name: &str, sealed: &[u8], rules: &str) -> Result<(), Failure> {
+    let mut made: Vec<PathBuf> = Vec::new();
+    let done = (|| {
+        let dir = project.host_dir(name);
+        if !dir.exists() {
+            fs::create_dir_all(&dir).map_err(|error| unwritable(&dir, &error))?;
+            made.push(dir);
+        }
+        let host_file = project.host_file(name);
+        if !host_file.exists() {
+            let text = starter(free_port(project)?);
+            atomic::create(&host_file, text.as_bytes(), 0o644, false).map_err(unwritten)?;
+            made.push(host_file);
+        }
+        let file = project.secrets_file(name);
+        atomic::create(&file, sealed, 0o644, false).map_err(unwritten)?;
+        made.push(file);
+        atomic::replace(&project.rules_file(), rules.as_bytes(), 0o644).map_err(unwritten)
+    })();
     if done.is_err() {
         for path in made.iter().rev() {
             // What cannot be taken back stays for the user to see, who is told of the failure itself.
@@ -112,30 +123,12 @@ fn write(
     done
 }
 
-fn write_all(
-    project: &Project,
-    args: &Args,
-    sealed: &[u8],
-    rules: &str,
-    made: &mut Vec<PathBuf>,
-) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::new(Code::CouldNotWriteOutput, error.to_string());
-    let dir = project.host_dir(&args.name);
-    if !dir.exists() {
-        fs::create_dir_all(&dir)
-            .map_err(|error| failed(&format!("cannot make `{}`: {error}", dir.display())))?;
-        made.push(dir);
-    }
-    let host_file = project.host_file(&args.name);
-    if !host_file.exists() {
-        atomic::create(&host_file, starter(free_port(project)?).as_bytes(), 0o644, false)
-            .map_err(|error| failed(&error))?;
-        made.push(host_file);
-    }
-    let file = project.secrets_file(&args.name);
-    atomic::create(&file, sealed, 0o644, false).map_err(|error| failed(&error))?;
-    made.push(file);
-    atomic::replace(&project.rules_file(), rules.as_bytes(), 0o644).map_err(|error| failed(&error))
+fn unwritten(error: WriteError) -> Failure {
+    Failure::new(Code::CouldNotWriteOutput, error.to_string())
+}
+
+fn unwritable(dir: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Code::CouldNotWriteOutput, format!("cannot make `{}`: {error}", dir.display()))
 }
 
 /// A port of this machine that no host of the project forwards. A host that cannot be read counts as none.
