@@ -62,6 +62,12 @@ pub enum Error {
         /// Why it is not there.
         error: PathError,
     },
+    /// Comments that choose what is encrypted would not stay where they are.
+    #[error(
+        "`{}`: the comments that choose the values to encrypt would move when the file is written, so that it \
+         could not be decrypted", .0.display()
+    )]
+    CommentsMove(PathBuf),
     /// The file to be encrypted already is.
     #[error("`{}` has a top-level key `sops`: it is encrypted already", .0.display())]
     AlreadyEncrypted(PathBuf),

@@ -14,6 +14,7 @@ use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
 use crate::sops::key_path::{self, Found, KeyPath};
 use crate::sops::metadata::{KeyGroup, Metadata, SOPS_VERSION, is_newer};
+use crate::sops::selector::Selector;
 use crate::sops::stash::Stash;
 use crate::sops::tree::{Item, Tree, Value};
 use crate::store::yaml::{self, Yaml};
@@ -205,8 +206,7 @@ impl OpenFile {
         let now = session.now();
         let tree = document::encrypt(tree, &mut self.metadata, &self.key, &self.stash, &mut OsRng, now)
             .map_err(within(&self.path))?;
-        let whole = document::join(tree, &self.metadata).map_err(within(&self.path))?;
-        checked(&self.store, &self.path, &whole)
+        sealed(self.store, &self.path, tree, &self.metadata, &self.key)
     }
 }
 
@@ -257,9 +257,29 @@ impl NewFile {
         plan.wrap(&mut metadata, &key, session)?;
         let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut OsRng, now)
             .map_err(within(&self.path))?;
-        let whole = document::join(tree, &metadata).map_err(within(&self.path))?;
-        checked(&self.store, &self.path, &whole)
+        sealed(self.store, &self.path, tree, &metadata, &key)
     }
+}
+
+/// An encrypted tree as the file's text.
+///
+/// Writing YAML moves some comments, as in sops. Where comments choose the values that are encrypted, a moved one
+/// can make a file that nobody can decrypt; so such a text is decrypted before anybody relies on it.
+fn sealed(
+    store: Yaml,
+    path: &Path,
+    tree: Tree,
+    metadata: &Metadata,
+    key: &DataKey,
+) -> Result<Vec<u8>, Error> {
+    let whole = document::join(tree, metadata).map_err(within(path))?;
+    let text = checked(&store, path, &whole)?;
+    if metadata.selector.as_ref().is_some_and(Selector::reads_comments) {
+        let file = SopsFile::of_store(store, path, &text)?;
+        document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify)
+            .map_err(|_| Error::CommentsMove(path.to_path_buf()))?;
+    }
+    Ok(text)
 }
 
 fn plain_tree(store: &Yaml, path: &Path, text: &[u8]) -> Result<Tree, Error> {

@@ -105,7 +105,8 @@ impl Selector {
     }
 
     /// Whether comments have an effect.
-    pub(super) fn reads_comments(&self) -> bool {
+    #[must_use]
+    pub fn reads_comments(&self) -> bool {
         matches!(self, Self::UnencryptedCommentRegex(_) | Self::EncryptedCommentRegex(_))
     }
 

@@ -40,6 +40,7 @@ fn code(error: &Error) -> Code {
             sops::Error::DataKeyLength(_) | sops::Error::Shamir(_) => Code::CouldNotRetrieveKey,
             _ => Code::Generic,
         },
+        Error::CommentsMove(_) => Code::CouldNotEncryptTree,
         Error::AlreadyEncrypted(_) => Code::FileAlreadyEncrypted,
         Error::Locked { .. } => Code::CouldNotRetrieveKey,
         Error::Write(_) | Error::PrivateDir(_) => Code::CouldNotWriteOutput,
@@ -60,6 +61,10 @@ fn code(error: &Error) -> Code {
 fn help(error: &Error) -> Option<String> {
     Some(match error {
         Error::AlreadyEncrypted(path) => format!("change it with `civm secrets edit {}`", path.display()),
+        Error::CommentsMove(_) => {
+            "put each such comment right above a key of a mapping, not in front of a list or of its items"
+                .to_owned()
+        }
         Error::NoConfig(_) => {
             "`civm init` makes a .sops.yaml; or name recipients with --age, or SOPS_AGE_RECIPIENTS".to_owned()
         }
