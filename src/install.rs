@@ -8,8 +8,7 @@
 //! Two things are done otherwise. The imported identities stay in memory: no `age-keys.txt` is left in
 //! the mount point. And a mode is the mode that was asked for, whatever the umask.
 //!
-//! What opens a sops file is handed in as an [`Opener`](crate::install::Opener);
-//! [`Native`](crate::install::Native) does it with civm's own rooms.
+//! What opens a sops file is handed in as an [`Opener`]; [`native::Native`] does it with civm's own rooms.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -3,33 +3,33 @@
 //! The rooms below stand in the order of their dependencies: a room imports only rooms above it.
 //! `tests/architecture.rs` reads the `use` lines and fails on any other arrow.
 
-/// The command line's types.
+// The command line's types.
 pub mod cli;
-/// One file per verb; with `cli` the only room that prints.
+// One file per verb; with `cli` the only room that prints.
 pub mod commands;
-/// The outside: atomic writes, private directories, editor, terminal, environment, children.
+// The outside: atomic writes, private directories, editor, terminal, environment, children.
 pub mod edge;
-/// The inside of a guest: PID 1, layer, readiness.
+// The inside of a guest: PID 1, layer, readiness.
 pub mod guest;
-/// `host.yaml`, projects and the host layer.
+// `host.yaml`, projects and the host layer.
 pub mod host;
-/// What an instance boots.
+// What an instance boots.
 pub mod image;
-/// What a guest does with its secrets: a manifest becomes `/run/secrets`.
+// What a guest does with its secrets: a manifest becomes `/run/secrets`.
 pub mod install;
-/// A running machine: stage, supervision, readiness, stop.
+// A running machine: stage, supervision, readiness, stop.
 pub mod instance;
-/// ssh and age keys; wrapping and unwrapping of data keys.
+// ssh and age keys; wrapping and unwrapping of data keys.
 pub mod keys;
-/// Exit codes and the form of a failure.
+// Exit codes and the form of a failure.
 pub mod outcome;
-/// `.sops.yaml`: which recipients a file has. Pure.
+// `.sops.yaml`: which recipients a file has. Pure.
 pub mod rules;
-/// Work on sops files.
+// Work on sops files.
 pub mod secrets;
-/// The sops document: tree, cipher, MAC, metadata, selectors. Pure.
+// The sops document: tree, cipher, MAC, metadata, selectors. Pure.
 pub mod sops;
-/// Text to tree and back, a file per format. Pure.
+// Text to tree and back, a file per format. Pure.
 pub mod store;
-/// A machine's specification and its QEMU command line. Pure.
+// A machine's specification and its QEMU command line. Pure.
 pub mod vm;

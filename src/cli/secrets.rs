@@ -91,8 +91,8 @@ pub struct Decrypt {
     /// Write here, readable by you alone, instead of stdout
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Only the value at this path, as in '["key"][0]'
-    #[arg(long, value_name = "PATH")]
+    /// Only the value at this path, in sops' spelling
+    #[arg(long, value_name = "PATH", help = "Only the value at this path, as in '[\"key\"][0]'")]
     pub extract: Option<String>,
     /// Go on although the file's MAC does not match
     #[arg(long)]
@@ -108,8 +108,8 @@ pub struct Get {
     /// The encrypted file
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// Where the value is: key, key/key/0, or sops' '["key"][0]'
-    #[arg(value_name = "KEYPATH")]
+    /// Where the value is
+    #[arg(value_name = "KEYPATH", help = "Where the value is: key, key/key/0, or sops' '[\"key\"][0]'")]
     pub path: String,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! First the plan, then one entry after the other, each followed by its bytes; every JSON object is
 //! preceded by its length as four bytes, most significant first. A zero length ends the entries. After
-//! that a single [`DETACH`] lets the instance outlive its caller.
+//! that a single `DETACH` lets the instance outlive its caller.
 
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
