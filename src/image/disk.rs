@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -20,9 +21,11 @@ pub fn create(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
         return Err(Error::content(path, "already exists"));
     }
     let partial = partial_name(path);
+    // What a machine keeps on its disk is its owner's alone.
     let made = fs::copy(&image.disk, &partial)
+        .and_then(|_| fs::set_permissions(&partial, fs::Permissions::from_mode(0o600)))
         .map_err(Error::io("create", &partial))
-        .and_then(|_| resize(&partial, size))
+        .and_then(|()| resize(&partial, size))
         .and_then(|()| publish(&partial, path));
     if made.is_err() {
         let _ = fs::remove_file(&partial);
