@@ -28,8 +28,9 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
-    /// The project: the directory with hosts/ and .sops.yaml (default: found upwards from here)
-    #[arg(long, global = true, value_name = "DIR", env = "CIVM_PROJECT", value_hint = ValueHint::DirPath)]
+    /// The project: the directory with hosts/ and .sops.yaml (default: $CIVM_PROJECT, else found upwards
+    /// from here)
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub project: Option<PathBuf>,
     /// Only errors and what was asked for
     #[arg(short, long, global = true, conflicts_with = "verbose")]

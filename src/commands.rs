@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
 use crate::edge::environment::Environment;
-use crate::outcome::Outcome;
+use crate::outcome::{Code, Outcome};
 
 mod completions;
 mod console;
@@ -32,7 +33,7 @@ pub struct Context {
     pub screen: Screen,
     /// The variables of the run.
     pub environment: Environment,
-    /// `--project`, as the user gave it.
+    /// `--project`, else `CIVM_PROJECT`, as the user gave it.
     pub project: Option<PathBuf>,
 }
 
@@ -45,13 +46,18 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Help and version go to stdout and succeed; nothing is left to do where they cannot.
             let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            // sops has a number of its own for flags that exclude each other.
+            let conflict = error.kind() == ErrorKind::ArgumentConflict;
+            let code =
+                if conflict { i32::from(Code::ConflictingParameters as u8) } else { error.exit_code() };
+            return ExitCode::from(u8::try_from(code).unwrap_or(2));
         }
     };
+    let environment = Environment::of_process();
     let context = Context {
         screen: Screen::new(&cli.global),
-        environment: Environment::of_process(),
-        project: cli.global.project,
+        project: cli.global.project.or_else(|| environment.non_empty("CIVM_PROJECT").map(PathBuf::from)),
+        environment,
     };
     match dispatch(cli.command, &context) {
         Ok(code) => ExitCode::from(code),

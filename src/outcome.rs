@@ -12,8 +12,6 @@ pub enum Code {
     CouldNotWriteOutput = 3,
     /// A tree that the output format cannot hold.
     Dump = 4,
-    /// A key path or value that makes no sense.
-    InvalidSetFormat = 7,
     /// Flags that exclude each other.
     ConflictingParameters = 8,
     /// A value that cannot be encrypted.

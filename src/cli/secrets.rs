@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueHint};
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]
 pub struct Secrets {
-    /// The creation rules (default: .sops.yaml upwards from here, then from the file)
-    #[arg(long, global = true, value_name = "FILE", env = "SOPS_CONFIG", value_hint = ValueHint::FilePath)]
+    /// The creation rules (default: $SOPS_CONFIG, else .sops.yaml upwards from here, then from the file)
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]
@@ -44,8 +44,9 @@ pub struct Encrypt {
     /// Write here instead of stdout
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Encrypt for these age recipients in place of the rule's; may be repeated
-    #[arg(short, long, value_name = "RECIPIENT", value_delimiter = ',', env = "SOPS_AGE_RECIPIENTS")]
+    /// Encrypt for these age recipients in place of the rule's; may be repeated (default:
+    /// $SOPS_AGE_RECIPIENTS)
+    #[arg(short, long, value_name = "RECIPIENT")]
     pub age: Vec<String>,
     /// Choose rule and format as if the file had this name
     #[arg(long, value_name = "PATH")]

@@ -19,12 +19,6 @@ impl Screen {
         Self { quiet: global.quiet, verbose: global.verbose }
     }
 
-    /// Whether only errors and results are wanted.
-    #[must_use]
-    pub fn is_quiet(self) -> bool {
-        self.quiet
-    }
-
     /// Whether progress may be drawn: stderr is a terminal and nobody asked for silence.
     #[must_use]
     pub fn draws(self) -> bool {

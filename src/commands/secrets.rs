@@ -1,7 +1,10 @@
 //! `civm secrets …`: one file per verb.
 
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::Context;
 use crate::cli::secrets::{Command, Secrets};
@@ -21,6 +24,9 @@ mod updatekeys;
 
 pub(super) use failure::failure;
 
+/// Names the rules' file, as for sops.
+const CONFIG: &str = "SOPS_CONFIG";
+
 /// Runs one of the secrets commands.
 pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     let session = session(context, args.config)?;
@@ -39,12 +45,29 @@ fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failur
     let directory = std::env::current_dir().map_err(|error| {
         Failure::new(Code::Generic, format!("the current directory is not to be had: {error}"))
     })?;
-    Ok(Session::new(context.environment.clone(), Arc::new(Terminal), directory, config))
+    let mut session = session_at(context, directory);
+    if let Some(project) = &context.project {
+        session = session.of_project(project);
+    }
+    let config = config.or_else(|| context.environment.non_empty(CONFIG).map(PathBuf::from));
+    Ok(match config {
+        Some(config) => session.with_config(&config),
+        None => session,
+    })
 }
 
 /// A session at home in a directory, with the rules that are found from there.
 pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
-    Session::new(context.environment.clone(), Arc::new(Terminal), directory, None)
+    Session::new(context.environment.clone(), Arc::new(Terminal), directory)
+}
+
+/// All of standard input.
+fn stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut text = Zeroizing::new(Vec::new());
+    io::stdin().lock().read_to_end(&mut text).map_err(|error| {
+        Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}"))
+    })?;
+    Ok(text)
 }
 
 /// The caller's own recipients: age ones first, those derived from ssh keys after them.

@@ -3,16 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::file::{NewFile, SopsFile};
+use super::file::{NewFile, SopsFile, store_for};
 use super::recipients::Plan;
 use super::session::{Session, read};
 use crate::edge::atomic;
 use crate::edge::editor::Editor;
 use crate::edge::private_dir::{PrivateDir, Refused};
+use crate::sops;
 use crate::sops::document::{MacCheck, Warning};
 
 /// What a new file starts with.
@@ -51,26 +53,53 @@ pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) ->
     if !path.exists() {
         return create(session, path, watch);
     }
-    let open = SopsFile::load(session, path)?.open(session.identities(), mac)?;
+    let on_disk = read(path)?;
+    let open = SopsFile::parse(session, path, &on_disk)?.open(session.identities(), mac)?;
     for warning in &open.warnings {
         (watch.tell)(Notice::Odd(warning.clone()));
     }
+    writable(path)?;
     let before = open.plaintext()?;
-    let tree = in_editor(session, path, &before, watch, |text| open.read_edited(text))?;
-    let sealed = open.seal(tree, session)?;
+    let sealed =
+        in_editor(session, path, &before, watch, |text| open.seal(open.read_edited(text)?, session))?;
+    if read(path)? != on_disk {
+        return Err(save_beside(path, &sealed)?);
+    }
     atomic::replace(path, &sealed, 0o600)?;
     Ok(())
 }
 
-/// A new file: needs a rule before it bothers anybody with an editor.
+/// A new file: what would keep it from being written is found before anybody is bothered with an editor.
 fn create(session: &Session, path: &Path, watch: &Watch<'_>) -> Result<(), Error> {
-    let plan = Plan::of_rules(session, path)?;
-    let new =
-        in_editor(session, path, EXAMPLE.as_bytes(), watch, |text| NewFile::parse(session, path, text))?;
-    let sealed = new.seal(&plan, session)?;
+    store_for(session, path)?;
+    let plan = Plan::of_new(session, path, &Plan::named_by_environment(session))?;
+    plan.check()?;
+    writable(path)?;
+    let sealed = in_editor(session, path, EXAMPLE.as_bytes(), watch, |text| {
+        NewFile::parse(session, path, text)?.seal(&plan, session)
+    })?;
     // The recipients read it from a repository: the umask decides, as for any file there.
     atomic::replace(path, &sealed, 0o666)?;
     Ok(())
+}
+
+/// Whether the file can be replaced: it and the directory it is in.
+fn writable(path: &Path) -> Result<(), Error> {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for place in [Some(parent), path.exists().then_some(&*path)].into_iter().flatten() {
+        access(place, AccessFlags::W_OK)
+            .map_err(|errno| Error::NotWritable { path: place.to_path_buf(), source: errno.into() })?;
+    }
+    Ok(())
+}
+
+/// Keeps an edited version, encrypted, next to a file that has moved on: `name.edited.yaml`.
+fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().into_owned()).unwrap_or_default();
+    let saved = path.with_extension(format!("edited.{ending}"));
+    atomic::replace(&saved, sealed, 0o666)?;
+    Ok(Error::ChangedMeanwhile { path: path.to_path_buf(), saved })
 }
 
 /// The editor on a text, again and again until the text is valid or the user gives up.
@@ -91,7 +120,10 @@ fn in_editor<T>(
     atomic::create(&file, before, 0o600, false)?;
     loop {
         editor.open(&file, &session.environment)?;
-        let text = Zeroizing::new(read(&file)?);
+        let text = match read(&file) {
+            Err(Error::Missing(_)) => return Err(Error::EditorLostFile),
+            text => Zeroizing::new(text?),
+        };
         if Sha256::digest(&*text) == Sha256::digest(before) {
             return Err(Error::Unchanged);
         }
@@ -101,7 +133,15 @@ fn in_editor<T>(
                 let _ = fs::write(&file, vec![0; text.len()]);
                 return Ok(parsed);
             }
-            Err(error @ (Error::Store { .. } | Error::AlreadyEncrypted(_))) => error.to_string(),
+            Err(
+                error @ (Error::Store { .. }
+                | Error::AlreadyEncrypted(_)
+                | Error::CommentsMove(_)
+                | Error::Sops {
+                    error: sops::Error::Encrypt { .. } | sops::Error::ReservedKey { .. },
+                    ..
+                }),
+            ) => error.to_string(),
             Err(error) => return Err(error),
         };
         if !(watch.again)(&error) {

@@ -87,7 +87,15 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The creation rules cannot be read.
+    /// The file of the creation rules cannot be had.
+    #[error("cannot read the rules `{}`: {source}", path.display())]
+    NoRules {
+        /// The rules' file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The creation rules make no sense.
     #[error("`{}`: {error}", path.display())]
     Rules {
         /// The rules' file.
@@ -137,6 +145,28 @@ pub enum Error {
     /// The editor is missing or failed.
     #[error(transparent)]
     Editor(#[from] EditorError),
+    /// The file or its directory cannot be written, which is better known before the editor opens.
+    #[error("`{}` cannot be written: {source}", path.display())]
+    NotWritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else wrote the file while it was edited.
+    #[error(
+        "`{}` was changed by somebody else while it was edited; it is left as it is now, and your version is in \
+         `{}`, encrypted", path.display(), saved.display()
+    )]
+    ChangedMeanwhile {
+        /// The file.
+        path: PathBuf,
+        /// Where the edited version is.
+        saved: PathBuf,
+    },
+    /// The editor took the file away.
+    #[error("the editor removed the file that it was to edit; nothing was changed")]
+    EditorLostFile,
     /// The editor left the text as it was.
     #[error("file has not changed, exiting")]
     Unchanged,

@@ -63,8 +63,7 @@ fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
 pub fn store_for(session: &Session, path: &Path) -> Result<Yaml, Error> {
     let kind = match path.extension().and_then(|ending| ending.to_str()) {
         Some("yaml" | "yml") => {
-            let indent = session.rules(path)?.map_or(0, |rules| rules.config.stores.yaml_indent);
-            return Ok(Yaml { indent });
+            return Ok(Yaml { indent: session.yaml_indent(path)? });
         }
         Some("json") => "JSON",
         Some("env") => "dotenv",
@@ -199,14 +198,14 @@ impl OpenFile {
     ///
     /// # Errors
     /// A value that cannot be encrypted, a tree that cannot be written.
-    pub fn seal(mut self, tree: Tree, session: &Session) -> Result<Vec<u8>, Error> {
-        if is_newer(SOPS_VERSION, &self.metadata.version) {
-            SOPS_VERSION.clone_into(&mut self.metadata.version);
+    pub fn seal(&self, tree: Tree, session: &Session) -> Result<Vec<u8>, Error> {
+        let mut metadata = self.metadata.clone();
+        if is_newer(SOPS_VERSION, &metadata.version) {
+            SOPS_VERSION.clone_into(&mut metadata.version);
         }
-        let now = session.now();
-        let tree = document::encrypt(tree, &mut self.metadata, &self.key, &self.stash, &mut OsRng, now)
+        let tree = document::encrypt(tree, &mut metadata, &self.key, &self.stash, &mut OsRng, session.now())
             .map_err(within(&self.path))?;
-        sealed(self.store, &self.path, tree, &self.metadata, &self.key)
+        sealed(self.store, &self.path, tree, &metadata, &self.key)
     }
 }
 

@@ -12,6 +12,16 @@ use crate::sops::data_key::DataKey;
 use crate::sops::metadata::{AgeKey, Changes, KeyGroup, Metadata};
 use crate::sops::selector::Selector;
 
+/// Names recipients in place of the rules', as for sops.
+pub const RECIPIENTS: &str = "SOPS_AGE_RECIPIENTS";
+
+/// Recipients as they are given on a command line: each word may hold several, with commas between them.
+#[must_use]
+pub fn list(words: &[String]) -> Vec<String> {
+    let pieces = words.iter().flat_map(|word| word.split(','));
+    pieces.map(|piece| piece.trim().to_owned()).filter(|piece| !piece.is_empty()).collect()
+}
+
 /// What the rules want of a file.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -36,6 +46,43 @@ impl Plan {
         Self::of(&rules, session, file)
     }
 
+    /// What a new file is to be: the rule's word, with the recipients that were named in place of the rule's.
+    ///
+    /// A rule must match even where recipients are named, as for sops; only where there are no rules at all do
+    /// the named ones stand alone.
+    ///
+    /// # Errors
+    /// As [`Plan::of_rules`].
+    pub fn of_new(session: &Session, file: &Path, named: &[String]) -> Result<Self, Error> {
+        let mut plan = match Self::of_rules(session, file) {
+            Err(Error::NoConfig(_)) if !named.is_empty() => Self::default(),
+            plan => plan?,
+        };
+        if !named.is_empty() {
+            plan.groups = vec![named.to_vec()];
+        }
+        Ok(plan)
+    }
+
+    /// The recipients that `SOPS_AGE_RECIPIENTS` names; none where it is unset or empty.
+    #[must_use]
+    pub fn named_by_environment(session: &Session) -> Vec<String> {
+        let value =
+            session.environment.non_empty(RECIPIENTS).map(|value| value.to_string_lossy().into_owned());
+        list(value.as_slice())
+    }
+
+    /// Whether every recipient can be used.
+    ///
+    /// # Errors
+    /// The first that cannot.
+    pub fn check(&self) -> Result<(), Error> {
+        for text in self.groups.iter().flatten() {
+            Recipient::parse(text).map_err(|error| Error::Recipient { recipient: text.clone(), error })?;
+        }
+        Ok(())
+    }
+
     /// The same where the rules were read already.
     ///
     /// # Errors
@@ -56,7 +103,7 @@ impl Plan {
             return Err(Error::NoRecipients(file.to_path_buf()));
         }
         Ok(Self {
-            groups: rule.groups.iter().map(|group| group.age.clone()).collect(),
+            groups: rule.recipient_groups(),
             shamir_threshold: rule.shamir_threshold,
             selector: rule.selector.clone(),
             mac_only_encrypted: rule.mac_only_encrypted,

@@ -1,9 +1,10 @@
 //! What a run knows besides its files: environment, creation rules, identities.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
@@ -16,16 +17,19 @@ use crate::sops::time::Time;
 /// The rules' file name, the only one that sops looks for.
 const CONFIG_NAME: &str = ".sops.yaml";
 
-/// One run's view of the world. Rules are found and read once; identities are looked for at the first
-/// file that needs them and asked for at most once each.
+/// One run's view of the world. Rules are read once; identities are looked for at the first file that
+/// needs them and asked for at most once each.
 pub struct Session {
     /// The variables of the run.
     pub environment: Environment,
     /// Who is asked for passphrases.
     pub prompt: Arc<dyn Prompt>,
-    /// Where the run was started, absolute.
+    /// Where the run was started, absolute: what relative paths start from.
     pub directory: PathBuf,
+    /// Where rules are looked for upwards: the project where one was named, else the directory.
+    home: PathBuf,
     explicit: Option<PathBuf>,
+    known: Mutex<BTreeMap<PathBuf, Arc<Rules>>>,
     identities: OnceLock<Identities>,
 }
 
@@ -40,15 +44,38 @@ pub struct Rules {
 }
 
 impl Session {
-    /// A session in a directory, with the rules' file where it was named.
+    /// A session in a directory.
     #[must_use]
-    pub fn new(
-        environment: Environment,
-        prompt: Arc<dyn Prompt>,
-        directory: PathBuf,
-        config: Option<PathBuf>,
-    ) -> Self {
-        Self { environment, prompt, directory, explicit: config, identities: OnceLock::new() }
+    pub fn new(environment: Environment, prompt: Arc<dyn Prompt>, directory: PathBuf) -> Self {
+        Self {
+            environment,
+            prompt,
+            home: directory.clone(),
+            directory,
+            explicit: None,
+            known: Mutex::default(),
+            identities: OnceLock::new(),
+        }
+    }
+
+    /// The same with the project whose rules count, wherever the run was started.
+    #[must_use]
+    pub fn of_project(mut self, project: &Path) -> Self {
+        self.home = self.absolute(project);
+        self
+    }
+
+    /// The same with the rules' file named.
+    #[must_use]
+    pub fn with_config(mut self, config: &Path) -> Self {
+        self.explicit = Some(self.absolute(config));
+        self
+    }
+
+    /// Whether the rules' file was named, and so says nothing about where the project is.
+    #[must_use]
+    pub fn has_named_config(&self) -> bool {
+        self.explicit.is_some()
     }
 
     /// The identities of this run.
@@ -70,20 +97,46 @@ impl Session {
         rules::clean(&self.directory.join(path))
     }
 
-    /// The creation rules for a file: the ones that were named, else `.sops.yaml` upwards from where the
-    /// run was started, else upwards from the file.
+    /// The creation rules for a file: the ones that were named, else `.sops.yaml` upwards from the project
+    /// or where the run was started, else upwards from the file.
     ///
     /// # Errors
     /// The rules cannot be read or understood. Having none is not an error here.
-    pub fn rules(&self, file: &Path) -> Result<Option<Rules>, Error> {
-        let found = match &self.explicit {
-            Some(named) => Some(self.absolute(named)),
-            None => upwards(&self.directory).or_else(|| self.absolute(file).parent().and_then(upwards)),
-        };
-        let Some(path) = found else { return Ok(None) };
-        let text = fs::read_to_string(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+    pub fn rules(&self, file: &Path) -> Result<Option<Arc<Rules>>, Error> {
+        if let Some(path) = self.explicit.clone().or_else(|| upwards(&self.home)) {
+            return self.read_rules(path).map(Some);
+        }
+        self.rules_beside(file).map(|path| self.read_rules(path)).transpose()
+    }
+
+    /// The indent that the rules want of a YAML file. Rules that sops would not find, because they are only
+    /// beside the file, keep nobody from reading it by being broken.
+    ///
+    /// # Errors
+    /// The rules cannot be read or understood.
+    pub fn yaml_indent(&self, file: &Path) -> Result<i64, Error> {
+        let indent = |rules: Option<Arc<Rules>>| rules.map_or(0, |rules| rules.config.stores.yaml_indent);
+        match self.rules(file) {
+            Err(_) if self.explicit.is_none() && upwards(&self.home).is_none() => Ok(0),
+            found => found.map(indent),
+        }
+    }
+
+    fn rules_beside(&self, file: &Path) -> Option<PathBuf> {
+        self.absolute(file).parent().and_then(upwards)
+    }
+
+    fn read_rules(&self, path: PathBuf) -> Result<Arc<Rules>, Error> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rules) = known.get(&path) {
+            return Ok(Arc::clone(rules));
+        }
+        let text =
+            fs::read_to_string(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
         let config = Config::parse(&text).map_err(|error| Error::Rules { path: path.clone(), error })?;
-        Ok(Some(Rules { path, text, config }))
+        let rules = Arc::new(Rules { path: path.clone(), text, config });
+        known.insert(path, Arc::clone(&rules));
+        Ok(rules)
     }
 }
 
@@ -122,10 +175,10 @@ mod tests {
         let project = dir.path().join("project");
         fs::create_dir_all(project.join("hosts/x")).unwrap();
         fs::write(project.join(".sops.yaml"), "creation_rules: []\n").unwrap();
-        let session =
-            |at: &Path| Session::new(Environment::empty(), Arc::new(Nobody), at.to_path_buf(), None);
-        let found =
-            |at: &Path, file: &str| session(at).rules(Path::new(file)).unwrap().map(|rules| rules.path);
+        let session = |at: &Path| Session::new(Environment::empty(), Arc::new(Nobody), at.to_path_buf());
+        let found = |at: &Path, file: &str| {
+            session(at).rules(Path::new(file)).unwrap().map(|rules| rules.path.clone())
+        };
         assert_eq!(found(&project.join("hosts"), "x/s.yaml"), Some(project.join(".sops.yaml")));
         assert_eq!(found(dir.path(), "project/hosts/x/s.yaml"), Some(project.join(".sops.yaml")));
         assert_eq!(found(dir.path(), "s.yaml"), None);

@@ -146,7 +146,7 @@ fn a_new_file_starts_from_an_example() {
     run(as_alice(&mut edit).env("EDITOR", "sed -i s/example_value/mine/")).ok();
     let value = run(as_alice(&mut scene.civm(&["secrets", "get", "new.yaml", "example_key"]))).ok();
     assert_eq!(value.out(), "mine");
-    run(as_alice(&mut scene.civm(&["secrets", "edit", "new.txt"])).env("EDITOR", "true"))
+    run(as_alice(&mut scene.civm(&["secrets", "edit", "new.yml"])).env("EDITOR", "true"))
         .code(1)
         .says("no creation rule");
 }
@@ -268,4 +268,105 @@ fn update_all_goes_on_past_what_it_cannot_do() {
     let ran = run(as_alice(&mut scene.civm(&["secrets", "update-all"]))).code(1);
     let ran = ran.says("no creation rule").says("bobs.yaml").says("3 files: 1 updated, 0 current, 2 failed");
     assert_eq!(ran.out().lines().count(), 1, "{}", ran.out());
+}
+
+#[test]
+fn an_edit_that_could_not_be_saved_never_starts() {
+    let scene = project();
+    let never = |args: &[&str]| run(as_alice(&mut scene.civm(args)).env("EDITOR", "touch ../started"));
+    never(&["secrets", "edit", "nodir/new.yaml"]).code(3);
+    scene.write(".sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE}\n"));
+    never(&["secrets", "edit", "new.json"]).code(2).says("JSON");
+    scene.write(".sops.yaml", "creation_rules:\n  - age: age1foo\n");
+    never(&["secrets", "edit", "new.yaml"]).code(1).says("age1foo");
+    assert!(!scene.path("started").exists(), "an editor was opened for nothing");
+}
+
+#[test]
+fn what_cannot_be_encrypted_goes_back_to_the_editor() {
+    let scene = project();
+    encrypted(&scene, "s.yaml", PLAIN);
+    let before = scene.read("s.yaml");
+    let mut edit = scene.civm(&["secrets", "edit", "s.yaml"]);
+    let twice = "sed -i -e 's/^5: x$/five: x/;t' -e '1i 5: x'";
+    run_with(as_alice(&mut edit).env("EDITOR", twice), b"\n").ok().says("Press enter");
+    assert_ne!(scene.read("s.yaml"), before);
+}
+
+#[test]
+fn two_edits_at_once_lose_nothing() {
+    let scene = project();
+    encrypted(&scene, "s.yaml", PLAIN);
+    let civm = assert_cmd::cargo::cargo_bin!("civm");
+    let script = scene.write(
+        "editor",
+        format!(
+            "#!/bin/sh\nEDITOR='sed -i s/^third:.*/third:\\ 4/' {} secrets edit s.yaml\nsed -i 's/one/mine/' \"$1\"\n",
+            civm.display()
+        ),
+    );
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut edit = scene.civm(&["secrets", "edit", "s.yaml"]);
+    run(as_alice(&mut edit).env("EDITOR", &script)).code(3).says("changed by somebody else");
+    let get = |file: &str, key: &str| {
+        run(as_alice(&mut scene.civm(&["secrets", "get", file, key]))).ok().out().to_owned()
+    };
+    assert_eq!((get("s.yaml", "first"), get("s.yaml", "third")), ("one".to_owned(), "4\n".to_owned()));
+    assert_eq!(get("s.edited.yaml", "first"), "mine");
+}
+
+#[test]
+fn the_rules_of_a_named_project_count() {
+    let scene = Scene::new();
+    scene.write("here/.sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE},{BOB_AGE}\n"));
+    scene.write("there/.sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE}\n"));
+    scene.write("there/s.yaml", PLAIN);
+    run(scene.civm(&["secrets", "encrypt", "-i", "s.yaml"]).current_dir(scene.file("there"))).ok();
+    let before = scene.read("there/s.yaml");
+    for set in [true, false] {
+        let mut all = scene.civm(&["secrets", "update-all"]);
+        all.current_dir(scene.file("here"));
+        if set {
+            all.env("CIVM_PROJECT", "../there");
+        } else {
+            all.args(["--project", "../there"]);
+        }
+        run(as_alice(&mut all)).ok().says("1 files: 0 updated");
+    }
+    assert_eq!(scene.read("there/s.yaml"), before);
+}
+
+#[test]
+fn a_named_rules_file_does_not_move_the_project() {
+    let scene = project();
+    encrypted(&scene, "outside.yaml", PLAIN);
+    scene.write("team.yaml", format!("creation_rules:\n  - age: {ALICE_AGE},{BOB_AGE}\n"));
+    fs::create_dir_all(scene.file("inner/hosts")).unwrap();
+    let mut all = scene.civm(&["secrets", "update-all"]);
+    run(as_alice(&mut all).env("SOPS_CONFIG", "../team.yaml").current_dir(scene.file("inner")))
+        .ok()
+        .says("0 files");
+}
+
+#[test]
+fn empty_variables_count_as_unset() {
+    let scene = project();
+    let mut encrypt = scene.civm(&["secrets", "encrypt", "s.yaml"]);
+    scene.write("s.yaml", PLAIN);
+    run(encrypt.envs([("SOPS_CONFIG", ""), ("CIVM_PROJECT", ""), ("SOPS_AGE_RECIPIENTS", "")])).ok();
+    let mut encrypt = scene.civm(&["secrets", "encrypt", "s.yaml"]);
+    let ran = run(encrypt.env("SOPS_AGE_RECIPIENTS", BOB_AGE)).ok().says("in place of the rule's");
+    assert!(ran.out().contains(BOB_AGE) && !ran.out().contains(ALICE_AGE));
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "--output", "x", "s.yaml"])).code(8);
+    run(&mut scene.civm(&["secrets", "decrypt", "."])).code(2);
+    run(scene.civm(&["secrets", "encrypt", "s.yaml"]).env("SOPS_CONFIG", "/nonexistent")).code(1);
+}
+
+#[test]
+fn broken_rules_beside_a_file_keep_nobody_from_reading_it() {
+    let scene = project();
+    encrypted(&scene, "deep/s.yaml", PLAIN);
+    fs::rename(scene.file(".sops.yaml"), scene.path("rules")).unwrap();
+    scene.write("deep/.sops.yaml", "x: [\n");
+    run(as_alice(&mut scene.civm(&["secrets", "decrypt", "deep/s.yaml"]))).ok();
 }

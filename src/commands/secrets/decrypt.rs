@@ -1,7 +1,8 @@
 //! `civm secrets decrypt`.
 
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use super::failure::failure;
 use crate::cli::secrets::Decrypt;
@@ -20,7 +21,7 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
         None => None,
     };
     let (text, file) = match &args.file {
-        Some(file) => (read(file).map_err(failure)?, file.clone()),
+        Some(file) => (Zeroizing::new(read(file).map_err(failure)?), file.clone()),
         None => (from_stdin(args)?, PathBuf::from("stdin.yaml")),
     };
     let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
@@ -52,13 +53,9 @@ fn parse(text: &str) -> Result<KeyPath, Failure> {
     })
 }
 
-fn from_stdin(args: &Decrypt) -> Result<Vec<u8>, Failure> {
+fn from_stdin(args: &Decrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if args.in_place {
         return Err(Failure::new(Code::NoFileSpecified, "standard input cannot be decrypted in place"));
     }
-    let mut text = Vec::new();
-    io::stdin().lock().read_to_end(&mut text).map_err(|error| {
-        Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}"))
-    })?;
-    Ok(text)
+    super::stdin()
 }

@@ -1,6 +1,5 @@
 //! `civm secrets encrypt`.
 
-use std::io::{self, Read as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -12,7 +11,7 @@ use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::secrets::file::NewFile;
-use crate::secrets::recipients::Plan;
+use crate::secrets::recipients::{Plan, RECIPIENTS, list};
 use crate::secrets::session::read;
 use crate::sops::selector::Selector;
 
@@ -22,7 +21,7 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
         None => (from_stdin(args)?, Path::new("")),
     };
     let name = args.filename_override.as_deref().unwrap_or(path);
-    let plan = plan(args, session, name)?;
+    let plan = plan(args, session, name, context)?;
     let new = NewFile::parse(session, name, &text).map_err(failure)?;
     let sealed = new.seal(&plan, session).map_err(failure)?;
     let target = if args.in_place { args.file.as_deref() } else { args.output.as_deref() };
@@ -43,31 +42,20 @@ fn from_stdin(args: &Encrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if args.in_place {
         return Err(Failure::new(Code::ConflictingParameters, "standard input cannot be encrypted in place"));
     }
-    let mut text = Zeroizing::new(Vec::new());
-    io::stdin().lock().read_to_end(&mut text).map_err(|error| {
-        Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}"))
-    })?;
-    Ok(text)
+    super::stdin()
 }
 
 /// The rule's plan, with recipients and selector of the command line in place of the rule's.
-///
-/// A rule must match even where recipients are given, as for sops; only a project without any rules is
-/// encrypted by the command line alone.
-fn plan(args: &Encrypt, session: &Session, name: &Path) -> Result<Plan, Failure> {
-    let rules = session.rules(name).map_err(failure)?.filter(|rules| rules.config.has_creation_rules());
-    let mut plan = match rules {
-        Some(rules) => Plan::of(&rules, session, name).map_err(failure)?,
-        None if args.age.is_empty() => {
-            return Err(failure(crate::secrets::Error::NoConfig(name.to_path_buf())));
+fn plan(args: &Encrypt, session: &Session, name: &Path, context: &Context) -> Result<Plan, Failure> {
+    let mut named = list(&args.age);
+    if named.is_empty() {
+        named = Plan::named_by_environment(session);
+        if !named.is_empty() && Plan::of_rules(session, name).is_ok_and(|plan| plan.groups != [named.clone()])
+        {
+            context.screen.warn(format!("{RECIPIENTS} is set: it counts in place of the rule's recipients"));
         }
-        None => Plan::default(),
-    };
-    let named: Vec<String> =
-        args.age.iter().map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
-    if !named.is_empty() {
-        plan.groups = vec![named];
     }
+    let mut plan = Plan::of_new(session, name, &named).map_err(failure)?;
     if let Some(selector) = selector(&args.selector)? {
         if plan.selector.is_some() {
             return Err(Failure::new(

@@ -23,8 +23,10 @@ pub(in crate::commands) fn failure(error: Error) -> Failure {
 
 fn code(error: &Error) -> Code {
     match error {
-        Error::Missing(_) | Error::Directory(_) => Code::NoFileSpecified,
-        Error::Read { .. } | Error::Format { .. } | Error::InvalidEdit(_) => Code::CouldNotReadInput,
+        Error::Missing(_) => Code::NoFileSpecified,
+        Error::Read { .. } | Error::Directory(_) | Error::Format { .. } | Error::InvalidEdit(_) => {
+            Code::CouldNotReadInput
+        }
         Error::Store { error, .. } => match error {
             store::Error::Empty => Code::NeedAtLeastOneDocument,
             store::Error::Unwritable(_) => Code::Dump,
@@ -43,11 +45,15 @@ fn code(error: &Error) -> Code {
         Error::CommentsMove(_) => Code::CouldNotEncryptTree,
         Error::AlreadyEncrypted(_) => Code::FileAlreadyEncrypted,
         Error::Locked { .. } => Code::CouldNotRetrieveKey,
-        Error::Write(_) | Error::PrivateDir(_) => Code::CouldNotWriteOutput,
-        Error::Editor(_) => Code::NoEditorFound,
+        Error::Write(_)
+        | Error::PrivateDir(_)
+        | Error::NotWritable { .. }
+        | Error::ChangedMeanwhile { .. } => Code::CouldNotWriteOutput,
+        Error::Editor(_) | Error::EditorLostFile => Code::NoEditorFound,
         Error::Unchanged => Code::FileHasNotBeenModified,
         Error::Path { .. }
         | Error::HostKey { .. }
+        | Error::NoRules { .. }
         | Error::Rules { .. }
         | Error::NoConfig(_)
         | Error::NoRule { .. }

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::failure::failure;
 use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
+use crate::host::project::Project;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::secrets::recipients::{added, removed};
@@ -47,14 +48,16 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     summary(&looked, mode, args.json, context)
 }
 
-/// Where to look: the project as named, else the directory of the rules, else here.
+/// Where to look: the project as named, else the directory of the rules that are found from here, else the
+/// project that is. A rules' file that was named elsewhere says nothing about where the files are.
 fn root(session: &Session, context: &Context) -> PathBuf {
     if let Some(project) = &context.project {
-        return project.clone();
+        return session.absolute(project);
     }
-    let rules = session.rules(&session.directory).ok().flatten();
-    rules
-        .and_then(|rules| rules.path.parent().map(Path::to_path_buf))
+    let rules = session.rules(&session.directory).ok().flatten().filter(|_| !session.has_named_config());
+    let beside = rules.and_then(|rules| rules.path.parent().map(Path::to_path_buf));
+    beside
+        .or_else(|| Project::find(&session.directory).ok().map(|project| project.root().to_path_buf()))
         .unwrap_or_else(|| session.directory.clone())
 }
 
