@@ -22,20 +22,20 @@ fn the_disk_stays_until_it_is_deleted() {
     let size = machine.guest(HOST, "df --output=size -BG / | tail -n1").ok();
     let gib: u32 = size.out().trim().trim_end_matches('G').parse().expect("a size");
     assert!((14..=16).contains(&gib), "the root file system has {gib} GiB of 16");
-    machine.guest(HOST, "echo kept > /root/mark; sync").ok();
+    machine.guest(HOST, "echo kept > /var/mark; sync").ok();
     machine.down(HOST).ok();
     machine.nothing_remains();
 
     // The disk is complete in itself: no image has to stay for it.
     fs::remove_dir_all(machine.home().join(".cache/civm")).expect("a cache to clear");
     machine.up(HOST, &[]).ok();
-    assert_eq!(machine.guest(HOST, "cat /root/mark").ok().out(), "kept\n");
+    assert_eq!(machine.guest(HOST, "cat /var/mark").ok().out(), "kept\n");
     assert_eq!(machine.guest(HOST, "exit 7").code(7).out(), "");
     machine.down(HOST).ok();
 
     fs::remove_file(machine.dir.join("builder-demo.qcow2")).expect("a disk beside hosts/");
     machine.up(HOST, &["--ephemeral"]).ok();
-    machine.guest(HOST, "test ! -e /root/mark").ok();
+    machine.guest(HOST, "test ! -e /var/mark").ok();
     machine.down(HOST).ok();
     machine.nothing_remains();
     assert!(!machine.dir.join("builder-demo.qcow2").exists(), "an ephemeral run leaves no disk");

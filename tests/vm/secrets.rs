@@ -103,7 +103,7 @@ fn nobody_sees_the_staged_key(machine: &Machine) {
 /// Point 4: what is changed between two boots is there after the second, on the same disk.
 fn edits_take_effect_on_the_next_boot(machine: &Machine) {
     machine.up(HOST, &[]).ok();
-    machine.guest(HOST, "echo kept > /root/mark; sync").ok();
+    machine.guest(HOST, "echo kept > /var/mark; sync").ok();
     machine.down(HOST).ok();
 
     let secrets = "hosts/jenkins-controller/secrets.yaml";
@@ -126,7 +126,7 @@ fn edits_take_effect_on_the_next_boot(machine: &Machine) {
 
     machine.up(HOST, &[]).ok();
     let seen = machine
-        .guest(HOST, "id -nG newcomer; head -n1 /run/secrets/vedenemo_builder_ssh_key; cat /root/mark")
+        .guest(HOST, "id -nG newcomer; head -n1 /run/secrets/vedenemo_builder_ssh_key; cat /var/mark")
         .ok();
     assert!(seen.out().contains("keys"), "{}", seen.out());
     assert!(seen.out().contains("a new value\n"), "{}", seen.out());
