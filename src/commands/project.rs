@@ -31,5 +31,9 @@ pub(super) fn load(project: &Project, host: &str) -> Result<Spec, Failure> {
 /// What the host room says, with its advice.
 pub(super) fn failure(error: Error) -> Failure {
     let help = error.help();
-    help.into_iter().fold(Failure::new(Code::Generic, error.to_string()), Failure::help)
+    let code = match &error {
+        Error::Spec(_) | Error::Read { .. } => Code::CouldNotReadInput,
+        _ => Code::Generic,
+    };
+    help.into_iter().fold(Failure::new(code, error.to_string()), Failure::help)
 }

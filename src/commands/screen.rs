@@ -68,17 +68,23 @@ impl Screen {
     /// Something that should be looked at, though the work goes on.
     pub fn warn(self, line: impl AsRef<str>) {
         let head = if self.colours() { "\x1b[1;33mwarning:\x1b[0m" } else { "warning:" };
-        to_stderr(&format!("{head} {}", line.as_ref()));
+        to_stderr(&format!("{head} {}", plain(line.as_ref())));
     }
 
     /// A failure and its advice.
     pub fn failure(self, failure: &Failure) {
         let head = if self.colours() { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
-        to_stderr(&format!("{head} {}", failure.message));
+        to_stderr(&format!("{head} {}", plain(&failure.message)));
         for help in &failure.help {
-            to_stderr(&format!("help: {help}"));
+            to_stderr(&format!("help: {}", plain(help)));
         }
     }
+}
+
+/// What others put into a message, file names among them, must not steer the terminal.
+fn plain(text: &str) -> String {
+    let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
 }
 
 /// Nothing can be done where stderr is gone, so its errors are dropped.

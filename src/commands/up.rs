@@ -1,6 +1,7 @@
 //! `civm up`: secrets, image, disk, share, boot. The one place where secrets and machines meet.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Context, instance, project};
@@ -21,6 +22,7 @@ mod identity;
 mod image;
 mod progress;
 mod share;
+mod turn;
 
 use progress::Progress;
 
@@ -34,27 +36,27 @@ const MIB: u64 = 1 << 20;
 pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let begun = Instant::now();
     let project = project::find(context)?;
-    let mut spec = project::load(&project, &args.host)?;
-    resize(&mut spec, args)?;
+    let mut spec = means(project::load(&project, &args.host)?, args)?;
     let home = Home::find(&context.environment).map_err(instance::failure)?;
     let state = home.project(project.root()).map_err(instance::failure)?;
     let place = state.place(&spec.name).map_err(instance::failure)?;
-    if place.running().is_some() && !args.print_command {
+    if args.print_command {
+        return print_command(args, &project, &spec, &place, context);
+    }
+    let turn = turn::take(&place, context)?;
+    if turn::is_ready(&place, context)? {
         context.screen.note(format!("{} is running already; `civm ssh {}` logs in", spec.name, spec.name));
         return Ok(0);
     }
 
-    // What may need a person comes first, what takes minutes after it.
+    // What cannot be is refused first; then what may need a person, and what takes minutes after it.
+    let disk = disk_path(args, &project, &spec, &place);
+    let draft = describe(&spec, None, &disk, args)?;
+    launch::check(&home, &draft, &mut |_| {}).map_err(instance::failure)?;
     let identity = identity::host_key(args, &project, &mut spec, &place, context)?;
     let image = image::ensure(&spec, context)?;
-    let disk = root_disk(args, &project, &spec, &place, &image, context)?;
-    let machine = describe(&spec, &image, disk.as_deref(), args)?;
-    if args.print_command {
-        let accel = if args.accel == Accel::Kvm { machine::Accel::Kvm } else { machine::Accel::Tcg };
-        let line = launch::command_line(&machine, accel, &place, &context.environment);
-        context.screen.line(line.map_err(instance::failure)?)?;
-        return Ok(0);
-    }
+    make_disk(args, &spec, &image, &disk, context)?;
+    let machine = describe(&spec, Some(&image), &disk, args)?;
 
     ssh::pin(&place, &identity.public).map_err(instance::failure)?;
     let staged = share::staged(&project, &spec, &state, identity)?;
@@ -78,6 +80,7 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     progress.finish();
     ready?;
     context.screen.note(format!("{} is ready in {:.1} s", spec.name, begun.elapsed().as_secs_f32()));
+    drop(turn);
     if args.detach {
         running.detach().map_err(instance::failure)?;
         return Ok(0);
@@ -86,46 +89,43 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
 }
 
 /// `--cpus` and `--memory` in place of host.yaml's figures.
-fn resize(spec: &mut Spec, args: &Up) -> Result<(), Failure> {
-    if let Some(cpus) = args.cpus {
-        spec.cpus = cpus;
-    }
-    if let Some(memory) = &args.memory {
-        spec.memory = Size::parse(memory)
-            .map_err(|why| Failure::new(Code::CouldNotReadInput, format!("--memory {memory}: {why}")))?;
-    }
-    Ok(())
+fn means(spec: Spec, args: &Up) -> Result<Spec, Failure> {
+    let wrong = |why: String| Failure::new(Code::CouldNotReadInput, why);
+    let memory = args
+        .memory
+        .as_deref()
+        .map(|text| Size::parse(text).map_err(|why| wrong(format!("--memory {text}: {why}"))));
+    spec.with_means(args.cpus, memory.transpose()?).map_err(wrong)
 }
 
-/// The disk beside hosts/, made where there is none and grown where host.yaml asks for more.
-fn root_disk(
-    args: &Up,
-    project: &Project,
-    spec: &Spec,
-    place: &Place,
-    image: &Image,
-    context: &Context,
-) -> Result<Option<std::path::PathBuf>, Failure> {
+/// What would be run, without making or starting anything but the image that it names.
+fn print_command(args: &Up, project: &Project, spec: &Spec, place: &Place, context: &Context) -> Outcome {
+    let image = image::ensure(spec, context)?;
+    let machine = describe(spec, Some(&image), &disk_path(args, project, spec, place), args)?;
+    let accel = if args.accel == Accel::Kvm { machine::Accel::Kvm } else { machine::Accel::Tcg };
+    let line = launch::command_line(&machine, accel, place, &context.environment);
+    context.screen.line(line.map_err(instance::failure)?)?;
+    Ok(0)
+}
+
+/// The disk beside hosts/, or one in the instance's own state that goes with it.
+fn disk_path(args: &Up, project: &Project, spec: &Spec, place: &Place) -> PathBuf {
+    if args.ephemeral { place.ephemeral_disk() } else { project.disk(&spec.name) }
+}
+
+/// The disk, made where there is none and grown where host.yaml asks for more.
+fn make_disk(args: &Up, spec: &Spec, image: &Image, path: &Path, context: &Context) -> Result<(), Failure> {
     let size = spec.disk.bytes();
     if args.ephemeral {
-        let path = place.ephemeral_disk();
-        if !args.print_command {
-            remove(&path)?;
-            disk::overlay(image, &path, size).map_err(image::failure)?;
-        }
-        return Ok(Some(path));
-    }
-    let path = project.disk(&spec.name);
-    if args.print_command {
-        return Ok(Some(path));
+        remove(path)?;
+        return disk::overlay(image, path, size).map_err(image::failure);
     }
     if !path.exists() {
-        disk::create(image, &path, size).map_err(image::failure)?;
-        return Ok(Some(path));
+        return disk::create(image, path, size).map_err(image::failure);
     }
-    let has = disk::virtual_size(&path).map_err(image::failure)?;
+    let has = disk::virtual_size(path).map_err(image::failure)?;
     if has < size {
-        disk::resize(&path, size).map_err(image::failure)?;
+        disk::resize(path, size).map_err(image::failure)?;
     } else if has > size {
         context.screen.warn(format!(
             "`{}` has {} MiB, more than the {} MiB of host.yaml; it is left as it is",
@@ -134,27 +134,27 @@ fn root_disk(
             size / MIB
         ));
     }
-    Ok(Some(path))
+    Ok(())
 }
 
-fn remove(path: &std::path::Path) -> Result<(), Failure> {
+fn remove(path: &Path) -> Result<(), Failure> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot("remove", path, &error)),
         _ => Ok(()),
     }
 }
 
-fn cannot(what: &str, path: &std::path::Path, error: &io::Error) -> Failure {
+fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
     Failure::new(Code::CouldNotWriteOutput, format!("cannot {what} `{}`: {error}", path.display()))
 }
 
-/// The machine as the instance room wants it.
-fn describe(
-    spec: &Spec,
-    image: &Image,
-    disk: Option<&std::path::Path>,
-    args: &Up,
-) -> Result<Machine, Failure> {
+/// Stands for an image that is not there yet, while the rest of a machine is checked.
+fn nothing_yet() -> Boot {
+    Boot { kernel: PathBuf::from("/"), initrd: None, append: Vec::new() }
+}
+
+/// The machine as the instance room wants it; without an image only to be checked.
+fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Result<Machine, Failure> {
     let forwards = spec.forwards.iter().map(|forward| match forward.address {
         std::net::IpAddr::V4(address) => {
             Ok(Forward { address, host_port: forward.host, guest_port: forward.guest })
@@ -170,16 +170,12 @@ fn describe(
         arch: spec.arch,
         cpus: spec.cpus,
         memory_mib: u32::try_from(spec.memory.bytes() / MIB).unwrap_or(u32::MAX),
-        boot: Boot {
+        boot: image.map_or_else(nothing_yet, |image| Boot {
             kernel: image.kernel.clone(),
             initrd: Some(image.initrd.clone()),
             append: image.append.clone(),
-        },
-        disk: disk.map(|path| machine::Disk {
-            path: path.to_path_buf(),
-            size_mib,
-            ephemeral: args.ephemeral,
         }),
+        disk: Some(machine::Disk { path: disk.to_path_buf(), size_mib, ephemeral: args.ephemeral }),
         forwards: forwards.collect::<Result<_, _>>()?,
         restrict_network: false,
         share_tag: crate::host::layer::SHARE_TAG.to_owned(),

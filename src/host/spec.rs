@@ -120,6 +120,26 @@ pub struct Spec {
 pub const SSH_PORT: u16 = 22;
 
 impl Spec {
+    /// The same with other means than host.yaml's, where they are given.
+    ///
+    /// # Errors
+    /// Means that no machine or guest can do with.
+    pub fn with_means(mut self, cpus: Option<u32>, memory: Option<Size>) -> Result<Self, String> {
+        if let Some(cpus) = cpus {
+            if !(1..=check::CPUS_MAX).contains(&cpus) {
+                return Err(format!("{cpus} processors: a machine has 1 to {}", check::CPUS_MAX));
+            }
+            self.cpus = cpus;
+        }
+        if let Some(memory) = memory {
+            if memory < check::MEMORY_MIN {
+                return Err(format!("{memory} of memory: a guest needs at least {}", check::MEMORY_MIN));
+            }
+            self.memory = memory;
+        }
+        Ok(self)
+    }
+
     /// The forward that leads to the guest's sshd.
     #[must_use]
     pub fn ssh(&self) -> Option<&Forward> {

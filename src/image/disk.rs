@@ -20,6 +20,7 @@ pub fn create(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
     if path.symlink_metadata().is_ok() {
         return Err(Error::content(path, "already exists"));
     }
+    check_size(image, path, size)?;
     let partial = partial_name(path);
     // What a machine keeps on its disk is its owner's alone.
     let made = fs::copy(&image.disk, &partial)
@@ -33,12 +34,26 @@ pub fn create(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
     made
 }
 
+/// A disk cannot be smaller than the file system that is on it.
+fn check_size(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
+    let least = virtual_size(&image.disk)?;
+    if size >= least {
+        return Ok(());
+    }
+    let gib = |bytes: u64| bytes.div_ceil(1 << 30);
+    Err(Error::content(
+        path,
+        format!("a disk of {}G is too small: this image needs {}G", gib(size), gib(least)),
+    ))
+}
+
 /// A disk that holds only what differs from the base, for an instance that is thrown away: it needs
 /// the image in the cache as long as it lives.
 ///
 /// # Errors
 /// As [`create`].
 pub fn overlay(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
+    check_size(image, path, size)?;
     let mut command = Command::new(program("qemu-img")?);
     command.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]);
     command.arg(escape(&image.disk)).arg(path).arg(size.to_string());

@@ -89,7 +89,12 @@ fn stage_gone(stream: &mut Stream, error: Error) -> Result<(), Error> {
     Err(error)
 }
 
-fn check(home: &Home, machine: &Machine, on: &mut dyn FnMut(&Event)) -> Result<(), Error> {
+/// Whether a machine can be started at all, before anything is made for it: ports, disk, means. What is merely
+/// unwise is told.
+///
+/// # Errors
+/// What stands in the way.
+pub fn check(home: &Home, machine: &Machine, on: &mut dyn FnMut(&Event)) -> Result<(), Error> {
     let running = home.running();
     preflight::check_ports(&machine.forwards, &running)?;
     let disk = machine.disk.as_ref().map(|disk| disk.path.as_path());

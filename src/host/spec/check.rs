@@ -22,16 +22,16 @@ pub(super) struct Facts<'a> {
 
 /// Processors of a host that names none.
 const CPUS: u32 = 2;
-/// The most processors that QEMU's machines take (x86_64: 288 without an interrupt remapper).
-const CPUS_MAX: u32 = 288;
+/// The most processors that QEMU's machines take without an interrupt remapper (x2APIC ids below 255).
+pub(super) const CPUS_MAX: u32 = 255;
 /// Memory of a host that names none.
 const MEMORY: Size = Size::mebibytes(2048);
 /// Below this a guest does not come up: it uses 165 MB with its daemons running.
-const MEMORY_MIN: Size = Size::mebibytes(256);
+pub(super) const MEMORY_MIN: Size = Size::mebibytes(256);
 /// Disk of a host that names none.
 const DISK: Size = Size::mebibytes(16 * 1024);
-/// Below this the packages of an image may not fit.
-const DISK_MIN: Size = Size::mebibytes(1024);
+/// The least size that an image's own file system has.
+const DISK_MIN: Size = Size::mebibytes(4 * 1024);
 /// Size of the zram device in per cent of the memory.
 const ZRAM_PERCENT: u32 = 150;
 /// Above this the kernel spends more memory on the table of the device than it can win.
