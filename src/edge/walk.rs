@@ -87,12 +87,11 @@ impl Walker<'_> {
             }
             Ok(())
         });
+        entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let entered = scope.enter(&real);
         if let Err(error) = listed {
             self.failed(inside, error);
-        }
-        entries.sort_by(|(one, _), (other, _)| one.cmp(other));
-
-        if let Err(error) = scope.enter(&real) {
+        } else if let Err(error) = entered {
             self.failed(&inside.join(scope::IGNORE_FILE), error);
         }
         for (name, kind) in entries {

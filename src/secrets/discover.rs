@@ -254,7 +254,7 @@ mod tests {
         tree.write("a.yaml", &encrypted());
         tree.write("b.yaml", &encrypted());
         let closed = tree.0.path().join("b.yaml");
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         if File::open(&closed).is_ok() {
             eprintln!("skipped: nothing is closed to this user");
             return;

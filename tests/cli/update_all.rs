@@ -6,7 +6,8 @@ use std::process::Command;
 
 use crate::support::{Ran, Scene, run};
 
-/// Recipients whose keys are not needed here.
+/// A throw-away identity and two recipients; they protect nothing.
+const ALICE: &str = "AGE-SECRET-KEY-1E9VMDZS6RHZH4LXZLWLM47QKCY7E59LTC3AKKARMHCA6U5UUL4HSHQLNLK";
 const ALICE_AGE: &str = "age1e63wmgw3vaj3veyfsae6ca73qpx8j8xj38r6yk7nk9nvhcr92vvsexht4t";
 const BOB_AGE: &str = "age12h7333pd5phz20zqy2xqurkpuanr288ud8lyjxvgh2j6jdu3w4asgvy23q";
 
@@ -82,8 +83,8 @@ fn what_cannot_be_read_fails_and_the_others_go_on() {
     } else {
         civm
     };
-    set("b.yaml", 0);
-    set("hosts", 0);
+    set("b.yaml", 0o000);
+    set("hosts", 0o000);
     let ran = run(command.args(["secrets", "update-all", "--check"]));
     set("hosts", 0o755);
     let ran = ran.code(1).says("b.yaml").says("hosts`").says("4 files: 2 behind, 0 current, 2 failed");
@@ -142,7 +143,10 @@ fn a_file_is_looked_at_once_however_it_is_named() {
     let ran = check(&scene, &["link.yaml", "hosts/c.yaml", "./hosts/c.yaml", "hl", "hosts"]).code(1);
     ran.says("1 files: 1 behind, 0 current, 0 failed");
     assert_eq!(found(&scene, &["link.yaml", "hl"]), ["hosts/c.yaml"], "shown as what it is");
-    assert!(fs::symlink_metadata(scene.file("link.yaml")).unwrap().is_symlink());
+    run(scene.civm(&["secrets", "update-all", "link.yaml"]).env("SOPS_AGE_KEY", ALICE)).ok();
+    assert!(fs::symlink_metadata(scene.file("link.yaml")).unwrap().is_symlink(), "a link stays one");
+    assert!(scene.read("hosts/c.yaml").contains(BOB_AGE));
+    check(&scene, &["hosts"]).ok().says("1 files: 0 behind, 1 current");
 }
 
 #[test]
@@ -150,7 +154,7 @@ fn rules_named_through_a_link_match_the_files_beside_them() {
     let scene = behind(&["a.yaml", "hosts/c.yaml"]);
     symlink(scene.path("project"), scene.path("link")).unwrap();
     let rules = scene.path("link/.sops.yaml").display().to_string();
-    let ran = run(scene.civm(&["secrets", "update-all", "--config", &rules, "--check"])).code(1);
+    let ran = run(&mut scene.civm(&["secrets", "update-all", "--config", &rules, "--check"])).code(1);
     ran.says("2 files: 2 behind, 0 current, 0 failed");
 }
 

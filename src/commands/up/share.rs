@@ -88,3 +88,46 @@ fn source(project: &Project, staged: &mut Vec<Staged>) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_source_is_the_project_without_git_ignored_files_and_disks() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["hosts/x/host.yaml", ".git/HEAD", "target/out", "x.qcow2", ".sops.yaml"] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::write(dir.path().join(".gitignore"), "/target\n").unwrap();
+        symlink("hosts/x", dir.path().join("link")).unwrap();
+        let mut staged = Vec::new();
+        source(&Project::at(dir.path()).unwrap(), &mut staged).unwrap();
+        let found: Vec<_> = staged
+            .iter()
+            .map(|one| {
+                let kind = match &one.content {
+                    Content::Directory => "directory".to_owned(),
+                    Content::File(path) => path.is_file().to_string(),
+                    Content::Link(target) => target.clone(),
+                    Content::Bytes(_) => "bytes".to_owned(),
+                };
+                (one.path.strip_prefix(&format!("{SOURCE}/")).unwrap(), kind)
+            })
+            .collect();
+        let wanted = [
+            (".gitignore", "true"),
+            (".sops.yaml", "true"),
+            ("hosts", "directory"),
+            ("hosts/x", "directory"),
+            ("hosts/x/host.yaml", "true"),
+            ("link", "hosts/x"),
+        ];
+        assert_eq!(found, wanted.map(|(path, kind)| (path, kind.to_owned())));
+    }
+}

@@ -136,7 +136,7 @@ fn what_cannot_be_read_is_told_and_the_rest_goes_on() {
     use std::os::unix::fs::PermissionsExt as _;
     let tree = Tree::new(&[("a", ""), ("closed/b", ""), ("z", "")]);
     let closed = tree.0.path().join("closed");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read_dir(&closed).is_ok() {
         eprintln!("skipped: nothing is closed to this user");
         return;
