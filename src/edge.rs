@@ -8,3 +8,4 @@ pub mod hardening;
 pub mod private_dir;
 pub mod process;
 pub mod terminal;
+pub mod walk;

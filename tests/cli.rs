@@ -16,5 +16,6 @@ mod cli {
     mod project;
     mod readme;
     mod secrets;
+    mod update_all;
 }
 mod support;

@@ -1,61 +1,145 @@
 //! Finding the sops files of a tree: by what they hold, not by what they are called.
 
-use std::fs;
-use std::io::Read as _;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use ignore::WalkBuilder;
 use memchr::memmem;
+use rayon::prelude::*;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::error::Error;
+use super::session::read;
+use crate::edge::environment::Environment;
+use crate::edge::walk::{self, Kind};
 
 /// Larger files are not looked into: 256 MiB, far above any file of secrets.
 const LARGEST: u64 = 256 << 20;
+/// The endings by which sops chooses a store; everything else is its binary store's.
+const STORES: [&str; 5] = [".yaml", ".yml", ".json", ".env", ".ini"];
 
-/// Every sops file under the given files and directories, sorted, each once. `.git` and what git
-/// ignores are passed over; a path that is named itself is taken even so.
-pub fn sops_files(paths: &[PathBuf]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
+/// A sops file, or something that may be one and cannot be read.
+#[derive(Debug)]
+pub struct Found {
+    /// Its real path.
+    pub path: PathBuf,
+    /// What it holds.
+    pub text: Result<Vec<u8>, Error>,
+}
+
+/// How a path came to be looked at.
+enum Candidate {
+    /// By its name: it is taken whatever it holds.
+    Named,
+    /// On the way: its content decides.
+    Met,
+    /// Not at all.
+    Failed(Error),
+}
+
+/// Every sops file under the given files and directories, by its real path, sorted, each once.
+///
+/// What [`walk::walk`] leaves out is passed over; a path that is named itself is taken even so. What
+/// cannot be read is found as well, with the reason.
+#[must_use]
+pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
+    let mut candidates = BTreeMap::new();
     for path in paths {
-        if path.is_file() {
-            found.push(path.clone());
-            continue;
+        match fs::canonicalize(path) {
+            Ok(real) if real.is_dir() => below(&real, environment, &mut candidates),
+            Ok(real) => drop(candidates.insert(real, Candidate::Named)),
+            Err(error) => drop(candidates.insert(path.clone(), Candidate::Failed(unreadable(path, error)))),
         }
-        let walk = WalkBuilder::new(path)
-            .hidden(false)
-            .require_git(false)
-            .filter_entry(|entry| entry.file_name() != ".git")
-            .build();
-        for entry in walk.flatten() {
-            let is_file = entry.file_type().is_some_and(|kind| kind.is_file());
-            if is_file && looks_encrypted(entry.path()) {
-                found.push(entry.into_path());
+    }
+    // A vector, so that the order survives the threads.
+    let candidates: Vec<_> = candidates.into_iter().collect();
+    candidates
+        .into_par_iter()
+        .filter_map(|(path, candidate)| {
+            let text = match candidate {
+                Candidate::Named => read(&path),
+                Candidate::Failed(error) => Err(error),
+                Candidate::Met => match sops_text(&path) {
+                    Ok(text) => Ok(text?),
+                    // It went away since its directory was listed.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+                    Err(error) => Err(unreadable(&path, error)),
+                },
+            };
+            Some(Found { path, text })
+        })
+        .collect()
+}
+
+fn below(root: &Path, environment: &Environment, candidates: &mut BTreeMap<PathBuf, Candidate>) {
+    for entry in walk::walk(root, environment) {
+        match entry {
+            Ok(entry) if entry.kind == Kind::File => {
+                candidates.entry(entry.path).or_insert(Candidate::Met);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let failed = Candidate::Failed(unreadable(&error.path, error.source));
+                candidates.insert(error.path, failed);
             }
         }
     }
-    found.sort();
-    found.dedup();
-    found
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::NotFound => Error::Missing(path.to_path_buf()),
+        _ => Error::Read { path: path.to_path_buf(), source },
+    }
+}
+
+/// The text of a file that carries sops' metadata.
+fn sops_text(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() > LARGEST {
+        return Ok(None);
+    }
+    let mut file = BufReader::new(file);
+    let name = path.as_os_str().as_encoded_bytes();
+    let has_store = STORES.iter().any(|ending| name.ends_with(ending.as_bytes()));
+    if !has_store {
+        // Of most files the first bytes tell; they are not read any further.
+        let first = file.fill_buf()?.trim_ascii_start().first();
+        if first.is_some_and(|byte| *byte != b'{') {
+            return Ok(None);
+        }
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes)?;
+    let is_sops = if has_store { looks_encrypted(&bytes) } else { is_binary_store(&bytes) };
+    Ok(is_sops.then_some(bytes))
 }
 
 /// Whether the text carries sops' metadata in the form of any of its stores. Reading it properly comes
 /// later; this only has to be quick and to miss nothing.
-fn looks_encrypted(path: &Path) -> bool {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| {
-        if file.metadata()?.len() > LARGEST {
-            return Ok(0);
-        }
-        file.take(LARGEST).read_to_end(&mut bytes)
-    });
-    if read.is_err() || !contains(&bytes, b"ENC[AES256_GCM,") {
-        return false;
+fn looks_encrypted(bytes: &[u8]) -> bool {
+    contains(bytes, b"ENC[AES256_GCM,")
+        && (line_starts(bytes, b"sops:")
+            || line_starts(bytes, b"\"sops\":")
+            || line_starts(bytes, b"'sops':")
+            || line_starts(bytes, b"sops_mac=")
+            || line_starts(bytes, b"[sops]")
+            || contains(bytes, b"\"sops\": {")
+            || contains(bytes, b"\"sops\":{"))
+}
+
+/// Whether the whole text is JSON as sops writes it for files of any other name. Source and
+/// documentation that show a piece of a sops file are none.
+fn is_binary_store(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Document {
+        sops: BTreeMap<String, IgnoredAny>,
     }
-    line_starts(&bytes, b"sops:")
-        || line_starts(&bytes, b"\"sops\":")
-        || line_starts(&bytes, b"'sops':")
-        || line_starts(&bytes, b"sops_mac=")
-        || line_starts(&bytes, b"[sops]")
-        || contains(&bytes, b"\"sops\": {")
-        || contains(&bytes, b"\"sops\":{")
+    bytes.trim_ascii_start().starts_with(b"{")
+        && contains(bytes, b"\"sops\"")
+        && serde_json::from_slice::<Document>(bytes).is_ok_and(|document| document.sops.contains_key("mac"))
 }
 
 fn contains(bytes: &[u8], piece: &[u8]) -> bool {
@@ -72,32 +156,109 @@ mod tests {
 
     const TOKEN: &str = "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]";
 
-    #[test]
-    fn content_decides_and_ignored_trees_are_passed_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
+    struct Tree(tempfile::TempDir);
+
+    impl Tree {
+        fn write(&self, name: &str, text: &str) {
+            let path = self.0.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
+        }
+
+        fn found(&self, names: &[&str]) -> Vec<String> {
+            let root = self.0.path().canonicalize().unwrap();
+            let paths: Vec<_> = names.iter().map(|name| self.0.path().join(name)).collect();
+            sops_files(&paths, &Environment::of_process())
+                .into_iter()
+                .map(|found| {
+                    let name = found.path.strip_prefix(&root).unwrap().display().to_string();
+                    if found.text.is_ok() { name } else { format!("{name}!") }
+                })
+                .collect()
+        }
+    }
+
+    fn encrypted() -> String {
+        format!("a: {TOKEN}\nsops:\n    mac: {TOKEN}\n")
+    }
+
+    fn binary() -> String {
+        format!("{{\n\t\"data\": \"{TOKEN}\",\n\t\"sops\": {{\n\t\t\"mac\": \"{TOKEN}\"\n\t}}\n}}\n")
+    }
+
+    #[test]
+    fn content_decides_and_ignored_trees_are_passed_over() {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        tree.write("hosts/x/secrets.yaml", &encrypted());
+        tree.write(".hidden/secret.yaml", &encrypted());
+        tree.write("odd name.conf", &binary());
+        tree.write("key.der", &format!("\n{}", binary()));
+        tree.write("app.env", &format!("A={TOKEN}\nsops_mac={TOKEN}\n"));
+        tree.write("deep/.env", &format!("A={TOKEN}\nsops_mac={TOKEN}\n"));
+        tree.write("plain.yaml", "a: b\n");
+        tree.write("target/secrets.yaml", &encrypted());
+        tree.write(".git/secrets.yaml", &encrypted());
+        tree.write(".gitignore", "/target\n");
+        let wanted = [
+            ".hidden/secret.yaml",
+            "app.env",
+            "deep/.env",
+            "hosts/x/secrets.yaml",
+            "key.der",
+            "odd name.conf",
+        ];
+        assert_eq!(tree.found(&[""]), wanted);
+    }
+
+    #[test]
+    fn what_merely_shows_a_sops_file_is_none() {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        tree.write("README.md", &format!("It looks like this:\n```yaml\n{}```\n", encrypted()));
+        tree.write("test.rs", &format!("const TEXT: &str = \"\n{}\";\n", encrypted()));
+        tree.write("block.rs", &format!("{{\n{}}}\n", encrypted()));
+        tree.write("yaml.conf", &encrypted());
+        tree.write("more.txt", &format!("{}and more\n", binary()));
+        tree.write("list.txt", &format!("[{}]\n", binary()));
+        tree.write("no-mac", &format!("{{\"data\": \"{TOKEN}\", \"sops\": {{}}}}\n"));
+        tree.write("string", "{\"sops\": \"mac\"}\n");
+        tree.write("empty", "");
+        assert_eq!(tree.found(&[""]), [""; 0]);
+        assert_eq!(tree.found(&["yaml.conf"]), ["yaml.conf"], "it was named itself");
+    }
+
+    #[test]
+    fn however_it_is_reached_a_file_is_found_once() {
+        let tree = Tree(tempfile::tempdir().unwrap());
+        tree.write("hosts/x/secrets.yaml", &encrypted());
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, tree.0.path().join(name)).unwrap();
         };
-        let encrypted = format!("a: {TOKEN}\nsops:\n    mac: {TOKEN}\n");
-        write("hosts/x/secrets.yaml", &encrypted);
-        write("odd name.conf", &encrypted);
-        write(".hidden/secret.yaml", &encrypted);
-        write("key.der", &format!("{{\n\t\"data\": \"{TOKEN}\",\n\t\"sops\": {{}}\n}}\n"));
-        write("app.env", &format!("A={TOKEN}\nsops_mac={TOKEN}\n"));
-        write("plain.yaml", "a: b\n");
-        write("notes.md", &format!("a token looks like {TOKEN}\n"));
-        write("target/secrets.yaml", &encrypted);
-        write(".git/secrets.yaml", &encrypted);
-        write(".gitignore", "/target\n");
-        let names: Vec<String> = sops_files(&[dir.path().to_path_buf()])
-            .into_iter()
-            .map(|path| path.strip_prefix(dir.path()).unwrap().display().to_string())
-            .collect();
+        link("hosts", "hl");
+        link("hosts/x/secrets.yaml", "link.yaml");
+        let wanted = ["hosts/x/secrets.yaml"];
+        assert_eq!(tree.found(&["hl"]), wanted);
         assert_eq!(
-            names,
-            [".hidden/secret.yaml", "app.env", "hosts/x/secrets.yaml", "key.der", "odd name.conf"]
+            tree.found(&["link.yaml", "hosts/x/secrets.yaml", "./hosts/../hl/x/secrets.yaml"]),
+            wanted
         );
+        assert_eq!(tree.found(&["", "hosts", "hosts/x/secrets.yaml"]), wanted);
+        link("nowhere", "broken.yaml");
+        assert_eq!(tree.found(&[""]), wanted, "a link on the way is not followed");
+        assert_eq!(tree.found(&["broken.yaml"]), ["broken.yaml!"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_found_with_the_reason() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let tree = Tree(tempfile::tempdir().unwrap());
+        tree.write("a.yaml", &encrypted());
+        tree.write("b.yaml", &encrypted());
+        let closed = tree.0.path().join("b.yaml");
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+        if File::open(&closed).is_ok() {
+            eprintln!("skipped: nothing is closed to this user");
+            return;
+        }
+        assert_eq!(tree.found(&[""]), ["a.yaml", "b.yaml!"]);
     }
 }

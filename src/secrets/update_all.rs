@@ -1,10 +1,11 @@
 //! Every sops file of a project, brought in line with the rules.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::discover::sops_files;
+use super::discover::{Found, sops_files};
 use super::error::Error;
 use super::file::SopsFile;
 use super::recipients::Plan;
@@ -26,7 +27,7 @@ pub enum Mode {
 /// What became of one file.
 #[derive(Debug)]
 pub struct Looked {
-    /// The file.
+    /// The file's real path, or where none could be looked for.
     pub path: PathBuf,
     /// The recipients it has after the run, in all groups.
     pub recipients: usize,
@@ -35,19 +36,20 @@ pub struct Looked {
 }
 
 /// Looks at every sops file under the paths, in parallel, and tells of each as soon as it is done.
-/// One file that fails does not stop the others. The result is in the order of the paths.
+/// One file that fails does not stop the others; what cannot be read is a file that fails. The result is
+/// in the order of the files' paths.
 pub fn update_all(
     session: &Session,
     paths: &[PathBuf],
     mode: Mode,
     tell: &(dyn Fn(usize, &Looked) + Sync),
 ) -> Vec<Looked> {
-    let files = sops_files(paths);
+    let files = sops_files(paths, &session.environment);
     let total = files.len();
     files
         .into_par_iter()
-        .map(|path| {
-            let (recipients, result) = match one(session, &path, mode) {
+        .map(|Found { path, text }| {
+            let (recipients, result) = match text.and_then(|text| one(session, &path, &text, mode)) {
                 Ok((recipients, change)) => (recipients, Ok(change)),
                 Err(error) => (0, Err(error)),
             };
@@ -58,13 +60,29 @@ pub fn update_all(
         .collect()
 }
 
-fn one(session: &Session, path: &Path, mode: Mode) -> Result<(usize, Changes), Error> {
-    let file = SopsFile::load(session, path)?;
-    let plan = Plan::of_rules(session, path)?;
-    let change = file.metadata.changes(&plan.groups);
+fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize, Changes), Error> {
+    let file = SopsFile::parse(session, path, text)?;
+    let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
+    let mut change = file.metadata.changes(&plan.groups);
     if mode == Mode::Write && !change.is_empty() {
-        let text = file.with_recipients(&plan, session)?;
-        atomic::replace(path, &text, 0o600)?;
+        // The text is as old as the search: what was changed meanwhile must not be undone.
+        let file = SopsFile::load(session, path)?;
+        change = file.metadata.changes(&plan.groups);
+        if !change.is_empty() {
+            let text = file.with_recipients(&plan, session)?;
+            atomic::replace(path, &text, 0o600)?;
+        }
     }
     Ok((plan.groups.iter().map(Vec::len).sum(), change))
+}
+
+/// A real path as the rules match it: rules that were named through a link see their files through it.
+fn as_rules_see(session: &Session, path: &Path) -> Result<PathBuf, Error> {
+    let rules = session.rules(path)?;
+    let directory = rules.as_ref().and_then(|rules| rules.path.parent());
+    let seen = directory.and_then(|directory| {
+        let real = fs::canonicalize(directory).ok()?;
+        path.strip_prefix(real).ok().map(|inside| directory.join(inside))
+    });
+    Ok(seen.unwrap_or_else(|| path.to_path_buf()))
 }

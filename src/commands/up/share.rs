@@ -2,12 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ignore::WalkBuilder;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
 use crate::commands::{instance, project as room};
+use crate::edge::environment::Environment;
+use crate::edge::walk;
 use crate::host::compose::{self, Facts, SECRETS};
 use crate::host::layer::{HOST_KEY, LAYER, MANIFEST, ROOTFS, SOURCE};
 use crate::host::project::Project;
@@ -65,33 +66,68 @@ fn laid_over(entry: Entry) -> Staged {
     Staged { path, mode: entry.mode, content }
 }
 
-/// The project without `.git`, disks and what git ignores.
+/// The project without `.git`, and without disks and what git ignores unless git tracks it.
 fn source(project: &Project, staged: &mut Vec<Staged>) -> Result<(), Failure> {
-    let walk = WalkBuilder::new(project.root())
-        .hidden(false)
-        .require_git(false)
-        .filter_entry(|entry| {
-            entry.file_name() != ".git" && entry.path().extension().is_none_or(|ending| ending != "qcow2")
-        })
-        .build();
-    for entry in walk {
-        let entry = entry.map_err(|error| {
+    // What `main` took its own from.
+    let environment = Environment::of_process();
+    for entry in walk::walk(project.root(), &environment) {
+        let walk::Entry { inside, path, kind } = entry.map_err(|error| {
             Failure::new(Code::CouldNotReadInput, format!("the project's source: {error}"))
         })?;
-        let Ok(inside) = entry.path().strip_prefix(project.root()) else { continue };
-        let Some(kind) = entry.file_type().filter(|_| !inside.as_os_str().is_empty()) else { continue };
-        let content = if kind.is_dir() {
-            Content::Directory
-        } else if kind.is_symlink() {
-            let target = std::fs::read_link(entry.path()).map_err(|error| {
-                Failure::new(Code::CouldNotReadInput, format!("`{}`: {error}", entry.path().display()))
-            })?;
-            Content::Link(target.to_string_lossy().into_owned())
-        } else {
-            Content::File(entry.path().to_path_buf())
+        let (mode, content) = match kind {
+            walk::Kind::Directory => (0o755, Content::Directory),
+            walk::Kind::File => (0o644, Content::File(path)),
+            walk::Kind::Link => {
+                let target = std::fs::read_link(&path).map_err(|error| {
+                    Failure::new(Code::CouldNotReadInput, format!("`{}`: {error}", path.display()))
+                })?;
+                (0o644, Content::Link(target.to_string_lossy().into_owned()))
+            }
         };
-        let mode = if kind.is_dir() { 0o755 } else { 0o644 };
         staged.push(Staged { path: format!("{SOURCE}/{}", inside.display()), mode, content });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_source_is_the_project_without_git_ignored_files_and_disks() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["hosts/x/host.yaml", ".git/HEAD", "target/out", "x.qcow2", ".sops.yaml"] {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        fs::write(dir.path().join(".gitignore"), "/target\n").unwrap();
+        symlink("hosts/x", dir.path().join("link")).unwrap();
+        let mut staged = Vec::new();
+        source(&Project::at(dir.path()).unwrap(), &mut staged).unwrap();
+        let found: Vec<_> = staged
+            .iter()
+            .map(|one| {
+                let kind = match &one.content {
+                    Content::Directory => "directory".to_owned(),
+                    Content::File(path) => path.is_file().to_string(),
+                    Content::Link(target) => target.clone(),
+                    Content::Bytes(_) => "bytes".to_owned(),
+                };
+                (one.path.strip_prefix(&format!("{SOURCE}/")).unwrap(), kind)
+            })
+            .collect();
+        let wanted = [
+            (".gitignore", "true"),
+            (".sops.yaml", "true"),
+            ("hosts", "directory"),
+            ("hosts/x", "directory"),
+            ("hosts/x/host.yaml", "true"),
+            ("link", "hosts/x"),
+        ];
+        assert_eq!(found, wanted.map(|(path, kind)| (path, kind.to_owned())));
+    }
 }

@@ -1,0 +1,141 @@
+//! The files of a project's tree, without what git ignores.
+//!
+//! What is passed over depends on the tree alone, not on who walks it: the `.gitignore` files from the
+//! repository's root downwards and its `info/exclude` count, those above it and the user's own git
+//! configuration do not. A file that git tracks is never passed over, whatever ignores it.
+
+use std::ffi::OsStr;
+use std::fs::{self, FileType};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::environment::Environment;
+use scope::Scope;
+
+mod scope;
+
+/// The ending of disks, which are no part of a project's files.
+const DISK: &str = "qcow2";
+
+/// What an entry is. What git could not hold (sockets, devices, pipes) is passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory; what it holds follows.
+    Directory,
+    /// A regular file.
+    File,
+    /// A symbolic link; it is not followed.
+    Link,
+}
+
+/// Something below the root of a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the root.
+    pub inside: PathBuf,
+    /// The root as it was named, and the relative path.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Something that could not be looked at.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read `{}`: {source}", path.display())]
+pub struct WalkError {
+    /// Where.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Everything below a directory, by name, a directory before what it holds. `.git`, ignored files and
+/// disks are left out unless git tracks them. What cannot be read is told in its place and the rest
+/// goes on.
+///
+/// git itself is asked once for each repository; where it is missing or fails nothing is known to be
+/// tracked.
+#[must_use]
+pub fn walk(root: &Path, environment: &Environment) -> Vec<Result<Entry, WalkError>> {
+    let real = match fs::canonicalize(root) {
+        Ok(real) => real,
+        Err(source) => return vec![Err(WalkError { path: root.to_path_buf(), source })],
+    };
+    let mut walker = Walker { root, real: &real, environment, found: Vec::new() };
+    let (mut scope, errors) = Scope::around(&real, environment);
+    walker.found.extend(errors.into_iter().map(Err));
+    walker.directory(Path::new(""), &mut scope, false);
+    walker.found
+}
+
+struct Walker<'a> {
+    root: &'a Path,
+    real: &'a Path,
+    environment: &'a Environment,
+    found: Vec<Result<Entry, WalkError>>,
+}
+
+impl Walker<'_> {
+    /// Takes what a directory holds: in an ignored one what git tracks, else what is not ignored, too.
+    fn directory(&mut self, inside: &Path, scope: &mut Scope, ignored: bool) {
+        let real = below(self.real, inside);
+        let mut entries = Vec::new();
+        let listed = fs::read_dir(&real).and_then(|list| {
+            for entry in list {
+                let entry = entry?;
+                entries.push((entry.file_name(), entry.file_type()?));
+            }
+            Ok(())
+        });
+        entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let entered = scope.enter(&real);
+        if let Err(error) = listed {
+            self.failed(inside, error);
+        } else if let Err(error) = entered {
+            self.failed(&inside.join(scope::IGNORE_FILE), error);
+        }
+        for (name, kind) in entries {
+            let Some(kind) = kind_of(kind).filter(|_| name != scope::GIT) else { continue };
+            let real = real.join(&name);
+            let is_dir = kind == Kind::Directory;
+            let is_disk = !is_dir && Path::new(&name).extension() == Some(OsStr::new(DISK));
+            let ignored = ignored || is_disk || scope.ignores(&real, is_dir);
+            if ignored && !scope.tracks(&real, is_dir) {
+                continue;
+            }
+            let inside = inside.join(&name);
+            self.found.push(Ok(Entry { path: below(self.root, &inside), inside: inside.clone(), kind }));
+            if is_dir && scope::is_repository(&real) {
+                self.directory(&inside, &mut Scope::of_repository(&real, self.environment), false);
+            } else if is_dir {
+                self.directory(&inside, scope, ignored);
+            }
+        }
+        scope.leave();
+    }
+
+    /// Notes an error. Something that vanished since its directory was listed is none.
+    fn failed(&mut self, inside: &Path, source: io::Error) {
+        if source.kind() != io::ErrorKind::NotFound {
+            self.found.push(Err(WalkError { path: below(self.root, inside), source }));
+        }
+    }
+}
+
+fn kind_of(kind: FileType) -> Option<Kind> {
+    if kind.is_dir() {
+        Some(Kind::Directory)
+    } else if kind.is_symlink() {
+        Some(Kind::Link)
+    } else {
+        kind.is_file().then_some(Kind::File)
+    }
+}
+
+/// `join`, without the slash that joining nothing would leave at the end.
+fn below(root: &Path, inside: &Path) -> PathBuf {
+    if inside.as_os_str().is_empty() { root.to_path_buf() } else { root.join(inside) }
+}
+
+#[cfg(test)]
+mod tests;
