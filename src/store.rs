@@ -1,6 +1,6 @@
 //! Text to tree and back, a file per format.
 
-use crate::sops::tree::{Branch, Tree};
+use crate::sops::tree::Tree;
 
 pub mod yaml;
 
@@ -17,14 +17,6 @@ pub trait Store {
     /// # Errors
     /// A tree that the format cannot hold.
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error>;
-
-    /// The comment-free or commented single mapping as its own text (for `--extract` of a mapping).
-    ///
-    /// # Errors
-    /// As [`Store::emit`].
-    fn emit_branch(&self, branch: &Branch) -> Result<Vec<u8>, Error> {
-        self.emit(&Tree { documents: vec![branch.clone()] })
-    }
 }
 
 /// Why a text could not be read or a tree not be written. Never holds a value of the document.

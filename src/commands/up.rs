@@ -59,7 +59,7 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let machine = describe(&spec, Some(&image), &disk, args)?;
 
     ssh::pin(&place, &identity.public).map_err(instance::failure)?;
-    let staged = share::staged(&project, &spec, &state, identity)?;
+    let staged = share::staged(&project, &spec, &state, identity, &context.environment)?;
     let mut progress = Progress::new(context.screen, &spec.name);
     let wish = match args.accel {
         Accel::Auto => Wish::Auto,

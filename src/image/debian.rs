@@ -104,9 +104,6 @@ fn append(mark: &str) -> Vec<String> {
 ///
 /// # Errors
 /// [`Error::Invalid`]; [`Error::Io`] where the cache cannot be opened.
-pub fn is_cached(spec: &ImageSpec, cache_dir: &Path) -> Result<bool, Error> {
-    Ok(Cache::open(cache_dir)?.find(&Recipe::new(spec)?.id).is_some())
-}
 
 fn build_image(
     spec: &ImageSpec,
@@ -249,34 +246,5 @@ mod tests {
         let two = with(&file);
         assert_ne!(one.id, two.id);
         assert_eq!(one.mark, two.mark);
-    }
-
-    /// Takes minutes and the network: `cargo test --lib image_is_built -- --ignored --nocapture`, with
-    /// `CIVM_TEST_CACHE` (where images stay), `CIVM_TEST_GUEST` (a civm binary for the initrd),
-    /// `CIVM_TEST_PACKAGES` and `CIVM_TEST_SUITE`.
-    #[test]
-    #[ignore = "builds an image from the network"]
-    fn an_image_is_built_once_and_found_then() {
-        let temp = tempfile::tempdir().expect("tempdir");
-        let path = |name: &str| std::env::var_os(name).map(std::path::PathBuf::from);
-        let cache = path("CIVM_TEST_CACHE").unwrap_or_else(|| temp.path().to_owned());
-        let packages = std::env::var("CIVM_TEST_PACKAGES").unwrap_or_default();
-        let spec = ImageSpec {
-            suite: std::env::var("CIVM_TEST_SUITE").ok(),
-            arch: Arch::native().expect("known architecture"),
-            packages: packages.split_whitespace().map(str::to_owned).collect(),
-            sources: None,
-            guest_binary: path("CIVM_TEST_GUEST"),
-        };
-        let begun = Instant::now();
-        let mut say = |event: Event| println!("{:6.1} {event:?}", begun.elapsed().as_secs_f32());
-        let image = ensure(&spec, &cache, &mut say).expect("image");
-        println!("{image:#?}");
-        for file in [&image.kernel, &image.initrd, &image.disk] {
-            assert!(file.is_file(), "{}", file.display());
-        }
-        assert!(is_cached(&spec, &cache).expect("cache"));
-        let again = ensure(&spec, &cache, &mut |event| panic!("built again: {event:?}")).expect("image");
-        assert_eq!(again, image);
     }
 }

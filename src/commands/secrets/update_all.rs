@@ -23,6 +23,7 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
         _ => Mode::Write,
     };
     let root = root(session, context);
+    let root = root.canonicalize().unwrap_or(root);
     let paths = if args.paths.is_empty() { vec![root.clone()] } else { args.paths.clone() };
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(failure(crate::secrets::Error::Missing(missing.clone())));

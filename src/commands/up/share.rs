@@ -1,5 +1,6 @@
 //! What the guest finds in its share.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
@@ -24,6 +25,7 @@ pub(super) fn staged(
     spec: &Spec,
     state: &ProjectState,
     identity: Identity,
+    environment: &Environment,
 ) -> Result<Vec<Staged>, Failure> {
     let client = ssh::client_key(state).map_err(instance::failure)?;
     let facts = Facts {
@@ -45,7 +47,7 @@ pub(super) fn staged(
     let rootfs = project.rootfs(spec).map_err(room::failure)?;
     staged.extend(rootfs.into_iter().map(laid_over));
     if spec.source {
-        source(project, &mut staged)?;
+        source(project, environment, &mut staged)?;
     }
     Ok(staged)
 }
@@ -67,16 +69,18 @@ fn laid_over(entry: Entry) -> Staged {
 }
 
 /// The project without `.git`, and without disks and what git ignores unless git tracks it.
-fn source(project: &Project, staged: &mut Vec<Staged>) -> Result<(), Failure> {
-    // What `main` took its own from.
-    let environment = Environment::of_process();
-    for entry in walk::walk(project.root(), &environment) {
+fn source(project: &Project, environment: &Environment, staged: &mut Vec<Staged>) -> Result<(), Failure> {
+    for entry in walk::walk(project.root(), environment) {
         let walk::Entry { inside, path, kind } = entry.map_err(|error| {
             Failure::new(Code::CouldNotReadInput, format!("the project's source: {error}"))
         })?;
         let (mode, content) = match kind {
             walk::Kind::Directory => (0o755, Content::Directory),
-            walk::Kind::File => (0o644, Content::File(path)),
+            walk::Kind::File => {
+                // A script stays one.
+                let executable = path.metadata().map_or(0, |found| found.permissions().mode() & 0o111);
+                (0o644 | executable, Content::File(path))
+            }
             walk::Kind::Link => {
                 let target = std::fs::read_link(&path).map_err(|error| {
                     Failure::new(Code::CouldNotReadInput, format!("`{}`: {error}", path.display()))
@@ -107,7 +111,10 @@ mod tests {
         fs::write(dir.path().join(".gitignore"), "/target\n").unwrap();
         symlink("hosts/x", dir.path().join("link")).unwrap();
         let mut staged = Vec::new();
-        source(&Project::at(dir.path()).unwrap(), &mut staged).unwrap();
+        let script = dir.path().join("hosts/x/host.yaml");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o750)).unwrap();
+        source(&Project::at(dir.path()).unwrap(), &Environment::empty(), &mut staged).unwrap();
+        assert!(staged.iter().any(|one| one.path.ends_with("host.yaml") && one.mode == 0o754));
         let found: Vec<_> = staged
             .iter()
             .map(|one| {
