@@ -107,7 +107,7 @@ fn figures_may_differ_between_machines() {
     assert_eq!(error.to_string(), "hosts/h/host.yaml:1: memory is not given for aarch64");
     assert_eq!(bad("cpus:\n  x86_64: 0\n"), "2: cpus is 0: a machine has 1 to 255");
     assert_eq!(bad("memory: 64M\n"), "1: memory is 64M: a guest needs at least 256M");
-    assert_eq!(bad("disk: 2000001K\n"), "1: disk is 2000001K: it must be whole mebibytes");
+    assert_eq!(bad("disk: 20000001K\n"), "1: disk is 20000001K: it must be whole mebibytes");
 }
 
 #[test]
