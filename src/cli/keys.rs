@@ -35,7 +35,7 @@ ed25519 key; keys of other types are skipped.
 A passphrase is taken from SSH_TO_AGE_PASSPHRASE, else asked for on the terminal.")]
 pub struct FromSsh {
     /// The key, - for stdin (default: stdin where something is piped in, else ~/.ssh/id_ed25519.pub, with
-    /// --private ~/.ssh/id_ed25519)
+    /// --private or without that file ~/.ssh/id_ed25519)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
     /// Convert a private key to an age identity
@@ -69,7 +69,7 @@ pub struct Init {
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
 The new secrets file can be read by the host itself and by the recipients that all rules have in common; where there
-are none, by you. .sops.yaml is changed only by what is added to it.")]
+are none, by you; and by those that --recipient names. .sops.yaml is changed only by what is added to it.")]
 pub struct NewHost {
     /// Its name: a directory of hosts/, and the guest's host name
     pub name: String,

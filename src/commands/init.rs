@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Context, keys, secrets};
 use crate::cli::init::Init;
 use crate::edge::atomic;
-use crate::keys::recipient::Recipient;
+use crate::host::project::{HOSTS, SCHEMA_FILE};
+use crate::host::schema;
+use crate::keys::recipient::{Recipient, shown};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::edit;
 
@@ -15,7 +17,7 @@ use crate::rules::edit;
 const IGNORED: &str = "*.qcow2";
 
 pub(super) fn run(args: &Init, context: &Context) -> Outcome {
-    let dir = &args.dir;
+    let dir = &directory(args, context)?;
     let rules = dir.join(".sops.yaml");
     if rules.symlink_metadata().is_ok() {
         let failure = Failure::new(Code::Generic, format!("`{}` is there already", rules.display()));
@@ -25,12 +27,18 @@ pub(super) fn run(args: &Init, context: &Context) -> Outcome {
         Some(recipient) => recipient.trim().to_owned(),
         None => own_recipient(context)?,
     };
-    Recipient::parse(&recipient)
-        .map_err(|error| Failure::new(Code::Generic, format!("recipient `{recipient}`: {error}")))?;
+    Recipient::parse(&recipient).map_err(|error| {
+        Failure::new(Code::Generic, format!("recipient `{}`: {error}", shown(&recipient)))
+    })?;
     let text = edit::initial(&keys::anchor(&context.environment), &recipient)
         .map_err(|error| Failure::new(Code::Generic, error.to_string()))?;
     fs::create_dir_all(dir.join("hosts")).map_err(|error| cannot("make", &dir.join("hosts"), &error))?;
     ignore_disks(dir)?;
+    let schema = dir.join(HOSTS).join(SCHEMA_FILE);
+    if schema.symlink_metadata().is_err() {
+        atomic::create(&schema, schema::text().as_bytes(), 0o644, false)
+            .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
+    }
     atomic::create(&rules, text.as_bytes(), 0o644, false)
         .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
     context
@@ -38,6 +46,25 @@ pub(super) fn run(args: &Init, context: &Context) -> Outcome {
         .note(format!("`{}` makes {recipient} the first reader of the project's secrets", rules.display()));
     context.screen.note("next: `civm keys new-host NAME`");
     Ok(0)
+}
+
+/// The directory that is named, in one way or the other. The environment names no other than an argument does:
+/// it stands back.
+fn directory(args: &Init, context: &Context) -> Result<PathBuf, Failure> {
+    let (dir, project) = match (&args.dir, &context.project) {
+        (Some(dir), Some(project)) => (dir, project),
+        (Some(dir), None) | (None, Some(dir)) => return Ok(dir.clone()),
+        (None, None) => return Ok(PathBuf::from(".")),
+    };
+    let whole = |path: &Path| fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+    let same = matches!((whole(dir), whole(project)), (Ok(one), Ok(other)) if one == other);
+    let from_environment =
+        context.environment.non_empty("CIVM_PROJECT").is_some_and(|value| project == value);
+    if same || from_environment {
+        return Ok(dir.clone());
+    }
+    let message = format!("`{}` and --project `{}` are two directories", dir.display(), project.display());
+    Err(Failure::new(Code::ConflictingParameters, message))
 }
 
 /// The first age recipient of the caller's identities, else the ssh one.

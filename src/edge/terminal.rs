@@ -5,6 +5,7 @@
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::stat::SFlag;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -72,7 +73,15 @@ impl Prompt for Terminal {
         if !can_ask() {
             return Err(PromptError::NoTerminal);
         }
-        match rpassword::prompt_password(format!("{question} ")) {
+        // rpassword answers ^C with SIGINT to this thread while the terminal is still without echo: the signal
+        // waits until the terminal is as it was.
+        let interrupt: SigSet = [Signal::SIGINT].into_iter().collect();
+        let before = interrupt.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+        let answer = rpassword::prompt_password(format!("{question} "));
+        if let Ok(before) = before {
+            let _ = before.thread_set_mask();
+        }
+        match answer {
             Ok(answer) => Ok(Zeroizing::new(answer)),
             Err(error) => Err(match error.kind() {
                 std::io::ErrorKind::Interrupted | std::io::ErrorKind::UnexpectedEof => PromptError::Cancelled,

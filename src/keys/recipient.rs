@@ -16,13 +16,13 @@ use crate::keys::identity::callbacks::Asking;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RecipientError {
     /// None of the known spellings.
-    #[error("`{0}` is no recipient: expected age1…, ssh-ed25519 … or ssh-rsa …")]
+    #[error("not a recipient: expected age1…, ssh-ed25519 … or ssh-rsa …")]
     Unknown(String),
     /// A post-quantum recipient.
-    #[error("`{0}…` is a post-quantum recipient (mlkem768x25519), which civm cannot encrypt to yet")]
+    #[error("a post-quantum recipient (mlkem768x25519), which civm cannot encrypt to yet")]
     PostQuantum(String),
     /// `age1…` with a fault.
-    #[error("`{text}`: {source}")]
+    #[error("{source}")]
     Native {
         /// As it was given.
         text: String,
@@ -30,7 +30,7 @@ pub enum RecipientError {
         source: NativeKeyError,
     },
     /// `ssh-…` with a fault.
-    #[error("`{text}`: {reason}")]
+    #[error("{reason}")]
     Ssh {
         /// As it was given.
         text: String,
@@ -38,7 +38,7 @@ pub enum RecipientError {
         reason: String,
     },
     /// A plugin that is missing or failed.
-    #[error("`{text}`: {reason}")]
+    #[error("{reason}")]
     Plugin {
         /// As it was given.
         text: String,
@@ -46,7 +46,7 @@ pub enum RecipientError {
         reason: String,
     },
     /// age refused.
-    #[error("cannot encrypt to `{text}`: {reason}")]
+    #[error("cannot encrypt to it: {reason}")]
     Wrap {
         /// As it was given.
         text: String,
@@ -95,7 +95,7 @@ impl Recipient {
         } else if text.starts_with("ssh-") {
             Kind::Ssh(parse_ssh(text)?)
         } else {
-            return Err(RecipientError::Unknown(withheld(text)));
+            return Err(RecipientError::Unknown(shown(text)));
         };
         Ok(Self { text: text.to_owned(), kind })
     }
@@ -182,8 +182,9 @@ fn parse_ssh(text: &str) -> Result<age::ssh::Recipient, RecipientError> {
     })
 }
 
-/// The text, unless it may be a private key that was put in the wrong place.
-fn withheld(text: &str) -> String {
+/// The text as a message may have it: not whole where it may be a private key in the wrong place.
+#[must_use]
+pub fn shown(text: &str) -> String {
     if text.starts_with("AGE-") {
         let kind: String = text.chars().take("AGE-SECRET-KEY-".len()).collect();
         return format!("{kind}…");
@@ -245,8 +246,8 @@ mod tests {
     fn a_private_key_in_the_wrong_place_is_not_repeated() {
         let text = AgeIdentity::generate().to_text();
         let error = Recipient::parse(&text).expect_err("private").to_string();
-        assert!(error.contains("AGE-SECRET-KEY-…"), "{error}");
         assert!(!error.contains(&text[20..]), "{error}");
+        assert_eq!(shown(&text), "AGE-SECRET-KEY-…");
     }
 
     #[test]

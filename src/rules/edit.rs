@@ -9,6 +9,7 @@ mod spell;
 #[cfg(test)]
 mod tests;
 
+use super::file::first_document;
 use super::names::names;
 use super::{Config, Error, Rule};
 use layout::Layout;
@@ -48,6 +49,7 @@ pub fn path_regex(path: &str) -> String {
 /// A name that cannot be an anchor or is one already; a text that has a rule of this `path_regex`; a
 /// layout that cannot be edited without touching what is there.
 pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
+    let (text, other_documents) = text.split_at(first_document(text));
     let before = Config::parse(text)?;
     let regex = path_regex(host.path);
     check(text, &before, &host, &regex)?;
@@ -82,7 +84,8 @@ pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
     // From the end, so that the lines in front keep their places; at one place the anchor comes first.
     let mut splices = [rule, anchor];
     splices.sort_by_key(|splice| std::cmp::Reverse(splice.line()));
-    let after = splices.iter().fold(text.to_owned(), |text, splice| splice.apply(&text));
+    let mut after = splices.iter().fold(text.to_owned(), |text, splice| splice.apply(&text));
+    after.push_str(other_documents);
     verify(&before, &after, position, &host, &recipients)?;
     Ok(after)
 }

@@ -67,10 +67,13 @@ struct GroupFields {
 
 pub(super) fn parse(text: &str) -> Result<Config, Error> {
     let syntax = |error: serde_yaml::Error| Error::Syntax(error.to_string());
+    let text = &text[..first_document(text)];
     // Read as a whole first: keys given twice are errors wherever they stand.
     let mut value: Value = serde_yaml::from_str(text).map_err(syntax)?;
     let file: Option<File> = if text.contains("<<") {
-        // Merge keys are resolved on values only, which costs the line numbers.
+        // Merge keys are resolved on values only, which costs the names and lines of what is wrong: what can be
+        // is found before.
+        serde_yaml::from_str::<Option<File>>(text).map_err(syntax)?;
         value.apply_merge().map_err(syntax)?;
         serde_yaml::from_value(value).map_err(syntax)?
     } else {
@@ -91,6 +94,26 @@ pub(super) fn parse(text: &str) -> Result<Config, Error> {
             json_binary_indent: indent(stores.json_binary).unwrap_or(default.json_binary_indent),
         },
     })
+}
+
+/// Where the first document ends: sops looks at no other.
+pub(super) fn first_document(text: &str) -> usize {
+    let (mut at, mut begun) = (0, false);
+    for line in text.split_inclusive('\n') {
+        let code = line.trim_start_matches('\u{feff}').trim_end();
+        let marker = |sign: &str| {
+            code.strip_prefix(sign).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+        };
+        if begun && (marker("---") || marker("...")) {
+            return at;
+        }
+        begun |= !code.is_empty()
+            && !code.trim_start().starts_with('#')
+            && !code.starts_with('%')
+            && !marker("...");
+        at += line.len();
+    }
+    at
 }
 
 fn creation_rule(number: usize, fields: RuleFields) -> CreationRule {
@@ -193,7 +216,7 @@ fn others<const N: usize>(kinds: [(&'static str, &Keys); N]) -> Vec<&'static str
     kinds.into_iter().filter(|(_, keys)| keys.0).map(|(kind, _)| kind).collect()
 }
 
-/// A string. Other scalars become text, as in sops, and null is empty.
+/// A string; null is empty. Other scalars have lost their spelling (`1.10`), which is what counts: they are errors.
 #[derive(Default)]
 struct Text(String);
 
@@ -212,27 +235,11 @@ impl<'de> Deserialize<'de> for Text {
             type Value = Text;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
+                f.write_str("a string, so quote it")
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Text, E> {
                 Ok(Text(text.to_owned()))
-            }
-
-            fn visit_bool<E>(self, flag: bool) -> Result<Text, E> {
-                Ok(Text(flag.to_string()))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Text, E> {
-                Ok(Text(number.to_string()))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Text, E> {
-                Ok(Text(number.to_string()))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Text, E> {
-                Ok(Text(number.to_string()))
             }
 
             fn visit_unit<E>(self) -> Result<Text, E> {
@@ -245,10 +252,15 @@ impl<'de> Deserialize<'de> for Text {
 
 impl<'de> Deserialize<'de> for Flag {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Text::deserialize(deserializer)?;
-        match text.0.as_str() {
-            "true" | "True" | "TRUE" | "y" | "Y" | "yes" | "on" => Ok(Self(true)),
-            "" | "false" | "False" | "FALSE" | "n" | "N" | "no" | "off" => Ok(Self(false)),
+        let value = Value::deserialize(deserializer)?;
+        match &value {
+            Value::Null => return Ok(Self(false)),
+            Value::Bool(flag) => return Ok(Self(*flag)),
+            _ => {}
+        }
+        match value.as_str() {
+            Some("true" | "True" | "TRUE" | "y" | "Y" | "yes" | "on") => Ok(Self(true)),
+            Some("" | "false" | "False" | "FALSE" | "n" | "N" | "no" | "off") => Ok(Self(false)),
             _ => Err(D::Error::custom("expected true or false")),
         }
     }

@@ -172,3 +172,38 @@ fn recipients_of_all_rules_are_the_common_ones() {
     assert_eq!(parse(text).common_recipients(), Ok(Vec::new()));
     assert_eq!(parse("").common_recipients(), Ok(Vec::new()));
 }
+
+#[test]
+fn a_text_that_yaml_reads_as_something_else_is_to_be_quoted() {
+    for (field, value) in
+        [("path_regex", "1.10"), ("encrypted_suffix", "True"), ("unencrypted_regex", "0x10")]
+    {
+        for text in [
+            format!("creation_rules:\n  - {field}: {value}\n"),
+            format!("b: &b {{}}\ncreation_rules: [{{<<: *b, {field}: {value}}}]\n"),
+        ] {
+            let error = Config::parse(&text).expect_err(&text).to_string();
+            assert!(
+                error.contains(field) && error.contains("line 2") && error.contains("quote it"),
+                "{error}"
+            );
+        }
+        parse(&format!("creation_rules:\n  - {field}: '{value}'\n"));
+    }
+    assert!(Config::parse("creation_rules: [{key_groups: [{age: [1.10]}]}]").is_err());
+    assert!(parse("creation_rules: [{path_regex: ~, encrypted_regex: null}]").rule_for("x").is_ok());
+}
+
+#[test]
+fn only_the_first_document_counts() {
+    for end in ["---\n", "...\n", "--- # more\ncreation_rules: [\n", "---\ncreation_rules: [{age: age1b}]\n"]
+    {
+        for start in ["", "# comment\n---\n", "%YAML 1.2\n---\n"] {
+            let text = format!("{start}creation_rules:\n  - age: age1a\n{end}");
+            assert_eq!(recipients(&text), [["age1a"]], "{text}");
+            let host = edit::NewHost { name: "web", recipient: "age1w", path: "web.yaml", readers: &[] };
+            let after = edit::add_host(&text, host).expect(&text);
+            assert!(after.ends_with(end) && after.contains("&web age1w"), "{after}");
+        }
+    }
+}

@@ -68,6 +68,52 @@ fn without_input_the_users_own_key_is_taken() {
 }
 
 #[test]
+fn a_private_key_without_its_public_file_gives_its_recipient_without_a_passphrase() {
+    for key in ["ed25519", "pass"] {
+        let scene = home_with(key);
+        fs::remove_file(scene.path("home/.ssh/id_ed25519.pub")).expect("removed");
+        let output =
+            scene.civm(&["keys", "from-ssh"]).stdin(std::process::Stdio::null()).output().expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let out = String::from_utf8(output.stdout).expect("text");
+        assert!(out.starts_with("age1") && out.lines().count() == 1, "{out}");
+        assert!(key == "pass" || out == ALICE);
+    }
+}
+
+#[test]
+fn an_output_that_leads_to_stdout_is_written_there() {
+    let scene = Scene::new();
+    scene.write("key", input("ed25519"));
+    // A link of its own: should it be replaced, nothing of the system is.
+    symlink("/proc/self/fd/1", scene.file("out")).expect("linked");
+    let ran =
+        run(&mut scene.civm(&["keys", "from-ssh", "--private", "-i", "key", "-o", "out", "--force"])).ok();
+    assert_eq!(ran.out(), ALICE_SECRET);
+    assert!(fs::symlink_metadata(scene.file("out")).expect("there").is_symlink());
+    let args =
+        ["secrets", "encrypt", "--age", ALICE.trim(), "--filename-override", "a.yaml", "--output", "out"];
+    let ran = run_with(&mut scene.civm(&args), b"a: b\n").ok();
+    assert!(ran.out().contains("sops:"), "{}", ran.out());
+}
+
+#[test]
+fn identities_added_at_once_are_all_there() {
+    let scene = Scene::new();
+    scene.write("one", input("ed25519"));
+    scene.write("two", input("pass"));
+    let start = |key: &str| {
+        let mut command = scene.civm(&["-q", "keys", "init", "-i", key]);
+        command.env(PASSPHRASE, "correct horse").stdout(std::process::Stdio::null()).spawn().expect("runs")
+    };
+    for mut child in [start("one"), start("two"), start("one")] {
+        assert!(child.wait().expect("ends").success());
+    }
+    let text = fs::read_to_string(scene.path("home/.config/sops/age/keys.txt")).expect("written");
+    assert!([ALICE_SECRET, LOCKED_SECRET].iter().all(|key| text.matches(key.trim()).count() == 1));
+}
+
+#[test]
 fn an_identity_is_written_for_its_owner_alone_and_never_over_another_file() {
     let scene = Scene::new();
     scene.write("key", input("ed25519"));

@@ -98,3 +98,48 @@ fn the_schema_is_json() {
     let schema = run(&mut scene.civm(&["schema"])).ok();
     serde_json::from_str::<serde_json::Value>(schema.out()).expect("JSON");
 }
+
+#[test]
+fn hosts_made_at_once_are_all_there() {
+    let Some(scene) = with_ssh_key() else { return eprintln!("skipped: no ssh-keygen") };
+    run(&mut scene.civm(&["init"])).ok();
+    assert!(scene.file("hosts/host.schema.json").is_file());
+    fs::remove_file(scene.file("hosts/host.schema.json")).unwrap();
+    let names = ["h1", "h2", "h3", "h4", "h5", "h6"];
+    let children: Vec<_> = names
+        .iter()
+        .map(|name| {
+            scene.civm(&["-q", "keys", "new-host", name]).stdout(std::process::Stdio::null()).spawn().unwrap()
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let rules = scene.read(".sops.yaml");
+    let mut ports = std::collections::BTreeSet::new();
+    for name in names {
+        assert!(rules.contains(&format!("&{name} age1")), "{rules}");
+        ports.insert(scene.read(&format!("hosts/{name}/host.yaml")));
+    }
+    assert_eq!(ports.len(), names.len(), "each host has a port of its own");
+    assert!(scene.file("hosts/host.schema.json").is_file());
+}
+
+#[test]
+fn the_project_option_says_where_init_works() {
+    let Some(scene) = with_ssh_key() else { return eprintln!("skipped: no ssh-keygen") };
+    run(&mut scene.civm(&["--project", "one", "init", "two"])).code(8);
+    run(&mut scene.civm(&["--project", "one", "init"])).ok();
+    assert!(scene.file("one/.sops.yaml").is_file() && !scene.file(".sops.yaml").exists());
+}
+
+#[test]
+fn a_named_reader_is_one_more_and_other_kinds_of_keys_are_mentioned() {
+    let Some(scene) = with_ssh_key() else { return eprintln!("skipped: no ssh-keygen") };
+    let other = "age1ega644j3ux6kqwm8tyvh4hyzfy9e9rsdtn7f8l2mrjtl7k3075vsgx0fws";
+    scene.write(".sops.yaml", "creation_rules:\n  - path_regex: x\n    pgp: ABC\n");
+    fs::create_dir(scene.file("hosts")).unwrap();
+    run(&mut scene.civm(&["keys", "new-host", "web", "--recipient", other])).ok().says("pgp keys");
+    assert!(scene.read("hosts/web/secrets.yaml").contains(other));
+    run(&mut scene.civm(&["secrets", "get", "hosts/web/secrets.yaml", "ssh_host_ed25519_key"])).ok();
+}

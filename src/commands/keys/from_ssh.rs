@@ -9,6 +9,7 @@ use crate::cli::keys::FromSsh;
 use crate::commands::Context;
 use crate::edge::atomic::{self, WriteError};
 use crate::edge::terminal::{self, Prompt};
+use crate::keys::ssh::private::{self, PrivateKey};
 use crate::keys::ssh::public::{self, PublicKeyError, PublicLine};
 use crate::outcome::{Code, Failure, Outcome};
 
@@ -22,7 +23,9 @@ pub(super) fn run(args: &FromSsh, prompt: &dyn Prompt, context: &Context) -> Out
     let (text, mode) = if args.private {
         (identity(args, input.as_deref(), &name, prompt, context)?, PRIVATE_MODE)
     } else {
-        (recipients(&read(input.as_deref())?, &name, context)?, PUBLIC_MODE)
+        let text = read(input.as_deref())?;
+        let public = if args.input.is_none() && input.is_some() { public_half(&text) } else { None };
+        (recipients(public.as_ref().map_or(&text[..], String::as_bytes), &name, context)?, PUBLIC_MODE)
     };
     match &args.output {
         None => context.screen.data(text.as_bytes())?,
@@ -43,7 +46,19 @@ fn choose_input(args: &FromSsh, context: &Context) -> Result<Option<PathBuf>, Fa
         Some(path) if path.as_os_str() == "-" => Ok(None),
         Some(path) => Ok(Some(path.clone())),
         None if terminal::stdin_is_piped() && !args.passphrase_stdin => Ok(None),
-        None => default_key(&context.environment, if args.private { "" } else { ".pub" }).map(Some),
+        None if args.private => default_key(&context.environment, "").map(Some),
+        // Without its .pub file a private key will do: it has its public half in it.
+        None => default_key(&context.environment, ".pub")
+            .or_else(|failure| default_key(&context.environment, "").map_err(|_| failure))
+            .map(Some),
+    }
+}
+
+/// The public half that a private key tells without its passphrase.
+fn public_half(text: &[u8]) -> Option<String> {
+    match private::parse(text).ok()?.key {
+        PrivateKey::Plain(key) => key.public_line(),
+        PrivateKey::Locked(key) => key.public_line(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cli::keys::Init;
 use crate::commands::Context;
 use crate::edge::atomic;
 use crate::edge::environment::Environment;
+use crate::edge::lock::Lock;
 use crate::edge::terminal::Prompt;
 use crate::keys::identity::keys_file;
 use crate::outcome::{Code, Failure, Outcome};
@@ -31,6 +32,10 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
             "neither HOME nor XDG_CONFIG_HOME is set, so there is no place for identities",
         )
     })?;
+    make_directories(&target)?;
+    let _lock = target.parent().map(Lock::of).transpose().map_err(|error| {
+        Failure::new(Code::CouldNotWriteOutput, format!("cannot lock `{}`: {error}", target.display()))
+    })?;
     let existing = existing(&target)?;
     let added = keys_file::add(&existing, &identity, &source.to_string_lossy());
     let added = added.map_err(|error| {
@@ -39,7 +44,6 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
     })?;
     match added {
         Some(text) => {
-            make_directories(&target)?;
             atomic::replace(&target, text.as_bytes(), 0o600)
                 .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
             context.screen.note(format!("the identity of {name} is in `{}`", target.display()));

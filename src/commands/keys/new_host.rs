@@ -8,8 +8,10 @@ use rand::rngs::OsRng;
 use crate::cli::keys::NewHost as Args;
 use crate::commands::{Context, init, project, secrets};
 use crate::edge::atomic::{self, WriteError};
-use crate::host::project::{Project, is_name, starter};
-use crate::keys::recipient::{Recipient, same_key};
+use crate::edge::lock::Lock;
+use crate::host::project::{HOSTS, Project, SCHEMA_FILE, is_name, starter};
+use crate::host::schema;
+use crate::keys::recipient::{Recipient, same_key, shown};
 use crate::keys::ssh::host_key::HostKey;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::Config;
@@ -34,6 +36,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
             .help(format!("`civm secrets edit {}` changes it", file.display())));
     }
     let rules = project.rules_file();
+    // From here on the rules and the ports of the project are nobody else's to change.
+    let _lock = Lock::of(project.root()).map_err(|error| wrong(project.root(), &error))?;
     let before = fs::read_to_string(&rules).map_err(|error| {
         Failure::new(Code::Generic, format!("cannot read `{}`: {error}", rules.display()))
             .help("`civm init` makes a project with its rules")
@@ -69,18 +73,40 @@ fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
 fn readers(args: &Args, rules: &str, path: &Path, context: &Context) -> Result<Vec<String>, Failure> {
     let config = Config::parse(rules).map_err(|error| wrong(path, &error))?;
     let mut readers = config.common_recipients().map_err(|error| wrong(path, &error))?;
-    if readers.is_empty() && args.recipient.is_empty() {
-        readers.push(init::own_recipient(context)?);
+    if readers.is_empty() {
+        match init::own_recipient(context) {
+            Ok(own) => readers.push(own),
+            Err(_) if !args.recipient.is_empty() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let kinds = common_kinds(&config).map_err(|error| wrong(path, &error))?;
+    if !kinds.is_empty() {
+        context.screen.warn(format!(
+            "the rules have {} keys in common, which are not taken over: who reads by them cannot read the new \
+             file",
+            kinds.join(" and ")
+        ));
     }
     for recipient in &args.recipient {
         let recipient = recipient.trim();
-        Recipient::parse(recipient)
-            .map_err(|error| Failure::new(Code::Generic, format!("recipient `{recipient}`: {error}")))?;
+        Recipient::parse(recipient).map_err(|error| {
+            Failure::new(Code::Generic, format!("recipient `{}`: {error}", shown(recipient)))
+        })?;
         if !readers.iter().any(|reader| same_key(reader) == same_key(recipient)) {
             readers.push(recipient.to_owned());
         }
     }
     Ok(readers)
+}
+
+/// The kinds of keys other than age that every rule has.
+fn common_kinds(config: &Config) -> Result<Vec<&'static str>, crate::rules::Error> {
+    let rules = config.rules()?;
+    let Some((first, others)) = rules.split_first() else { return Ok(Vec::new()) };
+    let mut kinds = first.other_kinds();
+    kinds.retain(|kind| others.iter().all(|rule| rule.other_kinds().contains(kind)));
+    Ok(kinds)
 }
 
 /// The secrets file as the new rules want it.
@@ -102,6 +128,11 @@ fn write(project: &Project, name: &str, sealed: &[u8], rules: &str) -> Result<()
         if !dir.exists() {
             fs::create_dir_all(&dir).map_err(|error| unwritable(&dir, &error))?;
             made.push(dir);
+        }
+        let schema = project.root().join(HOSTS).join(SCHEMA_FILE);
+        if schema.symlink_metadata().is_err() {
+            atomic::create(&schema, schema::text().as_bytes(), 0o644, false).map_err(unwritten)?;
+            made.push(schema);
         }
         let host_file = project.host_file(name);
         if !host_file.exists() {

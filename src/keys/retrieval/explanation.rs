@@ -97,7 +97,10 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
     }
     let own = own_recipients(&error.identities);
     let names: Vec<_> = keys().map(|key| same_key(&key.name)).collect();
-    match own.iter().find(|(recipient, _)| !names.contains(&same_key(recipient))) {
+    // The keys of an opened group are not listed, but one of them is the user's.
+    let is_recipient = error.groups.iter().any(|group| group.opened)
+        || own.iter().any(|(recipient, _)| names.contains(&same_key(recipient)));
+    match own.first().filter(|_| !is_recipient) {
         _ if error.identities.iter().all(is_without_keys) => lines.push(
             "there is no identity: `civm keys init` makes one from your ssh key and prints its recipient"
                 .into(),

@@ -96,3 +96,12 @@ fn a_file_without_keys_opens_nothing() {
     assert!(parts(&[], 0, &identities(&[])).is_err());
     assert!(parts(&[Vec::new()], 0, &identities(&[])).is_err());
 }
+
+#[test]
+fn nobody_is_told_to_be_no_recipient_who_is_one() {
+    let (ours, other, theirs) = (AgeIdentity::generate(), AgeIdentity::generate(), AgeIdentity::generate());
+    let swapped = wrap(&theirs, b"data key");
+    let group = vec![MasterKey::Age { recipient: ours.recipient(), enc: &swapped }];
+    let error = parts(&[group], 0, &identities(&[&other, &ours])).expect_err("swapped");
+    assert!(!error.advice().join("\n").contains("none of your identities"), "{:?}", error.advice());
+}
