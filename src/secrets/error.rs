@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::edge::atomic::WriteError;
 use crate::edge::editor::EditorError;
 use crate::edge::private_dir::PrivateDirError;
-use crate::keys::recipient::RecipientError;
+use crate::keys::recipient::{RecipientError, shown};
 use crate::keys::retrieval::RetrievalError;
 use crate::sops::key_path::{KeyPath, PathError};
 use crate::{rules, sops, store};
@@ -129,7 +129,7 @@ pub enum Error {
     #[error("the rule's key groups: {0}")]
     Split(sops::Error),
     /// A recipient that cannot be used.
-    #[error("recipient `{recipient}`: {error}")]
+    #[error("recipient `{}`: {error}", shown(recipient))]
     Recipient {
         /// As written.
         recipient: String,
