@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::edge::environment::Environment;
 use crate::instance::error::{Error, Tail};
+use crate::vm::agent::printable;
 use crate::vm::spec::check_name;
 
 mod record;
@@ -296,8 +297,7 @@ fn last_lines(path: &Path, count: usize) -> Vec<String> {
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
     // Control characters of a guest stay away from the terminal.
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    let lines: Vec<String> = text.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<String> = text.lines().map(printable).filter(|line| !line.trim().is_empty()).collect();
     lines.into_iter().rev().take(count).rev().collect()
 }
 
