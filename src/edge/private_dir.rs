@@ -3,19 +3,23 @@
 //! Each lives as long as its value, is removed when a signal ends the process, and holds a lock while it
 //! lives: whatever a killed process left behind, the next one finds unlocked and sweeps away.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use nix::libc;
-use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
-use nix::unistd::Uid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use thiserror::Error;
 
 use super::environment::Environment;
+
+mod place;
+
+use place::{find_base, hold, lock_directory, temporary_base};
+
+/// Length of a directory's random name.
+const NAME_LEN: usize = 12;
 
 /// Where a machine may keep files in memory, and why this one does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +99,7 @@ impl PrivateDir {
         if let Some(base) = base {
             return Ok(Self::below(&base, true, refused)?.watched());
         }
-        let place = environment.temp_dir();
-        let base = place.join(format!("civm-{}", Uid::effective()));
-        open_own(&base).map_err(|reason| PrivateDirError::Io {
-            place: place.clone(),
-            source: io::Error::other(reason),
-        })?;
+        let base = temporary_base(environment);
         Ok(Self::below(&base, false, refused)?.watched())
     }
 
@@ -123,12 +122,14 @@ impl PrivateDir {
     }
 
     fn below(base: &Path, on_tmpfs: bool, refused: Vec<Refused>) -> Result<Self, PrivateDirError> {
-        sweep(base);
+        sweep_entries(base);
         let failed = |source| PrivateDirError::Io { place: base.to_owned(), source };
+        // Until ours is in it, the place must not go, nor become somebody else's.
+        let _held = hold(base, on_tmpfs).map_err(failed)?;
         loop {
             let made = tempfile::Builder::new()
                 .prefix("")
-                .rand_bytes(12)
+                .rand_bytes(NAME_LEN)
                 .permissions(fs::Permissions::from_mode(0o700))
                 .tempdir_in(base)
                 .map_err(failed)?;
@@ -153,7 +154,7 @@ impl PrivateDir {
                 std::thread::spawn(move || {
                     for signal in signals.forever() {
                         for path in watch_list().drain(..) {
-                            let _ = fs::remove_dir_all(path);
+                            remove(&path);
                         }
                         let _ = signal_hook::low_level::emulate_default_handler(signal);
                     }
@@ -166,7 +167,7 @@ impl PrivateDir {
 
 impl Drop for PrivateDir {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
+        remove(&self.path);
         watch_list().retain(|path| path != &self.path);
     }
 }
@@ -177,86 +178,19 @@ fn watch_list() -> MutexGuard<'static, Vec<PathBuf>> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The first good place, and the ones before it with what is wrong with them.
-fn find_base(environment: &Environment) -> (Option<PathBuf>, Vec<Refused>) {
-    let uid = Uid::effective();
-    let mut refused: Vec<Refused> = Vec::new();
-    let runtime = environment.non_empty("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let shared = [runtime, Some(PathBuf::from(format!("/run/user/{uid}")))];
-    for place in shared.into_iter().flatten() {
-        if refused.iter().any(|refused| refused.place == place) {
-            continue;
-        }
-        let base = place.join("civm");
-        match check_tmpfs(&place, false).and_then(|()| check_tmpfs(&base, true)) {
-            Ok(()) => return (Some(base), refused),
-            Err(reason) => refused.push(Refused { place, reason }),
+/// Removes what dead processes left in every place that this user's private directories are made in, and
+/// the places themselves where they are ours and nothing is left in them. Makes nothing.
+pub fn sweep(environment: &Environment) {
+    for base in place::bases(environment) {
+        if place::check_own(&base).is_ok() {
+            sweep_entries(&base);
+            place::remove(&base);
         }
     }
-    let base = PathBuf::from(format!("/dev/shm/civm-{uid}"));
-    match check_tmpfs(&base, true) {
-        Ok(()) => (Some(base), refused),
-        Err(reason) => {
-            refused.push(Refused { place: base, reason });
-            (None, refused)
-        }
-    }
-}
-
-/// A tmpfs directory that is ours alone; `make` creates it first.
-fn check_tmpfs(path: &Path, make: bool) -> Result<(), String> {
-    let directory = if make { open_own(path)? } else { check_own(path)? };
-    let system = fstatfs(&directory).map_err(|error| error.desc().to_lowercase())?;
-    if system.filesystem_type() == TMPFS_MAGIC { Ok(()) } else { Err("not a tmpfs".into()) }
-}
-
-/// Makes a directory of mode 0700 unless there is one, then checks it.
-fn open_own(path: &Path) -> Result<File, String> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(plain(&error)),
-    }
-    check_own(path)
-}
-
-/// Opens a directory without following a link in its last part, and checks owner and mode on what was opened.
-fn check_own(path: &Path) -> Result<File, String> {
-    let directory = open_directory(path).map_err(|error| plain(&error))?;
-    let metadata = directory.metadata().map_err(|error| plain(&error))?;
-    if metadata.uid() != Uid::effective().as_raw() {
-        return Err(format!("belongs to user {}", metadata.uid()));
-    }
-    match metadata.mode() & 0o7777 {
-        0o700 => Ok(directory),
-        mode => Err(format!("has mode {mode:04o}, not 0700")),
-    }
-}
-
-fn open_directory(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
-}
-
-/// An error's words, without the number that `io::Error` adds.
-fn plain(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
-        None => error.to_string(),
-    }
-}
-
-/// Locks a directory; `None` if another holds it or it is no longer there under its name.
-fn lock_directory(path: &Path) -> io::Result<Option<File>> {
-    let directory = open_directory(path)?;
-    if directory.try_lock().is_err() {
-        return Ok(None);
-    }
-    let (held, named) = (directory.metadata()?, fs::symlink_metadata(path)?);
-    Ok(((held.dev(), held.ino()) == (named.dev(), named.ino())).then_some(directory))
 }
 
 /// Removes the directories whose makers are dead: nobody holds their locks.
-fn sweep(base: &Path) {
+fn sweep_entries(base: &Path) {
     let Ok(entries) = fs::read_dir(base) else { return };
     for entry in entries.flatten() {
         if let Ok(Some(_lock)) = lock_directory(&entry.path()) {
@@ -265,10 +199,20 @@ fn sweep(base: &Path) {
     }
 }
 
+/// Removes a private directory, and the place it is in with the last one.
+fn remove(path: &Path) {
+    let _ = fs::remove_dir_all(path);
+    if let Some(base) = path.parent() {
+        place::remove(base);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::place::{BASE_MAX, check_tmpfs, open_own};
     use super::*;
-    use std::os::unix::fs::symlink;
+    use nix::unistd::Uid;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     /// A tmpfs of our own to work in; tests on a machine without one have nothing to look at.
     fn memory() -> Option<tempfile::TempDir> {
@@ -309,6 +253,69 @@ mod tests {
         let second = PrivateDir::in_memory(&environment).expect("made");
         assert!(!stale.exists(), "not swept");
         assert!(living.path().exists() && second.path().exists());
+    }
+
+    #[test]
+    fn sweeping_removes_what_the_dead_left_and_makes_nothing() {
+        let Some(runtime) = memory() else { return };
+        let temporary = tempfile::tempdir().expect("a directory");
+        let environment = environment(runtime.path()).with("TMPDIR", temporary.path());
+        let base = runtime.path().join("civm");
+        sweep(&environment);
+        assert!(!base.exists() && temporary.path().read_dir().expect("there").next().is_none());
+        let living = PrivateDir::in_memory_unwatched(&environment).expect("made");
+        fs::create_dir(base.join("left-behind")).expect("made");
+        let on_disk = temporary.path().join(format!("civm-{}", Uid::effective()));
+        open_own(&on_disk).expect("made");
+        fs::create_dir(on_disk.join("left-behind")).expect("made");
+        sweep(&environment);
+        assert!(!base.join("left-behind").exists() && living.path().exists());
+        assert!(!on_disk.exists(), "nothing is left in it");
+        std::mem::forget(living);
+        fs::remove_dir_all(&base).expect("removed");
+    }
+
+    #[test]
+    fn the_place_goes_with_the_last_directory_and_comes_with_the_next() {
+        let Some(runtime) = memory() else { return };
+        let environment = environment(runtime.path());
+        let base = runtime.path().join("civm");
+        let one = PrivateDir::in_memory_unwatched(&environment).expect("made");
+        let two = PrivateDir::in_memory_unwatched(&environment).expect("made");
+        drop(one);
+        assert!(base.exists() && two.path().exists());
+        drop(two);
+        assert!(!base.exists());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        let made = PrivateDir::in_memory_unwatched(&environment).expect("made");
+                        assert!(made.path().starts_with(&base), "{:?}", made.refused());
+                        fs::write(made.path().join("plain"), "x").expect("written");
+                        sweep(&environment);
+                        assert!(made.path().join("plain").exists());
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_place_too_deep_for_sockets_is_refused() {
+        let Some(runtime) = memory() else { return };
+        let long = |length: usize| {
+            let used = runtime.path().as_os_str().len() + "/".len() + "/civm".len();
+            let path = runtime.path().join("d".repeat(length - used));
+            open_own(&path).map(|_| path)
+        };
+        let fits = long(BASE_MAX).expect("made");
+        let made = PrivateDir::in_memory_unwatched(&environment(&fits)).expect("made");
+        assert!(made.path().starts_with(&fits));
+        assert!(made.path().join("ssh-root").as_os_str().len() <= 90);
+        let deep = long(BASE_MAX + 1).expect("made");
+        let (_, refused) = find_base(&environment(&deep));
+        assert_eq!(refused[0], Refused { place: deep, reason: "path too long for a socket".into() });
     }
 
     #[test]

@@ -21,12 +21,20 @@ pub(super) struct Overlay<'a> {
     originals: PathBuf,
     state: &'a mut State,
     placed: BTreeSet<PathBuf>,
+    /// Directories that the layer itself describes.
+    described: BTreeSet<PathBuf>,
 }
 
 impl<'a> Overlay<'a> {
     /// `state_dir` is where what the layer covers is kept.
     pub(super) fn new(root: &'a Path, state_dir: &Path, state: &'a mut State) -> Self {
-        Self { root, originals: state_dir.join(ORIGINALS), state, placed: BTreeSet::new() }
+        Self {
+            root,
+            originals: state_dir.join(ORIGINALS),
+            state,
+            placed: BTreeSet::new(),
+            described: BTreeSet::new(),
+        }
     }
 
     /// Lays one entry over the root, below which `path` is.
@@ -34,7 +42,13 @@ impl<'a> Overlay<'a> {
         let path = inside(&entry.path)?;
         let target = self.root.join(&path);
         if matches!(entry.kind, Kind::Directory) {
-            return self.make_dir(&path, entry.mode);
+            self.make_dir(&path, entry.mode)?;
+            // One of the image keeps the mode that the image gave it.
+            if self.state.dirs.contains(&path) {
+                set_dir_mode(&target, entry.mode)?;
+            }
+            self.described.insert(path);
+            return Ok(());
         }
         if let Some(parent) = path.parent() {
             self.make_dir(parent, DIR_MODE)?;
@@ -68,7 +82,7 @@ impl<'a> Overlay<'a> {
         // The deepest first; one that is still in use stays and is asked about again.
         let dirs: Vec<PathBuf> = self.state.dirs.iter().rev().cloned().collect();
         for path in dirs {
-            let used = self.placed.iter().any(|file| file.starts_with(&path));
+            let used = self.placed.iter().chain(&self.described).any(|kept| kept.starts_with(&path));
             if !used && fs::remove_dir(self.root.join(&path)).is_ok() {
                 self.state.dirs.remove(&path);
             }
@@ -76,7 +90,7 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
-    /// A directory with its parents; one that is there stays as it is.
+    /// A directory with its parents; one that is there stays as it is, here.
     fn make_dir(&mut self, path: &Path, mode: u32) -> Result<(), Error> {
         let target = self.root.join(path);
         if path.as_os_str().is_empty() || target.is_dir() {
@@ -156,6 +170,15 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     done.map_err(Error::io("copy", from))
 }
 
+fn set_dir_mode(dir: &Path, mode: u32) -> Result<(), Error> {
+    let failed = || Error::io("change", dir);
+    let data = dir.symlink_metadata().map_err(failed())?;
+    if !data.is_dir() || data.permissions().mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(failed())
+}
+
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
@@ -166,6 +189,7 @@ fn remove(path: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     struct Guest {
         _dir: tempfile::TempDir,
@@ -224,6 +248,30 @@ mod tests {
         }
         guest.boot(&[]).expect("boot");
         assert_eq!(guest.read("etc/nix.conf").as_deref(), Some("image"));
+    }
+
+    #[test]
+    fn an_empty_directory_stays_with_its_mode_until_the_layer_drops_it() {
+        let guest = Guest::new();
+        let dir = |path: &str, mode| Entry { path: path.into(), mode, kind: Kind::Directory };
+        let mode = |path: &str| guest.root.join(path).metadata().map(|data| data.mode() & 0o7777).ok();
+        for wanted in [0o750, 0o750, 0o1777] {
+            guest.boot(&[dir("srv", 0o755), dir("srv/a", wanted)]).expect("boot");
+            assert_eq!((mode("srv"), mode("srv/a")), (Some(0o755), Some(wanted)));
+        }
+        // What is made in it does not change it.
+        guest.boot(&[dir("srv/a", 0o700), file("srv/a/f", "", 0o644)]).expect("boot");
+        assert_eq!(mode("srv/a"), Some(0o700));
+        guest.boot(&[]).expect("boot");
+        assert_eq!(mode("srv"), None);
+    }
+
+    #[test]
+    fn a_directory_of_the_image_keeps_its_mode() {
+        let guest = Guest::new();
+        let before = guest.root.join("etc").metadata().expect("there").mode();
+        guest.boot(&[Entry { path: "etc".into(), mode: 0o700, kind: Kind::Directory }]).expect("boot");
+        assert_eq!(guest.root.join("etc").metadata().expect("there").mode(), before);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::state::State;
-use super::{Error, console, files};
+use super::{Error, apply, console, files};
 use crate::host::layer::{Layer, User};
 
 /// Where sshd looks for keys; no user can write there.
@@ -14,10 +15,12 @@ pub(super) const KEYS_DIR: &str = "/etc/ssh/authorized_keys.d";
 const SUDOERS: &str = "/etc/sudoers.d/civm";
 /// Shell of a user that the layer no longer has.
 const NO_SHELL: &str = "/usr/sbin/nologin";
+/// Where ids of ordinary users begin and end, as login.defs(5) of Debian has it.
+const UIDS: RangeInclusive<u32> = 1_000..=60_000;
 /// A password that none matches; other than `!`, it does not keep sshd from letting keys in.
 const KEYS_ONLY: &str = "*";
 
-/// A program to run.
+/// A program to run for a user or group, whose name comes last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Step {
     program: &'static str,
@@ -33,15 +36,25 @@ impl Step {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
         self
     }
+
+    /// Whose step it is.
+    fn name(&self) -> &str {
+        self.args.last().map_or("", String::as_str)
+    }
 }
 
-/// Makes, changes and locks users and groups as the layer wants it.
+/// Makes, changes and locks users and groups as the layer wants it. One that cannot be is a warning: root
+/// can still log in and look.
 pub(super) fn apply(layer: &Layer, state: &mut State) -> Result<(), Error> {
-    let read = |path: &str| fs::read_to_string(path).map_err(Error::io("read", path));
-    let accounts = Accounts::parse(&read("/etc/passwd")?, &read("/etc/group")?);
+    let accounts = Accounts::read()?;
+    let mut failed = BTreeSet::new();
     for step in plan(layer, &accounts, state) {
         let args: Vec<&str> = step.args.iter().map(String::as_str).collect();
-        console::run(step.program, &args)?;
+        if let Err(error) = console::run(step.program, &args) {
+            let what = if step.program == "groupadd" { "group" } else { "user" };
+            apply::warn(format!("{what} {}: {error}", step.name()));
+            failed.insert(step.name().to_owned());
+        }
     }
     for user in &layer.users {
         if let (Some(wanted), Some(account)) = (user.uid, accounts.users.get(&user.name))
@@ -53,12 +66,26 @@ pub(super) fn apply(layer: &Layer, state: &mut State) -> Result<(), Error> {
             ));
         }
     }
-    let wanted: BTreeSet<String> = layer.users.iter().map(|user| user.name.clone()).collect();
-    let made = wanted.iter().filter(|name| !accounts.users.contains_key(*name));
-    state.users.extend(made.cloned());
-    state.locked = state.users.difference(&wanted).cloned().collect();
+    remember(layer, &accounts, &Accounts::read()?, &failed, state);
     authorize(layer, Path::new(KEYS_DIR))?;
     sudoers(layer, Path::new(SUDOERS))
+}
+
+/// What was made and locked; what failed is tried again at the next boot.
+fn remember(
+    layer: &Layer,
+    before: &Accounts,
+    after: &Accounts,
+    failed: &BTreeSet<String>,
+    state: &mut State,
+) {
+    let wanted: BTreeSet<String> = layer.users.iter().map(|user| user.name.clone()).collect();
+    let is_new = |name: &&String| !before.users.contains_key(*name) && after.users.contains_key(*name);
+    state.users.extend(wanted.iter().filter(is_new).cloned());
+    let done = |name: &&String| !failed.contains(*name);
+    let locked = state.users.difference(&wanted).filter(done);
+    let still = state.locked.intersection(failed);
+    state.locked = locked.chain(still).cloned().collect();
 }
 
 #[derive(Debug)]
@@ -76,6 +103,12 @@ struct Accounts {
 }
 
 impl Accounts {
+    /// Those of this machine.
+    fn read() -> Result<Self, Error> {
+        let read = |path: &str| fs::read_to_string(path).map_err(Error::io("read", path));
+        Ok(Self::parse(&read("/etc/passwd")?, &read("/etc/group")?))
+    }
+
     /// From the text of passwd(5) and group(5).
     fn parse(passwd: &str, group: &str) -> Self {
         let users = passwd.lines().filter_map(|line| {
@@ -107,7 +140,10 @@ fn plan(layer: &Layer, accounts: &Accounts, state: &State) -> Vec<Step> {
     for group in wanted.iter().filter(|group| !accounts.groups.contains_key(**group)) {
         steps.push(Step::new("groupadd", ["-r", "--", group]));
     }
-    for user in &layer.users {
+    steps.extend(make_room(layer, accounts, state));
+    // Those without an id last: they take what the others leave.
+    let (with_id, without): (Vec<&User>, Vec<&User>) = layer.users.iter().partition(|u| u.uid.is_some());
+    for user in with_id.into_iter().chain(without) {
         let own_group = accounts.groups.contains_key(&user.name) || wanted.contains(&user.name);
         match accounts.users.get(&user.name) {
             None => steps.push(add(user, own_group)),
@@ -126,6 +162,22 @@ fn plan(layer: &Layer, accounts: &Accounts, state: &State) -> Vec<Step> {
         }
     }
     steps
+}
+
+/// Gives another id to users of earlier layers whose ids this layer has for new ones: a user that was renamed.
+fn make_room(layer: &Layer, accounts: &Accounts, state: &State) -> Vec<Step> {
+    let kept: BTreeSet<&String> = layer.users.iter().map(|user| &user.name).collect();
+    let new = |user: &&User| !accounts.users.contains_key(&user.name);
+    let wanted: BTreeSet<u32> = layer.users.iter().filter(new).filter_map(|user| user.uid).collect();
+    let taken: BTreeSet<u32> = accounts.users.values().map(|account| account.uid).collect();
+    let named = layer.users.iter().filter_map(|user| user.uid).collect::<BTreeSet<u32>>();
+    let mut free = UIDS.filter(|uid| !taken.contains(uid) && !named.contains(uid));
+    let left = accounts.users.iter().filter(|(name, account)| {
+        wanted.contains(&account.uid) && state.users.contains(*name) && !kept.contains(name)
+    });
+    left.zip(&mut free)
+        .map(|((name, _), uid)| Step::new("usermod", ["-u", &uid.to_string(), "--", name]))
+        .collect()
 }
 
 fn add(user: &User, own_group: bool) -> Step {
@@ -256,6 +308,52 @@ mod tests {
         assert!(planned(&[], &state).is_empty());
         assert_eq!(planned(&[user("old", &["nix-users"])], &state), ["usermod -p * -e  -- old"]);
         assert!(planned(&[], &State::default()).is_empty(), "users of the image are nobody's to lock");
+    }
+
+    #[test]
+    fn a_renamed_user_takes_its_id_from_its_old_account() {
+        let new = [User { uid: Some(1000), ..user("new", &[]) }, User { uid: Some(1001), ..user("b", &[]) }];
+        let mut state = made(&["old"]);
+        assert_eq!(
+            planned(&new, &state),
+            [
+                "usermod -u 1002 -- old",
+                "useradd -m -p * -s /bin/bash -u 1000 -U -- new",
+                "useradd -m -p * -s /bin/bash -u 1001 -U -- b",
+                "usermod -p ! -e 1 -s /usr/sbin/nologin -G  -- old",
+            ]
+        );
+        state.locked.insert("old".to_owned());
+        assert_eq!(planned(&new[..1], &state)[0], "usermod -u 1001 -- old", "locked before");
+        let of_image = planned(&new[..1], &State::default());
+        assert_eq!(of_image, ["useradd -m -p * -s /bin/bash -u 1000 -U -- new"], "nobody's to move");
+    }
+
+    #[test]
+    fn users_without_an_id_take_what_the_others_leave() {
+        let users = [user("any", &[]), User { uid: Some(1001), ..user("fixed", &[]) }];
+        let steps = planned(&users, &State::default());
+        assert!(steps[0].ends_with("-- fixed") && steps[1].ends_with("-- any"), "{steps:?}");
+    }
+
+    #[test]
+    fn only_what_was_done_is_remembered() {
+        let passwd = format!("{PASSWD}made:x:1001:1001::/home/made:/bin/bash\n");
+        let (before, after) = (Accounts::parse(PASSWD, GROUP), Accounts::parse(&passwd, GROUP));
+        let layer = Layer { users: vec![user("made", &[]), user("failed", &[])], ..Layer::default() };
+        let failed = ["failed".to_owned()].into();
+        let mut state = made(&["old"]);
+        remember(&layer, &before, &after, &failed, &mut state);
+        assert_eq!(state, State { locked: ["old".to_owned()].into(), ..made(&["made", "old"]) });
+        // Neither locking nor unlocking is taken as done where it failed.
+        let failed = ["old".to_owned()].into();
+        let mut state = made(&["old"]);
+        remember(&Layer::default(), &before, &before, &failed, &mut state);
+        assert_eq!(state, made(&["old"]));
+        let mut locked = State { locked: failed.clone(), ..made(&["old"]) };
+        let back = Layer { users: vec![user("old", &[])], ..Layer::default() };
+        remember(&back, &before, &before, &failed, &mut locked);
+        assert_eq!(locked.locked, failed);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl GuestBinary {
             Some(path) => path.to_owned(),
             None => std::env::current_exe().map_err(Error::io("find", "the running civm"))?,
         };
-        let content = fs::read(&path).map_err(Error::io("read", &path))?;
+        let content = fs::read(&path).map_err(unreadable).map_err(Error::io("read", &path))?;
         let elf = Elf::parse(&content).ok_or_else(|| Error::content(&path, "is no 64-bit Linux program"))?;
         let machine = match arch {
             Arch::X86_64 => EM_X86_64,
@@ -52,6 +52,17 @@ impl GuestBinary {
             return Err(Error::content(&path, reason));
         }
         if elf.dynamic { Err(Error::DynamicBinary(path)) } else { Ok(Self { content }) }
+    }
+}
+
+/// A program can be run by who may not read it; then this is why it must be read.
+fn unreadable(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let reason = format!("{error}; civm must be readable: it is the guest's PID 1 as well");
+            io::Error::new(error.kind(), reason)
+        }
+        _ => error,
     }
 }
 
@@ -238,6 +249,16 @@ mod tests {
         assert!(matches!(error, Error::DynamicBinary(_)), "{error}");
         let text = GuestBinary::load(Some(Path::new("/etc/passwd")), arch).expect_err("no program");
         assert!(matches!(text, Error::Content { .. }), "{text}");
+    }
+
+    #[test]
+    fn a_program_that_may_not_be_read_is_explained() {
+        let denied = unreadable(io::Error::from_raw_os_error(nix::libc::EACCES));
+        let message = Error::io("read", "/opt/civm")(denied).to_string();
+        assert!(message.starts_with("cannot read /opt/civm: Permission denied"), "{message}");
+        assert!(message.ends_with("; civm must be readable: it is the guest's PID 1 as well"), "{message}");
+        let gone = unreadable(io::Error::from_raw_os_error(nix::libc::ENOENT));
+        assert!(!gone.to_string().contains("readable"));
     }
 
     #[test]

@@ -11,9 +11,12 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::instance::error::Error;
+use crate::instance::state::try_lock;
 
 /// The key that leaves the console: Ctrl-].
 pub const ESCAPE: u8 = 0x1d;
+/// Beside the socket: held by whoever is attached. QEMU takes a second client only when the first is gone.
+const LOCK: &str = "console.lock";
 /// Its name for the user.
 pub const ESCAPE_NAME: &str = "Ctrl-]";
 
@@ -80,9 +83,16 @@ impl Drop for Signals {
 /// Without a terminal on standard input the console is only copied to `output`.
 ///
 /// # Errors
-/// No console to be had, or the terminal fails.
+/// No console to be had, [`Error::ConsoleInUse`], or the terminal fails.
 pub fn attach(socket: &Path, output: &mut dyn Write) -> Result<Left, Error> {
-    let console = UnixStream::connect(socket).map_err(Error::file("cannot attach to the console", socket))?;
+    let failed = || Error::file("cannot attach to the console", socket);
+    let lock = try_lock(&socket.with_file_name(LOCK)).map_err(|error| match error {
+        // The directory is gone with its socket.
+        Error::File { source, .. } => failed()(source),
+        other => other,
+    })?;
+    let _lock = lock.ok_or(Error::ConsoleInUse)?;
+    let console = UnixStream::connect(socket).map_err(failed())?;
     let signals = Signals::watch().map_err(Error::Terminal)?;
     let raw = if io::stdin().is_terminal() {
         Some(Raw::enter().map_err(|errno| Error::Terminal(errno.into()))?)
@@ -152,9 +162,25 @@ fn until_escape(typed: &[u8]) -> (&[u8], bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Left, Signals, copy, until_escape};
+    use super::{LOCK, Left, Signals, attach, copy, until_escape};
+    use crate::instance::error::Error;
+    use crate::instance::state::try_lock;
     use std::io::Write;
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn a_console_has_one_user_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("console.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let first = try_lock(&directory.path().join(LOCK)).unwrap().unwrap();
+        assert!(matches!(attach(&socket, &mut Vec::new()), Err(Error::ConsoleInUse)));
+        drop((first, listener));
+        let error = attach(&socket, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot attach to the console"), "{error}");
+        let gone = attach(&directory.path().join("gone/console.sock"), &mut Vec::new());
+        assert!(gone.unwrap_err().to_string().starts_with("cannot attach to the console"));
+    }
 
     #[test]
     fn what_is_typed_after_the_escape_stays_here() {

@@ -144,6 +144,9 @@ pub enum Error {
         /// What it lacks.
         reason: String,
     },
+    /// Somebody else is attached to the console.
+    #[error("the console is in use by another civm (its `up`, or `civm console`)")]
+    ConsoleInUse,
     /// The terminal failed.
     #[error("terminal: {0}")]
     Terminal(io::Error),

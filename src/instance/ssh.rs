@@ -204,6 +204,14 @@ impl Login {
         Command::new(ssh).args(self.arguments(command)).status().map_err(failed)
     }
 
+    /// The arguments of `ssh` for [`Self::check`]. What comes first counts: it neither uses the user's
+    /// connections nor leaves one of its own for theirs to run into.
+    fn probe(&self) -> Vec<OsString> {
+        let own = ["BatchMode=yes", "ConnectTimeout=10", "ControlMaster=no", "ControlPath=none"];
+        let own = own.iter().flat_map(|option| ["-o", option]).map(OsString::from);
+        own.chain(self.arguments(&["true".into()])).collect()
+    }
+
     /// Logs in once, for real.
     ///
     /// # Errors
@@ -212,8 +220,7 @@ impl Login {
         let ssh = find_ssh(environment).map_err(|error| error.to_string())?;
         let until = Instant::now() + patience.min(ATTEMPT);
         let mut child = child_command(ssh)
-            .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
-            .args(self.arguments(&["true".into()]))
+            .args(self.probe())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -315,6 +322,12 @@ mod tests {
         assert!(text.contains(&"StrictHostKeyChecking=yes") && text.contains(&"HostKeyAlias=civm-builder"));
         assert!(text.contains(&"IdentitiesOnly=yes") && text.contains(&"Port=2322"));
         assert!(text.ends_with(&["--", "127.0.0.1", "ls", "-la"]));
+        record.runtime = Some("/run/x".into());
+        let login = Login::new(&project, &place, &record, "root").unwrap();
+        let probe = login.probe();
+        let at = |option: &str| probe.iter().position(|a| a.to_str() == Some(option)).unwrap();
+        assert!(at("ControlMaster=no") < at("ControlMaster=auto"));
+        assert!(at("ControlPath=none") < at("ControlPath=\"/run/x/ssh-root\""));
     }
 
     #[test]

@@ -4,20 +4,23 @@
 //! its record and a lock; while it runs, a directory in memory holds its sockets. Alive is whose lock is
 //! held: process numbers are never trusted.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::edge::environment::Environment;
 use crate::instance::error::{Error, Tail};
+use crate::vm::agent::printable;
 use crate::vm::spec::check_name;
 
+mod lock;
 mod record;
 
+use lock::is_locked;
+pub(crate) use lock::{lock_patiently, try_lock};
 pub use record::{Phase, Record};
 
 /// Lines of the console that an error repeats.
@@ -26,10 +29,6 @@ const CONSOLE_TAIL_LINES: usize = 20;
 const QEMU_TAIL_LINES: usize = 10;
 /// Bytes at a log's end in which those lines are looked for.
 const TAIL_BYTES: u64 = 16 << 10;
-
-/// How often, and after which pauses, a lock is tried that another run may be looking at: half a second in all.
-const LOCK_TRIES: u32 = 20;
-const LOCK_STEP: Duration = Duration::from_millis(25);
 
 /// The state directory of this user.
 #[derive(Clone, Debug)]
@@ -104,7 +103,7 @@ impl Home {
         let mut running = Vec::new();
         for place in self.places() {
             if place.is_alive() {
-                running.extend(Record::load(&place.path));
+                running.extend(place.record().map(|record| place.alive(record)));
             } else {
                 place.sweep();
             }
@@ -193,6 +192,16 @@ impl Place {
         is_locked(&self.lock()) || is_locked(&self.supervisor_lock())
     }
 
+    /// The record of a living instance. One that says `ended` is that of a run which the keeper still
+    /// cleans up after, or of the run before the one whose supervisor is coming up.
+    fn alive(&self, mut record: Record) -> Record {
+        if record.phase == Phase::Ended {
+            let starting = is_locked(&self.supervisor_lock());
+            record.phase = if starting { Phase::Starting } else { Phase::Stopping };
+        }
+        record
+    }
+
     /// Removes what a dead instance left in memory, and says what it was. A living one is spared.
     #[must_use = "it says what was removed"]
     pub fn sweep_report(&self) -> Vec<String> {
@@ -258,33 +267,6 @@ fn directories(path: &Path) -> Vec<PathBuf> {
     entries.flatten().filter(is_directory).map(|entry| entry.path()).collect()
 }
 
-/// Takes a lock if nobody has it. The file stays; its lock goes with the value or the process.
-pub(crate) fn try_lock(path: &Path) -> Result<Option<File>, Error> {
-    let failed = |source| Error::File { what: "cannot lock", path: path.to_owned(), source };
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(fs::TryLockError::WouldBlock) => Ok(None),
-        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
-    }
-}
-
-/// The same, past those who only look whether it is held.
-pub(crate) fn lock_patiently(path: &Path) -> Result<Option<File>, Error> {
-    for _ in 0..LOCK_TRIES {
-        if let Some(lock) = try_lock(path)? {
-            return Ok(Some(lock));
-        }
-        std::thread::sleep(LOCK_STEP);
-    }
-    Ok(None)
-}
-
-/// Whether somebody holds an exclusive lock. Looking takes a shared one for an instant.
-fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock)))
-}
-
 fn last_lines(path: &Path, count: usize) -> Vec<String> {
     let mut bytes = Vec::new();
     let read = || -> std::io::Result<Vec<u8>> {
@@ -296,8 +278,7 @@ fn last_lines(path: &Path, count: usize) -> Vec<String> {
     };
     let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
     // Control characters of a guest stay away from the terminal.
-    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
-    let lines: Vec<String> = text.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
+    let lines: Vec<String> = text.lines().map(printable).filter(|line| !line.trim().is_empty()).collect();
     lines.into_iter().rev().take(count).rev().collect()
 }
 
@@ -358,6 +339,18 @@ mod tests {
         let swept = place.record().unwrap();
         assert_eq!((swept.phase, swept.reason.as_deref()), (Phase::Ended, Some("killed")));
         assert!(place.sweep_report().is_empty());
+    }
+
+    #[test]
+    fn an_instance_that_is_being_cleaned_up_is_stopping() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = home(directory.path());
+        let place = home.project(directory.path()).unwrap().place("a").unwrap();
+        Record { phase: Phase::Ended, ..Record::new(&place, 0) }.save(&place.path).unwrap();
+        let _keeper = try_lock(&place.lock()).unwrap();
+        assert_eq!(home.running()[0].phase, Phase::Stopping);
+        let _supervisor = try_lock(&place.supervisor_lock()).unwrap();
+        assert_eq!(home.running()[0].phase, Phase::Starting);
     }
 
     #[test]

@@ -5,6 +5,15 @@ use serde::{Deserialize, Serialize};
 /// Name of the virtio-serial port; in the guest `/sys/class/virtio-ports/*/name` holds it.
 pub const PORT: &str = "civm.agent";
 
+/// Longest text taken from a guest's report, in characters.
+const TEXT_MAX: usize = 2_000;
+
+/// Text of a guest as it may reach a terminal: without control characters other than line breaks.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || *c == '\n').collect()
+}
+
 /// One line from the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case", deny_unknown_fields)]
@@ -47,10 +56,61 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Reads a line of the guest, whose texts nobody vouches for: they come out printable and of bounded length.
+    ///
+    /// # Errors
+    /// It is no event.
+    pub fn parse(line: &str) -> Result<Self, serde_json::Error> {
+        let bounded = |text: String| printable(&text).chars().take(TEXT_MAX).collect();
+        Ok(match serde_json::from_str(line)? {
+            Self::SecretsInstalled { count, recipient } => {
+                Self::SecretsInstalled { count, recipient: bounded(recipient) }
+            }
+            Self::Warning { message } => Self::Warning { message: bounded(message) },
+            Self::Failed { message } => Self::Failed { message: bounded(message) },
+            event @ (Self::Started { .. }
+            | Self::Point { .. }
+            | Self::KeyTaken
+            | Self::LayerApplied
+            | Self::Ready { .. }) => event,
+        })
+    }
+}
+
 /// One line to the guest, over the same port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Command {
     /// To power off in good order. The ACPI power button says the same to guests that listen to it.
     PowerOff,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, TEXT_MAX};
+
+    #[test]
+    fn a_guest_cannot_steer_the_terminal() {
+        let text = "a\u{1b}[2J\u{9b}1mb\r\n\u{7}c\u{7f}";
+        let (said, told) = (text.to_owned(), "a[2J1mb\nc".to_owned());
+        for (sent, heard) in [
+            (Event::Warning { message: said.clone() }, Event::Warning { message: told.clone() }),
+            (Event::Failed { message: said.clone() }, Event::Failed { message: told.clone() }),
+            (
+                Event::SecretsInstalled { count: 1, recipient: said },
+                Event::SecretsInstalled { count: 1, recipient: told },
+            ),
+        ] {
+            assert_eq!(Event::parse(&serde_json::to_string(&sent).unwrap()).unwrap(), heard);
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        let sent = Event::Warning { message: "é".repeat(TEXT_MAX + 1) };
+        let heard = Event::parse(&serde_json::to_string(&sent).unwrap()).unwrap();
+        assert_eq!(heard, Event::Warning { message: "é".repeat(TEXT_MAX) });
+        assert!(Event::parse("{}").is_err());
+    }
 }

@@ -202,7 +202,7 @@ impl Machine {
             return;
         };
         for line in lines {
-            match serde_json::from_str::<agent::Event>(&line) {
+            match agent::Event::parse(&line) {
                 Ok(event) => self.guest_reported(event, report),
                 // Its text stays away from logs and terminals.
                 Err(_) => report.send(&Event::Warning { message: "the guest sent an unknown report".into() }),

@@ -1,0 +1,192 @@
+//! The places that private directories are made in: each is a directory of this user alone.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
+use nix::unistd::Uid;
+
+use super::{NAME_LEN, Refused};
+use crate::edge::environment::Environment;
+
+/// Longest path of a place, in bytes, below which ssh still has room for the control socket of root: 90
+/// bytes at most (unix(7) has 107, ssh appends 17 while it makes one). Every other socket is shorter by far.
+pub(super) const BASE_MAX: usize = 90 - "/ssh-root".len() - NAME_LEN - "/".len();
+/// How often a place that others remove at the same time is made anew.
+const TRIES: u32 = 100;
+
+/// The directories of the machine that may hold a place in memory, in the order of preference, with the
+/// place in each.
+fn shared(environment: &Environment) -> Vec<(PathBuf, PathBuf)> {
+    let mut shared: Vec<(PathBuf, PathBuf)> = Vec::new();
+    let runtime = environment.non_empty("XDG_RUNTIME_DIR").map(PathBuf::from);
+    for directory in runtime.into_iter().chain([PathBuf::from(format!("/run/user/{}", Uid::effective()))]) {
+        if !shared.iter().any(|(known, _)| *known == directory) {
+            shared.push((directory.clone(), directory.join("civm")));
+        }
+    }
+    shared
+}
+
+/// The place in memory that needs no session.
+fn shm_base() -> PathBuf {
+    PathBuf::from(format!("/dev/shm/civm-{}", Uid::effective()))
+}
+
+/// The place on a disk, for want of a better one.
+pub(super) fn temporary_base(environment: &Environment) -> PathBuf {
+    environment.temp_dir().join(format!("civm-{}", Uid::effective()))
+}
+
+/// Every place that may have something of this user in it.
+pub(super) fn bases(environment: &Environment) -> Vec<PathBuf> {
+    let mut bases: Vec<PathBuf> = shared(environment).into_iter().map(|(_, base)| base).collect();
+    bases.extend([shm_base(), temporary_base(environment)]);
+    bases
+}
+
+/// The first good place, and the ones before it with what is wrong with them.
+pub(super) fn find_base(environment: &Environment) -> (Option<PathBuf>, Vec<Refused>) {
+    let mut refused: Vec<Refused> = Vec::new();
+    for (place, base) in shared(environment) {
+        let checked = check_length(&base).and_then(|()| check_tmpfs(&place, false));
+        match checked.and_then(|()| check_tmpfs(&base, true)) {
+            Ok(()) => return (Some(base), refused),
+            Err(reason) => refused.push(Refused { place, reason }),
+        }
+    }
+    let base = shm_base();
+    match check_tmpfs(&base, true) {
+        Ok(()) => (Some(base), refused),
+        Err(reason) => {
+            refused.push(Refused { place: base, reason });
+            (None, refused)
+        }
+    }
+}
+
+/// Sockets of an instance are made below.
+fn check_length(base: &Path) -> Result<(), String> {
+    if base.as_os_str().len() > BASE_MAX { Err("path too long for a socket".into()) } else { Ok(()) }
+}
+
+/// Opens a place so that nobody removes it while the value lives; makes it where it has just gone.
+///
+/// A place that is ours stays ours while it is there: those of its kind lie in directories where others
+/// cannot rename it.
+pub(super) fn hold(base: &Path, on_tmpfs: bool) -> io::Result<File> {
+    for _ in 0..TRIES {
+        let Some(held) = open_held(base, on_tmpfs)? else { continue };
+        return Ok(held);
+    }
+    Err(unsteady())
+}
+
+fn open_held(base: &Path, on_tmpfs: bool) -> io::Result<Option<File>> {
+    let directory = make_and_open(base)?;
+    owned(&directory)
+        .and_then(|()| if on_tmpfs { tmpfs(&directory) } else { Ok(()) })
+        .map_err(io::Error::other)?;
+    match directory.lock_shared() {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
+        locked => locked?,
+    }
+    Ok(is_named(&directory, base)?.then_some(directory))
+}
+
+/// Opens a directory, made with mode 0700 where there is none. Others may remove it in between.
+fn make_and_open(path: &Path) -> io::Result<File> {
+    for _ in 0..TRIES {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        match open_directory(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+    }
+    Err(unsteady())
+}
+
+fn unsteady() -> io::Error {
+    io::Error::other("goes as soon as it is made")
+}
+
+/// Removes a place with nothing in it that nobody holds.
+pub(super) fn remove(base: &Path) {
+    if let Ok(Some(_lock)) = lock_directory(base) {
+        // Refused where something is in it.
+        let _ = fs::remove_dir(base);
+    }
+}
+
+/// A tmpfs directory that is ours alone; `make` creates it first.
+pub(super) fn check_tmpfs(path: &Path, make: bool) -> Result<(), String> {
+    let directory = if make { open_own(path)? } else { check_own(path)? };
+    tmpfs(&directory)
+}
+
+fn tmpfs(directory: &File) -> Result<(), String> {
+    let system = fstatfs(directory).map_err(|error| error.desc().to_lowercase())?;
+    if system.filesystem_type() == TMPFS_MAGIC { Ok(()) } else { Err("not a tmpfs".into()) }
+}
+
+/// Makes a directory of mode 0700 unless there is one, then checks it.
+pub(super) fn open_own(path: &Path) -> Result<File, String> {
+    let directory = make_and_open(path).map_err(|error| plain(&error))?;
+    owned(&directory)?;
+    Ok(directory)
+}
+
+/// Opens a directory without following a link in its last part, and checks owner and mode on what was opened.
+pub(super) fn check_own(path: &Path) -> Result<File, String> {
+    let directory = open_directory(path).map_err(|error| plain(&error))?;
+    owned(&directory)?;
+    Ok(directory)
+}
+
+fn owned(directory: &File) -> Result<(), String> {
+    let metadata = directory.metadata().map_err(|error| plain(&error))?;
+    if metadata.uid() != Uid::effective().as_raw() {
+        return Err(format!("belongs to user {}", metadata.uid()));
+    }
+    match metadata.mode() & 0o7777 {
+        0o700 => Ok(()),
+        mode => Err(format!("has mode {mode:04o}, not 0700")),
+    }
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
+}
+
+/// An error's words, without the number that `io::Error` adds.
+fn plain(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
+        None => error.to_string(),
+    }
+}
+
+/// Locks a directory; `None` if another holds it or it is no longer there under its name.
+pub(super) fn lock_directory(path: &Path) -> io::Result<Option<File>> {
+    let directory = open_directory(path)?;
+    if directory.try_lock().is_err() {
+        return Ok(None);
+    }
+    Ok(is_named(&directory, path)?.then_some(directory))
+}
+
+/// Whether a directory is still the one at a path.
+fn is_named(directory: &File, path: &Path) -> io::Result<bool> {
+    let held = directory.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok((held.dev(), held.ino()) == (named.dev(), named.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
