@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
 use crate::edge::environment::Environment;
+use crate::edge::private_dir;
 use crate::outcome::{Code, Outcome};
 
 mod completions;
@@ -54,6 +55,8 @@ pub fn main() -> ExitCode {
         }
     };
     let environment = Environment::of_process();
+    // What a killed civm had in memory goes with the next one, whatever that is for.
+    private_dir::sweep(&environment);
     let context = Context {
         screen: Screen::new(&cli.global),
         project: cli.global.project.or_else(|| environment.non_empty("CIVM_PROJECT").map(PathBuf::from)),

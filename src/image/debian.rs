@@ -100,11 +100,6 @@ fn append(mark: &str) -> Vec<String> {
     ]
 }
 
-/// Whether [`ensure`] would find the image in the cache.
-///
-/// # Errors
-/// [`Error::Invalid`]; [`Error::Io`] where the cache cannot be opened.
-
 fn build_image(
     spec: &ImageSpec,
     recipe: &Recipe,
