@@ -54,6 +54,9 @@ impl<'a> Overlay<'a> {
             self.make_dir(parent, DIR_MODE)?;
         }
         if target.symlink_metadata().is_ok_and(|data| data.is_dir()) {
+            self.take_back(&path)?;
+        }
+        if target.symlink_metadata().is_ok_and(|data| data.is_dir()) {
             return Err(Error::content(&target, "is a directory where the layer has a file"));
         }
         self.keep_original(&path)?;
@@ -99,9 +102,28 @@ impl<'a> Overlay<'a> {
         if let Some(parent) = path.parent() {
             self.make_dir(parent, DIR_MODE)?;
         }
+        self.take_back(path)?;
         DirBuilder::new().mode(mode).create(&target).map_err(Error::io("create", &target))?;
         fs::set_permissions(&target, Permissions::from_mode(mode)).map_err(Error::io("create", &target))?;
         self.state.dirs.insert(path.to_owned());
+        Ok(())
+    }
+
+    /// Removes what an earlier layer brought at a path that is to be something else now, and below it.
+    fn take_back(&mut self, path: &Path) -> Result<(), Error> {
+        let below = |known: &BTreeSet<PathBuf>| -> Vec<PathBuf> {
+            known.iter().rev().filter(|one| one.starts_with(path)).cloned().collect()
+        };
+        for file in below(&self.state.files) {
+            remove(&self.root.join(&file))?;
+            self.state.files.remove(&file);
+        }
+        for dir in below(&self.state.dirs) {
+            // One that holds something of the guest's own stays.
+            if fs::remove_dir(self.root.join(&dir)).is_ok() {
+                self.state.dirs.remove(&dir);
+            }
+        }
         Ok(())
     }
 
@@ -248,6 +270,23 @@ mod tests {
         }
         guest.boot(&[]).expect("boot");
         assert_eq!(guest.read("etc/nix.conf").as_deref(), Some("image"));
+    }
+
+    #[test]
+    fn a_file_may_become_a_directory_and_back() {
+        let guest = Guest::new();
+        for _ in 0..2 {
+            guest.boot(&[file("srv/app", "a file", 0o644)]).expect("boot");
+            assert_eq!(guest.read("srv/app").as_deref(), Some("a file"));
+            guest.boot(&[file("srv/app/conf", "inside", 0o644)]).expect("boot");
+            assert_eq!(guest.read("srv/app/conf").as_deref(), Some("inside"));
+        }
+        fs::write(guest.root.join("srv/app/own"), "the guest's").expect("write");
+        assert!(
+            guest.boot(&[file("srv/app", "a file", 0o644)]).is_err(),
+            "what the guest wrote is not removed"
+        );
+        assert_eq!(guest.read("srv/app/own").as_deref(), Some("the guest's"));
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub(super) const KEYS_DIR: &str = "/etc/ssh/authorized_keys.d";
 const SUDOERS: &str = "/etc/sudoers.d/civm";
 /// Shell of a user that the layer no longer has.
 const NO_SHELL: &str = "/usr/sbin/nologin";
-/// Where ids of ordinary users begin and end, as login.defs(5) of Debian has it.
-const UIDS: RangeInclusive<u32> = 1_000..=60_000;
+/// The ids that host.yaml gives to users.
+const UIDS: RangeInclusive<u32> = 1_000..=59_999;
 /// A password that none matches; other than `!`, it does not keep sshd from letting keys in.
 const KEYS_ONLY: &str = "*";
 
