@@ -1,4 +1,4 @@
-//! Which apt sources an image is made from: a given file, else this machine's own, else Debian's.
+//! Which apt sources an image is made from: a given file, else this machine's own, for whatever suite.
 
 use std::fs;
 use std::path::Path;
@@ -7,9 +7,6 @@ use super::{Error, ImageSpec, run, tools};
 
 /// The suite where neither the specification nor this machine names one.
 const DEFAULT_SUITE: &str = "bookworm";
-/// Debian's own mirrors, for a machine that runs something else.
-const DEFAULT_MIRROR: &str = "http://mirror.example/debian";
-const DEFAULT_SECURITY: &str = "http://mirror.example/debian-security";
 /// The keyring of package `debian-archive-keyring`.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What apt is asked for; it leaves fields that it does not know as they are.
@@ -43,19 +40,14 @@ pub(super) fn find(spec: &ImageSpec, suite: &str) -> Result<Sources, Error> {
         return given(file);
     }
     let keyring = Path::new(KEYRING).exists().then_some(KEYRING);
-    let own = own_targets().map(|targets| render(&targets, suite, keyring)).unwrap_or_default();
-    if !own.is_empty() {
-        return Ok(Sources { text: own, extension: "list" });
-    }
-    let Some(keyring) = keyring else {
-        return Err(Error::NoSources {
-            suite: suite.to_owned(),
-            reason: format!(
-                "this machine has none and {KEYRING} is missing (apt package debian-archive-keyring)"
-            ),
-        });
-    };
-    Ok(Sources { text: default_sources(suite, keyring), extension: "list" })
+    let targets = own_targets().unwrap_or_default();
+    let own = render(&targets, suite, keyring);
+    let text = if own.is_empty() { of_other_suite(&targets, suite, keyring) } else { Some(own) };
+    text.map(|text| Sources { text, extension: "list" }).ok_or_else(|| Error::NoSources {
+        suite: suite.to_owned(),
+        reason: "this machine uses no mirror of Debian; name a file of apt sources in CIVM_APT_SOURCES"
+            .to_owned(),
+    })
 }
 
 /// A file that the specification names.
@@ -115,15 +107,25 @@ fn of_debian(origin: &str, uri: &str) -> bool {
     }
 }
 
-fn default_sources(suite: &str, keyring: &str) -> String {
-    let line = |uri: &str, release: &str| format!("deb [signed-by={keyring}] {uri} {release} main\n");
-    let mut text = line(DEFAULT_MIRROR, suite);
+/// The sources of a suite that this machine does not use itself, from the mirrors that it uses.
+fn of_other_suite(targets: &str, suite: &str, keyring: Option<&str>) -> Option<String> {
+    let debian = targets.lines().filter_map(|target| {
+        let fields: Vec<&str> = target.split('|').collect();
+        let [created_by, uri, release, _, origin] = fields[..] else { return None };
+        (created_by == "Packages" && of_debian(origin, uri)).then_some((uri, release))
+    });
+    let is_security = |release: &str| release.ends_with("-security") || release.ends_with("/updates");
+    let (security, main): (Vec<_>, Vec<_>) = debian.partition(|(_, release)| is_security(release));
+    let signed = keyring.map(|path| format!("[signed-by={path}] ")).unwrap_or_default();
+    let line = |uri: &str, release: &str| format!("deb {signed}{uri} {release} main\n");
+    let (mirror, _) = main.first()?;
+    let mut text = line(mirror, suite);
     // The moving suites have no updates of their own.
     if !matches!(suite, "sid" | "unstable" | "testing") {
-        text += &line(DEFAULT_MIRROR, &format!("{suite}-updates"));
-        text += &line(DEFAULT_SECURITY, &format!("{suite}-security"));
+        text += &line(mirror, &format!("{suite}-updates"));
+        text.extend(security.first().map(|(uri, _)| line(uri, &format!("{suite}-security"))));
     }
-    text
+    Some(text)
 }
 
 #[cfg(test)]
@@ -147,6 +149,19 @@ mod tests {
              deb http://mirror/debian-security bookworm-security main\n"
         );
         assert_eq!(render(TARGETS, "trixie", None), "");
+    }
+
+    #[test]
+    fn another_suite_comes_from_the_same_mirrors() {
+        assert_eq!(
+            of_other_suite(TARGETS, "trixie", None).as_deref(),
+            Some(
+                "deb http://mirror/debian/ trixie main\n\
+                 deb http://mirror/debian/ trixie-updates main\n\
+                 deb http://mirror/debian-security trixie-security main\n"
+            )
+        );
+        assert_eq!(of_other_suite("Packages|http://vendor/linux|noble|main|Vendor\n", "trixie", None), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The image, built with its progress shown.
 
+use std::path::PathBuf;
+
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Context;
@@ -7,6 +9,8 @@ use crate::host::spec::Spec;
 use crate::image::{Error, Event, Image, ImageSpec, debian};
 use crate::outcome::{Code, Failure};
 
+/// Names a file of apt sources for images, in place of this machine's own.
+const SOURCES: &str = "CIVM_APT_SOURCES";
 /// Resolution of the bar.
 const STEPS: u64 = 1000;
 
@@ -19,7 +23,7 @@ pub(super) fn ensure(spec: &Spec, context: &Context) -> Result<Image, Failure> {
         suite: spec.image.suite.clone(),
         arch: spec.arch,
         packages: spec.image.packages.clone(),
-        sources: None,
+        sources: context.environment.non_empty(SOURCES).map(PathBuf::from),
         guest_binary: None,
     };
     let bar = if context.screen.draws() { ProgressBar::new(STEPS) } else { ProgressBar::hidden() };
