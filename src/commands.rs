@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
     // What a killed civm had in memory goes with the next one, whatever that is for.
     private_dir::sweep(&environment);
     let context = Context {
-        screen: Screen::new(&cli.global),
+        screen: Screen::new(&cli.global, &environment),
         project: cli.global.project.or_else(|| environment.non_empty("CIVM_PROJECT").map(PathBuf::from)),
         environment,
     };

@@ -1,8 +1,10 @@
 //! The one place that prints: results to stdout, everything else to stderr.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 
 use crate::cli::Global;
+use crate::edge::environment::Environment;
+use crate::edge::terminal;
 use crate::outcome::Failure;
 
 /// Where a command's words go, and how many of them.
@@ -10,25 +12,21 @@ use crate::outcome::Failure;
 pub struct Screen {
     quiet: bool,
     verbose: bool,
+    colours: bool,
 }
 
 impl Screen {
     /// As the user asked for it.
     #[must_use]
-    pub fn new(global: &Global) -> Self {
-        Self { quiet: global.quiet, verbose: global.verbose }
+    pub fn new(global: &Global, environment: &Environment) -> Self {
+        let colours = terminal::colours(environment, terminal::stderr_is_terminal());
+        Self { quiet: global.quiet, verbose: global.verbose, colours }
     }
 
     /// Whether progress may be drawn: stderr is a terminal and nobody asked for silence.
     #[must_use]
     pub fn draws(self) -> bool {
-        !self.quiet && io::stderr().is_terminal()
-    }
-
-    /// Whether stderr takes colours: a terminal, and `NO_COLOR` is unset or empty.
-    #[must_use]
-    pub fn colours(self) -> bool {
-        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        !self.quiet && terminal::stderr_is_terminal()
     }
 
     /// The result of a command: bytes to stdout as they are.
@@ -67,13 +65,13 @@ impl Screen {
 
     /// Something that should be looked at, though the work goes on.
     pub fn warn(self, line: impl AsRef<str>) {
-        let head = if self.colours() { "\x1b[1;33mwarning:\x1b[0m" } else { "warning:" };
+        let head = if self.colours { "\x1b[1;33mwarning:\x1b[0m" } else { "warning:" };
         to_stderr(&format!("{head} {}", plain(line.as_ref())));
     }
 
     /// A failure and its advice.
     pub fn failure(self, failure: &Failure) {
-        let head = if self.colours() { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+        let head = if self.colours { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
         to_stderr(&format!("{head} {}", plain(&failure.message)));
         for help in &failure.help {
             to_stderr(&format!("help: {}", plain(help)));

@@ -164,12 +164,12 @@ fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Resul
             format!("host `{}`: forward to {address}: QEMU's user network forwards IPv4 only", spec.name),
         )),
     });
-    let size_mib = spec.disk.bytes() / MIB;
+    let size_mib = spec.disk.in_mebibytes();
     Ok(Machine {
         name: spec.name.clone(),
         arch: spec.arch,
         cpus: spec.cpus,
-        memory_mib: u32::try_from(spec.memory.bytes() / MIB).unwrap_or(u32::MAX),
+        memory_mib: u32::try_from(spec.memory.in_mebibytes()).unwrap_or(u32::MAX),
         boot: image.map_or_else(nothing_yet, |image| Boot {
             kernel: image.kernel.clone(),
             initrd: Some(image.initrd.clone()),

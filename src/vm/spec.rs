@@ -156,12 +156,6 @@ impl Spec {
     pub fn draft(&self) -> &Draft {
         &self.0
     }
-
-    /// The description, to be changed and checked again.
-    #[must_use]
-    pub fn into_draft(self) -> Draft {
-        self.0
-    }
 }
 
 /// A sound draft for tests.

@@ -33,12 +33,20 @@ fn the_disk_stays_until_it_is_deleted() {
     assert_eq!(machine.guest(HOST, "exit 7").code(7).out(), "");
     machine.down(HOST).ok();
 
-    fs::remove_file(machine.dir.join("builder-demo.qcow2")).expect("a disk beside hosts/");
-    machine.up(HOST, &["--ephemeral"]).ok();
+    // Without its disk it is a fresh machine.
+    let disk = machine.dir.join("builder-demo.qcow2");
+    fs::remove_file(&disk).expect("a disk beside hosts/");
+    machine.up(HOST, &[]).ok();
     machine.guest(HOST, "test ! -e /var/mark").ok();
     machine.down(HOST).ok();
+
+    // What is written to an ephemeral disk reaches no other.
+    fs::remove_file(&disk).expect("a disk beside hosts/");
+    machine.up(HOST, &["--ephemeral"]).ok();
+    machine.guest(HOST, "test ! -e /var/mark && touch /var/mark").ok();
+    machine.down(HOST).ok();
     machine.nothing_remains();
-    assert!(!machine.dir.join("builder-demo.qcow2").exists(), "an ephemeral run leaves no disk");
+    assert!(!disk.exists(), "an ephemeral run leaves no disk");
 }
 
 #[test]
