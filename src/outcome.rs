@@ -1,5 +1,7 @@
 //! How a run ends: exit codes, and the form of a failure.
 
+mod secrets;
+
 /// Exit codes. The secrets commands keep the numbers that sops publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -9,6 +9,7 @@ mod tests;
 
 use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
+use crate::store::Indents;
 
 pub use names::names;
 pub use path::{clean, match_path};
@@ -18,7 +19,7 @@ pub use path::{clean, match_path};
 pub struct Config {
     creation_rules: Option<Vec<CreationRule>>,
     /// How the stores write.
-    pub stores: Stores,
+    pub stores: Indents,
 }
 
 /// One entry of `creation_rules`. As in sops, what is wrong with it shows when it is used.
@@ -51,23 +52,6 @@ pub struct Group {
     pub age: Vec<String>,
     /// The other kinds of keys that it names (`pgp`, `kms`, …).
     pub others: Vec<&'static str>,
-}
-
-/// How the stores write, as the numbers stand in the file; the stores know what they mean.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stores {
-    /// Spaces per level of YAML; 0 is the default of four.
-    pub yaml_indent: i64,
-    /// Spaces per level of JSON; -1 is a tab.
-    pub json_indent: i64,
-    /// The same for encrypted binary files.
-    pub json_binary_indent: i64,
-}
-
-impl Default for Stores {
-    fn default() -> Self {
-        Self { yaml_indent: 0, json_indent: -1, json_binary_indent: -1 }
-    }
 }
 
 /// What is wrong with a `.sops.yaml`.

@@ -1,22 +1,63 @@
 //! Text to tree and back, a file per format.
 
-use crate::sops::tree::Tree;
+use crate::sops::document;
+use crate::sops::tree::{Branch, Tree, Value};
 
+mod format;
 pub mod yaml;
 
+pub use format::{Format, Indents};
+
 /// Reading and writing one format. Pure: text in, values out.
-pub trait Store {
-    /// Reads a whole file. The tree's documents still hold the metadata, if any, under `sops`.
+pub trait Store: Send + Sync {
+    /// Reads an encrypted file. The metadata stands in the documents as the mapping `sops`, whatever form the
+    /// format gives it.
     ///
     /// # Errors
     /// What is wrong, with its line.
     fn load(&self, input: &[u8]) -> Result<Tree, Error>;
 
-    /// Writes a tree as the format spells it.
+    /// Writes an encrypted file from documents that hold the metadata as the mapping `sops`.
     ///
     /// # Errors
     /// A tree that the format cannot hold.
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error>;
+
+    /// Reads a plaintext, where that takes another form.
+    ///
+    /// # Errors
+    /// What is wrong, with its line.
+    fn load_plain(&self, input: &[u8]) -> Result<Tree, Error> {
+        self.load(input)
+    }
+
+    /// Writes a plaintext, where that takes another form.
+    ///
+    /// # Errors
+    /// A tree that the format cannot hold.
+    fn emit_plain(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
+        self.emit(tree)
+    }
+
+    /// Writes one value of a document, as `--extract` prints it.
+    ///
+    /// # Errors
+    /// A value that the format cannot hold.
+    fn emit_value(&self, value: &Value) -> Result<Vec<u8>, Error>;
+
+    /// Whether a plaintext document holds what the format keeps the metadata in, so that it counts as encrypted.
+    fn is_encrypted(&self, branch: &Branch) -> bool {
+        branch.iter().any(document::is_metadata)
+    }
+
+    /// Reads an emitted encrypted file again and compares: nobody may rely on a text that says something else.
+    ///
+    /// # Errors
+    /// Where it differs.
+    fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error>;
+
+    /// What the editor shows where a file is made; every value in it is to be replaced.
+    fn example(&self) -> &'static str;
 }
 
 /// Why a text could not be read or a tree not be written. Never holds a value of the document.

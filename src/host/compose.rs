@@ -3,7 +3,8 @@
 use super::generated;
 use super::layer::{HOST_KEY, Layer, SHARE_MOUNT};
 use super::spec::{Secret, Spec};
-use crate::install::manifest::{Format, Logging, Manifest, Secret as ManifestSecret};
+use crate::install::manifest::{Logging, Manifest, Secret as ManifestSecret};
+use crate::store::Format;
 
 /// What of a layer is an instance's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

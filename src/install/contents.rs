@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::manifest::Format;
 use super::opener::Opener;
 use super::validate::{Plan, Planned};
 use crate::sops::text::Text;
 use crate::sops::tree::{Item, Key, Tree, Value, get};
+use crate::store::Format;
 
 /// YAML's merge key.
 const MERGE: &str = "<<";
@@ -81,7 +81,7 @@ pub(super) fn decrypt<O: Opener>(
 
 /// Whether one value is taken out of the file; otherwise the file is installed as a whole.
 fn takes_key(secret: &Planned) -> bool {
-    secret.format.has_keys() && !secret.key.is_empty()
+    matches!(secret.format, Format::Yaml | Format::Json) && !secret.key.is_empty()
 }
 
 fn one_value(secret: &Planned, tree: &Tree) -> Result<Zeroizing<Vec<u8>>, Error> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::Error;
+use crate::store::Format;
 
 /// A manifest, as written by sops-nix and by the host layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,52 +85,9 @@ pub struct Secret {
     pub reload_units: Vec<String>,
 }
 
-/// Formats of an encrypted file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// YAML.
-    Yaml,
-    /// JSON.
-    Json,
-    /// Anything, as one value.
-    Binary,
-    /// Lines of `NAME=value`.
-    Dotenv,
-    /// INI.
-    Ini,
-}
-
-impl Format {
-    /// The format of a name; the empty name means YAML, every other unknown one nothing.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "" | "yaml" => Self::Yaml,
-            "json" => Self::Json,
-            "binary" => Self::Binary,
-            "dotenv" => Self::Dotenv,
-            "ini" => Self::Ini,
-            _ => return None,
-        })
-    }
-
-    /// Its name in a manifest.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Yaml => "yaml",
-            Self::Json => "json",
-            Self::Binary => "binary",
-            Self::Dotenv => "dotenv",
-            Self::Ini => "ini",
-        }
-    }
-
-    /// Whether a single value is taken out of a file, by its key.
-    #[must_use]
-    pub fn has_keys(self) -> bool {
-        matches!(self, Self::Yaml | Self::Json)
-    }
+/// The format that a manifest names; the empty name means YAML.
+pub(super) fn format(name: &str) -> Option<Format> {
+    if name.is_empty() { Some(Format::Yaml) } else { Format::of_name(name) }
 }
 
 const MANIFEST_KEYS: [&str; 13] = [

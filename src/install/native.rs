@@ -1,10 +1,10 @@
 //! Opening sops files with civm's own rooms.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::manifest::Format;
 use super::opener::{Cause, Imported, Opener};
 use crate::keys::identity::Identities;
 use crate::keys::native::AgeIdentity;
@@ -14,18 +14,14 @@ use crate::secrets::Error as SecretsError;
 use crate::secrets::file::SopsFile;
 use crate::sops::document::MacCheck;
 use crate::sops::tree::Tree;
-use crate::store::Store as _;
-use crate::store::yaml::Yaml;
+use crate::store::{Format, Indents, Store};
 
 /// Identities are those that the manifest names, and no others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Native;
 
-fn store(format: Format) -> Result<Yaml, Cause> {
-    match format {
-        Format::Yaml => Ok(Yaml::default()),
-        other => Err(format!("civm does not read sops files of the format {} yet", other.name()).into()),
-    }
+fn store(format: Format) -> Arc<dyn Store> {
+    format.store(Indents::default())
 }
 
 impl Opener for Native {
@@ -51,7 +47,7 @@ impl Opener for Native {
     }
 
     fn read(&self, file: &Path, text: &[u8], format: Format) -> Result<Tree, Cause> {
-        Ok(SopsFile::of_store(store(format)?, file, text)?.tree)
+        Ok(SopsFile::of_store(store(format), file, text)?.tree)
     }
 
     fn decrypt(
@@ -61,7 +57,7 @@ impl Opener for Native {
         format: Format,
         identities: &[AgeIdentity],
     ) -> Result<Tree, Cause> {
-        let file = SopsFile::of_store(store(format)?, file, text)?;
+        let file = SopsFile::of_store(store(format), file, text)?;
         match file.open(&Identities::of(identities.iter().cloned()), MacCheck::Verify) {
             Ok(open) => Ok(open.tree),
             Err(SecretsError::Locked { locked, .. }) => Err(describe(&locked, identities).into()),
@@ -70,7 +66,7 @@ impl Opener for Native {
     }
 
     fn emit(&self, tree: &Tree, format: Format) -> Result<Zeroizing<Vec<u8>>, Cause> {
-        Ok(store(format)?.emit(tree).map(Zeroizing::new)?)
+        Ok(store(format).emit_plain(tree).map(Zeroizing::new)?)
     }
 }
 

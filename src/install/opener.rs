@@ -5,8 +5,8 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::manifest::Format;
 use crate::sops::tree::Tree;
+use crate::store::Format;
 
 /// Why something could not be opened. Holds no secret value.
 pub type Cause = Box<dyn StdError + Send + Sync>;

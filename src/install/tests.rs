@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::manifest::{Format, Logging, Secret};
+use super::manifest::{Logging, Secret};
 use super::opener::Cause;
 use super::{Accounts, Error, Imported, Manifest, Opener, Options, Report, run};
 use crate::sops::tree::{Branch, Item, Tree, Value};
+use crate::store::Format;
 
 /// The text of the only ssh key that opens anything.
 const KEY: &str = "the private key";

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
-use super::manifest::{Format, Manifest, Secret};
+use super::manifest::{self, Manifest, Secret};
 use super::{Options, paths};
+use crate::store::Format;
 
 /// Owner of a file, in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +126,7 @@ fn planned(secret: &Secret, symlink: &Path, path: &Path, options: &Options) -> R
         Ok(mode) if mode <= u32::from(u16::MAX) && !secret.mode.starts_with('+') => mode & PERMISSIONS,
         _ => return invalid(format!("invalid number in mode: {}", secret.mode)),
     };
-    let Some(format) = Format::of(&secret.format) else {
+    let Some(format) = manifest::format(&secret.format) else {
         return invalid(format!("secret {name} has the unknown format {}", secret.format));
     };
     if secret.sops_file.is_empty() {

@@ -5,9 +5,10 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_yaml::Value;
 
-use super::{Config, CreationRule, Error, Group, Rule, Stores};
+use super::{Config, CreationRule, Error, Group, Rule};
 use crate::sops::pattern::Pattern;
 use crate::sops::selector::Selector;
+use crate::store::Indents;
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
@@ -82,16 +83,16 @@ pub(super) fn parse(text: &str) -> Result<Config, Error> {
     let file = file.unwrap_or_default();
     let indent = |fields: Option<Indent>| fields.and_then(|fields| fields.indent);
     let stores = file.stores.unwrap_or_default();
-    let default = Stores::default();
+    let default = Indents::default();
     Ok(Config {
         creation_rules: file.creation_rules.map(|rules| {
             let fields = rules.into_iter().map(Option::unwrap_or_default);
             fields.enumerate().map(|(index, fields)| creation_rule(index + 1, fields)).collect()
         }),
-        stores: Stores {
-            yaml_indent: indent(stores.yaml).unwrap_or(default.yaml_indent),
-            json_indent: indent(stores.json).unwrap_or(default.json_indent),
-            json_binary_indent: indent(stores.json_binary).unwrap_or(default.json_binary_indent),
+        stores: Indents {
+            yaml: indent(stores.yaml).unwrap_or(default.yaml),
+            json: indent(stores.json).unwrap_or(default.json),
+            json_binary: indent(stores.json_binary).unwrap_or(default.json_binary),
         },
     })
 }

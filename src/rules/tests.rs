@@ -43,8 +43,8 @@ fn the_first_rule_that_matches_wins() {
     assert_eq!(rule("other/hosts/web/secrets.yaml"), "hosts/web/secrets\\.yaml$");
     assert_eq!(rule("data/x.json"), "^data/");
     assert_eq!(rule("hosts/web/secrets.yaml.bak"), "");
-    assert_eq!(config.stores.yaml_indent, 2);
-    assert_eq!(config.stores.json_indent, -1);
+    assert_eq!(config.stores.yaml, 2);
+    assert_eq!(config.stores.json, -1);
 }
 
 #[test]

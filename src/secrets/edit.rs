@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::file::{NewFile, SopsFile, store_for};
+use super::file::{NewFile, SopsFile};
 use super::recipients::Plan;
 use super::session::{Session, read};
 use crate::edge::atomic;
@@ -16,16 +16,6 @@ use crate::edge::editor::Editor;
 use crate::edge::private_dir::{PrivateDir, Refused};
 use crate::sops;
 use crate::sops::document::{MacCheck, Warning};
-
-/// What a new file starts with.
-const EXAMPLE: &str = "\
-# Everything below is an example: replace it by your own values.
-# They are encrypted when you leave the editor; leave without a change to make no file.
-example_key: example_value
-example_list:
-    - one
-    - two
-";
 
 /// Whoever watches an edit.
 pub struct Watch<'a> {
@@ -71,11 +61,11 @@ pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) ->
 
 /// A new file: what would keep it from being written is found before anybody is bothered with an editor.
 fn create(session: &Session, path: &Path, watch: &Watch<'_>) -> Result<(), Error> {
-    store_for(session, path)?;
+    let example = session.store_for(path)?.example();
     let plan = Plan::of_new(session, path, &Plan::named_by_environment(session))?;
     plan.check()?;
     writable(path)?;
-    let sealed = in_editor(session, path, EXAMPLE.as_bytes(), watch, |text| {
+    let sealed = in_editor(session, path, example.as_bytes(), watch, |text| {
         NewFile::parse(session, path, text)?.seal(&plan, session)
     })?;
     // The recipients read it from a repository: the umask decides, as for any file there.

@@ -28,14 +28,6 @@ pub enum Error {
     /// A directory was named where a file is wanted.
     #[error("`{}` is a directory", .0.display())]
     Directory(PathBuf),
-    /// No store reads a file of this name.
-    #[error("`{}`: civm reads and writes YAML (.yaml, .yml); this is {kind}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What its name says it is.
-        kind: &'static str,
-    },
     /// The text cannot be read, or the tree cannot be written.
     #[error("`{}`: {error}", path.display())]
     Store {

@@ -1,6 +1,7 @@
 //! One sops file: read, opened with an identity, written again.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rand::rngs::OsRng;
 use zeroize::Zeroizing;
@@ -17,8 +18,7 @@ use crate::sops::metadata::{KeyGroup, Metadata, SOPS_VERSION, is_newer};
 use crate::sops::selector::Selector;
 use crate::sops::stash::Stash;
 use crate::sops::tree::{Item, Tree, Value};
-use crate::store::yaml::{self, Yaml};
-use crate::store::{self, Store as _};
+use crate::store::{self, Store};
 
 /// A sops file as it stands on disk: its values still encrypted.
 pub struct SopsFile {
@@ -28,7 +28,7 @@ pub struct SopsFile {
     pub tree: Tree,
     /// The metadata.
     pub metadata: Metadata,
-    store: Yaml,
+    store: Arc<dyn Store>,
 }
 
 /// A sops file whose data key was unwrapped and whose MAC was checked.
@@ -43,7 +43,7 @@ pub struct OpenFile {
     pub warnings: Vec<Warning>,
     key: DataKey,
     stash: Stash,
-    store: Yaml,
+    store: Arc<dyn Store>,
 }
 
 /// A group's keys as they are tried: age recipients first, then what only others could open.
@@ -54,23 +54,6 @@ fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
         .iter()
         .flat_map(|keys| keys.entries.iter().map(|_| MasterKey::Other { kind: keys.kind, name: keys.kind }));
     age.chain(others).collect()
-}
-
-/// The store for a file of this name.
-///
-/// # Errors
-/// It is none that civm reads; rules that cannot be read.
-pub fn store_for(session: &Session, path: &Path) -> Result<Yaml, Error> {
-    let kind = match path.extension().and_then(|ending| ending.to_str()) {
-        Some("yaml" | "yml") => {
-            return Ok(Yaml { indent: session.yaml_indent(path)? });
-        }
-        Some("json") => "JSON",
-        Some("env") => "dotenv",
-        Some("ini") => "INI",
-        _ => "a binary file to sops",
-    };
-    Err(Error::Format { path: path.to_path_buf(), kind })
 }
 
 fn at(path: &Path, error: store::Error) -> Error {
@@ -95,14 +78,14 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::load`].
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        Self::of_store(store_for(session, path)?, path, text)
+        Self::of_store(session.store_for(path)?, path, text)
     }
 
     /// Takes a text as one store's.
     ///
     /// # Errors
     /// It has no form or no metadata that makes sense.
-    pub fn of_store(store: Yaml, path: &Path, text: &[u8]) -> Result<Self, Error> {
+    pub fn of_store(store: Arc<dyn Store>, path: &Path, text: &[u8]) -> Result<Self, Error> {
         let tree = store.load(text).map_err(|error| at(path, error))?;
         let (tree, metadata) = document::split(tree).map_err(within(path))?;
         metadata.check_version().map_err(within(path))?;
@@ -146,17 +129,24 @@ impl SopsFile {
     /// The tree cannot be written so that it reads back the same.
     pub fn render(&self) -> Result<Vec<u8>, Error> {
         let whole = document::join(self.tree.clone(), &self.metadata).map_err(within(&self.path))?;
-        checked(&self.store, &self.path, &whole)
+        checked(&*self.store, &self.path, &whole)
     }
 }
 
 impl OpenFile {
+    /// The same, to be written by another store.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = store;
+        self
+    }
+
     /// The plaintext as sops prints it.
     ///
     /// # Errors
     /// The tree cannot be written.
     pub fn plaintext(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        self.store.emit(&self.tree).map(Zeroizing::new).map_err(|error| at(&self.path, error))
+        self.store.emit_plain(&self.tree).map(Zeroizing::new).map_err(|error| at(&self.path, error))
     }
 
     /// The value at a key path of the first document, as sops extracts it: a string as its bytes, anything
@@ -179,7 +169,7 @@ impl OpenFile {
                 if let Some(first) = tree.documents.first_mut() {
                     first.clone_from(branch);
                 }
-                self.store.emit(&tree)
+                self.store.emit_plain(&tree)
             }
             Found::Value(other) => self.store.emit_value(other),
         };
@@ -191,7 +181,7 @@ impl OpenFile {
     /// # Errors
     /// It is not valid, or has a top-level `sops` key.
     pub fn read_edited(&self, text: &[u8]) -> Result<Tree, Error> {
-        plain_tree(&self.store, &self.path, text)
+        plain_tree(&*self.store, &self.path, text)
     }
 
     /// The file's new text for a changed plaintext. Values that are what they were keep their ciphertext.
@@ -205,14 +195,14 @@ impl OpenFile {
         }
         let tree = document::encrypt(tree, &mut metadata, &self.key, &self.stash, &mut OsRng, session.now())
             .map_err(within(&self.path))?;
-        sealed(self.store, &self.path, tree, &metadata, &self.key)
+        sealed(&self.store, &self.path, tree, &metadata, &self.key)
     }
 }
 
 /// A plaintext that is to be encrypted for the first time.
 pub struct NewFile {
     path: PathBuf,
-    store: Yaml,
+    store: Arc<dyn Store>,
     /// The plaintext.
     pub tree: Tree,
 }
@@ -223,9 +213,23 @@ impl NewFile {
     /// # Errors
     /// It is not valid, or already encrypted.
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let store = store_for(session, path)?;
-        let tree = plain_tree(&store, path, text)?;
-        Ok(Self { path: path.to_path_buf(), store, tree })
+        let store = session.store_for(path)?;
+        Self::of_stores(&*store, Arc::clone(&store), path, text)
+    }
+
+    /// Reads a plaintext with one store, to be written by another.
+    ///
+    /// # Errors
+    /// As [`NewFile::parse`].
+    pub fn of_stores(
+        input: &dyn Store,
+        output: Arc<dyn Store>,
+        path: &Path,
+        text: &[u8],
+    ) -> Result<Self, Error> {
+        let tree = input.load_plain(text).map_err(|error| at(path, error))?;
+        refuse_encrypted(&*output, path, &tree)?;
+        Ok(Self { path: path.to_path_buf(), store: output, tree })
     }
 
     /// A file of named texts.
@@ -237,7 +241,7 @@ impl NewFile {
         path: &Path,
         secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
-        let store = store_for(session, path)?;
+        let store = session.store_for(path)?;
         let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
         Ok(Self { path: path.to_path_buf(), store, tree: Tree { documents: vec![branch] } })
     }
@@ -256,7 +260,7 @@ impl NewFile {
         plan.wrap(&mut metadata, &key, session)?;
         let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut OsRng, now)
             .map_err(within(&self.path))?;
-        sealed(self.store, &self.path, tree, &metadata, &key)
+        sealed(&self.store, &self.path, tree, &metadata, &key)
     }
 }
 
@@ -265,33 +269,39 @@ impl NewFile {
 /// Writing YAML moves some comments, as in sops. Where comments choose the values that are encrypted, a moved one
 /// can make a file that nobody can decrypt; so such a text is decrypted before anybody relies on it.
 fn sealed(
-    store: Yaml,
+    store: &Arc<dyn Store>,
     path: &Path,
     tree: Tree,
     metadata: &Metadata,
     key: &DataKey,
 ) -> Result<Vec<u8>, Error> {
     let whole = document::join(tree, metadata).map_err(within(path))?;
-    let text = checked(&store, path, &whole)?;
+    let text = checked(&**store, path, &whole)?;
     if metadata.selector.as_ref().is_some_and(Selector::reads_comments) {
-        let file = SopsFile::of_store(store, path, &text)?;
+        let file = SopsFile::of_store(Arc::clone(store), path, &text)?;
         document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify)
             .map_err(|_| Error::CommentsMove(path.to_path_buf()))?;
     }
     Ok(text)
 }
 
-fn plain_tree(store: &Yaml, path: &Path, text: &[u8]) -> Result<Tree, Error> {
-    let tree = store.load(text).map_err(|error| at(path, error))?;
-    if document::has_metadata(&tree) {
-        return Err(Error::AlreadyEncrypted(path.to_path_buf()));
-    }
+fn plain_tree(store: &dyn Store, path: &Path, text: &[u8]) -> Result<Tree, Error> {
+    let tree = store.load_plain(text).map_err(|error| at(path, error))?;
+    refuse_encrypted(store, path, &tree)?;
     Ok(tree)
 }
 
+/// A first document that has a place for metadata counts as encrypted.
+fn refuse_encrypted(store: &dyn Store, path: &Path, tree: &Tree) -> Result<(), Error> {
+    match tree.documents.first() {
+        Some(first) if store.is_encrypted(first) => Err(Error::AlreadyEncrypted(path.to_path_buf())),
+        _ => Ok(()),
+    }
+}
+
 /// The text of a tree, read again before it may be written anywhere.
-fn checked(store: &Yaml, path: &Path, whole: &Tree) -> Result<Vec<u8>, Error> {
+fn checked(store: &dyn Store, path: &Path, whole: &Tree) -> Result<Vec<u8>, Error> {
     let text = store.emit(whole).map_err(|error| at(path, error))?;
-    yaml::verify(whole, &text).map_err(|error| at(path, error))?;
+    store.verify(whole, &text).map_err(|error| at(path, error))?;
     Ok(text)
 }

@@ -13,6 +13,7 @@ use crate::edge::terminal::Prompt;
 use crate::keys::identity::Identities;
 use crate::rules::{self, Config};
 use crate::sops::time::Time;
+use crate::store::{Format, Indents, Store};
 
 /// The rules' file name, the only one that sops looks for.
 const CONFIG_NAME: &str = ".sops.yaml";
@@ -29,6 +30,7 @@ pub struct Session {
     /// Where rules are looked for upwards: the project where one was named, else the directory.
     home: PathBuf,
     explicit: Option<PathBuf>,
+    indent: Option<i64>,
     known: Mutex<BTreeMap<PathBuf, Arc<Rules>>>,
     identities: OnceLock<Identities>,
 }
@@ -53,6 +55,7 @@ impl Session {
             home: directory.clone(),
             directory,
             explicit: None,
+            indent: None,
             known: Mutex::default(),
             identities: OnceLock::new(),
         }
@@ -69,6 +72,13 @@ impl Session {
     #[must_use]
     pub fn with_config(mut self, config: &Path) -> Self {
         self.explicit = Some(self.absolute(config));
+        self
+    }
+
+    /// The same with the spaces per level named, in place of the rules' word.
+    #[must_use]
+    pub fn with_indent(mut self, indent: i64) -> Self {
+        self.indent = Some(indent);
         self
     }
 
@@ -109,17 +119,34 @@ impl Session {
         self.rules_beside(file).map(|path| self.read_rules(path)).transpose()
     }
 
-    /// The indent that the rules want of a YAML file. Rules that sops would not find, because they are only
-    /// beside the file, keep nobody from reading it by being broken.
+    /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
+    /// because they are only beside the file, keep nobody from reading it by being broken.
     ///
     /// # Errors
     /// The rules cannot be read or understood.
-    pub fn yaml_indent(&self, file: &Path) -> Result<i64, Error> {
-        let indent = |rules: Option<Arc<Rules>>| rules.map_or(0, |rules| rules.config.stores.yaml_indent);
-        match self.rules(file) {
-            Err(_) if self.explicit.is_none() && upwards(&self.home).is_none() => Ok(0),
-            found => found.map(indent),
-        }
+    pub fn indents(&self, file: &Path) -> Result<Indents, Error> {
+        let found = match self.rules(file) {
+            Err(_) if self.explicit.is_none() && upwards(&self.home).is_none() => None,
+            found => found?,
+        };
+        let of_rules = found.map_or_else(Indents::default, |rules| rules.config.stores);
+        Ok(self.indent.map_or(of_rules, |indent| Indents { yaml: indent, json: indent, json_binary: indent }))
+    }
+
+    /// The store of a format, for a file.
+    ///
+    /// # Errors
+    /// The rules cannot be read or understood.
+    pub fn store(&self, format: Format, file: &Path) -> Result<Arc<dyn Store>, Error> {
+        Ok(format.store(self.indents(file)?))
+    }
+
+    /// The store that a file's name chooses.
+    ///
+    /// # Errors
+    /// The rules cannot be read or understood.
+    pub fn store_for(&self, file: &Path) -> Result<Arc<dyn Store>, Error> {
+        self.store(Format::of_path(file), file)
     }
 
     fn rules_beside(&self, file: &Path) -> Option<PathBuf> {

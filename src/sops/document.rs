@@ -50,12 +50,6 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Whether the first document has a `sops` entry at its top level, so that it counts as encrypted.
-#[must_use]
-pub fn has_metadata(tree: &Tree) -> bool {
-    tree.documents.first().is_some_and(|branch| branch.iter().any(is_metadata))
-}
-
 /// Takes the metadata off a file as it was read. Only the first document's counts; those of the others
 /// are dropped.
 ///
@@ -98,6 +92,8 @@ pub fn join(mut tree: Tree, metadata: &Metadata) -> Result<Tree, Error> {
     Ok(tree)
 }
 
-fn is_metadata(item: &Item) -> bool {
+/// Whether an item is the entry of a document that holds the metadata.
+#[must_use]
+pub fn is_metadata(item: &Item) -> bool {
     matches!(item, Item::Entry(Key::Str(key), _) if *key == metadata::KEY)
 }

@@ -38,10 +38,19 @@ use emitter::Emitter;
 use parser::Parser;
 
 pub use locate::line_of;
-pub use verify::verify;
 
 /// The indent when none is configured.
 const DEFAULT_INDENT: usize = 4;
+
+/// What a new file starts with.
+const EXAMPLE: &str = "\
+# Everything below is an example: replace it by your own values.
+# They are encrypted when you leave the editor; leave without a change to make no file.
+example_key: example_value
+example_list:
+    - one
+    - two
+";
 
 /// The YAML store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,17 +61,6 @@ pub struct Yaml {
 }
 
 impl Yaml {
-    /// Writes a value as a document of its own, for `--extract`. As in sops, the configured indent
-    /// does not count here.
-    ///
-    /// # Errors
-    /// A tree with a comment where only a value can stand.
-    pub fn emit_value(self, value: &Value) -> Result<Vec<u8>, Error> {
-        let mut emitter = Emitter::new(DEFAULT_INDENT);
-        emitter.value(value)?;
-        Ok(emitter.finish())
-    }
-
     fn width(self) -> Result<usize, Error> {
         match self.indent {
             0 => Ok(DEFAULT_INDENT),
@@ -102,5 +100,20 @@ impl Store for Yaml {
             emitter.document(branch, at == 0)?;
         }
         Ok(emitter.finish())
+    }
+
+    /// A document of its own. As in sops, the configured indent does not count here.
+    fn emit_value(&self, value: &Value) -> Result<Vec<u8>, Error> {
+        let mut emitter = Emitter::new(DEFAULT_INDENT);
+        emitter.value(value)?;
+        Ok(emitter.finish())
+    }
+
+    fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
+        verify::verify(tree, emitted)
+    }
+
+    fn example(&self) -> &'static str {
+        EXAMPLE
     }
 }

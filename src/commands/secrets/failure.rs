@@ -2,11 +2,11 @@
 
 use crate::outcome::{Code, Failure};
 use crate::secrets::Error;
-use crate::{sops, store};
+use crate::sops;
 
 /// The exit code, the words and the advice for an error. Codes are sops' own.
 pub(in crate::commands) fn failure(error: Error) -> Failure {
-    let code = code(&error);
+    let code = Code::of_secrets(&error);
     let help = help(&error);
     let message = match &error {
         // The tree says it all, in sops' words first.
@@ -19,49 +19,6 @@ pub(in crate::commands) fn failure(error: Error) -> Failure {
         other => other.to_string(),
     };
     help.into_iter().fold(Failure::new(code, message), Failure::help)
-}
-
-fn code(error: &Error) -> Code {
-    match error {
-        Error::Missing(_) => Code::NoFileSpecified,
-        Error::Read { .. } | Error::Directory(_) | Error::Format { .. } | Error::InvalidEdit(_) => {
-            Code::CouldNotReadInput
-        }
-        Error::Store { error, .. } => match error {
-            store::Error::Empty => Code::NeedAtLeastOneDocument,
-            store::Error::Unwritable(_) => Code::Dump,
-            _ => Code::CouldNotReadInput,
-        },
-        Error::Sops { error, .. } => match error {
-            sops::Error::ReservedKey { .. } => Code::Dump,
-            sops::Error::Encrypt { .. } => Code::CouldNotEncryptTree,
-            sops::Error::Decrypt { .. } => Code::CouldNotDecryptTree,
-            sops::Error::MacMissing | sops::Error::MacMismatch | sops::Error::MacUndecryptable(_) => {
-                Code::MacMismatch
-            }
-            sops::Error::DataKeyLength(_) | sops::Error::Shamir(_) => Code::CouldNotRetrieveKey,
-            _ => Code::Generic,
-        },
-        Error::CommentsMove(_) => Code::CouldNotEncryptTree,
-        Error::AlreadyEncrypted(_) => Code::FileAlreadyEncrypted,
-        Error::Locked { .. } => Code::CouldNotRetrieveKey,
-        Error::Write(_)
-        | Error::PrivateDir(_)
-        | Error::NotWritable { .. }
-        | Error::ChangedMeanwhile { .. } => Code::CouldNotWriteOutput,
-        Error::Editor(_) | Error::EditorLostFile => Code::NoEditorFound,
-        Error::Unchanged => Code::FileHasNotBeenModified,
-        Error::Path { .. }
-        | Error::HostKey { .. }
-        | Error::NoRules { .. }
-        | Error::Rules { .. }
-        | Error::NoConfig(_)
-        | Error::NoRule { .. }
-        | Error::OtherKeys { .. }
-        | Error::NoRecipients(_)
-        | Error::Split(_)
-        | Error::Recipient { .. } => Code::Generic,
-    }
 }
 
 fn help(error: &Error) -> Option<String> {

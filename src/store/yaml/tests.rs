@@ -1,3 +1,4 @@
+use super::verify::verify;
 use super::*;
 use crate::sops::tree::{Branch, Comment, Item, Key, get};
 

@@ -10,7 +10,7 @@ use crate::store::{Error, Store};
 ///
 /// # Errors
 /// The text does not read, or where its values differ, by document and keys.
-pub fn verify(tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
+pub(super) fn verify(tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
     let read = if emitted.is_empty() { Tree::default() } else { Yaml::default().load(emitted)? };
     if read.documents.len() != tree.documents.len() {
         return Err(Error::Unwritable("the written text reads back with other documents".to_owned()));

@@ -1,0 +1,50 @@
+//! Exit codes of the secrets commands.
+
+use super::Code;
+use crate::secrets::Error;
+use crate::{sops, store};
+
+impl Code {
+    /// The code of a failed work on a sops file: sops' own, where it has one.
+    #[must_use]
+    pub fn of_secrets(error: &Error) -> Self {
+        match error {
+            Error::Missing(_) => Self::NoFileSpecified,
+            Error::Read { .. } | Error::Directory(_) | Error::InvalidEdit(_) => Self::CouldNotReadInput,
+            Error::Store { error, .. } => match error {
+                store::Error::Empty => Self::NeedAtLeastOneDocument,
+                store::Error::Unwritable(_) => Self::Dump,
+                _ => Self::CouldNotReadInput,
+            },
+            Error::Sops { error, .. } => match error {
+                sops::Error::ReservedKey { .. } => Self::Dump,
+                sops::Error::Encrypt { .. } => Self::CouldNotEncryptTree,
+                sops::Error::Decrypt { .. } => Self::CouldNotDecryptTree,
+                sops::Error::MacMissing | sops::Error::MacMismatch | sops::Error::MacUndecryptable(_) => {
+                    Self::MacMismatch
+                }
+                sops::Error::DataKeyLength(_) | sops::Error::Shamir(_) => Self::CouldNotRetrieveKey,
+                _ => Self::Generic,
+            },
+            Error::CommentsMove(_) => Self::CouldNotEncryptTree,
+            Error::AlreadyEncrypted(_) => Self::FileAlreadyEncrypted,
+            Error::Locked { .. } => Self::CouldNotRetrieveKey,
+            Error::Write(_)
+            | Error::PrivateDir(_)
+            | Error::NotWritable { .. }
+            | Error::ChangedMeanwhile { .. } => Self::CouldNotWriteOutput,
+            Error::Editor(_) | Error::EditorLostFile => Self::NoEditorFound,
+            Error::Unchanged => Self::FileHasNotBeenModified,
+            Error::Path { .. }
+            | Error::HostKey { .. }
+            | Error::NoRules { .. }
+            | Error::Rules { .. }
+            | Error::NoConfig(_)
+            | Error::NoRule { .. }
+            | Error::OtherKeys { .. }
+            | Error::NoRecipients(_)
+            | Error::Split(_)
+            | Error::Recipient { .. } => Self::Generic,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The formats that sops has a store for, and how one is chosen.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Store;
+use super::yaml::Yaml;
+
+/// A format of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Format {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+    /// Lines of `NAME=value`.
+    Dotenv,
+    /// INI.
+    Ini,
+    /// Anything, as one value.
+    Binary,
+}
+
+/// Spaces per level as configured; each store knows what the numbers mean to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Indents {
+    /// Of YAML; 0 is the default of four.
+    pub yaml: i64,
+    /// Of JSON; -1 is a tab.
+    pub json: i64,
+    /// Of encrypted binary files; -1 is a tab.
+    pub json_binary: i64,
+}
+
+impl Default for Indents {
+    fn default() -> Self {
+        Self { yaml: 0, json: -1, json_binary: -1 }
+    }
+}
+
+impl Format {
+    /// The format that sops takes a file of this name for.
+    #[must_use]
+    pub fn of_path(path: &Path) -> Self {
+        let name = path.as_os_str().as_encoded_bytes();
+        let endings: [(&[u8], Self); 5] = [
+            (b".yaml", Self::Yaml),
+            (b".yml", Self::Yaml),
+            (b".json", Self::Json),
+            (b".env", Self::Dotenv),
+            (b".ini", Self::Ini),
+        ];
+        let found = endings.into_iter().find(|(ending, _)| name.ends_with(ending));
+        found.map_or(Self::Binary, |(_, format)| format)
+    }
+
+    /// The format of a name as in `--input-type`; `None` for any other.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Yaml, Self::Json, Self::Dotenv, Self::Ini, Self::Binary]
+            .into_iter()
+            .find(|format| format.name() == name)
+    }
+
+    /// Its name, as in `--input-type`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Yaml => "yaml",
+            Self::Json => "json",
+            Self::Dotenv => "dotenv",
+            Self::Ini => "ini",
+            Self::Binary => "binary",
+        }
+    }
+
+    /// Its store.
+    #[must_use]
+    pub fn store(self, indents: Indents) -> Arc<dyn Store> {
+        match self {
+            Self::Yaml => Arc::new(Yaml { indent: indents.yaml }),
+            // The other stores come next.
+            _ => Arc::new(Yaml { indent: indents.yaml }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_decides_and_its_case_counts() {
+        for (name, format) in [
+            ("a.yaml", Format::Yaml),
+            ("a/b.yml", Format::Yaml),
+            (".yaml", Format::Yaml),
+            ("a.json", Format::Json),
+            (".env", Format::Dotenv),
+            ("prod.env", Format::Dotenv),
+            ("a.ini", Format::Ini),
+            ("a.YAML", Format::Binary),
+            (".envrc", Format::Binary),
+            ("a.env.enc", Format::Binary),
+            ("key.der", Format::Binary),
+            ("", Format::Binary),
+        ] {
+            assert_eq!(Format::of_path(Path::new(name)), format, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_flags() {
+        for name in ["yaml", "json", "dotenv", "ini", "binary"] {
+            assert_eq!(Format::of_name(name).map(Format::name), Some(name));
+        }
+        assert_eq!(Format::of_name("toml"), None);
+        assert_eq!(Format::of_name("YAML"), None);
+    }
+}
