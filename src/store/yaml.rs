@@ -23,6 +23,7 @@ mod limits;
 mod locate;
 mod node;
 mod number;
+pub mod outline;
 mod parser;
 mod reader;
 mod resolve;
