@@ -125,6 +125,31 @@ impl Config {
         Ok(common)
     }
 
+    /// The position of the rule that a word means: its `path_regex`, its number from 1, or a path that it is
+    /// the first to match.
+    ///
+    /// # Errors
+    /// A `path_regex` that does not compile.
+    pub fn find(&self, word: &str) -> Result<Option<usize>, Error> {
+        let written = |entry: &CreationRule| match &entry.pattern {
+            Some(Ok(pattern)) => pattern.as_str() == word,
+            _ => false,
+        };
+        if let Some(index) = self.entries().iter().position(written) {
+            return Ok(Some(index));
+        }
+        match word.parse::<usize>() {
+            Ok(number) => Ok(number.checked_sub(1).filter(|index| *index < self.entries().len())),
+            Err(_) => self.position(word.as_bytes()),
+        }
+    }
+
+    /// The age recipients of a group of a rule.
+    fn group_mut(&mut self, rule: usize, group: usize) -> Option<&mut Vec<String>> {
+        let rule = self.creation_rules.as_mut()?.get_mut(rule)?.rule.as_mut().ok()?;
+        rule.groups.get_mut(group).map(|group| &mut group.age)
+    }
+
     /// The position of the first rule that matches.
     fn position(&self, path: &[u8]) -> Result<Option<usize>, Error> {
         for (index, entry) in self.entries().iter().enumerate() {
