@@ -1,6 +1,6 @@
 //! A position in the text, counted in bytes, characters, lines and columns at once.
 
-use super::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use super::chars;
 
 /// Where something stands. The index counts characters, CR LF as two; line and column are from 0.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use super::limits;
 use super::node::{Comments, Content, Document, Id, Node, Nodes, Tag};
 use super::scanner::Scanner;

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use zeroize::Zeroizing;
 
-use super::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use super::chars;
 use super::limits;
 use crate::store::Error;

@@ -1,6 +1,6 @@
 //! What the scanner hands to the parser: tokens and the comments between them.
 
-use super::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use super::cursor::Mark;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
