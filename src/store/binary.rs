@@ -54,7 +54,9 @@ impl Store for Binary {
             _ => None,
         }
         .ok_or_else(|| {
-            Error::Unwritable(format!("a binary file is one document with a text `{DATA}`, and this one is not"))
+            Error::Unwritable(format!(
+                "a binary file is one document with a text `{DATA}`, and this one is not"
+            ))
         })
     }
 
@@ -81,5 +83,60 @@ impl Store for Binary {
 
     fn example(&self) -> &'static str {
         EXAMPLE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABS: Binary = Binary { json: Json { indent: -1 } };
+
+    fn tree(branch: Branch) -> Tree {
+        Tree { documents: vec![branch] }
+    }
+
+    #[test]
+    fn any_bytes_are_the_value_of_data_and_come_back() {
+        for content in [b"".as_slice(), b"text\n", b"\0\xff\xfe\x80", b"{\"a\": 1}"] {
+            let tree = TABS.load_plain(content).expect("anything goes");
+            assert_eq!(tree.documents, [vec![Item::entry("data", Value::str(content.to_vec()))]]);
+            assert_eq!(TABS.emit_plain(&tree).as_deref(), Ok(content));
+        }
+    }
+
+    #[test]
+    fn the_encrypted_form_is_json() {
+        let tree = TABS.load_plain(b"ENC[x]").expect("anything goes");
+        let emitted = TABS.emit(&tree).expect("is written");
+        assert_eq!(emitted, b"{\n\t\"data\": \"ENC[x]\"\n}\n");
+        assert_eq!(TABS.load(&emitted), Ok(tree.clone()));
+        assert_eq!(TABS.verify(&tree, &emitted), Ok(()));
+        assert_eq!(Binary::new(1).emit(&tree).as_deref(), Ok(b"{\n \"data\": \"ENC[x]\"\n}\n".as_slice()));
+    }
+
+    #[test]
+    fn what_has_no_content_is_no_binary_file() {
+        let data = |value| tree(vec![Item::entry("data", value)]);
+        let mut two = data(Value::str("a"));
+        two.documents.extend(data(Value::str("b")).documents);
+        for tree in [data(Value::Int(1)), tree(vec![Item::entry("other", Value::str("x"))]), two] {
+            assert!(matches!(TABS.emit_plain(&tree), Err(Error::Unwritable(_))));
+        }
+        assert!(matches!(TABS.emit_value(&Value::Int(1)), Err(Error::Unwritable(_))));
+        assert_eq!(TABS.emit_plain(&data(Value::Bytes("old".into()))).as_deref(), Ok(b"old".as_slice()));
+    }
+
+    #[test]
+    fn an_encrypted_file_is_noticed_and_other_json_is_not() {
+        let is_encrypted = |content: &[u8]| {
+            let tree = TABS.load_plain(content).expect("anything goes");
+            tree.documents.iter().any(|branch| TABS.is_encrypted(branch))
+        };
+        assert!(is_encrypted(include_bytes!("../../tests/sops/types.enc.json")));
+        for content in [r#"{"a": 1}"#, r#"{"sops": {"version": "3.13.3"}}"#, "{\"sops\": 1}", "sops", ""] {
+            assert!(!is_encrypted(content.as_bytes()), "{content}");
+        }
+        assert!(TABS.is_encrypted(&vec![Item::entry("sops", Value::Null)]));
     }
 }

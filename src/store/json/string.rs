@@ -35,7 +35,8 @@ pub(super) fn decode(raw: &[u8]) -> Result<Text, (usize, &'static str)> {
         push_utf8(&mut text, &raw[at..end]);
         at = end;
         if at < raw.len() {
-            at += escape(&mut text, &raw[at..]).ok_or((at, "a text holds an escape that JSON does not know"))?;
+            at += escape(&mut text, &raw[at..])
+                .ok_or((at, "a text holds an escape that JSON does not know"))?;
         }
     }
     Ok(Text::from(text.into_vec()))
