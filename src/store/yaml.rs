@@ -13,7 +13,6 @@
 use crate::sops::tree::{Tree, Value};
 use crate::store::{Error, Store};
 
-mod buffer;
 mod chars;
 mod check;
 mod convert;

@@ -1,7 +1,7 @@
 //! A position in the text, counted in bytes, characters, lines and columns at once.
 
-use super::buffer::Buffer;
 use super::chars;
+use crate::store::buffer::Buffer;
 
 /// Where something stands. The index counts characters, CR LF as two; line and column are from 0.
 #[derive(Clone, Copy, Default)]

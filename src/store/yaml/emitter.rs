@@ -4,10 +4,10 @@
 //! comment, and where the last character left the line. Comments that sops displaces or drops are
 //! displaced and dropped likewise, since equal bytes are what keeps mixed teams free of churn.
 
-use super::buffer::Buffer;
 use super::limits;
 use crate::sops::tree::{Branch, Item, Key, Value};
 use crate::store::Error;
+use crate::store::buffer::Buffer;
 
 mod collections;
 mod comments;

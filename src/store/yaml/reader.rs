@@ -4,10 +4,10 @@ use std::ops::Deref;
 
 use zeroize::Zeroizing;
 
-use super::buffer::Buffer;
 use super::chars;
 use super::limits;
 use crate::store::Error;
+use crate::store::buffer::Buffer;
 
 /// The text of a file: its own bytes, or what they were decoded to.
 pub(super) enum Source<'a> {
