@@ -5,6 +5,7 @@ pub mod atomic;
 pub mod editor;
 pub mod environment;
 pub mod hardening;
+pub mod index;
 pub mod lock;
 pub mod private_dir;
 pub mod process;
