@@ -16,6 +16,9 @@ use crate::secrets::recipients::{added, removed};
 use crate::secrets::update_all::{Looked, Mode, update_all};
 use crate::sops::metadata::Changes;
 
+/// More files than these without a rule are no slip: a project has them on purpose.
+const MANY: usize = 5;
+
 /// What neither new recipients nor new data keys undo.
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
     "who was removed may have kept the old files: change the secrets themselves, too";
@@ -100,7 +103,7 @@ fn report(
             };
             context.screen.line(format!("{word} {path}: {}", in_words(change, names)))?;
         }
-        Err(_) if looked.has_no_rule() && !strict => context.screen.note(format!("no rule for {path}")),
+        Err(_) if looked.has_no_rule() && !strict => {}
         Err(error) => context.screen.warn(error.to_string()),
     }
     Ok(())
@@ -149,8 +152,9 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
 }
 
 fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context: &Context) -> Outcome {
-    let unruled = looked.iter().filter(|one| one.has_no_rule() && !args.strict).count();
-    let failed = looked.iter().filter(|one| one.result.is_err()).count() - unruled;
+    let passed_over = looked.iter().filter(|one| one.has_no_rule() && !args.strict);
+    let unruled: Vec<String> = passed_over.map(|one| below(&one.path, root)).collect();
+    let failed = looked.iter().filter(|one| one.result.is_err()).count() - unruled.len();
     let changed: Vec<(&Looked, &Changes)> = looked
         .iter()
         .filter_map(|one| Some((one, one.result.as_ref().ok()?)))
@@ -158,12 +162,12 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
         .collect();
     let word = if mode == Mode::Write { "updated" } else { "behind" };
     if !args.json {
-        let without = if unruled > 0 { format!(", {unruled} without a rule") } else { String::new() };
+        let without = without_rule(&unruled, context);
         context.screen.note(format!(
             "{} files: {} {word}, {} current, {failed} failed{without}",
             looked.len(),
             changed.len(),
-            looked.len() - changed.len() - failed - unruled
+            looked.len() - changed.len() - failed - unruled.len()
         ));
         let lost: Vec<String> = changed
             .iter()
@@ -178,6 +182,21 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
     }
     let behind = mode == Mode::Check && !changed.is_empty();
     Ok(if failed > 0 || behind { Code::Generic as u8 } else { 0 })
+}
+
+/// Names the files that were passed over because no rule is for them, unless they are many; and what a summary says
+/// of them.
+pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
+    let many = paths.len() > MANY;
+    for path in paths {
+        let line = format!("no rule for {path}");
+        if many { context.screen.detail(line) } else { context.screen.note(line) }
+    }
+    match paths.len() {
+        0 => String::new(),
+        count if many => format!(", {count} without a rule (-v names them)"),
+        count => format!(", {count} without a rule"),
+    }
 }
 
 /// A path as a shell takes it.
