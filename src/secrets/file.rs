@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rand::rngs::OsRng;
+use rand::SeedableRng as _;
+use rand::rngs::{OsRng, StdRng};
 use zeroize::Zeroizing;
 
 use super::error::Error;
@@ -193,8 +194,9 @@ impl OpenFile {
         if is_newer(SOPS_VERSION, &metadata.version) {
             SOPS_VERSION.clone_into(&mut metadata.version);
         }
-        let tree = document::encrypt(tree, &mut metadata, &self.key, &self.stash, &mut OsRng, session.now())
-            .map_err(within(&self.path))?;
+        let tree =
+            document::encrypt(tree, &mut metadata, &self.key, &self.stash, &mut nonces(), session.now())
+                .map_err(within(&self.path))?;
         sealed(&self.store, &self.path, tree, &metadata, &self.key)
     }
 }
@@ -268,10 +270,16 @@ impl NewFile {
         metadata.shamir_threshold = plan.shamir_threshold;
         metadata.mac_only_encrypted = plan.mac_only_encrypted && !self.single_value;
         plan.wrap(&mut metadata, &key, session)?;
-        let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut OsRng, now)
+        let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut nonces(), now)
             .map_err(within(&self.path))?;
         sealed(&self.store, &self.path, tree, &metadata, &key)
     }
+}
+
+/// Where the nonces of a file come from: seeded by the system once, where asking it for each of them would cost
+/// more than the encryption.
+fn nonces() -> StdRng {
+    StdRng::from_entropy()
 }
 
 /// An encrypted tree as the file's text.
