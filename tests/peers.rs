@@ -17,6 +17,7 @@ mod peers {
     mod documents;
     mod edits;
     mod error_tree;
+    mod json;
     mod keys;
     mod yaml;
 }
