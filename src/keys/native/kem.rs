@@ -234,3 +234,50 @@ fn halves<T: Serializable, const FIRST: usize>(
 fn wrong_length<T: Serializable>(bytes: &[u8]) -> HpkeError {
     HpkeError::IncorrectInputLength(T::size(), bytes.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use hpke::Kem as _;
+
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        let digits: Vec<_> = hex.chars().map(|digit| digit.to_digit(16).expect("hexadecimal")).collect();
+        digits.chunks(2).map(|pair| u8::try_from(16 * pair[0] + pair[1]).expect("a byte")).collect()
+    }
+
+    /// From the test vectors of the draft.
+    #[test]
+    fn key_pairs_are_derived_as_the_draft_says() {
+        let (private, public) =
+            Kem::derive_keypair(&bytes("0379761fa4f6869592b0d1f9a71eb92b122dc030a7a8858132109f6b1a4bbde4"));
+        let seed = bytes("b3f98b03126a431ccecc62ae0f68e102c2d8e1cc7b21ba85d821d8e31761e0f8");
+        assert_eq!(private.to_bytes().as_slice(), seed);
+        assert!(
+            public
+                .to_bytes()
+                .starts_with(&bytes("3c282de306815eb40990929aeee0839bb37a71a052a9e5242cf15f4c4aa366e5"))
+        );
+        assert!(private == Private::from_bytes(&seed).expect("32 bytes") && private != Private::generate());
+        assert!(public == Public::from_bytes(&public.to_bytes()).expect("sound"));
+    }
+
+    #[test]
+    fn both_sides_find_the_same_secret() {
+        let private = Private::generate();
+        let public = Kem::sk_to_pk(&private);
+        let (secret, sent) = Kem::encap(&public, None, &mut rand::rngs::OsRng).expect("sound");
+        let sent = Encapsulated::from_bytes(&sent.to_bytes()).expect("its own");
+        assert_eq!(Kem::decap(&private, None, &sent).expect("sound").0, secret.0);
+        assert_ne!(Kem::decap(&Private::generate(), None, &sent).expect("sound").0, secret.0);
+    }
+
+    #[test]
+    fn a_sender_with_a_key_of_its_own_is_no_part_of_it() {
+        let (private, other) = (Private::generate(), Private::generate());
+        let (public, sender) = (Kem::sk_to_pk(&private), Kem::sk_to_pk(&other));
+        assert!(Kem::encap(&public, Some((&other, &sender)), &mut rand::rngs::OsRng).is_err());
+        let (_, sent) = Kem::encap(&public, None, &mut rand::rngs::OsRng).expect("sound");
+        assert!(Kem::decap(&private, Some(&sender), &sent).is_err());
+    }
+}
