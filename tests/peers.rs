@@ -18,6 +18,7 @@ mod peers {
     mod edits;
     mod error_tree;
     mod keys;
+    mod recipients;
     mod yaml;
 }
 mod support;
