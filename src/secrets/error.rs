@@ -75,7 +75,7 @@ pub enum Error {
     },
     /// A value to be set that is no JSON.
     #[error("the value is not valid JSON: {0}")]
-    NotJson(String),
+    NotJson(store::Error),
     /// A value to be set that sops does not take: a list at the top.
     #[error("a list cannot be set as a value here")]
     ListValue,
