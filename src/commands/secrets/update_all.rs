@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::failure::failure;
 use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
 use crate::host::project::Project;
+use crate::keys::recipient::same_key;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::Session;
 use crate::secrets::recipients::{added, removed};
+use crate::secrets::rotate::{Rotation, Which, rotate_file};
 use crate::secrets::update_all::{Looked, Mode, update_all};
+use crate::secrets::who::{Standing, who};
+use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
 
 /// More files than these without a rule are no slip: a project has them on purpose.
@@ -23,9 +27,43 @@ const MANY: usize = 5;
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
     "who was removed may have kept the old files: change the secrets themselves, too";
 
-/// Brings the files of the project in line with rules that no longer name a recipient.
-pub(in crate::commands) fn forget(_recipient: &str, context: &Context) -> Outcome {
-    run(&UpdateAll::default(), &super::session(context, None)?, context)
+/// Takes a recipient that the rules no longer name out of their files, which get new data keys with it, and brings all
+/// others in line.
+pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
+    let session = super::session(context, None)?;
+    let root = root(&session, context);
+    let root = root.canonicalize().unwrap_or(root);
+    let key = same_key(recipient);
+    let files: Vec<(PathBuf, Rotation)> = who(&session, std::slice::from_ref(&root))
+        .into_iter()
+        .filter_map(|read| {
+            let readers =
+                read.readers.ok().filter(|readers| readers.standing(&key) == Some(Standing::Removed))?;
+            let spelled = readers.groups.into_iter().flatten().filter(|reader| reader.key == key);
+            let remove = spelled.map(|reader| reader.recipient).collect();
+            Some((read.path, Rotation { add: Vec::new(), remove }))
+        })
+        .collect();
+    let rotated: Vec<(PathBuf, Result<_, Error>)> = files
+        .into_par_iter()
+        .map(|(path, rotation)| {
+            let result = rotate_file(&session, &path, &rotation, Which::Readable);
+            (path, result)
+        })
+        .collect();
+    let mut failed = false;
+    for (path, result) in rotated {
+        match result {
+            Ok(_) => context.screen.line(format!("rotated {}", below(&path, &root)))?,
+            Err(error) => {
+                failed = true;
+                context.screen.failure(&failure(error));
+            }
+        }
+    }
+    let code = run(&UpdateAll::default(), &session, context)?;
+    context.screen.note(CHANGE_THEM_TOO);
+    Ok(if failed { Code::Generic as u8 } else { code })
 }
 
 pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Outcome {
