@@ -76,7 +76,7 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     let root = root.canonicalize().unwrap_or(root);
     let paths = if args.paths.is_empty() { vec![root.clone()] } else { args.paths.clone() };
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
-        return Err(failure(crate::secrets::Error::Missing(missing.clone())));
+        return Err(failure(Error::Missing(missing.clone())));
     }
     let names = names(session, &root);
 
