@@ -10,13 +10,16 @@
 )]
 
 mod cli {
+    mod check;
     mod frame;
     mod keys;
+    mod keys_edit;
     mod private_dir;
     mod project;
     mod readme;
     mod secrets;
     mod ssh_to_age;
     mod update_all;
+    mod who;
 }
 mod support;
