@@ -4,6 +4,7 @@
 pub mod atomic;
 pub mod editor;
 pub mod environment;
+pub mod git;
 pub mod hardening;
 pub mod lock;
 pub mod private_dir;

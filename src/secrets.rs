@@ -4,6 +4,7 @@ pub mod discover;
 pub mod edit;
 pub mod error;
 pub mod file;
+pub mod merge;
 pub mod recipients;
 pub mod session;
 pub mod update_all;

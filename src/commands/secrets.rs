@@ -15,10 +15,14 @@ use crate::secrets::Session;
 use crate::sops::document::Warning;
 
 mod decrypt;
+mod diff;
 mod edit;
 mod encrypt;
 mod failure;
 mod get;
+mod merge;
+mod replace;
+mod textconv;
 mod update_all;
 mod updatekeys;
 
@@ -37,6 +41,11 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::Edit(args) => edit::run(&args, &session, context),
         Command::Updatekeys(args) => updatekeys::run(&args, &session, context),
         Command::UpdateAll(args) => update_all::run(&args, &session, context),
+        Command::Replace(args) => replace::run(&args, &session, context),
+        Command::Diff(args) => diff::run(&args, &session, context),
+        Command::Merge(args) => merge::run(&args, &session, context),
+        Command::MergeDriver(args) => Ok(merge::driver(&args, &session, context)),
+        Command::Textconv(args) => textconv::run(&args, &session, context),
     }
 }
 

@@ -35,7 +35,8 @@ impl Code {
             | Error::ChangedMeanwhile { .. } => Self::CouldNotWriteOutput,
             Error::Editor(_) | Error::EditorLostFile => Self::NoEditorFound,
             Error::Unchanged => Self::FileHasNotBeenModified,
-            Error::Path { .. }
+            Error::Unresolved
+            | Error::Path { .. }
             | Error::HostKey { .. }
             | Error::NoRules { .. }
             | Error::Rules { .. }

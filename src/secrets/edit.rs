@@ -93,7 +93,7 @@ fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
 }
 
 /// The editor on a text, again and again until the text is valid or the user gives up.
-fn in_editor<T>(
+pub(super) fn in_editor<T>(
     session: &Session,
     path: &Path,
     before: &[u8],
@@ -127,6 +127,7 @@ fn in_editor<T>(
                 error @ (Error::Store { .. }
                 | Error::AlreadyEncrypted(_)
                 | Error::CommentsMove(_)
+                | Error::Unresolved
                 | Error::Sops {
                     error: sops::Error::Encrypt { .. } | sops::Error::ReservedKey { .. },
                     ..

@@ -3,6 +3,7 @@
 //! What only one side changed is taken from it. What both changed in different ways is a conflict, and so is a
 //! change of what the other side removed. The result comes in three readings, which differ where conflicts are.
 
+mod markers;
 pub(super) mod order;
 mod pieces;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use super::key_path::{KeyPath, Step};
 use super::tree::{Branch, Item, Tree, Value};
 use order::{Block, split};
 
+pub use markers::{Marked, marked};
 pub use pieces::{Piece, pieces};
 
 /// One thing as each side has it.
