@@ -20,6 +20,7 @@ mod peers {
     mod json;
     mod keys;
     mod recipients;
+    mod rules;
     mod yaml;
 }
 mod support;
