@@ -10,12 +10,14 @@
 )]
 
 mod cli {
+    mod exec;
     mod frame;
     mod keys;
     mod private_dir;
     mod project;
     mod readme;
     mod secrets;
+    mod secrets_change;
     mod ssh_to_age;
     mod update_all;
 }

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::failure::failure;
+use super::progress::progress;
+use super::rotate::rotate;
 use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
 use crate::host::project::Project;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::secrets::recipients::{added, removed};
+use crate::secrets::rotate::{Rotation, Which};
 use crate::secrets::update_all::{Looked, Mode, update_all};
 use crate::sops::metadata::Changes;
 
@@ -20,9 +22,17 @@ use crate::sops::metadata::Changes;
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
     "who was removed may have kept the old files: change the secrets themselves, too";
 
-/// Brings the files of the project in line with rules that no longer name a recipient.
-pub(in crate::commands) fn forget(_recipient: &str, context: &Context) -> Outcome {
-    run(&UpdateAll::default(), &super::session(context, None)?, context)
+/// Takes a recipient that the rules no longer name out of the files of the project. Those that it could read get
+/// new data keys.
+pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
+    let session = super::session(context, None)?;
+    let root = root(&session, context);
+    let root = root.canonicalize().unwrap_or(root);
+    let rotation = Rotation { remove: vec![recipient.to_owned()], ..Rotation::default() };
+    let rotated = rotate(std::slice::from_ref(&root), &root, &rotation, Which::Readable, &session, context);
+    // Whatever could not be rotated may still be brought in line.
+    let updated = run(&UpdateAll::default(), &session, context)?;
+    rotated.map(|code| code.max(updated))
 }
 
 pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Outcome {
@@ -39,13 +49,8 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     }
     let names = names(session, &root);
 
-    let bar = if context.screen.draws() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let looked = update_all(session, &paths, mode, &|total, _| {
-        bar.set_length(total as u64);
-        bar.inc(1);
-    });
+    let (bar, tick) = progress(context);
+    let looked = update_all(session, &paths, mode, &|total, _| tick(total));
     bar.finish_and_clear();
 
     if args.json {
@@ -106,7 +111,7 @@ fn report(
     Ok(())
 }
 
-fn below(path: &Path, root: &Path) -> String {
+pub(super) fn below(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
@@ -172,7 +177,7 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
             .collect();
         if mode == Mode::Write && !lost.is_empty() {
             context.screen.note("who was removed knows the data keys of the files; new ones come with");
-            context.screen.note(format!("  civm secrets rotate -i {}", lost.join(" ")));
+            context.screen.note(format!("  civm secrets rotate {}", lost.join(" ")));
             context.screen.note(CHANGE_THEM_TOO);
         }
     }
