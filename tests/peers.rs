@@ -14,6 +14,7 @@
 
 mod peers {
     mod age;
+    mod changes;
     mod documents;
     mod edits;
     mod error_tree;
