@@ -8,6 +8,7 @@ mod buffer;
 mod format;
 pub mod json;
 mod limits;
+mod size;
 pub mod yaml;
 
 pub use format::{Format, Indents};
