@@ -5,10 +5,14 @@ use crate::sops::tree::{Branch, Tree, Value};
 
 pub mod binary;
 mod buffer;
+pub mod dotenv;
+mod flat;
 mod format;
+pub mod ini;
 pub mod json;
 mod limits;
 mod size;
+mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};
