@@ -108,7 +108,7 @@ fn edited_name(path: &Path) -> PathBuf {
 }
 
 /// The editor on a text, again and again until the text is valid or the user gives up.
-fn in_editor<T>(
+pub(super) fn in_editor<T>(
     session: &Session,
     path: &Path,
     before: &[u8],
@@ -142,6 +142,7 @@ fn in_editor<T>(
                 error @ (Error::Store { .. }
                 | Error::AlreadyEncrypted(_)
                 | Error::CommentsMove(_)
+                | Error::Unresolved
                 | Error::Sops {
                     error: sops::Error::Encrypt { .. } | sops::Error::ReservedKey { .. },
                     ..
