@@ -11,6 +11,7 @@ mod format;
 pub mod ini;
 pub mod json;
 mod limits;
+mod size;
 mod texts;
 pub mod yaml;
 
