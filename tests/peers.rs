@@ -15,9 +15,12 @@
 mod peers {
     mod age;
     mod documents;
+    mod dotenv;
     mod edits;
     mod error_tree;
+    mod ini;
     mod keys;
+    mod texts;
     mod yaml;
 }
 mod support;
