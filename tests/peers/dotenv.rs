@@ -31,7 +31,6 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A value that is not what its line says to other readers: several lines, `=`, the sign of another kind.
 fn file() -> impl Strategy<Value = String> {
     (proptest::collection::vec(line(), 0..8), any::<bool>())
         .prop_map(|(lines, end)| lines.join("\n") + if end { "\n" } else { "" })
@@ -109,6 +108,19 @@ fn an_edit_changes_the_lines_that_sops_changes() {
 }
 
 #[test]
+fn a_value_that_an_edit_would_change_unasked_is_not_shown_to_an_editor() {
+    let Some(tools) = Tools::new() else { return };
+    tools.scene.write("plain.json", "{\"A\": \"C:\\\\new\"}");
+    let args = ["encrypt", "--age", &tools.recipient, "--output-type", "dotenv", "plain.json"];
+    tools.scene.write("s.env", tools.sops(&args).ok().stdout);
+    assert_eq!(tools.civm(&["decrypt", "s.env"]).ok().out(), tools.sops(&["decrypt", "s.env"]).ok().out());
+    let before = tools.scene.read("s.env");
+    let ran = tools.civm_edits("s.env", "sed -i 1iB=1").code(4);
+    assert!(ran.stderr.contains("[\"A\"]"), "{}", ran.stderr);
+    assert_eq!(tools.scene.read("s.env"), before);
+}
+
+#[test]
 fn updatekeys_leaves_what_sops_leaves() {
     let Some(tools) = Tools::new() else { return };
     tools.update_alike("env", PLAIN, OTHER);
@@ -117,11 +129,9 @@ fn updatekeys_leaves_what_sops_leaves() {
 #[test]
 fn groups_and_thresholds_are_flattened_as_sops_does() {
     let Some(tools) = Tools::new() else { return };
-    let group = |recipient: &str| format!("      - age: [{recipient}]\n");
+    let groups = format!("      - age: [{0}]\n      - age: [{0}, {OTHER}]\n", tools.recipient);
     let rules = format!(
-        "creation_rules:\n  - shamir_threshold: 1\n    mac_only_encrypted: true\n    encrypted_regex: ^F\n    key_groups:\n{}{}",
-        group(&tools.recipient),
-        group(OTHER)
+        "creation_rules:\n  - shamir_threshold: 2\n    mac_only_encrypted: true\n    encrypted_regex: ^F\n    key_groups:\n{groups}"
     );
     tools.scene.write(".sops.yaml", rules);
     for (ending, plain) in [("env", PLAIN), ("ini", "; c\n[s]\nFIRST = 1\nlast = `a;b`\n")] {

@@ -188,6 +188,44 @@ fn every_value_reads_back_from_the_plaintext_in_both_tools() {
     });
 }
 
+/// Whatever is in a file: what civm takes, sops reads as the same values, and none of them changes on the way
+/// through a plaintext. Without the markers of comments they are also the values that sops itself reads.
+#[test]
+fn what_civm_takes_keeps_its_values() {
+    let Some(tools) = Tools::new() else { return };
+    let values = |name: &str| {
+        let read = tools.sops(&["decrypt", "--output-type", "json", name]);
+        (read.code == 0).then(|| read.out().to_owned())
+    };
+    let line = prop_oneof![
+        "[ab\"'`#;=:\\[\\]\\\\ \t]{0,12}",
+        "[ab\"`\\[]{1,4} ?[=:][ab\"'`#; \\\\]{0,10}",
+        "[a-z]{1,3} ?= ?[ab\"'`\\\\ ]{0,10}",
+        "\\[[a\"\\]#]{1,3}\\]",
+    ];
+    each(30, proptest::collection::vec(line, 0..4), |lines| {
+        let plain = lines.join("\n");
+        let ours = tools.civm_encrypts("plain.ini", &plain, "ours.ini");
+        if ours.code != 0 {
+            prop_assert!(matches!(ours.code, 2 | 4), "{}", ours.stderr);
+            return Ok(());
+        }
+        let kept = values("ours.ini");
+        prop_assert!(kept.is_some(), "sops does not read what civm wrote");
+        let printed = tools.civm(&["decrypt", "ours.ini"]);
+        prop_assert_eq!(printed.code, 0, "{}", printed.stderr);
+        tools.sops_encrypts("again.ini", &printed.stdout, "again-theirs.ini").ok();
+        prop_assert_eq!(&values("again-theirs.ini"), &kept, "{}", printed.out());
+        if !plain.contains(['#', ';']) {
+            tools.sops_encrypts("plain.ini", &plain, "theirs.ini").ok();
+            if let Some(theirs) = values("theirs.ini") {
+                prop_assert_eq!(Some(theirs), kept);
+            }
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn single_values_are_had_as_sops_extracts_them() {
     let Some(tools) = Tools::new() else { return };
