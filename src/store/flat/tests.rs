@@ -62,7 +62,8 @@ fn lines_are_read_in_any_order() {
     assert_eq!(metadata.other_kinds(), ["pgp"]);
     let mut again = written(&branch);
     let mut lines = lines.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    (again.sort(), lines.sort());
+    again.sort();
+    lines.sort();
     assert_eq!(again, lines);
 }
 
