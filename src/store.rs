@@ -70,6 +70,16 @@ pub trait Store: Send + Sync {
         false
     }
 
+    /// Whether an emitted plaintext reads back as the tree it was made from, so that an edit of it changes what
+    /// its editor changes and nothing else.
+    ///
+    /// # Errors
+    /// Where it would not.
+    fn verify_plain(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
+        let _ = (tree, emitted);
+        Ok(())
+    }
+
     /// What the editor shows where a file is made; every value in it is to be replaced.
     fn example(&self) -> &'static str;
 }

@@ -17,6 +17,7 @@ mod cli {
     mod readme;
     mod secrets;
     mod ssh_to_age;
+    mod texts;
     mod update_all;
 }
 mod support;
