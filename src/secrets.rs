@@ -11,6 +11,7 @@ pub mod file;
 pub mod groups;
 pub mod merge;
 pub mod recipients;
+pub mod rewrite;
 pub mod rotate;
 pub mod session;
 pub mod status;

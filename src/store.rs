@@ -16,6 +16,7 @@ mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};
+pub use texts::spelled;
 
 /// Reading and writing one format. Pure: text in, values out.
 pub trait Store: Send + Sync {

@@ -11,7 +11,8 @@ use crate::sops::tree::{Branch, Item, Key, Tree, Value};
 use crate::sops::value::{Bytes, to_bytes};
 
 /// A scalar as sops spells it where everything is a text; `None` for mappings and lists.
-pub(super) fn spelled(value: &Value) -> Option<Bytes<'_>> {
+#[must_use]
+pub fn spelled(value: &Value) -> Option<Bytes<'_>> {
     let owned = |text: String| Some(Bytes::Owned(text.into_bytes().into()));
     match value {
         Value::Null => Some(Bytes::Borrowed(b"<nil>")),
