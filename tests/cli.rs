@@ -10,8 +10,10 @@
 )]
 
 mod cli {
+    mod check;
     mod frame;
     mod keys;
+    mod keys_edit;
     mod private_dir;
     mod project;
     mod readme;
@@ -19,5 +21,6 @@ mod cli {
     mod ssh_to_age;
     mod texts;
     mod update_all;
+    mod who;
 }
 mod support;
