@@ -1,5 +1,8 @@
 //! What sops would make of the places: the facts that its error tree tells.
 
+/// The characters of the text of a key.
+const ALPHABET: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+
 /// What sops makes of one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
@@ -62,6 +65,33 @@ impl AsSops {
         }
         text
     }
+}
+
+/// What age says of an identity whose text is damaged.
+pub(super) fn damaged_identity(text: &str) -> String {
+    let lower = text.to_lowercase();
+    if lower != text && text.to_uppercase() != text {
+        return "malformed secret key: mixed case".into();
+    }
+    let end = text.rfind('1').filter(|end| end + 7 <= text.len());
+    let reason = match end {
+        None => {
+            let at = text.rfind('1').unwrap_or_default();
+            format!("separator '1' at invalid position: pos={at}, len={}", text.len())
+        }
+        Some(end) => {
+            // The first that occurs in no key; none of a key can be told by it.
+            let data = &lower[end + 1..];
+            let wrong = data.char_indices().find(|(_, character)| !ALPHABET.contains(*character));
+            match wrong {
+                Some((at, character)) => {
+                    format!("invalid character data part: s[{at}]={}", u32::from(character))
+                }
+                None => "invalid checksum".into(),
+            }
+        }
+    };
+    format!("malformed secret key: {reason}")
 }
 
 /// An error of the system in Go's words: lower case, without a number.

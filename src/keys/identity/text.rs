@@ -4,6 +4,7 @@
 //! one); what sops itself would have made of the text is kept beside it for the error tree.
 
 use super::Key;
+use super::as_sops::damaged_identity;
 use crate::keys::native::hybrid::IDENTITY_START as POST_QUANTUM;
 use crate::keys::native::{AgeIdentity, NativeKeyError};
 
@@ -69,13 +70,12 @@ fn as_sops(text: &str, several_on_a_line: bool) -> Result<usize, String> {
         let words: Vec<&str> = if several_on_a_line { line.split_whitespace().collect() } else { vec![line] };
         for word in words {
             if is_native(word) {
-                AgeIdentity::parse(word).map_err(|error| {
-                    let reason = match error {
-                        NativeKeyError::Encoding => "invalid checksum",
-                        _ if word.starts_with(POST_QUANTUM) => "invalid MLKEM768-X25519 secret key",
-                        _ => "invalid X25519 secret key",
-                    };
-                    format!("malformed secret key: {reason}")
+                AgeIdentity::parse(word).map_err(|error| match error {
+                    NativeKeyError::Encoding => damaged_identity(word),
+                    _ if word.starts_with(POST_QUANTUM) => {
+                        "malformed secret key: invalid MLKEM768-X25519 secret key".into()
+                    }
+                    _ => "malformed secret key: invalid X25519 secret key".into(),
                 })?;
             } else if !word.starts_with("AGE-PLUGIN-") {
                 return Err("unknown identity type".into());
