@@ -33,7 +33,7 @@ use super::ssh::private::SshKey;
 use crate::edge::environment::Environment;
 use crate::edge::terminal::Prompt;
 
-pub use self::open::OpenError;
+pub use self::open::{OpenError, Part};
 
 /// A place where sops looks for identities.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{fs, io};
 use zeroize::Zeroizing;
 
 use super::as_sops::{Reading, system_error};
-use super::locked::{FILE_LIMIT, LockedFile, LockedSsh};
+use super::locked::{FILE_LIMIT, LockedFile, LockedFiles, LockedSsh};
 use super::{Key, OpenSshKey, Place, Presence, Slot, Source, text};
 use crate::edge::environment::Environment;
 use crate::edge::process;
@@ -24,12 +24,12 @@ const RECIPIENT: &str = "SOPS_AGE_RECIPIENT";
 
 /// All places, each read or, for a command, ready to run.
 pub(super) fn all(environment: &Environment) -> Vec<Slot> {
-    let mut loader = Loader { environment, locked_files: Vec::new(), locked_keys: Vec::new() };
-    let mut slots = vec![loader.named_ssh_file(), command(SSH_COMMAND, Kind::Ssh, environment)];
+    let mut loader = Loader { environment, locked_files: Arc::default(), locked_keys: Vec::new() };
+    let mut slots = vec![loader.named_ssh_file(), loader.command(SSH_COMMAND, Kind::Ssh)];
     slots.extend(loader.usual_ssh_files());
     slots.push(loader.variable());
     slots.push(loader.named_file());
-    slots.push(command(KEY_COMMAND, Kind::Age, environment));
+    slots.push(loader.command(KEY_COMMAND, Kind::Age));
     slots.push(loader.usual_file());
     slots
 }
@@ -37,7 +37,7 @@ pub(super) fn all(environment: &Environment) -> Vec<Slot> {
 /// Shares what is locked between places that lead to the same file, so that it is asked for once.
 struct Loader<'a> {
     environment: &'a Environment,
-    locked_files: Vec<Arc<LockedFile>>,
+    locked_files: Arc<LockedFiles>,
     locked_keys: Vec<(PathBuf, Arc<LockedSsh>)>,
 }
 
@@ -72,14 +72,14 @@ impl Loader<'_> {
     fn variable(&mut self) -> Slot {
         let Some(value) = self.environment.get(KEY) else { return not_set(KEY) };
         let value = Zeroizing::new(value.as_encoded_bytes().to_vec());
-        read(self.identity_text(Place::Variable(KEY), KEY, &value, true))
+        read(identity_text(&self.locked_files, Place::Variable(KEY), KEY, &value, true))
     }
 
     fn named_file(&mut self) -> Slot {
         let Some(path) = self.environment.get(KEY_FILE).map(PathBuf::from) else { return not_set(KEY_FILE) };
         let place = Place::NamedFile(KEY_FILE, path.clone());
         read(match read_file(&path) {
-            Ok(content) => self.identity_text(place, KEY_FILE, &content, false),
+            Ok(content) => identity_text(&self.locked_files, place, KEY_FILE, &content, false),
             Err(error) => unreadable_text(place, KEY_FILE, &path, &error, &format!("{KEY_FILE} file")),
         })
     }
@@ -93,29 +93,17 @@ impl Loader<'_> {
         };
         let place = Place::File(path.clone());
         read(match read_file(&path) {
-            Ok(content) => self.identity_text(place, &path.to_string_lossy(), &content, false),
+            Ok(content) => identity_text(&self.locked_files, place, &path.to_string_lossy(), &content, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => no_file(path, true),
             Err(error) => unreadable_text(place, &path.to_string_lossy(), &path, &error, "file"),
         })
     }
 
-    fn identity_text(&mut self, place: Place, name: &str, content: &[u8], variable: bool) -> Source {
-        if !LockedFile::is_one(content.trim_ascii_start()) {
-            return identities(place, name, content, variable);
-        }
-        let content = content.trim_ascii_start();
-        let known = self.locked_files.iter().find(|file| file.content() == content).cloned();
-        let file = known.unwrap_or_else(|| {
-            let file = Arc::new(LockedFile::new(name.to_owned(), content.to_vec()));
-            self.locked_files.push(Arc::clone(&file));
-            file
-        });
-        Source {
-            place: Some(place),
-            keys: vec![Key::LockedFile(file)],
-            sops: Reading { identities: 1, is_text: true, ..Reading::default() },
-            ..Source::default()
-        }
+    fn command(&self, variable: &'static str, kind: Kind) -> Slot {
+        let Some(line) = self.environment.get(variable) else { return not_set(variable) };
+        let line = line.to_string_lossy().into_owned();
+        let locked_files = Arc::clone(&self.locked_files);
+        Slot::Command(CommandSource { variable, kind, line, locked_files }, Mutex::default())
     }
 
     fn ssh_file(&mut self, place: Place, path: &Path) -> Source {
@@ -157,6 +145,7 @@ pub(super) struct CommandSource {
     variable: &'static str,
     kind: Kind,
     line: String,
+    locked_files: Arc<LockedFiles>,
 }
 
 impl CommandSource {
@@ -183,7 +172,7 @@ impl CommandSource {
             }
         };
         match self.kind {
-            Kind::Age => identities(place, KEY_COMMAND, &output, false),
+            Kind::Age => identity_text(&self.locked_files, place, KEY_COMMAND, &output, false),
             Kind::Ssh => {
                 let malformed = format!("malformed SSH identity returned by running {SSH_COMMAND}: ");
                 ssh_key(place, &output, malformed, |_| {
@@ -193,16 +182,6 @@ impl CommandSource {
                     ))
                 })
             }
-        }
-    }
-}
-
-fn command(variable: &'static str, kind: Kind, environment: &Environment) -> Slot {
-    match environment.get(variable) {
-        None => not_set(variable),
-        Some(line) => {
-            let line = line.to_string_lossy().into_owned();
-            Slot::Command(CommandSource { variable, kind, line }, Mutex::default())
         }
     }
 }
@@ -237,6 +216,28 @@ fn failed(place: Place, problem: &str, as_sops: String) -> Source {
         sops: Reading { error: Some(as_sops), ..Reading::default() },
         ..Source::default()
     }
+}
+
+/// Identities, plain or behind a passphrase; `name` is sops' name of the place.
+fn identity_text(
+    files: &LockedFiles,
+    place: Place,
+    name: &str,
+    content: &[u8],
+    several_on_a_line: bool,
+) -> Source {
+    let file = content.trim_ascii_start();
+    if !LockedFile::is_one(file) {
+        return identities(place, name, content, several_on_a_line);
+    }
+    let mut sops = Reading { is_text: true, ..Reading::default() };
+    if LockedFile::is_one(content) {
+        sops.identities = 1;
+    } else {
+        sops.error = Some(format!("failed to parse '{name}' age identities: unknown identity type"));
+    }
+    let keys = vec![Key::LockedFile(files.file(name, file))];
+    Source { place: Some(place), keys, sops, ..Source::default() }
 }
 
 /// Plain identities; `name` is sops' name of the place.

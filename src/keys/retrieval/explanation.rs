@@ -78,7 +78,7 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
             Reason::Age(OpenError::Plugin { name, reason: None }) => {
                 format!("one of your identities needs age-plugin-{name}, which is not in PATH: install it")
             }
-            Reason::Age(OpenError::Damaged(reason)) => {
+            Reason::Age(OpenError::Damaged { reason, .. }) => {
                 format!("the entry of {} in the file is damaged: {reason}", shortened(&key.name))
             }
             Reason::Age(OpenError::NoMatch) if key.belongs == Belongs::Yes => format!(
