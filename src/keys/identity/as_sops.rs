@@ -23,6 +23,8 @@ pub(super) struct Reading {
 pub(in crate::keys) struct AsSops {
     /// How many identities it would load.
     pub(in crate::keys) identities: usize,
+    /// The plugin of one of them.
+    pub(in crate::keys) plugin: Option<String>,
     /// What it would say went wrong, in its order.
     errors: Vec<String>,
     /// The places it would name as being without keys, in its order.
@@ -67,31 +69,23 @@ impl AsSops {
     }
 }
 
-/// What age says of an identity whose text is damaged.
-pub(super) fn damaged_identity(text: &str) -> String {
+/// What age says of a key's text that is damaged.
+pub(super) fn fault(text: &str) -> String {
     let lower = text.to_lowercase();
     if lower != text && text.to_uppercase() != text {
-        return "malformed secret key: mixed case".into();
+        return "mixed case".into();
     }
-    let end = text.rfind('1').filter(|end| end + 7 <= text.len());
-    let reason = match end {
-        None => {
-            let at = text.rfind('1').unwrap_or_default();
-            format!("separator '1' at invalid position: pos={at}, len={}", text.len())
-        }
-        Some(end) => {
-            // The first that occurs in no key; none of a key can be told by it.
-            let data = &lower[end + 1..];
-            let wrong = data.char_indices().find(|(_, character)| !ALPHABET.contains(*character));
-            match wrong {
-                Some((at, character)) => {
-                    format!("invalid character data part: s[{at}]={}", u32::from(character))
-                }
-                None => "invalid checksum".into(),
-            }
-        }
+    let separator = text.rfind('1');
+    let Some(separator) = separator.filter(|at| (1..=text.len().saturating_sub(7)).contains(at)) else {
+        let at = separator.map_or("-1".to_owned(), |at| at.to_string());
+        return format!("separator '1' at invalid position: pos={at}, len={}", text.len());
     };
-    format!("malformed secret key: {reason}")
+    // A character that occurs in no key, so that none can be told by it.
+    let wrong = lower[separator + 1..].char_indices().find(|(_, character)| !ALPHABET.contains(*character));
+    match wrong {
+        Some((at, character)) => format!("invalid character data part: s[{at}]={}", u32::from(character)),
+        None => "invalid checksum".into(),
+    }
 }
 
 /// An error of the system in Go's words: lower case, without a number.

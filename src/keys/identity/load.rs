@@ -264,7 +264,7 @@ fn ssh_key(
 ) -> Source {
     let quoted = malformed.contains("returned by running");
     let as_sops = |reason: &str| {
-        if quoted { format!("{malformed}\"{reason}\"") } else { format!("{malformed}{reason}") }
+        if quoted { format!("{malformed}{reason:?}") } else { format!("{malformed}{reason}") }
     };
     let one = |key| Source {
         place: Some(place.clone()),
@@ -284,10 +284,28 @@ fn ssh_key(
                 failed(place.clone(), &problem, as_sops(reason))
             }
         },
-        Ok(PrivateKey::Locked(key)) => match locked(key) {
-            Ok(key) => one(Key::LockedSsh(key)),
-            Err(error) => failed(place.clone(), "the key is behind a passphrase", error),
-        },
+        Ok(PrivateKey::Locked(key)) => {
+            let line = key.public_line();
+            // Only OpenSSH's own form shows its public half.
+            let other_form =
+                line.is_none().then(|| as_sops("ssh: unsupported key type \"ENCRYPTED PRIVATE KEY\""));
+            let algorithm = line.and_then(|line| line.split(' ').next().map(str::to_owned));
+            let other_type =
+                algorithm.filter(|name| name != "ssh-ed25519" && name != "ssh-rsa").map(|name| {
+                    format!("could not create encrypted SSH identity: unsupported SSH key type: {name}")
+                });
+            match locked(key) {
+                Ok(key) => {
+                    let error = other_form.or(other_type);
+                    let identities = usize::from(error.is_none());
+                    let sops = Reading { identities, error, ..Reading::default() };
+                    Source { sops, ..one(Key::LockedSsh(key)) }
+                }
+                Err(error) => {
+                    failed(place.clone(), "the key is behind a passphrase", other_form.unwrap_or(error))
+                }
+            }
+        }
         Err(error) => {
             let reason = match error {
                 PrivateKeyError::Damaged(_) => "ssh: invalid openssh private key format",

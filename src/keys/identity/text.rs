@@ -4,7 +4,7 @@
 //! one); what sops itself would have made of the text is kept beside it for the error tree.
 
 use super::Key;
-use super::as_sops::damaged_identity;
+use super::as_sops::fault;
 use crate::keys::native::hybrid::IDENTITY_START as POST_QUANTUM;
 use crate::keys::native::{AgeIdentity, NativeKeyError};
 
@@ -70,14 +70,18 @@ fn as_sops(text: &str, several_on_a_line: bool) -> Result<usize, String> {
         let words: Vec<&str> = if several_on_a_line { line.split_whitespace().collect() } else { vec![line] };
         for word in words {
             if is_native(word) {
-                AgeIdentity::parse(word).map_err(|error| match error {
-                    NativeKeyError::Encoding => damaged_identity(word),
-                    _ if word.starts_with(POST_QUANTUM) => {
-                        "malformed secret key: invalid MLKEM768-X25519 secret key".into()
-                    }
-                    _ => "malformed secret key: invalid X25519 secret key".into(),
+                AgeIdentity::parse(word).map_err(|error| {
+                    let reason = match error {
+                        NativeKeyError::Encoding => fault(word),
+                        _ if word.starts_with(POST_QUANTUM) => "invalid MLKEM768-X25519 secret key".into(),
+                        _ => "invalid X25519 secret key".into(),
+                    };
+                    format!("malformed secret key: {reason}")
                 })?;
-            } else if !word.starts_with("AGE-PLUGIN-") {
+            } else if word.starts_with("AGE-PLUGIN-") {
+                let plugin: Result<age::plugin::Identity, _> = word.parse();
+                plugin.map_err(|_| format!("invalid identity encoding: {}", fault(word)))?;
+            } else {
                 return Err("unknown identity type".into());
             }
             count += 1;

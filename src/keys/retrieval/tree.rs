@@ -52,7 +52,10 @@ fn message(key: &KeyResult) -> String {
     }
     let said = match error {
         OpenError::NoMatch if key.as_sops.identities == 1 => {
-            "identity did not match any of the recipients: incorrect identity for recipient block".into()
+            let plugin = key.as_sops.plugin.as_ref().map_or(String::new(), |name| format!("{name} plugin: "));
+            format!(
+                "identity did not match any of the recipients: {plugin}incorrect identity for recipient block"
+            )
         }
         OpenError::NoMatch => "no identity matched any of the recipients".into(),
         OpenError::Damaged { part: Part::Header, reason } => format!("failed to read header: {reason}"),
