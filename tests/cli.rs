@@ -12,6 +12,7 @@
 mod cli {
     mod frame;
     mod keys;
+    mod plugins;
     mod private_dir;
     mod project;
     mod readme;
