@@ -14,6 +14,7 @@ mod cli {
     mod frame;
     mod keys;
     mod keys_edit;
+    mod plugins;
     mod private_dir;
     mod project;
     mod readme;
