@@ -19,7 +19,9 @@ mod peers {
     mod edits;
     mod error_tree;
     mod ini;
+    mod json;
     mod keys;
+    mod recipients;
     mod texts;
     mod yaml;
 }

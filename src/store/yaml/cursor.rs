@@ -83,6 +83,20 @@ impl<'a> Cursor<'a> {
         self.step(width);
     }
 
+    /// Takes a run of characters that mean nothing but themselves; most of a file is such runs.
+    pub(super) fn read_words(&mut self, into: &mut Buffer) {
+        let rest = self.text.get(self.position..).unwrap_or_default();
+        let length = chars::inner_run(rest);
+        if length > 0 {
+            into.extend(&rest[..length]);
+            self.newlines = 0;
+            self.position += length;
+            let characters = i64::try_from(length).unwrap_or(i64::MAX);
+            self.mark.index += characters;
+            self.mark.column += characters;
+        }
+    }
+
     /// Steps over a break, if one stands here.
     pub(super) fn skip_line(&mut self) {
         if !self.is_break(0) {

@@ -58,9 +58,10 @@ enum Place {
 }
 
 impl Emitter {
-    pub(super) fn new(indent: usize) -> Self {
+    /// A writer of about so many bytes.
+    pub(super) fn new(indent: usize, bytes: usize) -> Self {
         Self {
-            out: Buffer::with_capacity(4096),
+            out: Buffer::with_capacity(bytes),
             best_indent: if INDENTS.contains(&indent) { indent } else { NARROWEST_INDENT },
             indent: None,
             column: 0,

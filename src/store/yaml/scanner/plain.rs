@@ -77,6 +77,7 @@ impl Scanner<'_> {
                 }
                 gap.flush(&mut token.value);
                 self.cursor.read(&mut token.value);
+                self.cursor.read_words(&mut token.value);
             }
             if !(self.cursor.is_blank(0) || self.cursor.is_break(0)) {
                 break;

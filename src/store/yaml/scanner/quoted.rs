@@ -36,7 +36,10 @@ impl Scanner<'_> {
                         break;
                     }
                     b'\\' if !single => self.scan_escape(token.start, &mut token.value)?,
-                    _ => self.cursor.read(&mut token.value),
+                    _ => {
+                        self.cursor.read(&mut token.value);
+                        self.cursor.read_words(&mut token.value);
+                    }
                 }
             }
             if self.cursor.at(0) == quote {
