@@ -11,6 +11,7 @@
 
 mod cli {
     mod check;
+    mod exec;
     mod frame;
     mod keys;
     mod keys_edit;
@@ -19,6 +20,7 @@ mod cli {
     mod project;
     mod readme;
     mod secrets;
+    mod secrets_change;
     mod ssh_to_age;
     mod texts;
     mod update_all;

@@ -14,14 +14,16 @@
 
 mod peers {
     mod age;
+    mod changes;
     mod documents;
     mod dotenv;
     mod edits;
     mod error_tree;
+    mod ini;
     mod json;
     mod keys;
     mod recipients;
-    mod ini;
+    mod rules;
     mod texts;
     mod yaml;
 }

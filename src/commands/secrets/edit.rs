@@ -19,14 +19,7 @@ pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome 
 /// Does work with the editor, telling the user what comes up.
 pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watch<'_>) -> T) -> T {
     let tell = |notice: Notice| match notice {
-        Notice::NotInMemory(refused) => {
-            let places: Vec<String> =
-                refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
-            context.screen.warn(format!(
-                "the plaintext lies on a disk while it is edited, for no place in memory is private ({})",
-                places.join("; ")
-            ));
-        }
+        Notice::NotInMemory(refused) => super::warn_on_disk(context, "while it is edited", &refused),
         Notice::Ignored(selector) => super::warn_ignored(context, &selector),
         Notice::Odd(warning) => super::warn(context, file, &[warning]),
     };
