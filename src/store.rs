@@ -3,10 +3,20 @@
 use crate::sops::document;
 use crate::sops::tree::{Branch, Tree, Value};
 
+pub mod binary;
+mod buffer;
+pub mod dotenv;
+mod flat;
 mod format;
+pub mod ini;
+pub mod json;
+mod limits;
+mod size;
+mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};
+pub use texts::spelled;
 
 /// Reading and writing one format. Pure: text in, values out.
 pub trait Store: Send + Sync {
@@ -55,6 +65,21 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Where it differs.
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error>;
+
+    /// Whether a plaintext is one value, so that there is nothing to select from.
+    fn is_single_value(&self) -> bool {
+        false
+    }
+
+    /// Whether an emitted plaintext reads back as the tree it was made from, so that an edit of it changes what
+    /// its editor changes and nothing else.
+    ///
+    /// # Errors
+    /// Where it would not.
+    fn verify_plain(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
+        let _ = (tree, emitted);
+        Ok(())
+    }
 
     /// What the editor shows where a file is made; every value in it is to be replaced.
     fn example(&self) -> &'static str;

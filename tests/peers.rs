@@ -15,10 +15,14 @@
 mod peers {
     mod age;
     mod documents;
+    mod dotenv;
     mod edits;
     mod error_tree;
+    mod json;
     mod keys;
     mod recipients;
+    mod ini;
+    mod texts;
     mod yaml;
 }
 mod support;

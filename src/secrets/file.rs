@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rand::rngs::OsRng;
+use rand::SeedableRng as _;
+use rand::rngs::{OsRng, StdRng};
 use zeroize::Zeroizing;
 
 use super::error::Error;
@@ -21,6 +22,7 @@ use crate::sops::tree::{Item, Tree, Value};
 use crate::store::{self, Store};
 
 /// A sops file as it stands on disk: its values still encrypted.
+#[derive(Clone)]
 pub struct SopsFile {
     /// Where it is.
     pub path: PathBuf,
@@ -41,9 +43,9 @@ pub struct OpenFile {
     pub metadata: Metadata,
     /// What the reader should know.
     pub warnings: Vec<Warning>,
-    key: DataKey,
-    stash: Stash,
-    store: Arc<dyn Store>,
+    pub(super) key: DataKey,
+    pub(super) stash: Stash,
+    pub(super) store: Arc<dyn Store>,
 }
 
 /// A group's keys as they are tried: age recipients first, then what only others could open.
@@ -110,6 +112,14 @@ impl SopsFile {
     /// No identity opens it, or its content is not what was encrypted.
     pub fn open(self, identities: &Identities, mac: MacCheck) -> Result<OpenFile, Error> {
         let key = self.data_key(identities)?;
+        self.open_with(key, mac)
+    }
+
+    /// Decrypts the whole file with a data key that is known.
+    ///
+    /// # Errors
+    /// It is another file's key, or the content is not what was encrypted.
+    pub(super) fn open_with(self, key: DataKey, mac: MacCheck) -> Result<OpenFile, Error> {
         let decrypted =
             document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
         Ok(OpenFile {
@@ -146,7 +156,15 @@ impl OpenFile {
     /// # Errors
     /// The tree cannot be written.
     pub fn plaintext(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        self.store.emit_plain(&self.tree).map(Zeroizing::new).map_err(|error| at(&self.path, error))
+        self.plaintext_of(&self.tree)
+    }
+
+    /// Another plaintext as this file's would be printed.
+    ///
+    /// # Errors
+    /// The tree cannot be written.
+    pub fn plaintext_of(&self, tree: &Tree) -> Result<Zeroizing<Vec<u8>>, Error> {
+        self.store.emit_plain(tree).map(Zeroizing::new).map_err(|error| at(&self.path, error))
     }
 
     /// The value at a key path of the first document, as sops extracts it: a string as its bytes, anything
@@ -176,12 +194,30 @@ impl OpenFile {
         bytes.map(Zeroizing::new).map_err(|error| at(&self.path, error))
     }
 
+    /// Whether an edit of this plaintext would change what its editor changes and nothing else.
+    ///
+    /// # Errors
+    /// A value that the plaintext cannot show as it is.
+    pub fn check_editable(&self, plaintext: &[u8]) -> Result<(), Error> {
+        self.store.verify_plain(&self.tree, plaintext).map_err(|error| at(&self.path, error))
+    }
+
     /// Reads an edited plaintext of this file.
     ///
     /// # Errors
     /// It is not valid, or has a top-level `sops` key.
     pub fn read_edited(&self, text: &[u8]) -> Result<Tree, Error> {
-        plain_tree(&*self.store, &self.path, text)
+        self.read_replacement(None, text)
+    }
+
+    /// Reads a plaintext that is to take this one's place, perhaps of another format.
+    ///
+    /// # Errors
+    /// As [`OpenFile::read_edited`].
+    pub fn read_replacement(&self, input: Option<&dyn Store>, text: &[u8]) -> Result<Tree, Error> {
+        let tree = input.unwrap_or(&*self.store).load_plain(text).map_err(|error| at(&self.path, error))?;
+        refuse_encrypted(&*self.store, &self.path, &tree)?;
+        Ok(tree)
     }
 
     /// The file's new text for a changed plaintext. Values that are what they were keep their ciphertext.
@@ -193,9 +229,42 @@ impl OpenFile {
         if is_newer(SOPS_VERSION, &metadata.version) {
             SOPS_VERSION.clone_into(&mut metadata.version);
         }
-        let tree = document::encrypt(tree, &mut metadata, &self.key, &self.stash, &mut OsRng, session.now())
+        self.encrypt(tree, metadata, &self.key, session)
+    }
+
+    /// The file's new text for its plaintext as it is now. As [`OpenFile::seal`], but the version stays: sops
+    /// changes it in the editor only.
+    ///
+    /// # Errors
+    /// As [`OpenFile::seal`]; a plaintext that has got a top-level `sops` key.
+    pub fn reseal(mut self, session: &Session) -> Result<Vec<u8>, Error> {
+        let tree = std::mem::take(&mut self.tree);
+        refuse_encrypted(&*self.store, &self.path, &tree)?;
+        self.encrypt(tree, self.metadata.clone(), &self.key, session)
+    }
+
+    /// The same with a new data key, for the recipients of a plan.
+    ///
+    /// # Errors
+    /// As [`OpenFile::reseal`]; a recipient that cannot be used.
+    pub(super) fn reseal_anew(mut self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
+        let key = DataKey::generate(&mut OsRng);
+        let mut metadata = self.metadata.clone();
+        plan.wrap(&mut metadata, &key, session)?;
+        let tree = std::mem::take(&mut self.tree);
+        self.encrypt(tree, metadata, &key, session)
+    }
+
+    fn encrypt(
+        &self,
+        tree: Tree,
+        mut metadata: Metadata,
+        key: &DataKey,
+        session: &Session,
+    ) -> Result<Vec<u8>, Error> {
+        let tree = document::encrypt(tree, &mut metadata, key, &self.stash, &mut nonces(), session.now())
             .map_err(within(&self.path))?;
-        sealed(&self.store, &self.path, tree, &metadata, &self.key)
+        sealed(&self.store, &self.path, tree, &metadata, key)
     }
 }
 
@@ -203,6 +272,8 @@ impl OpenFile {
 pub struct NewFile {
     path: PathBuf,
     store: Arc<dyn Store>,
+    /// Whether the plaintext was read as one value.
+    single_value: bool,
     /// The plaintext.
     pub tree: Tree,
 }
@@ -229,7 +300,7 @@ impl NewFile {
     ) -> Result<Self, Error> {
         let tree = input.load_plain(text).map_err(|error| at(path, error))?;
         refuse_encrypted(&*output, path, &tree)?;
-        Ok(Self { path: path.to_path_buf(), store: output, tree })
+        Ok(Self { path: path.to_path_buf(), store: output, single_value: input.is_single_value(), tree })
     }
 
     /// A file of named texts.
@@ -243,25 +314,39 @@ impl NewFile {
     ) -> Result<Self, Error> {
         let store = session.store_for(path)?;
         let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
-        Ok(Self { path: path.to_path_buf(), store, tree: Tree { documents: vec![branch] } })
+        let tree = Tree { documents: vec![branch] };
+        Ok(Self { path: path.to_path_buf(), store, single_value: false, tree })
     }
 
-    /// Encrypts it for the recipients of a plan.
+    /// The plan's selector, where it does not count because the file is one value.
+    #[must_use]
+    pub fn ignored<'a>(&self, plan: &'a Plan) -> Option<&'a Selector> {
+        plan.selector.as_ref().filter(|_| self.single_value)
+    }
+
+    /// Encrypts it for the recipients of a plan. One value is always encrypted, and like sops its file says
+    /// nothing about what is.
     ///
     /// # Errors
     /// A recipient or a value that cannot be used.
     pub fn seal(self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
         let key = DataKey::generate(&mut OsRng);
-        let selector = plan.selector.clone().unwrap_or_default();
+        let selector = (!self.single_value).then(|| plan.selector.clone().unwrap_or_default());
         let now = session.now();
-        let mut metadata = Metadata::new(Vec::new(), Some(selector), now, SOPS_VERSION);
+        let mut metadata = Metadata::new(Vec::new(), selector, now, SOPS_VERSION);
         metadata.shamir_threshold = plan.shamir_threshold;
-        metadata.mac_only_encrypted = plan.mac_only_encrypted;
+        metadata.mac_only_encrypted = plan.mac_only_encrypted && !self.single_value;
         plan.wrap(&mut metadata, &key, session)?;
-        let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut OsRng, now)
+        let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut nonces(), now)
             .map_err(within(&self.path))?;
         sealed(&self.store, &self.path, tree, &metadata, &key)
     }
+}
+
+/// Where the nonces of a file come from: seeded by the system once, where asking it for each of them would cost
+/// more than the encryption.
+fn nonces() -> StdRng {
+    StdRng::from_entropy()
 }
 
 /// An encrypted tree as the file's text.
@@ -283,12 +368,6 @@ fn sealed(
             .map_err(|_| Error::CommentsMove(path.to_path_buf()))?;
     }
     Ok(text)
-}
-
-fn plain_tree(store: &dyn Store, path: &Path, text: &[u8]) -> Result<Tree, Error> {
-    let tree = store.load_plain(text).map_err(|error| at(path, error))?;
-    refuse_encrypted(store, path, &tree)?;
-    Ok(tree)
 }
 
 /// A first document that has a place for metadata counts as encrypted.

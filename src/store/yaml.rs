@@ -11,9 +11,8 @@
 //! - a value in a later document that is not what its tag says is an error, not null.
 
 use crate::sops::tree::{Tree, Value};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, size};
 
-mod buffer;
 mod chars;
 mod check;
 mod convert;
@@ -23,6 +22,7 @@ mod limits;
 mod locate;
 mod node;
 mod number;
+pub mod outline;
 mod parser;
 mod reader;
 mod resolve;
@@ -95,7 +95,13 @@ impl Store for Yaml {
     }
 
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
-        let mut emitter = Emitter::new(self.width()?);
+        let width = self.width()?;
+        let bytes = tree
+            .documents
+            .iter()
+            .map(|branch| size::branch(branch, width.min(*emitter::INDENTS.end())))
+            .sum();
+        let mut emitter = Emitter::new(width, bytes);
         for (at, branch) in tree.documents.iter().enumerate() {
             emitter.document(branch, at == 0)?;
         }
@@ -104,7 +110,7 @@ impl Store for Yaml {
 
     /// A document of its own. As in sops, the configured indent does not count here.
     fn emit_value(&self, value: &Value) -> Result<Vec<u8>, Error> {
-        let mut emitter = Emitter::new(DEFAULT_INDENT);
+        let mut emitter = Emitter::new(DEFAULT_INDENT, 0);
         emitter.value(value)?;
         Ok(emitter.finish())
     }
