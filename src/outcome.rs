@@ -14,6 +14,8 @@ pub enum Code {
     CouldNotWriteOutput = 3,
     /// A tree that the output format cannot hold.
     Dump = 4,
+    /// A path or a value that nothing can be set to.
+    InvalidSetFormat = 7,
     /// Flags that exclude each other.
     ConflictingParameters = 8,
     /// A value that cannot be encrypted.

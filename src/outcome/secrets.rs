@@ -26,6 +26,7 @@ impl Code {
                 sops::Error::DataKeyLength(_) | sops::Error::Shamir(_) => Self::CouldNotRetrieveKey,
                 _ => Self::Generic,
             },
+            Error::NotJson(_) | Error::ListValue => Self::InvalidSetFormat,
             Error::CommentsMove(_) => Self::CouldNotEncryptTree,
             Error::AlreadyEncrypted(_) => Self::FileAlreadyEncrypted,
             Error::Locked { .. } => Self::CouldNotRetrieveKey,
@@ -44,6 +45,10 @@ impl Code {
             | Error::OtherKeys { .. }
             | Error::NoRecipients(_)
             | Error::Split(_)
+            | Error::EmptyGroup { .. }
+            | Error::NoGroup { .. }
+            | Error::Threshold { .. }
+            | Error::OtherHolders { .. }
             | Error::Recipient { .. } => Self::Generic,
         }
     }
