@@ -70,6 +70,9 @@ pub enum Command {
     Console(console::Console),
     /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
     Up(up::Up),
+    /// Be sops: take its command line and answer as it does
+    #[command(disable_help_flag = true)]
+    Sops(Persona),
     /// Be ssh-to-age: take its command line and answer as it does
     #[command(disable_help_flag = true)]
     SshToAge(Persona),

@@ -8,5 +8,6 @@ pub mod hardening;
 pub mod lock;
 pub mod private_dir;
 pub mod process;
+pub mod stream;
 pub mod terminal;
 pub mod walk;
