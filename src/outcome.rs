@@ -36,6 +36,10 @@ pub enum Code {
     NoFileSpecified = 100,
     /// A kind of key that is named twice in an order.
     DuplicateDecryptionKeyType = 112,
+    /// The program to be run is there, but cannot be (as shells say it).
+    CommandNotRun = 126,
+    /// The program to be run is nowhere (as shells say it).
+    CommandNotFound = 127,
     /// No identity opens the file.
     CouldNotRetrieveKey = 128,
     /// The editor left the file as it was.

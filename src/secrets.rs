@@ -5,6 +5,7 @@ pub mod change;
 pub mod discover;
 pub mod edit;
 pub mod error;
+pub mod exec;
 pub mod file;
 pub mod groups;
 pub mod recipients;

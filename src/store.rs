@@ -5,12 +5,17 @@ use crate::sops::tree::{Branch, Tree, Value};
 
 pub mod binary;
 mod buffer;
+pub mod dotenv;
+mod flat;
 mod format;
+pub mod ini;
 pub mod json;
 mod limits;
+mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};
+pub use texts::spelled;
 
 /// Reading and writing one format. Pure: text in, values out.
 pub trait Store: Send + Sync {

@@ -1,5 +1,7 @@
 //! Exit codes of the secrets commands.
 
+use std::io;
+
 use super::Code;
 use crate::secrets::Error;
 use crate::{sops, store};
@@ -36,6 +38,10 @@ impl Code {
             | Error::PrivateDir(_)
             | Error::NotWritable { .. }
             | Error::ChangedMeanwhile { .. } => Self::CouldNotWriteOutput,
+            Error::Program { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Self::CommandNotFound,
+                _ => Self::CommandNotRun,
+            },
             Error::Editor(_) | Error::EditorLostFile => Self::NoEditorFound,
             Error::Unchanged => Self::FileHasNotBeenModified,
             Error::Path { .. }
@@ -51,6 +57,9 @@ impl Code {
             | Error::NoGroup { .. }
             | Error::Threshold { .. }
             | Error::OtherHolders { .. }
+            | Error::Variable { .. }
+            | Error::NotLocal(_)
+            | Error::Account(_)
             | Error::Recipient { .. } => Self::Generic,
         }
     }

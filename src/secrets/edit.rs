@@ -1,6 +1,8 @@
 //! Editing: the plaintext in an editor, in memory alone, and only what changed encrypted anew.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use crate::edge::editor::Editor;
 use crate::edge::private_dir::{PrivateDir, Refused};
 use crate::sops;
 use crate::sops::document::{MacCheck, Warning};
+use crate::sops::selector::Selector;
 use crate::store::Store;
 
 /// Whoever watches an edit.
@@ -34,6 +37,8 @@ pub enum Notice {
     NotInMemory(Vec<Refused>),
     /// Something odd in the file.
     Odd(Warning),
+    /// The rule's selector does not count, because the new file is one value.
+    Ignored(Selector),
 }
 
 /// The formats of a file that is edited, and what of it is shown.
@@ -114,6 +119,9 @@ pub fn create(
     watch: &Watch<'_>,
 ) -> Result<(), Error> {
     plan.check()?;
+    if let Some(selector) = plan.selector.clone().filter(|_| form.output.is_single_value()) {
+        (watch.tell)(Notice::Ignored(selector));
+    }
     writable(path)?;
     let sealed = in_editor(session, path, form.output.example().as_bytes(), watch, |text| {
         NewFile::of_stores(&*form.output, Arc::clone(&form.output), path, text)?.seal(plan, session)
@@ -134,12 +142,19 @@ fn writable(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps an edited version, encrypted, next to a file that has moved on: `name.edited.yaml`.
+/// Keeps an edited version, encrypted, next to a file that has moved on.
 fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().into_owned()).unwrap_or_default();
-    let saved = path.with_extension(format!("edited.{ending}"));
+    let saved = edited_name(path);
     atomic::replace(&saved, sealed, 0o666)?;
     Ok(Error::ChangedMeanwhile { path: path.to_path_buf(), saved })
+}
+
+/// `name.edited.yaml`: the ending stays, for the format is known by it.
+fn edited_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let dot = name.iter().rposition(|byte| *byte == b'.').unwrap_or(name.len());
+    let (stem, ending) = name.split_at(dot);
+    path.with_file_name(OsStr::from_bytes(&[stem, b".edited", ending].concat()))
 }
 
 /// The editor on a text, again and again until the text is valid or the user gives up.
@@ -187,6 +202,23 @@ fn in_editor<T>(
         };
         if !(watch.again)(&error) {
             return Err(Error::InvalidEdit(error.to_string()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edited_version_has_the_ending_of_its_file() {
+        for (name, edited) in [
+            ("a/s.yaml", "a/s.edited.yaml"),
+            ("key", "key.edited"),
+            (".env", ".edited.env"),
+            ("prod.env", "prod.edited.env"),
+        ] {
+            assert_eq!(edited_name(Path::new(name)), Path::new(edited));
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::exec::VariableError;
+use crate::edge::account::AccountError;
 use crate::edge::atomic::WriteError;
 use crate::edge::editor::EditorError;
 use crate::edge::private_dir::PrivateDirError;
@@ -73,7 +75,7 @@ pub enum Error {
     },
     /// A value to be set that is no JSON.
     #[error("the value is not valid JSON: {0}")]
-    NotJson(String),
+    NotJson(store::Error),
     /// A value to be set that sops does not take: a list at the top.
     #[error("a list cannot be set as a value here")]
     ListValue,
@@ -116,6 +118,28 @@ pub enum Error {
         /// Their kinds.
         kinds: String,
     },
+    /// Something in the file cannot be a variable of a program.
+    #[error("`{}`: {error}", path.display())]
+    Variable {
+        /// The file.
+        path: PathBuf,
+        /// What, and why.
+        error: VariableError,
+    },
+    /// A program's file cannot have this name.
+    #[error("`{}` is no name for a file in a directory of its own", .0.display())]
+    NotLocal(PathBuf),
+    /// A program cannot be run.
+    #[error("cannot run `{program}`: {source}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The user that a program is to run as is not to be had.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// The secret that is a host's identity cannot be one.
     #[error("`{}`: ssh_host_ed25519_key: {reason}", path.display())]
     HostKey {

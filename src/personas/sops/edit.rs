@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::context::{Context, is_missing};
-use super::encrypt::{named, plan};
+use super::encrypt::{named, of_one_value, plan};
 use super::end::{End, Outcome};
 use super::flags::SHOW_MASTER_KEYS;
 use crate::outcome::Code;
@@ -25,6 +25,7 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
     let name = named(context, path);
     let stores = context.stores(&name)?;
     context.check_order()?;
+    let format = stores.input_format;
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => {
             let places: Vec<String> =
@@ -35,6 +36,7 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
             ));
         }
         Notice::Odd(warning) => context.odd(&warning),
+        Notice::Ignored(selector) => context.log.warn(&of_one_value(selector.name(), format)),
     };
     let again = |error: &Error| {
         context.log.error(&format!("{} {AGAIN}", what_is_wrong(error)), Some(&error.to_string()));

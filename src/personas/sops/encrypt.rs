@@ -107,7 +107,8 @@ fn selector(context: &Context, of_rule: Option<Selector>, stores: &Stores) -> Re
     Selector::only(fields).map_err(|error| End::Said(Code::Generic, format!("Error: {error}")))
 }
 
-fn of_one_value(field: &str, format: Format) -> String {
+/// What is said of a selector where the file is one value.
+pub(super) fn of_one_value(field: &str, format: Format) -> String {
     let (store, words) = (format.name(), field.replace('_', " "));
     let why = match field {
         "encrypted_comment_regex" => format!("the {store} store never produces comments"),
