@@ -9,6 +9,7 @@ mod decrypt;
 mod edit;
 mod encrypt;
 mod end;
+mod exec;
 mod filestatus;
 mod flags;
 mod help;
@@ -83,6 +84,8 @@ fn work(call: Call, environment: &Environment, log: Log) -> Outcome {
         Verb::GroupsAdd => rotate::add_group(&context),
         Verb::GroupsDelete => rotate::delete_group(&context),
         Verb::Updatekeys => updatekeys::run(&context),
+        Verb::ExecEnv => exec::env(&context),
+        Verb::ExecFile => exec::file(&context),
         Verb::Filestatus => filestatus::run(&context),
         _ => legacy::run(&context),
     }

@@ -16,6 +16,7 @@ use super::log::{Log, harmless};
 use super::parse::Call;
 use crate::edge::atomic;
 use crate::edge::environment::Environment;
+use crate::edge::private_dir::Refused;
 use crate::edge::stream::{read_stdin, to_stdout};
 use crate::edge::terminal::Terminal;
 use crate::outcome::Code;
@@ -209,6 +210,16 @@ impl Context {
     /// Says what is odd in a file, though it can be read.
     pub(super) fn odd(&self, warning: &Warning) {
         self.log.warn(&format!("Found possibly unencrypted comment in file: {warning}"));
+    }
+
+    /// Says that a plaintext is for a while where it should not be.
+    pub(super) fn on_disk(&self, done: &str, refused: &[Refused]) {
+        let places: Vec<String> =
+            refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
+        self.log.warn(&format!(
+            "the plaintext lies on a disk while it is {done}, for no place in memory is private ({})",
+            places.join("; ")
+        ));
     }
 
     /// Writes a result where the flags say: into the file itself, into another, else to stdout.

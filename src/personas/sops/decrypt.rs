@@ -9,7 +9,7 @@ use super::end::{End, Outcome};
 use super::flags::{EXTRACT, IN_PLACE};
 use crate::outcome::Code;
 use crate::secrets::Error;
-use crate::sops::key_path::KeyPath;
+use crate::sops::key_path::{KeyPath, PathError, Step};
 use crate::store::{self, Format};
 
 pub(super) fn run(context: &Context) -> Outcome {
@@ -48,8 +48,12 @@ pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
 }
 
 /// A plaintext that could not be written.
-fn dumping(error: Error, format: Format) -> End {
+pub(super) fn dumping(error: Error, format: Format) -> End {
     match error {
+        Error::Path { error: PathError::NotFound(Step::Key(key)), .. } => {
+            let key = String::from_utf8_lossy(key.as_bytes());
+            End::generic(format!("error truncating tree: component ['{key}'] not found"))
+        }
         Error::Path { error, .. } => End::generic(format!("error truncating tree: {error}")),
         Error::Store { error: store::Error::Unwritable(why), .. } => {
             let hint = match format {

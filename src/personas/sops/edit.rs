@@ -27,14 +27,7 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
     context.check_order()?;
     let format = stores.input_format;
     let tell = |notice: Notice| match notice {
-        Notice::NotInMemory(refused) => {
-            let places: Vec<String> =
-                refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
-            context.log.warn(&format!(
-                "the plaintext lies on a disk while it is edited, for no place in memory is private ({})",
-                places.join("; ")
-            ));
-        }
+        Notice::NotInMemory(refused) => context.on_disk("edited", &refused),
         Notice::Odd(warning) => context.odd(&warning),
         Notice::Ignored(selector) => context.log.warn(&of_one_value(selector.name(), format)),
     };

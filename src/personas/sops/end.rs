@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 
 use crate::edge::atomic::WriteError;
+use crate::keys::recipient::{RecipientError, shown};
 use crate::keys::retrieval::RetrievalError;
 use crate::outcome::Code;
-use crate::personas::go_text::reason;
+use crate::personas::go_text::{quoted, reason};
 use crate::secrets::Error;
 use crate::sops;
 use crate::store;
@@ -95,6 +96,11 @@ impl From<Error> for End {
             Error::NoRecipients(_) | Error::EmptyGroup { .. } => {
                 (code, format!("Could not generate data key: [empty key group provided]: {error}"))
             }
+            Error::Recipient { recipient, error: RecipientError::Unknown(_) } => {
+                let recipient = quoted(&shown(&recipient));
+                (code, format!("failed to parse input, unknown recipient type: {recipient}"))
+            }
+            Error::Variable { error, .. } => (code, error.to_string()),
             Error::Editor(error) => (code, format!("Could not run editor: {error}")),
             Error::Unchanged => (code, "File has not changed, exiting.".to_owned()),
             Error::Write(error) => return Self::writing("output file", &error),
