@@ -9,6 +9,7 @@ pub mod console;
 pub mod down;
 pub mod init;
 pub mod keys;
+pub mod links;
 pub mod ls;
 pub mod secrets;
 pub mod ssh;
@@ -76,6 +77,8 @@ pub enum Command {
     /// Be ssh-to-age: take its command line and answer as it does
     #[command(disable_help_flag = true)]
     SshToAge(Persona),
+    /// Make links under the names of sops and ssh-to-age, by which civm is called as these tools
+    Links(links::Links),
     /// Print the JSON schema of host.yaml, for editors
     Schema,
     /// Print a script that completes civm's command line in a shell

@@ -67,26 +67,24 @@ pub(super) fn run(args: &[OsString], environment: &Environment) -> u8 {
 
 fn work(call: Call, environment: &Environment, log: Log) -> Outcome {
     let verb = call.verb;
-    let context = match verb {
-        Verb::CompletionBash => return completion::bash(),
-        Verb::CompletionZsh => return completion::zsh(),
-        Verb::Publish => return Err(End::generic("Error: publish is not supported here")),
-        Verb::Keyservice => return Err(End::generic("Error: keyservice is not supported here")),
-        _ => Context::new(call, environment, log)?,
-    };
+    let with = |command: fn(&Context) -> Outcome| command(&Context::new(call, environment, log)?);
     match verb {
-        Verb::Encrypt => encrypt::run(&context),
-        Verb::Decrypt => decrypt::run(&context),
-        Verb::Edit => edit::run(&context),
-        Verb::Set => set::set(&context),
-        Verb::Unset => set::unset(&context),
-        Verb::Rotate => rotate::run(&context),
-        Verb::GroupsAdd => rotate::add_group(&context),
-        Verb::GroupsDelete => rotate::delete_group(&context),
-        Verb::Updatekeys => updatekeys::run(&context),
-        Verb::ExecEnv => exec::env(&context),
-        Verb::ExecFile => exec::file(&context),
-        Verb::Filestatus => filestatus::run(&context),
-        _ => legacy::run(&context),
+        Verb::Legacy => with(legacy::run),
+        Verb::Encrypt => with(encrypt::run),
+        Verb::Decrypt => with(decrypt::run),
+        Verb::Edit => with(edit::run),
+        Verb::Set => with(set::set),
+        Verb::Unset => with(set::unset),
+        Verb::Rotate => with(rotate::run),
+        Verb::GroupsAdd => with(rotate::add_group),
+        Verb::GroupsDelete => with(rotate::delete_group),
+        Verb::Updatekeys => with(updatekeys::run),
+        Verb::ExecEnv => with(exec::env),
+        Verb::ExecFile => with(exec::file),
+        Verb::Filestatus => with(filestatus::run),
+        Verb::CompletionBash => completion::bash(),
+        Verb::CompletionZsh => completion::zsh(),
+        Verb::Publish => Err(End::generic("Error: publish is not supported here")),
+        Verb::Keyservice => Err(End::generic("Error: keyservice is not supported here")),
     }
 }

@@ -70,7 +70,11 @@ impl Context {
             std::env::current_dir().map_err(|error| End::generic(format!("getwd: {}", reason(&error))))?;
         let mut session = Session::new(environment.clone(), Arc::new(Terminal), directory);
         let config = call.global.text(&CONFIG);
-        if !config.is_empty() {
+        if config.is_empty() {
+            if let Some(words) = ignored_config(&session.directory) {
+                log.warn(&words);
+            }
+        } else {
             session = session.with_config(Path::new(&config));
         }
         if call.global.on_line(&INDENT) {
@@ -81,9 +85,9 @@ impl Context {
             return Err(End::generic(format!("key services are not supported: --keyservice {remote}")));
         }
         if !call.given.is_not_off(&LOCAL_KEYSERVICE) {
-            return Err(End::generic(
-                "no keys to work with: --enable-local-keyservice is off, and there are no other key services",
-            ));
+            let words =
+                "no keys to work with: --enable-local-keyservice is off, and there are no other key services";
+            return Err(End::Said(Code::CouldNotRetrieveKey, words.to_owned()));
         }
         Ok(Self { global: call.global, given: call.given, session, log })
     }
@@ -269,6 +273,23 @@ impl Source {
 /// Whether a path leads to nothing.
 pub(super) fn is_missing(path: &Path) -> bool {
     std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// A word on rules that do not count because their file ends in `.yml`.
+fn ignored_config(directory: &Path) -> Option<String> {
+    let place = |name: &str| {
+        let found = directory.ancestors().enumerate().find(|(_, parent)| parent.join(name).is_file());
+        found.map(|(above, _)| (above, quoted(&format!("{}{name}", "../".repeat(above)))))
+    };
+    let (above, ignored) = place(".sops.yml")?;
+    let words = format!(
+        "ignoring {ignored} when searching for config file; the config file must be called \".sops.yaml\""
+    );
+    match place(".sops.yaml") {
+        Some((other, _)) if other < above => None,
+        Some((_, used)) => Some(format!("{words}; using {used} instead")),
+        None => Some(words),
+    }
 }
 
 /// Flags that exclude each other.

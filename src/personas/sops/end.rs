@@ -4,13 +4,14 @@ use std::io;
 use std::path::Path;
 
 use crate::edge::atomic::WriteError;
+use crate::edge::editor::EditorError;
 use crate::keys::recipient::{RecipientError, shown};
 use crate::keys::retrieval::RetrievalError;
 use crate::outcome::Code;
 use crate::personas::go_text::{quoted, reason};
 use crate::secrets::Error;
-use crate::sops;
 use crate::store;
+use crate::{rules, sops};
 
 /// The end of a run. No words hold a value of a file.
 #[derive(Debug)]
@@ -87,7 +88,11 @@ impl From<Error> for End {
                 (code, format!("could not read config file: open {}: {}", path.display(), reason(&source)))
             }
             Error::Rules { path, error } => {
-                (code, format!("error loading config: {}: {error}", path.display()))
+                let what = match error {
+                    rules::Error::Syntax(_) => "Could not unmarshal config file ",
+                    _ => "",
+                };
+                (code, format!("error loading config: {what}{}: {error}", path.display()))
             }
             Error::NoConfig(_) => (code, NO_CONFIG.to_owned()),
             Error::NoRule { .. } => {
@@ -101,6 +106,9 @@ impl From<Error> for End {
                 (code, format!("failed to parse input, unknown recipient type: {recipient}"))
             }
             Error::Variable { error, .. } => (code, error.to_string()),
+            Error::Editor(EditorError::Failed { status, .. }) if status.code().is_some() => {
+                (code, format!("Could not run editor: exit status {}", status.code().unwrap_or_default()))
+            }
             Error::Editor(error) => (code, format!("Could not run editor: {error}")),
             Error::Unchanged => (code, "File has not changed, exiting.".to_owned()),
             Error::Write(error) => return Self::writing("output file", &error),

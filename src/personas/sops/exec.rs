@@ -1,10 +1,13 @@
 //! `sops exec-env` and `sops exec-file`.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::ExitStatus;
 
-use super::context::{Context, conflict};
+use nix::libc;
+
+use super::context::{Context, conflict, last_words};
 use super::decrypt::dumping;
 use super::end::{End, Outcome};
 use super::flags::{BACKGROUND, FILENAME, NO_FIFO, PRISTINE, SAME_PROCESS, USER};
@@ -17,15 +20,16 @@ use crate::secrets::session::read;
 
 pub(super) fn env(context: &Context) -> Outcome {
     let (file, command) = arguments(context)?;
-    let path = context.session.absolute(Path::new(file));
-    let store = context.stores(&path)?.input;
+    // The path as it was given: it is named in the words.
+    let path = Path::new(file);
+    let store = context.stores(path)?.input;
     context.check_order()?;
     warn_of_background(context, "exec-env");
     let same_process = context.given.is_on(&SAME_PROCESS);
     if same_process && context.given.is_on(&BACKGROUND) {
         return Err(conflict("Error: The --same-process flag cannot be used with --background"));
     }
-    let open = context.open(&path, &read(&path)?, store)?;
+    let open = context.open(path, &read(path)?, store)?;
     let variables = Variables::of(&open)?;
     drop(open);
     let run = run(context, command);
@@ -37,10 +41,11 @@ pub(super) fn env(context: &Context) -> Outcome {
 
 pub(super) fn file(context: &Context) -> Outcome {
     let (file, command) = arguments(context)?;
-    let path = context.session.absolute(Path::new(file));
-    let stores = context.stores(&path)?;
+    // The path as it was given: it is named in the words.
+    let path = Path::new(file);
+    let stores = context.stores(path)?;
     context.check_order()?;
-    let open = context.open(&path, &read(&path)?, stores.input)?.with_store(stores.output);
+    let open = context.open(path, &read(path)?, stores.input)?.with_store(stores.output);
     let plain = open.plaintext().map_err(|error| dumping(error, stores.output_format))?;
     drop(open);
     warn_of_background(context, "exec-file");
@@ -79,6 +84,30 @@ fn run<'a>(context: &'a Context, command: &OsStr) -> Run<'a> {
     }
 }
 
+/// The exit code of the command, with sops' words where it is not 0.
 fn code(ended: Option<ExitStatus>) -> u8 {
-    ended.map_or(0, foreground::code)
+    let Some(status) = ended else { return 0 };
+    if let Some(code) = status.code().filter(|code| *code != 0) {
+        last_words(&format!("exit status {code}"));
+    } else if let Some(signal) = status.signal() {
+        let core = if status.core_dumped() { " (core dumped)" } else { "" };
+        last_words(&format!("signal: {}{core}", in_words(signal)));
+    }
+    foreground::code(status)
+}
+
+/// A signal by the words that Go has for it.
+fn in_words(signal: i32) -> String {
+    let words = match signal {
+        libc::SIGHUP => "hangup",
+        libc::SIGINT => "interrupt",
+        libc::SIGQUIT => "quit",
+        libc::SIGABRT => "aborted",
+        libc::SIGKILL => "killed",
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGPIPE => "broken pipe",
+        libc::SIGTERM => "terminated",
+        other => return format!("signal {other}"),
+    };
+    words.to_owned()
 }

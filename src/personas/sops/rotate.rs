@@ -80,11 +80,10 @@ pub(super) fn delete_group(context: &Context) -> Outcome {
 fn group_file(context: &Context) -> Result<(PathBuf, SopsFile), End> {
     let given = context.path(&FILE).unwrap_or_default();
     let store = context.stores(&given)?.input;
-    let path = context.session.absolute(&given);
-    let fatal = |end: End| End::Fatal(end.into_words());
-    let text = read(&path).map_err(|error| fatal(error.into()))?;
-    let file = SopsFile::of_store(store, &path, &text).map_err(|error| fatal(End::loading(error)))?;
-    Ok((path, file))
+    let text = read(&given)?;
+    let file = SopsFile::of_store(store, &given, &text)
+        .map_err(|error| End::Fatal(End::loading(error).into_words()))?;
+    Ok((given, file))
 }
 
 /// The threshold that is wanted; `None` where the file's own stays.

@@ -14,7 +14,7 @@ use crate::personas::go_text::reason;
 use crate::secrets::Error;
 use crate::secrets::change::json_value_as_sops;
 use crate::secrets::session::read;
-use crate::sops::key_path::{KeyPath, PathError};
+use crate::sops::key_path::{KeyPath, PathError, Step};
 use crate::sops::tree::Value;
 
 pub(super) fn set(context: &Context) -> Outcome {
@@ -104,13 +104,18 @@ fn malformed(what: &str, error: &PathError) -> End {
 }
 
 fn no_such_value(error: Error) -> End {
-    match error {
-        Error::Path { error: PathError::NotFound(step), .. } => {
-            End::generic(format!("Key not found: {step}"))
+    let Error::Path { error, .. } = error else { return error.into() };
+    let name = |step: &Step| match step {
+        Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
+        Step::Index(index) => index.to_string(),
+    };
+    End::generic(match &error {
+        PathError::NotFound(step) => format!("Key not found: {}", name(step)),
+        PathError::OutOfBounds(step) => format!("Index {} out of bounds", name(step)),
+        PathError::WrongKind { step, container } => {
+            let container = container.split_once(' ').map_or(*container, |(_, kind)| kind);
+            format!("Unsupported type: {container} for item '{}'", name(step))
         }
-        Error::Path { error: PathError::OutOfBounds(step), .. } => {
-            End::generic(format!("Index {step} out of bounds"))
-        }
-        other => other.into(),
-    }
+        _ => error.to_string(),
+    })
 }
