@@ -20,6 +20,7 @@ mod peers {
     mod json;
     mod keys;
     mod recipients;
+    mod sops_cli;
     mod yaml;
 }
 mod support;

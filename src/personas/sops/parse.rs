@@ -218,3 +218,178 @@ fn completions(args: &[OsString]) -> String {
     };
     names.iter().map(|name| format!("{name}\n")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::flags::{
+        AGE, CONFIG, DECRYPT_MODE, EXTRACT, IN_PLACE, INDENT, KEYSERVICE, LOCAL_KEYSERVICE, YES,
+    };
+    use super::*;
+
+    fn read(args: &[&str]) -> Line {
+        read_in(args, &Environment::empty())
+    }
+
+    fn read_in(args: &[&str], environment: &Environment) -> Line {
+        parse(&args.iter().map(OsString::from).collect::<Vec<_>>(), environment)
+    }
+
+    #[track_caller]
+    fn call(args: &[&str]) -> Call {
+        match read(args) {
+            Line::Call(call) => call,
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_word_is_a_command_or_a_file() {
+        for (args, verb, positional) in [
+            (&[][..], Verb::Legacy, &[][..]),
+            (&["f.yaml"], Verb::Legacy, &["f.yaml"]),
+            (&["-d", "f.yaml", "-i"], Verb::Legacy, &["f.yaml", "-i"]),
+            (&["decrypt", "f.yaml", "-i"], Verb::Decrypt, &["f.yaml"]),
+            (&["--", "decrypt", "f.yaml"], Verb::Decrypt, &["f.yaml"]),
+            (&["decrypt", "--", "f.yaml", "-i"], Verb::Decrypt, &["f.yaml", "-i"]),
+            (&["--config", "x", "set", "f", "[0]", "1"], Verb::Set, &["f", "[0]", "1"]),
+            (&["groups", "add", "-f", "x"], Verb::GroupsAdd, &[]),
+            (&["groups", "delete", "-f", "x", "1"], Verb::GroupsDelete, &["1"]),
+            (&["completion", "zsh"], Verb::CompletionZsh, &[]),
+            (&["Decrypt"], Verb::Legacy, &["Decrypt"]),
+        ] {
+            let call = call(args);
+            assert_eq!(call.verb, verb, "{args:?}");
+            assert_eq!(call.given.positional, positional, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn flags_of_a_command_may_stand_behind_its_file_and_those_of_the_program_may_not() {
+        let in_place = |args: &[&str]| call(args).given.is_on(&IN_PLACE);
+        for args in [
+            &["decrypt", "-i", "f"][..],
+            &["decrypt", "f", "-i"],
+            &["decrypt", "f", "--in-place"],
+            &["decrypt", "f", "-in-place=true"],
+            &["decrypt", "f", "--extract", "-i", "--extract=x", "-i"],
+            &["-d", "-i", "f"],
+        ] {
+            assert!(in_place(args), "{args:?}");
+        }
+        for args in [&["-d", "f", "-i"][..], &["-i", "decrypt", "f"], &["decrypt", "-i=false", "f"]] {
+            assert!(!in_place(args), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_follows_a_flag_goes_with_it() {
+        let given = call(&["decrypt", "-i", "f", "--extract", "x"]).given;
+        assert!(given.text(&EXTRACT).is_empty());
+        assert_eq!(given.positional, ["f", "--extract", "x"]);
+        let given = call(&["decrypt", "f", "--extract", "--", "-i"]).given;
+        assert_eq!((given.text(&EXTRACT), given.is_on(&IN_PLACE)), ("--".into(), true));
+        assert_eq!(call(&["decrypt", "f", "--no-such-flag"]).given.positional, ["f", "--no-such-flag"]);
+    }
+
+    #[test]
+    fn global_flags_are_the_program_s_alone() {
+        let one = call(&["--config", "x", "--indent", "2", "decrypt", "f"]);
+        assert_eq!((one.global.text(&CONFIG), one.global.int(&INDENT)), ("x".into(), 2));
+        assert!(one.given.text(&CONFIG).is_empty());
+        let legacy = call(&["-d", "--config=x", "f"]);
+        assert!(legacy.given.is_on(&DECRYPT_MODE));
+        assert_eq!(legacy.global, legacy.given);
+    }
+
+    #[test]
+    fn variables_count_where_no_flag_does() {
+        let environment = Environment::empty()
+            .with("SOPS_AGE_RECIPIENTS", "of the environment")
+            .with("SOPS_CONFIG", "c")
+            .with("SOPS_KEYSERVICE", "tcp://x")
+            .with("SOPS_ENABLE_LOCAL_KEYSERVICE", "0");
+        let read = |args: &[&str]| match read_in(args, &environment) {
+            Line::Call(call) => call,
+            other => panic!("{other:?}"),
+        };
+        let one = read(&["encrypt", "f"]);
+        assert_eq!(one.given.text(&AGE), "of the environment");
+        assert_eq!(one.global.text(&CONFIG), "c");
+        assert_eq!(one.given.texts(&KEYSERVICE), ["tcp://x"]);
+        assert!(!one.given.is_not_off(&LOCAL_KEYSERVICE));
+        let other = read(&["encrypt", "-a", "mine", "f", "--enable-local-keyservice"]);
+        assert_eq!(other.given.text(&AGE), "mine");
+        assert!(other.given.is_not_off(&LOCAL_KEYSERVICE));
+        let wrong = read_in(&["decrypt", "f"], &environment.with("SOPS_DISABLE_VERSION_CHECK", "maybe"));
+        assert!(matches!(wrong, Line::Wrong { error, .. } if error.contains("maybe as bool value")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_shown_with_help() {
+        for (args, shown, error) in [
+            (&["--no"][..], "Incorrect Usage. ", "flag provided but not defined: -no"),
+            (&["decrypt", "--no", "f"], "Incorrect Usage: ", "flag provided but not defined: -no"),
+            (&["groups", "--no"], "Incorrect Usage. ", "flag provided but not defined: -no"),
+            (&["decrypt", "--output"], "Incorrect Usage: ", "flag needs an argument: -output"),
+            (
+                &["updatekeys", "-y", "--yes", "f"],
+                "Incorrect Usage: ",
+                "Cannot use two forms of the same flag: y yes",
+            ),
+            (&["-d", "-decrypt", "f"], "", "Cannot use two forms of the same flag: d decrypt"),
+            (&["--indent", "x"], "Incorrect Usage. ", "invalid value \"x\" for flag -indent: parse error"),
+        ] {
+            let Line::Wrong { shown: text, error: told } = read(args) else { panic!("{args:?}") };
+            assert_eq!(told, error);
+            assert!(text.starts_with(&format!("{shown}{error}\n")) && text.contains("OPTIONS:"), "{text}");
+        }
+    }
+
+    #[test]
+    fn help_is_had_in_every_way() {
+        let text = |args: &[&str]| match read(args) {
+            Line::Text(text) => text,
+            other => panic!("{args:?}: {other:?}"),
+        };
+        assert_eq!(text(&["--help"]), text(&["help"]));
+        assert_eq!(text(&["-h", "decrypt"]), text(&["h"]));
+        assert_eq!(text(&["decrypt", "f", "--help"]), text(&["help", "decrypt"]));
+        assert_eq!(text(&["groups"]), text(&["groups", "-h"]));
+        assert_eq!(text(&["groups", "add", "-h"]), text(&["groups", "help", "add"]));
+        assert!(text(&["groups", "add", "-h"]).starts_with("NAME:\n   sops groups add - "));
+        assert!(text(&["help"]).contains("[$SOPS_CONFIG]"));
+        assert_eq!(read(&["--version"]), Line::Version);
+        assert_eq!(read(&["-v", "decrypt"]), Line::Version);
+        assert_eq!(read(&["help", "no"]), Line::NoTopic("no".to_owned()));
+        assert_eq!(read(&["groups", "no"]), Line::NoTopic("no".to_owned()));
+    }
+
+    #[test]
+    fn a_shell_is_told_what_could_come_next() {
+        let text = |args: &[&str]| match read(args) {
+            Line::Text(text) => text,
+            other => panic!("{args:?}: {other:?}"),
+        };
+        assert!(text(&[COMPLETE]).lines().any(|line| line == "updatekeys"));
+        assert_eq!(text(&["groups", COMPLETE]), "add\ndelete\n");
+        assert_eq!(text(&["updatekeys", "--y", COMPLETE]), "--yes\n");
+        assert_eq!(text(&["decrypt", "f", COMPLETE]), "");
+    }
+
+    #[test]
+    fn every_flag_of_a_table_is_there_once() {
+        fn look(command: &Command) {
+            let mut names: Vec<_> = command.flags.iter().flat_map(|flag| flag.names).collect();
+            let all = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), all, "{}", command.name);
+            assert!(command.flags.iter().any(|flag| flag.name() == HELP.name()), "{}", command.name);
+            if let Then::Choose(commands) = command.then {
+                commands.iter().for_each(look);
+            }
+        }
+        look(&SOPS);
+        assert!(matches!(read(&["updatekeys", "-y", "f"]), Line::Call(call) if call.given.is_on(&YES)));
+    }
+}
