@@ -24,6 +24,7 @@ mod peers {
     mod keys;
     mod recipients;
     mod rules;
+    mod sops_cli;
     mod texts;
     mod yaml;
 }
