@@ -76,6 +76,9 @@ pub enum Error {
     /// A value to be set that is no JSON.
     #[error("the value is not valid JSON: {0}")]
     NotJson(store::Error),
+    /// A value to be set with a key that stands twice in its mapping: files that hold such cannot be read.
+    #[error("a mapping in the value has a key twice")]
+    RepeatedKey,
     /// A value to be set that sops does not take: a list at the top.
     #[error("a list cannot be set as a value here")]
     ListValue,
