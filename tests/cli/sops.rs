@@ -236,6 +236,13 @@ fn rules_are_found_from_here_then_from_the_file() {
     let mut command = sops(&scene, &["encrypt", "../project/plain.yaml"]);
     let ran_elsewhere = run(command.current_dir(&elsewhere)).ok();
     assert!(ran_elsewhere.out().contains(ALICE_AGE));
+    scene.write(".sops.yaml", format!("creation_rules:\n  - path_regex: no$\n    age: {ALICE_AGE}\n"));
+    let mut command = sops(&scene, &["encrypt", "../project/plain.yaml"]);
+    run(command.current_dir(&elsewhere)).code(1).says("no matching creation rules found");
+    let mut command = sops(&scene, &["encrypt", "--age", BOB_AGE, "../project/plain.yaml"]);
+    run(command.current_dir(&elsewhere)).ok();
+    let mut command = sops(&scene, &["../project/s.yaml"]);
+    run(command.current_dir(&elsewhere).env("EDITOR", "true")).code(200);
     fs::rename(scene.file(".sops.yaml"), scene.file(".sops.yml")).expect("renamed");
     let ran = ran(&scene, &["encrypt", "plain.yaml"]).code(1);
     assert_eq!(
