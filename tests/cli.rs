@@ -10,14 +10,21 @@
 )]
 
 mod cli {
+    mod check;
+    mod exec;
     mod frame;
     mod keys;
+    mod keys_edit;
+    mod plugins;
     mod private_dir;
     mod project;
     mod readme;
     mod secrets;
+    mod secrets_change;
     mod sops;
     mod ssh_to_age;
+    mod texts;
     mod update_all;
+    mod who;
 }
 mod support;

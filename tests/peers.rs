@@ -14,13 +14,18 @@
 
 mod peers {
     mod age;
+    mod changes;
     mod documents;
+    mod dotenv;
     mod edits;
     mod error_tree;
+    mod ini;
     mod json;
     mod keys;
     mod recipients;
+    mod rules;
     mod sops_cli;
+    mod texts;
     mod yaml;
 }
 mod support;

@@ -4,11 +4,23 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+pub use change::{Set, Unset};
 pub use check::Check;
+pub use exec::{ExecEnv, ExecFile};
+pub use rotate::{Groups, GroupsCommand, Rotate};
+pub use status::Status;
 pub use who::Who;
 
+mod change;
 mod check;
+mod exec;
+mod rotate;
+mod status;
 mod who;
+use super::secrets_git;
+
+/// How a key path is written.
+const KEYPATH: &str = "Where the value is: key, key/key/0, or sops' '[\"key\"][0]'";
 
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]
@@ -32,6 +44,20 @@ pub enum Command {
     Get(Get),
     /// Edit the plaintext in your editor; only what changed is encrypted anew
     Edit(Edit),
+    /// Set one value
+    Set(Set),
+    /// Remove one value
+    Unset(Unset),
+    /// Encrypt files under new data keys
+    Rotate(Rotate),
+    /// Add or remove key groups
+    Groups(Groups),
+    /// Say whether files are encrypted
+    Status(Status),
+    /// Run a command with the values of a file as its variables
+    ExecEnv(ExecEnv),
+    /// Run a command with the plaintext of a file as a file of its own
+    ExecFile(ExecFile),
     /// Bring the recipients of files in line with .sops.yaml
     Updatekeys(Updatekeys),
     /// Bring the recipients of every sops file of the project in line with .sops.yaml
@@ -40,6 +66,16 @@ pub enum Command {
     Check(Check),
     /// Show who can read which files
     Who(Who),
+    /// Put a new plaintext into a file; what is the same keeps its ciphertext
+    Replace(secrets_git::Replace),
+    /// Show which values and recipients differ between revisions, or between two files
+    Diff(secrets_git::Diff),
+    /// Merge a file that git left unmerged, with the editor where both sides changed a value
+    Merge(secrets_git::Merge),
+    /// Merge three versions of a file, for git
+    MergeDriver(secrets_git::MergeDriver),
+    /// Print a file's plaintext for `git diff`, or the file as it is where no identity opens it
+    Textconv(secrets_git::Textconv),
 }
 
 /// `civm secrets encrypt`.
@@ -120,7 +156,7 @@ pub struct Get {
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Where the value is
-    #[arg(value_name = "KEYPATH", help = "Where the value is: key, key/key/0, or sops' '[\"key\"][0]'")]
+    #[arg(value_name = "KEYPATH", help = KEYPATH)]
     pub path: String,
 }
 

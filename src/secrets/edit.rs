@@ -94,6 +94,9 @@ pub fn change(
     }
     writable(path)?;
     let before = if form.with_metadata { open.with_metadata()? } else { open.plaintext()? };
+    if !form.with_metadata {
+        open.check_editable(&before)?;
+    }
     let sealed = in_editor(session, path, &before, watch, |text| {
         let tree =
             if form.with_metadata { open.read_edited_with_metadata(text)? } else { open.read_edited(text)? };
@@ -158,7 +161,7 @@ fn edited_name(path: &Path) -> PathBuf {
 }
 
 /// The editor on a text, again and again until the text is valid or the user gives up.
-fn in_editor<T>(
+pub(super) fn in_editor<T>(
     session: &Session,
     path: &Path,
     before: &[u8],
@@ -193,6 +196,7 @@ fn in_editor<T>(
                 | Error::AlreadyEncrypted(_)
                 | Error::MetadataEdited(_)
                 | Error::CommentsMove(_)
+                | Error::Unresolved
                 | Error::Sops {
                     error: sops::Error::Encrypt { .. } | sops::Error::ReservedKey { .. },
                     ..

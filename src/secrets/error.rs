@@ -237,6 +237,9 @@ pub enum Error {
          not to be changed by hand", .0.display()
     )]
     MetadataEdited(PathBuf),
+    /// The text has conflicts still.
+    #[error("there are conflicts between markers still")]
+    Unresolved,
     /// The text is not valid and nobody is there to mend it.
     #[error("the edited text is not valid and nobody can be asked to mend it: {0}")]
     InvalidEdit(String),

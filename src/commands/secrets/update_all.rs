@@ -3,26 +3,72 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::failure::failure;
+use super::progress::progress;
+use super::rotate::rotate;
 use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
 use crate::host::project::Project;
+use crate::keys::recipient::same_key;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::Session;
 use crate::secrets::recipients::{added, removed};
+use crate::secrets::rotate::{Rotation, Which};
 use crate::secrets::update_all::{Looked, Mode, update_all};
+use crate::secrets::who::{Read, Standing, who};
+use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
+
+/// More files than these without a rule are no slip: a project has them on purpose.
+const MANY: usize = 5;
 
 /// What neither new recipients nor new data keys undo.
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
     "who was removed may have kept the old files: change the secrets themselves, too";
 
-/// Brings the files of the project in line with rules that no longer name a recipient.
-pub(in crate::commands) fn forget(_recipient: &str, context: &Context) -> Outcome {
-    run(&UpdateAll::default(), &super::session(context, None)?, context)
+/// The files that name a recipient until they are in line with rules that do not. Files that no rule is for stay as
+/// they are.
+struct Left {
+    session: Session,
+    root: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Left {
+    fn of(recipient: &str, context: &Context) -> Result<Self, Failure> {
+        let session = super::session(context, None)?;
+        let root = root(&session, context);
+        let root = root.canonicalize().unwrap_or(root);
+        let key = same_key(recipient);
+        let leaves = |read: &Read| {
+            read.readers.as_ref().is_ok_and(|readers| readers.standing(&key) == Some(Standing::Removed))
+        };
+        let all = who(&session, std::slice::from_ref(&root)).into_iter();
+        let files = all.filter(leaves).map(|read| read.path).collect();
+        Ok(Self { session, root, files })
+    }
+}
+
+/// The commands that take a recipient which the rules no longer name out of its files; `None` where no file has it.
+pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Result<Option<String>, Failure> {
+    let left = Left::of(recipient, context)?;
+    let files: Vec<String> = left.files.iter().map(|path| quoted(&below(path, &left.root))).collect();
+    Ok((!files.is_empty()).then(|| {
+        let recipient = quoted(recipient);
+        format!("  civm secrets rotate --rm-age {recipient} {}\n  civm secrets update-all", files.join(" "))
+    }))
+}
+
+/// Takes a recipient that the rules no longer name out of its files, which get new data keys with it, and brings all
+/// others in line.
+pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
+    let Left { session, root, files } = Left::of(recipient, context)?;
+    let rotation = Rotation { remove: vec![recipient.to_owned()], ..Rotation::default() };
+    let rotated = rotate(&files, &root, &rotation, Which::Readable, &session, context);
+    // Whatever could not be rotated may still be brought in line.
+    let updated = run(&UpdateAll::default(), &session, context)?;
+    rotated.map(|code| code.max(updated))
 }
 
 pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Outcome {
@@ -35,17 +81,12 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     let root = root.canonicalize().unwrap_or(root);
     let paths = if args.paths.is_empty() { vec![root.clone()] } else { args.paths.clone() };
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
-        return Err(failure(crate::secrets::Error::Missing(missing.clone())));
+        return Err(failure(Error::Missing(missing.clone())));
     }
     let names = names(session, &root);
 
-    let bar = if context.screen.draws() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let looked = update_all(session, &paths, mode, &|total, _| {
-        bar.set_length(total as u64);
-        bar.inc(1);
-    });
+    let (bar, tick) = progress(context);
+    let looked = update_all(session, &paths, mode, &|total, _| tick(total));
     bar.finish_and_clear();
 
     if args.json {
@@ -100,13 +141,13 @@ fn report(
             };
             context.screen.line(format!("{word} {path}: {}", in_words(change, names)))?;
         }
-        Err(_) if looked.has_no_rule() && !strict => context.screen.note(format!("no rule for {path}")),
+        Err(_) if looked.has_no_rule() && !strict => {}
         Err(error) => context.screen.warn(error.to_string()),
     }
     Ok(())
 }
 
-fn below(path: &Path, root: &Path) -> String {
+pub(super) fn below(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
@@ -149,8 +190,9 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
 }
 
 fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context: &Context) -> Outcome {
-    let unruled = looked.iter().filter(|one| one.has_no_rule() && !args.strict).count();
-    let failed = looked.iter().filter(|one| one.result.is_err()).count() - unruled;
+    let passed_over = looked.iter().filter(|one| one.has_no_rule() && !args.strict);
+    let unruled: Vec<String> = passed_over.map(|one| below(&one.path, root)).collect();
+    let failed = looked.iter().filter(|one| one.result.is_err()).count() - unruled.len();
     let changed: Vec<(&Looked, &Changes)> = looked
         .iter()
         .filter_map(|one| Some((one, one.result.as_ref().ok()?)))
@@ -158,12 +200,12 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
         .collect();
     let word = if mode == Mode::Write { "updated" } else { "behind" };
     if !args.json {
-        let without = if unruled > 0 { format!(", {unruled} without a rule") } else { String::new() };
+        let without = without_rule(&unruled, context);
         context.screen.note(format!(
             "{} files: {} {word}, {} current, {failed} failed{without}",
             looked.len(),
             changed.len(),
-            looked.len() - changed.len() - failed - unruled
+            looked.len() - changed.len() - failed - unruled.len()
         ));
         let lost: Vec<String> = changed
             .iter()
@@ -172,12 +214,27 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
             .collect();
         if mode == Mode::Write && !lost.is_empty() {
             context.screen.note("who was removed knows the data keys of the files; new ones come with");
-            context.screen.note(format!("  civm secrets rotate -i {}", lost.join(" ")));
+            context.screen.note(format!("  civm secrets rotate {}", lost.join(" ")));
             context.screen.note(CHANGE_THEM_TOO);
         }
     }
     let behind = mode == Mode::Check && !changed.is_empty();
     Ok(if failed > 0 || behind { Code::Generic as u8 } else { 0 })
+}
+
+/// Names the files that were passed over because no rule is for them, unless they are many; and what a summary says
+/// of them.
+pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
+    let many = paths.len() > MANY;
+    for path in paths {
+        let line = format!("no rule for {path}");
+        if many { context.screen.detail(line) } else { context.screen.note(line) }
+    }
+    match paths.len() {
+        0 => String::new(),
+        count if many => format!(", {count} without a rule (-v names them)"),
+        count => format!(", {count} without a rule"),
+    }
 }
 
 /// A path as a shell takes it.
