@@ -30,7 +30,7 @@ impl Code {
                 sops::Error::DataKeyLength(_) | sops::Error::Shamir(_) => Self::CouldNotRetrieveKey,
                 _ => Self::Generic,
             },
-            Error::NotJson(_) | Error::ListValue => Self::InvalidSetFormat,
+            Error::NotJson(_) | Error::RepeatedKey | Error::ListValue => Self::InvalidSetFormat,
             Error::CommentsMove(_) => Self::CouldNotEncryptTree,
             Error::AlreadyEncrypted(_) => Self::FileAlreadyEncrypted,
             Error::Locked { .. } => Self::CouldNotRetrieveKey,
