@@ -265,6 +265,20 @@ fn recipients_of_the_environment_are_told_where_they_replace_the_rule_s() {
 }
 
 #[test]
+fn a_comment_that_is_not_encrypted_is_told_and_not_repeated() {
+    let scene = scene();
+    let text = scene.read("s.yaml").replacen("a: ENC", "# in the clear\na: ENC", 1);
+    scene.write("s.yaml", text);
+    let ran = ran(&scene, &["decrypt", "--ignore-mac", "s.yaml"]).ok();
+    assert_eq!(ran.out(), format!("# in the clear\n{PLAIN}"));
+    assert_eq!(
+        said(&ran),
+        "[SOPS]\t level=warning msg=\"Found possibly unencrypted comment in file. This is to be expected if the \
+         file being decrypted was created with an older version of SOPS.\" place=\"the top level of document 1\"\n"
+    );
+}
+
+#[test]
 fn shells_get_scripts_that_ask_the_program() {
     let scene = scene();
     for shell in ["bash", "zsh"] {

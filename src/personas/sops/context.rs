@@ -219,7 +219,8 @@ impl Context {
 
     /// Says what is odd in a file, though it can be read.
     pub(super) fn odd(&self, warning: &Warning) {
-        self.log.warn(&format!("Found possibly unencrypted comment in file: {warning}"));
+        let Warning::UndecryptableComment { document, container } = warning;
+        self.log.unencrypted_comment(&format!("{container} of document {document}"));
     }
 
     /// Says that a plaintext is for a while where it should not be.
