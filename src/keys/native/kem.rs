@@ -61,7 +61,7 @@ impl Private {
     }
 
     fn expand(&self) -> (LatticePrivate, StaticSecret) {
-        let mut stream = Shake256::default().chain(&*self.0).finalize_xof();
+        let mut stream = Shake256::default().chain(self.0.as_slice()).finalize_xof();
         let (mut first, mut second) = (B32::default(), B32::default());
         let mut scalar = Zeroizing::new([0; KEY_BYTES]);
         stream.read(&mut first);
