@@ -9,6 +9,7 @@ pub mod error;
 pub mod exec;
 pub mod file;
 pub mod groups;
+pub mod merge;
 pub mod recipients;
 pub mod rewrite;
 pub mod rotate;

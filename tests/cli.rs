@@ -10,15 +10,20 @@
 )]
 
 mod cli {
+    mod check;
     mod exec;
     mod frame;
     mod keys;
+    mod keys_edit;
+    mod plugins;
     mod private_dir;
     mod project;
     mod readme;
     mod secrets;
     mod secrets_change;
     mod ssh_to_age;
+    mod texts;
     mod update_all;
+    mod who;
 }
 mod support;

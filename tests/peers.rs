@@ -16,11 +16,14 @@ mod peers {
     mod age;
     mod changes;
     mod documents;
+    mod dotenv;
     mod edits;
     mod error_tree;
+    mod ini;
     mod json;
     mod keys;
     mod recipients;
+    mod texts;
     mod yaml;
 }
 mod support;

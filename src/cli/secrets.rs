@@ -17,6 +17,7 @@ mod exec;
 mod rotate;
 mod status;
 mod who;
+use super::secrets_git;
 
 /// How a key path is written.
 const KEYPATH: &str = "Where the value is: key, key/key/0, or sops' '[\"key\"][0]'";
@@ -65,6 +66,16 @@ pub enum Command {
     Check(Check),
     /// Show who can read which files
     Who(Who),
+    /// Put a new plaintext into a file; what is the same keeps its ciphertext
+    Replace(secrets_git::Replace),
+    /// Show which values and recipients differ between revisions, or between two files
+    Diff(secrets_git::Diff),
+    /// Merge a file that git left unmerged, with the editor where both sides changed a value
+    Merge(secrets_git::Merge),
+    /// Merge three versions of a file, for git
+    MergeDriver(secrets_git::MergeDriver),
+    /// Print a file's plaintext for `git diff`, or the file as it is where no identity opens it
+    Textconv(secrets_git::Textconv),
 }
 
 /// `civm secrets encrypt`.

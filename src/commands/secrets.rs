@@ -20,14 +20,18 @@ use crate::sops::selector::Selector;
 mod change;
 mod check;
 mod decrypt;
+mod diff;
 mod edit;
 mod encrypt;
 mod exec;
 mod failure;
 mod get;
+mod merge;
 mod progress;
+mod replace;
 mod rotate;
 mod status;
+mod textconv;
 mod update_all;
 mod updatekeys;
 mod who;
@@ -57,6 +61,11 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::UpdateAll(args) => update_all::run(&args, &session, context),
         Command::Check(args) => check::run(&args, &session, context),
         Command::Who(args) => who::run(&args, &session, context),
+        Command::Replace(args) => replace::run(&args, &session, context),
+        Command::Diff(args) => diff::run(&args, &session, context),
+        Command::Merge(args) => merge::run(&args, &session, context),
+        Command::MergeDriver(args) => Ok(merge::driver(&args, &session, context)),
+        Command::Textconv(args) => textconv::run(&args, &session, context),
     }
 }
 

@@ -138,7 +138,7 @@ fn what_cannot_be_set_leaves_the_file_as_it_was() {
     scene.write("s.yaml", &renamed);
     alice(&scene, &["set", "s.yaml", "first", "x"]).code(25);
     let mut lines: Vec<&str> = before.lines().collect();
-    lines.swap(3, 4);
+    lines.swap(4, 5);
     let swapped = lines.join("\n") + "\n";
     scene.write("s.yaml", &swapped);
     alice(&scene, &["set", "s.yaml", "first", "x"]).code(51);
