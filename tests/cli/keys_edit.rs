@@ -152,5 +152,5 @@ fn update_all_names_the_files_that_want_new_data_keys() {
     let scene = project();
     keys(&scene, &["rm", SSH_AS_AGE]).ok();
     let ran = run(scene.civm(&["secrets", "update-all"]).env("SOPS_AGE_KEY", ALICE)).ok();
-    ran.says("civm secrets rotate -i hosts/db/secrets.yaml").says("change the secrets themselves, too");
+    ran.says("civm secrets rotate hosts/db/secrets.yaml").says("change the secrets themselves, too");
 }

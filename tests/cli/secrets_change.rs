@@ -73,6 +73,8 @@ fn a_value_is_set_and_nothing_else_changes() {
             "new:\n    list:\n        - - 1\n          - 2.5\n          - null\n          - true\n"
         )
     );
+    alice(&scene, &["set", "s.yaml", "third", "-5", "--json"]).ok();
+    assert!(plain(&scene, "s.yaml").contains("\nthird: -5\n"));
     alice(&scene, &["set", "s.yaml", "second/list/9", "--json", "9007199254740993"]).ok();
     assert!(plain(&scene, "s.yaml").contains("        - z\n        - 9007199254740993\n"));
 }
