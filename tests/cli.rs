@@ -21,6 +21,7 @@ mod cli {
     mod readme;
     mod secrets;
     mod secrets_change;
+    mod sops;
     mod ssh_to_age;
     mod texts;
     mod update_all;

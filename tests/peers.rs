@@ -23,6 +23,8 @@ mod peers {
     mod json;
     mod keys;
     mod recipients;
+    mod rules;
+    mod sops_cli;
     mod texts;
     mod yaml;
 }

@@ -1,6 +1,5 @@
 //! `civm secrets …`: one file per verb.
 
-use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use zeroize::Zeroizing;
 use super::Context;
 use crate::cli::secrets::{Command, Secrets};
 use crate::edge::private_dir::Refused;
+use crate::edge::stream;
 use crate::edge::terminal::Terminal;
 use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
@@ -37,7 +37,7 @@ mod updatekeys;
 mod who;
 
 pub(super) use failure::failure;
-pub(super) use update_all::{CHANGE_THEM_TOO, forget};
+pub(super) use update_all::{CHANGE_THEM_TOO, forget, to_forget};
 
 /// Names the rules' file, as for sops.
 const CONFIG: &str = "SOPS_CONFIG";
@@ -109,11 +109,9 @@ fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
 
 /// All of standard input.
 fn stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut text = Zeroizing::new(Vec::new());
-    io::stdin().lock().read_to_end(&mut text).map_err(|error| {
+    stream::read_stdin().map_err(|error| {
         Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}"))
-    })?;
-    Ok(text)
+    })
 }
 
 /// The caller's own recipients: age ones first, those derived from ssh keys after them.

@@ -237,6 +237,12 @@ pub enum Error {
     /// The text has conflicts still.
     #[error("there are conflicts between markers still")]
     Unresolved,
+    /// The metadata was changed in the editor, where it is only shown.
+    #[error(
+        "`{}`: the sops metadata was changed; recipients are changed with updatekeys and rotate, the rest is \
+         not to be changed by hand", .0.display()
+    )]
+    MetadataEdited(PathBuf),
     /// The text is not valid and nobody is there to mend it.
     #[error("the edited text is not valid and nobody can be asked to mend it: {0}")]
     InvalidEdit(String),

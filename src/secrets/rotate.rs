@@ -66,7 +66,7 @@ impl OpenFile {
     }
 }
 
-/// Which files get a new data key.
+/// Which of many files get a new data key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// All of them.
@@ -80,7 +80,7 @@ pub enum Which {
 pub struct Rotated {
     /// The file's real path, or where none could be looked for.
     pub path: PathBuf,
-    /// What [`rotate_file`] says of it.
+    /// How many recipients were removed; `None` where the file was left alone. Or why nothing could be done.
     pub result: Result<Option<usize>, Error>,
 }
 
@@ -91,6 +91,7 @@ pub fn rotate_all(
     session: &Session,
     paths: &[PathBuf],
     rotation: &Rotation,
+    which: Which,
     tell: &(dyn Fn(usize, &Rotated) + Sync),
 ) -> Vec<Rotated> {
     let files = sops_files(paths, &session.environment);
@@ -98,7 +99,7 @@ pub fn rotate_all(
     files
         .into_par_iter()
         .map(|Found { path, text, .. }| {
-            let result = text.and_then(|_| rotate_file(session, &path, rotation, Which::All));
+            let result = text.and_then(|_| rotate_file(session, &path, rotation, which));
             let rotated = Rotated { path, result };
             tell(total, &rotated);
             rotated

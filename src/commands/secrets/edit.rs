@@ -6,8 +6,8 @@ use super::failure::failure;
 use crate::cli::secrets::Edit;
 use crate::commands::Context;
 use crate::outcome::Outcome;
-use crate::secrets::Session;
 use crate::secrets::edit::{Notice, Watch, edit};
+use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome {
@@ -23,7 +23,7 @@ pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watc
         Notice::Ignored(selector) => super::warn_ignored(context, &selector),
         Notice::Odd(warning) => super::warn(context, file, &[warning]),
     };
-    let again = |error: &str| {
+    let again = |error: &Error| {
         context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));
         // Nobody there to press it: the end of the input.
         std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)

@@ -1,5 +1,7 @@
 //! `civm secrets rotate` and `civm secrets groups`.
 
+use std::path::{Path, PathBuf};
+
 use super::failure::failure;
 use super::progress::progress;
 use super::update_all::{CHANGE_THEM_TOO, below, root};
@@ -8,7 +10,7 @@ use crate::commands::Context;
 use crate::outcome::Outcome;
 use crate::secrets::recipients::list;
 use crate::secrets::rewrite::rewrite;
-use crate::secrets::rotate::{Rotated, Rotation, rotate_all};
+use crate::secrets::rotate::{Rotated, Rotation, Which, rotate_all};
 use crate::secrets::{Error, Session};
 
 pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcome {
@@ -19,8 +21,20 @@ pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcom
     let root = root(session, context);
     let root = root.canonicalize().unwrap_or(root);
     let paths = if args.all { vec![root.clone()] } else { args.files.clone() };
+    rotate(&paths, &root, &rotation, Which::All, session, context)
+}
+
+/// Gives files new data keys and says so.
+pub(super) fn rotate(
+    paths: &[PathBuf],
+    root: &Path,
+    rotation: &Rotation,
+    which: Which,
+    session: &Session,
+    context: &Context,
+) -> Outcome {
     let (bar, tick) = progress(context);
-    let done = rotate_all(session, &paths, &rotation, &|total, _| tick(total));
+    let done = rotate_all(session, paths, rotation, which, &|total, _| tick(total));
     bar.finish_and_clear();
     let total = done.len();
     let mut failures = Vec::new();
@@ -31,7 +45,7 @@ pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcom
             Ok(Some(count)) => {
                 rotated += 1;
                 removed += count;
-                context.screen.line(format!("rotated {}", below(&path, &root)))?;
+                context.screen.line(format!("rotated {}", below(&path, root)))?;
             }
             Err(error) => failures.push(failure(error)),
         }
