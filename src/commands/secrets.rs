@@ -27,6 +27,7 @@ mod update_all;
 mod updatekeys;
 
 pub(super) use failure::failure;
+pub(super) use merge::of_git;
 
 /// Names the rules' file, as for sops.
 const CONFIG: &str = "SOPS_CONFIG";
