@@ -6,6 +6,12 @@ use clap::{Args, Subcommand, ValueHint};
 
 use super::secrets_git;
 
+pub use check::Check;
+pub use who::Who;
+
+mod check;
+mod who;
+
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]
 pub struct Secrets {
@@ -42,6 +48,10 @@ pub enum Command {
     MergeDriver(secrets_git::MergeDriver),
     /// Print a file's plaintext for `git diff`, or the file as it is where no identity opens it
     Textconv(secrets_git::Textconv),
+    /// Find what is not encrypted or not as .sops.yaml wants it, for hooks and CI
+    Check(Check),
+    /// Show who can read which files
+    Who(Who),
 }
 
 /// `civm secrets encrypt`.
@@ -149,7 +159,7 @@ pub struct Updatekeys {
 }
 
 /// `civm secrets update-all`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct UpdateAll {
     /// Only these files and directories
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -160,6 +170,9 @@ pub struct UpdateAll {
     /// Change nothing, show what would be changed
     #[arg(long)]
     pub dry_run: bool,
+    /// Fail where no rule is for a sops file, too; without it only where the file itself was named
+    #[arg(long)]
+    pub strict: bool,
     /// One JSON object with every file
     #[arg(long)]
     pub json: bool,

@@ -197,7 +197,7 @@ fn hook_path(git: &Git<'_>) -> Result<PathBuf, Failure> {
 /// A hook is written only where there is none.
 fn hook(args: &Install, git: &Git<'_>, program: &str, context: &Context) -> Result<Option<String>, Failure> {
     let path = hook_path(git)?;
-    let check = format!("{} secrets check", program.replace("%%", "%"));
+    let check = format!("{} secrets check --staged", program.replace("%%", "%"));
     let text = format!("{HOOK_HEAD}exec {check}\n");
     let before = existing(&path)?;
     if before == text.as_bytes() {

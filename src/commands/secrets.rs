@@ -13,7 +13,9 @@ use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::sops::document::Warning;
+use crate::sops::selector::Selector;
 
+mod check;
 mod decrypt;
 mod diff;
 mod edit;
@@ -25,9 +27,11 @@ mod replace;
 mod textconv;
 mod update_all;
 mod updatekeys;
+mod who;
 
 pub(super) use failure::failure;
 pub(super) use merge::of_git;
+pub(super) use update_all::{CHANGE_THEM_TOO, forget};
 
 /// Names the rules' file, as for sops.
 const CONFIG: &str = "SOPS_CONFIG";
@@ -47,11 +51,13 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::Merge(args) => merge::run(&args, &session, context),
         Command::MergeDriver(args) => Ok(merge::driver(&args, &session, context)),
         Command::Textconv(args) => textconv::run(&args, &session, context),
+        Command::Check(args) => check::run(&args, &session, context),
+        Command::Who(args) => who::run(&args, &session, context),
     }
 }
 
 /// A session from where the run was started.
-fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
+pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
     let directory = std::env::current_dir().map_err(|error| {
         Failure::new(Code::Generic, format!("the current directory is not to be had: {error}"))
     })?;
@@ -93,6 +99,12 @@ pub(super) fn own_recipients(context: &Context) -> Vec<String> {
         _ => None,
     });
     age.chain(ssh).collect()
+}
+
+/// Says that a selector has no effect.
+fn warn_ignored(context: &Context, selector: &Selector) {
+    let name = selector.name();
+    context.screen.warn(format!("{name} is ignored: the file is one value, which is always encrypted"));
 }
 
 /// Says what is odd in a file, though it can be read.

@@ -4,6 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Store;
+use super::binary::Binary;
+use super::dotenv::Dotenv;
+use super::ini::Ini;
+use super::json::Json;
 use super::yaml::Yaml;
 
 /// A format of files.
@@ -79,8 +83,10 @@ impl Format {
     pub fn store(self, indents: Indents) -> Arc<dyn Store> {
         match self {
             Self::Yaml => Arc::new(Yaml { indent: indents.yaml }),
-            // The other stores come next.
-            _ => Arc::new(Yaml { indent: indents.yaml }),
+            Self::Json => Arc::new(Json { indent: indents.json }),
+            Self::Binary => Arc::new(Binary::new(indents.json_binary)),
+            Self::Dotenv => Arc::new(Dotenv),
+            Self::Ini => Arc::new(Ini),
         }
     }
 }

@@ -26,13 +26,7 @@ pub fn shape(text: &str) -> String {
             armor = true;
         }
         if !armor {
-            let mut line = line.to_owned();
-            while let Some(start) = line.find("ENC[AES256_GCM,") {
-                let Some(kind) = line[start..].find(",type:") else { break };
-                let Some(end) = line[start + kind..].find(']') else { break };
-                let token = line[start + kind + 1..start + kind + end].to_owned();
-                line.replace_range(start..=start + kind + end, &format!("<{token}>"));
-            }
+            let mut line = without_ciphertexts(line);
             if line.trim_start().starts_with("lastmodified:") {
                 line = "lastmodified".to_owned();
             }
@@ -45,17 +39,30 @@ pub fn shape(text: &str) -> String {
     lines.join("\n")
 }
 
+/// A line in which every ciphertext became its type.
+pub fn without_ciphertexts(line: &str) -> String {
+    let mut line = line.to_owned();
+    while let Some(start) = line.find("ENC[AES256_GCM,") {
+        let Some(kind) = line[start..].find(",type:") else { break };
+        let Some(end) = line[start + kind..].find(']') else { break };
+        let token = line[start + kind + 1..start + kind + end].to_owned();
+        line.replace_range(start..=start + kind + end, &format!("<{token}>"));
+    }
+    line
+}
+
 fn cases(default: u32) -> u32 {
     std::env::var("CIVM_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn each(
+/// Runs a test with so many random inputs, or as many as `$CIVM_CASES` says.
+pub fn each<T: std::fmt::Debug>(
     count: u32,
-    strategy: impl Strategy<Value = String>,
-    test: impl Fn(&str) -> Result<(), TestCaseError>,
+    strategy: impl Strategy<Value = T>,
+    test: impl Fn(&T) -> Result<(), TestCaseError>,
 ) {
     let config = Config { cases: cases(count), failure_persistence: None, ..Config::default() };
-    TestRunner::new(config).run(&strategy, |text| test(&text)).unwrap_or_else(|error| panic!("{error}"));
+    TestRunner::new(config).run(&strategy, |input| test(&input)).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watc
                 places.join("; ")
             ));
         }
+        Notice::Ignored(selector) => super::warn_ignored(context, &selector),
         Notice::Odd(warning) => super::warn(context, file, &[warning]),
     };
     let again = |error: &str| {

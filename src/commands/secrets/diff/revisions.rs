@@ -36,7 +36,9 @@ pub(super) fn pairs(args: &Diff, session: &Session, context: &Context) -> Result
         revisions.push("HEAD".to_owned());
     }
     let mut words: Vec<OsString> =
-        ["diff", "--raw", "-z", "--no-abbrev", "-M", "--no-ext-diff"].map(OsString::from).to_vec();
+        ["diff", "--raw", "-z", "--no-abbrev", "-M", "--no-ext-diff", "--no-relative"]
+            .map(OsString::from)
+            .to_vec();
     words.extend(args.staged.then(|| "--cached".into()));
     words.push("--end-of-options".into());
     words.extend(revisions.into_iter().map(OsString::from));
