@@ -19,6 +19,7 @@ mod peers {
     mod error_tree;
     mod json;
     mod keys;
+    mod merge;
     mod recipients;
     mod yaml;
 }
