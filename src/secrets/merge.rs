@@ -65,6 +65,9 @@ pub enum MergeError {
     /// The sides have changed what cannot be merged.
     #[error("{0}")]
     Refused(#[from] Refused),
+    /// There is nothing to decrypt: the file is no sops file.
+    #[error("no version of it is encrypted")]
+    Plain,
     /// A conflict in bytes that no editor can show.
     #[error("the content is no text that an editor could show")]
     NotText,
@@ -94,7 +97,14 @@ pub fn merge(
         SopsFile::of_store(Arc::clone(store), path, text)
             .map_err(|error| MergeError::Version { version, error: Box::new(error) })
     };
-    let (ours, theirs) = (read("ours", versions.ours)?, read("theirs", versions.theirs)?);
+    let (ours, theirs) = match (read("ours", versions.ours), read("theirs", versions.theirs)) {
+        (Err(MergeError::Version { error: one, .. }), Err(MergeError::Version { error: other, .. }))
+            if is_plain(&one) && is_plain(&other) =>
+        {
+            return Err(MergeError::Plain);
+        }
+        (ours, theirs) => (ours?, theirs?),
+    };
     let base = match versions.base.map(|text| read("the common base", text)) {
         // It was encrypted on both sides since: then both have made this file.
         Some(Err(MergeError::Version { error, .. })) if is_plain(&error) => None,

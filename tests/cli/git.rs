@@ -583,3 +583,56 @@ fn new_content_keeps_the_ciphertext_of_what_stays() {
     run_with(&mut repository.0.civm(&["secrets", "replace", FILE]), b"a: 1\n").code(128);
     assert_eq!(repository.0.read(FILE), kept);
 }
+
+#[test]
+fn a_file_that_is_not_encrypted_merges_as_text() {
+    let repository = Repository::new();
+    let name = "hosts/demo/secrets.yaml";
+    let write = |text: &str| {
+        repository.0.write(name, text);
+        repository.git(&["add", "-A"]);
+        repository.git(&["commit", "-qm", "changed"]);
+    };
+    write("a: 1\n\n\n\nb: 2\n");
+    repository.diverge(|| write("a: 3\n\n\n\nb: 2\n"), || write("a: 1\n\n\n\nb: 4\n"));
+    repository.git(&["merge", "-q", "theirs", "-m", "merged"]);
+    assert_eq!(repository.0.read(name), "a: 3\n\n\n\nb: 4\n");
+    repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    write("a: 3\n\n\n\nb: 5\n");
+    repository.as_who(None, &["merge", "theirs"]).code(1).says("same lines");
+    assert!(repository.0.read(name).contains("<<<<<<< ours\nb: 5\n"));
+}
+
+#[test]
+fn rebases_and_picks_merge_as_well() {
+    let repository = Repository::new();
+    repository.diverge(|| repository.change("s/one/1/"), || repository.change("s/: three/: 3/"));
+    repository.git(&["rebase", "-q", "theirs"]);
+    let want = PLAIN.replace("one", "1").replace("three", "3");
+    assert_eq!(repository.plaintext(), want);
+    repository.git(&["checkout", "-q", "theirs"]);
+    repository.git(&["cherry-pick", "ours"]);
+    assert_eq!(repository.plaintext(), want);
+}
+
+#[test]
+fn histories_that_cross_merge_without_a_question() {
+    let repository = Repository::new();
+    repository.diverge(|| repository.change("s/one/1/"), || repository.change("s/one/eins/"));
+    let resolve = |branch: &str, other: &str, keep: &str| {
+        repository.git(&["checkout", "-q", branch]);
+        repository.as_who(Some(ALICE), &["merge", other]).code(1);
+        let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
+        run(repository.prepared(merge, Some(ALICE)).env("EDITOR", keep)).ok();
+        repository.git(&["commit", "-qam", "merged"]);
+    };
+    repository.git(&["branch", "tip", "ours"]);
+    resolve("ours", "theirs", "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'");
+    resolve("theirs", "tip", "sed -i '/^<<<<<<</,/^=======/d; /^>>>>>>>/d'");
+    // Both have `1` now, and two ancestors that do not agree on it.
+    repository.change("s/: three/: 3/");
+    repository.git(&["checkout", "-q", "ours"]);
+    repository.change("s/deep: two/deep: 2/");
+    repository.git(&["merge", "-q", "theirs", "-m", "merged"]);
+    assert_eq!(repository.plaintext(), PLAIN.replace("one", "1").replace("two", "2").replace("three", "3"));
+}
