@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
 fn install(args: &Install, git: &Git<'_>, context: &Context) -> Outcome {
     let top = top(git, args.global)?;
     let program = program(context)?;
-    let mut missing = Vec::new();
+    let mut settings = Vec::new();
     for (key, value) in configuration(&program) {
         let known = git.output(["config", scope(args.global), "--get-all", &key]);
         if known.is_ok_and(|known| known.strip_suffix(b"\n") == Some(value.as_bytes())) {
@@ -50,7 +50,11 @@ fn install(args: &Install, git: &Git<'_>, context: &Context) -> Outcome {
             let set = ["config", scope(args.global), "--replace-all", &key, &value];
             git.output(set).map_err(of_git)?;
         }
-        missing.push(format!("git's {key}"));
+        settings.push(key);
+    }
+    let mut missing = Vec::new();
+    if !settings.is_empty() {
+        missing.push(format!("{} in git's configuration", settings.join(", ")));
     }
     if let Some(top) = top {
         let path = top.join(ATTRIBUTES);
@@ -62,7 +66,7 @@ fn install(args: &Install, git: &Git<'_>, context: &Context) -> Outcome {
             if !args.check {
                 atomic::replace(&path, &after, 0o666).map_err(|error| failure(Error::Write(error)))?;
             }
-            missing.push(format!("{} patterns in {ATTRIBUTES}", patterns.len()));
+            missing.push(format!("{ATTRIBUTES}, to be committed (patterns: {})", patterns.len()));
         }
         if args.hooks {
             missing.extend(hook(args, git, &program, context)?);
@@ -82,7 +86,7 @@ fn install(args: &Install, git: &Git<'_>, context: &Context) -> Outcome {
         return Err(Failure::new(Code::Generic, format!("git is not set up for sops files: {missing}"))
             .help("`civm git install` sets it up"));
     }
-    context.screen.note(format!("set: {missing}"));
+    context.screen.note(format!("set up: {missing}"));
     Ok(0)
 }
 
