@@ -13,6 +13,7 @@ pub mod groups;
 pub mod merge;
 mod opener;
 pub mod recipients;
+pub mod rewrite;
 pub mod rotate;
 pub mod session;
 pub mod status;

@@ -10,14 +10,19 @@
 )]
 
 mod cli {
+    mod check;
     mod frame;
     mod git;
     mod keys;
+    mod keys_edit;
+    mod plugins;
     mod private_dir;
     mod project;
     mod readme;
     mod secrets;
     mod ssh_to_age;
+    mod texts;
     mod update_all;
+    mod who;
 }
 mod support;

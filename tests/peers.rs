@@ -15,12 +15,15 @@
 mod peers {
     mod age;
     mod documents;
+    mod dotenv;
     mod edits;
     mod error_tree;
     mod json;
     mod keys;
     mod merge;
     mod recipients;
+    mod ini;
+    mod texts;
     mod yaml;
 }
 mod support;

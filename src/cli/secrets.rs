@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
-use super::secrets_git;
-
 pub use check::Check;
 pub use who::Who;
 
 mod check;
 mod who;
+use super::secrets_git;
 
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]
@@ -38,6 +37,10 @@ pub enum Command {
     Updatekeys(Updatekeys),
     /// Bring the recipients of every sops file of the project in line with .sops.yaml
     UpdateAll(UpdateAll),
+    /// Find what is not encrypted or not as .sops.yaml wants it, for hooks and CI
+    Check(Check),
+    /// Show who can read which files
+    Who(Who),
     /// Put a new plaintext into a file; what is the same keeps its ciphertext
     Replace(secrets_git::Replace),
     /// Show which values and recipients differ between revisions, or between two files
@@ -48,10 +51,6 @@ pub enum Command {
     MergeDriver(secrets_git::MergeDriver),
     /// Print a file's plaintext for `git diff`, or the file as it is where no identity opens it
     Textconv(secrets_git::Textconv),
-    /// Find what is not encrypted or not as .sops.yaml wants it, for hooks and CI
-    Check(Check),
-    /// Show who can read which files
-    Who(Who),
 }
 
 /// `civm secrets encrypt`.

@@ -30,7 +30,6 @@ mod updatekeys;
 mod who;
 
 pub(super) use failure::failure;
-pub(super) use merge::of_git;
 pub(super) use update_all::{CHANGE_THEM_TOO, forget};
 
 /// Names the rules' file, as for sops.
@@ -46,13 +45,13 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::Edit(args) => edit::run(&args, &session, context),
         Command::Updatekeys(args) => updatekeys::run(&args, &session, context),
         Command::UpdateAll(args) => update_all::run(&args, &session, context),
+        Command::Check(args) => check::run(&args, &session, context),
+        Command::Who(args) => who::run(&args, &session, context),
         Command::Replace(args) => replace::run(&args, &session, context),
         Command::Diff(args) => diff::run(&args, &session, context),
         Command::Merge(args) => merge::run(&args, &session, context),
         Command::MergeDriver(args) => Ok(merge::driver(&args, &session, context)),
         Command::Textconv(args) => textconv::run(&args, &session, context),
-        Command::Check(args) => check::run(&args, &session, context),
-        Command::Who(args) => who::run(&args, &session, context),
     }
 }
 

@@ -55,6 +55,7 @@ pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) ->
     }
     writable(path)?;
     let before = open.plaintext()?;
+    open.check_editable(&before)?;
     let sealed =
         in_editor(session, path, &before, watch, |text| open.seal(open.read_edited(text)?, session))?;
     if read(path)? != on_disk {

@@ -194,6 +194,14 @@ impl OpenFile {
         bytes.map(Zeroizing::new).map_err(|error| at(&self.path, error))
     }
 
+    /// Whether an edit of this plaintext would change what its editor changes and nothing else.
+    ///
+    /// # Errors
+    /// A value that the plaintext cannot show as it is.
+    pub fn check_editable(&self, plaintext: &[u8]) -> Result<(), Error> {
+        self.store.verify_plain(&self.tree, plaintext).map_err(|error| at(&self.path, error))
+    }
+
     /// Reads an edited plaintext of this file.
     ///
     /// # Errors
