@@ -18,11 +18,11 @@ mod peers {
     mod dotenv;
     mod edits;
     mod error_tree;
+    mod ini;
     mod json;
     mod keys;
     mod merge;
     mod recipients;
-    mod ini;
     mod texts;
     mod yaml;
 }

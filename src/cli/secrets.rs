@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+use super::secrets_git;
+
 pub use check::Check;
 pub use who::Who;
 
 mod check;
 mod who;
-use super::secrets_git;
 
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]

@@ -30,6 +30,7 @@ mod updatekeys;
 mod who;
 
 pub(super) use failure::failure;
+pub(super) use merge::of_git;
 pub(super) use update_all::{CHANGE_THEM_TOO, forget};
 
 /// Names the rules' file, as for sops.
