@@ -11,6 +11,7 @@
 
 mod cli {
     mod check;
+    mod exec;
     mod frame;
     mod git;
     mod keys;
@@ -20,6 +21,8 @@ mod cli {
     mod project;
     mod readme;
     mod secrets;
+    mod secrets_change;
+    mod sops;
     mod ssh_to_age;
     mod texts;
     mod update_all;

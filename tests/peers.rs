@@ -14,6 +14,7 @@
 
 mod peers {
     mod age;
+    mod changes;
     mod documents;
     mod dotenv;
     mod edits;
@@ -23,6 +24,8 @@ mod peers {
     mod keys;
     mod merge;
     mod recipients;
+    mod rules;
+    mod sops_cli;
     mod texts;
     mod yaml;
 }

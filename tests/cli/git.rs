@@ -12,6 +12,9 @@ const BOB: &str = "AGE-SECRET-KEY-16NC6D5XQZ5GXKRZETARH27RQ8FT888FC4NNLLMVQAR5AG
 const BOB_AGE: &str = "age12h7333pd5phz20zqy2xqurkpuanr288ud8lyjxvgh2j6jdu3w4asgvy23q";
 const CAROL_AGE: &str = "age15096taqg3qls9fhljy57qr8wsqvnnnur758886q09rdmja2mtdlszg45wl";
 
+mod content;
+mod setup;
+
 const FILE: &str = "hosts/web/secrets.yaml";
 const PLAIN: &str =
     "# about first\nfirst: one\nsecond:\n    deep: two\n    list:\n        - x\n        - z\nthird: three\n";
@@ -310,26 +313,6 @@ fn a_file_that_both_have_made_merges_what_is_not_the_same() {
 }
 
 #[test]
-fn differences_show_plaintext_to_who_can_read_it_and_to_nobody_else() {
-    let repository = Repository::new();
-    repository.change("s/one/changed/");
-    let shown = repository.git(&["log", "-p", "-2"]);
-    assert!(shown.out().contains("-first: one\n+first: changed\n"), "{}", shown.out());
-    assert!(!shown.out().contains("ENC["));
-    let shown = repository.as_who(None, &["log", "-p", "-2"]).ok();
-    assert!(shown.out().contains("+first: ENC[") && !shown.out().contains("changed\n+"), "{}", shown.out());
-    let textconv = |file: &str, key: Option<&str>| {
-        run(&mut repository.prepared(repository.0.civm(&["secrets", "textconv", file]), key))
-    };
-    assert_eq!(textconv(FILE, Some(ALICE)).ok().out(), PLAIN.replace("one", "changed"));
-    assert_eq!(textconv(FILE, None).ok().out(), repository.0.read(FILE));
-    repository.0.write("plain.yaml", "a: [\n");
-    assert_eq!(textconv("plain.yaml", None).ok().out(), "a: [\n");
-    textconv("missing.yaml", None).code(100);
-    nothing_leaked(&repository, &["first: changed"]);
-}
-
-#[test]
 fn other_formats_merge_as_well() {
     for (name, plain, ours, theirs, want) in [
         (
@@ -388,11 +371,8 @@ fn a_binary_file_that_is_no_text_is_a_conflict_without_an_editor() {
     assert_eq!(repository.0.read(name), before);
 }
 
-/// Encrypts the file anew: another data key.
 fn rotate(repository: &Repository) {
-    let plain = repository.civm(&["secrets", "decrypt", FILE]).ok().stdout;
-    repository.0.write(FILE, plain);
-    repository.civm(&["secrets", "encrypt", "-i", FILE]).ok();
+    repository.civm(&["secrets", "rotate", FILE]).ok();
     repository.git(&["commit", "-qam", "rotated"]);
 }
 
@@ -436,152 +416,6 @@ fn whoever_came_later_merges_branches_from_before() {
     // Theirs and the base were not encrypted for bob, but with the same data key.
     repository.as_who(Some(BOB), &["merge", "-q", "theirs", "-m", "merged"]).ok();
     assert!(repository.plaintext().contains("first: 1\n") && repository.plaintext().contains("third: 3\n"));
-}
-
-#[test]
-fn git_is_set_up_once_and_taken_down_again() {
-    let repository = Repository::bare();
-    repository.0.write(".gitattributes", "*.png binary");
-    repository.civm(&["git", "install", "--check"]).code(1).says("not set up");
-    assert_eq!(repository.0.read(".gitattributes"), "*.png binary");
-    repository.civm(&["git", "install"]).ok().says("merge.civm.driver");
-    let attributes = repository.0.read(".gitattributes");
-    assert!(attributes.starts_with("*.png binary\n"), "{attributes}");
-    assert!(attributes.contains("\n/hosts/*/secrets.yaml diff=civm merge=civm\n"), "{attributes}");
-    let config = repository.0.read(".git/config");
-    assert!(config.contains("driver = civm secrets merge-driver"), "{config}");
-    repository.civm(&["git", "install"]).ok().says("git is set up");
-    repository.civm(&["git", "install", "--check"]).ok();
-    assert_eq!((repository.0.read(".gitattributes"), repository.0.read(".git/config")), (attributes, config));
-    // Another file is another pattern.
-    repository.0.write("other secrets.yaml", "a: b\n");
-    repository.civm(&["secrets", "encrypt", "-i", "other secrets.yaml"]).ok();
-    repository.civm(&["git", "install", "--check"]).code(1).says(".gitattributes");
-    repository.civm(&["git", "install"]).ok();
-    for name in ["other secrets.yaml", FILE, "hosts/later/secrets.yaml"] {
-        let attributes = repository.git(&["check-attr", "merge", "diff", "--", name]);
-        assert_eq!(attributes.out().matches(": civm").count(), 2, "{}", attributes.out());
-    }
-    repository.civm(&["git", "uninstall"]).ok();
-    assert_eq!(repository.0.read(".gitattributes"), "*.png binary\n");
-    assert!(!repository.0.read(".git/config").contains("civm"));
-    fs::remove_file(repository.0.file(".gitattributes")).unwrap();
-    repository.civm(&["git", "install"]).ok();
-    repository.civm(&["git", "uninstall"]).ok();
-    assert!(!repository.0.file(".gitattributes").exists());
-    repository.civm(&["git", "install", "--global"]).ok();
-    assert!(fs::read_to_string(repository.0.path("home/.gitconfig")).unwrap().contains("textconv = civm"));
-    assert!(!repository.0.read(".git/config").contains("civm"));
-    repository.civm(&["git", "uninstall", "--global"]).ok();
-    assert!(!fs::read_to_string(repository.0.path("home/.gitconfig")).unwrap().contains("civm"));
-}
-
-#[test]
-fn a_hook_is_written_only_where_there_is_none() {
-    let repository = Repository::bare();
-    repository.civm(&["git", "install", "--hooks"]).ok().says("pre-commit");
-    let hook = ".git/hooks/pre-commit";
-    assert!(repository.0.read(hook).ends_with("exec civm secrets check --staged\n"));
-    repository.git(&["add", "-A"]);
-    repository.git(&["commit", "-qm", "fine"]);
-    repository.0.write("hosts/new/secrets.yaml", "password: in clear\n");
-    repository.git(&["add", "-A"]);
-    assert_ne!(repository.as_who(Some(ALICE), &["commit", "-qm", "not fine"]).code, 0);
-    repository.civm(&["git", "uninstall"]).ok();
-    assert!(!repository.0.file(hook).exists());
-    repository.0.write(hook, "#!/bin/sh\nmine\n");
-    repository.civm(&["git", "install", "--hooks"]).ok().says("is left as it is");
-    repository.civm(&["git", "uninstall"]).ok();
-    assert_eq!(repository.0.read(hook), "#!/bin/sh\nmine\n");
-}
-
-#[test]
-fn outside_of_a_repository_git_has_the_word() {
-    let scene = Scene::new();
-    run(&mut scene.civm(&["git", "install"])).code(1).says("not a git repository");
-    run(&mut scene.civm(&["secrets", "diff"])).code(1).says("not a git repository");
-    run(&mut scene.civm(&["secrets", "merge", "a.yaml"])).code(1).says("not a git repository");
-}
-
-#[test]
-fn differences_name_keys_and_recipients_and_values_only_if_asked() {
-    let repository = Repository::bare();
-    let diff = |args: &[&str], key: Option<&str>| {
-        let words: Vec<&str> = ["secrets", "diff"].iter().chain(args).copied().collect();
-        run(&mut repository.prepared(repository.0.civm(&words), key))
-    };
-    assert_eq!(diff(&["--exit-code"], Some(ALICE)).ok().out(), "");
-    repository.change("s/one/secret-word/; /deep/d; /^third/a fourth: [1, 2]");
-    repository.rules(&[ALICE_AGE, BOB_AGE]);
-    repository.civm(&["secrets", "updatekeys", "-y", FILE]).ok();
-    let want = |lines: &str| format!("{FILE}\n{lines}");
-    let shown = diff(&["HEAD~1", "HEAD"], Some(ALICE)).ok();
-    let keys = "  ~ [\"first\"]\n  - [\"second\"][\"deep\"]\n  + [\"fourth\"]\n";
-    assert_eq!(shown.out(), want(keys));
-    assert_eq!(diff(&["HEAD~1..HEAD"], Some(ALICE)).ok().out(), shown.out());
-    assert_eq!(diff(&[], Some(ALICE)).ok().out(), want("  + recipient bob\n"));
-    assert_eq!(diff(&["--exit-code", "HEAD"], Some(ALICE)).code(1).out(), want("  + recipient bob\n"));
-    assert_eq!(diff(&["--staged"], Some(ALICE)).ok().out(), "");
-    assert_eq!(diff(&["HEAD", "--", "elsewhere"], Some(ALICE)).ok().out(), "");
-    diff(&["nothing"], Some(ALICE)).code(100).says("neither a revision nor a file");
-    let shown = diff(&["HEAD~1", FILE], Some(ALICE)).ok().silent_on("secret-word");
-    assert!(shown.out().contains("~ [\"first\"]\n") && shown.out().contains("+ recipient bob"));
-    let shown = diff(&["--show", "HEAD~1"], Some(ALICE)).ok();
-    assert!(shown.out().contains("  - [\"first\"]: one\n  + [\"first\"]: secret-word\n"), "{}", shown.out());
-    assert!(shown.out().contains("  + [\"fourth\"]\n        - 1\n        - 2\n"), "{}", shown.out());
-    // Without a key: what the files say without one.
-    let shown = diff(&["HEAD~1"], None).ok().says("no identity");
-    assert!(
-        shown.out().contains("~ [\"first\"]\n") && !shown.out().contains("[\"third\"]"),
-        "{}",
-        shown.out()
-    );
-    diff(&["--show", "HEAD~1"], None).code(1).silent_on("secret-word");
-    let json = diff(&["--json", "--show", "HEAD~1"], Some(ALICE)).ok();
-    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    let file = &json["files"][0];
-    assert_eq!((&file["path"], &file["decrypted"]), (&FILE.into(), &true.into()));
-    assert_eq!(file["recipients_added"][0]["name"], "bob");
-    let change =
-        |path: &str| file["changes"].as_array().unwrap().iter().find(|one| one["path"] == path).unwrap();
-    assert_eq!(change("[\"first\"]")["new"], "secret-word");
-    assert_eq!(change("[\"fourth\"]")["new"], serde_json::json!([1, 2]));
-    // Two files.
-    fs::write(repository.0.file("old.yaml"), repository.at("HEAD~1")).unwrap();
-    let shown = diff(&["old.yaml", FILE], Some(ALICE)).ok();
-    assert!(shown.out().starts_with(&format!("old.yaml -> {FILE}\n")), "{}", shown.out());
-}
-
-#[test]
-fn new_content_keeps_the_ciphertext_of_what_stays() {
-    let repository = Repository::bare();
-    let before = repository.0.read(FILE);
-    let replace = |args: &[&str], text: &str| {
-        let words: Vec<&str> = ["secrets", "replace", FILE].iter().chain(args).copied().collect();
-        run_with(&mut repository.prepared(repository.0.civm(&words), Some(ALICE)), text.as_bytes())
-    };
-    replace(&[], &PLAIN.replace("    ", "  ")).ok().says("already");
-    assert_eq!(repository.0.read(FILE), before);
-    replace(&[], &PLAIN.replace("one", "new")).ok();
-    let after = repository.0.read(FILE);
-    let gone: Vec<&str> = before.lines().filter(|line| !after.contains(*line)).collect();
-    assert!(
-        gone.iter().all(|line| ["first:", "lastmodified:", "mac:"].iter().any(|key| line.contains(key))),
-        "{gone:?}"
-    );
-    assert_eq!(repository.plaintext(), PLAIN.replace("one", "new"));
-    repository.0.write("plain.json", "{\"first\": \"new\", \"m\": 1}");
-    replace(&["--from", "plain.json", "--input-type", "json"], "").ok();
-    assert_eq!(repository.plaintext(), "first: new\nm: 1\n");
-    let kept = repository.0.read(FILE);
-    assert_eq!(values(&after).iter().find(|line| line.starts_with("first:")), values(&kept).first());
-    for (text, code) in [("a: 1\nsops: {}\n", 203), ("a: [secret-word", 2), ("", 92)] {
-        let _ = replace(&[], text).code(code).silent_on("secret-word");
-        assert_eq!(repository.0.read(FILE), kept);
-    }
-    replace(&["--input-type", "toml"], "a").code(2).says("formats");
-    run_with(&mut repository.0.civm(&["secrets", "replace", FILE]), b"a: 1\n").code(128);
-    assert_eq!(repository.0.read(FILE), kept);
 }
 
 #[test]
