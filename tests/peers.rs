@@ -22,6 +22,7 @@ mod peers {
     mod ini;
     mod json;
     mod keys;
+    mod merge;
     mod recipients;
     mod rules;
     mod sops_cli;
