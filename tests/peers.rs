@@ -14,10 +14,12 @@
 
 mod peers {
     mod age;
+    mod cases;
     mod documents;
     mod edits;
     mod error_tree;
     mod keys;
+    mod shape;
     mod yaml;
 }
 mod support;
