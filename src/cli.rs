@@ -1,5 +1,6 @@
 //! The command line's types: names, help and value parsers, no work.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
@@ -40,6 +41,14 @@ pub struct Global {
     pub verbose: bool,
 }
 
+/// The command line of another tool, as it stands.
+#[derive(Args, Clone, Debug)]
+pub struct Persona {
+    /// The tool's own arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    pub args: Vec<OsString>,
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -61,6 +70,9 @@ pub enum Command {
     Console(console::Console),
     /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
     Up(up::Up),
+    /// Be ssh-to-age: take its command line and answer as it does
+    #[command(disable_help_flag = true)]
+    SshToAge(Persona),
     /// Print the JSON schema of host.yaml, for editors
     Schema,
     /// Print a script that completes civm's command line in a shell

@@ -1,5 +1,6 @@
 //! One file per verb; with the personas the only room that prints.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +11,7 @@ use crate::cli::{Cli, Command};
 use crate::edge::environment::Environment;
 use crate::edge::private_dir;
 use crate::outcome::{Code, Outcome};
+use crate::personas::Persona;
 
 mod completions;
 mod console;
@@ -81,6 +83,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Ssh(args) => ssh::run(&args, context),
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
         Command::Schema => {
             context.screen.data(crate::host::schema::text().as_bytes())?;
             Ok(0)
@@ -88,4 +91,9 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Completions { shell } => completions::run(shell, context),
         Command::Man { dir } => man::run(&dir, context),
     }
+}
+
+/// `civm TOOL …`: what a link of the tool's name does.
+fn as_persona(persona: Persona, args: &[OsString], context: &Context) -> u8 {
+    persona.run(persona.name(), args, &context.environment)
 }

@@ -23,6 +23,8 @@ pub mod instance;
 pub mod keys;
 // Exit codes and the form of a failure.
 pub mod outcome;
+// The command lines of sops and ssh-to-age.
+pub mod personas;
 // `.sops.yaml`: which recipients a file has. Pure.
 pub mod rules;
 // Work on sops files.

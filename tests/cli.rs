@@ -16,6 +16,7 @@ mod cli {
     mod project;
     mod readme;
     mod secrets;
+    mod ssh_to_age;
     mod update_all;
 }
 mod support;

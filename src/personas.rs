@@ -1,0 +1,57 @@
+//! civm under the names of the tools that it stands in for. With `commands` the only room that prints.
+
+mod go_flag;
+mod ssh_to_age;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::edge::environment::Environment;
+use crate::edge::{hardening, private_dir};
+
+/// A tool whose command line civm takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persona {
+    /// `ssh-to-age`
+    SshToAge,
+}
+
+impl Persona {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::SshToAge];
+
+    /// The name of the tool.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SshToAge => "ssh-to-age",
+        }
+    }
+
+    /// The tool that a program's name, with or without its directory, stands for.
+    #[must_use]
+    pub fn of_program(program: &OsStr) -> Option<Self> {
+        let name = Path::new(program).file_name()?;
+        Self::ALL.into_iter().find(|persona| name == persona.name())
+    }
+
+    /// Runs the tool under the name that it was called by; returns its exit code.
+    #[must_use]
+    pub fn run(self, program: &str, args: &[OsString], environment: &Environment) -> u8 {
+        match self {
+            Self::SshToAge => ssh_to_age::run(program, args, environment),
+        }
+    }
+}
+
+/// Runs the tool that the program was called as; `None` where it was called by a name of its own.
+#[must_use]
+pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
+    let (program, args) = args.split_first()?;
+    let persona = Persona::of_program(program)?;
+    hardening::forbid_core_dumps();
+    let environment = Environment::of_process();
+    private_dir::sweep(&environment);
+    Some(ExitCode::from(persona.run(&program.to_string_lossy(), args, &environment)))
+}
