@@ -11,6 +11,7 @@
 
 mod cli {
     mod frame;
+    mod golden;
     mod keys;
     mod private_dir;
     mod project;

@@ -19,7 +19,6 @@ mod peers {
     mod edits;
     mod error_tree;
     mod keys;
-    mod shape;
     mod yaml;
 }
 mod support;

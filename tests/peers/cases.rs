@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Deserialize;
 
 use self::play::{Played, Scene, Stage};
-use super::shape::{is_encrypted, kept, shape};
+use crate::support::shape::{is_encrypted, kept, shape};
 use crate::support::peer;
 
 mod craft;

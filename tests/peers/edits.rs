@@ -1,6 +1,6 @@
 //! Edits and changed recipients: the lines that sops would change, and no others.
 
-use super::shape::{kept, shape};
+use crate::support::shape::{kept, shape};
 use super::yaml::{IDENTITY, recipient};
 use crate::support::{Scene, peer, run, run_with};
 

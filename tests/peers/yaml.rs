@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::documents;
-use super::shape::shape;
+use crate::support::shape::shape;
 use crate::support::{Scene, peer, run};
 
 /// A throw-away identity; it protects nothing.
