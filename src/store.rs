@@ -3,7 +3,11 @@
 use crate::sops::document;
 use crate::sops::tree::{Branch, Tree, Value};
 
+pub mod binary;
+mod buffer;
 mod format;
+pub mod json;
+mod limits;
 pub mod yaml;
 
 pub use format::{Format, Indents};
@@ -55,6 +59,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Where it differs.
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error>;
+
+    /// Whether a plaintext is one value, so that there is nothing to select from.
+    fn is_single_value(&self) -> bool {
+        false
+    }
 
     /// What the editor shows where a file is made; every value in it is to be replaced.
     fn example(&self) -> &'static str;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rand::rngs::OsRng;
+use rand::SeedableRng as _;
+use rand::rngs::{OsRng, StdRng};
 use zeroize::Zeroizing;
 
 use super::error::Error;
@@ -193,8 +194,9 @@ impl OpenFile {
         if is_newer(SOPS_VERSION, &metadata.version) {
             SOPS_VERSION.clone_into(&mut metadata.version);
         }
-        let tree = document::encrypt(tree, &mut metadata, &self.key, &self.stash, &mut OsRng, session.now())
-            .map_err(within(&self.path))?;
+        let tree =
+            document::encrypt(tree, &mut metadata, &self.key, &self.stash, &mut nonces(), session.now())
+                .map_err(within(&self.path))?;
         sealed(&self.store, &self.path, tree, &metadata, &self.key)
     }
 }
@@ -203,6 +205,8 @@ impl OpenFile {
 pub struct NewFile {
     path: PathBuf,
     store: Arc<dyn Store>,
+    /// Whether the plaintext was read as one value.
+    single_value: bool,
     /// The plaintext.
     pub tree: Tree,
 }
@@ -229,7 +233,7 @@ impl NewFile {
     ) -> Result<Self, Error> {
         let tree = input.load_plain(text).map_err(|error| at(path, error))?;
         refuse_encrypted(&*output, path, &tree)?;
-        Ok(Self { path: path.to_path_buf(), store: output, tree })
+        Ok(Self { path: path.to_path_buf(), store: output, single_value: input.is_single_value(), tree })
     }
 
     /// A file of named texts.
@@ -243,25 +247,39 @@ impl NewFile {
     ) -> Result<Self, Error> {
         let store = session.store_for(path)?;
         let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
-        Ok(Self { path: path.to_path_buf(), store, tree: Tree { documents: vec![branch] } })
+        let tree = Tree { documents: vec![branch] };
+        Ok(Self { path: path.to_path_buf(), store, single_value: false, tree })
     }
 
-    /// Encrypts it for the recipients of a plan.
+    /// The plan's selector, where it does not count because the file is one value.
+    #[must_use]
+    pub fn ignored<'a>(&self, plan: &'a Plan) -> Option<&'a Selector> {
+        plan.selector.as_ref().filter(|_| self.single_value)
+    }
+
+    /// Encrypts it for the recipients of a plan. One value is always encrypted, and like sops its file says
+    /// nothing about what is.
     ///
     /// # Errors
     /// A recipient or a value that cannot be used.
     pub fn seal(self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
         let key = DataKey::generate(&mut OsRng);
-        let selector = plan.selector.clone().unwrap_or_default();
+        let selector = (!self.single_value).then(|| plan.selector.clone().unwrap_or_default());
         let now = session.now();
-        let mut metadata = Metadata::new(Vec::new(), Some(selector), now, SOPS_VERSION);
+        let mut metadata = Metadata::new(Vec::new(), selector, now, SOPS_VERSION);
         metadata.shamir_threshold = plan.shamir_threshold;
-        metadata.mac_only_encrypted = plan.mac_only_encrypted;
+        metadata.mac_only_encrypted = plan.mac_only_encrypted && !self.single_value;
         plan.wrap(&mut metadata, &key, session)?;
-        let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut OsRng, now)
+        let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut nonces(), now)
             .map_err(within(&self.path))?;
         sealed(&self.store, &self.path, tree, &metadata, &key)
     }
+}
+
+/// Where the nonces of a file come from: seeded by the system once, where asking it for each of them would cost
+/// more than the encryption.
+fn nonces() -> StdRng {
+    StdRng::from_entropy()
 }
 
 /// An encrypted tree as the file's text.

@@ -4,6 +4,8 @@
 //! are equally near, as 0.25 is to 0.2 and 0.3, Go takes the even digit and Rust does not, which would
 //! change a MAC.
 
+use std::ops::Range;
+
 /// A finite float as decimal digits: `0.d₁d₂d₃… × 10^point`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decimal {
@@ -53,20 +55,20 @@ pub fn fixed(number: f64) -> String {
     }
 }
 
-/// The form of Go's `FormatFloat(number, 'g', -1, 64)` for a finite float, except that an exponent shows
-/// from `from` on and not from 21 on (YAML takes 6). It has at least two digits.
+/// The decimal form where the exponent is in `plain`, else the scientific one with an exponent of at least
+/// `places` digits. Go's `'g'` is -4 to 21 (YAML takes 6) and 2, its JSON -6 to 21 and 1.
 #[must_use]
-pub fn general(number: f64, from: i32) -> String {
+pub fn general(number: f64, plain: Range<i32>, places: usize) -> String {
     let Some(Decimal { negative, digits, point }) = shortest(number) else { return fixed(number) };
     let exponent = if digits == "0" { 0 } else { point - 1 };
-    if (-4..from).contains(&exponent) {
+    if plain.contains(&exponent) {
         return fixed(number);
     }
     let (first, rest) = digits.split_at(1);
     let dot = if rest.is_empty() { "" } else { "." };
     let minus = if negative { "-" } else { "" };
     let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{minus}{first}{dot}{rest}e{sign}{:02}", exponent.unsigned_abs())
+    format!("{minus}{first}{dot}{rest}e{sign}{:0places$}", exponent.unsigned_abs())
 }
 
 #[cfg(test)]
@@ -86,10 +88,10 @@ mod tests {
             (1e100, "1e+100"),
             (5e-324, "5e-324"),
         ] {
-            assert_eq!(general(number, 6), text);
+            assert_eq!(general(number, -4..6, 2), text);
         }
         let tie: f64 = "-1769433432047231.25".parse().expect("a float");
-        assert_eq!(general(tie, 6), "-1.7694334320472312e+15");
+        assert_eq!(general(tie, -4..6, 2), "-1.7694334320472312e+15");
     }
 
     #[test]

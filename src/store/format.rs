@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Store;
+use super::binary::Binary;
+use super::json::Json;
 use super::yaml::Yaml;
 
 /// A format of files.
@@ -79,6 +81,8 @@ impl Format {
     pub fn store(self, indents: Indents) -> Arc<dyn Store> {
         match self {
             Self::Yaml => Arc::new(Yaml { indent: indents.yaml }),
+            Self::Json => Arc::new(Json { indent: indents.json }),
+            Self::Binary => Arc::new(Binary::new(indents.json_binary)),
             // The other stores come next.
             _ => Arc::new(Yaml { indent: indents.yaml }),
         }

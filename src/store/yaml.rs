@@ -13,7 +13,6 @@
 use crate::sops::tree::{Tree, Value};
 use crate::store::{Error, Store};
 
-mod buffer;
 mod chars;
 mod check;
 mod convert;
@@ -27,6 +26,7 @@ mod parser;
 mod reader;
 mod resolve;
 mod scanner;
+mod size;
 #[cfg(test)]
 mod tests;
 mod timestamp;
@@ -95,7 +95,9 @@ impl Store for Yaml {
     }
 
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
-        let mut emitter = Emitter::new(self.width()?);
+        let width = self.width()?;
+        let bytes = tree.documents.iter().map(|branch| size::branch(branch, width)).sum();
+        let mut emitter = Emitter::new(width, bytes);
         for (at, branch) in tree.documents.iter().enumerate() {
             emitter.document(branch, at == 0)?;
         }
@@ -104,7 +106,7 @@ impl Store for Yaml {
 
     /// A document of its own. As in sops, the configured indent does not count here.
     fn emit_value(&self, value: &Value) -> Result<Vec<u8>, Error> {
-        let mut emitter = Emitter::new(DEFAULT_INDENT);
+        let mut emitter = Emitter::new(DEFAULT_INDENT, 0);
         emitter.value(value)?;
         Ok(emitter.finish())
     }

@@ -30,6 +30,35 @@ pub(super) fn is_white_or_end(text: &[u8], at: usize) -> bool {
     is_blank(byte(text, at)) || is_break_or_end(text, at)
 }
 
+/// ASCII that is no sign to YAML, wherever inside a text it stands. A table, since nearly every byte of a file is
+/// asked for.
+const INNER: [bool; 256] = {
+    let mut inner = [false; 256];
+    let signs = b"+/=_.-@";
+    let mut at = 0;
+    while at < signs.len() {
+        inner[signs[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0_u8;
+    while byte < 128 {
+        inner[byte as usize] |= byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    inner
+};
+
+/// Whether a byte means nothing but itself, wherever inside a text it stands.
+pub(super) fn is_inner(byte: u8) -> bool {
+    INNER[usize::from(byte)]
+}
+
+/// How many bytes at the start of a text mean nothing but themselves.
+pub(super) fn inner_run(text: &[u8]) -> usize {
+    let whole = text.chunks_exact(8).take_while(|chunk| chunk.iter().all(|byte| is_inner(*byte))).count() * 8;
+    whole + text[whole..].iter().take_while(|byte| is_inner(**byte)).count()
+}
+
 /// What may stand in anchors, tag handles and directive names.
 pub(super) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'

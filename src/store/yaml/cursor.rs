@@ -1,7 +1,7 @@
 //! A position in the text, counted in bytes, characters, lines and columns at once.
 
-use super::buffer::Buffer;
 use super::chars;
+use crate::store::buffer::Buffer;
 
 /// Where something stands. The index counts characters, CR LF as two; line and column are from 0.
 #[derive(Clone, Copy, Default)]
@@ -81,6 +81,20 @@ impl<'a> Cursor<'a> {
             into.extend(&self.text[self.position..end]);
         }
         self.step(width);
+    }
+
+    /// Takes a run of characters that mean nothing but themselves; most of a file is such runs.
+    pub(super) fn read_words(&mut self, into: &mut Buffer) {
+        let rest = self.text.get(self.position..).unwrap_or_default();
+        let length = chars::inner_run(rest);
+        if length > 0 {
+            into.extend(&rest[..length]);
+            self.newlines = 0;
+            self.position += length;
+            let characters = i64::try_from(length).unwrap_or(i64::MAX);
+            self.mark.index += characters;
+            self.mark.column += characters;
+        }
     }
 
     /// Steps over a break, if one stands here.

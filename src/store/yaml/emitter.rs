@@ -4,10 +4,10 @@
 //! comment, and where the last character left the line. Comments that sops displaces or drops are
 //! displaced and dropped likewise, since equal bytes are what keeps mixed teams free of churn.
 
-use super::buffer::Buffer;
 use super::limits;
 use crate::sops::tree::{Branch, Item, Key, Value};
 use crate::store::Error;
+use crate::store::buffer::Buffer;
 
 mod collections;
 mod comments;
@@ -58,9 +58,10 @@ enum Place {
 }
 
 impl Emitter {
-    pub(super) fn new(indent: usize) -> Self {
+    /// A writer of about so many bytes.
+    pub(super) fn new(indent: usize, bytes: usize) -> Self {
         Self {
-            out: Buffer::with_capacity(4096),
+            out: Buffer::with_capacity(bytes),
             best_indent: if INDENTS.contains(&indent) { indent } else { NARROWEST_INDENT },
             indent: None,
             column: 0,

@@ -1,6 +1,6 @@
 //! Documents as nodes: what the parser makes, before types are resolved and aliases expanded.
 
-use super::buffer::Buffer;
+use crate::store::buffer::Buffer;
 
 /// A node's place among all nodes of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

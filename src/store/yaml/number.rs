@@ -83,7 +83,7 @@ pub(super) fn format_float(value: f64) -> String {
     if value.is_infinite() {
         return if value > 0.0 { ".inf" } else { "-.inf" }.to_owned();
     }
-    crate::sops::float::general(value, 6)
+    crate::sops::float::general(value, -4..6, 2)
 }
 
 fn all_digits(text: &str) -> bool {

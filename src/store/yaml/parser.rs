@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::buffer::Buffer;
 use super::limits;
 use super::node::{Comments, Content, Document, Id, Node, Nodes, Tag};
 use super::scanner::Scanner;
 use super::token::{Kind, Token};
 use crate::store::Error;
+use crate::store::buffer::Buffer;
 
 mod collections;
 mod document;

@@ -4,10 +4,10 @@ use std::ops::Deref;
 
 use zeroize::Zeroizing;
 
-use super::buffer::Buffer;
 use super::chars;
 use super::limits;
 use crate::store::Error;
+use crate::store::buffer::Buffer;
 
 /// The text of a file: its own bytes, or what they were decoded to.
 pub(super) enum Source<'a> {
@@ -69,6 +69,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Buffer, Error> {
 /// The first character outside tab, LF, CR, NEL, printable ASCII and U+00A0 upward.
 fn first_control(text: &[u8]) -> Option<usize> {
     (0..text.len()).find(|&at| match text[at] {
+        byte if chars::is_inner(byte) => false,
         b'\t' | b'\n' | b'\r' | 0x20..=0x7E => false,
         0xC2 => chars::byte(text, at + 1) < 0xA0 && chars::byte(text, at + 1) != 0x85,
         0xEF => chars::byte(text, at + 1) == 0xBF && chars::byte(text, at + 2) >= 0xBE,

@@ -3,7 +3,7 @@
 //! Which comment belongs to which token is decided here by the same look-ahead and the same marks
 //! as go-yaml uses: sops authenticates an encrypted comment by the collection it is read into.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::cursor::{Cursor, Mark};
 use super::token::{Comment, Kind, Token};
@@ -39,8 +39,6 @@ pub(super) struct Scanner<'a> {
     key_allowed: bool,
     /// The possible key of each flow level.
     keys: Vec<PossibleKey>,
-    /// Token number to flow level of possible keys.
-    keys_by_token: HashMap<usize, usize>,
 }
 
 /// A place that turns out to be a key when a `:` follows.
@@ -67,7 +65,6 @@ impl<'a> Scanner<'a> {
             indents: Vec::new(),
             key_allowed: true,
             keys: vec![PossibleKey::default()],
-            keys_by_token: HashMap::new(),
         }
     }
 
@@ -97,9 +94,9 @@ impl<'a> Scanner<'a> {
         if self.head + 2 >= self.tokens.len() {
             return Ok(true);
         }
-        match self.keys_by_token.get(&self.parsed) {
+        match self.keys.iter().position(|key| key.possible && key.token == self.parsed) {
             None => Ok(false),
-            Some(&level) => self.is_key_valid(level),
+            Some(level) => self.is_key_valid(level),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the scanner hands to the parser: tokens and the comments between them.
 
-use super::buffer::Buffer;
 use super::cursor::Mark;
+use crate::store::buffer::Buffer;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -2,7 +2,7 @@
 
 use super::Emitter;
 use crate::sops::tree::{Comment, Item, Value};
-use crate::store::yaml::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use crate::store::yaml::chars;
 
 /// The next comment of each place that waits to be written.

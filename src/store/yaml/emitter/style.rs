@@ -26,6 +26,11 @@ impl Allowed {
         let mut at = 0;
         while at < text.len() {
             let byte = text[at];
+            if at > 0 && chars::is_inner(byte) {
+                (after_space, after_break, after_white) = (false, false, false);
+                at += chars::inner_run(&text[at..]);
+                continue;
+            }
             let next = at + chars::width(byte);
             let before_white = next >= text.len() || chars::is_blank(text[next]);
             indicator |= match byte {

@@ -15,12 +15,14 @@ impl Emitter {
         self.indention = true;
     }
 
-    /// Copies the character at a position and gives the next one's.
+    /// Copies the character at a position, and those behind it that mean nothing but themselves; gives the position
+    /// of the next.
     pub(super) fn copy(&mut self, text: &[u8], at: usize) -> usize {
-        let end = (at + chars::width(text[at])).min(text.len());
-        self.out.extend(&text[at..end]);
-        self.column += 1;
-        end
+        let next = (at + chars::width(text[at])).min(text.len());
+        let run = chars::inner_run(&text[next..]);
+        self.out.extend(&text[at..next + run]);
+        self.column += 1 + run;
+        next + run
     }
 
     /// Copies the break at a position and gives what stands behind it.
@@ -29,7 +31,8 @@ impl Emitter {
             self.put_break();
             return at + 1;
         }
-        let end = self.copy(text, at);
+        let end = (at + chars::width(text[at])).min(text.len());
+        self.out.extend(&text[at..end]);
         self.column = 0;
         self.indention = true;
         end

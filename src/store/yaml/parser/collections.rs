@@ -2,7 +2,7 @@
 
 use super::{Parser, syntax};
 use crate::store::Error;
-use crate::store::yaml::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use crate::store::yaml::node::{Comments, Content, Id, Node};
 use crate::store::yaml::token::Kind;
 

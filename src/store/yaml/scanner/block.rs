@@ -2,7 +2,7 @@
 
 use super::{Scanner, error_at};
 use crate::store::Error;
-use crate::store::yaml::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use crate::store::yaml::cursor::Mark;
 use crate::store::yaml::token::{Kind, Token};
 
@@ -41,6 +41,7 @@ impl Scanner<'_> {
             after_blank = blank;
             while !self.cursor.is_break_or_end(0) {
                 self.cursor.read(value);
+                self.cursor.read_words(value);
             }
             self.cursor.read_line(&mut last_break);
             self.scan_block_breaks(&mut indent, &mut breaks, start)?;

@@ -2,7 +2,7 @@
 //! follows.
 
 use super::Scanner;
-use crate::store::yaml::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use crate::store::yaml::cursor::Mark;
 use crate::store::yaml::token::{Comment, Kind};
 

@@ -2,7 +2,7 @@
 
 use super::{Scanner, error_at};
 use crate::store::Error;
-use crate::store::yaml::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use crate::store::yaml::cursor::Cursor;
 use crate::store::yaml::token::{Kind, Token};
 
@@ -77,6 +77,7 @@ impl Scanner<'_> {
                 }
                 gap.flush(&mut token.value);
                 self.cursor.read(&mut token.value);
+                self.cursor.read_words(&mut token.value);
             }
             if !(self.cursor.is_blank(0) || self.cursor.is_break(0)) {
                 break;

@@ -3,7 +3,7 @@
 use super::plain::Gap;
 use super::{Scanner, error_at};
 use crate::store::Error;
-use crate::store::yaml::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use crate::store::yaml::cursor::Mark;
 use crate::store::yaml::token::{Kind, Token};
 
@@ -36,7 +36,10 @@ impl Scanner<'_> {
                         break;
                     }
                     b'\\' if !single => self.scan_escape(token.start, &mut token.value)?,
-                    _ => self.cursor.read(&mut token.value),
+                    _ => {
+                        self.cursor.read(&mut token.value);
+                        self.cursor.read_words(&mut token.value);
+                    }
                 }
             }
             if self.cursor.at(0) == quote {

@@ -36,7 +36,6 @@ impl Scanner<'_> {
         let token = self.next_number();
         let level = self.keys.len() - 1;
         self.keys[level] = PossibleKey { possible: true, required, token, mark: self.cursor.mark };
-        self.keys_by_token.insert(token, level);
         Ok(())
     }
 
@@ -47,7 +46,6 @@ impl Scanner<'_> {
                 return Err(key_without_value(key.mark));
             }
             key.possible = false;
-            self.keys_by_token.remove(&key.token);
         }
         Ok(())
     }
@@ -60,7 +58,6 @@ impl Scanner<'_> {
         }
         let key = &mut self.keys[level];
         key.possible = false;
-        self.keys_by_token.remove(&key.token);
         Ok(Some((key.token, key.mark)))
     }
 
@@ -74,9 +71,7 @@ impl Scanner<'_> {
     pub(super) fn decrease_flow_level(&mut self) {
         if self.flow_level > 0 {
             self.flow_level -= 1;
-            if let Some(key) = self.keys.pop() {
-                self.keys_by_token.remove(&key.token);
-            }
+            self.keys.pop();
         }
     }
 

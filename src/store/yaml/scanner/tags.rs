@@ -2,7 +2,7 @@
 
 use super::{Scanner, error_at};
 use crate::store::Error;
-use crate::store::yaml::buffer::Buffer;
+use crate::store::buffer::Buffer;
 use crate::store::yaml::chars;
 use crate::store::yaml::cursor::Mark;
 use crate::store::yaml::token::{Kind, Token};

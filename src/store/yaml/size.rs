@@ -1,0 +1,41 @@
+//! About how long a text becomes. Growing a large one would copy and wipe it again and again.
+
+use crate::sops::tree::{Branch, Item, Key, Value};
+
+/// What a number, a boolean or a time takes at most, mostly.
+const SCALAR: usize = 24;
+/// Quotes, colon, space and line break.
+const SIGNS: usize = 6;
+
+/// The bytes of a mapping at an indent.
+pub(super) fn branch(branch: &Branch, width: usize) -> usize {
+    inside(branch, width, 0)
+}
+
+fn inside(branch: &Branch, width: usize, indent: usize) -> usize {
+    branch
+        .iter()
+        .map(|item| match item {
+            Item::Comment(comment) => indent + comment.text.len() + SIGNS,
+            Item::Entry(key, content) => {
+                let key = match key {
+                    Key::Str(text) => text.len(),
+                    Key::Other(_) => SCALAR,
+                };
+                indent + key + SIGNS + value(content, width, indent + width)
+            }
+        })
+        .sum()
+}
+
+fn value(content: &Value, width: usize, indent: usize) -> usize {
+    match content {
+        Value::Str(text) | Value::Bytes(text) => text.len(),
+        Value::Comment(comment) => comment.text.len(),
+        Value::Map(branch) => inside(branch, width, indent),
+        Value::List(items) => {
+            items.iter().map(|item| indent + SIGNS + value(item, width, indent + width)).sum()
+        }
+        _ => SCALAR,
+    }
+}
