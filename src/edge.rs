@@ -1,9 +1,12 @@
 //! The outside: files written atomically, private directories, the editor, the terminal, the
 //! environment, child processes. The rooms below take what they need from here as arguments.
 
+pub mod account;
 pub mod atomic;
 pub mod editor;
 pub mod environment;
+pub mod fifo;
+pub mod foreground;
 pub mod hardening;
 pub mod lock;
 pub mod private_dir;

@@ -14,6 +14,8 @@ pub enum Code {
     CouldNotWriteOutput = 3,
     /// A tree that the output format cannot hold.
     Dump = 4,
+    /// A path or a value that nothing can be set to.
+    InvalidSetFormat = 7,
     /// Flags that exclude each other.
     ConflictingParameters = 8,
     /// A value that cannot be encrypted.
@@ -30,6 +32,10 @@ pub enum Code {
     NeedAtLeastOneDocument = 92,
     /// No file, or one that does not exist.
     NoFileSpecified = 100,
+    /// The program to be run is there, but cannot be (as shells say it).
+    CommandNotRun = 126,
+    /// The program to be run is nowhere (as shells say it).
+    CommandNotFound = 127,
     /// No identity opens the file.
     CouldNotRetrieveKey = 128,
     /// The editor left the file as it was.

@@ -1,11 +1,17 @@
-//! Work on sops files: open, save, edit, change recipients, one by one or all of a project.
+//! Work on sops files: open, save, edit, change values, recipients and keys, one by one or all of a project, and
+//! run programs with what is in them.
 
+pub mod change;
 pub mod discover;
 pub mod edit;
 pub mod error;
+pub mod exec;
 pub mod file;
+pub mod groups;
 pub mod recipients;
+pub mod rotate;
 pub mod session;
+pub mod status;
 pub mod update_all;
 
 pub use error::Error;

@@ -5,9 +5,13 @@ use crate::sops::tree::{Branch, Tree, Value};
 
 pub mod binary;
 mod buffer;
+pub mod dotenv;
+mod flat;
 mod format;
+pub mod ini;
 pub mod json;
 mod limits;
+mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};

@@ -18,7 +18,9 @@ mod peers {
     mod documents;
     mod edits;
     mod error_tree;
+    mod json;
     mod keys;
+    mod recipients;
     mod yaml;
 }
 mod support;

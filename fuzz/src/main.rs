@@ -118,7 +118,7 @@ fn identities(data: &[u8]) {
 fn pattern(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(pattern) = Pattern::new(text) {
-        let _ = pattern.matches(b"hosts/x/secrets.yaml");
+        let _ = pattern.is_match(b"hosts/x/secrets.yaml");
     }
     let _ = Format::of_path(Path::new(text));
 }

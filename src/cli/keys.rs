@@ -17,7 +17,7 @@ pub struct Keys {
 pub enum Command {
     /// Print the age recipient of an ssh ed25519 key, or with --private its age identity
     FromSsh(FromSsh),
-    /// Put the age identity of your ssh key where sops looks for it
+    /// Put the age identity of your ssh key, or a post-quantum one, where sops looks for it
     Init(Init),
     /// Give a new host its ssh key, its place in .sops.yaml, its secrets file and a host.yaml
     NewHost(NewHost),
@@ -58,11 +58,17 @@ pub struct FromSsh {
 The identity is added to sops/age/keys.txt in your configuration directory; what is in that file stays. civm
 itself opens files with the ssh key as it is: this is for sops and age.
 
+No quantum computer is known to break what is encrypted to post-quantum recipients alone; others have to use
+sops 3.12 or later, or age 1.3 or later, for them.
+
 A passphrase is taken from SSH_TO_AGE_PASSPHRASE, else asked for on the terminal.")]
 pub struct Init {
     /// Your ssh private key (default: ~/.ssh/id_ed25519)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
+    /// In place of your ssh key's identity, take a new post-quantum one, made where there is none yet
+    #[arg(long, conflicts_with = "input")]
+    pub post_quantum: bool,
 }
 
 /// `civm keys new-host`.

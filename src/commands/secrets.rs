@@ -13,6 +13,7 @@ use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::sops::document::Warning;
+use crate::sops::selector::Selector;
 
 mod decrypt;
 mod edit;
@@ -83,6 +84,12 @@ pub(super) fn own_recipients(context: &Context) -> Vec<String> {
         _ => None,
     });
     age.chain(ssh).collect()
+}
+
+/// Says that a selector has no effect.
+fn warn_ignored(context: &Context, selector: &Selector) {
+    let name = selector.name();
+    context.screen.warn(format!("{name} is ignored: the file is one value, which is always encrypted"));
 }
 
 /// Says what is odd in a file, though it can be read.

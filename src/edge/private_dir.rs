@@ -95,12 +95,20 @@ impl PrivateDir {
     ///
     /// The system refuses.
     pub fn in_memory_if_possible(environment: &Environment) -> Result<Self, PrivateDirError> {
+        Ok(Self::in_memory_if_possible_unwatched(environment)?.watched())
+    }
+
+    /// The same for a process that handles its signals itself: only dropping it removes the directory.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn in_memory_if_possible_unwatched(environment: &Environment) -> Result<Self, PrivateDirError> {
         let (base, refused) = find_base(environment);
-        if let Some(base) = base {
-            return Ok(Self::below(&base, true, refused)?.watched());
+        match base {
+            Some(base) => Self::below(&base, true, refused),
+            None => Self::below(&temporary_base(environment), false, refused),
         }
-        let base = temporary_base(environment);
-        Ok(Self::below(&base, false, refused)?.watched())
     }
 
     /// Where it is.

@@ -307,3 +307,5 @@ pub fn ssh_key_file(home: &Path, name: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -1,9 +1,15 @@
-//! The native age key, X25519: its text, its bytes, its recipient.
+//! Native age keys, X25519 and post-quantum: their text, their bytes, their recipients.
+
+/// Post-quantum keys.
+pub(super) mod hybrid;
+/// The key encapsulation that they rest on.
+mod kem;
 
 use std::fmt;
 
 use age::secrecy::ExposeSecret;
-use bech32::{Bech32, Hrp};
+use age_core::primitives::{bech32_decode, bech32_encode};
+use bech32::Hrp;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -23,47 +29,69 @@ pub enum NativeKeyError {
     /// Another kind of text in the same encoding.
     #[error("not a native age key")]
     OtherKind,
-    /// Not 32 bytes.
+    /// Not as many bytes as the key has.
     #[error("not a valid age key: its length is wrong")]
     Length,
     /// No file could ever be encrypted to it.
     #[error("not a usable age recipient: a point of low order")]
     LowOrder,
+    /// A post-quantum recipient to which no file could ever be encrypted.
+    #[error("not a usable age recipient: one of its halves is no public key")]
+    Unsound,
 }
 
 /// A native age identity. Wiped when dropped; `Debug` shows its recipient only.
 #[derive(Clone)]
 pub struct AgeIdentity {
-    identity: age::x25519::Identity,
+    kind: Kind,
     recipient: String,
 }
 
+#[derive(Clone)]
+enum Kind {
+    X25519(age::x25519::Identity),
+    Hybrid(hybrid::Identity),
+}
+
 impl AgeIdentity {
-    /// A new one, from the system's randomness.
+    /// A new X25519 one, from the system's randomness.
     #[must_use]
     pub fn generate() -> Self {
-        Self::of(age::x25519::Identity::generate())
+        Self::of(Kind::X25519(age::x25519::Identity::generate()))
     }
 
-    /// From `AGE-SECRET-KEY-1…`.
+    /// A new post-quantum one, from the system's randomness.
+    #[must_use]
+    pub fn generate_post_quantum() -> Self {
+        Self::of(Kind::Hybrid(hybrid::Identity::generate()))
+    }
+
+    /// From `AGE-SECRET-KEY-1…` or `AGE-SECRET-KEY-PQ-1…`.
     ///
     /// # Errors
     ///
     /// The text is no such key.
     pub fn parse(text: &str) -> Result<Self, NativeKeyError> {
-        decode(text, IDENTITY)?;
-        text.parse().map(Self::of).map_err(|_| NativeKeyError::Encoding)
+        if text.starts_with(hybrid::IDENTITY_START) {
+            return hybrid::Identity::parse(text).map(Kind::Hybrid).map(Self::of);
+        }
+        array(&decode(text, IDENTITY)?)?;
+        text.parse().map(Kind::X25519).map(Self::of).map_err(|_| NativeKeyError::Encoding)
     }
 
     /// From a secret scalar; age clamps it itself.
     pub(super) fn from_secret(secret: &[u8; KEY_BYTES]) -> Result<Self, NativeKeyError> {
-        let text = bech32::encode_upper::<Bech32>(IDENTITY, secret).map(Zeroizing::new);
-        Self::parse(&text.map_err(|_| NativeKeyError::Encoding)?)
+        let mut text = Zeroizing::new(bech32_encode(IDENTITY, secret));
+        text.make_ascii_uppercase();
+        Self::parse(&text)
     }
 
-    fn of(identity: age::x25519::Identity) -> Self {
-        let recipient = identity.to_public().to_string();
-        Self { identity, recipient }
+    fn of(kind: Kind) -> Self {
+        let recipient = match &kind {
+            Kind::X25519(identity) => identity.to_public().to_string(),
+            Kind::Hybrid(identity) => identity.recipient(),
+        };
+        Self { kind, recipient }
     }
 
     /// The public half, `age1…`.
@@ -72,18 +100,31 @@ impl AgeIdentity {
         &self.recipient
     }
 
-    /// The private half, `AGE-SECRET-KEY-1…`.
+    /// Whether it is one that no quantum computer is known to break.
+    #[must_use]
+    pub fn is_post_quantum(&self) -> bool {
+        matches!(self.kind, Kind::Hybrid(_))
+    }
+
+    /// The private half, `AGE-SECRET-KEY-…`.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(self.identity.to_string().expose_secret().to_owned())
+        match &self.kind {
+            Kind::X25519(identity) => Zeroizing::new(identity.to_string().expose_secret().to_owned()),
+            Kind::Hybrid(identity) => identity.to_text(),
+        }
     }
 
-    pub(super) fn as_age(&self) -> &age::x25519::Identity {
-        &self.identity
+    pub(super) fn as_age(&self) -> &dyn age::Identity {
+        match &self.kind {
+            Kind::X25519(identity) => identity,
+            Kind::Hybrid(identity) => identity,
+        }
     }
 
+    /// The secret scalar of an X25519 identity.
     pub(super) fn secret(&self) -> Result<Zeroizing<[u8; KEY_BYTES]>, NativeKeyError> {
-        decode(&self.to_text(), IDENTITY)
+        array(&decode(&self.to_text(), IDENTITY)?).map(Zeroizing::new)
     }
 }
 
@@ -95,27 +136,33 @@ impl fmt::Debug for AgeIdentity {
 
 /// `age1…` of a public key.
 pub(super) fn recipient_text(public: &[u8; KEY_BYTES]) -> String {
-    // 32 bytes always fit: the code's limit is 90 characters.
-    bech32::encode::<Bech32>(RECIPIENT, public).unwrap_or_default()
+    bech32_encode(RECIPIENT, public)
 }
 
 /// The public key of `age1…`; refused if age could never encrypt to it.
 pub(super) fn recipient_bytes(text: &str) -> Result<[u8; KEY_BYTES], NativeKeyError> {
-    let public = *decode(text, RECIPIENT)?;
+    let public = array(&decode(text, RECIPIENT)?)?;
     // Every scalar is a multiple of the cofactor, so any of them finds a point of low order.
     let shared = x25519_dalek::x25519([1; KEY_BYTES], public);
     if shared == [0; KEY_BYTES] { Err(NativeKeyError::LowOrder) } else { Ok(public) }
 }
 
-fn decode(text: &str, kind: Hrp) -> Result<Zeroizing<[u8; KEY_BYTES]>, NativeKeyError> {
-    let decoded = bech32::primitives::decode::CheckedHrpstring::new::<Bech32>(text);
-    let decoded = decoded.map_err(|_| NativeKeyError::Encoding)?;
-    if decoded.hrp() != kind {
-        return Err(NativeKeyError::OtherKind);
-    }
-    let bytes = Zeroizing::new(decoded.byte_iter().collect::<Vec<_>>());
-    let array: [u8; KEY_BYTES] = bytes.as_slice().try_into().map_err(|_| NativeKeyError::Length)?;
-    Ok(Zeroizing::new(array))
+fn decode(text: &str, kind: Hrp) -> Result<Zeroizing<Vec<u8>>, NativeKeyError> {
+    bech32_decode(
+        text,
+        |_| NativeKeyError::Encoding,
+        |found| if found == kind { Ok(()) } else { Err(NativeKeyError::OtherKind) },
+        |_, bytes| {
+            // Large enough from the start: a buffer that grows would leave copies behind.
+            let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
+            decoded.extend(bytes);
+            Ok(decoded)
+        },
+    )
+}
+
+fn array(bytes: &[u8]) -> Result<[u8; KEY_BYTES], NativeKeyError> {
+    bytes.try_into().map_err(|_| NativeKeyError::Length)
 }
 
 #[cfg(test)]

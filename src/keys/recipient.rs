@@ -7,7 +7,7 @@ use std::sync::Arc;
 use age::armor::{ArmoredWriter, Format};
 use thiserror::Error;
 
-use super::native::{self, NativeKeyError};
+use super::native::{self, NativeKeyError, hybrid};
 use super::ssh::public::{Ed25519Public, PublicKeyError};
 use crate::edge::terminal::Prompt;
 use crate::keys::identity::callbacks::Asking;
@@ -18,9 +18,6 @@ pub enum RecipientError {
     /// None of the known spellings.
     #[error("not a recipient: expected age1…, ssh-ed25519 … or ssh-rsa …")]
     Unknown(String),
-    /// A post-quantum recipient.
-    #[error("a post-quantum recipient (mlkem768x25519), which civm cannot encrypt to yet")]
-    PostQuantum(String),
     /// `age1…` with a fault.
     #[error("{source}")]
     Native {
@@ -65,6 +62,7 @@ pub struct Recipient {
 #[derive(Clone)]
 enum Kind {
     Native(age::x25519::Recipient),
+    Hybrid(hybrid::Recipient),
     Ssh(age::ssh::Recipient),
     Plugin(age::plugin::Recipient),
 }
@@ -81,15 +79,15 @@ impl Recipient {
     /// It is of no known kind, of a kind that civm does not do, or has a fault.
     pub fn parse(text: &str) -> Result<Self, RecipientError> {
         let text = text.trim();
-        let kind = if text.starts_with("age1pq1") {
-            return Err(RecipientError::PostQuantum(text.chars().take(16).collect()));
+        let faulty = |source| RecipientError::Native { text: text.to_owned(), source };
+        let kind = if text.starts_with(hybrid::RECIPIENT_START) {
+            Kind::Hybrid(hybrid::Recipient::parse(text).map_err(faulty)?)
         } else if text.starts_with("age1") && text.matches('1').count() > 1 {
             Kind::Plugin(text.parse().map_err(|reason: &str| RecipientError::Plugin {
                 text: text.to_owned(),
                 reason: reason.to_owned(),
             })?)
         } else if text.starts_with("age1") {
-            let faulty = |source| RecipientError::Native { text: text.to_owned(), source };
             native::recipient_bytes(text).map_err(faulty)?;
             Kind::Native(text.parse().map_err(|_| faulty(NativeKeyError::Encoding))?)
         } else if text.starts_with("ssh-") {
@@ -124,6 +122,7 @@ impl Recipient {
         let failed = |reason: String| RecipientError::Wrap { text: self.text.clone(), reason };
         match &self.kind {
             Kind::Native(recipient) => seal(recipient, data_key).map_err(failed),
+            Kind::Hybrid(recipient) => seal(recipient, data_key).map_err(failed),
             Kind::Ssh(recipient) => seal(recipient, data_key).map_err(failed),
             Kind::Plugin(recipient) => {
                 let plugin = age::plugin::RecipientPluginV1::new(
@@ -230,7 +229,10 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused_by_name() {
         let refused = |text: &str| Recipient::parse(text).expect_err(text);
-        assert!(matches!(refused("age1pq1qqqq"), RecipientError::PostQuantum(_)));
+        let hybrid = AgeIdentity::generate_post_quantum();
+        for damaged in ["age1pq1", "age1pq1qqqq", &hybrid.recipient().replace('z', "x")] {
+            assert!(matches!(refused(damaged), RecipientError::Native { .. }));
+        }
         assert!(matches!(refused(&SSH_AS_AGE.replace('v', "x")), RecipientError::Native { .. }));
         assert!(matches!(refused("ecdsa-sha2-nistp256 AAAA"), RecipientError::Unknown(_)));
         assert!(matches!(refused(""), RecipientError::Unknown(_)));

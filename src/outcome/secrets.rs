@@ -1,5 +1,7 @@
 //! Exit codes of the secrets commands.
 
+use std::io;
+
 use super::Code;
 use crate::secrets::Error;
 use crate::{sops, store};
@@ -26,6 +28,7 @@ impl Code {
                 sops::Error::DataKeyLength(_) | sops::Error::Shamir(_) => Self::CouldNotRetrieveKey,
                 _ => Self::Generic,
             },
+            Error::NotJson(_) | Error::ListValue => Self::InvalidSetFormat,
             Error::CommentsMove(_) => Self::CouldNotEncryptTree,
             Error::AlreadyEncrypted(_) => Self::FileAlreadyEncrypted,
             Error::Locked { .. } => Self::CouldNotRetrieveKey,
@@ -33,6 +36,10 @@ impl Code {
             | Error::PrivateDir(_)
             | Error::NotWritable { .. }
             | Error::ChangedMeanwhile { .. } => Self::CouldNotWriteOutput,
+            Error::Program { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => Self::CommandNotFound,
+                _ => Self::CommandNotRun,
+            },
             Error::Editor(_) | Error::EditorLostFile => Self::NoEditorFound,
             Error::Unchanged => Self::FileHasNotBeenModified,
             Error::Path { .. }
@@ -44,6 +51,13 @@ impl Code {
             | Error::OtherKeys { .. }
             | Error::NoRecipients(_)
             | Error::Split(_)
+            | Error::EmptyGroup { .. }
+            | Error::NoGroup { .. }
+            | Error::Threshold { .. }
+            | Error::OtherHolders { .. }
+            | Error::Variable { .. }
+            | Error::NotLocal(_)
+            | Error::Account(_)
             | Error::Recipient { .. } => Self::Generic,
         }
     }

@@ -1,6 +1,8 @@
 //! Editing: the plaintext in an editor, in memory alone, and only what changed encrypted anew.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
@@ -16,6 +18,7 @@ use crate::edge::editor::Editor;
 use crate::edge::private_dir::{PrivateDir, Refused};
 use crate::sops;
 use crate::sops::document::{MacCheck, Warning};
+use crate::sops::selector::Selector;
 
 /// Whoever watches an edit.
 pub struct Watch<'a> {
@@ -32,6 +35,8 @@ pub enum Notice {
     NotInMemory(Vec<Refused>),
     /// Something odd in the file.
     Odd(Warning),
+    /// The rule's selector does not count, because the new file is one value.
+    Ignored(Selector),
 }
 
 /// Opens a file in the editor and writes back what was changed.
@@ -61,11 +66,14 @@ pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) ->
 
 /// A new file: what would keep it from being written is found before anybody is bothered with an editor.
 fn create(session: &Session, path: &Path, watch: &Watch<'_>) -> Result<(), Error> {
-    let example = session.store_for(path)?.example();
+    let store = session.store_for(path)?;
     let plan = Plan::of_new(session, path, &Plan::named_by_environment(session))?;
     plan.check()?;
+    if let Some(selector) = plan.selector.clone().filter(|_| store.is_single_value()) {
+        (watch.tell)(Notice::Ignored(selector));
+    }
     writable(path)?;
-    let sealed = in_editor(session, path, example.as_bytes(), watch, |text| {
+    let sealed = in_editor(session, path, store.example().as_bytes(), watch, |text| {
         NewFile::parse(session, path, text)?.seal(&plan, session)
     })?;
     // The recipients read it from a repository: the umask decides, as for any file there.
@@ -84,12 +92,19 @@ fn writable(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps an edited version, encrypted, next to a file that has moved on: `name.edited.yaml`.
+/// Keeps an edited version, encrypted, next to a file that has moved on.
 fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
-    let ending = path.extension().map(|ending| ending.to_string_lossy().into_owned()).unwrap_or_default();
-    let saved = path.with_extension(format!("edited.{ending}"));
+    let saved = edited_name(path);
     atomic::replace(&saved, sealed, 0o666)?;
     Ok(Error::ChangedMeanwhile { path: path.to_path_buf(), saved })
+}
+
+/// `name.edited.yaml`: the ending stays, for the format is known by it.
+fn edited_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let dot = name.iter().rposition(|byte| *byte == b'.').unwrap_or(name.len());
+    let (stem, ending) = name.split_at(dot);
+    path.with_file_name(OsStr::from_bytes(&[stem, b".edited", ending].concat()))
 }
 
 /// The editor on a text, again and again until the text is valid or the user gives up.
@@ -136,6 +151,23 @@ fn in_editor<T>(
         };
         if !(watch.again)(&error) {
             return Err(Error::InvalidEdit(error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edited_version_has_the_ending_of_its_file() {
+        for (name, edited) in [
+            ("a/s.yaml", "a/s.edited.yaml"),
+            ("key", "key.edited"),
+            (".env", ".edited.env"),
+            ("prod.env", "prod.edited.env"),
+        ] {
+            assert_eq!(edited_name(Path::new(name)), Path::new(edited));
         }
     }
 }

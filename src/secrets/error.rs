@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::exec::VariableError;
+use crate::edge::account::AccountError;
 use crate::edge::atomic::WriteError;
 use crate::edge::editor::EditorError;
 use crate::edge::private_dir::PrivateDirError;
@@ -71,6 +73,73 @@ pub enum Error {
         /// What was tried.
         locked: Box<RetrievalError>,
     },
+    /// A value to be set that is no JSON.
+    #[error("the value is not valid JSON: {0}")]
+    NotJson(store::Error),
+    /// A value to be set that sops does not take: a list at the top.
+    #[error("a list cannot be set as a value here")]
+    ListValue,
+    /// A key group that has nobody in it would lock everybody out.
+    #[error("`{}`: key group {group} would have no recipient", path.display())]
+    EmptyGroup {
+        /// The file.
+        path: PathBuf,
+        /// Its group, from 0.
+        group: usize,
+    },
+    /// There is no such key group.
+    #[error("`{}` has {count} key group(s), and so no group {group}: they are counted from 0", path.display())]
+    NoGroup {
+        /// The file.
+        path: PathBuf,
+        /// The group, from 0.
+        group: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// More key groups would be needed to open the file than it has.
+    #[error("`{}` would have {count} key group(s), and {threshold} of them would be needed to open it", path.display())]
+    Threshold {
+        /// The file.
+        path: PathBuf,
+        /// How many groups it would have.
+        count: usize,
+        /// How many would be needed.
+        threshold: u32,
+    },
+    /// The file has keys that cannot be made anew.
+    #[error(
+        "`{}` has keys of the kind {kinds}, too; civm encrypts to age recipients only and cannot change the data \
+         key's other holders", path.display()
+    )]
+    OtherHolders {
+        /// The file.
+        path: PathBuf,
+        /// Their kinds.
+        kinds: String,
+    },
+    /// Something in the file cannot be a variable of a program.
+    #[error("`{}`: {error}", path.display())]
+    Variable {
+        /// The file.
+        path: PathBuf,
+        /// What, and why.
+        error: VariableError,
+    },
+    /// A program's file cannot have this name.
+    #[error("`{}` is no name for a file in a directory of its own", .0.display())]
+    NotLocal(PathBuf),
+    /// A program cannot be run.
+    #[error("cannot run `{program}`: {source}")]
+    Program {
+        /// Its name.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The user that a program is to run as is not to be had.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// The secret that is a host's identity cannot be one.
     #[error("`{}`: ssh_host_ed25519_key: {reason}", path.display())]
     HostKey {
@@ -117,8 +186,8 @@ pub enum Error {
     /// The rule for this file names nobody.
     #[error("the creation rule for `{}` names no recipient", .0.display())]
     NoRecipients(PathBuf),
-    /// The data key cannot be shared out among the groups that the rules want.
-    #[error("the rule's key groups: {0}")]
+    /// The data key cannot be shared out among the groups.
+    #[error("the key groups: {0}")]
     Split(sops::Error),
     /// A recipient that cannot be used.
     #[error("recipient `{}`: {error}", shown(recipient))]

@@ -194,10 +194,42 @@ impl OpenFile {
         if is_newer(SOPS_VERSION, &metadata.version) {
             SOPS_VERSION.clone_into(&mut metadata.version);
         }
-        let tree =
-            document::encrypt(tree, &mut metadata, &self.key, &self.stash, &mut nonces(), session.now())
-                .map_err(within(&self.path))?;
-        sealed(&self.store, &self.path, tree, &metadata, &self.key)
+        self.encrypt(tree, metadata, &self.key, session)
+    }
+
+    /// The file's new text for its plaintext as it is now. As [`OpenFile::seal`], but the version stays: sops
+    /// changes it in the editor only.
+    ///
+    /// # Errors
+    /// As [`OpenFile::seal`]; a plaintext that has got a top-level `sops` key.
+    pub fn reseal(mut self, session: &Session) -> Result<Vec<u8>, Error> {
+        let tree = std::mem::take(&mut self.tree);
+        refuse_encrypted(&*self.store, &self.path, &tree)?;
+        self.encrypt(tree, self.metadata.clone(), &self.key, session)
+    }
+
+    /// The same with a new data key, for the recipients of a plan.
+    ///
+    /// # Errors
+    /// As [`OpenFile::reseal`]; a recipient that cannot be used.
+    pub(super) fn reseal_anew(mut self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
+        let key = DataKey::generate(&mut OsRng);
+        let mut metadata = self.metadata.clone();
+        plan.wrap(&mut metadata, &key, session)?;
+        let tree = std::mem::take(&mut self.tree);
+        self.encrypt(tree, metadata, &key, session)
+    }
+
+    fn encrypt(
+        &self,
+        tree: Tree,
+        mut metadata: Metadata,
+        key: &DataKey,
+        session: &Session,
+    ) -> Result<Vec<u8>, Error> {
+        let tree = document::encrypt(tree, &mut metadata, key, &self.stash, &mut nonces(), session.now())
+            .map_err(within(&self.path))?;
+        sealed(&self.store, &self.path, tree, &metadata, key)
     }
 }
 

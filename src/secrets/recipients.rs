@@ -72,6 +72,30 @@ impl Plan {
         list(value.as_slice())
     }
 
+    /// The recipients that a file has, to be changed.
+    ///
+    /// # Errors
+    /// It has keys of other kinds, which nothing here can wrap the data key for.
+    pub fn of_file(path: &Path, metadata: &Metadata) -> Result<Self, Error> {
+        let kinds = metadata.other_kinds();
+        if !kinds.is_empty() {
+            return Err(Error::OtherHolders { path: path.to_path_buf(), kinds: kinds.join(", ") });
+        }
+        let names = |group: &KeyGroup| group.age.iter().map(|key| key.recipient.clone()).collect();
+        Ok(Self { groups: metadata.groups.iter().map(names).collect(), ..Self::default() })
+    }
+
+    /// Whether every group has somebody in it who can be used.
+    ///
+    /// # Errors
+    /// The first that has not.
+    pub fn check_of_file(&self, path: &Path) -> Result<(), Error> {
+        match self.groups.iter().position(Vec::is_empty) {
+            Some(group) => Err(Error::EmptyGroup { path: path.to_path_buf(), group }),
+            None => self.check(),
+        }
+    }
+
     /// Whether every recipient can be used.
     ///
     /// # Errors

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::Store;
 use super::binary::Binary;
+use super::dotenv::Dotenv;
+use super::ini::Ini;
 use super::json::Json;
 use super::yaml::Yaml;
 
@@ -83,8 +85,8 @@ impl Format {
             Self::Yaml => Arc::new(Yaml { indent: indents.yaml }),
             Self::Json => Arc::new(Json { indent: indents.json }),
             Self::Binary => Arc::new(Binary::new(indents.json_binary)),
-            // The other stores come next.
-            _ => Arc::new(Yaml { indent: indents.yaml }),
+            Self::Dotenv => Arc::new(Dotenv),
+            Self::Ini => Arc::new(Ini),
         }
     }
 }

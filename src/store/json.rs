@@ -40,6 +40,14 @@ pub struct Json {
     pub indent: i64,
 }
 
+/// Reads one value alone, as it stands on a command line.
+///
+/// # Errors
+/// It is no JSON, or there is something behind it.
+pub fn value(text: &[u8]) -> Result<Value, Error> {
+    Reader::new(text).lone_value()
+}
+
 impl Store for Json {
     fn load(&self, input: &[u8]) -> Result<Tree, Error> {
         Ok(Tree { documents: vec![Reader::new(input).document()?] })

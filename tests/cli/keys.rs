@@ -226,6 +226,37 @@ fn init_needs_a_key_and_opens_one_behind_a_passphrase() {
 }
 
 #[test]
+fn init_makes_a_post_quantum_identity_once_and_needs_no_ssh_key_for_it() {
+    let scene = Scene::new();
+    let file = scene.path("home/.config/sops/age/keys.txt");
+    fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+    fs::write(&file, ALICE_SECRET).expect("written");
+    let args = ["keys", "init", "--post-quantum"];
+    let ran = run(scene.civm(&args).env("USER", "alice")).ok();
+    let recipient = ran.out().trim_end().to_owned();
+    assert!(recipient.starts_with("age1pq1") && recipient.lines().count() == 1, "{recipient}");
+    ran.says(&format!("  - &alice {recipient}\n")).silent_on("AGE-SECRET-KEY");
+    let text = fs::read_to_string(&file).expect("written");
+    let (head, secret) = text.trim_end().rsplit_once('\n').expect("lines");
+    let comments = format!("# from civm keys init --post-quantum\n# public key: {recipient}");
+    assert_eq!(head, format!("{ALICE_SECRET}{comments}"));
+    assert!(secret.starts_with("AGE-SECRET-KEY-PQ-1"));
+    run(&mut scene.civm(&args)).ok().says("already");
+    assert_eq!(fs::read_to_string(&file).expect("there"), text);
+    run(&mut scene.civm(&[&args[..], &["-i", "key"]].concat())).code(8).says("--post-quantum");
+
+    // What the file is for: nothing else is needed to open what is encrypted to the recipient.
+    let encrypt = ["secrets", "encrypt", "--age", &recipient, "--filename-override", "a.yaml"];
+    scene.write("a.yaml", run_with(&mut scene.civm(&encrypt), b"a: b\n").ok().stdout);
+    assert_eq!(run(&mut scene.civm(&["secrets", "decrypt", "a.yaml"])).ok().out(), "a: b\n");
+    let project = run(&mut scene.civm(&["init", "new"])).ok();
+    project.silent_on("AGE-SECRET-KEY");
+    let new_host = run(scene.civm(&["keys", "new-host", "web"]).current_dir(scene.file("new"))).ok();
+    new_host.silent_on("AGE-SECRET-KEY");
+    assert!(scene.read("new/hosts/web/secrets.yaml").contains("ssh_host_ed25519_key: ENC["));
+}
+
+#[test]
 fn init_leaves_a_locked_identity_file_alone() {
     let scene = home_with("ed25519");
     let directory = scene.path("home/.config/sops/age");

@@ -19,9 +19,16 @@ use crate::support::{Scene, peer, run, run_with};
 const DATA_KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 
 /// A key pair in files: the private half, and the recipient.
-struct Pair {
-    private: PathBuf,
-    recipient: String,
+pub struct Pair {
+    pub private: PathBuf,
+    pub recipient: String,
+}
+
+impl Pair {
+    /// The variable that names the private half to sops and civm.
+    pub fn variable(&self) -> &'static str {
+        if self.recipient.starts_with("ssh-") { "SOPS_AGE_SSH_PRIVATE_KEY_FILE" } else { "SOPS_AGE_KEY_FILE" }
+    }
 }
 
 fn nobody() -> Arc<dyn Prompt> {
@@ -39,17 +46,18 @@ fn ssh_pair(scene: &Scene, name: &str, kind: &[&str]) -> Option<Pair> {
     Some(Pair { private, recipient: recipient.trim().to_owned() })
 }
 
-fn native_pair(scene: &Scene) -> Option<Pair> {
-    let private = scene.file("native");
-    run(Command::new(peer("age-keygen")?).arg("-o").arg(&private)).ok();
+fn native_pair(scene: &Scene, name: &str, kind: &[&str]) -> Option<Pair> {
+    let private = scene.file(name);
+    run(Command::new(peer("age-keygen")?).args(kind).arg("-o").arg(&private)).ok();
     let recipient = run(Command::new(peer("age-keygen")?).arg("-y").arg(&private)).ok();
     Some(Pair { private, recipient: recipient.out().trim().to_owned() })
 }
 
 /// All kinds of recipients; `None` where a tool is missing.
-fn pairs(scene: &Scene) -> Option<Vec<Pair>> {
+pub fn pairs(scene: &Scene) -> Option<Vec<Pair>> {
     Some(vec![
-        native_pair(scene)?,
+        native_pair(scene, "native", &[])?,
+        native_pair(scene, "post-quantum", &["-pq"])?,
         ssh_pair(scene, "ed25519", &["-t", "ed25519"])?,
         ssh_pair(scene, "rsa", &["-t", "rsa", "-b", "2048"])?,
     ])
@@ -79,12 +87,7 @@ fn what_age_wraps_we_open() {
     };
     for pair in pairs {
         let enc = run_with(Command::new(&age).args(["-a", "-r", &pair.recipient]), DATA_KEY).ok();
-        let variable = if pair.recipient.starts_with("ssh-") {
-            "SOPS_AGE_SSH_PRIVATE_KEY_FILE"
-        } else {
-            "SOPS_AGE_KEY_FILE"
-        };
-        let environment = Environment::empty().with(variable, &pair.private);
+        let environment = Environment::empty().with(pair.variable(), &pair.private);
         let identities = Identities::load(&environment, nobody());
         let opened = identities.open(&pair.recipient, enc.out()).expect("opened");
         assert_eq!(&opened[..], DATA_KEY, "{}", pair.recipient);
@@ -117,9 +120,10 @@ fn our_keys_are_keys_to_the_real_tools() {
     let (Some(keygen), Some(ssh_keygen)) = (peer("age-keygen"), peer("ssh-keygen")) else {
         return eprintln!("skipped: no age-keygen or ssh-keygen at hand");
     };
-    let native = AgeIdentity::generate();
-    let public = run_with(Command::new(keygen).arg("-y"), native.to_text().as_bytes()).ok();
-    assert_eq!(public.out().trim(), native.recipient());
+    for native in [AgeIdentity::generate(), AgeIdentity::generate_post_quantum()] {
+        let public = run_with(Command::new(&keygen).arg("-y"), native.to_text().as_bytes()).ok();
+        assert_eq!(public.out().trim(), native.recipient());
+    }
     let host = HostKey::generate(&mut OsRng, "root@host").expect("made");
     let file = scene.write("ssh_host_ed25519_key", host.private().as_bytes());
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");

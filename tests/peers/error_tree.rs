@@ -115,6 +115,24 @@ fn without_and_with_foreign_identities() {
 }
 
 #[test]
+fn with_post_quantum_keys() {
+    let scene = Scene::new();
+    let (hybrid, other) = (AgeIdentity::generate_post_quantum(), AgeIdentity::generate_post_quantum());
+    let locked = Locked::to(&scene, &[hybrid.recipient().to_owned()]);
+    locked.compare(&[]);
+    locked.compare(&[("SOPS_AGE_KEY", other.to_text().as_str())]);
+    locked.compare(&[("SOPS_AGE_KEY", &secret())]);
+    locked.compare(&[("SOPS_AGE_KEY", &format!("{} {}", secret(), *other.to_text()))]);
+    for damaged in ["AGE-SECRET-KEY-PQ-1QQ", "AGE-SECRET-KEY-PQ-2"] {
+        locked.compare(&[("SOPS_AGE_KEY", &hybrid.to_text().replace("AGE-SECRET-KEY-PQ-1", damaged))]);
+    }
+    let file = scene.write("keys", format!("{}\n{}\n", *other.to_text(), secret()));
+    locked.compare(&[("SOPS_AGE_KEY_FILE", file.to_str().expect("text"))]);
+    let mixed = [recipient(), hybrid.recipient().to_owned(), recipient()];
+    Locked::to(&scene, &mixed).compare(&[("SOPS_AGE_KEY", other.to_text().as_str())]);
+}
+
+#[test]
 fn with_places_that_cannot_be_used() {
     let scene = Scene::new();
     let locked = Locked::to(&scene, &[recipient()]);

@@ -21,13 +21,14 @@ fn cases(default: u32) -> u32 {
     std::env::var("CIVM_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn each(
+/// Runs a test with so many random inputs, or as many as `$CIVM_CASES` says.
+pub fn each<T: std::fmt::Debug>(
     count: u32,
-    strategy: impl Strategy<Value = String>,
-    test: impl Fn(&str) -> Result<(), TestCaseError>,
+    strategy: impl Strategy<Value = T>,
+    test: impl Fn(&T) -> Result<(), TestCaseError>,
 ) {
     let config = Config { cases: cases(count), failure_persistence: None, ..Config::default() };
-    TestRunner::new(config).run(&strategy, |text| test(&text)).unwrap_or_else(|error| panic!("{error}"));
+    TestRunner::new(config).run(&strategy, |input| test(&input)).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

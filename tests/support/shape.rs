@@ -6,20 +6,24 @@ pub fn shape(text: &str) -> String {
         between(text, "-----BEGIN AGE ENCRYPTED FILE-----", "-----END AGE ENCRYPTED FILE-----", |_| {
             "<age>".to_owned()
         });
-    let text = between(&text, "ENC[AES256_GCM,", "]", |token| {
-        token.rsplit_once(",type:").map_or_else(|| token.to_owned(), |(_, kind)| format!("<{kind}"))
-    });
     let lines = text.lines().map(|line| match line.split_once("lastmodified") {
         Some((before, after)) => {
             format!("{before}lastmodified{}", if after.ends_with(',') { "," } else { "" })
         }
-        None => line.to_owned(),
+        None => without_ciphertexts(line),
     });
     let mut text = lines.collect::<Vec<_>>().join("\n");
     if text.is_empty() {
         text.push('\n');
     }
     text
+}
+
+/// A line in which every ciphertext became its type.
+pub fn without_ciphertexts(line: &str) -> String {
+    between(line, "ENC[AES256_GCM,", "]", |token| {
+        token.rsplit_once(",type:").map_or_else(|| token.to_owned(), |(_, kind)| format!("<{kind}"))
+    })
 }
 
 /// Replaces every stretch from one mark to the next of the other, both included.

@@ -15,17 +15,12 @@ use crate::edge::environment::Environment;
 use crate::edge::lock::Lock;
 use crate::edge::terminal::Prompt;
 use crate::keys::identity::keys_file;
+use crate::keys::native::AgeIdentity;
 use crate::outcome::{Code, Failure, Outcome};
 
 pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcome {
     let environment = &context.environment;
-    let source = match &args.input {
-        Some(path) => path.clone(),
-        None => default_key(environment, "")?,
-    };
-    let name = format!("`{}`", source.display());
-    let (key, _) = private_key(&read(Some(&source))?, &name, None, environment, prompt)?;
-    let identity = key.to_age().map_err(|error| Failure::new(Code::Generic, format!("{name}: {error}")))?;
+    let of_ssh = if args.post_quantum { None } else { Some(converted(args, prompt, environment)?) };
     let target = keys_file::path(environment).ok_or_else(|| {
         Failure::new(
             Code::Generic,
@@ -37,24 +32,53 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
         Failure::new(Code::CouldNotWriteOutput, format!("cannot lock `{}`: {error}", target.display()))
     })?;
     let existing = existing(&target)?;
-    let added = keys_file::add(&existing, &identity, &source.to_string_lossy());
-    let added = added.map_err(|error| {
-        Failure::new(Code::CouldNotWriteOutput, format!("`{}`: {error}", target.display()))
-            .help("`civm keys from-ssh --private` prints the identity, to be put where you want it")
+    let (identity, origin, what) = match of_ssh {
+        Some((identity, source)) => {
+            let what = format!("the identity of `{source}`");
+            (identity, source, what)
+        }
+        None => {
+            let identity =
+                keys_file::post_quantum(&existing).unwrap_or_else(AgeIdentity::generate_post_quantum);
+            (identity, "civm keys init --post-quantum".to_owned(), "the post-quantum identity".to_owned())
+        }
+    };
+    let added = keys_file::add(&existing, &identity, &origin).map_err(|error| {
+        let failure = Failure::new(Code::CouldNotWriteOutput, format!("`{}`: {error}", target.display()));
+        if args.post_quantum {
+            return failure;
+        }
+        failure.help("`civm keys from-ssh --private` prints the identity, to be put where you want it")
     })?;
     match added {
         Some(text) => {
             atomic::replace(&target, text.as_bytes(), 0o600)
                 .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
-            context.screen.note(format!("the identity of {name} is in `{}`", target.display()));
+            context.screen.note(format!("{what} is in `{}`", target.display()));
         }
-        None => context.screen.note(format!("the identity of {name} was in `{}` already", target.display())),
+        None => context.screen.note(format!("{what} was in `{}` already", target.display())),
     }
     warn_if_open(&target, context);
     context.screen.note("a line for .sops.yaml, under `keys:`; a rule then names it as an alias:");
     context.screen.note(format!("  - &{} {}", anchor(environment), identity.recipient()));
     context.screen.line(identity.recipient())?;
     Ok(0)
+}
+
+/// The identity of the ssh key, and where that lies.
+fn converted(
+    args: &Init,
+    prompt: &dyn Prompt,
+    environment: &Environment,
+) -> Result<(AgeIdentity, String), Failure> {
+    let source = match &args.input {
+        Some(path) => path.clone(),
+        None => default_key(environment, "")?,
+    };
+    let name = format!("`{}`", source.display());
+    let (key, _) = private_key(&read(Some(&source))?, &name, None, environment, prompt)?;
+    let identity = key.to_age().map_err(|error| Failure::new(Code::Generic, format!("{name}: {error}")))?;
+    Ok((identity, source.to_string_lossy().into_owned()))
 }
 
 fn existing(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {

@@ -19,6 +19,7 @@ pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome 
                 places.join("; ")
             ));
         }
+        Notice::Ignored(selector) => super::warn_ignored(context, &selector),
         Notice::Odd(warning) => super::warn(context, &args.file, &[warning]),
     };
     let again = |error: &str| {

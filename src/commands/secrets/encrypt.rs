@@ -24,8 +24,7 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let plan = plan(args, session, name, context)?;
     let new = NewFile::parse(session, name, &text).map_err(failure)?;
     if let Some(selector) = new.ignored(&plan) {
-        let name = selector.name();
-        context.screen.warn(format!("{name} does not count: the file is one value, which is encrypted"));
+        super::warn_ignored(context, selector);
     }
     let sealed = new.seal(&plan, session).map_err(failure)?;
     let target = if args.in_place { args.file.as_deref() } else { args.output.as_deref() };

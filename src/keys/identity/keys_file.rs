@@ -27,6 +27,15 @@ pub fn path(environment: &Environment) -> Option<PathBuf> {
     environment.config_dir().map(|directory| directory.join("sops/age/keys.txt"))
 }
 
+/// The first post-quantum identity of the file.
+#[must_use]
+pub fn post_quantum(existing: &[u8]) -> Option<AgeIdentity> {
+    text::parse(existing, false).keys.into_iter().find_map(|key| match key {
+        Key::Native(key) if key.is_post_quantum() => Some(key),
+        _ => None,
+    })
+}
+
 /// The file's text with an identity added at its end, or `None` if it holds that identity already.
 ///
 /// Every byte of the existing text stays. `origin` says in a comment where the identity comes from.

@@ -7,6 +7,7 @@ use age::armor::ArmoredReader;
 use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use super::open::one_line;
 use super::{Half, Key, OpenSshKey, text};
 use crate::edge::terminal::{Prompt, PromptError};
 use crate::keys::recipient::SameKey;
@@ -126,7 +127,8 @@ impl LockedFile {
                 Err(age::DecryptError::ExcessiveWork { .. }) => {
                     Ok(Err(LockedError::Useless("its passphrase takes too much work to check".into())))
                 }
-                Err(_) => Err(()),
+                Err(age::DecryptError::DecryptionFailed) => Err(()),
+                Err(error) => Ok(Err(LockedError::Useless(one_line(&error.to_string())))),
             })
         })
     }

@@ -160,15 +160,14 @@ fn open_with_keys<'a>(
     let key = Ed25519Public::from_line(recipient).ok();
     let bridges: Vec<Bridge<'_>> =
         key.iter().flat_map(|key| natives.iter().filter_map(|identity| Bridge::new(identity, key))).collect();
-    let mut identities: Vec<&dyn age::Identity> =
-        natives.iter().map(|identity| identity.as_age() as &dyn age::Identity).collect();
+    let mut identities: Vec<&dyn age::Identity> = natives.iter().map(|identity| identity.as_age()).collect();
     identities.append(&mut ssh);
     identities.extend(bridges.iter().map(|bridge| bridge as &dyn age::Identity));
     decrypt(enc, &identities)
 }
 
 fn open_with_ssh(enc: &str, key: &OpenSshKey) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    let native = key.converted.as_ref().map(|identity| identity.as_age() as &dyn age::Identity);
+    let native = key.converted.as_ref().map(AgeIdentity::as_age);
     let identities: Vec<&dyn age::Identity> =
         native.into_iter().chain([&key.age as &dyn age::Identity]).collect();
     decrypt(enc, &identities)
@@ -188,7 +187,10 @@ fn decrypt(enc: &str, identities: &[&dyn age::Identity]) -> Result<Zeroizing<Vec
         error => damaged(&error),
     })?;
     let mut key = Zeroizing::new(Vec::with_capacity(enc.len()));
-    reader.take(KEY_LIMIT).read_to_end(&mut key).map_err(|error| OpenError::Damaged(error.to_string()))?;
+    let size = reader.take(KEY_LIMIT + 1).read_to_end(&mut key);
+    if size.map_err(|error| OpenError::Damaged(error.to_string()))? as u64 > KEY_LIMIT {
+        return Err(OpenError::Damaged("what it holds is too long for a key".into()));
+    }
     Ok(key)
 }
 
@@ -214,6 +216,6 @@ fn locked_error(name: &str, ssh: bool, error: &LockedError) -> OpenError {
     OpenError::Locked { name: name.to_owned(), ssh, reason }
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
 }

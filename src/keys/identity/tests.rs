@@ -337,3 +337,56 @@ fn a_damaged_wrapped_key_is_told_from_one_that_is_not_ours() {
         assert!(identities.open(key.recipient(), &fine).is_ok());
     }
 }
+
+#[test]
+fn a_post_quantum_identity_opens_from_every_place_where_a_native_one_does() {
+    let key = AgeIdentity::generate_post_quantum();
+    let text = format!("# created: today\n{}\n", *key.to_text());
+    let locked = locked_file(&text, "right");
+    for place in ["variable", "named file", "command", "usual file", "locked file"] {
+        let home = Home::new();
+        let file = home.write("k", if place == "locked file" { &locked } else { &text });
+        let environment = match place {
+            "variable" => home.environment().with("SOPS_AGE_KEY", key.to_text().as_str()),
+            "command" => home.environment().with("SOPS_AGE_KEY_CMD", format!("cat '{}'", file.display())),
+            "usual file" => {
+                home.write(".config/sops/age/keys.txt", &text);
+                home.environment()
+            }
+            _ => home.environment().with("SOPS_AGE_KEY_FILE", file),
+        };
+        opens(&Identities::load(&environment, Knows::new("right")), key.recipient());
+    }
+}
+
+#[test]
+fn a_post_quantum_identity_belongs_to_its_recipient_and_opens_nothing_else() {
+    let (key, other) = (AgeIdentity::generate_post_quantum(), AgeIdentity::generate_post_quantum());
+    let home = Home::new();
+    let identities = load(&home.environment().with("SOPS_AGE_KEY", key.to_text().as_str()));
+    assert_eq!(identities.belongs(key.recipient()), Belongs::Yes);
+    assert_eq!(identities.belongs(other.recipient()), Belongs::No);
+    for recipient in [other.recipient(), AgeIdentity::generate().recipient(), ssh_key().public()] {
+        assert_eq!(fails(&identities, recipient), OpenError::NoMatch);
+    }
+    let shown = format!("{identities:?} {key:?}");
+    assert!(shown.contains(key.recipient()) && !shown.contains("SECRET-KEY"));
+}
+
+#[test]
+fn a_changed_byte_of_a_wrapped_key_is_an_error_wherever_it_is() {
+    for key in [AgeIdentity::generate_post_quantum(), AgeIdentity::generate()] {
+        let identities = Identities::of([key.clone()]);
+        let enc = wrap(key.recipient());
+        // The line break at the end is no part of it.
+        for at in 0..enc.len() - 1 {
+            for bit in [0x01, 0x20] {
+                let mut changed = enc.clone().into_bytes();
+                changed[at] ^= bit;
+                let changed = String::from_utf8(changed).expect("still ASCII");
+                let error = identities.open(key.recipient(), &changed).expect_err("changed");
+                assert!(matches!(error, OpenError::NoMatch | OpenError::Damaged(_)), "{at}: {error:?}");
+            }
+        }
+    }
+}

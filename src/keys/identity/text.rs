@@ -4,6 +4,7 @@
 //! one); what sops itself would have made of the text is kept beside it for the error tree.
 
 use super::Key;
+use crate::keys::native::hybrid::IDENTITY_START as POST_QUANTUM;
 use crate::keys::native::{AgeIdentity, NativeKeyError};
 
 /// What a text held.
@@ -44,16 +45,17 @@ fn read(word: &str) -> Result<Key, String> {
     if word.starts_with("AGE-PLUGIN-") {
         return word.parse().map(Key::Plugin).map_err(|_| "a damaged plugin identity".into());
     }
-    if word.starts_with("AGE-SECRET-KEY-PQ-1") {
-        return Err("a post-quantum identity, which civm cannot use yet".into());
-    }
     if word.starts_with("age1") || word.starts_with("ssh-") {
         return Err("a recipient (a public key) where an identity is expected".into());
     }
-    if !word.starts_with("AGE-SECRET-KEY-1") {
+    if !is_native(word) {
         return Err("no age identity".into());
     }
     AgeIdentity::parse(word).map(Key::Native).map_err(|error| error.to_string())
+}
+
+fn is_native(word: &str) -> bool {
+    word.starts_with("AGE-SECRET-KEY-1") || word.starts_with(POST_QUANTUM)
 }
 
 /// sops' own reading: no trimming, and one bad line spoils all.
@@ -66,15 +68,16 @@ fn as_sops(text: &str, several_on_a_line: bool) -> Result<usize, String> {
         }
         let words: Vec<&str> = if several_on_a_line { line.split_whitespace().collect() } else { vec![line] };
         for word in words {
-            if word.starts_with("AGE-SECRET-KEY-1") {
+            if is_native(word) {
                 AgeIdentity::parse(word).map_err(|error| {
                     let reason = match error {
                         NativeKeyError::Encoding => "invalid checksum",
+                        _ if word.starts_with(POST_QUANTUM) => "invalid MLKEM768-X25519 secret key",
                         _ => "invalid X25519 secret key",
                     };
                     format!("malformed secret key: {reason}")
                 })?;
-            } else if !word.starts_with("AGE-PLUGIN-") && !word.starts_with("AGE-SECRET-KEY-PQ-1") {
+            } else if !word.starts_with("AGE-PLUGIN-") {
                 return Err("unknown identity type".into());
             }
             count += 1;

@@ -30,6 +30,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// One value of any kind, and nothing behind it.
+    ///
+    /// # Errors
+    /// As [`Reader::document`]; something behind it.
+    pub(super) fn lone_value(&mut self) -> Result<Value, Error> {
+        let value = self.value()?;
+        match self.peek() {
+            None => Ok(value),
+            Some(_) => Err(self.wrong("there is something behind the value")),
+        }
+    }
+
     fn value(&mut self) -> Result<Value, Error> {
         match self.peek() {
             Some(b'{') => self.object().map(Value::Map),

@@ -1,0 +1,160 @@
+//! The account that a program is to run under.
+//!
+//! The C library's look-up would load other libraries for the services of `nsswitch.conf`, which a static binary
+//! cannot do safely. So the machine's files are read, and for whoever is not in them its programs are asked.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use thiserror::Error;
+
+use super::environment::Environment;
+use super::process::{capture, command};
+
+/// An account that cannot be had.
+#[derive(Debug, Error)]
+pub enum AccountError {
+    /// Nobody has this name.
+    #[error("there is no user `{0}`")]
+    Unknown(String),
+    /// The system refuses, as it does to everybody but root.
+    #[error("cannot become user `{name}`: {}", source.desc())]
+    Refused {
+        /// The user's name.
+        name: String,
+        /// Why.
+        source: Errno,
+    },
+}
+
+/// A user of this machine.
+#[derive(Clone, Debug)]
+pub struct Account {
+    name: String,
+    home: PathBuf,
+    user: Uid,
+    group: Gid,
+    groups: Vec<Gid>,
+}
+
+impl Account {
+    /// The account of a name.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn find(name: &str, environment: &Environment) -> Result<Self, AccountError> {
+        let files = |path| fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned());
+        let passwd = files("/etc/passwd").unwrap_or_default();
+        let found = parse(&passwd, name).or_else(|| {
+            let line = ask("getent", &["passwd", "--", name], environment)?;
+            parse(&line, name)
+        });
+        let mut account = found.ok_or_else(|| AccountError::Unknown(name.to_owned()))?;
+        account.groups = match ask("id", &["-G", "--", name], environment) {
+            Some(numbers) => numbers.split_whitespace().filter_map(number).collect(),
+            None => members(&files("/etc/group").unwrap_or_default(), name),
+        };
+        if !account.groups.contains(&account.group) {
+            account.groups.push(account.group);
+        }
+        Ok(account)
+    }
+
+    /// The variables that tell a program whose it is.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, OsString); 3] {
+        [
+            ("HOME", self.home.clone().into_os_string()),
+            ("USER", self.name.clone().into()),
+            ("LOGNAME", self.name.clone().into()),
+        ]
+    }
+
+    /// Makes this process, and every program that it starts, the account's. There is no way back.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn enter(&self) -> Result<(), AccountError> {
+        // The user last: without root's rights the groups could not be set any more.
+        setgroups(&self.groups)
+            .and_then(|()| setresgid(self.group, self.group, self.group))
+            .and_then(|()| setresuid(self.user, self.user, self.user))
+            .map_err(|source| AccountError::Refused { name: self.name.clone(), source })
+    }
+}
+
+/// What a program of the machine answers; `None` where it is missing or knows nothing.
+fn ask(program: &str, arguments: &[&str], environment: &Environment) -> Option<String> {
+    let program = environment.find_program(program)?;
+    let answer = capture(command(program, environment).args(arguments), None).ok()?;
+    String::from_utf8(answer.to_vec()).ok()
+}
+
+/// A user's line of a `passwd` file: name, password, user, group, comment, home, shell.
+fn parse(passwd: &str, name: &str) -> Option<Account> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [own, _, user, group, _, home, ..] = fields.as_slice() else { return None };
+        (*own == name && !name.is_empty()).then_some(())?;
+        Some(Account {
+            name: name.to_owned(),
+            home: PathBuf::from(home),
+            user: Uid::from_raw(user.parse().ok()?),
+            group: number(group)?,
+            groups: Vec::new(),
+        })
+    })
+}
+
+/// The groups of a `group` file that name a member: name, password, number, members.
+fn members(group: &str, name: &str) -> Vec<Gid> {
+    let of_line = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [_, _, id, members] = fields.as_slice() else { return None };
+        members.split(',').any(|member| member == name).then(|| number(id)).flatten()
+    };
+    group.lines().filter_map(of_line).collect()
+}
+
+fn number(text: &str) -> Option<Gid> {
+    text.parse().ok().map(Gid::from_raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_found_with_its_home_and_groups() {
+        let root = Account::find("root", &Environment::of_process()).expect("every machine has one");
+        assert!(root.user.is_root() && root.groups.contains(&Gid::from_raw(0)));
+        let [home, user, logname] = root.variables();
+        assert_eq!((home.0, user), ("HOME", ("USER", "root".into())));
+        assert_eq!(logname, ("LOGNAME", "root".into()));
+    }
+
+    #[test]
+    fn the_files_say_who_belongs_where() {
+        let passwd = "# users\na:x:1:2::/home/a:/bin/sh\nb:x:bad:2::/:\nab:x:3:4:A, B:/home/ab:\n";
+        let account = parse(passwd, "ab").expect("there");
+        assert_eq!((account.user.as_raw(), account.group.as_raw()), (3, 4));
+        assert_eq!(account.home, PathBuf::from("/home/ab"));
+        assert!(
+            parse(passwd, "b").is_none() && parse(passwd, "").is_none() && parse(passwd, "# users").is_none()
+        );
+        let group = "x:x:7:a,ab\ny:x:8:\nz:x:9:ab\nbad\n";
+        assert_eq!(members(group, "ab"), [7, 9].map(Gid::from_raw));
+    }
+
+    #[test]
+    fn nobody_of_that_name_is_an_error() {
+        for name in ["no-such-user-here", "", "a\0b", "0", "-h"] {
+            assert!(Account::find(name, &Environment::of_process()).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The plaintext of a file as a file for one program.
+
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Component, Path, PathBuf};
+use std::process::ExitStatus;
+
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use zeroize::Zeroizing;
+
+use super::super::error::Error;
+use super::Run;
+use crate::edge::atomic::{self, WriteError};
+use crate::edge::fifo::Fifo;
+use crate::edge::foreground::Foreground;
+use crate::edge::private_dir::{PrivateDir, Refused};
+
+/// The name where none is given, as in sops.
+const NAME: &str = "tmp-file";
+
+/// What kind of file the program gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A pipe, whose content is nowhere but on its way.
+    Fifo,
+    /// A regular file, in memory where the machine has such a place.
+    Regular,
+}
+
+/// The file that the program gets.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its kind.
+    pub shape: Shape,
+    /// Its name in a directory of its own.
+    pub name: Option<PathBuf>,
+}
+
+/// Runs a program with a plaintext in a file, its path in place of every `{}`, and says how it ended; `None` where
+/// it is left to itself. Signals are passed on to the program, and the file is gone after its end, however that
+/// came. `on_disk` is told where a regular file cannot be kept in memory.
+///
+/// # Errors
+/// A name that leads elsewhere; the user is not to be had; the file cannot be made; the program cannot be started.
+pub fn with_file(
+    run: &Run<'_>,
+    plaintext: Zeroizing<Vec<u8>>,
+    place: &Place,
+    on_disk: &dyn Fn(&[Refused]),
+) -> Result<Option<ExitStatus>, Error> {
+    let name = place.name.as_deref().unwrap_or(Path::new(NAME));
+    let local = name.components().all(|part| matches!(part, Component::Normal(_)));
+    if !local || name.file_name().is_none() {
+        return Err(Error::NotLocal(name.to_path_buf()));
+    }
+    let account = run.account()?;
+    let start = |path: &OsStr, foreground| {
+        run.start(run.command(&run.program.with_path(path), account.as_ref())?, foreground)
+    };
+    let foreground = Foreground::watch().map_err(|source| run.failed(source))?;
+    if run.background {
+        // Nobody stays to serve a pipe or to remove a file: this one goes with the last that has it open.
+        let (path, _open) = anonymous(&plaintext).map_err(|source| write_error(name, source))?;
+        return start(path.as_os_str(), foreground);
+    }
+    // Only what watches its signals itself can clean up after the program's end.
+    let dir = PrivateDir::in_memory_if_possible_unwatched(run.environment)?;
+    let path = dir.path().join(name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|source| write_error(&path, source))?;
+    }
+    match place.shape {
+        Shape::Fifo => {
+            let _served =
+                Fifo::serve(path.clone(), plaintext).map_err(|source| write_error(&path, source))?;
+            start(path.as_os_str(), foreground)
+        }
+        Shape::Regular => {
+            if !dir.on_tmpfs() {
+                on_disk(dir.refused());
+            }
+            atomic::create(&path, &plaintext, 0o600, false)?;
+            let ended = start(path.as_os_str(), foreground);
+            overwrite(&path, plaintext.len());
+            ended
+        }
+    }
+}
+
+fn write_error(path: &Path, source: io::Error) -> Error {
+    Error::Write(WriteError::Io { path: path.to_path_buf(), source })
+}
+
+/// A file without a name, which the program inherits, and the path under which it finds it.
+fn anonymous(content: &[u8]) -> io::Result<(PathBuf, OwnedFd)> {
+    let open = memfd_create(NAME, MFdFlags::empty())?;
+    let mut file = fs::File::from(open);
+    file.write_all(content)?;
+    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    Ok((path, file.into()))
+}
+
+/// Before its directory goes: a removed file's pages may be read from memory for a while. What the program put in
+/// its place is its own.
+fn overwrite(path: &Path, length: usize) {
+    let open = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+    if let Ok(mut file) = open {
+        let _ = file.write_all(&vec![0; length]);
+    }
+}

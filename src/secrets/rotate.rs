@@ -1,0 +1,127 @@
+//! A new data key: who kept the old one cannot read what the file becomes.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::discover::{Found, sops_files};
+use super::error::Error;
+use super::file::{OpenFile, SopsFile};
+use super::recipients::Plan;
+use super::session::Session;
+use crate::edge::atomic;
+use crate::sops::document::MacCheck;
+use crate::sops::metadata::Metadata;
+
+/// Whom a new data key is for, besides those who could read the file before.
+#[derive(Clone, Debug, Default)]
+pub struct Rotation {
+    /// New recipients, in the first group.
+    pub add: Vec<String>,
+    /// Recipients that are taken out of every group, spelled as in the file.
+    pub remove: Vec<String>,
+}
+
+impl Rotation {
+    /// How many of a file's recipients it removes.
+    #[must_use]
+    pub fn removed_from(&self, metadata: &Metadata) -> usize {
+        metadata.age_keys().filter(|key| self.remove.contains(&key.recipient)).count()
+    }
+
+    /// The recipients of a file after it. Nobody is added to a group twice.
+    ///
+    /// # Errors
+    /// The file has keys of other kinds, a group would be empty, a recipient cannot be used.
+    pub fn plan(&self, path: &Path, metadata: &Metadata) -> Result<Plan, Error> {
+        let mut plan = Plan::of_file(path, metadata)?;
+        if let Some(first) = plan.groups.first_mut() {
+            for recipient in &self.add {
+                if !first.contains(recipient) {
+                    first.push(recipient.clone());
+                }
+            }
+        }
+        for group in &mut plan.groups {
+            group.retain(|recipient| !self.remove.contains(recipient));
+        }
+        plan.check_of_file(path)?;
+        Ok(plan)
+    }
+}
+
+impl OpenFile {
+    /// The file's new text under a new data key: every value is encrypted anew. As in sops the values keep their
+    /// nonces, which is safe under another key.
+    ///
+    /// # Errors
+    /// As [`Rotation::plan`], which tells it before anybody is asked for a key; a value that cannot be encrypted.
+    pub fn rotate(self, rotation: &Rotation, session: &Session) -> Result<Vec<u8>, Error> {
+        let plan = rotation.plan(&self.path, &self.metadata)?;
+        self.reseal_anew(&plan, session)
+    }
+}
+
+/// Which of many files get a new data key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those that one of the removed recipients can read.
+    Readable,
+}
+
+/// What became of one file of many.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The file's real path, or where none could be looked for.
+    pub path: PathBuf,
+    /// How many recipients were removed; `None` where the file was left alone. Or why nothing could be done.
+    pub result: Result<Option<usize>, Error>,
+}
+
+/// Gives the sops files under the paths new data keys, in parallel, and tells of each as soon as it is done.
+/// One file that fails does not stop the others; what cannot be read is a file that fails. The result is in
+/// the order of the files' paths.
+pub fn rotate_all(
+    session: &Session,
+    paths: &[PathBuf],
+    rotation: &Rotation,
+    which: Which,
+    tell: &(dyn Fn(usize, &Rotated) + Sync),
+) -> Vec<Rotated> {
+    let files = sops_files(paths, &session.environment);
+    let total = files.len();
+    files
+        .into_par_iter()
+        .map(|Found { path, text }| {
+            let result = text.and_then(|_| rotate_file(session, &path, rotation, which));
+            let rotated = Rotated { path, result };
+            tell(total, &rotated);
+            rotated
+        })
+        .collect()
+}
+
+/// Gives one file a new data key, in place, and says how many recipients it lost; `None` where it is none of those
+/// that are wanted.
+///
+/// # Errors
+/// The file cannot be opened or its content is not what was encrypted; as [`OpenFile::rotate`]; it cannot be
+/// written. It is as it was then.
+pub fn rotate_file(
+    session: &Session,
+    path: &Path,
+    rotation: &Rotation,
+    which: Which,
+) -> Result<Option<usize>, Error> {
+    let file = SopsFile::load(session, path)?;
+    let removed = rotation.removed_from(&file.metadata);
+    if which == Which::Readable && removed == 0 {
+        return Ok(None);
+    }
+    rotation.plan(path, &file.metadata)?;
+    let text = file.open(session.identities(), MacCheck::Verify)?.rotate(rotation, session)?;
+    atomic::replace(path, &text, 0o600)?;
+    Ok(Some(removed))
+}
