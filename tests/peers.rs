@@ -18,8 +18,10 @@ mod peers {
     mod documents;
     mod edits;
     mod error_tree;
+    mod everyday;
     mod json;
     mod keys;
+    mod patterns;
     mod recipients;
     mod yaml;
 }

@@ -15,7 +15,7 @@ use super::{peer, read};
 const PATIENCE: &str = "20";
 
 /// What all cases share: tools, and three people's keys.
-pub(super) struct Stage {
+pub(in crate::peers) struct Stage {
     dir: TempDir,
     /// A folder with the real tools.
     pub theirs: PathBuf,
@@ -26,15 +26,15 @@ pub(super) struct Stage {
 
 /// A file as it was left.
 #[derive(Clone)]
-pub(super) struct File {
+pub(in crate::peers) struct File {
     pub mode: u32,
     pub content: Vec<u8>,
 }
 
-pub(super) type Files = BTreeMap<String, File>;
+pub(in crate::peers) type Files = BTreeMap<String, File>;
 
 /// What a line came to.
-pub(super) struct Played {
+pub(in crate::peers) struct Played {
     pub code: i32,
     pub out: Vec<u8>,
     pub err: String,
@@ -42,7 +42,7 @@ pub(super) struct Played {
 }
 
 /// One case's place.
-pub(super) struct Scene<'a> {
+pub(in crate::peers) struct Scene<'a> {
     dir: TempDir,
     stage: &'a Stage,
 }
@@ -145,7 +145,7 @@ impl<'a> Scene<'a> {
     pub fn files(&self) -> Files {
         let project = self.work().join("project");
         let mut files = Files::new();
-        for entry in walkdir::WalkDir::new(&project).sort_by_file_name().into_iter().skip(1) {
+        for entry in walkdir::WalkDir::new(&project).sort_by_file_name().into_iter().filter_entry(|entry| entry.file_name() != ".git").skip(1) {
             let entry = entry.expect("readable");
             let name = entry.path().strip_prefix(&project).expect("below").display().to_string();
             let metadata = entry.metadata().expect("readable");
