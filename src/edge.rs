@@ -8,6 +8,7 @@ pub mod environment;
 pub mod fifo;
 pub mod foreground;
 pub mod hardening;
+pub mod index;
 pub mod lock;
 pub mod private_dir;
 pub mod process;

@@ -125,8 +125,51 @@ impl Config {
         Ok(common)
     }
 
-    /// The position of the first rule that matches.
-    fn position(&self, path: &[u8]) -> Result<Option<usize>, Error> {
+    /// The position of the rule that a word means: its `path_regex`, or its number from 1.
+    #[must_use]
+    pub fn find(&self, word: &str) -> Option<usize> {
+        let written = |entry: &CreationRule| match &entry.pattern {
+            Some(Ok(pattern)) => pattern.as_str() == word,
+            _ => false,
+        };
+        let number = || word.parse::<usize>().ok()?.checked_sub(1).filter(|at| *at < self.entries().len());
+        self.entries().iter().position(written).or_else(number)
+    }
+
+    /// Everything that is wrong with single rules.
+    #[must_use]
+    pub fn faults(&self) -> Vec<Error> {
+        let mut faults = Vec::new();
+        for (index, entry) in self.entries().iter().enumerate() {
+            if let Some(Err(error)) = &entry.pattern {
+                faults.push(Error::Rule { number: index + 1, reason: format!("path_regex: {error}") });
+            }
+            faults.extend(entry.rule.as_ref().err().cloned());
+        }
+        faults
+    }
+
+    /// Whether the rule at a position says that what it matches is secret. One that matches the rules' own file as
+    /// well, as `.*` and `\.yaml$` do, is for whatever happens to be encrypted.
+    #[must_use]
+    pub fn is_about_secrets(&self, index: usize) -> bool {
+        match self.entries().get(index).and_then(|entry| entry.pattern.as_ref()) {
+            Some(Ok(pattern)) => !pattern.is_match(b".sops.yaml"),
+            _ => false,
+        }
+    }
+
+    /// The age recipients of a group of a rule.
+    fn group_mut(&mut self, rule: usize, group: usize) -> Option<&mut Vec<String>> {
+        let rule = self.creation_rules.as_mut()?.get_mut(rule)?.rule.as_mut().ok()?;
+        rule.groups.get_mut(group).map(|group| &mut group.age)
+    }
+
+    /// The position of the first rule that matches a path (see [`match_path`]).
+    ///
+    /// # Errors
+    /// A `path_regex` before it that does not compile.
+    pub fn position(&self, path: &[u8]) -> Result<Option<usize>, Error> {
         for (index, entry) in self.entries().iter().enumerate() {
             match &entry.pattern {
                 Some(Err(error)) => {
@@ -139,7 +182,8 @@ impl Config {
         Ok(None)
     }
 
-    fn rule(&self, index: usize) -> Option<Result<&Rule, Error>> {
+    /// The rule of a position; `None` behind the last.
+    pub fn rule(&self, index: usize) -> Option<Result<&Rule, Error>> {
         self.entries().get(index).map(|entry| entry.rule.as_ref().map_err(Error::clone))
     }
 
@@ -158,6 +202,15 @@ impl Rule {
     #[must_use]
     pub fn recipient_groups(&self) -> Vec<Vec<String>> {
         self.groups.iter().map(|group| group.age.clone()).collect()
+    }
+
+    /// How many of its groups are needed to open a file; where nothing is said all of them.
+    #[must_use]
+    pub fn groups_needed(&self) -> usize {
+        match (self.groups.len(), usize::try_from(self.shamir_threshold)) {
+            (groups @ (0 | 1), _) | (groups, Ok(0)) => groups.max(1),
+            (_, threshold) => threshold.unwrap_or(usize::MAX),
+        }
     }
 
     /// The kinds of keys in it other than age.

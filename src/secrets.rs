@@ -2,6 +2,7 @@
 //! run programs with what is in them.
 
 pub mod change;
+pub mod check;
 pub mod discover;
 pub mod edit;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod rotate;
 pub mod session;
 pub mod status;
 pub mod update_all;
+pub mod who;
 
 pub use error::Error;
 pub use session::Session;

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+pub use members::{Add, Rm};
+
+mod members;
+
 /// Options of every keys command.
 #[derive(Args, Clone, Debug)]
 pub struct Keys {
@@ -21,6 +25,11 @@ pub enum Command {
     Init(Init),
     /// Give a new host its ssh key, its place in .sops.yaml, its secrets file and a host.yaml
     NewHost(NewHost),
+    /// Give a key a name in .sops.yaml and let it read the files of rules
+    Add(Add),
+    /// Take a key out of .sops.yaml
+    #[command(visible_alias = "remove")]
+    Rm(Rm),
 }
 
 /// `civm keys from-ssh`.

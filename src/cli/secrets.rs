@@ -4,6 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+pub use check::Check;
+pub use who::Who;
+
+mod check;
+mod who;
+
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]
 pub struct Secrets {
@@ -30,6 +36,10 @@ pub enum Command {
     Updatekeys(Updatekeys),
     /// Bring the recipients of every sops file of the project in line with .sops.yaml
     UpdateAll(UpdateAll),
+    /// Find what is not encrypted or not as .sops.yaml wants it, for hooks and CI
+    Check(Check),
+    /// Show who can read which files
+    Who(Who),
 }
 
 /// `civm secrets encrypt`.
@@ -137,7 +147,7 @@ pub struct Updatekeys {
 }
 
 /// `civm secrets update-all`.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct UpdateAll {
     /// Only these files and directories
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -148,6 +158,9 @@ pub struct UpdateAll {
     /// Change nothing, show what would be changed
     #[arg(long)]
     pub dry_run: bool,
+    /// Fail where no rule is for a sops file, too; without it only where the file itself was named
+    #[arg(long)]
+    pub strict: bool,
     /// One JSON object with every file
     #[arg(long)]
     pub json: bool,

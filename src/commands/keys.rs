@@ -13,9 +13,12 @@ use crate::edge::terminal::{Prompt, PromptError, Terminal};
 use crate::keys::ssh::private::{self, LockedKey, PrivateKey, PrivateKeyError, SshKey};
 use crate::outcome::{Code, Failure, Outcome};
 
+mod add;
 mod from_ssh;
 mod init;
 mod new_host;
+mod rm;
+mod rules;
 
 pub(super) use init::anchor;
 
@@ -32,6 +35,8 @@ pub(super) fn run(args: &Keys, context: &Context) -> Outcome {
         Command::FromSsh(args) => from_ssh::run(args, &Terminal, context),
         Command::Init(args) => init::run(args, &Terminal, context),
         Command::NewHost(args) => new_host::run(args, context),
+        Command::Add(args) => add::run(args, context),
+        Command::Rm(args) => rm::run(args, &Terminal, context),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::secrets::Session;
 use crate::sops::document::Warning;
 use crate::sops::selector::Selector;
 
+mod check;
 mod decrypt;
 mod edit;
 mod encrypt;
@@ -22,8 +23,10 @@ mod failure;
 mod get;
 mod update_all;
 mod updatekeys;
+mod who;
 
 pub(super) use failure::failure;
+pub(super) use update_all::{CHANGE_THEM_TOO, forget};
 
 /// Names the rules' file, as for sops.
 const CONFIG: &str = "SOPS_CONFIG";
@@ -38,11 +41,13 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::Edit(args) => edit::run(&args, &session, context),
         Command::Updatekeys(args) => updatekeys::run(&args, &session, context),
         Command::UpdateAll(args) => update_all::run(&args, &session, context),
+        Command::Check(args) => check::run(&args, &session, context),
+        Command::Who(args) => who::run(&args, &session, context),
     }
 }
 
 /// A session from where the run was started.
-fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
+pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
     let directory = std::env::current_dir().map_err(|error| {
         Failure::new(Code::Generic, format!("the current directory is not to be had: {error}"))
     })?;

@@ -31,7 +31,7 @@ use super::native::AgeIdentity;
 use super::recipient::{SameKey, same_key};
 use super::ssh::private::SshKey;
 use crate::edge::environment::Environment;
-use crate::edge::terminal::Prompt;
+use crate::edge::terminal::{Nobody, Prompt};
 
 pub use self::open::OpenError;
 
@@ -210,6 +210,13 @@ impl Identities {
             environment: environment.clone(),
             plugins: Mutex::new(()),
         }
+    }
+
+    /// Those that need nobody: no command runs for them and no question is asked, however they are used.
+    #[must_use]
+    pub fn at_hand(environment: &Environment) -> Self {
+        let environment = load::COMMANDS.iter().fold(environment.clone(), |rest, name| rest.without(name));
+        Self::load(&environment, Arc::new(Nobody))
     }
 
     /// What was found where, in sops' order. Commands show what they gave so far.

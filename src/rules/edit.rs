@@ -4,8 +4,12 @@
 //! again and compared with what was to be changed, so that a layout this does not understand is
 //! refused and never damaged.
 
+mod append;
 mod layout;
+mod members;
 mod spell;
+mod splice;
+mod strike;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +18,8 @@ use super::names::names;
 use super::{Config, Error, Rule};
 use layout::Layout;
 use spell::Style;
+
+pub use members::{NewKey, add_key, remove_key};
 
 /// A host that is to be known to the rules.
 #[derive(Clone, Copy, Debug)]
@@ -53,16 +59,25 @@ pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
     let before = Config::parse(text)?;
     let regex = path_regex(host.path);
     check(text, &before, &host, &regex)?;
+    // Keys in brackets take the new one on their own lines, so that every other line keeps its place.
+    let in_flow = members::in_flow(text, host.name, host.recipient)?;
+    let text = in_flow.as_deref().unwrap_or(text);
     let layout = Layout::of(text)?;
     let known = names(text);
-    let anchor = layout.anchor_splice(text, host.name, host.recipient)?;
+    let anchor = match in_flow {
+        Some(_) => None,
+        None => Some(layout.anchor_splice(text, host.name, host.recipient)?),
+    };
     let position = before.position(host.path.as_bytes())?.unwrap_or_else(|| before.entries().len());
 
     // An alias must stand behind its anchor, so keys that are named below the rules go in as they are.
     let at = layout.rule_line(position);
     let reference = |recipient: &str| {
         let alias = if recipient == host.recipient {
-            (anchor.line() <= at).then(|| host.name.to_owned())
+            let line = anchor
+                .as_ref()
+                .map_or_else(|| layout.anchor_line(text, host.name), |anchor| Some(anchor.line()));
+            line.is_some_and(|line| line <= at).then(|| host.name.to_owned())
         } else {
             known
                 .get(recipient)
@@ -82,7 +97,7 @@ pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
     let rule = layout.rule_splice(text, position, |indent| style.rule(indent, &regex, &references))?;
 
     // From the end, so that the lines in front keep their places; at one place the anchor comes first.
-    let mut splices = [rule, anchor];
+    let mut splices: Vec<_> = [Some(rule), anchor].into_iter().flatten().collect();
     splices.sort_by_key(|splice| std::cmp::Reverse(splice.line()));
     let mut after = splices.iter().fold(text.to_owned(), |text, splice| splice.apply(&text));
     after.push_str(other_documents);
@@ -111,16 +126,22 @@ pub fn initial(name: &str, recipient: &str) -> Result<String, Error> {
 }
 
 fn check(text: &str, before: &Config, host: &NewHost<'_>, regex: &str) -> Result<(), Error> {
-    if !is_name(host.name) {
-        return Err(bad_name(host.name));
-    }
-    let anchor = format!("&{}", host.name);
-    let taken = |word: &str| word.trim_end_matches([',', ']', '}']) == anchor;
-    if let Some(index) = text.lines().position(|line| layout::code(line).split_whitespace().any(taken)) {
-        return Err(Error::Edit(format!("line {}: the name {} is taken already", index + 1, host.name)));
-    }
+    free(text, host.name)?;
     if before.rules()?.iter().any(|rule| rule.path_regex == regex) {
         return Err(Error::Edit(format!("there is a rule for {} already", host.path)));
+    }
+    Ok(())
+}
+
+/// Whether a name can be that of a new anchor.
+fn free(text: &str, name: &str) -> Result<(), Error> {
+    if !is_name(name) {
+        return Err(bad_name(name));
+    }
+    let anchor = format!("&{name}");
+    let taken = |word: &str| word.trim_matches([',', '[', ']', '{', '}']) == anchor;
+    if let Some(index) = text.lines().position(|line| layout::code(line).split_whitespace().any(taken)) {
+        return Err(Error::Edit(format!("line {}: the name {name} is taken already", index + 1)));
     }
     Ok(())
 }

@@ -50,7 +50,7 @@ fn scalar(text: &str) -> (&str, &str) {
             return (inside, rest);
         }
     }
-    let end = [text.find(" #"), text.find([',', ']'])].into_iter().flatten().min().unwrap_or(text.len());
+    let end = [text.find(" #"), text.find([',', ']', '}'])].into_iter().flatten().min().unwrap_or(text.len());
     (text[..end].trim_end(), &text[end..])
 }
 

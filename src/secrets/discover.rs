@@ -25,15 +25,18 @@ const STORES: [&str; 5] = [".yaml", ".yml", ".json", ".env", ".ini"];
 pub struct Found {
     /// Its real path.
     pub path: PathBuf,
+    /// Whether it was named itself, and is not only below a directory that was.
+    pub named: bool,
     /// What it holds.
     pub text: Result<Vec<u8>, Error>,
 }
 
 /// How a path came to be looked at.
-enum Candidate {
-    /// By its name: it is taken whatever it holds.
+#[derive(Debug)]
+pub enum Candidate {
+    /// By its name.
     Named,
-    /// On the way: its content decides.
+    /// On the way.
     Met,
     /// Not at all.
     Failed(Error),
@@ -45,6 +48,23 @@ enum Candidate {
 /// cannot be read is found as well, with the reason.
 #[must_use]
 pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
+    candidates(paths, environment)
+        .into_par_iter()
+        .filter_map(|(path, candidate)| {
+            let named = !matches!(candidate, Candidate::Met);
+            let text = match candidate {
+                Candidate::Named => read(&path),
+                Candidate::Failed(error) => Err(error),
+                Candidate::Met => sops_text(&path).transpose()?,
+            };
+            Some(Found { path, named, text })
+        })
+        .collect()
+}
+
+/// Every file under the given files and directories, by its real path, sorted, each once: sops files and others.
+#[must_use]
+pub fn candidates(paths: &[PathBuf], environment: &Environment) -> Vec<(PathBuf, Candidate)> {
     let mut candidates = BTreeMap::new();
     for path in paths {
         match fs::canonicalize(path) {
@@ -54,23 +74,7 @@ pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
         }
     }
     // A vector, so that the order survives the threads.
-    let candidates: Vec<_> = candidates.into_iter().collect();
-    candidates
-        .into_par_iter()
-        .filter_map(|(path, candidate)| {
-            let text = match candidate {
-                Candidate::Named => read(&path),
-                Candidate::Failed(error) => Err(error),
-                Candidate::Met => match sops_text(&path) {
-                    Ok(text) => Ok(text?),
-                    // It went away since its directory was listed.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-                    Err(error) => Err(unreadable(&path, error)),
-                },
-            };
-            Some(Found { path, text })
-        })
-        .collect()
+    candidates.into_iter().collect()
 }
 
 fn below(root: &Path, environment: &Environment, candidates: &mut BTreeMap<PathBuf, Candidate>) {
@@ -95,16 +99,25 @@ fn unreadable(path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// The text of a file that carries sops' metadata.
-fn sops_text(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// The text of a file that carries sops' metadata; `None` for any other, and for one that went away since its
+/// directory was listed.
+///
+/// # Errors
+/// It cannot be read.
+pub fn sops_text(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    match text_of_store(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        text => text.map_err(|error| unreadable(path, error)),
+    }
+}
+
+fn text_of_store(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = File::open(path)?;
     if file.metadata()?.len() > LARGEST {
         return Ok(None);
     }
     let mut file = BufReader::new(file);
-    let name = path.as_os_str().as_encoded_bytes();
-    let has_store = STORES.iter().any(|ending| name.ends_with(ending.as_bytes()));
-    if !has_store {
+    if !has_store(path) {
         // Of most files the first bytes tell; they are not read any further.
         let first = file.fill_buf()?.trim_ascii_start().first();
         if first.is_some_and(|byte| *byte != b'{') {
@@ -113,8 +126,18 @@ fn sops_text(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes)?;
-    let is_sops = if has_store { looks_encrypted(&bytes) } else { is_binary_store(&bytes) };
-    Ok(is_sops.then_some(bytes))
+    Ok(is_sops(path, &bytes).then_some(bytes))
+}
+
+/// Whether what a file of this name holds carries sops' metadata.
+#[must_use]
+pub fn is_sops(path: &Path, bytes: &[u8]) -> bool {
+    if has_store(path) { looks_encrypted(bytes) } else { is_binary_store(bytes) }
+}
+
+fn has_store(path: &Path) -> bool {
+    let name = path.as_os_str().as_encoded_bytes();
+    STORES.iter().any(|ending| name.ends_with(ending.as_bytes()))
 }
 
 /// Whether the text carries sops' metadata in the form of any of its stores. Reading it properly comes

@@ -94,7 +94,7 @@ pub fn rotate_all(
     let total = files.len();
     files
         .into_par_iter()
-        .map(|Found { path, text }| {
+        .map(|Found { path, text, .. }| {
             let result = text.and_then(|_| rotate_file(session, &path, rotation, which));
             let rotated = Rotated { path, result };
             tell(total, &rotated);

@@ -113,10 +113,14 @@ impl Session {
     /// # Errors
     /// The rules cannot be read or understood. Having none is not an error here.
     pub fn rules(&self, file: &Path) -> Result<Option<Arc<Rules>>, Error> {
-        if let Some(path) = self.explicit.clone().or_else(|| upwards(&self.home)) {
-            return self.read_rules(path).map(Some);
-        }
-        self.rules_beside(file).map(|path| self.read_rules(path)).transpose()
+        self.rules_path(file).map(|path| self.read_rules(path)).transpose()
+    }
+
+    /// Where the rules for a file are, whatever is in them.
+    #[must_use]
+    pub fn rules_path(&self, file: &Path) -> Option<PathBuf> {
+        let found = self.explicit.clone().or_else(|| upwards(&self.home));
+        found.or_else(|| self.absolute(file).parent().and_then(upwards))
     }
 
     /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
@@ -149,8 +153,20 @@ impl Session {
         self.store(Format::of_path(file), file)
     }
 
-    fn rules_beside(&self, file: &Path) -> Option<PathBuf> {
-        self.absolute(file).parent().and_then(upwards)
+    /// The rules that were read in this run so far.
+    #[must_use]
+    pub fn known_rules(&self) -> Vec<Arc<Rules>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
+    /// Takes a text for that of a rules' file, whatever the file holds.
+    ///
+    /// # Errors
+    /// The rules cannot be understood.
+    pub fn take_rules(&self, path: PathBuf, text: String) -> Result<(), Error> {
+        let rules = Arc::new(Rules::parse(path.clone(), text)?);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path, rules);
+        Ok(())
     }
 
     fn read_rules(&self, path: PathBuf) -> Result<Arc<Rules>, Error> {
@@ -160,14 +176,24 @@ impl Session {
         }
         let text =
             fs::read_to_string(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
-        let config = Config::parse(&text).map_err(|error| Error::Rules { path: path.clone(), error })?;
-        let rules = Arc::new(Rules { path: path.clone(), text, config });
+        let rules = Arc::new(Rules::parse(path.clone(), text)?);
         known.insert(path, Arc::clone(&rules));
         Ok(rules)
     }
 }
 
 impl Rules {
+    /// Takes a text for the rules of a file.
+    ///
+    /// # Errors
+    /// The rules cannot be understood.
+    pub fn parse(path: PathBuf, text: String) -> Result<Self, Error> {
+        match Config::parse(&text) {
+            Ok(config) => Ok(Self { path, text, config }),
+            Err(error) => Err(Error::Rules { path, error }),
+        }
+    }
+
     /// What a rule's `path_regex` is matched with.
     #[must_use]
     pub fn match_path(&self, absolute: &Path) -> Vec<u8> {

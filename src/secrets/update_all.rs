@@ -29,10 +29,21 @@ pub enum Mode {
 pub struct Looked {
     /// The file's real path, or where none could be looked for.
     pub path: PathBuf,
+    /// Whether it was named itself, and is not only below a directory that was.
+    pub named: bool,
     /// The recipients it has after the run, in all groups.
     pub recipients: usize,
     /// What is or would be changed; empty where the file is current. Or why nothing could be done.
     pub result: Result<Changes, Error>,
+}
+
+impl Looked {
+    /// Whether no rule is for the file, and nobody asked for it in particular: what a project keeps in the form of
+    /// sops files besides its secrets, such as examples and the inputs of tests.
+    #[must_use]
+    pub fn has_no_rule(&self) -> bool {
+        !self.named && matches!(self.result, Err(Error::NoRule { .. }))
+    }
 }
 
 /// Looks at every sops file under the paths, in parallel, and tells of each as soon as it is done.
@@ -48,12 +59,12 @@ pub fn update_all(
     let total = files.len();
     files
         .into_par_iter()
-        .map(|Found { path, text }| {
+        .map(|Found { path, named, text }| {
             let (recipients, result) = match text.and_then(|text| one(session, &path, &text, mode)) {
                 Ok((recipients, change)) => (recipients, Ok(change)),
                 Err(error) => (0, Err(error)),
             };
-            let looked = Looked { path, recipients, result };
+            let looked = Looked { path, named, recipients, result };
             tell(total, &looked);
             looked
         })
@@ -77,7 +88,10 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
 }
 
 /// A real path as the rules match it: rules that were named through a link see their files through it.
-fn as_rules_see(session: &Session, path: &Path) -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// The rules cannot be read or understood.
+pub fn as_rules_see(session: &Session, path: &Path) -> Result<PathBuf, Error> {
     let rules = session.rules(path)?;
     let directory = rules.as_ref().and_then(|rules| rules.path.parent());
     let seen = directory.and_then(|directory| {

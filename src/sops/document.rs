@@ -1,5 +1,6 @@
 //! A whole document: data and metadata apart and together, encrypted and decrypted.
 
+mod audit;
 mod decrypt;
 mod encrypt;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use super::metadata::{self, Metadata};
 use super::stash::Stash;
 use super::tree::{Item, Key, Tree, Value};
 
+pub use audit::{Fault, Stray, audit};
 pub use decrypt::{MacCheck, decrypt};
 pub use encrypt::encrypt;
 

@@ -72,6 +72,14 @@ pub struct OtherKeys {
 /// The kinds of master keys other than age.
 pub const OTHER_KINDS: [&str; 6] = ["azure_kv", "gcp_kms", "hc_vault", "hckms", "kms", "pgp"];
 
+impl KeyGroup {
+    /// Its keys by their names: of other kinds first, then the age recipients.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        changes::names(self)
+    }
+}
+
 impl Metadata {
     /// Metadata for a file that is to be encrypted for the first time. The MAC is empty and the time
     /// preliminary until [`super::document::encrypt`] sets both.

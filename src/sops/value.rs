@@ -87,7 +87,7 @@ pub fn to_text(value: &Value) -> Option<Text> {
         Value::Int(number) => number.to_string().into(),
         Value::Uint(number) => number.to_string().into(),
         Value::Float(number) => {
-            let spelled = float::general(*number, 6).replace('e', "E");
+            let spelled = float::general(*number, -4..6, 2).replace('e', "E");
             let integral = !spelled.contains(['.', 'E']) && number.is_finite();
             if integral { format!("{spelled}.0") } else { spelled }.into()
         }

@@ -22,6 +22,7 @@ mod limits;
 mod locate;
 mod node;
 mod number;
+pub mod outline;
 mod parser;
 mod reader;
 mod resolve;

@@ -16,6 +16,15 @@ use crate::secrets::recipients::{added, removed};
 use crate::secrets::update_all::{Looked, Mode, update_all};
 use crate::sops::metadata::Changes;
 
+/// What neither new recipients nor new data keys undo.
+pub(in crate::commands) const CHANGE_THEM_TOO: &str =
+    "who was removed may have kept the old files: change the secrets themselves, too";
+
+/// Brings the files of the project in line with rules that no longer name a recipient.
+pub(in crate::commands) fn forget(_recipient: &str, context: &Context) -> Outcome {
+    run(&UpdateAll::default(), &super::session(context, None)?, context)
+}
+
 pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Outcome {
     let mode = match (args.check, args.dry_run) {
         (true, _) => Mode::Check,
@@ -43,15 +52,15 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
         context.screen.line(to_json(&looked, mode).to_string())?;
     } else {
         for one in &looked {
-            report(one, mode, &names, &root, context)?;
+            report(one, mode, &names, &root, args.strict, context)?;
         }
     }
-    summary(&looked, mode, args.json, context)
+    summary(&looked, mode, args, &root, context)
 }
 
 /// Where to look: the project as named, else the directory of the rules that are found from here, else the
 /// project that is. A rules' file that was named elsewhere says nothing about where the files are.
-fn root(session: &Session, context: &Context) -> PathBuf {
+pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
     if let Some(project) = &context.project {
         return session.absolute(project);
     }
@@ -63,7 +72,7 @@ fn root(session: &Session, context: &Context) -> PathBuf {
 }
 
 /// The names that .sops.yaml gives its recipients.
-fn names(session: &Session, root: &Path) -> BTreeMap<String, String> {
+pub(super) fn names(session: &Session, root: &Path) -> BTreeMap<String, String> {
     session
         .rules(&root.join("any"))
         .ok()
@@ -77,9 +86,10 @@ fn report(
     mode: Mode,
     names: &BTreeMap<String, String>,
     root: &Path,
+    strict: bool,
     context: &Context,
 ) -> Result<(), Failure> {
-    let path = looked.path.strip_prefix(root).unwrap_or(&looked.path).display().to_string();
+    let path = below(&looked.path, root);
     match &looked.result {
         Ok(change) if change.is_empty() => context.screen.detail(format!("current {path}")),
         Ok(change) => {
@@ -90,9 +100,14 @@ fn report(
             };
             context.screen.line(format!("{word} {path}: {}", in_words(change, names)))?;
         }
+        Err(_) if looked.has_no_rule() && !strict => context.screen.note(format!("no rule for {path}")),
         Err(error) => context.screen.warn(error.to_string()),
     }
     Ok(())
+}
+
+fn below(path: &Path, root: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
 /// `+anchor -age1…`: the name where .sops.yaml has one, else the recipient itself.
@@ -125,7 +140,7 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
             }),
             Err(error) => json!({
                 "path": one.path.to_string_lossy(),
-                "state": "failed",
+                "state": if one.has_no_rule() { "no-rule" } else { "failed" },
                 "error": error.to_string(),
             }),
         })
@@ -133,27 +148,39 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
     json!({ "files": files })
 }
 
-fn summary(looked: &[Looked], mode: Mode, quiet: bool, context: &Context) -> Outcome {
-    let failed = looked.iter().filter(|one| one.result.is_err()).count();
-    let changes: Vec<&Changes> = looked
+fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context: &Context) -> Outcome {
+    let unruled = looked.iter().filter(|one| one.has_no_rule() && !args.strict).count();
+    let failed = looked.iter().filter(|one| one.result.is_err()).count() - unruled;
+    let changed: Vec<(&Looked, &Changes)> = looked
         .iter()
-        .filter_map(|one| one.result.as_ref().ok())
-        .filter(|change| !change.is_empty())
+        .filter_map(|one| Some((one, one.result.as_ref().ok()?)))
+        .filter(|(_, change)| !change.is_empty())
         .collect();
     let word = if mode == Mode::Write { "updated" } else { "behind" };
-    if !quiet {
+    if !args.json {
+        let without = if unruled > 0 { format!(", {unruled} without a rule") } else { String::new() };
         context.screen.note(format!(
-            "{} files: {} {word}, {} current, {failed} failed",
+            "{} files: {} {word}, {} current, {failed} failed{without}",
             looked.len(),
-            changes.len(),
-            looked.len() - changes.len() - failed
+            changed.len(),
+            looked.len() - changed.len() - failed - unruled
         ));
-        if mode == Mode::Write && changes.iter().any(|change| removed(change).next().is_some()) {
-            context.screen.note(
-                "who was removed may have kept the old files and their data keys: change the secrets themselves, too",
-            );
+        let lost: Vec<String> = changed
+            .iter()
+            .filter(|(_, change)| removed(change).next().is_some())
+            .map(|(one, _)| quoted(&below(&one.path, root)))
+            .collect();
+        if mode == Mode::Write && !lost.is_empty() {
+            context.screen.note("who was removed knows the data keys of the files; new ones come with");
+            context.screen.note(format!("  civm secrets rotate -i {}", lost.join(" ")));
+            context.screen.note(CHANGE_THEM_TOO);
         }
     }
-    let behind = mode == Mode::Check && !changes.is_empty();
+    let behind = mode == Mode::Check && !changed.is_empty();
     Ok(if failed > 0 || behind { Code::Generic as u8 } else { 0 })
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    shlex::try_quote(path).map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
 }

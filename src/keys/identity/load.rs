@@ -19,6 +19,8 @@ const SSH_COMMAND: &str = "SOPS_AGE_SSH_PRIVATE_KEY_CMD";
 const KEY: &str = "SOPS_AGE_KEY";
 const KEY_FILE: &str = "SOPS_AGE_KEY_FILE";
 const KEY_COMMAND: &str = "SOPS_AGE_KEY_CMD";
+/// What runs a command for identities.
+pub(super) const COMMANDS: [&str; 2] = [SSH_COMMAND, KEY_COMMAND];
 /// Set for a command: the recipient whose identity is wanted.
 const RECIPIENT: &str = "SOPS_AGE_RECIPIENT";
 

@@ -19,6 +19,8 @@ pub(super) struct Layout {
 #[derive(Debug)]
 struct Section {
     header: usize,
+    /// Whether it has its entries on the line of the key.
+    inline: bool,
     /// From behind the header to behind the last line of content.
     body: Range<usize>,
 }
@@ -97,8 +99,14 @@ pub(super) fn item_indent(line: &str) -> Option<Indent> {
 impl Layout {
     pub(super) fn of(text: &str) -> Result<Self, Error> {
         let lines: Vec<&str> = text.lines().collect();
-        let keys = section(&lines, "keys")?;
-        let rules = section(&lines, "creation_rules")?;
+        let keys = section(&lines, "keys");
+        let rules = section(&lines, "creation_rules");
+        if let Some(rules) = rules.as_ref().filter(|rules| rules.inline) {
+            let line = rules.header + 1;
+            return Err(Error::Edit(format!(
+                "line {line}: creation_rules does not have its entries below it"
+            )));
+        }
         let items = rules.as_ref().map(|rules| items(&lines, rules)).unwrap_or_default();
         Ok(Self { lines: lines.len(), crlf: text.contains("\r\n"), keys, rules, items })
     }
@@ -131,6 +139,9 @@ impl Layout {
             let line = self.rules.as_ref().map_or(self.lines, |rules| comments_above(text, rules.header, 0));
             return Ok(self.splice(line, &format!("keys:\n  - {entry}\n")));
         };
+        if keys.inline {
+            return Err(Error::Edit(format!("line {}: keys is no list of names", keys.header + 1)));
+        }
         if keys.body.is_empty() {
             return Ok(self.splice(keys.body.start, &format!("  - {entry}\n")));
         }
@@ -212,12 +223,10 @@ fn comments_before(lines: &[&str], indent: usize) -> usize {
     lines.iter().rev().take_while(comment).count()
 }
 
-fn section(lines: &[&str], name: &str) -> Result<Option<Section>, Error> {
+fn section(lines: &[&str], name: &str) -> Option<Section> {
     let is_header = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'));
-    let Some(header) = lines.iter().position(is_header) else { return Ok(None) };
-    if code(lines[header]).len() > name.len() + 1 {
-        return Err(Error::Edit(format!("line {}: {name} does not have its entries below it", header + 1)));
-    }
+    let header = lines.iter().position(is_header)?;
+    let inline = code(lines[header]).len() > name.len() + 1;
     let start = header + 1;
     let mut end = start;
     for (index, line) in lines.iter().enumerate().skip(start) {
@@ -230,7 +239,7 @@ fn section(lines: &[&str], name: &str) -> Result<Option<Section>, Error> {
         }
         end = index + 1;
     }
-    Ok(Some(Section { header, body: start..end }))
+    Some(Section { header, inline, body: start..end })
 }
 
 fn items(lines: &[&str], rules: &Section) -> Vec<Item> {

@@ -122,7 +122,7 @@ pub(super) fn scalar(text: &str) -> String {
 }
 
 /// A spelled scalar as it may stand between brackets.
-fn in_brackets(scalar: &str) -> String {
+pub(super) fn in_brackets(scalar: &str) -> String {
     let quoted = scalar.starts_with('\'');
     if !quoted && scalar.contains([',', '[', ']', '{', '}']) {
         format!("'{scalar}'")

@@ -175,6 +175,16 @@ fn other_layouts_of_the_keys_are_followed() {
 }
 
 #[test]
+fn keys_in_brackets_take_the_new_one_there() {
+    let text = "keys: [&a age1a] # all\ncreation_rules:\n  - path_regex: zzz\n    age: [*a]\n";
+    assert_eq!(
+        added(text).expect("added"),
+        "keys: [&a age1a, &web age1web] # all\ncreation_rules:\n  - path_regex: zzz\n    age: [*a]\n  \
+         - path_regex: hosts/web/secrets\\.yaml$\n    age: [*a, *web]\n"
+    );
+}
+
+#[test]
 fn line_ends_survive() {
     let before = "keys:\r\n  - &a age1a\r\ncreation_rules:\r\n  - path_regex: x\r\n    age: [*a]\r\n";
     let after = lines_added(before);
@@ -218,7 +228,7 @@ fn what_cannot_be_edited_is_refused_and_said() {
     for (text, reason) in [
         ("{\"creation_rules\": [{\"age\": \"age1a\"}]}", "by hand"),
         ("creation_rules: [{age: age1a}]\n", "line 1: creation_rules"),
-        ("keys: [&a age1a]\ncreation_rules:\n  - age: age1a\n", "line 1: keys"),
+        ("keys: one\ncreation_rules:\n  - age: age1a\n", "line 1: keys is no list"),
         ("keys:\n  nested: 1\n", "line 1: keys is no list"),
         ("keys:\n  - &web age1other\n", "line 2: the name web is taken"),
         ("creation_rules:\n  - path_regex: hosts/web/secrets\\.yaml$\n    age: age1a\n", "there is a rule"),

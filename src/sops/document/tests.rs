@@ -1,5 +1,6 @@
 //! Whole documents, most of them written by sops itself (see `tests/sops/README.md`).
 
+mod audits;
 mod failures;
 mod peer;
 mod selectors;

@@ -56,7 +56,7 @@ impl Metadata {
     }
 }
 
-fn names(group: &KeyGroup) -> Vec<String> {
+pub(super) fn names(group: &KeyGroup) -> Vec<String> {
     let others =
         group.others.iter().flat_map(|keys| keys.entries.iter().map(|entry| other_name(keys, entry)));
     others.chain(group.age.iter().map(|key| key.recipient.clone())).collect()

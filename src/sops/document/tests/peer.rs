@@ -128,6 +128,9 @@ fn sops_decrypts_what_we_encrypt() {
         metadata.groups[0].age.push(wrapped(key.as_bytes(), 0));
         let plain = one_document(document);
         let data = encrypt(plain.clone(), &mut metadata, &key, &Stash::new(), &mut rng(), now()).expect("ok");
+        // Texts that look like tokens in clear are in the documents themselves.
+        let strays = audit(&data, metadata.selector.as_ref());
+        assert!(strays.iter().all(|stray| stray.fault == Fault::NeverDecrypted), "{strays:?}");
         let text = json(&join(data, &metadata).expect("no sops key").documents[0]).to_string();
         if let Some(output) = sops(&["decrypt"], &text) {
             assert_eq!(tree(&output.expect("sops decrypts")), plain);

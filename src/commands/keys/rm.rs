@@ -1,0 +1,47 @@
+//! `civm keys rm`.
+
+use super::rules::RulesFile;
+use crate::cli::keys::Rm;
+use crate::commands::{Context, secrets};
+use crate::edge::terminal::{self, Prompt};
+use crate::keys::recipient::{Recipient, same_key, shown};
+use crate::outcome::{Failure, Outcome};
+use crate::rules::edit::remove_key;
+
+pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome {
+    let session = secrets::session(context, None)?;
+    let (recipient, path) = {
+        let file = RulesFile::find(&session)?;
+        let recipient = whom(&args.key, &file)?;
+        let key = same_key(&recipient);
+        let after =
+            remove_key(&file.text, &|other| same_key(other) == key).map_err(|error| file.wrong(&error))?;
+        file.replace(&after)?;
+        (recipient, file.path.clone())
+    };
+    context.screen.note(format!("`{}` no longer names {} ({})", path.display(), args.key, shown(&recipient)));
+    context.screen.note("its files still do, and who could read them knows their data keys");
+    let question = "take it out of the files, and give those new data keys?";
+    let asked = || terminal::stderr_is_terminal() && prompt.confirm(question, true).unwrap_or(false);
+    let agreed = args.yes || asked();
+    if agreed {
+        return secrets::forget(&recipient, context);
+    }
+    context.screen.note("next: `civm secrets update-all`, then `civm secrets rotate --all`");
+    context.screen.note(secrets::CHANGE_THEM_TOO);
+    Ok(0)
+}
+
+/// The recipient that is meant.
+fn whom(key: &str, file: &RulesFile) -> Result<String, Failure> {
+    let key = key.trim();
+    if let Some(recipient) = file.recipient_of(key) {
+        return Ok(recipient);
+    }
+    if Recipient::parse(key).is_ok() || key.starts_with("age1") || key.starts_with("ssh-") {
+        return Ok(key.to_owned());
+    }
+    let names: Vec<String> = crate::rules::names(&file.text).into_values().collect();
+    let failure = file.wrong(&format!("no key has the name {}", shown(key)));
+    Err(if names.is_empty() { failure } else { failure.help(format!("there are {}", names.join(", "))) })
+}

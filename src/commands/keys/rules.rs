@@ -1,0 +1,117 @@
+//! The rules that a command changes, and whom it is about.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::commands::{Context, secrets};
+use crate::edge::atomic;
+use crate::edge::lock::Lock;
+use crate::keys::recipient::{Recipient, same_key, shown};
+use crate::keys::ssh::public::{self, Ed25519Public, PublicLine};
+use crate::outcome::{Code, Failure};
+use crate::rules::Config;
+use crate::secrets::Session;
+
+/// The rules' file of a run, which is nobody else's to change until this is dropped.
+pub(super) struct RulesFile {
+    /// Where it is.
+    pub(super) path: PathBuf,
+    /// What it holds.
+    pub(super) text: String,
+    /// What that says.
+    pub(super) config: Config,
+    _lock: Lock,
+}
+
+impl RulesFile {
+    /// The rules that are found from where the run was started.
+    pub(super) fn find(session: &Session) -> Result<Self, Failure> {
+        let rules = session.rules(&session.directory).map_err(secrets::failure)?;
+        let path = rules.map(|rules| rules.path.clone()).ok_or_else(|| {
+            Failure::new(Code::Generic, "there is no .sops.yaml here or above")
+                .help("`civm init` makes a project with its rules")
+        })?;
+        let lock = Lock::of(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
+        // Read again: who had the lock before may have changed it.
+        let text = fs::read_to_string(&path).map_err(|error| wrong(&path, &error))?;
+        let config = Config::parse(&text).map_err(|error| wrong(&path, &error))?;
+        Ok(Self { path, text, config, _lock: lock })
+    }
+
+    /// The name of a key, in whatever form the key is given.
+    pub(super) fn name_of(&self, recipient: &str) -> Option<String> {
+        let key = same_key(recipient);
+        crate::rules::names(&self.text)
+            .into_iter()
+            .find(|(known, _)| same_key(known) == key)
+            .map(|(_, name)| name)
+    }
+
+    /// The recipient that has a name.
+    pub(super) fn recipient_of(&self, name: &str) -> Option<String> {
+        crate::rules::names(&self.text).into_iter().find(|(_, known)| known == name).map(|(key, _)| key)
+    }
+
+    /// Puts a new text in its place.
+    pub(super) fn replace(&self, text: &str) -> Result<(), Failure> {
+        atomic::replace(&self.path, text.as_bytes(), 0o644)
+            .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))
+    }
+
+    /// What is wrong with it.
+    pub(super) fn wrong(&self, error: &dyn std::fmt::Display) -> Failure {
+        wrong(&self.path, error)
+    }
+}
+
+fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Code::Generic, format!("`{}`: {error}", path.display()))
+}
+
+/// A recipient as it is written into the rules: what was given, or what the file of a public key holds. An ssh
+/// ed25519 key is written as its age recipient.
+pub(super) fn recipient(given: &str, context: &Context) -> Result<String, Failure> {
+    let given = given.trim();
+    let is_text = ["age1", "ssh-", "AGE-"].iter().any(|start| given.starts_with(start));
+    if !is_text && !Path::new(given).exists() {
+        let message = format!("`{}` is neither a recipient nor a file", shown(given));
+        return Err(Failure::new(Code::NoFileSpecified, message).help(
+            "a recipient is age1… or ssh-…; a file is that of a public key, such as ~/.ssh/id_ed25519.pub",
+        ));
+    }
+    let text = if is_text { given.to_owned() } else { of_file(Path::new(given))? };
+    let recipient = match Ed25519Public::from_line(&text) {
+        Ok(key) => {
+            let recipient = key.recipient();
+            context.screen.note(format!("the ssh key has the age recipient {recipient}"));
+            recipient
+        }
+        Err(_) => text,
+    };
+    Recipient::parse(&recipient).map_err(|error| {
+        Failure::new(Code::Generic, format!("recipient `{}`: {error}", shown(&recipient)))
+    })?;
+    Ok(recipient)
+}
+
+/// The one key of a file: an ssh public key, or an age recipient.
+fn of_file(path: &Path) -> Result<String, Failure> {
+    let failed =
+        |reason: String| Failure::new(Code::CouldNotReadInput, format!("`{}`: {reason}", path.display()));
+    let content = super::read(Some(path))?;
+    let text = std::str::from_utf8(&content).map_err(|_| failed("it is not text".to_owned()))?;
+    let lines: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let [line] = lines.as_slice() else {
+        return Err(failed(format!("it holds {} lines, where one key is wanted", lines.len())));
+    };
+    if line.starts_with("age1") {
+        return Ok((*line).to_owned());
+    }
+    match public::lines(line.as_bytes()).next() {
+        Some(Ok(PublicLine::Key(key))) => Ok(key.recipient()),
+        Some(Ok(PublicLine::Skipped { .. })) => Ok((*line).to_owned()),
+        Some(Err(error)) => Err(failed(error.error.to_string())),
+        None => Err(failed("it holds no key".to_owned())),
+    }
+}

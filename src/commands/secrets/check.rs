@@ -1,0 +1,116 @@
+//! `civm secrets check`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::failure::failure;
+use super::update_all::root;
+use crate::cli::secrets::Check;
+use crate::commands::Context;
+use crate::edge::index::Index;
+use crate::outcome::{Code, Failure, Outcome};
+use crate::secrets::check::{Content, Finding, Report, Source, check, take_staged_rules};
+use crate::secrets::discover::candidates;
+use crate::secrets::{Error, Session};
+
+/// What every value that sops encrypted starts with.
+const TOKEN: &str = "ENC[AES256_GCM,";
+
+pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome {
+    if let Some(missing) = args.paths.iter().find(|path| !args.staged && !path.exists()) {
+        return Err(failure(Error::Missing(missing.clone())));
+    }
+    let sources = if args.staged { staged(args, session)? } else { files(args, session, context) };
+    let report = check(session, sources, args.strict);
+    if args.json {
+        context.screen.line(to_json(&report).to_string())?;
+    } else {
+        tell(&report, session, context)?;
+    }
+    Ok(if report.findings.is_empty() { 0 } else { Code::Generic as u8 })
+}
+
+/// The files that were named, else those of the project; all of them where the rules are among the named ones.
+fn files(args: &Check, session: &Session, context: &Context) -> Vec<Source> {
+    let root = root(session, context);
+    let mut paths = args.paths.clone();
+    if paths.is_empty() || names_rules(&paths, session) {
+        paths.push(root);
+    }
+    candidates(&paths, &session.environment).into_iter().map(Source::of).collect()
+}
+
+/// What is staged. The rules count as they are staged, too.
+fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
+    let wrong =
+        |error| Failure::new(Code::Generic, format!("{error}")).help("--staged wants a git repository");
+    let index = Index::of(&session.directory, &session.environment).map_err(wrong)?;
+    let mut paths: BTreeSet<PathBuf> = index.staged(&args.paths).map_err(wrong)?.into_iter().collect();
+    take_staged_rules(session, |path| index.text(path)).map_err(failure)?;
+    if names_rules(&paths.iter().cloned().collect::<Vec<_>>(), session) {
+        paths.extend(index.with(TOKEN));
+    }
+    let texts = index.texts(paths.into_iter().collect());
+    Ok(texts.into_iter().map(|(path, text)| Source { path, content: Content::Text(text) }).collect())
+}
+
+/// Whether the rules' own file is among some paths.
+fn names_rules(paths: &[PathBuf], session: &Session) -> bool {
+    let Some(rules) = session.rules_path(&session.directory).and_then(|rules| rules.canonicalize().ok())
+    else {
+        return false;
+    };
+    paths.iter().any(|path| path.is_file() && path.canonicalize().is_ok_and(|path| path == rules))
+}
+
+/// A path as the reader knows it: from where the run was started.
+pub(super) fn shown(path: &Path, session: &Session) -> String {
+    let here = session.directory.canonicalize().unwrap_or_else(|_| session.directory.clone());
+    path.strip_prefix(here).unwrap_or(path).display().to_string()
+}
+
+fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Failure> {
+    for Finding { path, line, key, message, .. } in &report.findings {
+        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
+        let key = key.as_ref().map(|key| format!("{key} ")).unwrap_or_default();
+        context.screen.line(format!("{}{line}: {key}{message}", shown(path, session)))?;
+    }
+    for path in &report.unruled {
+        context.screen.note(format!("no rule for {}", shown(path, session)));
+    }
+    let kinds: BTreeSet<_> = report.findings.iter().map(|finding| finding.kind).collect();
+    for kind in kinds {
+        context.screen.note(format!("help: {}", kind.help()));
+    }
+    let without = match report.unruled.len() {
+        0 => String::new(),
+        count => format!(", {count} without a rule passed over"),
+    };
+    context.screen.note(format!(
+        "{} sops files looked at{without}: {} findings",
+        report.files,
+        report.findings.len()
+    ));
+    Ok(())
+}
+
+fn to_json(report: &Report) -> serde_json::Value {
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            json!({
+                "path": finding.path.to_string_lossy(),
+                "line": finding.line,
+                "kind": finding.kind.name(),
+                "key": finding.key.as_ref().map(ToString::to_string),
+                "message": finding.message,
+                "help": finding.kind.help(),
+            })
+        })
+        .collect();
+    let unruled: Vec<_> = report.unruled.iter().map(|path| path.to_string_lossy()).collect();
+    json!({ "files": report.files, "findings": findings, "without_rule": unruled })
+}

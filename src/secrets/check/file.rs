@@ -1,0 +1,255 @@
+//! What is wrong with one sops file.
+
+use std::path::Path;
+
+use super::{Finding, Kind};
+use crate::keys::identity::{Identities, OpenError};
+use crate::keys::recipient::{same_key, shown};
+use crate::rules::{Rule, names};
+use crate::secrets::error::Error;
+use crate::secrets::file::SopsFile;
+use crate::secrets::recipients::{added, removed};
+use crate::secrets::session::Rules;
+use crate::sops::data_key::DataKey;
+use crate::sops::document::{self, Fault, MacCheck, Stray, audit};
+use crate::sops::key_path::{KeyPath, Step};
+use crate::sops::metadata;
+use crate::sops::token::{Kind as TokenKind, Token};
+use crate::store::yaml::line_of;
+use crate::store::{self, Format, Indents};
+
+/// One file under the eye.
+struct Look<'a> {
+    path: &'a Path,
+    text: &'a [u8],
+    format: Format,
+    findings: Vec<Finding>,
+}
+
+/// Everything that is wrong with the text of a sops file, and where it differs from its rule.
+pub(super) fn look(
+    path: &Path,
+    text: &[u8],
+    rule: Option<(&Rules, &Rule)>,
+    identities: &Identities,
+) -> Vec<Finding> {
+    let format = Format::of_path(path);
+    let mut look = Look { path, text, format, findings: Vec::new() };
+    match SopsFile::of_store(format.store(Indents::default()), path, text) {
+        Ok(file) => look.file(file, rule, identities),
+        Err(Error::Store { error, .. }) => {
+            let line = match &error {
+                store::Error::Syntax { line, .. } | store::Error::Limit { line, .. } => Some(*line),
+                _ => None,
+            };
+            look.tell(Kind::Unreadable, line, None, error.to_string());
+        }
+        Err(Error::Sops { error, .. }) => look.tell(Kind::Metadata, None, None, error.to_string()),
+        Err(other) => look.tell(Kind::Unreadable, None, None, other.to_string()),
+    }
+    look.findings
+}
+
+impl Look<'_> {
+    fn tell(&mut self, kind: Kind, line: Option<usize>, key: Option<KeyPath>, message: String) {
+        let path = self.path.to_path_buf();
+        self.findings.push(Finding { path, line, kind, key, message });
+    }
+
+    fn file(&mut self, file: SopsFile, rule: Option<(&Rules, &Rule)>, identities: &Identities) {
+        self.mac(&file.metadata.mac);
+        let key = self.keys(&file, identities);
+        let mut strays = audit(&file.tree, file.metadata.selector.as_ref());
+        if let Some((rules, rule)) = rule {
+            self.recipients(&file, rules, rule);
+            let wanted = rule.selector.clone().unwrap_or_default();
+            // One value is always encrypted, whatever the rule selects.
+            if self.format != Format::Binary && self.selector(&file, rule) && !wanted.reads_comments() {
+                let by_rule = audit(&file.tree, Some(&wanted)).into_iter();
+                strays.extend(by_rule.filter(|stray| stray.fault == Fault::Clear));
+                strays.dedup();
+            }
+        }
+        let mut known: Vec<&Stray> = Vec::new();
+        for stray in &strays {
+            if !known.contains(&stray) {
+                self.stray(stray);
+                known.push(stray);
+            }
+        }
+        // With values in clear it cannot match, and what is wrong was said.
+        let whole = self.findings.iter().all(|finding| {
+            [Kind::Recipients, Kind::Threshold, Kind::Selector, Kind::Comment].contains(&finding.kind)
+        });
+        if let Some(key) = key.filter(|_| whole) {
+            self.content(file, &key);
+        }
+    }
+
+    /// The MAC's token as far as it can be judged without the key.
+    fn mac(&mut self, mac: &str) {
+        let reason = match Token::parse(mac.as_bytes()) {
+            _ if mac.is_empty() => "the file has no MAC".to_owned(),
+            Ok(token) if token.kind == TokenKind::Str => return,
+            Ok(token) => format!("its MAC is of the type {}", token.kind.name()),
+            Err(error) => format!("its MAC: {error}"),
+        };
+        self.tell(Kind::Mac, self.line(&place(&["mac"])), Some(metadata_path("mac")), reason);
+    }
+
+    /// Opens what can be opened without asking; wrapped keys that are damaged are told.
+    fn keys(&mut self, file: &SopsFile, identities: &Identities) -> Option<DataKey> {
+        let mut parts = Vec::new();
+        for group in &file.metadata.groups {
+            let mut part = None;
+            for key in &group.age {
+                match identities.open_silently(&key.recipient, &key.enc) {
+                    Ok(opened) => part = part.or(Some(opened)),
+                    Err(OpenError::Damaged(reason)) => {
+                        let whom = shown(&key.recipient);
+                        let message = format!("the data key for {whom} is damaged: {reason}");
+                        self.tell(Kind::Metadata, self.line(&place(&[])), None, message);
+                    }
+                    Err(_) => {}
+                }
+            }
+            parts.extend(part);
+        }
+        file.metadata.data_key(&parts).ok()
+    }
+
+    fn recipients(&mut self, file: &SopsFile, rules: &Rules, rule: &Rule) {
+        let names = names(&rules.text);
+        let name = |recipient: &str| names.get(recipient).cloned().unwrap_or_else(|| shown(recipient));
+        let changes = file.metadata.changes(&rule.recipient_groups());
+        // Keys of other kinds that the rule asks for are not compared: which ones it is, civm does not read.
+        let others = file.metadata.groups.iter().flat_map(|group| &group.others).count() > 0;
+        let mixed = others && !rule.other_kinds().is_empty();
+        let is_age =
+            |recipient: &&str| !mixed || file.metadata.age_keys().any(|key| key.recipient == **recipient);
+        let plus: Vec<&str> = added(&changes).collect();
+        let minus: Vec<&str> = removed(&changes).filter(is_age).collect();
+        if !plus.is_empty() || !minus.is_empty() {
+            let same = |one: &[&str], other: &[&str]| {
+                one.iter().all(|one| other.iter().any(|other| same_key(one) == same_key(other)))
+            };
+            let message = if same(&plus, &minus) && same(&minus, &plus) {
+                let whom: Vec<String> = plus.iter().map(|one| name(one)).collect();
+                format!("its rule has {} in another form or group", whom.join(" "))
+            } else {
+                let plus = plus.iter().map(|one| format!("+{}", name(one)));
+                let minus = minus.iter().map(|one| format!("-{}", name(one)));
+                let words: Vec<String> = plus.chain(minus).collect();
+                format!("its rule wants other recipients: {}", words.join(" "))
+            };
+            self.tell(Kind::Recipients, self.line(&place(&[])), None, message);
+        }
+        let (groups, wanted) = (file.metadata.groups.len(), rule.groups.len());
+        let (has, wants) = (file.metadata.groups_needed(), rule.groups_needed());
+        if groups > 1 && wanted > 1 && has != wants {
+            let message =
+                format!("needs {has} of {groups} key groups, where its rule wants {wants} of {wanted}");
+            let line = self.line(&place(&["shamir_threshold"]));
+            self.tell(Kind::Threshold, line, Some(metadata_path("shamir_threshold")), message);
+        }
+    }
+
+    /// Whether the file selects its values in another way than the rule wants.
+    fn selector(&mut self, file: &SopsFile, rule: &Rule) -> bool {
+        let (has, wants) =
+            (file.metadata.selector.clone().unwrap_or_default(), rule.selector.clone().unwrap_or_default());
+        if file.metadata.mac_only_encrypted != rule.mac_only_encrypted {
+            let message = if rule.mac_only_encrypted {
+                "its MAC covers all values, where its rule wants the encrypted ones only"
+            } else {
+                "its MAC covers encrypted values only, where its rule wants all of them"
+            };
+            self.tell(Kind::Selector, self.line(&place(&[])), None, message.to_owned());
+        }
+        if has == wants {
+            return false;
+        }
+        let shown = |name: &str, value: &str| format!("{name} `{value}`");
+        let message = format!(
+            "selects values by {}, where its rule wants {}",
+            shown(has.name(), has.value()),
+            shown(wants.name(), wants.value())
+        );
+        self.tell(Kind::Selector, self.line(&place(&[has.name()])), None, message);
+        true
+    }
+
+    fn stray(&mut self, stray: &Stray) {
+        let (kind, message) = match stray.fault {
+            Fault::Clear => (Kind::Value, "stands in clear, and is to be encrypted".to_owned()),
+            Fault::ClearComment => {
+                (Kind::Comment, "a comment stands in clear, and is to be encrypted".to_owned())
+            }
+            Fault::Token(error) => (Kind::Token, error.to_string()),
+            Fault::NeverDecrypted => (
+                Kind::Token,
+                "is encrypted where the file wants it in clear, so that nobody decrypts it".to_owned(),
+            ),
+            Fault::Key => {
+                (Kind::Token, "has a key that is not a string, which cannot be encrypted".to_owned())
+            }
+        };
+        let (line, message) = match stray.document {
+            1 => (self.line(&stray.place), message),
+            number => (None, format!("{message} (in document {number})")),
+        };
+        self.tell(kind, line, Some(stray.path.clone()), message);
+    }
+
+    /// What only the key tells.
+    fn content(&mut self, file: SopsFile, key: &DataKey) {
+        use crate::sops::Error as Sops;
+        match document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify) {
+            Ok(_) => {}
+            Err(Sops::Decrypt { path, reason }) => {
+                let steps = path.steps().iter().map(|step| match step {
+                    Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
+                    Step::Index(index) => index.to_string(),
+                });
+                let line = self.line(&steps.collect::<Vec<_>>());
+                self.tell(Kind::Token, line, Some(path), reason.to_string());
+            }
+            Err(error) => {
+                self.tell(
+                    Kind::Mac,
+                    self.line(&place(&["mac"])),
+                    Some(metadata_path("mac")),
+                    error.to_string(),
+                );
+            }
+        }
+    }
+
+    /// The line of a value of the first document.
+    fn line(&self, place: &[String]) -> Option<usize> {
+        match self.format {
+            Format::Yaml | Format::Json => {
+                let steps: Vec<&str> = place.iter().map(String::as_str).collect();
+                line_of(self.text, &steps).filter(|_| !steps.is_empty())
+            }
+            Format::Dotenv => {
+                let [key] = place else { return None };
+                let starts = format!("{key}=");
+                let line = self
+                    .text
+                    .split(|byte| *byte == b'\n')
+                    .position(|line| line.starts_with(starts.as_bytes()));
+                line.map(|index| index + 1)
+            }
+            Format::Ini | Format::Binary => None,
+        }
+    }
+}
+
+fn place(inside: &[&str]) -> Vec<String> {
+    std::iter::once(&metadata::KEY).chain(inside).map(|step| (*step).to_owned()).collect()
+}
+
+fn metadata_path(field: &str) -> KeyPath {
+    KeyPath::from(vec![Step::Key(metadata::KEY.into()), Step::Key(field.into())])
+}
