@@ -83,7 +83,8 @@ fn every_byte_of(name: &str) {
             Ok((at, changed, fault)) => {
                 count += 1;
                 let line = text[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
-                faults.extend(fault.map(|fault| format!("byte {at} (line {line}) as {changed:#04x}: {fault}")));
+                faults
+                    .extend(fault.map(|fault| format!("byte {at} (line {line}) as {changed:#04x}: {fault}")));
             }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => panic!("{name}: hung after {count} changes"),

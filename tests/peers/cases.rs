@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Deserialize;
 
 use self::play::{Played, Scene, Stage};
-use crate::support::shape::{is_encrypted, kept, shape};
 use crate::support::peer;
+use crate::support::shape::{is_encrypted, kept, shape};
 
 mod craft;
 mod guest;
@@ -55,11 +55,13 @@ struct Otherwise {
     why: String,
 }
 
-const TABLES: [(&str, &str); 6] = [
+const TABLES: [(&str, &str); 8] = [
     ("sops: the file format", include_str!("cases/format.yaml")),
     ("sops: YAML", include_str!("cases/yaml.yaml")),
     ("sops: the other formats", include_str!("cases/stores.yaml")),
-    ("sops: commands", include_str!("cases/commands.yaml")),
+    ("sops: values", include_str!("cases/values.yaml")),
+    ("sops: recipients and rules", include_str!("cases/recipients.yaml")),
+    ("sops: programs, states and guards", include_str!("cases/commands.yaml")),
     ("sops: identities", include_str!("cases/identities.yaml")),
     ("ssh-to-age", include_str!("cases/ssh-to-age.yaml")),
 ];

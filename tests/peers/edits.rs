@@ -1,7 +1,7 @@
 //! Edits and changed recipients: the lines that sops would change, and no others.
 
-use crate::support::shape::{kept, shape};
 use super::yaml::{IDENTITY, recipient};
+use crate::support::shape::{kept, shape};
 use crate::support::{Scene, peer, run, run_with};
 
 const PLAIN: &str = "# top\nfirst: one\nsecond:\n    # inside\n    deep: two\n    number: 3\nlist:\n    - x\n    # between\n    - y\nlast: \"\"\n";

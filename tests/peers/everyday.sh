@@ -44,7 +44,7 @@ git add hosts && git commit -q -m secrets && git log -p --format=%s -- hosts/db/
 sops set hosts/db/secrets.yaml '["added"]' '"again"' && git diff hosts/db/secrets.yaml | grep '^[+-] *added'
 git ls-files hosts | while read -r f; do case "$f" in *key* | *rsa*) ;; *) printf '%s ' "$f"; sops filestatus "$f" || exit ;; esac; done
 eval "$(sops -d --output-type dotenv hosts/db/app.json 2>/dev/null || sops -d hosts/db/app.env | sed "s/=\(.*\)/='\1'/")" && echo "$SMTP_PASSWORD"
-sops exec-env hosts/db/app.env 'printf "%s\n" "$DATABASE_URL"; exit 3'
+sops exec-env hosts/db/app.env 'printf "%s\n" "$DATABASE_URL"; exit 3' 2>/dev/null
 sops exec-env hosts/db/app.env 'test "$SMTP_PASSWORD" = "p4ss word"'
 sops exec-file hosts/db/my.ini 'grep -c password {}'
 sops exec-file --no-fifo hosts/web/secrets.yaml 'wc -l <{}'

@@ -60,9 +60,7 @@ impl Stage {
             let real = peer(tool)?;
             symlink(&real, theirs.join(tool)).expect("a link");
             let stands_in = ["sops", "ssh-to-age"].contains(tool);
-            let ours_is =
-                if stands_in { Path::new(assert_cmd::cargo::cargo_bin!("civm")).to_path_buf() } else { real };
-            symlink(ours_is, ours.join(tool)).expect("a link");
+            symlink(if stands_in { civm() } else { real }, ours.join(tool)).expect("a link");
         }
         let mut variables = vec![("KEYS", keys.display().to_string())];
         let mut texts = Vec::new();
@@ -145,7 +143,12 @@ impl<'a> Scene<'a> {
     pub fn files(&self) -> Files {
         let project = self.work().join("project");
         let mut files = Files::new();
-        for entry in walkdir::WalkDir::new(&project).sort_by_file_name().into_iter().filter_entry(|entry| entry.file_name() != ".git").skip(1) {
+        for entry in walkdir::WalkDir::new(&project)
+            .sort_by_file_name()
+            .into_iter()
+            .filter_entry(|entry| entry.file_name() != ".git")
+            .skip(1)
+        {
             let entry = entry.expect("readable");
             let name = entry.path().strip_prefix(&project).expect("below").display().to_string();
             let metadata = entry.metadata().expect("readable");
@@ -196,6 +199,12 @@ impl<'a> Scene<'a> {
             files: self.files(),
         }
     }
+}
+
+/// The civm that stands in: `$CIVM_BINARY` where that is set, as for the tests with guests.
+fn civm() -> PathBuf {
+    std::env::var_os("CIVM_BINARY")
+        .map_or_else(|| assert_cmd::cargo::cargo_bin!("civm").to_path_buf(), PathBuf::from)
 }
 
 /// A whole folder with its links and modes.
