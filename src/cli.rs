@@ -7,10 +7,12 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub mod console;
 pub mod down;
+pub mod git;
 pub mod init;
 pub mod keys;
 pub mod ls;
 pub mod secrets;
+pub mod secrets_git;
 pub mod ssh;
 pub mod up;
 
@@ -58,6 +60,8 @@ pub enum Command {
     Keys(keys::Keys),
     /// Secrets in sops files
     Secrets(secrets::Secrets),
+    /// git set up for sops files
+    Git(git::Git),
     /// Stop a host: ask its guest, then QEMU, then the kernel; make sure that nothing is left
     #[command(visible_alias = "stop")]
     Down(down::Down),

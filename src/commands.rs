@@ -16,6 +16,7 @@ use crate::personas::Persona;
 mod completions;
 mod console;
 mod down;
+mod git;
 mod init;
 mod instance;
 mod keys;
@@ -78,6 +79,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Init(args) => init::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Secrets(args) => secrets::run(args, context),
+        Command::Git(args) => git::run(&args, context),
         Command::Down(args) => down::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
         Command::Ssh(args) => ssh::run(&args, context),

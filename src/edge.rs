@@ -7,6 +7,7 @@ pub mod editor;
 pub mod environment;
 pub mod fifo;
 pub mod foreground;
+pub mod git;
 pub mod hardening;
 pub mod index;
 pub mod lock;

@@ -3,11 +3,14 @@
 mod aad;
 pub mod cipher;
 pub mod data_key;
+pub mod difference;
 pub mod document;
 mod error;
+mod fingerprint;
 pub mod float;
 pub mod key_path;
 mod mac;
+pub mod merge;
 pub mod metadata;
 pub mod pattern;
 pub mod selector;

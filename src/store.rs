@@ -11,10 +11,12 @@ mod format;
 pub mod ini;
 pub mod json;
 mod limits;
+mod size;
 mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};
+pub use texts::spelled;
 
 /// Reading and writing one format. Pure: text in, values out.
 pub trait Store: Send + Sync {
@@ -67,6 +69,16 @@ pub trait Store: Send + Sync {
     /// Whether a plaintext is one value, so that there is nothing to select from.
     fn is_single_value(&self) -> bool {
         false
+    }
+
+    /// Whether an emitted plaintext reads back as the tree it was made from, so that an edit of it changes what
+    /// its editor changes and nothing else.
+    ///
+    /// # Errors
+    /// Where it would not.
+    fn verify_plain(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
+        let _ = (tree, emitted);
+        Ok(())
     }
 
     /// What the editor shows where a file is made; every value in it is to be replaced.

@@ -10,14 +10,18 @@
 )]
 
 mod cli {
+    mod check;
     mod frame;
     mod golden;
     mod keys;
+    mod keys_edit;
     mod private_dir;
     mod project;
     mod readme;
     mod secrets;
     mod ssh_to_age;
+    mod texts;
     mod update_all;
+    mod who;
 }
 mod support;

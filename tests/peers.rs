@@ -16,6 +16,7 @@ mod peers {
     mod age;
     mod cases;
     mod documents;
+    mod dotenv;
     mod edits;
     mod error_tree;
     mod everyday;
@@ -23,6 +24,8 @@ mod peers {
     mod keys;
     mod patterns;
     mod recipients;
+    mod ini;
+    mod texts;
     mod yaml;
 }
 mod support;

@@ -9,6 +9,7 @@ pub use who::Who;
 
 mod check;
 mod who;
+use super::secrets_git;
 
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]
@@ -40,6 +41,16 @@ pub enum Command {
     Check(Check),
     /// Show who can read which files
     Who(Who),
+    /// Put a new plaintext into a file; what is the same keeps its ciphertext
+    Replace(secrets_git::Replace),
+    /// Show which values and recipients differ between revisions, or between two files
+    Diff(secrets_git::Diff),
+    /// Merge a file that git left unmerged, with the editor where both sides changed a value
+    Merge(secrets_git::Merge),
+    /// Merge three versions of a file, for git
+    MergeDriver(secrets_git::MergeDriver),
+    /// Print a file's plaintext for `git diff`, or the file as it is where no identity opens it
+    Textconv(secrets_git::Textconv),
 }
 
 /// `civm secrets encrypt`.

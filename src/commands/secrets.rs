@@ -17,10 +17,14 @@ use crate::sops::selector::Selector;
 
 mod check;
 mod decrypt;
+mod diff;
 mod edit;
 mod encrypt;
 mod failure;
 mod get;
+mod merge;
+mod replace;
+mod textconv;
 mod update_all;
 mod updatekeys;
 mod who;
@@ -43,6 +47,11 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::UpdateAll(args) => update_all::run(&args, &session, context),
         Command::Check(args) => check::run(&args, &session, context),
         Command::Who(args) => who::run(&args, &session, context),
+        Command::Replace(args) => replace::run(&args, &session, context),
+        Command::Diff(args) => diff::run(&args, &session, context),
+        Command::Merge(args) => merge::run(&args, &session, context),
+        Command::MergeDriver(args) => Ok(merge::driver(&args, &session, context)),
+        Command::Textconv(args) => textconv::run(&args, &session, context),
     }
 }
 

@@ -42,7 +42,8 @@ impl Code {
             },
             Error::Editor(_) | Error::EditorLostFile => Self::NoEditorFound,
             Error::Unchanged => Self::FileHasNotBeenModified,
-            Error::Path { .. }
+            Error::Unresolved
+            | Error::Path { .. }
             | Error::HostKey { .. }
             | Error::NoRules { .. }
             | Error::Rules { .. }

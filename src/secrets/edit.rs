@@ -55,6 +55,7 @@ pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) ->
     }
     writable(path)?;
     let before = open.plaintext()?;
+    open.check_editable(&before)?;
     let sealed =
         in_editor(session, path, &before, watch, |text| open.seal(open.read_edited(text)?, session))?;
     if read(path)? != on_disk {
@@ -108,7 +109,7 @@ fn edited_name(path: &Path) -> PathBuf {
 }
 
 /// The editor on a text, again and again until the text is valid or the user gives up.
-fn in_editor<T>(
+pub(super) fn in_editor<T>(
     session: &Session,
     path: &Path,
     before: &[u8],
@@ -142,6 +143,7 @@ fn in_editor<T>(
                 error @ (Error::Store { .. }
                 | Error::AlreadyEncrypted(_)
                 | Error::CommentsMove(_)
+                | Error::Unresolved
                 | Error::Sops {
                     error: sops::Error::Encrypt { .. } | sops::Error::ReservedKey { .. },
                     ..

@@ -231,6 +231,9 @@ pub enum Error {
     /// The editor left the text as it was.
     #[error("file has not changed, exiting")]
     Unchanged,
+    /// The text has conflicts still.
+    #[error("there are conflicts between markers still")]
+    Unresolved,
     /// The text is not valid and nobody is there to mend it.
     #[error("the edited text is not valid and nobody can be asked to mend it: {0}")]
     InvalidEdit(String),

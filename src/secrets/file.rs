@@ -22,6 +22,7 @@ use crate::sops::tree::{Item, Tree, Value};
 use crate::store::{self, Store};
 
 /// A sops file as it stands on disk: its values still encrypted.
+#[derive(Clone)]
 pub struct SopsFile {
     /// Where it is.
     pub path: PathBuf,
@@ -42,9 +43,9 @@ pub struct OpenFile {
     pub metadata: Metadata,
     /// What the reader should know.
     pub warnings: Vec<Warning>,
-    key: DataKey,
-    stash: Stash,
-    store: Arc<dyn Store>,
+    pub(super) key: DataKey,
+    pub(super) stash: Stash,
+    pub(super) store: Arc<dyn Store>,
 }
 
 /// A group's keys as they are tried: age recipients first, then what only others could open.
@@ -111,6 +112,14 @@ impl SopsFile {
     /// No identity opens it, or its content is not what was encrypted.
     pub fn open(self, identities: &Identities, mac: MacCheck) -> Result<OpenFile, Error> {
         let key = self.data_key(identities)?;
+        self.open_with(key, mac)
+    }
+
+    /// Decrypts the whole file with a data key that is known.
+    ///
+    /// # Errors
+    /// It is another file's key, or the content is not what was encrypted.
+    pub(super) fn open_with(self, key: DataKey, mac: MacCheck) -> Result<OpenFile, Error> {
         let decrypted =
             document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
         Ok(OpenFile {
@@ -147,7 +156,15 @@ impl OpenFile {
     /// # Errors
     /// The tree cannot be written.
     pub fn plaintext(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        self.store.emit_plain(&self.tree).map(Zeroizing::new).map_err(|error| at(&self.path, error))
+        self.plaintext_of(&self.tree)
+    }
+
+    /// Another plaintext as this file's would be printed.
+    ///
+    /// # Errors
+    /// The tree cannot be written.
+    pub fn plaintext_of(&self, tree: &Tree) -> Result<Zeroizing<Vec<u8>>, Error> {
+        self.store.emit_plain(tree).map(Zeroizing::new).map_err(|error| at(&self.path, error))
     }
 
     /// The value at a key path of the first document, as sops extracts it: a string as its bytes, anything
@@ -177,12 +194,30 @@ impl OpenFile {
         bytes.map(Zeroizing::new).map_err(|error| at(&self.path, error))
     }
 
+    /// Whether an edit of this plaintext would change what its editor changes and nothing else.
+    ///
+    /// # Errors
+    /// A value that the plaintext cannot show as it is.
+    pub fn check_editable(&self, plaintext: &[u8]) -> Result<(), Error> {
+        self.store.verify_plain(&self.tree, plaintext).map_err(|error| at(&self.path, error))
+    }
+
     /// Reads an edited plaintext of this file.
     ///
     /// # Errors
     /// It is not valid, or has a top-level `sops` key.
     pub fn read_edited(&self, text: &[u8]) -> Result<Tree, Error> {
-        plain_tree(&*self.store, &self.path, text)
+        self.read_replacement(None, text)
+    }
+
+    /// Reads a plaintext that is to take this one's place, perhaps of another format.
+    ///
+    /// # Errors
+    /// As [`OpenFile::read_edited`].
+    pub fn read_replacement(&self, input: Option<&dyn Store>, text: &[u8]) -> Result<Tree, Error> {
+        let tree = input.unwrap_or(&*self.store).load_plain(text).map_err(|error| at(&self.path, error))?;
+        refuse_encrypted(&*self.store, &self.path, &tree)?;
+        Ok(tree)
     }
 
     /// The file's new text for a changed plaintext. Values that are what they were keep their ciphertext.
@@ -333,12 +368,6 @@ fn sealed(
             .map_err(|_| Error::CommentsMove(path.to_path_buf()))?;
     }
     Ok(text)
-}
-
-fn plain_tree(store: &dyn Store, path: &Path, text: &[u8]) -> Result<Tree, Error> {
-    let tree = store.load_plain(text).map_err(|error| at(path, error))?;
-    refuse_encrypted(store, path, &tree)?;
-    Ok(tree)
 }
 
 /// A first document that has a place for metadata counts as encrypted.

@@ -6,10 +6,11 @@ use rayon::prelude::*;
 
 use super::discover::{Found, sops_files};
 use super::error::Error;
-use super::file::{OpenFile, SopsFile};
+use super::file::OpenFile;
 use super::recipients::Plan;
+use super::rewrite::rewrite;
 use super::session::Session;
-use crate::edge::atomic;
+use crate::keys::recipient::same_key;
 use crate::sops::document::MacCheck;
 use crate::sops::metadata::Metadata;
 
@@ -23,10 +24,13 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    /// How many of a file's recipients it removes.
-    #[must_use]
-    pub fn removed_from(&self, metadata: &Metadata) -> usize {
-        metadata.age_keys().filter(|key| self.remove.contains(&key.recipient)).count()
+    /// The same with those that are removed spelled as in a file: a key is the same in every form and with every
+    /// comment.
+    fn spelled_as_in(&self, metadata: &Metadata) -> Self {
+        let removed: Vec<_> = self.remove.iter().map(|text| same_key(text)).collect();
+        let names = metadata.age_keys().map(|key| &key.recipient);
+        let remove = names.filter(|name| removed.contains(&same_key(name))).cloned().collect();
+        Self { add: self.add.clone(), remove }
     }
 
     /// The recipients of a file after it. Nobody is added to a group twice.
@@ -104,7 +108,7 @@ pub fn rotate_all(
 }
 
 /// Gives one file a new data key, in place, and says how many recipients it lost; `None` where it is none of those
-/// that are wanted.
+/// that are wanted. Recipients are removed in whatever form the file has them.
 ///
 /// # Errors
 /// The file cannot be opened or its content is not what was encrypted; as [`OpenFile::rotate`]; it cannot be
@@ -115,13 +119,14 @@ pub fn rotate_file(
     rotation: &Rotation,
     which: Which,
 ) -> Result<Option<usize>, Error> {
-    let file = SopsFile::load(session, path)?;
-    let removed = rotation.removed_from(&file.metadata);
-    if which == Which::Readable && removed == 0 {
-        return Ok(None);
-    }
-    rotation.plan(path, &file.metadata)?;
-    let text = file.open(session.identities(), MacCheck::Verify)?.rotate(rotation, session)?;
-    atomic::replace(path, &text, 0o600)?;
-    Ok(Some(removed))
+    rewrite(session, path, |file| {
+        let rotation = rotation.spelled_as_in(&file.metadata);
+        let removed = rotation.remove.len();
+        if which == Which::Readable && removed == 0 {
+            return Ok((None, None));
+        }
+        rotation.plan(path, &file.metadata)?;
+        let open = file.open(session.identities(), MacCheck::Verify)?;
+        Ok((Some(open.rotate(&rotation, session)?), Some(removed)))
+    })
 }

@@ -72,8 +72,9 @@ pub fn update_all(
 }
 
 fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize, Changes), Error> {
-    let file = SopsFile::parse(session, path, text)?;
+    // The rule first: what none is for need not even be readable.
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
+    let file = SopsFile::parse(session, path, text)?;
     let mut change = file.metadata.changes(&plan.groups);
     if mode == Mode::Write && !change.is_empty() {
         // The text is as old as the search: what was changed meanwhile must not be undone.

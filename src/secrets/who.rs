@@ -53,14 +53,18 @@ pub struct Read {
     pub readers: Result<Readers, Error>,
 }
 
-/// Who reads the sops files under the paths, in the order of their paths. Needs no key.
+/// Who reads the sops files under the paths, in the order of their paths. Needs no key. What no rule is for and
+/// cannot be read is passed over, unless it was named itself.
 #[must_use]
 pub fn who(session: &Session, paths: &[PathBuf]) -> Vec<Read> {
     sops_files(paths, &session.environment)
         .into_par_iter()
-        .map(|Found { path, text, .. }| {
-            let readers = text.and_then(|text| of_file(session, &path, &text));
-            Read { path, readers }
+        .filter_map(|Found { path, named, text }| {
+            let wanted = of_rule(session, &path);
+            let unruled = matches!(wanted, Ok(None));
+            let readers = text.and_then(|text| of_file(session, &path, &text, wanted?));
+            let wanted = named || !unruled || readers.is_ok();
+            wanted.then_some(Read { path, readers })
         })
         .collect()
 }
@@ -87,9 +91,13 @@ impl Readers {
     }
 }
 
-fn of_file(session: &Session, path: &Path, text: &[u8]) -> Result<Readers, Error> {
+fn of_file(
+    session: &Session,
+    path: &Path,
+    text: &[u8],
+    wanted: Option<Vec<Vec<String>>>,
+) -> Result<Readers, Error> {
     let file = SopsFile::parse(session, path, text)?;
-    let wanted = of_rule(session, path)?;
     let has: Vec<Vec<String>> = file.metadata.groups.iter().map(|group| group.names()).collect();
     let count = has.len().max(wanted.as_ref().map_or(0, Vec::len));
     let groups = (0..count).map(|index| {

@@ -116,6 +116,19 @@ impl From<Vec<Step>> for KeyPath {
     }
 }
 
+impl From<&Key> for Step {
+    /// A key that is not a string is spelled as its value is.
+    fn from(key: &Key) -> Self {
+        match key {
+            Key::Str(text) => Self::Key(text.clone()),
+            Key::Other(value) => {
+                let bytes = super::value::to_bytes(value).map(|bytes| bytes.to_vec());
+                Self::Key(bytes.map_or_else(|| "null".into(), Text::from))
+            }
+        }
+    }
+}
+
 /// What a path leads to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found<'a> {

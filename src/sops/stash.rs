@@ -31,6 +31,19 @@ impl Stash {
         Self::default()
     }
 
+    /// Takes in what another stash holds besides: of a merged file, each value keeps the ciphertext of the side that
+    /// it comes from.
+    pub fn absorb(&mut self, other: Self) {
+        for (slot, nonces) in other.nonces {
+            let known = self.nonces.entry(slot).or_default();
+            for nonce in nonces {
+                if !known.contains(&nonce) {
+                    known.push(nonce);
+                }
+            }
+        }
+    }
+
     pub(super) fn keep(&mut self, aad: &[u8], kind: Kind, plaintext: &[u8], nonce: &[u8]) {
         // A nonce of another length is not written back: sops itself could not reuse it.
         if let Ok(nonce) = Nonce::try_from(nonce) {
@@ -99,6 +112,22 @@ mod tests {
             assert_eq!(taker.take(b"l:", Kind::Str, b"x"), Some([2; 32]));
             assert_eq!(taker.take(b"l:", Kind::Str, b"x"), None);
         }
+    }
+
+    #[test]
+    fn what_another_stash_holds_comes_after_one_s_own() {
+        let (mut ours, mut theirs) = (Stash::new(), Stash::new());
+        ours.keep(b"l:", Kind::Str, b"x", &[1; 32]);
+        theirs.keep(b"l:", Kind::Str, b"x", &[1; 32]);
+        theirs.keep(b"l:", Kind::Str, b"x", &[2; 32]);
+        theirs.keep(b"n:", Kind::Str, b"y", &[3; 32]);
+        ours.absorb(theirs);
+        let mut taker = ours.taker();
+        let mut take = |place: &[u8], text: &[u8]| taker.take(place, Kind::Str, text);
+        assert_eq!(take(b"l:", b"x"), Some([1; 32]));
+        assert_eq!(take(b"l:", b"x"), Some([2; 32]));
+        assert_eq!(take(b"l:", b"x"), None);
+        assert_eq!(take(b"n:", b"y"), Some([3; 32]));
     }
 
     #[test]

@@ -77,27 +77,6 @@ pub fn describe(value: &Value) -> &'static str {
     }
 }
 
-/// A scalar as formats spell it that know only text, and as variables of a program are; `None` for mappings and
-/// lists. Null is Go's `<nil>`, and a float always looks like one.
-#[must_use]
-pub fn to_text(value: &Value) -> Option<Text> {
-    Some(match value {
-        Value::Null => "<nil>".into(),
-        Value::Bool(flag) => flag.to_string().into(),
-        Value::Int(number) => number.to_string().into(),
-        Value::Uint(number) => number.to_string().into(),
-        Value::Float(number) => {
-            let spelled = float::general(*number, -4..6, 2).replace('e', "E");
-            let integral = !spelled.contains(['.', 'E']) && number.is_finite();
-            if integral { format!("{spelled}.0") } else { spelled }.into()
-        }
-        Value::Time(time) => time.whole_second().to_string().into(),
-        Value::Str(text) | Value::Bytes(text) => text.clone(),
-        Value::Comment(comment) => comment.text.clone(),
-        Value::Map(_) | Value::List(_) => return None,
-    })
-}
-
 /// The value that a decrypted token stands for.
 ///
 /// # Errors
@@ -159,29 +138,6 @@ mod tests {
         assert_eq!(bytes(&Value::Time(time)), "2020-01-01T00:00:00.5+02:00");
         assert!(to_bytes(&Value::Null).is_none());
         assert!(to_bytes(&Value::Uint(u64::MAX)).is_none());
-    }
-
-    #[test]
-    fn scalars_have_a_text_of_their_own() {
-        let text = |value: Value| to_text(&value).map(|text| text.as_str().expect("UTF-8").to_owned());
-        for (number, spelled) in [
-            (2.0, "2.0"),
-            (-0.0, "-0.0"),
-            (1.5, "1.5"),
-            (100_000.0, "100000.0"),
-            (1e6, "1E+06"),
-            (1e-5, "1E-05"),
-            (1_234_567.5, "1.2345675E+06"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NAN, "NaN"),
-        ] {
-            assert_eq!(text(Value::Float(number)).as_deref(), Some(spelled));
-        }
-        let time = Time::parse_rfc3339("2020-01-01T00:00:00.5+02:00").expect("a time");
-        assert_eq!(text(Value::Time(time)).as_deref(), Some("2020-01-01T00:00:00+02:00"));
-        assert_eq!(text(Value::Bool(true)).as_deref(), Some("true"));
-        assert_eq!(text(Value::Null).as_deref(), Some("<nil>"));
-        assert_eq!(text(Value::List(Vec::new())), None);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::metadata::KEY;
 use crate::sops::text::Text;
 use crate::sops::tree::{Branch, Comment, Item, Key, Tree, Value};
-use crate::sops::value::describe;
+use crate::sops::value::{describe, to_bytes};
 
 /// What the names of the metadata start with.
 const PREFIX: &[u8] = b"sops_";
@@ -82,6 +82,10 @@ fn entry(name: &[u8], value: &[u8]) -> Item {
 
 fn comment(text: &[u8]) -> Item {
     Item::Comment(Comment::line(text.to_vec()))
+}
+
+fn document(tree: &Tree) -> Result<&Branch, Error> {
+    only_document(tree, "a dotenv file")
 }
 
 /// Writes the entries and comments of a document.
@@ -153,7 +157,7 @@ impl Store for Dotenv {
 
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
         let mut out = Buffer::default();
-        for item in only_document(tree, "a dotenv file")? {
+        for item in document(tree)? {
             match item {
                 Item::Entry(_, Value::Map(metadata)) if is_metadata(item) => {
                     for (name, value) in flat::flatten(metadata)? {
@@ -184,7 +188,7 @@ impl Store for Dotenv {
 
     fn emit_plain(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
         let mut out = Buffer::default();
-        only_document(tree, "a dotenv file")?.iter().try_for_each(|item| write(&mut out, item))?;
+        document(tree)?.iter().try_for_each(|item| write(&mut out, item))?;
         Ok(out.into_vec())
     }
 
@@ -207,7 +211,14 @@ impl Store for Dotenv {
     }
 
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
-        compare(only_document(tree, "a dotenv file")?, only_document(&self.load(emitted)?, "a dotenv file")?)
+        let read = self.load(emitted)?;
+        compare(document(tree)?, document(&read)?, to_bytes)
+    }
+
+    /// A `\n` that is no newline, as other formats and `set` can bring it in, would become one.
+    fn verify_plain(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
+        let read = self.load_plain(emitted)?;
+        compare(document(tree)?, document(&read)?, spelled)
     }
 
     fn example(&self) -> &'static str {

@@ -186,3 +186,6 @@ fn leaf(value: &Value, name: Vec<u8>, lines: &mut Vec<(Text, Text)>) -> Result<(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

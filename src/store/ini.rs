@@ -40,6 +40,7 @@ use super::texts::{compare, only_document};
 use super::{Error, Store};
 use crate::sops::metadata::KEY;
 use crate::sops::tree::{Branch, Item, Key, Tree, Value};
+use crate::sops::value::to_bytes;
 use convert::{entry, sections, tokens};
 use reader::{DEFAULT, attach};
 
@@ -122,7 +123,7 @@ impl Store for Ini {
         if !matches!(first, Some(Item::Entry(Key::Str(name), _)) if *name == DEFAULT) {
             found = found.get(1..).unwrap_or_default();
         }
-        compare(meant, found)
+        compare(meant, found, to_bytes)
     }
 
     fn example(&self) -> &'static str {

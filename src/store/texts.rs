@@ -11,7 +11,8 @@ use crate::sops::tree::{Branch, Item, Key, Tree, Value};
 use crate::sops::value::{Bytes, to_bytes};
 
 /// A scalar as sops spells it where everything is a text; `None` for mappings and lists.
-pub(super) fn spelled(value: &Value) -> Option<Bytes<'_>> {
+#[must_use]
+pub fn spelled(value: &Value) -> Option<Bytes<'_>> {
     let owned = |text: String| Some(Bytes::Owned(text.into_bytes().into()));
     match value {
         Value::Null => Some(Bytes::Borrowed(b"<nil>")),
@@ -83,22 +84,30 @@ pub(super) fn only_document<'a>(tree: &'a Tree, format: &str) -> Result<&'a Bran
     }
 }
 
-/// Compares what is to be encrypted with what was read from its text: a value counts by the bytes that the MAC
-/// covers, and the metadata by its flat form. Comments do not count.
+/// Compares documents with what was read from their text: values by their `bytes`, and the metadata by its flat
+/// form. Comments do not count.
 ///
 /// # Errors
 /// Where they differ.
-pub(super) fn compare(meant: &[Item], found: &[Item]) -> Result<(), Error> {
+pub(super) fn compare(
+    meant: &[Item],
+    found: &[Item],
+    bytes: fn(&Value) -> Option<Bytes<'_>>,
+) -> Result<(), Error> {
     let mut path = Vec::new();
-    if same_branch(meant, found, &mut path)? {
+    if same_branch(meant, found, bytes, &mut path)? {
         return Ok(());
     }
-    let place = KeyPath::from(path);
-    Err(Error::Unwritable(format!("{place} would not read back as it is: it has to be a text")))
+    Err(Error::Unwritable(format!("the value at {} would not read back as it is", KeyPath::from(path))))
 }
 
 /// Leaves the path at the first difference.
-fn same_branch(meant: &[Item], found: &[Item], path: &mut Vec<Step>) -> Result<bool, Error> {
+fn same_branch(
+    meant: &[Item],
+    found: &[Item],
+    bytes: fn(&Value) -> Option<Bytes<'_>>,
+    path: &mut Vec<Step>,
+) -> Result<bool, Error> {
     let mut found = found.iter().filter(|item| matches!(item, Item::Entry(..)));
     for item in meant.iter().filter(|item| matches!(item, Item::Entry(..))) {
         let (Item::Entry(Key::Str(key), meant), Some(Item::Entry(Key::Str(name), found))) =
@@ -114,10 +123,8 @@ fn same_branch(meant: &[Item], found: &[Item], path: &mut Vec<Step>) -> Result<b
                     lines.iter_mut().for_each(|lines| lines.sort_unstable());
                     lines[0] == lines[1]
                 }
-                (Value::Map(meant), Value::Map(found)) => same_branch(meant, found, path)?,
-                (meant, Value::Str(found)) => {
-                    to_bytes(meant).is_some_and(|meant| *meant == *found.as_bytes())
-                }
+                (Value::Map(meant), Value::Map(found)) => same_branch(meant, found, bytes, path)?,
+                (meant, Value::Str(found)) => bytes(meant).is_some_and(|meant| *meant == *found.as_bytes()),
                 _ => false,
             };
         if !same {

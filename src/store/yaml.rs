@@ -11,7 +11,7 @@
 //! - a value in a later document that is not what its tag says is an error, not null.
 
 use crate::sops::tree::{Tree, Value};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, size};
 
 mod chars;
 mod check;
@@ -27,7 +27,6 @@ mod parser;
 mod reader;
 mod resolve;
 mod scanner;
-mod size;
 #[cfg(test)]
 mod tests;
 mod timestamp;
@@ -97,7 +96,11 @@ impl Store for Yaml {
 
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
         let width = self.width()?;
-        let bytes = tree.documents.iter().map(|branch| size::branch(branch, width)).sum();
+        let bytes = tree
+            .documents
+            .iter()
+            .map(|branch| size::branch(branch, width.min(*emitter::INDENTS.end())))
+            .sum();
         let mut emitter = Emitter::new(width, bytes);
         for (at, branch) in tree.documents.iter().enumerate() {
             emitter.document(branch, at == 0)?;

@@ -275,8 +275,6 @@ fn an_edit_that_could_not_be_saved_never_starts() {
     let scene = project();
     let never = |args: &[&str]| run(as_alice(&mut scene.civm(args)).env("EDITOR", "touch ../started"));
     never(&["secrets", "edit", "nodir/new.yaml"]).code(3);
-    scene.write(".sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE}\n"));
-    never(&["secrets", "edit", "new.json"]).code(2).says("JSON");
     scene.write(".sops.yaml", "creation_rules:\n  - age: age1foo\n");
     never(&["secrets", "edit", "new.yaml"]).code(1).says("age1foo");
     assert!(!scene.path("started").exists(), "an editor was opened for nothing");
@@ -369,4 +367,28 @@ fn broken_rules_beside_a_file_keep_nobody_from_reading_it() {
     fs::rename(scene.file(".sops.yaml"), scene.path("rules")).unwrap();
     scene.write("deep/.sops.yaml", "x: [\n");
     run(as_alice(&mut scene.civm(&["secrets", "decrypt", "deep/s.yaml"]))).ok();
+}
+
+#[test]
+fn json_and_files_of_any_other_name_are_encrypted_edited_and_decrypted() {
+    let scene = Scene::new();
+    scene.write(".sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE}\n    encrypted_regex: ^b$\n"));
+    let text = encrypted(&scene, "s.json", r#"{"a": 1, "b": "two", "b": [3.0]}"#);
+    assert!(text.starts_with("{\n\t\"a\": 1,\n\t\"b\": \"ENC[AES256_GCM"), "{text}");
+    let mut edit = scene.civm(&["secrets", "edit", "s.json"]);
+    run(as_alice(&mut edit).env("EDITOR", "sed -i s/two/2/")).ok();
+    let plain = run(as_alice(&mut scene.civm(&["secrets", "decrypt", "s.json"]))).ok();
+    assert_eq!(plain.out(), "{\n\t\"a\": 1,\n\t\"b\": \"2\",\n\t\"b\": [\n\t\t3\n\t]\n}\n");
+    let content = b"\0any\xffbytes, one\n";
+    scene.write("key", content);
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).ok().says("encrypted_regex is ignored");
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).code(203).says("encrypted already");
+    let mut edit = scene.civm(&["secrets", "edit", "key"]);
+    run(as_alice(&mut edit).env("EDITOR", "sed -i s/one/two/")).ok();
+    let plain = run(as_alice(&mut scene.civm(&["secrets", "get", "key", "data"]))).ok();
+    assert_eq!(plain.stdout, b"\0any\xffbytes, two\n");
+    let mut edit = scene.civm(&["secrets", "edit", "new"]);
+    run(edit.env("EDITOR", "sed -i 1s/^/new:/")).ok().says("encrypted_regex is ignored");
+    let plain = run(as_alice(&mut scene.civm(&["secrets", "decrypt", "new"]))).ok();
+    assert!(plain.out().starts_with("new:"), "{}", plain.out());
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::failure::failure;
-use super::update_all::root;
+use super::update_all::{root, without_rule};
 use crate::cli::secrets::Check;
 use crate::commands::Context;
 use crate::edge::index::Index;
@@ -77,17 +77,12 @@ fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Fai
         let key = key.as_ref().map(|key| format!("{key} ")).unwrap_or_default();
         context.screen.line(format!("{}{line}: {key}{message}", shown(path, session)))?;
     }
-    for path in &report.unruled {
-        context.screen.note(format!("no rule for {}", shown(path, session)));
+    let unruled: Vec<String> = report.unruled.iter().map(|path| shown(path, session)).collect();
+    let without = without_rule(&unruled, context);
+    let help: BTreeSet<&str> = report.findings.iter().map(|finding| finding.kind.help()).collect();
+    for line in help {
+        context.screen.note(format!("help: {line}"));
     }
-    let kinds: BTreeSet<_> = report.findings.iter().map(|finding| finding.kind).collect();
-    for kind in kinds {
-        context.screen.note(format!("help: {}", kind.help()));
-    }
-    let without = match report.unruled.len() {
-        0 => String::new(),
-        count => format!(", {count} without a rule passed over"),
-    };
     context.screen.note(format!(
         "{} sops files looked at{without}: {} findings",
         report.files,

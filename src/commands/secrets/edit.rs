@@ -1,5 +1,7 @@
 //! `civm secrets edit`.
 
+use std::path::Path;
+
 use super::failure::failure;
 use crate::cli::secrets::Edit;
 use crate::commands::Context;
@@ -10,6 +12,12 @@ use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome {
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
+    watched(&args.file, context, |watch| edit(session, &args.file, mac, watch)).map_err(failure)?;
+    Ok(0)
+}
+
+/// Does work with the editor, telling the user what comes up.
+pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watch<'_>) -> T) -> T {
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => {
             let places: Vec<String> =
@@ -20,13 +28,12 @@ pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome 
             ));
         }
         Notice::Ignored(selector) => super::warn_ignored(context, &selector),
-        Notice::Odd(warning) => super::warn(context, &args.file, &[warning]),
+        Notice::Odd(warning) => super::warn(context, file, &[warning]),
     };
     let again = |error: &str| {
         context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));
         // Nobody there to press it: the end of the input.
         std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
     };
-    edit(session, &args.file, mac, &Watch { tell: &tell, again: &again }).map_err(failure)?;
-    Ok(0)
+    work(&Watch { tell: &tell, again: &again })
 }

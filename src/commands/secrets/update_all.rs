@@ -4,25 +4,66 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::failure::failure;
 use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
 use crate::host::project::Project;
+use crate::keys::recipient::same_key;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::Session;
 use crate::secrets::recipients::{added, removed};
+use crate::secrets::rotate::{Rotation, Which, rotate_file};
 use crate::secrets::update_all::{Looked, Mode, update_all};
+use crate::secrets::who::{Standing, who};
+use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
+
+/// More files than these without a rule are no slip: a project has them on purpose.
+const MANY: usize = 5;
 
 /// What neither new recipients nor new data keys undo.
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
     "who was removed may have kept the old files: change the secrets themselves, too";
 
-/// Brings the files of the project in line with rules that no longer name a recipient.
-pub(in crate::commands) fn forget(_recipient: &str, context: &Context) -> Outcome {
-    run(&UpdateAll::default(), &super::session(context, None)?, context)
+/// Takes a recipient that the rules no longer name out of their files, which get new data keys with it, and brings all
+/// others in line.
+pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
+    let session = super::session(context, None)?;
+    let root = root(&session, context);
+    let root = root.canonicalize().unwrap_or(root);
+    let key = same_key(recipient);
+    let files: Vec<(PathBuf, Rotation)> = who(&session, std::slice::from_ref(&root))
+        .into_iter()
+        .filter_map(|read| {
+            let readers =
+                read.readers.ok().filter(|readers| readers.standing(&key) == Some(Standing::Removed))?;
+            let spelled = readers.groups.into_iter().flatten().filter(|reader| reader.key == key);
+            let remove = spelled.map(|reader| reader.recipient).collect();
+            Some((read.path, Rotation { add: Vec::new(), remove }))
+        })
+        .collect();
+    let rotated: Vec<(PathBuf, Result<_, Error>)> = files
+        .into_par_iter()
+        .map(|(path, rotation)| {
+            let result = rotate_file(&session, &path, &rotation, Which::Readable);
+            (path, result)
+        })
+        .collect();
+    let mut failed = false;
+    for (path, result) in rotated {
+        match result {
+            Ok(_) => context.screen.line(format!("rotated {}", below(&path, &root)))?,
+            Err(error) => {
+                failed = true;
+                context.screen.failure(&failure(error));
+            }
+        }
+    }
+    let code = run(&UpdateAll::default(), &session, context)?;
+    context.screen.note(CHANGE_THEM_TOO);
+    Ok(if failed { Code::Generic as u8 } else { code })
 }
 
 pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Outcome {
@@ -35,7 +76,7 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     let root = root.canonicalize().unwrap_or(root);
     let paths = if args.paths.is_empty() { vec![root.clone()] } else { args.paths.clone() };
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
-        return Err(failure(crate::secrets::Error::Missing(missing.clone())));
+        return Err(failure(Error::Missing(missing.clone())));
     }
     let names = names(session, &root);
 
@@ -100,7 +141,7 @@ fn report(
             };
             context.screen.line(format!("{word} {path}: {}", in_words(change, names)))?;
         }
-        Err(_) if looked.has_no_rule() && !strict => context.screen.note(format!("no rule for {path}")),
+        Err(_) if looked.has_no_rule() && !strict => {}
         Err(error) => context.screen.warn(error.to_string()),
     }
     Ok(())
@@ -149,8 +190,9 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
 }
 
 fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context: &Context) -> Outcome {
-    let unruled = looked.iter().filter(|one| one.has_no_rule() && !args.strict).count();
-    let failed = looked.iter().filter(|one| one.result.is_err()).count() - unruled;
+    let passed_over = looked.iter().filter(|one| one.has_no_rule() && !args.strict);
+    let unruled: Vec<String> = passed_over.map(|one| below(&one.path, root)).collect();
+    let failed = looked.iter().filter(|one| one.result.is_err()).count() - unruled.len();
     let changed: Vec<(&Looked, &Changes)> = looked
         .iter()
         .filter_map(|one| Some((one, one.result.as_ref().ok()?)))
@@ -158,12 +200,12 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
         .collect();
     let word = if mode == Mode::Write { "updated" } else { "behind" };
     if !args.json {
-        let without = if unruled > 0 { format!(", {unruled} without a rule") } else { String::new() };
+        let without = without_rule(&unruled, context);
         context.screen.note(format!(
             "{} files: {} {word}, {} current, {failed} failed{without}",
             looked.len(),
             changed.len(),
-            looked.len() - changed.len() - failed - unruled
+            looked.len() - changed.len() - failed - unruled.len()
         ));
         let lost: Vec<String> = changed
             .iter()
@@ -178,6 +220,21 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
     }
     let behind = mode == Mode::Check && !changed.is_empty();
     Ok(if failed > 0 || behind { Code::Generic as u8 } else { 0 })
+}
+
+/// Names the files that were passed over because no rule is for them, unless they are many; and what a summary says
+/// of them.
+pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
+    let many = paths.len() > MANY;
+    for path in paths {
+        let line = format!("no rule for {path}");
+        if many { context.screen.detail(line) } else { context.screen.note(line) }
+    }
+    match paths.len() {
+        0 => String::new(),
+        count if many => format!(", {count} without a rule (-v names them)"),
+        count => format!(", {count} without a rule"),
+    }
 }
 
 /// A path as a shell takes it.

@@ -14,6 +14,9 @@ use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::secrets::who::{Read, Reader, Readers, Standing, who};
 
+/// Characters of a recipient without a name in a table.
+const SHOWN: usize = 16;
+
 /// What was asked about.
 enum About {
     /// A key, and the name that it was asked for by.
@@ -122,7 +125,9 @@ fn in_words(readers: &Readers, names: &Names) -> String {
     let group = |group: &Vec<Reader>| {
         let words: Vec<String> = group
             .iter()
-            .map(|reader| format!("{}{}", sign(reader.standing), names.of(&reader.key, &reader.recipient)))
+            .map(|reader| {
+                format!("{}{}", sign(reader.standing), names.of(&reader.key, &short(&reader.recipient)))
+            })
             .collect();
         words.join(" ")
     };
@@ -132,6 +137,20 @@ fn in_words(readers: &Readers, names: &Names) -> String {
             let groups: Vec<String> = several.iter().map(|one| format!("[{}]", group(one))).collect();
             format!("{} of {}: {}", readers.needed, several.len(), groups.join(" "))
         }
+    }
+}
+
+/// As much of a recipient as tells it from others.
+fn short(recipient: &str) -> String {
+    let first: String = recipient.chars().take(SHOWN).collect();
+    match recipient.split_once(' ').filter(|_| recipient.starts_with("ssh-")) {
+        Some((kind, key)) => {
+            let key = key.split(' ').next().unwrap_or_default();
+            let last: String = key.chars().skip(key.chars().count().saturating_sub(8)).collect();
+            format!("{kind}…{last}")
+        }
+        None if first == recipient => first,
+        None => format!("{first}…"),
     }
 }
 

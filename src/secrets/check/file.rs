@@ -38,11 +38,14 @@ pub(super) fn look(
     match SopsFile::of_store(format.store(Indents::default()), path, text) {
         Ok(file) => look.file(file, rule, identities),
         Err(Error::Store { error, .. }) => {
-            let line = match &error {
-                store::Error::Syntax { line, .. } | store::Error::Limit { line, .. } => Some(*line),
-                _ => None,
+            let (line, message) = match error {
+                store::Error::Syntax { line, message } => (Some(line), message),
+                store::Error::Limit { line, limit, what } => {
+                    (Some(line), format!("more than {limit} {what}"))
+                }
+                other => (None, other.to_string()),
             };
-            look.tell(Kind::Unreadable, line, None, error.to_string());
+            look.tell(Kind::Unreadable, line, None, message);
         }
         Err(Error::Sops { error, .. }) => look.tell(Kind::Metadata, None, None, error.to_string()),
         Err(other) => look.tell(Kind::Unreadable, None, None, other.to_string()),

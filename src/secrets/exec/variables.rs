@@ -7,7 +7,8 @@ use super::super::error::Error;
 use super::super::file::OpenFile;
 use crate::sops::text::Text;
 use crate::sops::tree::{Item, Key, Value};
-use crate::sops::value::{describe, to_text};
+use crate::sops::value::describe;
+use crate::store::spelled;
 
 /// What cannot be a variable.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -62,17 +63,17 @@ fn of_items(items: &[Item]) -> Result<Variables, VariableError> {
         if matches!(value, Value::Comment(_)) {
             continue;
         }
-        let text = to_text(value).ok_or_else(|| VariableError::Complex(shown()))?;
+        let text = spelled(value).ok_or_else(|| VariableError::Complex(shown()))?;
         if name.as_bytes().contains(&b'=') {
             return Err(VariableError::Equals(shown()));
         }
         if name.is_empty() {
             return Err(VariableError::NoName);
         }
-        if name.as_bytes().contains(&0) || text.as_bytes().contains(&0) {
+        if name.as_bytes().contains(&0) || text.contains(&0) {
             return Err(VariableError::Zero(shown()));
         }
-        variables.push((name.clone(), text));
+        variables.push((name.clone(), Text::from(text.to_vec())));
     }
     Ok(Variables(variables))
 }

@@ -36,12 +36,19 @@ impl Changes {
 }
 
 impl Metadata {
+    /// The name of every key, group by group: age recipients as they are written, others by kind and what tells
+    /// them from others of it.
+    #[must_use]
+    pub fn names(&self) -> Vec<Vec<String>> {
+        self.groups.iter().map(KeyGroup::names).collect()
+    }
+
     /// Compares the key groups with the recipients that they should have. Needs no key.
     #[must_use]
     pub fn changes(&self, wanted: &[Vec<String>]) -> Changes {
         let count = self.groups.len().max(wanted.len());
         let groups = (0..count).map(|index| {
-            let has = self.groups.get(index).map(names).unwrap_or_default();
+            let has = self.groups.get(index).map(KeyGroup::names).unwrap_or_default();
             let wants = wanted.get(index).map(Vec::as_slice).unwrap_or_default();
             let (kept, added) = wants.iter().cloned().partition(|recipient| has.contains(recipient));
             let removed = has.into_iter().filter(|recipient| !wants.contains(recipient)).collect();
@@ -57,9 +64,15 @@ impl Metadata {
 }
 
 pub(super) fn names(group: &KeyGroup) -> Vec<String> {
-    let others =
-        group.others.iter().flat_map(|keys| keys.entries.iter().map(|entry| other_name(keys, entry)));
+    let others = group.others.iter().flat_map(OtherKeys::named).map(|(name, _)| name);
     others.chain(group.age.iter().map(|key| key.recipient.clone())).collect()
+}
+
+impl OtherKeys {
+    /// The entries, each with its name.
+    pub fn named(&self) -> impl Iterator<Item = (String, &Value)> {
+        self.entries.iter().map(|entry| (other_name(self, entry), entry))
+    }
 }
 
 /// The kind of a key that is not age's, and what tells it from others of its kind.

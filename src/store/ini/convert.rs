@@ -4,6 +4,7 @@ use super::reader::{Pair, Section, join, without_marker};
 use crate::sops::document::is_metadata;
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::text::Text;
+use crate::sops::token::Token;
 use crate::sops::tree::{Branch, Comment, Item, Key, Value};
 use crate::sops::value::describe;
 use crate::store::texts::{repeated, spelled};
@@ -27,7 +28,7 @@ pub(super) fn entry(section: Section, comments: impl Fn(Text) -> Vec<Text>) -> I
 pub(super) fn tokens(comment: Text) -> Vec<Text> {
     let lines = comment.as_bytes().split(|byte| *byte == b'\n');
     let lines: Vec<_> = lines.map(|line| without_marker(line).unwrap_or_default()).collect();
-    if lines.len() > 1 && lines.iter().all(|line| line.starts_with(b"ENC[")) {
+    if lines.len() > 1 && lines.iter().all(|line| Token::parse(line).is_ok()) {
         return lines.into_iter().map(|line| line.to_vec().into()).collect();
     }
     vec![comment]

@@ -296,11 +296,16 @@ fn key_name(line: &[u8], number: usize) -> Result<(Vec<u8>, &[u8]), Error> {
     }
 }
 
-/// A comment as sops keeps it; `None` where there is none.
+/// A comment as sops keeps it, if there is one: without its first marker, more of the same, and spaces.
 pub(super) fn without_marker(comment: &[u8]) -> Option<&[u8]> {
-    let marker = *comment.first()?;
-    let start = comment.iter().position(|byte| *byte != marker && *byte != b' ').unwrap_or(comment.len());
-    Some(&comment[start..])
+    match comment {
+        [] => None,
+        [marker @ (b'#' | b';'), ..] => {
+            let start = comment.iter().position(|byte| byte != marker && *byte != b' ');
+            Some(&comment[start.unwrap_or(comment.len())..])
+        }
+        _ => Some(comment),
+    }
 }
 
 fn find(text: &[u8], word: &[u8]) -> Option<usize> {

@@ -82,7 +82,7 @@ fn comment(out: &mut Buffer, text: &[u8], trimmed: impl Fn(&[u8]) -> &[u8]) {
     }
 }
 
-/// As go-ini writes it if that reads back, or in the other quotes.
+/// As go-ini writes it if that reads back, or in other quotes or none.
 fn name_form(name: &[u8]) -> Option<Vec<u8>> {
     let has = |bytes: &[u8]| name.iter().any(|byte| bytes.contains(byte));
     let usual: &[u8] = match () {
@@ -90,7 +90,7 @@ fn name_form(name: &[u8]) -> Option<Vec<u8>> {
         () if has(b"`") => b"\"\"\"",
         () => b"",
     };
-    [usual, b"`", b"\"\"\""]
+    [usual, b"`", b"\"\"\"", b""]
         .into_iter()
         .map(|quote| [quote, name, quote].concat())
         .find(|form| lone_name(form).is_some_and(|read| read == name))

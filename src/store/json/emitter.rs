@@ -4,10 +4,13 @@ use zeroize::Zeroizing;
 
 use super::string;
 use crate::sops::float;
-use crate::sops::tree::{Item, Key, Value};
+use crate::sops::tree::{Branch, Item, Key, Value};
 use crate::sops::value;
 use crate::store::buffer::Buffer;
-use crate::store::{Error, limits};
+use crate::store::{Error, limits, size};
+
+/// Spaces per level at most. sops knows no bound, and ends for want of memory.
+const WIDEST: i64 = 1000;
 
 /// The text so far.
 pub(super) struct Emitter {
@@ -19,16 +22,16 @@ pub(super) struct Emitter {
 
 impl Emitter {
     /// # Errors
-    /// An indent below -1.
+    /// An indent below -1, or one that is out of all reason.
     pub(super) fn new(indent: i64) -> Result<Self, Error> {
         let unit = match indent {
             -1 => vec![b'\t'],
-            _ => vec![
-                b' ';
-                usize::try_from(indent).map_err(|_| Error::Unwritable(
-                    "JSON is indented by a number of spaces, or by -1 for tabs".to_owned()
-                ))?
-            ],
+            0..=WIDEST => b" ".repeat(usize::try_from(indent).unwrap_or_default()),
+            _ => {
+                return Err(Error::Unwritable(format!(
+                    "JSON is indented by -1 for a tab, or by 0 to {WIDEST} spaces"
+                )));
+            }
         };
         Ok(Self { out: Buffer::default(), unit, depth: 0 })
     }
@@ -37,7 +40,8 @@ impl Emitter {
     ///
     /// # Errors
     /// As [`Emitter::value`].
-    pub(super) fn document(&mut self, branch: &[Item]) -> Result<(), Error> {
+    pub(super) fn document(&mut self, branch: &Branch) -> Result<(), Error> {
+        self.out = Buffer::with_capacity(size::branch(branch, self.unit.len()));
         self.object(branch)?;
         self.out.push(b'\n');
         Ok(())

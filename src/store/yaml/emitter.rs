@@ -18,7 +18,7 @@ mod write;
 use comments::Pending;
 
 /// Indents outside of this range act as [`NARROWEST_INDENT`] (go-yaml).
-const INDENTS: std::ops::RangeInclusive<usize> = 2..=9;
+pub(super) const INDENTS: std::ops::RangeInclusive<usize> = 2..=9;
 const NARROWEST_INDENT: usize = 2;
 
 /// The writer's state. It outlives a document: so do comments that found no place.

@@ -82,7 +82,9 @@ fn difference(expected: &[u8], found: &[u8]) -> String {
 fn files_are_written_as_sops_writes_them() {
     for (name, input, at_four, at_two) in GOLDEN {
         let tree = Yaml::default().load(input).unwrap_or_else(|error| panic!("{name}: {error}"));
-        for (indent, expected) in [(0, at_four), (4, at_four), (2, at_two), (1, at_two), (10, at_two)] {
+        for (indent, expected) in
+            [(0, at_four), (4, at_four), (2, at_two), (1, at_two), (10, at_two), (i64::MAX, at_two)]
+        {
             let found = Yaml { indent }.emit(&tree).expect(name);
             assert!(found == expected, "{name} at {indent}: {}", difference(expected, &found));
         }

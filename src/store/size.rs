@@ -4,8 +4,8 @@ use crate::sops::tree::{Branch, Item, Key, Value};
 
 /// What a number, a boolean or a time takes at most, mostly.
 const SCALAR: usize = 24;
-/// Quotes, colon, space and line break.
-const SIGNS: usize = 6;
+/// Four quotes, colon, space, comma and line break, as far as the format has them.
+const SIGNS: usize = 8;
 
 /// The bytes of a mapping at an indent.
 pub(super) fn branch(branch: &Branch, width: usize) -> usize {
@@ -32,9 +32,11 @@ fn value(content: &Value, width: usize, indent: usize) -> usize {
     match content {
         Value::Str(text) | Value::Bytes(text) => text.len(),
         Value::Comment(comment) => comment.text.len(),
-        Value::Map(branch) => inside(branch, width, indent),
+        // The bracket that closes it has a line of its own in JSON.
+        Value::Map(branch) => indent + inside(branch, width, indent),
         Value::List(items) => {
-            items.iter().map(|item| indent + SIGNS + value(item, width, indent + width)).sum()
+            let item = |item: &Value| indent + SIGNS + value(item, width, indent + width);
+            indent + items.iter().map(item).sum::<usize>()
         }
         _ => SCALAR,
     }

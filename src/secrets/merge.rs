@@ -1,0 +1,205 @@
+//! Three versions of a sops file made one: each opened with its own data key, merged as plaintext, sealed again so
+//! that whatever a side has not changed keeps its ciphertext.
+
+mod metadata;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::edit::{Watch, in_editor};
+use super::error::Error;
+use super::file::{OpenFile, SopsFile};
+use super::session::Session;
+use crate::sops;
+use crate::sops::data_key::DataKey;
+use crate::sops::document::MacCheck;
+use crate::sops::merge::{self, Conflict, Sides, marked};
+use crate::sops::tree::Tree;
+use crate::store::Store;
+
+pub use metadata::Refused;
+
+/// The texts of a file that are to be merged.
+pub struct Versions<'a> {
+    /// What both sides started from; none where both have made the file.
+    pub base: Option<&'a [u8]>,
+    /// Ours.
+    pub ours: &'a [u8],
+    /// Theirs.
+    pub theirs: &'a [u8],
+}
+
+/// What a merge comes to.
+pub enum Merge {
+    /// The merged file's text.
+    Clean(Vec<u8>),
+    /// Somebody has to say what is right.
+    Conflict(Box<Unmerged>),
+}
+
+/// A file with conflicts, as plaintext in memory.
+pub struct Unmerged {
+    /// Where the sides do not agree.
+    pub conflicts: Vec<Conflict>,
+    trees: Sides<Tree>,
+    /// The file as it is but for the conflicts.
+    file: OpenFile,
+}
+
+/// Why versions cannot be merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// A version cannot be read, opened or written.
+    #[error("{version}: {error}")]
+    Version {
+        /// Which one.
+        version: &'static str,
+        /// Why.
+        error: Box<Error>,
+    },
+    /// The merged file cannot be made.
+    #[error(transparent)]
+    File(Box<Error>),
+    /// The sides have changed what cannot be merged.
+    #[error("{0}")]
+    Refused(#[from] Refused),
+    /// A conflict in bytes that no editor can show.
+    #[error("the content is no text that an editor could show")]
+    NotText,
+}
+
+impl From<Error> for MergeError {
+    fn from(error: Error) -> Self {
+        Self::File(Box::new(error))
+    }
+}
+
+/// Merges versions of the file of this name.
+///
+/// The result has our data key, unless only theirs was changed. A version that no identity opens is opened with
+/// the data key of another one, where that is the same.
+///
+/// # Errors
+/// A version is no sops file that can be opened, or the metadata cannot be merged.
+pub fn merge(
+    session: &Session,
+    path: &Path,
+    store: &Arc<dyn Store>,
+    versions: &Versions<'_>,
+    mac: MacCheck,
+) -> Result<Merge, MergeError> {
+    let read = |version: &'static str, text: &[u8]| {
+        SopsFile::of_store(Arc::clone(store), path, text)
+            .map_err(|error| MergeError::Version { version, error: Box::new(error) })
+    };
+    let (ours, theirs) = (read("ours", versions.ours)?, read("theirs", versions.theirs)?);
+    let base = match versions.base.map(|text| read("the common base", text)) {
+        // It was encrypted on both sides since: then both have made this file.
+        Some(Err(MergeError::Version { error, .. })) if is_plain(&error) => None,
+        base => base.transpose()?,
+    };
+    let mut opener = Opener { session, mac, known: Vec::new() };
+    let tried = (opener.open(&ours), opener.open(&theirs), base.as_ref().map(|base| opener.open(base)));
+    let ours = opener.again("ours", &ours, tried.0)?;
+    let theirs = opener.again("theirs", &theirs, tried.1)?;
+    let base = base.zip(tried.2).map(|(base, tried)| opener.again("the common base", &base, tried));
+    let base = base.transpose()?;
+    let merged = merge::merge(base.as_ref().map(|base| &base.tree), &ours.tree, &theirs.tree);
+    let same = |one: &OpenFile, other: &OpenFile| one.key.as_bytes() == other.key.as_bytes();
+    let only_theirs = base.as_ref().is_some_and(|base| same(base, &ours) && !same(base, &theirs));
+    let metadata = metadata::merge(
+        base.as_ref().map(|base| &base.metadata),
+        metadata::Side { metadata: &ours.metadata, has_key: !only_theirs || same(&ours, &theirs) },
+        metadata::Side { metadata: &theirs.metadata, has_key: only_theirs || same(&ours, &theirs) },
+        if only_theirs { &theirs.key } else { &ours.key },
+        session,
+    )?;
+    if merged.conflicts.is_empty()
+        && !only_theirs
+        && merged.trees.ours == ours.tree
+        && metadata == ours.metadata
+    {
+        return Ok(Merge::Clean(versions.ours.to_vec()));
+    }
+    let (mut file, other) = if only_theirs { (theirs, ours) } else { (ours, theirs) };
+    file.stash.absorb(other.stash);
+    file.metadata = metadata;
+    if merged.conflicts.is_empty() {
+        return Ok(Merge::Clean(file.seal(merged.trees.ours, session)?));
+    }
+    Ok(Merge::Conflict(Box::new(Unmerged { conflicts: merged.conflicts, trees: merged.trees, file })))
+}
+
+fn is_plain(error: &Error) -> bool {
+    matches!(error, Error::Sops { error: sops::Error::MetadataNotFound, .. })
+}
+
+/// Opens versions of one file, which mostly have one data key: nobody is asked for it twice.
+struct Opener<'a> {
+    session: &'a Session,
+    mac: MacCheck,
+    known: Vec<DataKey>,
+}
+
+impl Opener<'_> {
+    fn open(&mut self, file: &SopsFile) -> Result<OpenFile, Error> {
+        if let Some(open) = self.with_known(file) {
+            return Ok(open);
+        }
+        let open = file.clone().open(self.session.identities(), self.mac)?;
+        self.known.extend(DataKey::from_bytes(open.key.as_bytes()));
+        Ok(open)
+    }
+
+    /// A key that opens the MAC as well is the file's own.
+    fn with_known(&self, file: &SopsFile) -> Option<OpenFile> {
+        self.known.iter().find_map(|key| {
+            let key = DataKey::from_bytes(key.as_bytes()).ok()?;
+            file.clone().open_with(key, MacCheck::Verify).ok()
+        })
+    }
+
+    /// What could not be opened may have the data key of a version that came later.
+    fn again(
+        &self,
+        version: &'static str,
+        file: &SopsFile,
+        tried: Result<OpenFile, Error>,
+    ) -> Result<OpenFile, MergeError> {
+        tried
+            .or_else(|error| self.with_known(file).ok_or(error))
+            .map_err(|error| MergeError::Version { version, error: Box::new(error) })
+    }
+}
+
+impl Unmerged {
+    /// Opens the editor on the plaintext with the conflicts between markers, and seals what it leaves.
+    ///
+    /// # Errors
+    /// The content is no text, the editor fails, markers remain, or the result cannot be sealed.
+    pub fn resolve(
+        self,
+        session: &Session,
+        markers: usize,
+        watch: &Watch<'_>,
+    ) -> Result<Vec<u8>, MergeError> {
+        let Self { trees, file, .. } = self;
+        let plain = |tree: &Tree| {
+            let text = file.store.emit_plain(tree).map(Zeroizing::new);
+            let text = text.map_err(|error| Error::Store { path: file.path.clone(), error })?;
+            if std::str::from_utf8(&text).is_err() { Err(MergeError::NotText) } else { Ok(text) }
+        };
+        let texts =
+            Sides { ours: plain(&trees.ours)?, base: plain(&trees.base)?, theirs: plain(&trees.theirs)? };
+        let marked = marked(&texts, markers);
+        let sealed = in_editor(session, &file.path, &marked.text, watch, |text| {
+            if marked.remain_in(text) {
+                return Err(Error::Unresolved);
+            }
+            file.seal(file.read_edited(text)?, session)
+        });
+        Ok(sealed?)
+    }
+}
