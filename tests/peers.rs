@@ -20,11 +20,11 @@ mod peers {
     mod edits;
     mod error_tree;
     mod everyday;
+    mod ini;
     mod json;
     mod keys;
     mod patterns;
     mod recipients;
-    mod ini;
     mod texts;
     mod yaml;
 }

@@ -151,6 +151,12 @@ impl Ran {
     }
 }
 
+/// The civm that stands in for another tool: `$CIVM_BINARY` where that is set, as for the tests with guests.
+pub fn civm_binary() -> PathBuf {
+    let built = || assert_cmd::cargo::cargo_bin!("civm").to_path_buf();
+    std::env::var_os("CIVM_BINARY").map_or_else(built, PathBuf::from)
+}
+
 /// A tool that tests compare with: in `$CIVM_PEERS` (as `devshell/test` sets it), else in PATH.
 pub fn peer(name: &str) -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os("CIVM_PEERS") {

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::support::shape::{kept, shape};
-use crate::support::{Ran, Scene, run};
+use crate::support::{Ran, Scene, civm_binary, run};
 
 const VERSIONS: [&str; 3] = ["3.9.4", "3.11.0", "3.13.3"];
 
@@ -28,7 +28,7 @@ fn names(version: &str) -> Vec<String> {
 fn sops(scene: &Scene, args: &[&str]) -> Ran {
     let link = scene.path("sops");
     if !link.exists() {
-        symlink(assert_cmd::cargo::cargo_bin!("civm"), &link).expect("a link");
+        symlink(civm_binary(), &link).expect("a link");
     }
     run(scene.command(link).args(args).env("SOPS_AGE_KEY_FILE", golden().join("keys.txt")))
 }
@@ -64,7 +64,9 @@ fn changes(folder: &str, change: impl Fn(&Scene, &str) -> Option<Ran>) {
         for name in names(version) {
             let before = text(&golden().join(version).join("encrypted").join(&name));
             let wanted = text(&golden().join(version).join(folder).join(&name));
-            let path = scene.write(&name, &before);
+            // In a folder, as the rules have it.
+            let file = format!("files/{name}");
+            let path = scene.write(&file, &before);
             let Some(ran) = change(&scene, &name) else { panic!("{name} is not in the list") };
             let got = text(&path);
             if ran.code != 0 {
@@ -78,7 +80,7 @@ fn changes(folder: &str, change: impl Fn(&Scene, &str) -> Option<Ran>) {
             } else {
                 let theirs = golden().join(version).join(folder).join(&name);
                 let theirs = sops(&scene, &["decrypt", theirs.to_str().expect("UTF-8")]).ok();
-                let ours = sops(&scene, &["decrypt", &name]).ok();
+                let ours = sops(&scene, &["decrypt", &file]).ok();
                 if theirs.stdout != ours.stdout {
                     wrong.push(format!("{version}/{name} holds something else"));
                 }
@@ -94,11 +96,11 @@ fn a_value_that_is_set_changes_the_lines_that_sops_changes() {
     changes("set", |scene, name| {
         let line = list.lines().find(|line| line.split(' ').next() == Some(name))?;
         let mut words = line.splitn(3, ' ').skip(1);
-        Some(sops(scene, &["set", name, words.next()?, words.next()?]))
+        Some(sops(scene, &["set", &format!("files/{name}"), words.next()?, words.next()?]))
     });
 }
 
 #[test]
 fn other_recipients_change_the_lines_that_sops_changes() {
-    changes("updated", |scene, name| Some(sops(scene, &["updatekeys", "--yes", name])));
+    changes("updated", |scene, name| Some(sops(scene, &["updatekeys", "--yes", &format!("files/{name}")])));
 }

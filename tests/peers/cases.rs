@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde::Deserialize;
 
 use self::play::{Played, Scene, Stage};
-use crate::support::peer;
 use crate::support::shape::{is_encrypted, kept, shape};
 
 mod craft;

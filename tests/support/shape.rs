@@ -46,9 +46,15 @@ pub fn is_encrypted(content: &[u8]) -> bool {
     text.contains("ENC[AES256_GCM,") || text.contains("-----BEGIN AGE ENCRYPTED FILE-----")
 }
 
-/// For each line of a text that is not its time: whether it stands in the new text as well.
+/// For each line of a text but those of its time and MAC, which are the same in the same second: whether it stands in
+/// the new text as well.
 pub fn kept<'a>(before: &'a str, after: &str) -> Vec<(&'a str, bool)> {
     let lines: std::collections::BTreeSet<&str> = after.lines().collect();
-    let timeless = before.lines().filter(|line| !line.contains("lastmodified"));
+    let is_of_time = |line: &str| {
+        let name = line.trim_start_matches(['\t', ' ', '"']);
+        line.contains("lastmodified")
+            || ["mac:", "mac\":", "mac ", "sops_mac="].iter().any(|mac| name.starts_with(mac))
+    };
+    let timeless = before.lines().filter(|line| !is_of_time(line));
     timeless.map(|line| (line, lines.contains(line))).collect()
 }

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use civm::keys::native::AgeIdentity;
 use tempfile::TempDir;
 
-use super::{peer, read};
+use super::read;
+use crate::support::{civm_binary, peer};
 
 /// Seconds after which a line counts as hung.
 const PATIENCE: &str = "20";
@@ -60,7 +61,7 @@ impl Stage {
             let real = peer(tool)?;
             symlink(&real, theirs.join(tool)).expect("a link");
             let stands_in = ["sops", "ssh-to-age"].contains(tool);
-            symlink(if stands_in { civm() } else { real }, ours.join(tool)).expect("a link");
+            symlink(if stands_in { civm_binary() } else { real }, ours.join(tool)).expect("a link");
         }
         let mut variables = vec![("KEYS", keys.display().to_string())];
         let mut texts = Vec::new();
@@ -199,12 +200,6 @@ impl<'a> Scene<'a> {
             files: self.files(),
         }
     }
-}
-
-/// The civm that stands in: `$CIVM_BINARY` where that is set, as for the tests with guests.
-fn civm() -> PathBuf {
-    std::env::var_os("CIVM_BINARY")
-        .map_or_else(|| assert_cmd::cargo::cargo_bin!("civm").to_path_buf(), PathBuf::from)
 }
 
 /// A whole folder with its links and modes.
