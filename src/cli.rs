@@ -10,6 +10,7 @@ pub mod down;
 pub mod git;
 pub mod init;
 pub mod keys;
+pub mod links;
 pub mod ls;
 pub mod secrets;
 pub mod secrets_git;
@@ -74,9 +75,14 @@ pub enum Command {
     Console(console::Console),
     /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
     Up(up::Up),
+    /// Be sops: take its command line and answer as it does
+    #[command(disable_help_flag = true)]
+    Sops(Persona),
     /// Be ssh-to-age: take its command line and answer as it does
     #[command(disable_help_flag = true)]
     SshToAge(Persona),
+    /// Make links under the names of sops and ssh-to-age, by which civm is called as these tools
+    Links(links::Links),
     /// Print the JSON schema of host.yaml, for editors
     Schema,
     /// Print a script that completes civm's command line in a shell

@@ -20,6 +20,7 @@ mod git;
 mod init;
 mod instance;
 mod keys;
+mod links;
 mod ls;
 mod man;
 mod project;
@@ -85,7 +86,9 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Ssh(args) => ssh::run(&args, context),
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::Sops(args) => Ok(as_persona(Persona::Sops, &args.args, context)),
         Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
+        Command::Links(args) => links::run(&args, context),
         Command::Schema => {
             context.screen.data(crate::host::schema::text().as_bytes())?;
             Ok(0)

@@ -13,5 +13,6 @@ pub mod index;
 pub mod lock;
 pub mod private_dir;
 pub mod process;
+pub mod stream;
 pub mod terminal;
 pub mod walk;

@@ -22,6 +22,8 @@ pub enum Code {
     CouldNotEncryptTree = 23,
     /// A value that cannot be decrypted.
     CouldNotDecryptTree = 25,
+    /// Keys to be added to or removed from a file that does not exist.
+    CannotChangeKeysOfMissingFile = 49,
     /// The MAC does not match, or cannot be decrypted.
     MacMismatch = 51,
     /// The virtual machine never ran.
@@ -32,6 +34,8 @@ pub enum Code {
     NeedAtLeastOneDocument = 92,
     /// No file, or one that does not exist.
     NoFileSpecified = 100,
+    /// A kind of key that is named twice in an order.
+    DuplicateDecryptionKeyType = 112,
     /// The program to be run is there, but cannot be (as shells say it).
     CommandNotRun = 126,
     /// The program to be run is nowhere (as shells say it).

@@ -1,6 +1,8 @@
 //! civm under the names of the tools that it stands in for. With `commands` the only room that prints.
 
 mod go_flag;
+mod go_text;
+mod sops;
 mod ssh_to_age;
 
 use std::ffi::{OsStr, OsString};
@@ -13,18 +15,21 @@ use crate::edge::{hardening, private_dir};
 /// A tool whose command line civm takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Persona {
+    /// `sops`
+    Sops,
     /// `ssh-to-age`
     SshToAge,
 }
 
 impl Persona {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::SshToAge];
+    pub const ALL: [Self; 2] = [Self::Sops, Self::SshToAge];
 
     /// The name of the tool.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Sops => "sops",
             Self::SshToAge => "ssh-to-age",
         }
     }
@@ -40,18 +45,27 @@ impl Persona {
     #[must_use]
     pub fn run(self, program: &str, args: &[OsString], environment: &Environment) -> u8 {
         match self {
+            Self::Sops => sops::run(args, environment),
             Self::SshToAge => ssh_to_age::run(program, args, environment),
         }
     }
 }
 
-/// Runs the tool that the program was called as; `None` where it was called by a name of its own.
+/// Runs the tool that the program was called as, or that its first argument names, whose arguments are nobody
+/// else's; `None` where neither does.
 #[must_use]
 pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
     let (program, args) = args.split_first()?;
-    let persona = Persona::of_program(program)?;
+    let (persona, program, args) = match Persona::of_program(program) {
+        Some(persona) => (persona, program.to_string_lossy(), args),
+        None => {
+            let (verb, args) = args.split_first()?;
+            let persona = Persona::ALL.into_iter().find(|persona| verb == persona.name())?;
+            (persona, persona.name().into(), args)
+        }
+    };
     hardening::forbid_core_dumps();
     let environment = Environment::of_process();
     private_dir::sweep(&environment);
-    Some(ExitCode::from(persona.run(&program.to_string_lossy(), args, &environment)))
+    Some(ExitCode::from(persona.run(&program, args, &environment)))
 }

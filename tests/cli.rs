@@ -11,14 +11,18 @@
 
 mod cli {
     mod check;
+    mod exec;
     mod frame;
     mod golden;
     mod keys;
     mod keys_edit;
+    mod plugins;
     mod private_dir;
     mod project;
     mod readme;
     mod secrets;
+    mod secrets_change;
+    mod sops;
     mod ssh_to_age;
     mod texts;
     mod update_all;

@@ -15,6 +15,7 @@
 mod peers {
     mod age;
     mod cases;
+    mod changes;
     mod documents;
     mod dotenv;
     mod edits;
@@ -25,6 +26,8 @@ mod peers {
     mod keys;
     mod patterns;
     mod recipients;
+    mod rules;
+    mod sops_cli;
     mod texts;
     mod yaml;
 }

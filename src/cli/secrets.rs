@@ -4,12 +4,23 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+pub use change::{Set, Unset};
 pub use check::Check;
+pub use exec::{ExecEnv, ExecFile};
+pub use rotate::{Groups, GroupsCommand, Rotate};
+pub use status::Status;
 pub use who::Who;
 
+mod change;
 mod check;
+mod exec;
+mod rotate;
+mod status;
 mod who;
 use super::secrets_git;
+
+/// How a key path is written.
+const KEYPATH: &str = "Where the value is: key, key/key/0, or sops' '[\"key\"][0]'";
 
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]
@@ -33,6 +44,20 @@ pub enum Command {
     Get(Get),
     /// Edit the plaintext in your editor; only what changed is encrypted anew
     Edit(Edit),
+    /// Set one value
+    Set(Set),
+    /// Remove one value
+    Unset(Unset),
+    /// Encrypt files under new data keys
+    Rotate(Rotate),
+    /// Add or remove key groups
+    Groups(Groups),
+    /// Say whether files are encrypted
+    Status(Status),
+    /// Run a command with the values of a file as its variables
+    ExecEnv(ExecEnv),
+    /// Run a command with the plaintext of a file as a file of its own
+    ExecFile(ExecFile),
     /// Bring the recipients of files in line with .sops.yaml
     Updatekeys(Updatekeys),
     /// Bring the recipients of every sops file of the project in line with .sops.yaml
@@ -131,7 +156,7 @@ pub struct Get {
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Where the value is
-    #[arg(value_name = "KEYPATH", help = "Where the value is: key, key/key/0, or sops' '[\"key\"][0]'")]
+    #[arg(value_name = "KEYPATH", help = KEYPATH)]
     pub path: String,
 }
 

@@ -1,9 +1,10 @@
 //! The one place that prints: results to stdout, everything else to stderr.
 
-use std::io::{self, Write};
+use std::io;
 
 use crate::cli::Global;
 use crate::edge::environment::Environment;
+use crate::edge::stream::{to_stderr, to_stdout};
 use crate::edge::terminal;
 use crate::outcome::Failure;
 
@@ -34,11 +35,7 @@ impl Screen {
     /// # Errors
     /// Stdout cannot be written. A reader that went away is not an error.
     pub fn data(self, bytes: &[u8]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        match out.write_all(bytes).and_then(|()| out.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other,
-        }
+        to_stdout(bytes)
     }
 
     /// A line of a command's result, to stdout.
@@ -83,9 +80,4 @@ impl Screen {
 fn plain(text: &str) -> String {
     let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
     text.chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
-}
-
-/// Nothing can be done where stderr is gone, so its errors are dropped.
-fn to_stderr(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }

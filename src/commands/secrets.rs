@@ -1,6 +1,5 @@
 //! `civm secrets …`: one file per verb.
 
-use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,29 +7,37 @@ use zeroize::Zeroizing;
 
 use super::Context;
 use crate::cli::secrets::{Command, Secrets};
+use crate::edge::private_dir::Refused;
+use crate::edge::stream;
 use crate::edge::terminal::Terminal;
 use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::sops::document::Warning;
+use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::selector::Selector;
 
+mod change;
 mod check;
 mod decrypt;
 mod diff;
 mod edit;
 mod encrypt;
+mod exec;
 mod failure;
 mod get;
 mod merge;
+mod progress;
 mod replace;
+mod rotate;
+mod status;
 mod textconv;
 mod update_all;
 mod updatekeys;
 mod who;
 
 pub(super) use failure::failure;
-pub(super) use update_all::{CHANGE_THEM_TOO, forget};
+pub(super) use update_all::{CHANGE_THEM_TOO, forget, to_forget};
 
 /// Names the rules' file, as for sops.
 const CONFIG: &str = "SOPS_CONFIG";
@@ -43,6 +50,13 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::Decrypt(args) => decrypt::run(&args, &session, context),
         Command::Get(args) => get::run(&args, &session, context),
         Command::Edit(args) => edit::run(&args, &session, context),
+        Command::Set(args) => change::set(&args, &session, context),
+        Command::Unset(args) => change::unset(&args, &session, context),
+        Command::Rotate(args) => rotate::run(&args, &session, context),
+        Command::Groups(args) => rotate::groups(&args.command, &session),
+        Command::Status(args) => status::run(&args, &session, context),
+        Command::ExecEnv(args) => exec::with_variables(&args, &session, context),
+        Command::ExecFile(args) => exec::with_file(&args, &session, context),
         Command::Updatekeys(args) => updatekeys::run(&args, &session, context),
         Command::UpdateAll(args) => update_all::run(&args, &session, context),
         Command::Check(args) => check::run(&args, &session, context),
@@ -76,13 +90,28 @@ pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
     Session::new(context.environment.clone(), Arc::new(Terminal), directory)
 }
 
+/// sops' brackets, or keys and list indices with slashes between them. A part that is a number is a list
+/// index; a key that is a number or holds a slash needs the brackets.
+fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
+    let wrong = |why: String| {
+        Failure::new(code, format!("key path `{text}`: {why}"))
+            .help("it is key, key/inner/0, or '[\"key\"][\"inner\"][0]'")
+    };
+    if text.starts_with('[') {
+        return KeyPath::parse(text).map_err(|error| wrong(error.to_string()));
+    }
+    if text.is_empty() || text.split('/').any(str::is_empty) {
+        return Err(wrong("a part is empty".to_owned()));
+    }
+    let steps = text.split('/').map(|part| part.parse().map_or_else(|_| Step::Key(part.into()), Step::Index));
+    Ok(KeyPath::from(steps.collect::<Vec<_>>()))
+}
+
 /// All of standard input.
 fn stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let mut text = Zeroizing::new(Vec::new());
-    io::stdin().lock().read_to_end(&mut text).map_err(|error| {
+    stream::read_stdin().map_err(|error| {
         Failure::new(Code::CouldNotReadInput, format!("cannot read standard input: {error}"))
-    })?;
-    Ok(text)
+    })
 }
 
 /// The caller's own recipients: age ones first, those derived from ssh keys after them.
@@ -104,6 +133,30 @@ pub(super) fn own_recipients(context: &Context) -> Vec<String> {
 fn warn_ignored(context: &Context, selector: &Selector) {
     let name = selector.name();
     context.screen.warn(format!("{name} is ignored: the file is one value, which is always encrypted"));
+}
+
+/// The one failure, or what became of several files of which some failed.
+fn several(mut failures: Vec<Failure>, files: usize, context: &Context) -> Result<(), Failure> {
+    match failures.len() {
+        0 => Ok(()),
+        1 if files == 1 => Err(failures.remove(0)),
+        failed => {
+            for failure in &failures {
+                context.screen.failure(failure);
+            }
+            Err(Failure::new(Code::Generic, format!("{failed} of {files} file(s) failed")))
+        }
+    }
+}
+
+/// Says that a plaintext is not in memory alone, and why.
+fn warn_on_disk(context: &Context, when: &str, refused: &[Refused]) {
+    let places: Vec<String> =
+        refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
+    context.screen.warn(format!(
+        "the plaintext lies on a disk {when}, for no place in memory is private ({})",
+        places.join("; ")
+    ));
 }
 
 /// Says what is odd in a file, though it can be read.

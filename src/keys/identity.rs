@@ -33,7 +33,7 @@ use super::ssh::private::SshKey;
 use crate::edge::environment::Environment;
 use crate::edge::terminal::{Nobody, Prompt};
 
-pub use self::open::OpenError;
+pub use self::open::{OpenError, Part};
 
 /// A place where sops looks for identities.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,7 +285,14 @@ impl Identities {
 
     /// What sops would have made of the places for this recipient.
     pub(super) fn as_sops(&self, recipient: &str) -> AsSops {
-        AsSops::of(self.sources_for(recipient).iter().map(|source| &source.sops))
+        let sources = self.sources_for(recipient);
+        let plugin = sources.iter().flat_map(|source| &source.keys).find_map(|key| match key {
+            Key::Plugin(identity) => Some(identity.plugin().to_owned()),
+            _ => None,
+        });
+        let mut whole = AsSops::of(sources.iter().map(|source| &source.sops));
+        whole.plugin = plugin;
+        whole
     }
 }
 

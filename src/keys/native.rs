@@ -156,7 +156,9 @@ fn decode(text: &str, kind: Hrp) -> Result<Zeroizing<Vec<u8>>, NativeKeyError> {
             // Large enough from the start: a buffer that grows would leave copies behind.
             let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
             decoded.extend(bytes);
-            Ok(decoded)
+            // A key has one text: with other bits in its padding it is none to age.
+            let again = Zeroizing::new(bech32_encode(kind, &decoded));
+            if again.eq_ignore_ascii_case(text) { Ok(decoded) } else { Err(NativeKeyError::Encoding) }
         },
     )
 }
@@ -188,6 +190,20 @@ mod tests {
         text.replace_range(20..21, if &text[20..21] == "Q" { "P" } else { "Q" });
         assert_eq!(AgeIdentity::parse(&text).expect_err("changed"), NativeKeyError::Encoding);
         assert_eq!(recipient_bytes(&identity.to_text()), Err(NativeKeyError::OtherKind));
+    }
+
+    #[test]
+    fn a_text_whose_padding_holds_bits_is_refused() {
+        use bech32::{ByteIterExt as _, Fe32, Fe32IterExt as _};
+        let data = [7u8; KEY_BYTES].into_iter().bytes_to_fes().collect::<Vec<_>>();
+        let text = |data: &[Fe32]| {
+            let characters = data.iter().copied().with_checksum::<bech32::Bech32>(&IDENTITY).chars();
+            characters.collect::<String>().to_uppercase()
+        };
+        assert!(AgeIdentity::parse(&text(&data)).is_ok());
+        let mut changed = data.clone();
+        changed[51] = Fe32::try_from(data[51].to_u8() | 1).expect("five bits");
+        assert_eq!(AgeIdentity::parse(&text(&changed)).expect_err("padding"), NativeKeyError::Encoding);
     }
 
     #[test]

@@ -12,7 +12,9 @@ impl Code {
     pub fn of_secrets(error: &Error) -> Self {
         match error {
             Error::Missing(_) => Self::NoFileSpecified,
-            Error::Read { .. } | Error::Directory(_) | Error::InvalidEdit(_) => Self::CouldNotReadInput,
+            Error::Read { .. } | Error::Directory(_) | Error::InvalidEdit(_) | Error::MetadataEdited(_) => {
+                Self::CouldNotReadInput
+            }
             Error::Store { error, .. } => match error {
                 store::Error::Empty => Self::NeedAtLeastOneDocument,
                 store::Error::Unwritable(_) => Self::Dump,
@@ -28,7 +30,7 @@ impl Code {
                 sops::Error::DataKeyLength(_) | sops::Error::Shamir(_) => Self::CouldNotRetrieveKey,
                 _ => Self::Generic,
             },
-            Error::NotJson(_) | Error::ListValue => Self::InvalidSetFormat,
+            Error::NotJson(_) | Error::RepeatedKey | Error::ListValue => Self::InvalidSetFormat,
             Error::CommentsMove(_) => Self::CouldNotEncryptTree,
             Error::AlreadyEncrypted(_) => Self::FileAlreadyEncrypted,
             Error::Locked { .. } => Self::CouldNotRetrieveKey,

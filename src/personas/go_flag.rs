@@ -2,8 +2,10 @@
 //! values without a word of their own, and an end of the flags at the first argument that is none.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 
+use super::go_text::quoted;
+use crate::edge::environment::Environment;
 use crate::sops::value::parse_bool;
 
 /// What a flag takes.
@@ -13,24 +15,74 @@ pub(super) enum Takes {
     Bool,
     /// A text, with the text that counts where the flag is not given.
     Text(&'static str),
+    /// A whole number; 0 where it is not given.
+    Int,
 }
 
 /// A flag.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flag {
-    /// Its name, without a dash.
-    pub(super) name: &'static str,
+    /// Its names, without a dash. The first one is how it is known here.
+    pub(super) names: &'static [&'static str],
     /// What it takes.
     pub(super) takes: Takes,
+    /// The variable that counts where the flag is not given.
+    pub(super) variable: Option<&'static str>,
     /// What it is for.
     pub(super) help: &'static str,
+}
+
+impl Flag {
+    /// A flag that is on or off.
+    pub(super) const fn bool(names: &'static [&'static str], help: &'static str) -> Self {
+        Self { names, takes: Takes::Bool, variable: None, help }
+    }
+
+    /// A flag with a text; empty where it is not given.
+    pub(super) const fn text(names: &'static [&'static str], help: &'static str) -> Self {
+        Self { names, takes: Takes::Text(""), variable: None, help }
+    }
+
+    /// A flag with a number.
+    pub(super) const fn int(names: &'static [&'static str], help: &'static str) -> Self {
+        Self { names, takes: Takes::Int, variable: None, help }
+    }
+
+    /// The same with the text that counts where it is not given.
+    pub(super) const fn or(mut self, default: &'static str) -> Self {
+        self.takes = Takes::Text(default);
+        self
+    }
+
+    /// The same with a variable that counts where it is not given.
+    pub(super) const fn env(mut self, variable: &'static str) -> Self {
+        self.variable = Some(variable);
+        self
+    }
+
+    /// How it is known here.
+    pub(super) fn name(&self) -> &'static str {
+        self.names.first().copied().unwrap_or_default()
+    }
+}
+
+/// What a flag was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Value {
+    Bool(bool),
+    Text(OsString),
+    Int(i64),
 }
 
 /// The flags that were given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Given {
-    texts: Vec<(&'static str, OsString)>,
-    bools: Vec<(&'static str, bool)>,
+    /// Name and value; first those of variables, then those of the command line in its order.
+    values: Vec<(&'static str, Value)>,
+    /// How many of the values come from variables.
+    from_variables: usize,
+    /// The names that were used on the command line.
+    used: Vec<&'static str>,
     /// What follows the flags.
     pub(super) positional: Vec<OsString>,
 }
@@ -47,17 +99,89 @@ pub(super) enum Stop {
 impl Given {
     /// The text of a flag; of several the last counts.
     pub(super) fn text(&self, flag: &Flag) -> OsString {
-        let given = self.texts.iter().rev().find(|(name, _)| *name == flag.name);
-        match (given, flag.takes) {
-            (Some((_, text)), _) => text.clone(),
-            (None, Takes::Text(default)) => default.into(),
-            (None, Takes::Bool) => OsString::new(),
+        match (self.last(flag), flag.takes) {
+            (Some(Value::Text(text)), _) => text.clone(),
+            (_, Takes::Text(default)) => default.into(),
+            _ => OsString::new(),
+        }
+    }
+
+    /// Every text that a flag was given on the command line, else its variable's.
+    pub(super) fn texts(&self, flag: &Flag) -> Vec<OsString> {
+        let (variables, line) = self.values.split_at(self.from_variables);
+        let values = if self.on_line(flag) { line } else { variables };
+        let of_flag = values.iter().filter(|(name, _)| *name == flag.name());
+        of_flag
+            .filter_map(|(_, value)| match value {
+                Value::Text(text) => Some(text.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The number of a flag; of several the last counts.
+    pub(super) fn int(&self, flag: &Flag) -> i64 {
+        match self.last(flag) {
+            Some(Value::Int(number)) => *number,
+            _ => 0,
         }
     }
 
     /// Whether a flag is on; of several the last counts.
     pub(super) fn is_on(&self, flag: &Flag) -> bool {
-        self.bools.iter().rev().find(|(name, _)| *name == flag.name).is_some_and(|(_, on)| *on)
+        matches!(self.last(flag), Some(Value::Bool(true)))
+    }
+
+    /// Whether a flag is on that is so unless it is turned off.
+    pub(super) fn is_not_off(&self, flag: &Flag) -> bool {
+        !matches!(self.last(flag), Some(Value::Bool(false)))
+    }
+
+    /// Whether a flag was given on the command line.
+    pub(super) fn on_line(&self, flag: &Flag) -> bool {
+        self.values.iter().skip(self.from_variables).any(|(name, _)| *name == flag.name())
+    }
+
+    /// Two names of one flag that were both used.
+    pub(super) fn two_names(&self, flags: &[Flag]) -> Option<(&'static str, &'static str)> {
+        flags.iter().find_map(|flag| {
+            let mut used = flag.names.iter().copied().filter(|name| self.used.contains(name));
+            Some((used.next()?, used.next()?))
+        })
+    }
+
+    /// The same with the variables of the flags.
+    ///
+    /// # Errors
+    /// A variable that holds no truth value where one is wanted.
+    pub(super) fn with_variables(
+        mut self,
+        flags: &'static [Flag],
+        environment: &Environment,
+    ) -> Result<Self, String> {
+        let mut values = Vec::new();
+        for flag in flags {
+            let Some(text) = flag.variable.and_then(|variable| environment.non_empty(variable)) else {
+                continue;
+            };
+            let value = match flag.takes {
+                Takes::Bool => Value::Bool(text.to_str().and_then(parse_bool).ok_or_else(|| {
+                    let (text, names) = (text.to_string_lossy(), flag.names.join(", "));
+                    format!("could not parse {text} as bool value for flag {names}: strconv.ParseBool: parsing {}: invalid syntax", quoted(&text))
+                })?),
+                Takes::Int => continue,
+                Takes::Text(_) => Value::Text(text.to_owned()),
+            };
+            values.push((flag.name(), value));
+        }
+        self.from_variables = values.len();
+        values.append(&mut self.values);
+        self.values = values;
+        Ok(self)
+    }
+
+    fn last(&self, flag: &Flag) -> Option<&Value> {
+        self.values.iter().rev().find(|(name, _)| *name == flag.name()).map(|(_, value)| value)
     }
 }
 
@@ -86,46 +210,83 @@ pub(super) fn parse(flags: &'static [Flag], args: &[OsString]) -> Result<Given, 
             None => (name, None),
         };
         let shown = String::from_utf8_lossy(name);
-        let Some(flag) = flags.iter().find(|flag| flag.name.as_bytes() == name) else {
+        let found = flags.iter().find_map(|flag| {
+            let used = flag.names.iter().find(|known| known.as_bytes() == name)?;
+            Some((flag, *used))
+        });
+        let Some((flag, used)) = found else {
             if matches!(name, b"help" | b"h") {
                 return Err(Stop::Help);
             }
             return Err(Stop::Wrong(format!("flag provided but not defined: -{shown}")));
         };
-        match (flag.takes, value) {
-            (Takes::Bool, None) => given.bools.push((flag.name, true)),
+        let value = match (flag.takes, value) {
+            (Takes::Bool, None) => Value::Bool(true),
             (Takes::Bool, Some(value)) => {
                 let wrong = || {
                     let value = value.to_string_lossy();
                     Stop::Wrong(format!("invalid boolean value \"{value}\" for -{shown}: parse error"))
                 };
-                let on = value.to_str().and_then(parse_bool).ok_or_else(wrong)?;
-                given.bools.push((flag.name, on));
+                Value::Bool(value.to_str().and_then(parse_bool).ok_or_else(wrong)?)
             }
-            (Takes::Text(_), Some(value)) => given.texts.push((flag.name, value)),
-            (Takes::Text(_), None) => {
-                let value =
-                    args.next().ok_or_else(|| Stop::Wrong(format!("flag needs an argument: -{shown}")))?;
-                given.texts.push((flag.name, OsString::from_vec(value.as_bytes().to_vec())));
+            (takes, value) => {
+                let value = match value {
+                    Some(value) => value,
+                    None => args
+                        .next()
+                        .cloned()
+                        .ok_or_else(|| Stop::Wrong(format!("flag needs an argument: -{shown}")))?,
+                };
+                match takes {
+                    Takes::Int => Value::Int(number(&value).map_err(|reason| {
+                        let value = quoted(&value.to_string_lossy());
+                        Stop::Wrong(format!("invalid value {value} for flag -{shown}: {reason}"))
+                    })?),
+                    _ => Value::Text(value),
+                }
             }
-        }
+        };
+        given.values.push((flag.name(), value));
+        given.used.push(used);
     }
     given.positional.extend(args.cloned());
     Ok(given)
 }
 
+/// A whole number, also in other bases behind `0x`, `0o`, `0b` or a zero.
+fn number(text: &OsStr) -> Result<i64, &'static str> {
+    let text = text.to_str().ok_or("parse error")?;
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let prefixes = [("0x", 16), ("0o", 8), ("0b", 2), ("0", 8)];
+    let based = prefixes.iter().find_map(|(prefix, base)| {
+        let rest = lower.strip_prefix(prefix).filter(|rest| !rest.is_empty())?;
+        Some((rest, *base))
+    });
+    let (digits, base) = based.unwrap_or((&lower, 10));
+    if digits.is_empty() || !digits.chars().all(|c| c.is_digit(base)) {
+        return Err("parse error");
+    }
+    let sign = if negative { "-" } else { "" };
+    i64::from_str_radix(&format!("{sign}{digits}"), base).map_err(|_| "value out of range")
+}
+
 /// The usage text, flags in the order of their names.
 pub(super) fn usage(program: &str, flags: &[Flag]) -> String {
     let mut sorted: Vec<&Flag> = flags.iter().collect();
-    sorted.sort_by_key(|flag| flag.name);
+    sorted.sort_by_key(|flag| flag.name());
     let mut text = format!("Usage of {program}:\n");
     for flag in sorted {
         let (value, default) = match flag.takes {
             Takes::Bool => ("", String::new()),
+            Takes::Int => (" int", String::new()),
             Takes::Text("") => (" string", String::new()),
             Takes::Text(default) => (" string", format!(" (default \"{default}\")")),
         };
-        text.push_str(&format!("  -{}{value}\n    \t{}{default}\n", flag.name, flag.help));
+        text.push_str(&format!("  -{}{value}\n    \t{}{default}\n", flag.name(), flag.help));
     }
     text
 }
@@ -135,9 +296,9 @@ mod tests {
     use super::*;
 
     static FLAGS: [Flag; 3] = [
-        Flag { name: "o", takes: Takes::Text("-"), help: "where to" },
-        Flag { name: "i", takes: Takes::Text(""), help: "where from" },
-        Flag { name: "deep", takes: Takes::Bool, help: "go deep" },
+        Flag::text(&["o"], "where to").or("-"),
+        Flag::text(&["i"], "where from"),
+        Flag::bool(&["deep"], "go deep"),
     ];
 
     fn given(args: &[&str]) -> Result<Given, Stop> {
@@ -189,5 +350,33 @@ mod tests {
             usage("tool", &FLAGS),
             "Usage of tool:\n  -deep\n    \tgo deep\n  -i string\n    \twhere from\n  -o string\n    \twhere to (default \"-\")\n"
         );
+    }
+
+    #[test]
+    fn a_flag_has_several_names_a_variable_and_numbers() {
+        static FLAGS: [Flag; 3] = [
+            Flag::bool(&["yes", "y"], "").env("YES"),
+            Flag::text(&["age", "a"], "").env("AGE"),
+            Flag::int(&["indent"], ""),
+        ];
+        let parse = |args: &[&str]| parse(&FLAGS, &args.iter().map(OsString::from).collect::<Vec<_>>());
+        let environment = Environment::empty().with("YES", "1").with("AGE", "of the environment");
+        let given =
+            parse(&["-indent=0x10"]).expect("flags").with_variables(&FLAGS, &environment).expect("a bool");
+        assert!(given.is_on(&FLAGS[0]) && !given.on_line(&FLAGS[0]));
+        assert_eq!((given.text(&FLAGS[1]), given.int(&FLAGS[2])), ("of the environment".into(), 16));
+        let args = ["-a", "x", "--age=y", "-y=false", "-indent", "-010"];
+        let given = parse(&args).expect("flags").with_variables(&FLAGS, &environment).expect("a bool");
+        assert!(!given.is_not_off(&FLAGS[0]));
+        assert_eq!(given.texts(&FLAGS[1]), ["x", "y"]);
+        assert_eq!(given.int(&FLAGS[2]), -8);
+        assert_eq!(given.two_names(&FLAGS), Some(("age", "a")));
+        assert!(Given::default().with_variables(&FLAGS, &Environment::empty().with("YES", "maybe")).is_err());
+        for (text, reason) in
+            [("x", "parse error"), ("", "parse error"), ("9223372036854775808", "value out of range")]
+        {
+            let wrong = Stop::Wrong(format!("invalid value \"{text}\" for flag -indent: {reason}"));
+            assert_eq!(parse(&["-indent", text]), Err(wrong));
+        }
     }
 }

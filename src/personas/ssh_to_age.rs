@@ -4,14 +4,16 @@
 //! that everybody can read, this one does not; lines with space around them and keys in PKCS#8 are converted.
 
 use std::ffi::OsString;
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::go_flag::{self, Flag, Stop, Takes};
+use super::go_flag::{self, Flag, Stop};
+use super::go_text::reason;
 use crate::edge::atomic;
 use crate::edge::environment::Environment;
+use crate::edge::stream::{read_stdin, to_stderr, to_stdout};
 use crate::keys::ssh::private::{self, PrivateKey, PrivateKeyError};
 use crate::keys::ssh::public::{self, PublicKeyError, PublicLine};
 
@@ -21,15 +23,11 @@ const USAGE: u8 = 2;
 const PASSPHRASE: &str = "SSH_TO_AGE_PASSPHRASE";
 
 static FLAGS: [Flag; 5] = [PRIVATE_KEY, INPUT, OUTPUT, STDIN_PASS, VERSION];
-const PRIVATE_KEY: Flag =
-    Flag { name: "private-key", takes: Takes::Bool, help: "convert private key instead of public key" };
-const INPUT: Flag =
-    Flag { name: "i", takes: Takes::Text("-"), help: "Input path. Reads by default from standard input" };
-const OUTPUT: Flag =
-    Flag { name: "o", takes: Takes::Text("-"), help: "Output path. Prints by default to standard output" };
-const STDIN_PASS: Flag =
-    Flag { name: "stdinpass", takes: Takes::Bool, help: "read private key passphrase from standard input" };
-const VERSION: Flag = Flag { name: "version", takes: Takes::Bool, help: "show version and exit" };
+const PRIVATE_KEY: Flag = Flag::bool(&["private-key"], "convert private key instead of public key");
+const INPUT: Flag = Flag::text(&["i"], "Input path. Reads by default from standard input").or("-");
+const OUTPUT: Flag = Flag::text(&["o"], "Output path. Prints by default to standard output").or("-");
+const STDIN_PASS: Flag = Flag::bool(&["stdinpass"], "read private key passphrase from standard input");
+const VERSION: Flag = Flag::bool(&["version"], "show version and exit");
 
 /// Runs the tool under the name that it was called by. Returns its exit code.
 #[must_use]
@@ -41,7 +39,7 @@ pub(super) fn run(program: &str, args: &[OsString], environment: &Environment) -
                 Stop::Help => (String::new(), 0),
                 Stop::Wrong(words) => (format!("{words}\n"), USAGE),
             };
-            say(&format!("{words}{}", go_flag::usage(program, &FLAGS)));
+            to_stderr(format!("{words}{}", go_flag::usage(program, &FLAGS)).trim_end_matches('\n'));
             return code;
         }
     };
@@ -89,7 +87,7 @@ fn recipients(text: &[u8]) -> Converted {
                 found.text.push('\n');
             }
             Ok(PublicLine::Skipped { algorithm, .. }) => {
-                say(&format!("skipped key: {}\n", PublicKeyError::OtherType(algorithm)));
+                to_stderr(&format!("skipped key: {}", PublicKeyError::OtherType(algorithm)));
             }
             Err(error) => {
                 let hint = match error.error {
@@ -119,7 +117,7 @@ fn identity(
         if input == "-" {
             return Err("cannot read both private key and passphrase from stdin".to_owned());
         }
-        passphrase = stdin().map_err(|error| format!("error reading passphrase from stdin: {error}"))?;
+        passphrase = read_stdin().map_err(|error| format!("error reading passphrase from stdin: {error}"))?;
         while passphrase.last().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
             passphrase.pop();
         }
@@ -149,7 +147,7 @@ fn identity(
 
 fn read(input: &OsString) -> Result<Zeroizing<Vec<u8>>, String> {
     if input == "-" {
-        return stdin().map_err(|error| format!("error reading stdin: {error}"));
+        return read_stdin().map_err(|error| format!("error reading stdin: {error}"));
     }
     let name = input.to_string_lossy();
     std::fs::read(input).map(Zeroizing::new).map_err(|error| {
@@ -158,35 +156,15 @@ fn read(input: &OsString) -> Result<Zeroizing<Vec<u8>>, String> {
     })
 }
 
-fn stdin() -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut text = Zeroizing::new(Vec::new());
-    io::stdin().lock().read_to_end(&mut text)?;
-    Ok(text)
-}
-
-/// Why the system refused, as Go puts it: lower case, without a number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or(&text);
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
-}
-
 fn print(bytes: &[u8]) -> Result<(), String> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| format!("failed to write key: {error}"))
-}
-
-/// Nothing can be done where stderr is gone.
-fn say(words: &str) {
-    let _ = io::stderr().lock().write_all(words.as_bytes());
+    to_stdout(bytes).map_err(|error| format!("failed to write key: {error}"))
 }
 
 fn ended(program: &str, result: Result<(), String>) -> u8 {
     match result {
         Ok(()) => 0,
         Err(error) => {
-            say(&format!("{program}: {error}\n"));
+            to_stderr(&format!("{program}: {error}"));
             1
         }
     }

@@ -1,9 +1,12 @@
 //! One value of a file set or removed, and nothing else touched.
 
+use std::collections::BTreeSet;
+
 use super::error::Error;
 use super::file::OpenFile;
 use crate::sops::key_path::{self, KeyPath, PathError};
-use crate::sops::tree::{Branch, Value};
+use crate::sops::text::Text;
+use crate::sops::tree::{Branch, Item, Key, Value};
 use crate::store::json;
 
 impl OpenFile {
@@ -39,9 +42,27 @@ impl OpenFile {
 /// A value in JSON; its integers are integers.
 ///
 /// # Errors
-/// It is no JSON.
+/// It is no JSON, or a mapping in it has a key twice.
 pub fn json_value(text: &[u8]) -> Result<Value, Error> {
-    json::value(text).map_err(Error::NotJson)
+    let value = json::value(text).map_err(Error::NotJson)?;
+    if has_key_twice(&value) { Err(Error::RepeatedKey) } else { Ok(value) }
+}
+
+fn has_key_twice(value: &Value) -> bool {
+    match value {
+        Value::Map(branch) => {
+            let entries = || {
+                branch.iter().filter_map(|item| match item {
+                    Item::Entry(Key::Str(key), value) => Some((key, value)),
+                    _ => None,
+                })
+            };
+            let keys: BTreeSet<&Text> = entries().map(|(key, _)| key).collect();
+            keys.len() < entries().count() || entries().any(|(_, value)| has_key_twice(value))
+        }
+        Value::List(items) => items.iter().any(has_key_twice),
+        _ => false,
+    }
 }
 
 /// A value in JSON as `sops set` takes it: a number alone is a float, whatever it looks like, and a list alone is
@@ -90,6 +111,14 @@ mod tests {
         assert!(matches!(json_value_as_sops(b"[1]"), Err(Error::ListValue)));
         let text = br#"{"a": [1, 1.5, null]}"#;
         assert_eq!(json_value_as_sops(text).expect("a mapping"), json_value(text).expect("a mapping"));
+    }
+
+    #[test]
+    fn a_key_twice_in_one_mapping_is_refused() {
+        for text in [r#"{"a": 1, "a": 1}"#, r#"[{"b": {"a": 1, "c": 2, "a": 3}}]"#] {
+            assert!(matches!(json_value(text.as_bytes()), Err(Error::RepeatedKey)), "{text}");
+        }
+        assert!(json_value(br#"{"a": {"a": [{"a": 1}, {"a": 1}]}}"#).is_ok());
     }
 
     #[test]

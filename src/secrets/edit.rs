@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{AccessFlags, access};
 use sha2::{Digest as _, Sha256};
@@ -19,13 +20,14 @@ use crate::edge::private_dir::{PrivateDir, Refused};
 use crate::sops;
 use crate::sops::document::{MacCheck, Warning};
 use crate::sops::selector::Selector;
+use crate::store::Store;
 
 /// Whoever watches an edit.
 pub struct Watch<'a> {
     /// Is told what happens.
     pub tell: &'a dyn Fn(Notice),
     /// Is told what is wrong with the edited text; true opens the editor on it again.
-    pub again: &'a dyn Fn(&str) -> bool,
+    pub again: &'a dyn Fn(&Error) -> bool,
 }
 
 /// What an edit tells while it goes on.
@@ -39,25 +41,67 @@ pub enum Notice {
     Ignored(Selector),
 }
 
-/// Opens a file in the editor and writes back what was changed.
+/// The formats of a file that is edited, and what of it is shown.
+pub struct Form {
+    /// The format that it has.
+    pub input: Arc<dyn Store>,
+    /// The format that the editor shows, and that it gets.
+    pub output: Arc<dyn Store>,
+    /// Whether the metadata is shown, too. It cannot be changed there.
+    pub with_metadata: bool,
+}
+
+impl Form {
+    /// What the file's name says; the values alone.
+    fn of_name(session: &Session, path: &Path) -> Result<Self, Error> {
+        let store = session.store_for(path)?;
+        Ok(Self { input: Arc::clone(&store), output: store, with_metadata: false })
+    }
+}
+
+/// Opens a file in the editor and writes back what was changed; one that does not exist is made as the rules
+/// want it.
 ///
 /// # Errors
 /// The file cannot be opened, the editor fails, nothing was changed, or the result cannot be written; the
 /// file on disk is then as it was.
 pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) -> Result<(), Error> {
-    if !path.exists() {
-        return create(session, path, watch);
+    let form = Form::of_name(session, path)?;
+    if path.exists() {
+        return change(session, path, &form, mac, watch);
     }
+    let plan = Plan::of_new(session, path, &Plan::named_by_environment(session))?;
+    create(session, path, &form, &plan, watch)
+}
+
+/// Opens a file that exists in the editor and writes back what was changed.
+///
+/// # Errors
+/// As [`edit`].
+pub fn change(
+    session: &Session,
+    path: &Path,
+    form: &Form,
+    mac: MacCheck,
+    watch: &Watch<'_>,
+) -> Result<(), Error> {
     let on_disk = read(path)?;
-    let open = SopsFile::parse(session, path, &on_disk)?.open(session.identities(), mac)?;
+    let open = SopsFile::of_store(Arc::clone(&form.input), path, &on_disk)?
+        .open(session.identities(), mac)?
+        .with_store(Arc::clone(&form.output));
     for warning in &open.warnings {
         (watch.tell)(Notice::Odd(warning.clone()));
     }
     writable(path)?;
-    let before = open.plaintext()?;
-    open.check_editable(&before)?;
-    let sealed =
-        in_editor(session, path, &before, watch, |text| open.seal(open.read_edited(text)?, session))?;
+    let before = if form.with_metadata { open.with_metadata()? } else { open.plaintext()? };
+    if !form.with_metadata {
+        open.check_editable(&before)?;
+    }
+    let sealed = in_editor(session, path, &before, watch, |text| {
+        let tree =
+            if form.with_metadata { open.read_edited_with_metadata(text)? } else { open.read_edited(text)? };
+        open.seal(tree, session)
+    })?;
     if read(path)? != on_disk {
         return Err(save_beside(path, &sealed)?);
     }
@@ -65,17 +109,25 @@ pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) ->
     Ok(())
 }
 
-/// A new file: what would keep it from being written is found before anybody is bothered with an editor.
-fn create(session: &Session, path: &Path, watch: &Watch<'_>) -> Result<(), Error> {
-    let store = session.store_for(path)?;
-    let plan = Plan::of_new(session, path, &Plan::named_by_environment(session))?;
+/// Makes a new file in the editor. What would keep it from being written is found before anybody is bothered with
+/// an editor.
+///
+/// # Errors
+/// As [`edit`].
+pub fn create(
+    session: &Session,
+    path: &Path,
+    form: &Form,
+    plan: &Plan,
+    watch: &Watch<'_>,
+) -> Result<(), Error> {
     plan.check()?;
-    if let Some(selector) = plan.selector.clone().filter(|_| store.is_single_value()) {
+    if let Some(selector) = plan.selector.clone().filter(|_| form.output.is_single_value()) {
         (watch.tell)(Notice::Ignored(selector));
     }
     writable(path)?;
-    let sealed = in_editor(session, path, store.example().as_bytes(), watch, |text| {
-        NewFile::parse(session, path, text)?.seal(&plan, session)
+    let sealed = in_editor(session, path, form.output.example().as_bytes(), watch, |text| {
+        NewFile::of_stores(&*form.output, Arc::clone(&form.output), path, text)?.seal(plan, session)
     })?;
     // The recipients read it from a repository: the umask decides, as for any file there.
     atomic::replace(path, &sealed, 0o666)?;
@@ -142,17 +194,18 @@ pub(super) fn in_editor<T>(
             Err(
                 error @ (Error::Store { .. }
                 | Error::AlreadyEncrypted(_)
+                | Error::MetadataEdited(_)
                 | Error::CommentsMove(_)
                 | Error::Unresolved
                 | Error::Sops {
                     error: sops::Error::Encrypt { .. } | sops::Error::ReservedKey { .. },
                     ..
                 }),
-            ) => error.to_string(),
+            ) => error,
             Err(error) => return Err(error),
         };
         if !(watch.again)(&error) {
-            return Err(Error::InvalidEdit(error));
+            return Err(Error::InvalidEdit(error.to_string()));
         }
     }
 }

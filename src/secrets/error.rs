@@ -76,6 +76,9 @@ pub enum Error {
     /// A value to be set that is no JSON.
     #[error("the value is not valid JSON: {0}")]
     NotJson(store::Error),
+    /// A value to be set with a key that stands twice in its mapping: files that hold such cannot be read.
+    #[error("a mapping in the value has a key twice")]
+    RepeatedKey,
     /// A value to be set that sops does not take: a list at the top.
     #[error("a list cannot be set as a value here")]
     ListValue,
@@ -234,6 +237,12 @@ pub enum Error {
     /// The text has conflicts still.
     #[error("there are conflicts between markers still")]
     Unresolved,
+    /// The metadata was changed in the editor, where it is only shown.
+    #[error(
+        "`{}`: the sops metadata was changed; recipients are changed with updatekeys and rotate, the rest is \
+         not to be changed by hand", .0.display()
+    )]
+    MetadataEdited(PathBuf),
     /// The text is not valid and nobody is there to mend it.
     #[error("the edited text is not valid and nobody can be asked to mend it: {0}")]
     InvalidEdit(String),

@@ -202,6 +202,26 @@ impl OpenFile {
         self.store.verify_plain(&self.tree, plaintext).map_err(|error| at(&self.path, error))
     }
 
+    /// The plaintext and the metadata, in the form of an encrypted file.
+    ///
+    /// # Errors
+    /// The tree cannot be written.
+    pub fn with_metadata(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let whole = document::join(self.tree.clone(), &self.metadata).map_err(within(&self.path))?;
+        self.store.emit(&whole).map(Zeroizing::new).map_err(|error| at(&self.path, error))
+    }
+
+    /// Reads an edited text that was shown with the metadata.
+    ///
+    /// # Errors
+    /// It is not valid; its metadata is not this file's.
+    pub fn read_edited_with_metadata(&self, text: &[u8]) -> Result<Tree, Error> {
+        let edited = || Error::MetadataEdited(self.path.clone());
+        let tree = self.store.load(text).map_err(|error| at(&self.path, error))?;
+        let (tree, metadata) = document::split(tree).map_err(|_| edited())?;
+        if metadata == self.metadata { Ok(tree) } else { Err(edited()) }
+    }
+
     /// Reads an edited plaintext of this file.
     ///
     /// # Errors

@@ -166,19 +166,28 @@ pub fn removed(changes: &Changes) -> impl Iterator<Item = &str> {
 
 /// The changes as sops shows them before it asks.
 #[must_use]
-pub fn as_sops_shows_them(changes: &Changes) -> String {
+pub fn as_sops_shows_them(changes: &Changes, colours: bool) -> String {
+    let coloured = |(on, off): (u8, u8), line: String| match colours {
+        true => format!("\x1b[{on}m{line}\n\x1b[{off}m"),
+        false => format!("{line}\n"),
+    };
+    let (underlined, green, red) = ((4, 24), (32, 0), (31, 0));
     let mut text = String::from("The following changes will be made to the file's groups:\n");
     let (before, after) = (changes.threshold_before, changes.threshold_after);
-    if before != after {
-        text.push_str(&format!("shamir_threshold: {before} -> {after}\n"));
-    }
-    for (at, group) in changes.groups.iter().enumerate() {
-        text.push_str(&format!("Group {}\n", at + 1));
-        for (sign, recipients) in [("    ", &group.kept), ("+++ ", &group.added), ("--- ", &group.removed)] {
-            for recipient in recipients {
-                text.push_str(&format!("{sign}{recipient}\n"));
+    if before > 0 && before == after {
+        text.push_str(&format!("shamir_threshold: {after}\n"));
+    } else {
+        for (colour, sign, threshold) in [(green, "+++", after), (red, "---", before)] {
+            if threshold > 0 {
+                text.push_str(&coloured(colour, format!("{sign} shamir_threshold: {threshold}")));
             }
         }
+    }
+    for (at, group) in changes.groups.iter().enumerate() {
+        text.push_str(&coloured(underlined, format!("Group {}", at + 1)));
+        text.extend(group.kept.iter().map(|recipient| format!("    {recipient}\n")));
+        text.extend(group.added.iter().map(|recipient| coloured(green, format!("+++ {recipient}"))));
+        text.extend(group.removed.iter().map(|recipient| coloured(red, format!("--- {recipient}"))));
     }
     text
 }

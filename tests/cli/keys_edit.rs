@@ -55,7 +55,9 @@ fn a_key_is_named_and_reads_the_files_of_the_rules_that_are_meant() {
     keys(&scene, &["add", "bob", "--to", "1", "--to", "hosts/web/secrets.yaml"]).ok().says("says so already");
     assert_eq!(scene.read(".sops.yaml"), first);
 
-    keys(&scene, &["add", "bob", "--all"]).ok();
+    keys(&scene, &["rm", "bob"]).ok().says("no file names it");
+    assert_eq!(scene.read(".sops.yaml"), rules());
+    keys(&scene, &["add", "bob", BOB_AGE, "--all"]).ok();
     let both = first.replace(&format!("{SSH_AS_AGE}\n"), &format!("{SSH_AS_AGE},\n      {BOB_AGE}\n"));
     assert_eq!(scene.read(".sops.yaml"), both);
     let update = run(scene.civm(&["secrets", "update-all"]).env("SOPS_AGE_KEY", ALICE)).ok();
@@ -113,7 +115,8 @@ fn what_is_no_key_or_is_known_otherwise_is_refused() {
 fn a_key_that_goes_leaves_commands_or_the_files_in_line() {
     let scene = project();
     let before = scene.read("hosts/db/secrets.yaml");
-    let ran = keys(&scene, &["rm", SSH_AS_AGE]).ok().says("civm secrets update-all").says("rotate");
+    let ran = keys(&scene, &["rm", SSH_AS_AGE]).ok().says("  civm secrets update-all\n");
+    let ran = ran.says(&format!("  civm secrets rotate --rm-age {SSH_AS_AGE} hosts/db/secrets.yaml\n"));
     ran.says("change the secrets themselves, too");
     let without = rules().replace(&format!(",\n      {SSH_AS_AGE}\n"), "\n");
     assert_eq!(scene.read(".sops.yaml"), without);
@@ -152,5 +155,5 @@ fn update_all_names_the_files_that_want_new_data_keys() {
     let scene = project();
     keys(&scene, &["rm", SSH_AS_AGE]).ok();
     let ran = run(scene.civm(&["secrets", "update-all"]).env("SOPS_AGE_KEY", ALICE)).ok();
-    ran.says("civm secrets rotate -i hosts/db/secrets.yaml").says("change the secrets themselves, too");
+    ran.says("civm secrets rotate hosts/db/secrets.yaml").says("change the secrets themselves, too");
 }

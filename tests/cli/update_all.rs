@@ -164,6 +164,7 @@ fn the_rules_of_this_project_match_its_files() {
     let scene = Scene::new();
     let mut command: Command = scene.civm(&["secrets", "update-all", "--check", "--json"]);
     let ran = run(command.current_dir(root));
+    let ran = ran.ok();
     let json: serde_json::Value = serde_json::from_str(ran.out()).expect("JSON");
     let paths: Vec<_> =
         json["files"].as_array().expect("files").iter().map(|one| one["path"].to_string()).collect();
@@ -171,4 +172,24 @@ fn the_rules_of_this_project_match_its_files() {
     for ending in [".md\"", ".rs\""] {
         assert!(!paths.iter().any(|path| path.ends_with(ending)), "{paths:?}");
     }
+}
+
+#[test]
+fn files_without_a_rule_fail_only_where_somebody_asks_for_them() {
+    let scene = behind(&["a.yaml"]);
+    rules(&scene, ALICE_AGE);
+    scene.write("tests/input/broken.yaml", scene.read("a.yaml").replace("version", "versions"));
+    scene.write("tests/input/good.yaml", scene.read("a.yaml"));
+    let ran = check(&scene, &[])
+        .ok()
+        .says("no rule for tests/input/good.yaml")
+        .says("no rule for tests/input/broken.yaml");
+    ran.says("3 files: 0 behind, 1 current, 0 failed, 2 without a rule");
+    check(&scene, &["tests"]).ok().says("2 without a rule");
+    check(&scene, &["tests/input/good.yaml"]).code(1).says("no creation rule").says("1 failed");
+    check(&scene, &["--strict"]).code(1).says("0 behind, 1 current, 2 failed");
+    let json = check(&scene, &["--json"]).ok();
+    let json: serde_json::Value = serde_json::from_str(json.out()).expect("JSON");
+    let states: Vec<_> = json["files"].as_array().expect("files").iter().map(|file| &file["state"]).collect();
+    assert_eq!(states, ["current", "no-rule", "no-rule"]);
 }

@@ -214,8 +214,13 @@ fn what_civm_takes_keeps_its_values() {
         prop_assert!(kept.is_some(), "sops does not read what civm wrote");
         let printed = tools.civm(&["decrypt", "ours.ini"]);
         prop_assert_eq!(printed.code, 0, "{}", printed.stderr);
+        tools.civm_encrypts("again.ini", &printed.stdout, "again-ours.ini").ok();
+        prop_assert_eq!(&values("again-ours.ini"), &kept, "{}", printed.out());
         tools.sops_encrypts("again.ini", &printed.stdout, "again-theirs.ini").ok();
-        prop_assert_eq!(&values("again-theirs.ini"), &kept, "{}", printed.out());
+        // Some keys sops reads and writes so that it does not read them again.
+        if let Some(read) = values("again-theirs.ini") {
+            prop_assert_eq!(Some(read), kept.clone(), "{}", printed.out());
+        }
         if !plain.contains(['#', ';']) {
             tools.sops_encrypts("plain.ini", &plain, "theirs.ini").ok();
             if let Some(theirs) = values("theirs.ini") {

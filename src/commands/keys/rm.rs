@@ -20,14 +20,18 @@ pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome 
         (recipient, file.path.clone())
     };
     context.screen.note(format!("`{}` no longer names {} ({})", path.display(), args.key, shown(&recipient)));
+    let Some(commands) = secrets::to_forget(&recipient, context)? else {
+        context.screen.note("no file names it");
+        return Ok(0);
+    };
     context.screen.note("its files still do, and who could read them knows their data keys");
     let question = "take it out of the files, and give those new data keys?";
     let asked = || terminal::stderr_is_terminal() && prompt.confirm(question, true).unwrap_or(false);
-    let agreed = args.yes || asked();
-    if agreed {
+    if args.yes || asked() {
         return secrets::forget(&recipient, context);
     }
-    context.screen.note("next: `civm secrets update-all`, then `civm secrets rotate --all`");
+    context.screen.note("next:");
+    context.screen.note(commands);
     context.screen.note(secrets::CHANGE_THEM_TOO);
     Ok(0)
 }

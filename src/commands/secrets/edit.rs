@@ -6,8 +6,8 @@ use super::failure::failure;
 use crate::cli::secrets::Edit;
 use crate::commands::Context;
 use crate::outcome::Outcome;
-use crate::secrets::Session;
 use crate::secrets::edit::{Notice, Watch, edit};
+use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome {
@@ -19,18 +19,11 @@ pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome 
 /// Does work with the editor, telling the user what comes up.
 pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watch<'_>) -> T) -> T {
     let tell = |notice: Notice| match notice {
-        Notice::NotInMemory(refused) => {
-            let places: Vec<String> =
-                refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
-            context.screen.warn(format!(
-                "the plaintext lies on a disk while it is edited, for no place in memory is private ({})",
-                places.join("; ")
-            ));
-        }
+        Notice::NotInMemory(refused) => super::warn_on_disk(context, "while it is edited", &refused),
         Notice::Ignored(selector) => super::warn_ignored(context, &selector),
         Notice::Odd(warning) => super::warn(context, file, &[warning]),
     };
-    let again = |error: &str| {
+    let again = |error: &Error| {
         context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));
         // Nobody there to press it: the end of the input.
         std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)

@@ -1,17 +1,17 @@
 //! `civm secrets get`.
 
 use super::failure::failure;
+use super::key_path;
 use crate::cli::secrets::Get;
 use crate::commands::Context;
 use crate::edge::terminal;
-use crate::outcome::{Code, Failure, Outcome};
+use crate::outcome::{Code, Outcome};
 use crate::secrets::Session;
 use crate::secrets::file::SopsFile;
 use crate::sops::document::MacCheck;
-use crate::sops::key_path::{KeyPath, Step};
 
 pub(super) fn run(args: &Get, session: &Session, context: &Context) -> Outcome {
-    let path = parse(&args.path)?;
+    let path = key_path(&args.path, Code::InvalidTreePath)?;
     let open = SopsFile::load(session, &args.file)
         .and_then(|file| file.open(session.identities(), MacCheck::Verify))
         .map_err(failure)?;
@@ -23,21 +23,4 @@ pub(super) fn run(args: &Get, session: &Session, context: &Context) -> Outcome {
         context.screen.line("")?;
     }
     Ok(0)
-}
-
-/// sops' brackets, or keys and list indices with slashes between them. A part that is a number is a list
-/// index; a key that is a number or holds a slash needs the brackets.
-fn parse(text: &str) -> Result<KeyPath, Failure> {
-    let wrong = |why: String| {
-        Failure::new(Code::InvalidTreePath, format!("key path `{text}`: {why}"))
-            .help("it is key, key/inner/0, or '[\"key\"][\"inner\"][0]'")
-    };
-    if text.starts_with('[') {
-        return KeyPath::parse(text).map_err(|error| wrong(error.to_string()));
-    }
-    if text.is_empty() || text.split('/').any(str::is_empty) {
-        return Err(wrong("a part is empty".to_owned()));
-    }
-    let steps = text.split('/').map(|part| part.parse().map_or_else(|_| Step::Key(part.into()), Step::Index));
-    Ok(KeyPath::from(steps.collect::<Vec<_>>()))
 }

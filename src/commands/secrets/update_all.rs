@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressStyle};
-use rayon::prelude::*;
 use serde_json::json;
 
 use super::failure::failure;
+use super::progress::progress;
+use super::rotate::rotate;
 use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
 use crate::host::project::Project;
 use crate::keys::recipient::same_key;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::recipients::{added, removed};
-use crate::secrets::rotate::{Rotation, Which, rotate_file};
+use crate::secrets::rotate::{Rotation, Which};
 use crate::secrets::update_all::{Looked, Mode, update_all};
-use crate::secrets::who::{Standing, who};
+use crate::secrets::who::{Read, Standing, who};
 use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
 
@@ -27,43 +27,48 @@ const MANY: usize = 5;
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
     "who was removed may have kept the old files: change the secrets themselves, too";
 
-/// Takes a recipient that the rules no longer name out of their files, which get new data keys with it, and brings all
+/// The files that name a recipient until they are in line with rules that do not. Files that no rule is for stay as
+/// they are.
+struct Left {
+    session: Session,
+    root: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Left {
+    fn of(recipient: &str, context: &Context) -> Result<Self, Failure> {
+        let session = super::session(context, None)?;
+        let root = root(&session, context);
+        let root = root.canonicalize().unwrap_or(root);
+        let key = same_key(recipient);
+        let leaves = |read: &Read| {
+            read.readers.as_ref().is_ok_and(|readers| readers.standing(&key) == Some(Standing::Removed))
+        };
+        let all = who(&session, std::slice::from_ref(&root)).into_iter();
+        let files = all.filter(leaves).map(|read| read.path).collect();
+        Ok(Self { session, root, files })
+    }
+}
+
+/// The commands that take a recipient which the rules no longer name out of its files; `None` where no file has it.
+pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Result<Option<String>, Failure> {
+    let left = Left::of(recipient, context)?;
+    let files: Vec<String> = left.files.iter().map(|path| quoted(&below(path, &left.root))).collect();
+    Ok((!files.is_empty()).then(|| {
+        let recipient = quoted(recipient);
+        format!("  civm secrets rotate --rm-age {recipient} {}\n  civm secrets update-all", files.join(" "))
+    }))
+}
+
+/// Takes a recipient that the rules no longer name out of its files, which get new data keys with it, and brings all
 /// others in line.
 pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
-    let session = super::session(context, None)?;
-    let root = root(&session, context);
-    let root = root.canonicalize().unwrap_or(root);
-    let key = same_key(recipient);
-    let files: Vec<(PathBuf, Rotation)> = who(&session, std::slice::from_ref(&root))
-        .into_iter()
-        .filter_map(|read| {
-            let readers =
-                read.readers.ok().filter(|readers| readers.standing(&key) == Some(Standing::Removed))?;
-            let spelled = readers.groups.into_iter().flatten().filter(|reader| reader.key == key);
-            let remove = spelled.map(|reader| reader.recipient).collect();
-            Some((read.path, Rotation { add: Vec::new(), remove }))
-        })
-        .collect();
-    let rotated: Vec<(PathBuf, Result<_, Error>)> = files
-        .into_par_iter()
-        .map(|(path, rotation)| {
-            let result = rotate_file(&session, &path, &rotation, Which::Readable);
-            (path, result)
-        })
-        .collect();
-    let mut failed = false;
-    for (path, result) in rotated {
-        match result {
-            Ok(_) => context.screen.line(format!("rotated {}", below(&path, &root)))?,
-            Err(error) => {
-                failed = true;
-                context.screen.failure(&failure(error));
-            }
-        }
-    }
-    let code = run(&UpdateAll::default(), &session, context)?;
-    context.screen.note(CHANGE_THEM_TOO);
-    Ok(if failed { Code::Generic as u8 } else { code })
+    let Left { session, root, files } = Left::of(recipient, context)?;
+    let rotation = Rotation { remove: vec![recipient.to_owned()], ..Rotation::default() };
+    let rotated = rotate(&files, &root, &rotation, Which::Readable, &session, context);
+    // Whatever could not be rotated may still be brought in line.
+    let updated = run(&UpdateAll::default(), &session, context)?;
+    rotated.map(|code| code.max(updated))
 }
 
 pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Outcome {
@@ -80,13 +85,8 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     }
     let names = names(session, &root);
 
-    let bar = if context.screen.draws() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let looked = update_all(session, &paths, mode, &|total, _| {
-        bar.set_length(total as u64);
-        bar.inc(1);
-    });
+    let (bar, tick) = progress(context);
+    let looked = update_all(session, &paths, mode, &|total, _| tick(total));
     bar.finish_and_clear();
 
     if args.json {
@@ -147,7 +147,7 @@ fn report(
     Ok(())
 }
 
-fn below(path: &Path, root: &Path) -> String {
+pub(super) fn below(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
@@ -214,7 +214,7 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
             .collect();
         if mode == Mode::Write && !lost.is_empty() {
             context.screen.note("who was removed knows the data keys of the files; new ones come with");
-            context.screen.note(format!("  civm secrets rotate -i {}", lost.join(" ")));
+            context.screen.note(format!("  civm secrets rotate {}", lost.join(" ")));
             context.screen.note(CHANGE_THEM_TOO);
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::failure::failure;
 use crate::cli::secrets::Updatekeys;
 use crate::commands::Context;
-use crate::edge::atomic;
+use crate::edge::{atomic, terminal};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{Plan, as_sops_shows_them};
@@ -35,7 +35,10 @@ fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(
         context.screen.note(format!("File {} already up to date", shown.display()));
         return Ok(());
     }
-    context.screen.data(as_sops_shows_them(&change).as_bytes())?;
+    context.screen.data(
+        as_sops_shows_them(&change, terminal::colours(&context.environment, terminal::stdout_is_terminal()))
+            .as_bytes(),
+    )?;
     if !yes && !agreed(context)? {
         context.screen.note(format!("File {} left unchanged", shown.display()));
         return Ok(());

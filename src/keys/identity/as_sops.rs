@@ -1,5 +1,8 @@
 //! What sops would make of the places: the facts that its error tree tells.
 
+/// The characters of the text of a key.
+const ALPHABET: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+
 /// What sops makes of one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
@@ -20,6 +23,8 @@ pub(super) struct Reading {
 pub(in crate::keys) struct AsSops {
     /// How many identities it would load.
     pub(in crate::keys) identities: usize,
+    /// The plugin of one of them.
+    pub(in crate::keys) plugin: Option<String>,
     /// What it would say went wrong, in its order.
     errors: Vec<String>,
     /// The places it would name as being without keys, in its order.
@@ -61,6 +66,25 @@ impl AsSops {
             }
         }
         text
+    }
+}
+
+/// What age says of a key's text that is damaged.
+pub(super) fn fault(text: &str) -> String {
+    let lower = text.to_lowercase();
+    if lower != text && text.to_uppercase() != text {
+        return "mixed case".into();
+    }
+    let separator = text.rfind('1');
+    let Some(separator) = separator.filter(|at| (1..=text.len().saturating_sub(7)).contains(at)) else {
+        let at = separator.map_or("-1".to_owned(), |at| at.to_string());
+        return format!("separator '1' at invalid position: pos={at}, len={}", text.len());
+    };
+    // A character that occurs in no key, so that none can be told by it.
+    let wrong = lower[separator + 1..].char_indices().find(|(_, character)| !ALPHABET.contains(*character));
+    match wrong {
+        Some((at, character)) => format!("invalid character data part: s[{at}]={}", u32::from(character)),
+        None => "invalid checksum".into(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{fs, io};
 use zeroize::Zeroizing;
 
 use super::as_sops::{Reading, system_error};
-use super::locked::{FILE_LIMIT, LockedFile, LockedSsh};
+use super::locked::{FILE_LIMIT, LockedFile, LockedFiles, LockedSsh};
 use super::{Key, OpenSshKey, Place, Presence, Slot, Source, text};
 use crate::edge::environment::Environment;
 use crate::edge::process;
@@ -26,12 +26,12 @@ const RECIPIENT: &str = "SOPS_AGE_RECIPIENT";
 
 /// All places, each read or, for a command, ready to run.
 pub(super) fn all(environment: &Environment) -> Vec<Slot> {
-    let mut loader = Loader { environment, locked_files: Vec::new(), locked_keys: Vec::new() };
-    let mut slots = vec![loader.named_ssh_file(), command(SSH_COMMAND, Kind::Ssh, environment)];
+    let mut loader = Loader { environment, locked_files: Arc::default(), locked_keys: Vec::new() };
+    let mut slots = vec![loader.named_ssh_file(), loader.command(SSH_COMMAND, Kind::Ssh)];
     slots.extend(loader.usual_ssh_files());
     slots.push(loader.variable());
     slots.push(loader.named_file());
-    slots.push(command(KEY_COMMAND, Kind::Age, environment));
+    slots.push(loader.command(KEY_COMMAND, Kind::Age));
     slots.push(loader.usual_file());
     slots
 }
@@ -39,7 +39,7 @@ pub(super) fn all(environment: &Environment) -> Vec<Slot> {
 /// Shares what is locked between places that lead to the same file, so that it is asked for once.
 struct Loader<'a> {
     environment: &'a Environment,
-    locked_files: Vec<Arc<LockedFile>>,
+    locked_files: Arc<LockedFiles>,
     locked_keys: Vec<(PathBuf, Arc<LockedSsh>)>,
 }
 
@@ -74,14 +74,14 @@ impl Loader<'_> {
     fn variable(&mut self) -> Slot {
         let Some(value) = self.environment.get(KEY) else { return not_set(KEY) };
         let value = Zeroizing::new(value.as_encoded_bytes().to_vec());
-        read(self.identity_text(Place::Variable(KEY), KEY, &value, true))
+        read(identity_text(&self.locked_files, Place::Variable(KEY), KEY, &value, true))
     }
 
     fn named_file(&mut self) -> Slot {
         let Some(path) = self.environment.get(KEY_FILE).map(PathBuf::from) else { return not_set(KEY_FILE) };
         let place = Place::NamedFile(KEY_FILE, path.clone());
         read(match read_file(&path) {
-            Ok(content) => self.identity_text(place, KEY_FILE, &content, false),
+            Ok(content) => identity_text(&self.locked_files, place, KEY_FILE, &content, false),
             Err(error) => unreadable_text(place, KEY_FILE, &path, &error, &format!("{KEY_FILE} file")),
         })
     }
@@ -95,29 +95,17 @@ impl Loader<'_> {
         };
         let place = Place::File(path.clone());
         read(match read_file(&path) {
-            Ok(content) => self.identity_text(place, &path.to_string_lossy(), &content, false),
+            Ok(content) => identity_text(&self.locked_files, place, &path.to_string_lossy(), &content, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => no_file(path, true),
             Err(error) => unreadable_text(place, &path.to_string_lossy(), &path, &error, "file"),
         })
     }
 
-    fn identity_text(&mut self, place: Place, name: &str, content: &[u8], variable: bool) -> Source {
-        if !LockedFile::is_one(content.trim_ascii_start()) {
-            return identities(place, name, content, variable);
-        }
-        let content = content.trim_ascii_start();
-        let known = self.locked_files.iter().find(|file| file.content() == content).cloned();
-        let file = known.unwrap_or_else(|| {
-            let file = Arc::new(LockedFile::new(name.to_owned(), content.to_vec()));
-            self.locked_files.push(Arc::clone(&file));
-            file
-        });
-        Source {
-            place: Some(place),
-            keys: vec![Key::LockedFile(file)],
-            sops: Reading { identities: 1, is_text: true, ..Reading::default() },
-            ..Source::default()
-        }
+    fn command(&self, variable: &'static str, kind: Kind) -> Slot {
+        let Some(line) = self.environment.get(variable) else { return not_set(variable) };
+        let line = line.to_string_lossy().into_owned();
+        let locked_files = Arc::clone(&self.locked_files);
+        Slot::Command(CommandSource { variable, kind, line, locked_files }, Mutex::default())
     }
 
     fn ssh_file(&mut self, place: Place, path: &Path) -> Source {
@@ -159,6 +147,7 @@ pub(super) struct CommandSource {
     variable: &'static str,
     kind: Kind,
     line: String,
+    locked_files: Arc<LockedFiles>,
 }
 
 impl CommandSource {
@@ -185,7 +174,7 @@ impl CommandSource {
             }
         };
         match self.kind {
-            Kind::Age => identities(place, KEY_COMMAND, &output, false),
+            Kind::Age => identity_text(&self.locked_files, place, KEY_COMMAND, &output, false),
             Kind::Ssh => {
                 let malformed = format!("malformed SSH identity returned by running {SSH_COMMAND}: ");
                 ssh_key(place, &output, malformed, |_| {
@@ -195,16 +184,6 @@ impl CommandSource {
                     ))
                 })
             }
-        }
-    }
-}
-
-fn command(variable: &'static str, kind: Kind, environment: &Environment) -> Slot {
-    match environment.get(variable) {
-        None => not_set(variable),
-        Some(line) => {
-            let line = line.to_string_lossy().into_owned();
-            Slot::Command(CommandSource { variable, kind, line }, Mutex::default())
         }
     }
 }
@@ -241,6 +220,28 @@ fn failed(place: Place, problem: &str, as_sops: String) -> Source {
     }
 }
 
+/// Identities, plain or behind a passphrase; `name` is sops' name of the place.
+fn identity_text(
+    files: &LockedFiles,
+    place: Place,
+    name: &str,
+    content: &[u8],
+    several_on_a_line: bool,
+) -> Source {
+    let file = content.trim_ascii_start();
+    if !LockedFile::is_one(file) {
+        return identities(place, name, content, several_on_a_line);
+    }
+    let mut sops = Reading { is_text: true, ..Reading::default() };
+    if LockedFile::is_one(content) {
+        sops.identities = 1;
+    } else {
+        sops.error = Some(format!("failed to parse '{name}' age identities: unknown identity type"));
+    }
+    let keys = vec![Key::LockedFile(files.file(name, file))];
+    Source { place: Some(place), keys, sops, ..Source::default() }
+}
+
 /// Plain identities; `name` is sops' name of the place.
 fn identities(place: Place, name: &str, content: &[u8], several_on_a_line: bool) -> Source {
     let found = text::parse(content, several_on_a_line);
@@ -265,7 +266,7 @@ fn ssh_key(
 ) -> Source {
     let quoted = malformed.contains("returned by running");
     let as_sops = |reason: &str| {
-        if quoted { format!("{malformed}\"{reason}\"") } else { format!("{malformed}{reason}") }
+        if quoted { format!("{malformed}{reason:?}") } else { format!("{malformed}{reason}") }
     };
     let one = |key| Source {
         place: Some(place.clone()),
@@ -285,10 +286,28 @@ fn ssh_key(
                 failed(place.clone(), &problem, as_sops(reason))
             }
         },
-        Ok(PrivateKey::Locked(key)) => match locked(key) {
-            Ok(key) => one(Key::LockedSsh(key)),
-            Err(error) => failed(place.clone(), "the key is behind a passphrase", error),
-        },
+        Ok(PrivateKey::Locked(key)) => {
+            let line = key.public_line();
+            // Only OpenSSH's own form shows its public half.
+            let other_form =
+                line.is_none().then(|| as_sops("ssh: unsupported key type \"ENCRYPTED PRIVATE KEY\""));
+            let algorithm = line.and_then(|line| line.split(' ').next().map(str::to_owned));
+            let other_type =
+                algorithm.filter(|name| name != "ssh-ed25519" && name != "ssh-rsa").map(|name| {
+                    format!("could not create encrypted SSH identity: unsupported SSH key type: {name}")
+                });
+            match locked(key) {
+                Ok(key) => {
+                    let error = other_form.or(other_type);
+                    let identities = usize::from(error.is_none());
+                    let sops = Reading { identities, error, ..Reading::default() };
+                    Source { sops, ..one(Key::LockedSsh(key)) }
+                }
+                Err(error) => {
+                    failed(place.clone(), "the key is behind a passphrase", other_form.unwrap_or(error))
+                }
+            }
+        }
         Err(error) => {
             let reason = match error {
                 PrivateKeyError::Damaged(_) => "ssh: invalid openssh private key format",

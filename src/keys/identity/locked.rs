@@ -100,10 +100,6 @@ impl LockedFile {
         &self.name
     }
 
-    pub(super) fn content(&self) -> &[u8] {
-        &self.content
-    }
-
     /// True if the content is an age file, in armor or not.
     pub(super) fn is_one(content: &[u8]) -> bool {
         content.starts_with(b"age-encryption") || content.starts_with(b"-----BEGIN AGE")
@@ -146,6 +142,23 @@ impl LockedFile {
         let mut plain = Zeroizing::new(Vec::with_capacity(self.content.len()));
         reader.take(FILE_LIMIT).read_to_end(&mut plain)?;
         Ok(plain)
+    }
+}
+
+/// Identity files behind passphrases, each asked for once although several places lead to it.
+#[derive(Default)]
+pub(super) struct LockedFiles(Mutex<Vec<Arc<LockedFile>>>);
+
+impl LockedFiles {
+    /// The file with this content; the first place that leads to it gives it its name.
+    pub(super) fn file(&self, name: &str, content: &[u8]) -> Arc<LockedFile> {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = files.iter().find(|file| file.content == content).cloned();
+        known.unwrap_or_else(|| {
+            let file = Arc::new(LockedFile::new(name.to_owned(), content.to_vec()));
+            files.push(Arc::clone(&file));
+            file
+        })
     }
 }
 

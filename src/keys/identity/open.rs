@@ -19,6 +19,17 @@ use crate::keys::ssh::public::Ed25519Public;
 /// The most that a wrapped key can hold: a data key or share is 32 or 33 bytes.
 const KEY_LIMIT: u64 = 1024;
 
+/// A part of an age file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What says for whom the file is.
+    Header,
+    /// What keeps the header from being changed.
+    Mac,
+    /// What is encrypted.
+    Payload,
+}
+
 /// Why a wrapped key was not opened. Never holds a part of a key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum OpenError {
@@ -26,8 +37,13 @@ pub enum OpenError {
     #[error("no identity matched")]
     NoMatch,
     /// The age file is damaged, or of a kind that is not known.
-    #[error("the wrapped key is damaged: {0}")]
-    Damaged(String),
+    #[error("the wrapped key is damaged: {reason}")]
+    Damaged {
+        /// Where.
+        part: Part,
+        /// How that shows.
+        reason: String,
+    },
     /// A key stayed behind its passphrase.
     #[error("{name}: {reason}")]
     Locked {
@@ -178,33 +194,46 @@ fn decrypt(enc: &str, identities: &[&dyn age::Identity]) -> Result<Zeroizing<Vec
     let decryptor = Decryptor::new_buffered(armor).map_err(|error| damaged(&error))?;
     let reader = decryptor.decrypt(identities.iter().copied()).map_err(|error| match error {
         DecryptError::NoMatchingKeys => OpenError::NoMatch,
-        // The caller knows the plugin's name.
         DecryptError::Plugin(errors) => {
-            let said =
-                errors.iter().map(|error| plugin_message(&error.to_string())).collect::<Vec<_>>().join("; ");
-            OpenError::Plugin { name: String::new(), reason: Some(said) }
+            let said = errors.iter().map(|error| plugin_message(&error.to_string()));
+            of_plugin(said.collect::<Vec<_>>().join("; "))
+        }
+        // The header has been read already: it is a plugin that cannot be talked to. Only the first line says so;
+        // the others are for who writes one.
+        DecryptError::Io(error) => {
+            of_plugin(plugin_message(error.to_string().lines().next().unwrap_or_default()))
         }
         error => damaged(&error),
     })?;
     let mut key = Zeroizing::new(Vec::with_capacity(enc.len()));
+    let payload = |reason| OpenError::Damaged { part: Part::Payload, reason };
     let size = reader.take(KEY_LIMIT + 1).read_to_end(&mut key);
-    if size.map_err(|error| OpenError::Damaged(error.to_string()))? as u64 > KEY_LIMIT {
-        return Err(OpenError::Damaged("what it holds is too long for a key".into()));
+    if size.map_err(|error| payload(error.to_string()))? as u64 > KEY_LIMIT {
+        return Err(payload("what it holds is too long for a key".into()));
     }
     Ok(key)
 }
 
-/// A plugin's own words: age puts the kind of the error and where it happened before them, in parentheses.
+/// The caller knows the plugin's name.
+fn of_plugin(said: String) -> OpenError {
+    OpenError::Plugin { name: String::new(), reason: Some(said) }
+}
+
+/// A plugin's own words: age puts the kind of the error and where it happened before them, in parentheses, or a
+/// sentence that has them in marks of direction at its end.
 fn plugin_message(text: &str) -> String {
     let text = one_line(text);
-    match text.strip_prefix('(').and_then(|rest| rest.split_once(") ")) {
+    let in_marks = text.strip_suffix('\u{2069}').and_then(|text| text.rsplit_once('\u{2068}'));
+    let after_kind = text.strip_prefix('(').and_then(|rest| rest.split_once(") "));
+    match in_marks.or(after_kind) {
         Some((_, said)) => said.to_owned(),
-        None => text,
+        None => text.replace(['\u{2068}', '\u{2069}'], ""),
     }
 }
 
 fn damaged(error: &DecryptError) -> OpenError {
-    OpenError::Damaged(one_line(&error.to_string()))
+    let part = if matches!(error, DecryptError::InvalidMac) { Part::Mac } else { Part::Header };
+    OpenError::Damaged { part, reason: one_line(&error.to_string()) }
 }
 
 fn locked_error(name: &str, ssh: bool, error: &LockedError) -> OpenError {

@@ -4,6 +4,7 @@
 //! one); what sops itself would have made of the text is kept beside it for the error tree.
 
 use super::Key;
+use super::as_sops::fault;
 use crate::keys::native::hybrid::IDENTITY_START as POST_QUANTUM;
 use crate::keys::native::{AgeIdentity, NativeKeyError};
 
@@ -71,13 +72,16 @@ fn as_sops(text: &str, several_on_a_line: bool) -> Result<usize, String> {
             if is_native(word) {
                 AgeIdentity::parse(word).map_err(|error| {
                     let reason = match error {
-                        NativeKeyError::Encoding => "invalid checksum",
-                        _ if word.starts_with(POST_QUANTUM) => "invalid MLKEM768-X25519 secret key",
-                        _ => "invalid X25519 secret key",
+                        NativeKeyError::Encoding => fault(word),
+                        _ if word.starts_with(POST_QUANTUM) => "invalid MLKEM768-X25519 secret key".into(),
+                        _ => "invalid X25519 secret key".into(),
                     };
                     format!("malformed secret key: {reason}")
                 })?;
-            } else if !word.starts_with("AGE-PLUGIN-") {
+            } else if word.starts_with("AGE-PLUGIN-") {
+                let plugin: Result<age::plugin::Identity, _> = word.parse();
+                plugin.map_err(|_| format!("invalid identity encoding: {}", fault(word)))?;
+            } else {
                 return Err("unknown identity type".into());
             }
             count += 1;

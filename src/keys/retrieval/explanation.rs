@@ -33,7 +33,7 @@ fn describe_halves(report: &Report, halves: &[Half], text: &mut String) {
     let place = &report.place;
     for half in halves {
         let _ = match half {
-            Half::Age(age) => writeln!(text, "  {place}: {age}"),
+            Half::Age(age) => writeln!(text, "  {place}: {}", shortened(age)),
             Half::Ssh { line, age: Some(age), locked } => {
                 writeln!(text, "  {place}: {line}{}\n    = {age}", passphrase(*locked))
             }
@@ -53,9 +53,10 @@ fn passphrase(locked: bool) -> &'static str {
     if locked { " (behind a passphrase)" } else { "" }
 }
 
-/// The line of an RSA key is longer than a screen is wide.
+/// The line of an RSA key and a post-quantum recipient are longer than a screen is wide; an X25519 recipient stays
+/// whole.
 fn shortened(line: &str) -> String {
-    match line.char_indices().nth(60) {
+    match line.char_indices().nth(64) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
     }
@@ -77,7 +78,7 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
             Reason::Age(OpenError::Plugin { name, reason: None }) => {
                 format!("one of your identities needs age-plugin-{name}, which is not in PATH: install it")
             }
-            Reason::Age(OpenError::Damaged(reason)) => {
+            Reason::Age(OpenError::Damaged { reason, .. }) => {
                 format!("the entry of {} in the file is damaged: {reason}", shortened(&key.name))
             }
             Reason::Age(OpenError::NoMatch) if key.belongs == Belongs::Yes => format!(

@@ -72,6 +72,16 @@ fn the_advice_names_the_own_recipient_and_where_it_lies() {
 }
 
 #[test]
+fn a_post_quantum_recipient_is_whole_only_where_it_is_to_be_copied_from() {
+    let (ours, theirs) = (AgeIdentity::generate_post_quantum(), AgeIdentity::generate());
+    let enc = wrap(&theirs, b"data key");
+    let group = vec![MasterKey::Age { recipient: theirs.recipient(), enc: &enc }];
+    let error = parts(&[group], 0, &identities(&[&ours])).expect_err("not ours");
+    assert!(error.explanation().contains(&format!("$SOPS_AGE_KEY: {}…\n", &ours.recipient()[..64])));
+    assert!(error.advice()[0].contains(&format!("Yours is {} (", ours.recipient())));
+}
+
+#[test]
 fn without_any_identity_the_advice_is_to_make_one() {
     let theirs = AgeIdentity::generate();
     let enc = wrap(&theirs, b"data key");

@@ -2,11 +2,14 @@
 
 use super::{GroupResult, KeyResult, Reason, RetrievalError};
 use crate::edge::terminal::PromptError;
-use crate::keys::identity::OpenError;
+use crate::keys::identity::{OpenError, Part};
 
 /// Columns of a key's message, and of the last paragraph.
 const MESSAGE_COLUMNS: usize = 60;
 const TRAILER_COLUMNS: usize = 75;
+/// Of a data key whose age file has a sound header; what was wrong with the places is not added to it.
+const PAYLOAD: &str = "failed to copy age decrypted data into bytes.Buffer: failed to decrypt and authenticate payload \
+                       chunk, file may be corrupted or tampered with";
 
 pub(super) fn render(error: &RetrievalError, colours: bool) -> String {
     let groups = error.groups.iter().enumerate().map(|(index, group)| render_group(index, group, colours));
@@ -49,10 +52,15 @@ fn message(key: &KeyResult) -> String {
     }
     let said = match error {
         OpenError::NoMatch if key.as_sops.identities == 1 => {
-            "identity did not match any of the recipients: incorrect identity for recipient block".into()
+            let plugin = key.as_sops.plugin.as_ref().map_or(String::new(), |name| format!("{name} plugin: "));
+            format!(
+                "identity did not match any of the recipients: {plugin}incorrect identity for recipient block"
+            )
         }
         OpenError::NoMatch => "no identity matched any of the recipients".into(),
-        OpenError::Damaged(reason) => format!("failed to read header: {reason}"),
+        OpenError::Damaged { part: Part::Header, reason } => format!("failed to read header: {reason}"),
+        OpenError::Damaged { part: Part::Mac, .. } => "bad header MAC".into(),
+        OpenError::Damaged { part: Part::Payload, .. } => return PAYLOAD.into(),
         OpenError::Plugin { name, reason: Some(reason) } => format!("{name} plugin: {reason}"),
         OpenError::Plugin { name, reason: None } => format!(
             "{name} plugin: couldn't start plugin: \"{name}\" plugin not found: exec: \"age-plugin-{name}\": \

@@ -108,7 +108,7 @@ impl Look<'_> {
             for key in &group.age {
                 match identities.open_silently(&key.recipient, &key.enc) {
                     Ok(opened) => part = part.or(Some(opened)),
-                    Err(OpenError::Damaged(reason)) => {
+                    Err(OpenError::Damaged { reason, .. }) => {
                         let whom = shown(&key.recipient);
                         let message = format!("the data key for {whom} is damaged: {reason}");
                         self.tell(Kind::Metadata, self.line(&place(&[])), None, message);

@@ -112,3 +112,51 @@ fn overwrite(path: &Path, length: usize) {
         let _ = file.write_all(&vec![0; length]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::super::Program;
+    use super::*;
+    use crate::edge::environment::Environment;
+
+    #[test]
+    fn a_program_left_to_itself_finds_its_file_after_all() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let out = directory.path().join("out");
+        let environment = Environment::of_process().with("OUT", &out);
+        let run = Run {
+            program: Program::Line("sleep 0.2; cat {} {} > \"$OUT.part\"; mv \"$OUT.part\" \"$OUT\"".into()),
+            environment: &environment,
+            pristine: false,
+            user: None,
+            background: true,
+        };
+        let place = Place { shape: Shape::Fifo, name: None };
+        let ended = with_file(&run, Zeroizing::new(b"hush\n".to_vec()), &place, &|_| {}).expect("started");
+        assert!(ended.is_none() && !out.exists(), "nobody waits");
+        let end = Instant::now() + Duration::from_secs(20);
+        while !out.exists() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(fs::read(&out).expect("written"), b"hush\nhush\n");
+    }
+
+    #[test]
+    fn what_the_program_put_in_place_of_its_file_is_its_own() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, other) = (directory.path().join("secret"), directory.path().join("other"));
+        fs::write(&path, "hush").expect("written");
+        overwrite(&path, 4);
+        assert_eq!(fs::read(&path).expect("there"), [0; 4]);
+        fs::remove_file(&path).expect("removed");
+        overwrite(&path, 4);
+        assert!(!path.exists());
+        fs::write(&other, "mine").expect("written");
+        std::os::unix::fs::symlink(&other, &path).expect("linked");
+        overwrite(&path, 4);
+        assert_eq!(fs::read(&other).expect("there"), b"mine");
+    }
+}

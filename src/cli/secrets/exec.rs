@@ -1,0 +1,58 @@
+//! `civm secrets exec-env` and `civm secrets exec-file`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+/// `civm secrets exec-env`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Of the first document the texts, numbers, … at the top level become variables; mappings and lists cannot. The exit code
+is the command's own, 255 where a signal ended it.
+
+    civm secrets exec-env secrets.env -- terraform apply
+    civm secrets exec-env secrets.yaml -- sh -c 'curl -H \"Authorization: $TOKEN\" …'")]
+pub struct ExecEnv {
+    /// The encrypted file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The command; no shell reads it
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+    /// No variables but the secrets
+    #[arg(long)]
+    pub pristine: bool,
+    /// Run it as this user; only root can
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Run it in the place of this process
+    #[arg(long)]
+    pub same_process: bool,
+}
+
+/// `civm secrets exec-file`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+The plaintext comes out of a pipe that nobody else can open, and is nowhere but there. It can be opened again and again,
+but not in the very same instant by two programs, and nothing can go back in it: for programs that do that there is
+--no-fifo. The exit code is the command's own, 255 where a signal ended it.
+
+    civm secrets exec-file secrets.yaml -- ansible-playbook -e @{} site.yml")]
+pub struct ExecFile {
+    /// The encrypted file
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The command, with {} where the path of the plaintext is to be; no shell reads it
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+    /// A regular file instead of a pipe, in memory
+    #[arg(long)]
+    pub no_fifo: bool,
+    /// The name that the command sees (default: the file's own)
+    #[arg(long, value_name = "NAME")]
+    pub filename: Option<PathBuf>,
+    /// Run it as this user; only root can
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+}

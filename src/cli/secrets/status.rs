@@ -1,0 +1,18 @@
+//! `civm secrets status`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+/// `civm secrets status`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Needs no key. Exit code 0 where every file is encrypted, 1 where one is not.")]
+pub struct Status {
+    /// The files
+    #[arg(required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+    /// One JSON object with every file
+    #[arg(long)]
+    pub json: bool,
+}

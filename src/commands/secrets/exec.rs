@@ -1,0 +1,60 @@
+//! `civm secrets exec-env` and `civm secrets exec-file`.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitStatus;
+
+use super::failure::failure;
+use crate::cli::secrets::{ExecEnv, ExecFile};
+use crate::commands::Context;
+use crate::edge::foreground::code;
+use crate::outcome::Outcome;
+use crate::secrets::Session;
+use crate::secrets::exec::{self, Place, Program, Run, Shape, Variables};
+use crate::secrets::file::{OpenFile, SopsFile};
+use crate::sops::document::MacCheck;
+
+pub(super) fn with_variables(args: &ExecEnv, session: &Session, context: &Context) -> Outcome {
+    let open = open(&args.file, session, context)?;
+    let variables = Variables::of(&open).map_err(failure)?;
+    let run = Run { pristine: args.pristine, ..run(&args.command, args.user.as_ref(), session) };
+    if args.same_process {
+        return Err(failure(exec::become_with_variables(&run, &variables)));
+    }
+    exec::with_variables(&run, &variables).map(ended).map_err(failure)
+}
+
+pub(super) fn with_file(args: &ExecFile, session: &Session, context: &Context) -> Outcome {
+    let plaintext = open(&args.file, session, context)?.plaintext().map_err(failure)?;
+    let own_name = || args.file.file_name().map(Into::into);
+    let place = Place {
+        shape: if args.no_fifo { Shape::Regular } else { Shape::Fifo },
+        name: args.filename.clone().or_else(own_name),
+    };
+    let run = run(&args.command, args.user.as_ref(), session);
+    let on_disk = |refused: &[_]| super::warn_on_disk(context, "while the command runs", refused);
+    exec::with_file(&run, plaintext, &place, &on_disk).map(ended).map_err(failure)
+}
+
+fn open(file: &Path, session: &Session, context: &Context) -> Result<OpenFile, crate::outcome::Failure> {
+    let open = SopsFile::load(session, file)
+        .and_then(|file| file.open(session.identities(), MacCheck::Verify))
+        .map_err(failure)?;
+    super::warn(context, file, &open.warnings);
+    Ok(open)
+}
+
+fn run<'a>(command: &[OsString], user: Option<&String>, session: &'a Session) -> Run<'a> {
+    let mut words = command.iter().cloned();
+    Run {
+        program: Program::Words { program: words.next().unwrap_or_default(), arguments: words.collect() },
+        environment: &session.environment,
+        pristine: false,
+        user: user.cloned(),
+        background: false,
+    }
+}
+
+fn ended(status: Option<ExitStatus>) -> u8 {
+    status.map_or(0, code)
+}

@@ -1,0 +1,77 @@
+//! `civm secrets rotate` and `civm secrets groups`.
+
+use std::path::{Path, PathBuf};
+
+use super::failure::failure;
+use super::progress::progress;
+use super::update_all::{CHANGE_THEM_TOO, below, root};
+use crate::cli::secrets::{GroupsCommand, Rotate};
+use crate::commands::Context;
+use crate::outcome::Outcome;
+use crate::secrets::recipients::list;
+use crate::secrets::rewrite::rewrite;
+use crate::secrets::rotate::{Rotated, Rotation, Which, rotate_all};
+use crate::secrets::{Error, Session};
+
+pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcome {
+    if let Some(missing) = args.files.iter().find(|path| !path.exists()) {
+        return Err(failure(Error::Missing(missing.clone())));
+    }
+    let rotation = Rotation { add: list(&args.add_age), remove: list(&args.rm_age) };
+    let root = root(session, context);
+    let root = root.canonicalize().unwrap_or(root);
+    let paths = if args.all { vec![root.clone()] } else { args.files.clone() };
+    rotate(&paths, &root, &rotation, Which::All, session, context)
+}
+
+/// Gives files new data keys and says so.
+pub(super) fn rotate(
+    paths: &[PathBuf],
+    root: &Path,
+    rotation: &Rotation,
+    which: Which,
+    session: &Session,
+    context: &Context,
+) -> Outcome {
+    let (bar, tick) = progress(context);
+    let done = rotate_all(session, paths, rotation, which, &|total, _| tick(total));
+    bar.finish_and_clear();
+    let total = done.len();
+    let mut failures = Vec::new();
+    let (mut rotated, mut removed) = (0, 0);
+    for Rotated { path, result } in done {
+        match result {
+            Ok(None) => {}
+            Ok(Some(count)) => {
+                rotated += 1;
+                removed += count;
+                context.screen.line(format!("rotated {}", below(&path, root)))?;
+            }
+            Err(error) => failures.push(failure(error)),
+        }
+    }
+    if total > 1 {
+        context.screen.note(format!("{total} files: {rotated} rotated, {} failed", failures.len()));
+    }
+    if rotated > 0 && removed == 0 && !rotation.remove.is_empty() {
+        context.screen.warn(format!("{} was no recipient of these files", rotation.remove.join(", ")));
+    }
+    if removed > 0 {
+        context.screen.note(CHANGE_THEM_TOO);
+    }
+    super::several(failures, total, context)?;
+    Ok(0)
+}
+
+pub(super) fn groups(command: &GroupsCommand, session: &Session) -> Outcome {
+    match command {
+        GroupsCommand::Add { file, recipients, threshold } => rewrite(session, file, |file| {
+            Ok((Some(file.add_group(&list(recipients), *threshold, session)?), ()))
+        }),
+        GroupsCommand::Rm { file, group, threshold } => {
+            rewrite(session, file, |file| Ok((Some(file.remove_group(*group, *threshold, session)?), ())))
+        }
+    }
+    .map_err(failure)?;
+    Ok(0)
+}

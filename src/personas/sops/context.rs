@@ -1,0 +1,309 @@
+//! What every command works with: its flags, a session, and the formats of its file.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::end::{End, tree};
+use super::flags::{
+    CONFIG, DECRYPTION_ORDER, IGNORE_MAC, IN_PLACE, INDENT, INPUT_TYPE, KEYSERVICE, LOCAL_KEYSERVICE, OUTPUT,
+    OUTPUT_TYPE,
+};
+use super::log::{Log, harmless};
+use super::parse::Call;
+use crate::edge::atomic;
+use crate::edge::environment::Environment;
+use crate::edge::private_dir::Refused;
+use crate::edge::stream::{read_stdin, to_stdout};
+use crate::edge::terminal::Terminal;
+use crate::outcome::Code;
+use crate::personas::go_flag::{Flag, Given};
+use crate::personas::go_text::{quoted, reason};
+use crate::secrets::Session;
+use crate::secrets::file::{OpenFile, SopsFile};
+use crate::secrets::session::read;
+use crate::sops::document::{MacCheck, Warning};
+use crate::store::{Format, Store};
+
+/// A command's flags and arguments, and what it works with.
+pub(super) struct Context {
+    /// The flags in front of the command.
+    pub(super) global: Given,
+    /// The command's own flags.
+    pub(super) given: Given,
+    /// Rules, identities, environment.
+    pub(super) session: Session,
+    /// Where words go.
+    pub(super) log: Log,
+}
+
+/// Where a text comes from.
+pub(super) enum Source {
+    /// A file, by its absolute path.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+/// How a file is read and written.
+pub(super) struct Stores {
+    /// The format that is read.
+    pub(super) input: Arc<dyn Store>,
+    /// Its name.
+    pub(super) input_format: Format,
+    /// The format that is written.
+    pub(super) output: Arc<dyn Store>,
+    /// Its name.
+    pub(super) output_format: Format,
+}
+
+impl Context {
+    /// The context of a call.
+    ///
+    /// # Errors
+    /// There is no working directory; a key service that is none of this machine is wanted.
+    pub(super) fn new(call: Call, environment: &Environment, log: Log) -> Result<Self, End> {
+        let directory =
+            std::env::current_dir().map_err(|error| End::generic(format!("getwd: {}", reason(&error))))?;
+        let mut session = Session::new(environment.clone(), Arc::new(Terminal), directory);
+        let config = call.global.text(&CONFIG);
+        if config.is_empty() {
+            if let Some(words) = ignored_config(&session.directory) {
+                log.warn(&words);
+            }
+        } else {
+            session = session.with_config(Path::new(&config));
+        }
+        if call.global.on_line(&INDENT) {
+            session = session.with_indent(call.global.int(&INDENT));
+        }
+        if let Some(remote) = call.given.texts(&KEYSERVICE).first() {
+            let remote = remote.to_string_lossy();
+            return Err(End::generic(format!("key services are not supported: --keyservice {remote}")));
+        }
+        if !call.given.is_not_off(&LOCAL_KEYSERVICE) {
+            let words =
+                "no keys to work with: --enable-local-keyservice is off, and there are no other key services";
+            return Err(End::Said(Code::CouldNotRetrieveKey, words.to_owned()));
+        }
+        Ok(Self { global: call.global, given: call.given, session, log })
+    }
+
+    /// A flag's text as text.
+    pub(super) fn text(&self, flag: &Flag) -> String {
+        self.given.text(flag).to_string_lossy().into_owned()
+    }
+
+    /// A path that a flag names; `None` where it is not given.
+    pub(super) fn path(&self, flag: &Flag) -> Option<PathBuf> {
+        Some(self.given.text(flag)).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// The first argument, which must be there.
+    pub(super) fn file(&self) -> Result<&OsStr, End> {
+        self.given
+            .positional
+            .first()
+            .map(OsString::as_os_str)
+            .ok_or_else(|| End::Said(Code::NoFileSpecified, "Error: no file specified".to_owned()))
+    }
+
+    /// Says that arguments behind the first one do not count.
+    pub(super) fn warn_of_more(&self) {
+        let more = self.given.positional.get(1..).unwrap_or_default();
+        if more.is_empty() {
+            return;
+        }
+        self.log.warn("More than one positional argument provided. Only the first one will be used!");
+        if let Some(flag) = more.iter().rfind(|arg| arg.as_bytes().starts_with(b"-")) {
+            self.log.warn(&format!(
+                "Note that one of the ignored positional argument is {}, which looks like a flag. Flags must \
+                 always be provided before the first positional argument!",
+                quoted(&flag.to_string_lossy())
+            ));
+        }
+    }
+
+    /// Refuses what cannot be done at once: `--in-place` and `--output`.
+    pub(super) fn one_target(&self) -> Result<(), End> {
+        if self.given.is_on(&IN_PLACE) && !self.given.text(&OUTPUT).is_empty() {
+            return Err(conflict("Error: cannot operate on both --output and --in-place"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a file that does not exist.
+    pub(super) fn must_exist(path: &Path) -> Result<(), End> {
+        if is_missing(path) {
+            let path = quoted(&path.to_string_lossy());
+            let words = format!("Error: cannot operate on non-existent file {path}");
+            return Err(End::Said(Code::NoFileSpecified, words));
+        }
+        Ok(())
+    }
+
+    /// Refuses keys of other kinds than age, which nobody may take for done.
+    pub(super) fn refuse_others(&self, others: &[Flag]) -> Result<(), End> {
+        match others.iter().find(|flag| !self.given.text(flag).is_empty()) {
+            None => Ok(()),
+            Some(flag) => {
+                let variable = match flag.variable {
+                    Some(variable) if !self.given.on_line(flag) => format!(" (from {variable})"),
+                    _ => String::new(),
+                };
+                Err(End::generic(format!(
+                    "Error: --{}{variable} is not supported: age is the only kind of key here",
+                    flag.name()
+                )))
+            }
+        }
+    }
+
+    /// Checks the order in which kinds of keys are to be tried; there is but one.
+    pub(super) fn check_order(&self) -> Result<(), End> {
+        let order = self.text(&DECRYPTION_ORDER);
+        let kinds: Vec<_> = order.split(',').collect();
+        let twice =
+            kinds.iter().enumerate().find(|(at, kind)| kinds.iter().take(*at).any(|one| one == *kind));
+        match twice {
+            None => Ok(()),
+            Some((_, kind)) => Err(End::Said(
+                Code::DuplicateDecryptionKeyType,
+                format!("Duplicate decryption key type: {kind}"),
+            )),
+        }
+    }
+
+    /// How the file of this name is read and written.
+    pub(super) fn stores(&self, name: &Path) -> Result<Stores, End> {
+        let format = |flag: &Flag| {
+            let named = self.given.text(flag);
+            named.to_str().and_then(Format::of_name).unwrap_or_else(|| Format::of_path(name))
+        };
+        let (input_format, output_format) = (format(&INPUT_TYPE), format(&OUTPUT_TYPE));
+        let store = |format| self.session.store(format, name).map_err(End::from);
+        Ok(Stores { input: store(input_format)?, input_format, output: store(output_format)?, output_format })
+    }
+
+    /// Whether the MAC counts.
+    pub(super) fn mac(&self) -> MacCheck {
+        if self.given.is_on(&IGNORE_MAC) { MacCheck::Ignore } else { MacCheck::Verify }
+    }
+
+    /// Reads and opens an encrypted file, with a word on what is odd in it.
+    pub(super) fn open(&self, path: &Path, text: &[u8], store: Arc<dyn Store>) -> Result<OpenFile, End> {
+        let file = SopsFile::of_store(store, path, text).map_err(End::loading)?;
+        let open = file.open(self.session.identities(), self.mac()).map_err(|error| self.colour(error))?;
+        open.warnings.iter().for_each(|warning| self.odd(warning));
+        Ok(open)
+    }
+
+    /// An error that is a tree has colours where words may have them.
+    pub(super) fn colour(&self, error: crate::secrets::Error) -> End {
+        match error {
+            crate::secrets::Error::Locked { locked, .. } if self.log.colours => {
+                End::Said(Code::CouldNotRetrieveKey, tree(&locked, true))
+            }
+            other => other.into(),
+        }
+    }
+
+    /// Says what is odd in a file, though it can be read.
+    pub(super) fn odd(&self, warning: &Warning) {
+        self.log.warn(&format!("Found possibly unencrypted comment in file: {warning}"));
+    }
+
+    /// Says that a plaintext is for a while where it should not be.
+    pub(super) fn on_disk(&self, done: &str, refused: &[Refused]) {
+        let places: Vec<String> =
+            refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
+        self.log.warn(&format!(
+            "the plaintext lies on a disk while it is {done}, for no place in memory is private ({})",
+            places.join("; ")
+        ));
+    }
+
+    /// Writes a result where the flags say: into the file itself, into another, else to stdout.
+    pub(super) fn deliver(&self, file: Option<&Path>, bytes: &[u8], secret: bool) -> Result<u8, End> {
+        if let Some(file) = file.filter(|_| self.given.is_on(&IN_PLACE)) {
+            return self.replace(file, bytes);
+        }
+        let Some(output) = self.path(&OUTPUT) else {
+            return print(bytes);
+        };
+        let written = match secret {
+            // Plaintext is for its reader alone, whatever the umask.
+            true => atomic::create(&output, bytes, 0o600, true),
+            // The recipients read it from a repository: the umask decides, as for any file there.
+            false => atomic::replace(&output, bytes, 0o666),
+        };
+        written.map_err(|error| End::writing("output file", &error))?;
+        Ok(0)
+    }
+
+    /// Replaces a file; where it is a new one, the umask decides who can read it.
+    pub(super) fn replace(&self, file: &Path, bytes: &[u8]) -> Result<u8, End> {
+        atomic::replace(file, bytes, 0o666).map_err(|error| End::writing("in-place file", &error))?;
+        self.log.info("File written successfully");
+        Ok(0)
+    }
+}
+
+impl Source {
+    /// What there is.
+    pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>, End> {
+        match self {
+            Self::File(path) => Ok(Zeroizing::new(read(path)?)),
+            Self::Stdin => read_stdin().map_err(|error| End::stdin(&error)),
+        }
+    }
+
+    /// The path of the file; empty for standard input.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::File(path) => path,
+            Self::Stdin => Path::new(""),
+        }
+    }
+}
+
+/// Whether a path leads to nothing.
+pub(super) fn is_missing(path: &Path) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// A word on rules that do not count because their file ends in `.yml`.
+fn ignored_config(directory: &Path) -> Option<String> {
+    let place = |name: &str| {
+        let found = directory.ancestors().enumerate().find(|(_, parent)| parent.join(name).is_file());
+        found.map(|(above, _)| (above, quoted(&format!("{}{name}", "../".repeat(above)))))
+    };
+    let (above, ignored) = place(".sops.yml")?;
+    let words = format!(
+        "ignoring {ignored} when searching for config file; the config file must be called \".sops.yaml\""
+    );
+    match place(".sops.yaml") {
+        Some((other, _)) if other < above => None,
+        Some((_, used)) => Some(format!("{words}; using {used} instead")),
+        None => Some(words),
+    }
+}
+
+/// Flags that exclude each other.
+pub(super) fn conflict(words: &str) -> End {
+    End::Said(Code::ConflictingParameters, words.to_owned())
+}
+
+/// A result on stdout.
+pub(super) fn print(bytes: &[u8]) -> Result<u8, End> {
+    to_stdout(bytes).map_err(|error| End::generic(format!("write /dev/stdout: {}", reason(&error))))?;
+    Ok(0)
+}
+
+/// Words for stderr that end a run.
+pub(super) fn last_words(words: &str) {
+    crate::edge::stream::to_stderr(&harmless(words));
+}

@@ -1,0 +1,70 @@
+//! `sops decrypt` and `sops -d`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::context::{Context, Source, conflict};
+use super::encrypt::named;
+use super::end::{End, Outcome};
+use super::flags::{EXTRACT, IN_PLACE};
+use crate::outcome::Code;
+use crate::secrets::Error;
+use crate::sops::key_path::{KeyPath, PathError, Step};
+use crate::store::{self, Format};
+
+pub(super) fn run(context: &Context) -> Outcome {
+    let source = match context.given.positional.first() {
+        Some(file) => Source::File(context.session.absolute(Path::new(file))),
+        None if context.given.is_on(&IN_PLACE) => {
+            return Err(conflict("Error: cannot use --in-place when reading from stdin"));
+        }
+        None => Source::Stdin,
+    };
+    context.warn_of_more();
+    context.one_target()?;
+    if let Source::File(path) = &source {
+        Context::must_exist(path)?;
+    }
+    decrypt(context, &source)
+}
+
+/// Decrypts a text that is there.
+pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
+    let name = named(context, source.path());
+    let stores = context.stores(&name)?;
+    context.check_order()?;
+    let path = KeyPath::parse(&context.text(&EXTRACT)).map_err(|error| {
+        End::Said(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
+    })?;
+    let text = source.read()?;
+    let open = context.open(&name, &text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+    let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
+    let plain = plain.map_err(|error| dumping(error, stores.output_format))?;
+    let file = match source {
+        Source::File(path) => Some(path.as_path()),
+        Source::Stdin => None,
+    };
+    context.deliver(file, &plain, true)
+}
+
+/// A plaintext that could not be written.
+pub(super) fn dumping(error: Error, format: Format) -> End {
+    match error {
+        Error::Path { error: PathError::NotFound(Step::Key(key)), .. } => {
+            let key = String::from_utf8_lossy(key.as_bytes());
+            End::generic(format!("error truncating tree: component ['{key}'] not found"))
+        }
+        Error::Path { error, .. } => End::generic(format!("error truncating tree: {error}")),
+        Error::Store { error: store::Error::Unwritable(why), .. } => {
+            let hint = match format {
+                Format::Binary => {
+                    "\n\nThis is likely not an encrypted binary file? If not, use --output-type to select the \
+                     correct output type."
+                }
+                _ => "",
+            };
+            End::Said(Code::Dump, format!("Error dumping file: {why}{hint}"))
+        }
+        other => other.into(),
+    }
+}

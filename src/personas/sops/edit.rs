@@ -1,0 +1,72 @@
+//! `sops edit`, and sops without a mode.
+
+use std::path::Path;
+
+use super::context::{Context, is_missing};
+use super::encrypt::{named, of_one_value, plan};
+use super::end::{End, Outcome};
+use super::flags::SHOW_MASTER_KEYS;
+use crate::outcome::Code;
+use crate::secrets::Error;
+use crate::secrets::edit::{Form, Notice, Watch, change, create};
+use crate::store;
+
+/// What the error is followed by where the editor can be opened again.
+const AGAIN: &str = "Press enter to return to the editor, or Ctrl+C to exit.";
+
+pub(super) fn run(context: &Context) -> Outcome {
+    let path = context.session.absolute(Path::new(context.file()?));
+    context.warn_of_more();
+    edit(context, &path)
+}
+
+/// Edits a file, or makes one.
+pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
+    let name = named(context, path);
+    let stores = context.stores(&name)?;
+    context.check_order()?;
+    let format = stores.input_format;
+    let tell = |notice: Notice| match notice {
+        Notice::NotInMemory(refused) => context.on_disk("edited", &refused),
+        Notice::Odd(warning) => context.odd(&warning),
+        Notice::Ignored(selector) => context.log.warn(&of_one_value(selector.name(), format)),
+    };
+    let again = |error: &Error| {
+        context.log.error(&format!("{} {AGAIN}", what_is_wrong(error)), Some(&error.to_string()));
+        // Nobody there to press it: the end of the input.
+        std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
+    };
+    let watch = Watch { tell: &tell, again: &again };
+    let with_metadata = context.given.is_on(&SHOW_MASTER_KEYS);
+    let new = if is_missing(path) { Some(plan(context, &name, &stores)?) } else { None };
+    let form = Form { input: stores.input, output: stores.output, with_metadata };
+    let done = match new {
+        Some(plan) => create(&context.session, path, &form, &plan, &watch),
+        None => change(&context.session, path, &form, context.mac(), &watch),
+    };
+    match done {
+        Ok(()) => {
+            context.log.info("File written successfully");
+            Ok(0)
+        }
+        Err(error @ Error::Store { error: store::Error::Syntax { .. } | store::Error::Limit { .. }, .. }) => {
+            Err(End::loading(error))
+        }
+        Err(Error::Write(error)) => Err(End::writing("in-place file", &error)),
+        Err(error @ Error::EditorLostFile) => {
+            Err(End::Said(Code::CouldNotReadInput, format!("Could not hash file: {error}")))
+        }
+        Err(error) => Err(context.colour(error)),
+    }
+}
+
+fn what_is_wrong(error: &Error) -> &'static str {
+    match error {
+        Error::Store { error: store::Error::Empty, .. } | Error::AlreadyEncrypted(_) => {
+            "Tree not valid for encryption."
+        }
+        Error::Store { .. } => "Could not load tree, probably due to invalid syntax.",
+        Error::MetadataEdited(_) => "SOPS metadata is invalid.",
+        _ => "The edited text cannot be encrypted.",
+    }
+}

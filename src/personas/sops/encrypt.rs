@@ -1,0 +1,118 @@
+//! `sops encrypt` and `sops -e`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::context::{Context, Source, Stores, conflict};
+use super::end::{End, Outcome};
+use super::flags::{AGE, FILENAME_OVERRIDE, IN_PLACE, MAC_ONLY_ENCRYPTED, OTHER_KEYS, SELECTORS, THRESHOLD};
+use crate::outcome::Code;
+use crate::secrets::file::NewFile;
+use crate::secrets::recipients::{Plan, RECIPIENTS, list};
+use crate::sops::selector::{self, Selector};
+use crate::store::Format;
+
+pub(super) fn run(context: &Context) -> Outcome {
+    let source = match context.given.positional.first() {
+        Some(file) => Source::File(context.session.absolute(Path::new(file))),
+        None => from_stdin(context)?,
+    };
+    context.warn_of_more();
+    context.one_target()?;
+    if let Source::File(path) = &source {
+        Context::must_exist(path)?;
+    }
+    encrypt(context, &source)
+}
+
+fn from_stdin(context: &Context) -> Result<Source, End> {
+    if context.given.is_on(&IN_PLACE) {
+        return Err(conflict("Error: cannot use --in-place when reading from stdin"));
+    }
+    if context.given.text(&FILENAME_OVERRIDE).is_empty() {
+        return Err(conflict("Error: must specify --filename-override when reading from stdin"));
+    }
+    Ok(Source::Stdin)
+}
+
+/// Encrypts a text that is there.
+pub(super) fn encrypt(context: &Context, source: &Source) -> Outcome {
+    let name = named(context, source.path());
+    let stores = context.stores(&name)?;
+    let plan = plan(context, &name, &stores)?;
+    let text = source.read()?;
+    let new = NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), &name, &text)?;
+    let sealed = new.seal(&plan, &context.session)?;
+    let file = match source {
+        Source::File(path) => Some(path.as_path()),
+        Source::Stdin => None,
+    };
+    context.deliver(file, &sealed, false)
+}
+
+/// The path by which rule and format are chosen.
+pub(super) fn named(context: &Context, path: &Path) -> std::path::PathBuf {
+    match context.path(&FILENAME_OVERRIDE) {
+        Some(name) => context.session.absolute(&name),
+        None => path.to_path_buf(),
+    }
+}
+
+/// What a new file is to be: the rule's word, with the flags' in place of it.
+pub(super) fn plan(context: &Context, name: &Path, stores: &Stores) -> Result<Plan, End> {
+    context.refuse_others(&OTHER_KEYS)?;
+    let recipients = list(&[context.text(&AGE)]);
+    let mut plan = Plan::of_new(&context.session, name, &recipients)?;
+    if !recipients.is_empty()
+        && !context.given.on_line(&AGE)
+        && Plan::of_rules(&context.session, name).is_ok_and(|rule| rule.groups != plan.groups)
+    {
+        context.log.warn(&format!("{RECIPIENTS} is set: it counts in place of the rule's recipients"));
+    }
+    plan.mac_only_encrypted |= context.global.is_on(&MAC_ONLY_ENCRYPTED);
+    plan.selector = selector(context, plan.selector.take(), stores)?;
+    match u32::try_from(context.given.int(&THRESHOLD)) {
+        Ok(0) => {}
+        Ok(threshold) => plan.shamir_threshold = threshold,
+        Err(_) => return Err(End::generic("Error: --shamir-secret-sharing-threshold is out of range")),
+    }
+    Ok(plan)
+}
+
+/// The selector of the flags and the rule; a flag counts in place of the rule's field of its name.
+fn selector(context: &Context, of_rule: Option<Selector>, stores: &Stores) -> Result<Option<Selector>, End> {
+    let mut fields: Vec<(&str, String)> = Vec::new();
+    for (flag, field) in &SELECTORS {
+        let value = match (context.text(flag), &of_rule) {
+            (value, Some(rule)) if value.is_empty() && rule.name() == *field => rule.value().to_owned(),
+            (value, _) => value,
+        };
+        if !value.is_empty() {
+            fields.push((field, value));
+        }
+    }
+    if stores.input.is_single_value() {
+        for (field, _) in fields.iter().filter(|(field, _)| *field != "unencrypted_comment_regex") {
+            context.log.warn(&of_one_value(field, stores.input_format));
+        }
+        return Ok(None);
+    }
+    if fields.len() > 1 {
+        let names =
+            selector::NAMES.split_last().map(|(last, rest)| format!("{}, or {last}", rest.join(", ")));
+        let names = names.unwrap_or_default();
+        return Err(conflict(&format!("Error: cannot use more than one of {names} in the same file")));
+    }
+    let fields = fields.iter().map(|(field, value)| (*field, value.as_str()));
+    Selector::only(fields).map_err(|error| End::Said(Code::Generic, format!("Error: {error}")))
+}
+
+/// What is said of a selector where the file is one value.
+pub(super) fn of_one_value(field: &str, format: Format) -> String {
+    let (store, words) = (format.name(), field.replace('_', " "));
+    let why = match field {
+        "encrypted_comment_regex" => format!("the {store} store never produces comments"),
+        _ => format!("the {store} store produces one key that should always be encrypted"),
+    };
+    format!("Using an {words} does not make sense with the input store ({why}) and will be ignored.")
+}

@@ -1,0 +1,166 @@
+//! The flags of sops 3.13.3, command by command.
+
+use crate::personas::go_flag::Flag;
+
+pub(super) const HELP: Flag = Flag::bool(&["help", "h"], "show help");
+pub(super) const VERSION: Flag = Flag::bool(&["version", "v"], "print the version");
+pub(super) const DECRYPT_MODE: Flag = Flag::bool(&["decrypt", "d"], "decrypt a file to stdout");
+pub(super) const ENCRYPT_MODE: Flag = Flag::bool(&["encrypt", "e"], "encrypt a file to stdout");
+pub(super) const ROTATE_MODE: Flag = Flag::bool(&["rotate", "r"], "encrypt a file anew with a new data key");
+pub(super) const SET_MODE: Flag =
+    Flag::text(&["set"], "set one value: a path and JSON, as in '[\"key\"][0] {\"a\":true}'");
+pub(super) const NO_VERSION_CHECK: Flag =
+    Flag::bool(&["disable-version-check"], "accepted; no version is ever looked up")
+        .env("SOPS_DISABLE_VERSION_CHECK");
+pub(super) const CHECK_FOR_UPDATES: Flag =
+    Flag::bool(&["check-for-updates"], "accepted; no version is ever looked up");
+pub(super) const AGE: Flag =
+    Flag::text(&["age", "a"], "age recipients, with commas between them").env("SOPS_AGE_RECIPIENTS");
+pub(super) const GROUP_AGE: Flag =
+    Flag::text(&["age"], "an age recipient of the new group; may be given several times");
+pub(super) const ADD_AGE: Flag = Flag::text(&["add-age"], "age recipients to add, with commas between them");
+pub(super) const RM_AGE: Flag = Flag::text(&["rm-age"], "age recipients to remove, with commas between them");
+pub(super) const IN_PLACE: Flag = Flag::bool(&["in-place", "i"], "replace the file instead of printing");
+pub(super) const OUTPUT: Flag = Flag::text(&["output"], "write to this file instead of printing");
+pub(super) const EXTRACT: Flag =
+    Flag::text(&["extract"], "print one value only, by its path, as in '[\"key\"][0]'");
+pub(super) const INPUT_TYPE: Flag = Flag::text(
+    &["input-type"],
+    "the format that is read: yaml, json, dotenv, ini or binary (default: by the file's ending)",
+);
+pub(super) const OUTPUT_TYPE: Flag = Flag::text(
+    &["output-type"],
+    "the format that is written: yaml, json, dotenv, ini or binary (default: by the file's ending)",
+);
+pub(super) const SHOW_MASTER_KEYS: Flag =
+    Flag::bool(&["show-master-keys", "s"], "show the metadata in the editor, too");
+pub(super) const IGNORE_MAC: Flag = Flag::bool(&["ignore-mac"], "do not check the MAC");
+pub(super) const MAC_ONLY_ENCRYPTED: Flag =
+    Flag::bool(&["mac-only-encrypted"], "let the MAC of a new file cover the encrypted values only");
+pub(super) const UNENCRYPTED_SUFFIX: Flag =
+    Flag::text(&["unencrypted-suffix"], "leave the values of keys clear that end so");
+pub(super) const ENCRYPTED_SUFFIX: Flag =
+    Flag::text(&["encrypted-suffix"], "encrypt the values of keys only that end so");
+pub(super) const UNENCRYPTED_REGEX: Flag =
+    Flag::text(&["unencrypted-regex"], "leave the values of keys clear that match");
+pub(super) const ENCRYPTED_REGEX: Flag =
+    Flag::text(&["encrypted-regex"], "encrypt the values of keys only that match");
+pub(super) const UNENCRYPTED_COMMENT_REGEX: Flag =
+    Flag::text(&["unencrypted-comment-regex"], "leave values clear whose comment matches");
+pub(super) const ENCRYPTED_COMMENT_REGEX: Flag =
+    Flag::text(&["encrypted-comment-regex"], "encrypt values only whose comment matches");
+pub(super) const CONFIG: Flag = Flag::text(
+    &["config"],
+    "the file of the creation rules (default: .sops.yaml here or above, else above the file)",
+)
+.env("SOPS_CONFIG");
+pub(super) const THRESHOLD: Flag =
+    Flag::int(&["shamir-secret-sharing-threshold"], "how many key groups are needed to open the file");
+pub(super) const INDENT: Flag = Flag::int(&["indent"], "spaces per level of YAML and JSON");
+pub(super) const VERBOSE: Flag = Flag::bool(&["verbose"], "say more");
+pub(super) const FILENAME_OVERRIDE: Flag =
+    Flag::text(&["filename-override"], "choose rule and format as if the file had this name");
+pub(super) const DECRYPTION_ORDER: Flag =
+    Flag::text(&["decryption-order"], "kinds of keys in the order in which they are tried")
+        .env("SOPS_DECRYPTION_ORDER");
+pub(super) const LOCAL_KEYSERVICE: Flag =
+    Flag::bool(&["enable-local-keyservice"], "use the keys of this machine; there is no other way")
+        .env("SOPS_ENABLE_LOCAL_KEYSERVICE");
+pub(super) const KEYSERVICE: Flag =
+    Flag::text(&["keyservice"], "refused: there are no remote key services").env("SOPS_KEYSERVICE");
+pub(super) const VALUE_FILE: Flag = Flag::bool(&["value-file"], "read the value from the file that is named");
+pub(super) const VALUE_STDIN: Flag = Flag::bool(&["value-stdin"], "read the value from stdin");
+pub(super) const IDEMPOTENT: Flag =
+    Flag::bool(&["idempotent"], "leave the file alone where that changes nothing");
+pub(super) const YES: Flag = Flag::bool(&["yes", "y"], "do not ask");
+pub(super) const FILE: Flag = Flag::text(&["file", "f"], "the file");
+pub(super) const BACKGROUND: Flag = Flag::bool(&["background"], "do not wait for the command (deprecated)");
+pub(super) const PRISTINE: Flag = Flag::bool(&["pristine"], "give the command no other variables");
+pub(super) const USER: Flag = Flag::text(&["user"], "the user to run the command as");
+pub(super) const SAME_PROCESS: Flag =
+    Flag::bool(&["same-process"], "become the command instead of starting it");
+pub(super) const NO_FIFO: Flag = Flag::bool(&["no-fifo"], "use a regular file instead of a pipe");
+pub(super) const FILENAME: Flag =
+    Flag::text(&["filename"], "the name of the file that the command reads (default: tmp-file)");
+
+pub(super) const OMIT_EXTENSIONS: Flag = Flag::bool(&["omit-extensions"], NOT_HERE);
+pub(super) const RECURSIVE: Flag = Flag::bool(&["recursive"], NOT_HERE);
+pub(super) const NETWORK: Flag = Flag::text(&["network", "net"], NOT_HERE).or("tcp");
+pub(super) const ADDRESS: Flag = Flag::text(&["address", "addr"], NOT_HERE).or("127.0.0.1:5000");
+pub(super) const PROMPT: Flag = Flag::bool(&["prompt"], NOT_HERE);
+
+/// The help of the flags of what is not done.
+const NOT_HERE: &str = "not supported here";
+/// The help of what is known and never done.
+const REFUSED: &str = "refused: age is the only kind of key here";
+
+pub(super) const KMS: Flag = Flag::text(&["kms", "k"], REFUSED).env("SOPS_KMS_ARN");
+pub(super) const PGP: Flag = Flag::text(&["pgp", "p"], REFUSED).env("SOPS_PGP_FP");
+pub(super) const GCP_KMS: Flag = Flag::text(&["gcp-kms"], REFUSED).env("SOPS_GCP_KMS_IDS");
+pub(super) const HCKMS: Flag = Flag::text(&["hckms"], REFUSED).env("SOPS_HUAWEICLOUD_KMS_IDS");
+pub(super) const AZURE_KV: Flag = Flag::text(&["azure-kv"], REFUSED).env("SOPS_AZURE_KEYVAULT_URLS");
+pub(super) const HC_VAULT: Flag = Flag::text(&["hc-vault-transit"], REFUSED).env("SOPS_VAULT_URIS");
+pub(super) const AWS_PROFILE: Flag = Flag::text(&["aws-profile"], REFUSED);
+pub(super) const ENCRYPTION_CONTEXT: Flag = Flag::text(&["encryption-context"], REFUSED);
+
+/// Other kinds of keys for a new file.
+pub(super) static OTHER_KEYS: [Flag; 8] =
+    [KMS, PGP, GCP_KMS, HCKMS, AZURE_KV, HC_VAULT, AWS_PROFILE, ENCRYPTION_CONTEXT];
+
+pub(super) const GROUP_PGP: Flag = Flag::text(&["pgp"], REFUSED);
+pub(super) const GROUP_KMS: Flag = Flag::text(&["kms"], REFUSED);
+pub(super) const GROUP_GCP_KMS: Flag = Flag::text(&["gcp-kms"], REFUSED);
+pub(super) const GROUP_HCKMS: Flag = Flag::text(&["hckms"], REFUSED);
+pub(super) const GROUP_AZURE_KV: Flag = Flag::text(&["azure-kv"], REFUSED);
+pub(super) const GROUP_HC_VAULT: Flag = Flag::text(&["hc-vault-transit"], REFUSED);
+
+/// Other kinds of keys for a new group.
+pub(super) static OTHER_GROUP_KEYS: [Flag; 8] = [
+    GROUP_PGP,
+    GROUP_KMS,
+    AWS_PROFILE,
+    GROUP_GCP_KMS,
+    GROUP_HCKMS,
+    GROUP_AZURE_KV,
+    GROUP_HC_VAULT,
+    ENCRYPTION_CONTEXT,
+];
+
+pub(super) const ADD_KMS: Flag = Flag::text(&["add-kms"], REFUSED);
+pub(super) const RM_KMS: Flag = Flag::text(&["rm-kms"], REFUSED);
+pub(super) const ADD_PGP: Flag = Flag::text(&["add-pgp"], REFUSED);
+pub(super) const RM_PGP: Flag = Flag::text(&["rm-pgp"], REFUSED);
+pub(super) const ADD_GCP_KMS: Flag = Flag::text(&["add-gcp-kms"], REFUSED);
+pub(super) const RM_GCP_KMS: Flag = Flag::text(&["rm-gcp-kms"], REFUSED);
+pub(super) const ADD_HCKMS: Flag = Flag::text(&["add-hckms"], REFUSED);
+pub(super) const RM_HCKMS: Flag = Flag::text(&["rm-hckms"], REFUSED);
+pub(super) const ADD_AZURE_KV: Flag = Flag::text(&["add-azure-kv"], REFUSED);
+pub(super) const RM_AZURE_KV: Flag = Flag::text(&["rm-azure-kv"], REFUSED);
+pub(super) const ADD_HC_VAULT: Flag = Flag::text(&["add-hc-vault-transit"], REFUSED);
+pub(super) const RM_HC_VAULT: Flag = Flag::text(&["rm-hc-vault-transit"], REFUSED);
+
+/// Other kinds of keys that come and go when a file is rotated.
+pub(super) static OTHER_CHANGES: [Flag; 12] = [
+    ADD_KMS,
+    RM_KMS,
+    ADD_PGP,
+    RM_PGP,
+    ADD_GCP_KMS,
+    RM_GCP_KMS,
+    ADD_HCKMS,
+    RM_HCKMS,
+    ADD_AZURE_KV,
+    RM_AZURE_KV,
+    ADD_HC_VAULT,
+    RM_HC_VAULT,
+];
+
+/// What chooses the values of a new file that are encrypted, and how sops names it in files and rules.
+pub(super) static SELECTORS: [(Flag, &str); 6] = [
+    (UNENCRYPTED_SUFFIX, "unencrypted_suffix"),
+    (ENCRYPTED_SUFFIX, "encrypted_suffix"),
+    (UNENCRYPTED_REGEX, "unencrypted_regex"),
+    (ENCRYPTED_REGEX, "encrypted_regex"),
+    (UNENCRYPTED_COMMENT_REGEX, "unencrypted_comment_regex"),
+    (ENCRYPTED_COMMENT_REGEX, "encrypted_comment_regex"),
+];

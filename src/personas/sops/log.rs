@@ -1,0 +1,73 @@
+//! What sops says besides results: its log lines, and those of `updatekeys`.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::edge::environment::Environment;
+use crate::edge::stream::to_stderr;
+use crate::edge::terminal;
+use crate::personas::go_text::quoted;
+
+/// Where words go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Log {
+    /// Whether what is no trouble is told, too.
+    verbose: bool,
+    /// Whether words have colours, also those on stderr: as in sops stdout decides.
+    pub(super) colours: bool,
+}
+
+impl Log {
+    pub(super) fn new(environment: &Environment, verbose: bool) -> Self {
+        Self { verbose, colours: terminal::colours(environment, terminal::stdout_is_terminal()) }
+    }
+
+    pub(super) fn info(self, message: &str) {
+        if self.verbose {
+            self.line("info", message, None);
+        }
+    }
+
+    pub(super) fn warn(self, message: &str) {
+        self.line("warning", message, None);
+    }
+
+    /// Something that failed, though the work goes on.
+    pub(super) fn error(self, message: &str, reason: Option<&str>) {
+        self.line("error", message, reason);
+    }
+
+    /// The last words of a run.
+    pub(super) fn fatal(self, message: &str) {
+        self.line("fatal", message, None);
+    }
+
+    /// A line of `updatekeys`.
+    pub(super) fn note(self, message: &str) {
+        to_stderr(&format!("{} {}", now().strftime("%Y/%m/%d %H:%M:%S"), harmless(message)));
+    }
+
+    fn line(self, level: &str, message: &str, reason: Option<&str>) {
+        let name = if self.colours { "\x1b[1m[CMD]\x1b[22m" } else { "[CMD]" };
+        let time = now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+        let time = time.strip_suffix("+00:00").map_or(time.clone(), |utc| format!("{utc}Z"));
+        let reason = reason.map(|reason| format!(" error={}", value(reason))).unwrap_or_default();
+        to_stderr(&format!("{name}\t time=\"{time}\" level={level} msg={}{reason}", value(message)));
+    }
+}
+
+/// What others put into a message, file names among them, must not steer the terminal.
+pub(super) fn harmless(text: &str) -> String {
+    let keep = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().map(|c| if keep(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
+fn now() -> jiff::Zoned {
+    Timestamp::now().to_zoned(TimeZone::system())
+}
+
+/// A field's value, in quotes unless it is a plain word.
+fn value(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { quoted(text) }
+}

@@ -1,0 +1,121 @@
+//! `sops set`, `sops unset` and `sops --set`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::context::Context;
+use super::end::{End, Outcome};
+use super::flags::{IDEMPOTENT, VALUE_FILE, VALUE_STDIN};
+use crate::edge::stream::read_stdin;
+use crate::outcome::Code;
+use crate::personas::go_text::reason;
+use crate::secrets::Error;
+use crate::secrets::change::json_value_as_sops;
+use crate::secrets::session::read;
+use crate::sops::key_path::{KeyPath, PathError, Step};
+use crate::sops::tree::Value;
+
+pub(super) fn set(context: &Context) -> Outcome {
+    let (from_file, from_stdin) = (context.given.is_on(&VALUE_FILE), context.given.is_on(&VALUE_STDIN));
+    if from_file && from_stdin {
+        return Err(End::generic("Error: cannot use both --value-file and --value-stdin"));
+    }
+    let (file, index, value) = match (context.given.positional.as_slice(), from_stdin) {
+        ([file, index], true) => (file, index, None),
+        ([file, index, value], false) => (file, index, Some(value)),
+        (_, true) => {
+            return Err(missing(
+                "Error: file specified, or index and value are missing. Need precisely 2 positional arguments \
+                 since --value-stdin is used.",
+            ));
+        }
+        (_, false) => {
+            return Err(missing(
+                "Error: no file specified, or index and value are missing. Need precisely 3 positional arguments.",
+            ));
+        }
+    };
+    let file = context.session.absolute(Path::new(file));
+    context.stores(&file)?;
+    let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("set index", &error))?;
+    let text = match value {
+        None => read_stdin().map_err(|error| End::stdin(&error))?,
+        Some(value) if from_file => {
+            let text = std::fs::read(context.session.directory.join(value)).map_err(|error| {
+                End::generic(format!("open {}: {}", value.to_string_lossy(), reason(&error)))
+            })?;
+            Zeroizing::new(text)
+        }
+        Some(value) => Zeroizing::new(value.as_encoded_bytes().to_vec()),
+    };
+    let value = json_value_as_sops(&text)?;
+    apply(context, &file, &path, value)
+}
+
+/// `sops --set 'PATH VALUE'`: the path ends at the first bracket that a space follows.
+pub(super) fn legacy(context: &Context, file: &Path, text: &str) -> Outcome {
+    let wrong = || End::Said(Code::InvalidSetFormat, "Invalid --set format".to_owned());
+    let (path, value) = text.split_once("] ").ok_or_else(wrong)?;
+    let value = json_value_as_sops(value.as_bytes())?;
+    let path = KeyPath::parse(&format!("{path}]")).map_err(|_| wrong())?;
+    apply(context, file, &path, value)
+}
+
+pub(super) fn unset(context: &Context) -> Outcome {
+    let [file, index] = context.given.positional.as_slice() else {
+        return Err(missing("Error: no file specified, or index is missing"));
+    };
+    let file = context.session.absolute(Path::new(file));
+    let stores = context.stores(&file)?;
+    let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("unset index", &error))?;
+    context.check_order()?;
+    let mut open = context.open(&file, &read(&file)?, stores.input)?.with_store(stores.output);
+    match open.unset(&path) {
+        Ok(()) => {}
+        Err(Error::Path { error, .. }) if error.is_absent() && context.given.is_on(&IDEMPOTENT) => {
+            return Ok(0);
+        }
+        Err(error) => return Err(no_such_value(error)),
+    }
+    context.replace(&file, &open.reseal(&context.session)?)
+}
+
+fn apply(context: &Context, file: &Path, path: &KeyPath, value: Value) -> Outcome {
+    let stores = context.stores(file)?;
+    context.check_order()?;
+    let text = read(file)?;
+    let mut open = context.open(file, &text, stores.input)?.with_store(Arc::clone(&stores.output));
+    let changed = open.set(path, value).map_err(no_such_value)?;
+    if !changed && context.given.is_on(&IDEMPOTENT) {
+        context.log.info("File not written due to no change");
+        return Ok(0);
+    }
+    context.replace(file, &open.reseal(&context.session)?)
+}
+
+fn missing(words: &str) -> End {
+    End::Said(Code::NoFileSpecified, words.to_owned())
+}
+
+fn malformed(what: &str, error: &PathError) -> End {
+    End::Said(Code::InvalidSetFormat, format!("Invalid {what} format: {error}"))
+}
+
+fn no_such_value(error: Error) -> End {
+    let Error::Path { error, .. } = error else { return error.into() };
+    let name = |step: &Step| match step {
+        Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
+        Step::Index(index) => index.to_string(),
+    };
+    End::generic(match &error {
+        PathError::NotFound(step) => format!("Key not found: {}", name(step)),
+        PathError::OutOfBounds(step) => format!("Index {} out of bounds", name(step)),
+        PathError::WrongKind { step, container } => {
+            let container = container.split_once(' ').map_or(*container, |(_, kind)| kind);
+            format!("Unsupported type: {container} for item '{}'", name(step))
+        }
+        _ => error.to_string(),
+    })
+}

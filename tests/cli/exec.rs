@@ -1,0 +1,184 @@
+//! Commands run with secrets.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Ran, Scene, run, run_with};
+
+/// A throw-away identity; it protects nothing.
+const ALICE: &str = "AGE-SECRET-KEY-1E9VMDZS6RHZH4LXZLWLM47QKCY7E59LTC3AKKARMHCA6U5UUL4HSHQLNLK";
+const ALICE_AGE: &str = "age1e63wmgw3vaj3veyfsae6ca73qpx8j8xj38r6yk7nk9nvhcr92vvsexht4t";
+
+/// A project with an encrypted `s.yaml`.
+fn scene(plain: &str) -> Scene {
+    let scene = Scene::new();
+    scene.write(".sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE}\n"));
+    scene.write("s.yaml", plain);
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "s.yaml"])).ok();
+    scene
+}
+
+fn civm(scene: &Scene, verb: &str, options: &[&str], words: &[&str]) -> Command {
+    let mut command = scene.civm(&["secrets", verb, "s.yaml"]);
+    command.args(options).arg("--").args(words).env("SOPS_AGE_KEY", ALICE);
+    command
+}
+
+fn env(scene: &Scene, options: &[&str], script: &str) -> Ran {
+    run(&mut civm(scene, "exec-env", options, &["sh", "-c", script]))
+}
+
+fn file(scene: &Scene, options: &[&str], script: &str) -> Ran {
+    run(&mut civm(scene, "exec-file", options, &["sh", "-c", script]))
+}
+
+/// Waits until something is so.
+#[track_caller]
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !so() {
+        assert!(Instant::now() < end, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The private directories that are left, below the scene and where the machine keeps files in memory.
+fn left(scene: &Scene, path: &str) -> bool {
+    fs::metadata(path).is_ok() || fs::read_dir(scene.path("tmp")).unwrap().next().is_some()
+}
+
+#[test]
+fn scalars_are_variables_and_the_exit_code_is_the_commands() {
+    let scene =
+        scene("TOKEN: hush hush\nCOUNT: 3\nRATIO: 2.0\nNOTHING: null\n# a comment\nWHEN: 2026-01-02\n");
+    let script = "echo \"$TOKEN|$COUNT|$RATIO|$NOTHING|$WHEN|$OUTER\"; exit 7";
+    let mut command = civm(&scene, "exec-env", &[], &["sh", "-c", script]);
+    let ran = run(command.env("OUTER", "outer").env("COUNT", "other")).code(7);
+    assert_eq!(ran.out(), "hush hush|3|2.0|<nil>|2026-01-02T00:00:00Z|outer\n");
+    assert_eq!(ran.stderr, "");
+    env(&scene, &[], "kill -9 $$").code(255);
+    env(&scene, &["--same-process"], "echo $TOKEN; exit 9").code(9);
+    let mut words = civm(&scene, "exec-env", &[], &["printenv", "TOKEN"]);
+    assert_eq!(run(&mut words).ok().out(), "hush hush\n", "no shell is needed");
+    let mut input = civm(&scene, "exec-env", &[], &["cat"]);
+    assert_eq!(run_with(&mut input, b"input").ok().out(), "input");
+}
+
+#[test]
+fn a_pristine_environment_has_the_secrets_alone() {
+    let scene = scene("TOKEN: hush\n");
+    let mut command = civm(&scene, "exec-env", &["--pristine"], &["env"]);
+    assert_eq!(run(&mut command).ok().out(), "TOKEN=hush\n");
+}
+
+#[test]
+fn what_no_variable_can_be_is_refused_before_anything_runs() {
+    for (plain, words) in [
+        ("\"a=b\": x\n", "cannot use keys with '=' in environment: a=b"),
+        ("m:\n    a: x\n", "offending key m"),
+        ("l:\n    - x\n", "offending key l"),
+    ] {
+        let scene = scene(plain);
+        env(&scene, &[], "touch ran").code(1).says(words);
+        assert!(!scene.file("ran").exists());
+    }
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_named() {
+    let scene = scene("TOKEN: hush\n");
+    let missing = run(&mut civm(&scene, "exec-env", &[], &["no-such-program"])).code(127);
+    missing.says("`no-such-program`").silent_on("hush");
+    scene.write("not-executable", "");
+    run(&mut civm(&scene, "exec-env", &[], &["./not-executable"])).code(126);
+    run(&mut civm(&scene, "exec-file", &[], &["no-such-program", "{}"])).code(127);
+    run(&mut civm(&scene, "exec-env", &["--user", "no-such-user"], &["true"])).code(1).says("no-such-user");
+}
+
+#[test]
+fn the_plaintext_is_a_file_that_can_be_read_again_and_again() {
+    let scene = scene("a: hush\n");
+    for options in [&[][..], &["--no-fifo"]] {
+        let ran = file(&scene, options, "cat {} {}; cat < {}; echo {}").ok();
+        let mut lines: Vec<&str> = ran.out().lines().collect();
+        let path = lines.pop().unwrap();
+        assert_eq!(lines, ["a: hush"; 3]);
+        assert!(path.ends_with("/s.yaml") && !left(&scene, path), "{path}");
+    }
+    let kind = |options: &[&str]| file(&scene, options, "stat -c '%F %a' {}").ok().out().to_owned();
+    assert_eq!(kind(&[]), "fifo 600\n");
+    assert_eq!(kind(&["--no-fifo"]), "regular file 600\n");
+    let own = file(&scene, &["--filename", "conf.d/app.yml"], "case {} in */conf.d/app.yml) cat {};; esac");
+    assert_eq!(own.ok().out(), "a: hush\n");
+    for name in ["/x", "../x", "."] {
+        file(&scene, &["--filename", name], "true").code(1).says("is no name for a file");
+    }
+}
+
+#[test]
+fn a_large_plaintext_is_read_whole_or_not_at_all() {
+    let large = "x".repeat(300_000);
+    let scene = scene(&format!("a: {large}\n"));
+    assert_eq!(file(&scene, &[], "cat {}").ok().out().len(), large.len() + 4);
+    assert_eq!(file(&scene, &[], "head -c 5 {}; head -c 5 {}").ok().out(), "a: xxa: xx");
+    file(&scene, &[], "exit 3").code(3);
+    let both = "exec 3< {} 4< {}; cat <&4 | wc -c; cat <&3 | wc -c";
+    assert_eq!(file(&scene, &[], both).ok().out(), "300004\n300004\n");
+}
+
+#[test]
+fn a_signal_reaches_the_command_and_nothing_stays_behind() {
+    for (verb, options) in [("exec-env", &[][..]), ("exec-file", &[]), ("exec-file", &["--no-fifo"])] {
+        for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT"), (Signal::SIGHUP, "HUP")] {
+            let scene = scene("A: hush\n");
+            let script =
+                format!("trap 'sleep 0.2; exit 9' {name}; echo {{}} > ready; while :; do sleep 0.05; done");
+            let mut child = civm(&scene, verb, options, &["sh", "-c", &script]).spawn().unwrap();
+            let mut path = String::new();
+            until("the command", || {
+                path = fs::read_to_string(scene.file("ready")).unwrap_or_default().trim().to_owned();
+                !path.is_empty()
+            });
+            kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(9), "{verb} {options:?} {name}");
+            assert!(!left(&scene, &path), "{verb} {options:?} {name}: {path}");
+        }
+    }
+}
+
+#[test]
+fn an_ignored_signal_stays_ignored() {
+    let scene = scene("A: hush\n");
+    let inner = civm(&scene, "exec-env", &[], &["sh", "-c", "kill -HUP $$; kill -HUP $PPID; echo alive"]);
+    let mut outer = scene.command("sh");
+    outer.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
+    assert_eq!(run(outer.env("SOPS_AGE_KEY", ALICE)).ok().out(), "alive\n");
+}
+
+#[test]
+fn another_user_gets_the_secrets_and_nothing_of_root() {
+    let scene = scene("A: hush\n");
+    let is_root = nix::unistd::Uid::effective().is_root();
+    let whoami = "id -un; id -Gn; echo $HOME $USER $LOGNAME $A";
+    if !is_root {
+        env(&scene, &["--user", "nobody"], whoami).code(1).says("cannot become user `nobody`");
+        return;
+    }
+    let ran = env(&scene, &["--user", "nobody"], whoami).ok();
+    let lines: Vec<&str> = ran.out().lines().collect();
+    let home =
+        run(Command::new("sh").args(["-c", "getent passwd nobody | cut -d: -f6"])).out().trim().to_owned();
+    assert_eq!(lines[0], "nobody");
+    assert!(!lines[1].split(' ').any(|group| group == "root"), "{lines:?}");
+    assert_eq!(lines[2], format!("{home} nobody nobody hush"));
+    for options in [&["--user", "nobody"][..], &["--user", "nobody", "--no-fifo"]] {
+        let mut command = civm(&scene, "exec-file", options, &["sh", "-c", "stat -c %U {}; cat {}"]);
+        // The scene's own temporary directory is root's alone.
+        let ran = run(command.env_remove("TMPDIR").stdin(Stdio::null())).ok();
+        assert_eq!(ran.out(), "nobody\nA: hush\n");
+    }
+}
