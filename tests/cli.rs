@@ -14,6 +14,7 @@ mod cli {
     mod exec;
     mod frame;
     mod git;
+    mod golden;
     mod keys;
     mod keys_edit;
     mod plugins;

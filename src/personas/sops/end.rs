@@ -141,7 +141,6 @@ fn of_store(error: store::Error) -> String {
 
 fn of_sops(code: Code, error: sops::Error) -> (Code, String) {
     let words = match &error {
-        sops::Error::SeveralSelectors => return (Code::ConflictingParameters, format!("Error: {error}")),
         sops::Error::Encrypt { .. } => format!("Error encrypting tree: {error}"),
         sops::Error::Decrypt { .. } => format!("Error decrypting tree: {error}"),
         sops::Error::MacMissing => "MAC mismatch. File has no MAC".to_owned(),
