@@ -57,9 +57,10 @@ fn store(format: Format, data: &[u8]) {
     }
     let Ok(tree) = store.load_plain(data) else { return };
     let Ok(text) = store.emit_plain(&tree) else { return };
-    // YAML moves comments and loses the difference of 1.0 and 1 when it is written, as with sops.
-    if format != Format::Yaml {
-        let again = store.load_plain(&text).expect("what was written can be read");
+    let again = store.load_plain(&text);
+    // YAML and INI move comments when they are written, as with sops.
+    if !matches!(format, Format::Yaml | Format::Ini) {
+        let again = again.expect("what was written can be read");
         assert!(store.emit_plain(&again).expect("and written") == text, "the second writing differs");
     }
     for value in tree.documents.iter().flatten().filter_map(|item| match item {
@@ -71,7 +72,10 @@ fn store(format: Format, data: &[u8]) {
 }
 
 fn token(data: &[u8]) {
-    if let Ok(token) = Token::parse(data) {
+    // As with sops a short tag is no error before the value is opened.
+    if let Ok(token) = Token::parse(data)
+        && token.sealed.len() > 16
+    {
         let again = Token::parse(token.to_text().as_bytes()).expect("what was written can be read");
         assert!(again.sealed == token.sealed && again.nonce == token.nonce && again.kind == token.kind);
     }
@@ -79,7 +83,8 @@ fn token(data: &[u8]) {
 
 fn metadata(data: &[u8]) {
     let store = Format::Yaml.store(Indents::default());
-    let Ok((tree, metadata)) = store.load(data).map_err(drop).and_then(|tree| document::split(tree).map_err(drop))
+    let Ok((tree, metadata)) =
+        store.load(data).map_err(drop).and_then(|tree| document::split(tree).map_err(drop))
     else {
         return;
     };
@@ -99,7 +104,8 @@ fn rules(data: &[u8]) {
 fn key_path(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(path) = KeyPath::parse(text) else { return };
-    let tree = Format::Yaml.store(Indents::default()).load(b"a: [1, {b: c}, [2]]\nd: {e: f}\n").expect("YAML");
+    let tree =
+        Format::Yaml.store(Indents::default()).load(b"a: [1, {b: c}, [2]]\nd: {e: f}\n").expect("YAML");
     let _ = key_path::get(&tree.documents[0], &path);
 }
 
