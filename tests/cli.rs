@@ -13,6 +13,7 @@ mod cli {
     mod check;
     mod exec;
     mod frame;
+    mod git;
     mod golden;
     mod keys;
     mod keys_edit;

@@ -24,6 +24,7 @@ mod peers {
     mod ini;
     mod json;
     mod keys;
+    mod merge;
     mod patterns;
     mod recipients;
     mod rules;

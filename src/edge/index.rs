@@ -3,12 +3,11 @@
 //! git is asked where the run was started and with the variables of the run: inside a hook they name the index that
 //! is about to be committed.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use rayon::prelude::*;
 
 use super::environment::Environment;
 use super::process::{self, ProcessError};
@@ -40,29 +39,35 @@ impl<'a> Index<'a> {
     ///
     /// # Errors
     /// git fails.
-    pub fn staged(&self, paths: &[PathBuf]) -> Result<Vec<PathBuf>, ProcessError> {
+    pub fn staged(&self, paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>, ProcessError> {
         let diff = ["diff", "--cached", "--raw", "-z", "--no-renames", "--no-relative", "--diff-filter=d"];
         let list = self.run(&diff, paths)?;
         let mut fields = list.split(|byte| *byte == 0);
-        let mut staged = Vec::new();
+        let mut staged = BTreeSet::new();
         // `:100644 100644 … … M`, then the path.
         while let (Some(entry), Some(path)) = (fields.next(), fields.next()) {
             let mode = entry.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
             if mode.starts_with(b"100") {
-                staged.push(self.root.join(OsStr::from_bytes(path)));
+                staged.insert(self.root.join(OsStr::from_bytes(path)));
             }
         }
         Ok(staged)
     }
 
     /// The files that hold a text.
-    #[must_use]
-    pub fn with(&self, text: &str) -> Vec<PathBuf> {
-        // git ends with 1 where there is none.
-        let grep = ["grep", "--cached", "-l", "-z", "-F", "--full-name", "-e", text, "--", ":/"];
-        let list = self.run(&grep, &[]).unwrap_or_default();
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn with(&self, text: &str) -> Result<BTreeSet<PathBuf>, ProcessError> {
+        let grep =
+            ["grep", "--cached", "--no-color", "-l", "-z", "-F", "--full-name", "-e", text, "--", ":/"];
+        let list = match self.run(&grep, &[]) {
+            // git's word for none.
+            Err(ProcessError::Failed { status, .. }) if status.code() == Some(1) => Vec::new(),
+            list => list?,
+        };
         let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        names.map(|name| self.root.join(OsStr::from_bytes(name))).collect()
+        Ok(names.map(|name| self.root.join(OsStr::from_bytes(name))).collect())
     }
 
     /// What the index has of a file; `None` where it has nothing.
@@ -74,12 +79,6 @@ impl<'a> Index<'a> {
         let mut git = self.git();
         git.args(["cat-file", "blob"]).arg(object);
         process::capture(&mut git, None).ok().map(|text| text.to_vec())
-    }
-
-    /// The same of many files.
-    #[must_use]
-    pub fn texts(&self, paths: Vec<PathBuf>) -> Vec<(PathBuf, Vec<u8>)> {
-        paths.into_par_iter().filter_map(|path| self.text(&path).map(|text| (path, text))).collect()
     }
 
     fn git(&self) -> Command {

@@ -254,7 +254,7 @@ impl Check<'_> {
 
     /// A file without metadata: whether it should have some.
     fn plaintext(&self, path: &Path, holds_something: impl FnOnce() -> bool) -> Vec<Finding> {
-        match self.ruling(path) {
+        match ruling(self.session, path) {
             Ruling::Broken(error) => error.map(unusable).into_iter().collect(),
             Ruling::Rule(rules, index) if rules.config.is_about_secrets(index) && holds_something() => {
                 let message = format!("is not encrypted, though creation rule {} is for it", index + 1);
@@ -271,7 +271,7 @@ impl Check<'_> {
     }
 
     fn sops_file(&self, path: &Path, text: &[u8]) -> (State, Vec<Finding>) {
-        let (rule, mut findings) = match self.ruling(path) {
+        let (rule, mut findings) = match ruling(self.session, path) {
             Ruling::NoRule if !self.strict => return (State::NoRule, Vec::new()),
             Ruling::NoRule => {
                 let message = "no creation rule is for it".to_owned();
@@ -287,23 +287,27 @@ impl Check<'_> {
         findings.extend(file::look(path, text, rule, &self.identities));
         (State::Sops, findings)
     }
+}
 
-    fn ruling(&self, path: &Path) -> Ruling {
-        let found = as_rules_see(self.session, path).and_then(|seen| Ok((self.session.rules(path)?, seen)));
-        match found {
-            Err(error) => Ruling::Broken(Some(error)),
-            Ok((rules, seen)) => match rules.filter(|rules| rules.config.has_creation_rules()) {
-                None => Ruling::NoRules,
-                Some(rules) => {
-                    match rules.config.position(&rules.match_path(&self.session.absolute(&seen))) {
-                        Ok(Some(index)) => Ruling::Rule(rules, index),
-                        Ok(None) => Ruling::NoRule,
-                        Err(_) => Ruling::Broken(None),
-                    }
-                }
+fn ruling(session: &Session, path: &Path) -> Ruling {
+    let found = as_rules_see(session, path).and_then(|seen| Ok((session.rules(path)?, seen)));
+    match found {
+        Err(error) => Ruling::Broken(Some(error)),
+        Ok((rules, seen)) => match rules.filter(|rules| rules.config.has_creation_rules()) {
+            None => Ruling::NoRules,
+            Some(rules) => match rules.config.position(&rules.match_path(&session.absolute(&seen))) {
+                Ok(Some(index)) => Ruling::Rule(rules, index),
+                Ok(None) => Ruling::NoRule,
+                Err(_) => Ruling::Broken(None),
             },
-        }
+        },
     }
+}
+
+/// Whether a rule says of a file that it holds secrets.
+#[must_use]
+pub fn is_about_secrets(session: &Session, path: &Path) -> bool {
+    matches!(ruling(session, path), Ruling::Rule(rules, index) if rules.config.is_about_secrets(index))
 }
 
 /// Whether a text holds more than space: an empty file keeps no secret.

@@ -61,10 +61,10 @@ pub fn who(session: &Session, paths: &[PathBuf]) -> Vec<Read> {
         .into_par_iter()
         .filter_map(|Found { path, named, text }| {
             let wanted = of_rule(session, &path);
-            let unruled = matches!(wanted, Ok(None));
+            let unruled = matches!(wanted, Ok(Wanted::Nothing));
             let readers = text.and_then(|text| of_file(session, &path, &text, wanted?));
-            let wanted = named || !unruled || readers.is_ok();
-            wanted.then_some(Read { path, readers })
+            let told = named || !unruled || readers.is_ok();
+            told.then_some(Read { path, readers })
         })
         .collect()
 }
@@ -91,13 +91,13 @@ impl Readers {
     }
 }
 
-fn of_file(
-    session: &Session,
-    path: &Path,
-    text: &[u8],
-    wanted: Option<Vec<Vec<String>>>,
-) -> Result<Readers, Error> {
+fn of_file(session: &Session, path: &Path, text: &[u8], wanted: Wanted) -> Result<Readers, Error> {
     let file = SopsFile::parse(session, path, text)?;
+    let ruled = !matches!(wanted, Wanted::Nothing);
+    let wanted = match wanted {
+        Wanted::Groups(groups) => Some(groups),
+        Wanted::Nothing | Wanted::Unknown => None,
+    };
     let has: Vec<Vec<String>> = file.metadata.groups.iter().map(|group| group.names()).collect();
     let count = has.len().max(wanted.as_ref().map_or(0, Vec::len));
     let groups = (0..count).map(|index| {
@@ -105,19 +105,31 @@ fn of_file(
         let wants = wanted.as_ref().map(|groups| groups.get(index).map(Vec::as_slice).unwrap_or_default());
         group(has, wants)
     });
-    Ok(Readers { ruled: wanted.is_some(), needed: file.metadata.groups_needed(), groups: groups.collect() })
+    Ok(Readers { ruled, needed: file.metadata.groups_needed(), groups: groups.collect() })
 }
 
-/// The recipients that the rule of a file wants; `None` where none is for it.
-fn of_rule(session: &Session, path: &Path) -> Result<Option<Vec<Vec<String>>>, Error> {
+/// What the rule of a file wants.
+enum Wanted {
+    /// There is none.
+    Nothing,
+    /// Keys of other kinds as well, which are not read: nobody counts as coming or leaving.
+    Unknown,
+    /// These recipients, group by group.
+    Groups(Vec<Vec<String>>),
+}
+
+fn of_rule(session: &Session, path: &Path) -> Result<Wanted, Error> {
     let seen = session.absolute(&as_rules_see(session, path)?);
-    let Some(rules) = session.rules(path)? else { return Ok(None) };
+    let Some(rules) = session.rules(path)? else { return Ok(Wanted::Nothing) };
     let rule = rules
         .config
         .rule_for(rules.match_path(&seen))
         .map_err(|error| Error::Rules { path: rules.path.clone(), error })?;
-    // What other kinds of keys a rule asks for is not read: beside them nobody counts as leaving.
-    Ok(rule.filter(|rule| rule.other_kinds().is_empty()).map(crate::rules::Rule::recipient_groups))
+    Ok(match rule {
+        None => Wanted::Nothing,
+        Some(rule) if !rule.other_kinds().is_empty() => Wanted::Unknown,
+        Some(rule) => Wanted::Groups(rule.recipient_groups()),
+    })
 }
 
 fn group(has: &[String], wants: Option<&[String]>) -> Vec<Reader> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde_json::json;
 
 use super::failure::failure;
@@ -11,7 +12,7 @@ use crate::cli::secrets::Check;
 use crate::commands::Context;
 use crate::edge::index::Index;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::check::{Content, Finding, Report, Source, check, take_staged_rules};
+use crate::secrets::check::{Content, Finding, Report, Source, check, is_about_secrets, take_staged_rules};
 use crate::secrets::discover::candidates;
 use crate::secrets::{Error, Session};
 
@@ -36,7 +37,7 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
 fn files(args: &Check, session: &Session, context: &Context) -> Vec<Source> {
     let root = root(session, context);
     let mut paths = args.paths.clone();
-    if paths.is_empty() || names_rules(&paths, session) {
+    if paths.is_empty() || names_rules(paths.iter(), session) {
         paths.push(root);
     }
     candidates(&paths, &session.environment).into_iter().map(Source::of).collect()
@@ -47,22 +48,28 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
     let wrong =
         |error| Failure::new(Code::Generic, format!("{error}")).help("--staged wants a git repository");
     let index = Index::of(&session.directory, &session.environment).map_err(wrong)?;
-    let mut paths: BTreeSet<PathBuf> = index.staged(&args.paths).map_err(wrong)?.into_iter().collect();
+    let staged = index.staged(&args.paths).map_err(wrong)?;
     take_staged_rules(session, |path| index.text(path)).map_err(failure)?;
-    if names_rules(&paths.iter().cloned().collect::<Vec<_>>(), session) {
-        paths.extend(index.with(TOKEN));
-    }
-    let texts = index.texts(paths.into_iter().collect());
-    Ok(texts.into_iter().map(|(path, text)| Source { path, content: Content::Text(text) }).collect())
+    let encrypted = index.with(TOKEN).map_err(wrong)?;
+    let all = names_rules(staged.iter(), session);
+    let others = encrypted.iter().filter(|path| all && !staged.contains(*path));
+    // git is asked only for the text of files that can matter.
+    let matter = staged.iter().filter(|path| encrypted.contains(*path) || is_about_secrets(session, path));
+    let paths: Vec<&PathBuf> = matter.chain(others).collect();
+    let source = |path: &PathBuf| {
+        let content = Content::Text(index.text(path)?);
+        Some(Source { path: path.clone(), content })
+    };
+    Ok(paths.into_par_iter().filter_map(source).collect())
 }
 
 /// Whether the rules' own file is among some paths.
-fn names_rules(paths: &[PathBuf], session: &Session) -> bool {
+fn names_rules<'a>(mut paths: impl Iterator<Item = &'a PathBuf>, session: &Session) -> bool {
     let Some(rules) = session.rules_path(&session.directory).and_then(|rules| rules.canonicalize().ok())
     else {
         return false;
     };
-    paths.iter().any(|path| path.is_file() && path.canonicalize().is_ok_and(|path| path == rules))
+    paths.any(|path| path.is_file() && path.canonicalize().is_ok_and(|path| path == rules))
 }
 
 /// A path as the reader knows it: from where the run was started.

@@ -35,9 +35,10 @@ impl End {
     pub(super) fn loading(error: Error) -> Self {
         match error {
             Error::Store { error: store::Error::Empty, .. } => Self::generic("sops metadata not found"),
-            Error::Store { error, .. } if !matches!(error, store::Error::Unwritable(_)) => {
-                Self::generic(error.to_string())
-            }
+            Error::Store { error: store::Error::Unwritable(_), .. } => error.into(),
+            // Standard input has no name.
+            Error::Store { path, error } if path.as_os_str().is_empty() => Self::generic(error.to_string()),
+            Error::Store { .. } => Self::generic(error.to_string()),
             other => other.into(),
         }
     }

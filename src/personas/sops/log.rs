@@ -32,9 +32,16 @@ impl Log {
         self.line("warning", message, None);
     }
 
+    /// A comment that is no ciphertext, and where it stands. Its text is nobody's business.
+    pub(super) fn unencrypted_comment(self, place: &str) {
+        let message = "Found possibly unencrypted comment in file. This is to be expected if the file being \
+                       decrypted was created with an older version of SOPS.";
+        self.line_of("SOPS", "warning", message, Some(("place", place)));
+    }
+
     /// Something that failed, though the work goes on.
     pub(super) fn error(self, message: &str, reason: Option<&str>) {
-        self.line("error", message, reason);
+        self.line("error", message, reason.map(|reason| ("error", reason)));
     }
 
     /// The last words of a run.
@@ -47,12 +54,19 @@ impl Log {
         to_stderr(&format!("{} {}", now().strftime("%Y/%m/%d %H:%M:%S"), harmless(message)));
     }
 
-    fn line(self, level: &str, message: &str, reason: Option<&str>) {
-        let name = if self.colours { "\x1b[1m[CMD]\x1b[22m" } else { "[CMD]" };
+    fn line(self, level: &str, message: &str, field: Option<(&str, &str)>) {
+        self.line_of("CMD", level, message, field);
+    }
+
+    fn line_of(self, logger: &str, level: &str, message: &str, field: Option<(&str, &str)>) {
+        let (on, off) = if self.colours { ("\x1b[1m", "\x1b[22m") } else { ("", "") };
         let time = now().strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
         let time = time.strip_suffix("+00:00").map_or(time.clone(), |utc| format!("{utc}Z"));
-        let reason = reason.map(|reason| format!(" error={}", value(reason))).unwrap_or_default();
-        to_stderr(&format!("{name}\t time=\"{time}\" level={level} msg={}{reason}", value(message)));
+        let field = field.map(|(name, text)| format!(" {name}={}", value(text))).unwrap_or_default();
+        to_stderr(&format!(
+            "{on}[{logger}]{off}\t time=\"{time}\" level={level} msg={}{field}",
+            value(message)
+        ));
     }
 }
 

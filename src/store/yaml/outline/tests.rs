@@ -1,5 +1,7 @@
 //! Pieces of texts by their place.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn root(text: &str) -> Node {
@@ -84,5 +86,34 @@ fn only_the_first_document_is_outlined_and_nothing_is_none() {
     }
     for text in ["[a", "a: b: c", "{a: b", "[: ]]"] {
         assert!(outline(text).is_err(), "{text}");
+    }
+}
+
+/// Every span lies in the text between its characters, and children lie inside of their collection, in order.
+fn sound(text: &str, node: &Node, least: usize) -> usize {
+    assert!(text.get(node.span.clone()).is_some(), "{text:?}");
+    assert!(least <= node.span.start && node.span.start <= node.content, "{text:?}");
+    let children: Vec<&Node> = match &node.body {
+        Body::Map { entries, .. } => entries.iter().flat_map(|entry| [&entry.key, &entry.value]).collect(),
+        Body::List { items, .. } => items.iter().map(|item| &item.node).collect(),
+        Body::Scalar(_) | Body::Alias(_) => Vec::new(),
+    };
+    let end = children.into_iter().fold(node.content, |least, child| sound(text, child, least));
+    assert!(end <= node.span.end, "{text:?}");
+    node.span.end
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_is_yaml_has_a_sound_outline(pieces in prop::collection::vec(prop::sample::select(&[
+        "a", "b: ", "- ", "\n", "\n  ", "\n- ", "\n  - ", "[", "]", "{", "}", ", ", ": ", "? ", "#", " # c", "'", "\"", "''",
+        "\\", "|\n  ", ">-\n  ", "&a ", "*a", "!t ", "é", "😀", "\r\n", "---\n", "...\n", "\u{feff}", "\u{2028}", "\t",
+    ][..]), 0..14)) {
+        let text = pieces.concat();
+        if let Ok(Some(node)) = outline(&text) {
+            sound(&text, &node, 0);
+        }
     }
 }
