@@ -76,10 +76,10 @@ pub enum Command {
     /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
     Up(up::Up),
     /// Be sops: take its command line and answer as it does
-    #[command(disable_help_flag = true)]
+    #[command(disable_help_flag = true, disable_version_flag = true)]
     Sops(Persona),
     /// Be ssh-to-age: take its command line and answer as it does
-    #[command(disable_help_flag = true)]
+    #[command(disable_help_flag = true, disable_version_flag = true)]
     SshToAge(Persona),
     /// Make links under the names of sops and ssh-to-age, by which civm is called as these tools
     Links(links::Links),

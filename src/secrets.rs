@@ -3,6 +3,7 @@
 
 pub mod change;
 pub mod check;
+pub mod diff;
 pub mod discover;
 pub mod edit;
 pub mod error;
@@ -10,6 +11,7 @@ pub mod exec;
 pub mod file;
 pub mod groups;
 pub mod merge;
+mod opener;
 pub mod recipients;
 pub mod rewrite;
 pub mod rotate;

@@ -13,6 +13,8 @@ mod cli {
     mod check;
     mod exec;
     mod frame;
+    mod git;
+    mod golden;
     mod keys;
     mod keys_edit;
     mod plugins;

@@ -14,14 +14,18 @@
 
 mod peers {
     mod age;
+    mod cases;
     mod changes;
     mod documents;
     mod dotenv;
     mod edits;
     mod error_tree;
+    mod everyday;
     mod ini;
     mod json;
     mod keys;
+    mod merge;
+    mod patterns;
     mod recipients;
     mod rules;
     mod sops_cli;

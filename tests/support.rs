@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
+pub mod shape;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -147,6 +149,12 @@ impl Ran {
         assert!(!out.contains(secret) && !self.stderr.contains(secret), "{} tells a secret", self.what);
         self
     }
+}
+
+/// The civm that stands in for another tool: `$CIVM_BINARY` where that is set, as for the tests with guests.
+pub fn civm_binary() -> PathBuf {
+    let built = || assert_cmd::cargo::cargo_bin!("civm").to_path_buf();
+    std::env::var_os("CIVM_BINARY").map_or_else(built, PathBuf::from)
 }
 
 /// A tool that tests compare with: in `$CIVM_PEERS` (as `devshell/test` sets it), else in PATH.

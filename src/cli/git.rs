@@ -21,6 +21,12 @@ pub enum Command {
 
 /// `civm git install`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+Names civm in git's configuration as a merge driver and for differences, and the sops files of the repository in
+.gitattributes, between two comments: commit that file, and run this again when there are new ones. All else in both
+stays as it is. Where civm is missing, git goes on as it does without it.
+
+Plaintext is shown in differences to whoever has an identity, and stored nowhere.")]
 pub struct Install {
     /// Set it up for all repositories of this user, not for this one alone
     #[arg(long)]

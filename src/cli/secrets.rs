@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+use super::secrets_git;
+
 pub use change::{Set, Unset};
 pub use check::Check;
 pub use exec::{ExecEnv, ExecFile};
@@ -17,7 +19,6 @@ mod exec;
 mod rotate;
 mod status;
 mod who;
-use super::secrets_git;
 
 /// How a key path is written.
 const KEYPATH: &str = "Where the value is: key, key/key/0, or sops' '[\"key\"][0]'";

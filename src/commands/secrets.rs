@@ -37,6 +37,7 @@ mod updatekeys;
 mod who;
 
 pub(super) use failure::failure;
+pub(super) use merge::of_git;
 pub(super) use update_all::{CHANGE_THEM_TOO, forget, to_forget};
 
 /// Names the rules' file, as for sops.

@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 use super::edit::{Watch, in_editor};
 use super::error::Error;
 use super::file::{OpenFile, SopsFile};
+use super::opener::Opener;
 use super::session::Session;
 use crate::sops;
-use crate::sops::data_key::DataKey;
 use crate::sops::document::MacCheck;
 use crate::sops::merge::{self, Conflict, Sides, marked};
 use crate::sops::tree::Tree;
@@ -65,6 +65,9 @@ pub enum MergeError {
     /// The sides have changed what cannot be merged.
     #[error("{0}")]
     Refused(#[from] Refused),
+    /// There is nothing to decrypt: the file is no sops file.
+    #[error("no version of it is encrypted")]
+    Plain,
     /// A conflict in bytes that no editor can show.
     #[error("the content is no text that an editor could show")]
     NotText,
@@ -94,18 +97,26 @@ pub fn merge(
         SopsFile::of_store(Arc::clone(store), path, text)
             .map_err(|error| MergeError::Version { version, error: Box::new(error) })
     };
-    let (ours, theirs) = (read("ours", versions.ours)?, read("theirs", versions.theirs)?);
+    let (ours, theirs) = match (read("ours", versions.ours), read("theirs", versions.theirs)) {
+        (Err(MergeError::Version { error: one, .. }), Err(MergeError::Version { error: other, .. }))
+            if is_plain(&one) && is_plain(&other) =>
+        {
+            return Err(MergeError::Plain);
+        }
+        (ours, theirs) => (ours?, theirs?),
+    };
     let base = match versions.base.map(|text| read("the common base", text)) {
         // It was encrypted on both sides since: then both have made this file.
         Some(Err(MergeError::Version { error, .. })) if is_plain(&error) => None,
         base => base.transpose()?,
     };
-    let mut opener = Opener { session, mac, known: Vec::new() };
+    let mut opener = Opener::new(session, mac);
+    let failed = |version| move |error| MergeError::Version { version, error: Box::new(error) };
     let tried = (opener.open(&ours), opener.open(&theirs), base.as_ref().map(|base| opener.open(base)));
-    let ours = opener.again("ours", &ours, tried.0)?;
-    let theirs = opener.again("theirs", &theirs, tried.1)?;
-    let base = base.zip(tried.2).map(|(base, tried)| opener.again("the common base", &base, tried));
-    let base = base.transpose()?;
+    let ours = opener.again(&ours, tried.0).map_err(failed("ours"))?;
+    let theirs = opener.again(&theirs, tried.1).map_err(failed("theirs"))?;
+    let base = base.zip(tried.2).map(|(base, tried)| opener.again(&base, tried));
+    let base = base.transpose().map_err(failed("the common base"))?;
     let merged = merge::merge(base.as_ref().map(|base| &base.tree), &ours.tree, &theirs.tree);
     let same = |one: &OpenFile, other: &OpenFile| one.key.as_bytes() == other.key.as_bytes();
     let only_theirs = base.as_ref().is_some_and(|base| same(base, &ours) && !same(base, &theirs));
@@ -134,44 +145,6 @@ pub fn merge(
 
 fn is_plain(error: &Error) -> bool {
     matches!(error, Error::Sops { error: sops::Error::MetadataNotFound, .. })
-}
-
-/// Opens versions of one file, which mostly have one data key: nobody is asked for it twice.
-struct Opener<'a> {
-    session: &'a Session,
-    mac: MacCheck,
-    known: Vec<DataKey>,
-}
-
-impl Opener<'_> {
-    fn open(&mut self, file: &SopsFile) -> Result<OpenFile, Error> {
-        if let Some(open) = self.with_known(file) {
-            return Ok(open);
-        }
-        let open = file.clone().open(self.session.identities(), self.mac)?;
-        self.known.extend(DataKey::from_bytes(open.key.as_bytes()));
-        Ok(open)
-    }
-
-    /// A key that opens the MAC as well is the file's own.
-    fn with_known(&self, file: &SopsFile) -> Option<OpenFile> {
-        self.known.iter().find_map(|key| {
-            let key = DataKey::from_bytes(key.as_bytes()).ok()?;
-            file.clone().open_with(key, MacCheck::Verify).ok()
-        })
-    }
-
-    /// What could not be opened may have the data key of a version that came later.
-    fn again(
-        &self,
-        version: &'static str,
-        file: &SopsFile,
-        tried: Result<OpenFile, Error>,
-    ) -> Result<OpenFile, MergeError> {
-        tried
-            .or_else(|error| self.with_known(file).ok_or(error))
-            .map_err(|error| MergeError::Version { version, error: Box::new(error) })
-    }
 }
 
 impl Unmerged {

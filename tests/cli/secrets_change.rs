@@ -73,6 +73,8 @@ fn a_value_is_set_and_nothing_else_changes() {
             "new:\n    list:\n        - - 1\n          - 2.5\n          - null\n          - true\n"
         )
     );
+    alice(&scene, &["set", "s.yaml", "third", "-5", "--json"]).ok();
+    assert!(plain(&scene, "s.yaml").contains("\nthird: -5\n"));
     alice(&scene, &["set", "s.yaml", "second/list/9", "--json", "9007199254740993"]).ok();
     assert!(plain(&scene, "s.yaml").contains("        - z\n        - 9007199254740993\n"));
 }
@@ -138,7 +140,7 @@ fn what_cannot_be_set_leaves_the_file_as_it_was() {
     scene.write("s.yaml", &renamed);
     alice(&scene, &["set", "s.yaml", "first", "x"]).code(25);
     let mut lines: Vec<&str> = before.lines().collect();
-    lines.swap(3, 4);
+    lines.swap(4, 5);
     let swapped = lines.join("\n") + "\n";
     scene.write("s.yaml", &swapped);
     alice(&scene, &["set", "s.yaml", "first", "x"]).code(51);

@@ -236,6 +236,13 @@ fn rules_are_found_from_here_then_from_the_file() {
     let mut command = sops(&scene, &["encrypt", "../project/plain.yaml"]);
     let ran_elsewhere = run(command.current_dir(&elsewhere)).ok();
     assert!(ran_elsewhere.out().contains(ALICE_AGE));
+    scene.write(".sops.yaml", format!("creation_rules:\n  - path_regex: no$\n    age: {ALICE_AGE}\n"));
+    let mut command = sops(&scene, &["encrypt", "../project/plain.yaml"]);
+    run(command.current_dir(&elsewhere)).code(1).says("no matching creation rules found");
+    let mut command = sops(&scene, &["encrypt", "--age", BOB_AGE, "../project/plain.yaml"]);
+    run(command.current_dir(&elsewhere)).ok();
+    let mut command = sops(&scene, &["../project/s.yaml"]);
+    run(command.current_dir(&elsewhere).env("EDITOR", "true")).code(200);
     fs::rename(scene.file(".sops.yaml"), scene.file(".sops.yml")).expect("renamed");
     let ran = ran(&scene, &["encrypt", "plain.yaml"]).code(1);
     assert_eq!(
@@ -255,6 +262,20 @@ fn recipients_of_the_environment_are_told_where_they_replace_the_rule_s() {
     let same = run(sops(&scene, &["encrypt", "plain.yaml"]).env("SOPS_AGE_RECIPIENTS", ALICE_AGE)).ok();
     assert_eq!(same.stderr, "");
     ran(&scene, &["encrypt", "--age", ALICE, "plain.yaml"]).code(1).silent_on(&ALICE[20..]);
+}
+
+#[test]
+fn a_comment_that_is_not_encrypted_is_told_and_not_repeated() {
+    let scene = scene();
+    let text = scene.read("s.yaml").replacen("a: ENC", "# in the clear\na: ENC", 1);
+    scene.write("s.yaml", text);
+    let ran = ran(&scene, &["decrypt", "--ignore-mac", "s.yaml"]).ok();
+    assert_eq!(ran.out(), format!("# in the clear\n{PLAIN}"));
+    assert_eq!(
+        said(&ran),
+        "[SOPS]\t level=warning msg=\"Found possibly unencrypted comment in file. This is to be expected if the \
+         file being decrypted was created with an older version of SOPS.\" place=\"the top level of document 1\"\n"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Values, data keys and groups changed by civm and by sops: the same result, and no other line touched.
 
-use super::yaml::{IDENTITY, recipient, shape};
+use super::yaml::{IDENTITY, recipient};
+use crate::support::shape::shape;
 use crate::support::{Ran, Scene, peer, run};
 use std::path::Path;
 

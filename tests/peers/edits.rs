@@ -1,18 +1,11 @@
 //! Edits and changed recipients: the lines that sops would change, and no others.
 
-use super::yaml::{IDENTITY, recipient, shape};
+use super::yaml::{IDENTITY, recipient};
+use crate::support::shape::{kept, shape};
 use crate::support::{Scene, peer, run, run_with};
 
 const PLAIN: &str = "# top\nfirst: one\nsecond:\n    # inside\n    deep: two\n    number: 3\nlist:\n    - x\n    # between\n    - y\nlast: \"\"\n";
 const OTHER: &str = "age10yxnlmgmfxvptr92k8mj0y4sz2qnkwyf98k4gku43kyps0e8a5ws9nauq8";
-
-/// For each line of the original: whether it stands in the new text as well.
-fn kept<'a>(before: &'a str, after: &str) -> Vec<(&'a str, bool)> {
-    let lines: Vec<&str> = after.lines().collect();
-    // The time may be the same or another second.
-    let timeless = before.lines().filter(|line| !line.contains("lastmodified:"));
-    timeless.map(|line| (line, lines.contains(&line))).collect()
-}
 
 #[test]
 fn an_edit_changes_the_lines_that_sops_changes() {

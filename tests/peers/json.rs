@@ -6,7 +6,8 @@ use std::process::Command;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::yaml::{IDENTITY, each, recipient, without_ciphertexts};
+use super::yaml::{IDENTITY, each, recipient};
+use crate::support::shape::without_ciphertexts;
 use crate::support::{Ran, Scene, peer, run, run_with};
 
 const OTHER: &str = "age10yxnlmgmfxvptr92k8mj0y4sz2qnkwyf98k4gku43kyps0e8a5ws9nauq8";

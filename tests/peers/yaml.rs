@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use super::documents;
+use crate::support::shape::shape;
 use crate::support::{Scene, peer, run};
 
 /// A throw-away identity; it protects nothing.
@@ -14,41 +15,6 @@ pub fn recipient(scene: &Scene) -> Option<String> {
     let keygen = peer("age-keygen")?;
     let identity = scene.write("identity.txt", format!("{IDENTITY}\n"));
     Some(run(scene.command(keygen).arg("-y").arg(identity)).ok().out().trim().to_owned())
-}
-
-/// The encrypted text without its random parts: ciphertexts become their type, armor goes.
-pub fn shape(text: &str) -> String {
-    let mut lines = Vec::new();
-    let mut armor = false;
-    for line in text.lines() {
-        let trimmed = line.trim();
-        if trimmed == "-----BEGIN AGE ENCRYPTED FILE-----" {
-            armor = true;
-        }
-        if !armor {
-            let mut line = without_ciphertexts(line);
-            if line.trim_start().starts_with("lastmodified:") {
-                line = "lastmodified".to_owned();
-            }
-            lines.push(line);
-        }
-        if trimmed == "-----END AGE ENCRYPTED FILE-----" {
-            armor = false;
-        }
-    }
-    lines.join("\n")
-}
-
-/// A line in which every ciphertext became its type.
-pub fn without_ciphertexts(line: &str) -> String {
-    let mut line = line.to_owned();
-    while let Some(start) = line.find("ENC[AES256_GCM,") {
-        let Some(kind) = line[start..].find(",type:") else { break };
-        let Some(end) = line[start + kind..].find(']') else { break };
-        let token = line[start + kind + 1..start + kind + end].to_owned();
-        line.replace_range(start..=start + kind + end, &format!("<{token}>"));
-    }
-    line
 }
 
 fn cases(default: u32) -> u32 {

@@ -15,7 +15,7 @@ Without VALUE it is asked for, and does not show; or it is what is piped in, eve
 
 On the command line everybody on this machine can see VALUE while the command runs: write only there what is no secret.
 
-Mappings and lists on the way are made where they are missing; an index behind the end of a list appends to it. Only
+Mappings and lists on the way are made where they are missing; an index behind the end of a list appends to it. Only \
 this value, the MAC and the time of the last change become others.")]
 pub struct Set {
     /// The encrypted file
@@ -25,6 +25,7 @@ pub struct Set {
     #[arg(value_name = "KEYPATH", help = super::KEYPATH)]
     pub path: String,
     /// The value; no secret should stand here
+    #[arg(allow_negative_numbers = true)]
     pub value: Option<String>,
     /// The value is JSON: a number, true, a list, a mapping, …, and not a text
     #[arg(long)]

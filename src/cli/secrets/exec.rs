@@ -8,7 +8,7 @@ use clap::{Args, ValueHint};
 /// `civm secrets exec-env`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Of the first document the texts, numbers, … at the top level become variables; mappings and lists cannot. The exit code
+Of the first document the texts, numbers, … at the top level become variables; mappings and lists cannot. The exit code \
 is the command's own, 255 where a signal ended it.
 
     civm secrets exec-env secrets.env -- terraform apply
@@ -34,8 +34,8 @@ pub struct ExecEnv {
 /// `civm secrets exec-file`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The plaintext comes out of a pipe that nobody else can open, and is nowhere but there. It can be opened again and again,
-but not in the very same instant by two programs, and nothing can go back in it: for programs that do that there is
+The plaintext comes out of a pipe that nobody else can open, and is nowhere but there. It can be opened again and again, \
+but not in the very same instant by two programs, and nothing can go back in it: for programs that do that there is \
 --no-fifo. The exit code is the command's own, 255 where a signal ended it.
 
     civm secrets exec-file secrets.yaml -- ansible-playbook -e @{} site.yml")]

@@ -7,10 +7,10 @@ use clap::{Args, Subcommand, ValueHint};
 /// `civm secrets rotate`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Who could read a file knows its data key, and reads with it what the file becomes, even where he is none of its
+Who could read a file knows its data key, and reads with it what the file becomes, even where he is none of its \
 recipients any more. A new data key ends that; what he read before, he knows still.
 
-The recipients stay as they are in the file, but for --add-age and --rm-age; .sops.yaml is not looked at. Change it, too
+The recipients stay as they are in the file, but for --add-age and --rm-age; .sops.yaml is not looked at. Change it, too \
 (`civm keys add`, `civm keys rm`), or the next `update-all` takes this back.")]
 pub struct Rotate {
     /// The files, and directories with sops files below
@@ -33,7 +33,7 @@ pub struct Rotate {
 /// `civm secrets groups`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Where a file has several key groups, one reader of each is needed to open it, or of as many as the threshold says. The
+Where a file has several key groups, one reader of each is needed to open it, or of as many as the threshold says. The \
 values, the MAC and the time of the last change stay as they are.")]
 pub struct Groups {
     /// What to do

@@ -1,5 +1,6 @@
 //! `civm secrets merge` and `civm secrets merge-driver`.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use super::edit::watched;
@@ -34,8 +35,24 @@ fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<()
     let versions =
         Versions { base: Some(&*base).filter(|base| !base.is_empty()), ours: &ours, theirs: &theirs };
     let how = How { editing: args.editing, markers: args.marker_size, mac: MacCheck::Verify };
-    let text = merged(session, name, &versions, how, context)?;
-    write(&args.ours, &text)
+    match merged(session, name, &versions, how, context) {
+        Ok(text) => write(&args.ours, &text),
+        Err(Refusal::Plain) => merge_plain(args, session, name, context),
+        Err(Refusal::Failure(failure)) => Err(failure),
+    }
+}
+
+/// A file that is not encrypted merges as git itself would have merged it.
+fn merge_plain(args: &MergeDriver, session: &Session, name: &Path, context: &Context) -> Result<(), Failure> {
+    let size = format!("--marker-size={}", args.marker_size);
+    let labels = ["-L", "ours", "-L", "base", "-L", "theirs", "--"];
+    let words = ["merge-file", &size].into_iter().chain(labels).map(OsStr::new);
+    let files = [&args.ours, &args.base, &args.theirs].map(|path| path.as_os_str());
+    let merged = Git::new(&context.environment, &session.directory).output(words.chain(files));
+    merged.map(drop).map_err(|_| {
+        Failure::new(Code::Generic, format!("`{}`: both sides changed the same lines", name.display()))
+            .help("it is not encrypted in any version, so it was merged as text")
+    })
 }
 
 /// A file that git left unmerged, from what its index holds of it.
@@ -70,7 +87,11 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let versions = Versions { base: base.as_deref().map(Vec::as_slice), ours: &ours, theirs: &theirs };
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
     let how = How { editing: args.editing, markers: MARKER, mac };
-    let text = merged(session, &args.file, &versions, how, context)?;
+    let text = merged(session, &args.file, &versions, how, context).map_err(|refusal| match refusal {
+        Refusal::Failure(failure) => failure,
+        Refusal::Plain => Failure::new(Code::Generic, format!("`{shown}` is not encrypted in any version"))
+            .help("resolve it as any other file"),
+    })?;
     write(&args.file, &text)?;
     context.screen.note(format!("merged `{shown}`; go on with `git add {shown}`"));
     Ok(0)
@@ -91,15 +112,26 @@ impl How {
     }
 }
 
+/// Why there is no merged text.
+enum Refusal {
+    /// There is nothing to decrypt.
+    Plain,
+    /// Anything else.
+    Failure(Failure),
+}
+
 fn merged(
     session: &Session,
     path: &Path,
     versions: &Versions<'_>,
     how: How,
     context: &Context,
-) -> Result<Vec<u8>, Failure> {
-    let store = session.store_for(path).map_err(failure)?;
-    let of_merge = |error| merge_failure(path, error);
+) -> Result<Vec<u8>, Refusal> {
+    let store = session.store_for(path).map_err(|error| Refusal::Failure(failure(error)))?;
+    let of_merge = |error| match error {
+        MergeError::Plain => Refusal::Plain,
+        error => Refusal::Failure(merge_failure(path, error)),
+    };
     let unmerged = match merge(session, path, &store, versions, how.mac).map_err(of_merge)? {
         Merge::Clean(text) => return Ok(text),
         Merge::Conflict(unmerged) => unmerged,
@@ -111,10 +143,9 @@ fn merged(
         return watched(path, context, |watch| unmerged.resolve(session, how.markers, watch))
             .map_err(of_merge);
     }
-    Err(Failure::new(Code::Generic, told).help(format!(
-        "resolve it in your editor with `civm secrets merge {}`, then `git add` it",
-        path.display()
-    )))
+    let advice =
+        format!("resolve it in your editor with `civm secrets merge {}`, then `git add` it", path.display());
+    Err(Refusal::Failure(Failure::new(Code::Generic, told).help(advice)))
 }
 
 fn write(path: &Path, text: &[u8]) -> Result<(), Failure> {

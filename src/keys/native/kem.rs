@@ -8,12 +8,12 @@ use hpke::generic_array::typenum::{Sum, U32, Unsigned};
 use hpke::kem::SharedSecret;
 use hpke::{Deserializable, HpkeError, Serializable};
 use ml_kem::kem::{Decapsulate, Encapsulate};
-use ml_kem::{Ciphertext, Encoded, EncodedSizeUser, KemCore, MlKem768};
+use ml_kem::{B32, Ciphertext, Encoded, EncodedSizeUser, KemCore, MlKem768};
 use rand::{CryptoRng, RngCore};
 use sha3::digest::{ExtendableOutput, Update, XofReader};
 use sha3::{Digest, Sha3_256, Shake256};
 use x25519_dalek::{EphemeralSecret, PublicKey as Point, StaticSecret};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::KEY_BYTES;
 
@@ -61,14 +61,15 @@ impl Private {
     }
 
     fn expand(&self) -> (LatticePrivate, StaticSecret) {
-        let mut stream = Shake256::default().chain(*self.0).finalize_xof();
-        let mut next = || {
-            let mut part = Zeroizing::new([0; KEY_BYTES]);
-            stream.read(&mut *part);
-            part
-        };
-        let (first, second, scalar) = (next(), next(), next());
-        let (lattice, _) = MlKem768::generate_deterministic(&(*first).into(), &(*second).into());
+        let mut stream = Shake256::default().chain(self.0.as_slice()).finalize_xof();
+        let (mut first, mut second) = (B32::default(), B32::default());
+        let mut scalar = Zeroizing::new([0; KEY_BYTES]);
+        stream.read(&mut first);
+        stream.read(&mut second);
+        stream.read(&mut *scalar);
+        let (lattice, _) = MlKem768::generate_deterministic(&first, &second);
+        first.as_mut_slice().zeroize();
+        second.as_mut_slice().zeroize();
         (lattice, StaticSecret::from(*scalar))
     }
 }

@@ -177,6 +177,12 @@ impl Context {
         }
     }
 
+    /// Whether there are rules where sops looks for them. Those that are only beside a file keep nobody from what
+    /// sops would do without any.
+    pub(super) fn finds_rules(&self) -> Result<bool, End> {
+        Ok(self.session.rules(&self.session.directory)?.is_some())
+    }
+
     /// How the file of this name is read and written.
     pub(super) fn stores(&self, name: &Path) -> Result<Stores, End> {
         let format = |flag: &Flag| {
@@ -213,7 +219,8 @@ impl Context {
 
     /// Says what is odd in a file, though it can be read.
     pub(super) fn odd(&self, warning: &Warning) {
-        self.log.warn(&format!("Found possibly unencrypted comment in file: {warning}"));
+        let Warning::UndecryptableComment { document, container } = warning;
+        self.log.unencrypted_comment(&format!("{container} of document {document}"));
     }
 
     /// Says that a plaintext is for a while where it should not be.

@@ -7,6 +7,7 @@ use super::context::{Context, Source, Stores, conflict};
 use super::end::{End, Outcome};
 use super::flags::{AGE, FILENAME_OVERRIDE, IN_PLACE, MAC_ONLY_ENCRYPTED, OTHER_KEYS, SELECTORS, THRESHOLD};
 use crate::outcome::Code;
+use crate::secrets::Error;
 use crate::secrets::file::NewFile;
 use crate::secrets::recipients::{Plan, RECIPIENTS, list};
 use crate::sops::selector::{self, Selector};
@@ -62,7 +63,14 @@ pub(super) fn named(context: &Context, path: &Path) -> std::path::PathBuf {
 pub(super) fn plan(context: &Context, name: &Path, stores: &Stores) -> Result<Plan, End> {
     context.refuse_others(&OTHER_KEYS)?;
     let recipients = list(&[context.text(&AGE)]);
-    let mut plan = Plan::of_new(&context.session, name, &recipients)?;
+    let mut plan = match Plan::of_new(&context.session, name, &recipients) {
+        Err(Error::NoRule { .. } | Error::Rules { .. })
+            if !recipients.is_empty() && !context.finds_rules()? =>
+        {
+            Plan { groups: vec![recipients.clone()], ..Plan::default() }
+        }
+        plan => plan?,
+    };
     if !recipients.is_empty()
         && !context.given.on_line(&AGE)
         && Plan::of_rules(&context.session, name).is_ok_and(|rule| rule.groups != plan.groups)

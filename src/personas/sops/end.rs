@@ -35,9 +35,10 @@ impl End {
     pub(super) fn loading(error: Error) -> Self {
         match error {
             Error::Store { error: store::Error::Empty, .. } => Self::generic("sops metadata not found"),
-            Error::Store { error, .. } if !matches!(error, store::Error::Unwritable(_)) => {
-                Self::generic(error.to_string())
-            }
+            Error::Store { error: store::Error::Unwritable(_), .. } => error.into(),
+            // Standard input has no name.
+            Error::Store { path, error } if path.as_os_str().is_empty() => Self::generic(error.to_string()),
+            Error::Store { .. } => Self::generic(error.to_string()),
             other => other.into(),
         }
     }
@@ -140,7 +141,6 @@ fn of_store(error: store::Error) -> String {
 
 fn of_sops(code: Code, error: sops::Error) -> (Code, String) {
     let words = match &error {
-        sops::Error::SeveralSelectors => return (Code::ConflictingParameters, format!("Error: {error}")),
         sops::Error::Encrypt { .. } => format!("Error encrypting tree: {error}"),
         sops::Error::Decrypt { .. } => format!("Error decrypting tree: {error}"),
         sops::Error::MacMissing => "MAC mismatch. File has no MAC".to_owned(),

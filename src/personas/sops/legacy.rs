@@ -33,13 +33,11 @@ pub(super) fn run(context: &Context) -> Outcome {
         );
     }
     let only_decrypts = decrypts && !encrypts && !rotates && !sets;
-    if !only_decrypts {
+    if !only_decrypts && context.finds_rules()? {
         // This form wants the rules to be in order even where it needs none of them.
-        match Plan::of_rules(&context.session, &named(context, &path)) {
-            Err(error @ (Error::NoRules { .. } | Error::Rules { .. } | Error::NoRule { .. })) => {
-                return Err(error.into());
-            }
-            _ => {}
+        let rule = Plan::of_rules(&context.session, &named(context, &path));
+        if let Err(error @ (Error::NoRules { .. } | Error::Rules { .. } | Error::NoRule { .. })) = rule {
+            return Err(error.into());
         }
     }
     let source = || Source::File(path.clone());

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use super::context::{Context, is_missing, print};
 use super::encrypt::named;
 use super::end::{End, Outcome};
-use super::flags::{ADD_AGE, FILE, GROUP_AGE, IN_PLACE, OTHER_CHANGES, OTHER_GROUP_KEYS, RM_AGE, THRESHOLD};
+use super::flags::{
+    ADD_AGE, AWS_PROFILE, ENCRYPTION_CONTEXT, FILE, GROUP_AGE, IN_PLACE, OTHER_CHANGES, OTHER_GROUP_KEYS,
+    RM_AGE, THRESHOLD,
+};
 use crate::edge::atomic;
 use crate::outcome::Code;
 use crate::personas::go_text::quoted;
+use crate::secrets::Error;
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::list;
 use crate::secrets::rotate::Rotation;
@@ -41,6 +45,7 @@ pub(super) fn rotate(context: &Context, path: &Path) -> Outcome {
     let stores = context.stores(&name)?;
     context.check_order()?;
     context.refuse_others(&OTHER_CHANGES)?;
+    context.refuse_others(&[AWS_PROFILE, ENCRYPTION_CONTEXT])?;
     let recipients = |flag| list(&[context.text(flag)]);
     let rotation = Rotation { add: recipients(&ADD_AGE), remove: recipients(&RM_AGE) };
     let open = context.open(path, &read(path)?, stores.input)?.with_store(stores.output);
@@ -94,8 +99,12 @@ fn threshold(context: &Context) -> Result<Option<u32>, End> {
     }
 }
 
-fn fatal(context: &Context) -> impl Fn(crate::secrets::Error) -> End + '_ {
-    |error| End::Fatal(context.colour(error).into_words())
+/// Where sops has but a log line, the tree of what was tried is words of its own.
+fn fatal(context: &Context) -> impl Fn(Error) -> End + '_ {
+    |error| match error {
+        Error::Locked { .. } => End::generic(context.colour(error).into_words()),
+        other => End::Fatal(End::from(other).into_words()),
+    }
 }
 
 fn deliver(context: &Context, path: &Path, text: &[u8]) -> Outcome {

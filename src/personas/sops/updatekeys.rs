@@ -18,8 +18,8 @@ pub(super) fn run(context: &Context) -> Outcome {
     let files = &context.given.positional;
     if files.is_empty() {
         // Where there are no rules either, sops says that first.
-        let anywhere = context.session.rules(&context.session.directory)?;
-        return context.file().map(|_| 0).map_err(|none| if anywhere.is_some() { none } else { no_config() });
+        let none = context.file().map(|_| 0);
+        return if context.finds_rules()? { none } else { Err(no_config()) };
     }
     let mut failed = 0;
     for file in files {

@@ -155,3 +155,122 @@ fn other_key(group: &KeyGroup, name: &str) -> Option<(&'static str, crate::sops:
         keys.named().find(|(known, _)| known == name).map(|(_, entry)| (keys.kind, entry.clone()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::edge::environment::Environment;
+    use crate::edge::terminal::Nobody;
+    use crate::sops::selector::Selector;
+    use crate::sops::time::Time;
+    use crate::sops::tree::{Item, Value};
+
+    /// Recipients that can be used.
+    const X: &str = "age1e63wmgw3vaj3veyfsae6ca73qpx8j8xj38r6yk7nk9nvhcr92vvsexht4t";
+    const Y: &str = "age12h7333pd5phz20zqy2xqurkpuanr288ud8lyjxvgh2j6jdu3w4asgvy23q";
+
+    /// Metadata whose wrapped keys say whose they are.
+    fn of(side: &str, groups: &[&[&str]]) -> Metadata {
+        let group = |recipients: &&[&str]| KeyGroup {
+            age: recipients
+                .iter()
+                .map(|&recipient| AgeKey { recipient: recipient.to_owned(), enc: side.to_owned() })
+                .collect(),
+            others: Vec::new(),
+        };
+        Metadata::new(groups.iter().map(group).collect(), Some(Selector::default()), Time::EPOCH, "3.9.0")
+    }
+
+    fn merged(
+        base: Option<&Metadata>,
+        ours: (&Metadata, bool),
+        theirs: (&Metadata, bool),
+    ) -> Result<Metadata, String> {
+        let session = Session::new(Environment::empty(), Arc::new(Nobody), "/".into());
+        let key = DataKey::from_bytes(&[7; 32]).unwrap();
+        let side = |(metadata, has_key)| Side { metadata, has_key };
+        merge(base, side(ours), side(theirs), &key, &session).map_err(|error| error.to_string())
+    }
+
+    /// The recipients, each with whose wrapped key it has.
+    fn keys(metadata: &Metadata) -> Vec<(&str, &str)> {
+        metadata
+            .age_keys()
+            .map(|key| {
+                let enc = if key.enc.starts_with("-----BEGIN") { "new" } else { key.enc.as_str() };
+                (key.recipient.as_str(), enc)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn whoever_was_added_stays_and_whoever_was_removed_goes() {
+        let base = of("base", &[&["a", "b", "c"]]);
+        let ours = of("ours", &[&["a", "b", "new"]]);
+        let theirs = of("theirs", &[&["more", "b", "c"]]);
+        let merged = merged(Some(&base), (&ours, true), (&theirs, true)).unwrap();
+        assert_eq!(keys(&merged), [("b", "ours"), ("new", "ours"), ("more", "theirs")]);
+    }
+
+    #[test]
+    fn a_key_of_the_side_without_the_data_key_is_wrapped_anew() {
+        let base = of("base", &[&["a"]]);
+        let ours = of("ours", &[&["a", X]]);
+        let theirs = of("theirs", &[&["a", Y]]);
+        let all = merged(Some(&base), (&ours, true), (&theirs, false)).unwrap();
+        assert_eq!(keys(&all), [("a", "ours"), (X, "ours"), (Y, "new")]);
+        let all = merged(Some(&base), (&ours, false), (&theirs, true)).unwrap();
+        assert_eq!(keys(&all), [("a", "theirs"), (X, "new"), (Y, "theirs")]);
+        let mut theirs = of("theirs", &[&["a", "age1nobody"]]);
+        assert!(merged(Some(&base), (&ours, true), (&theirs, false)).unwrap_err().contains("age1nobody"));
+        let entry = Value::Map(vec![Item::entry("fp", Value::str("ABC"))]);
+        theirs.groups[0] = KeyGroup {
+            age: ours.groups[0].age.clone(),
+            others: vec![OtherKeys { kind: "pgp", entries: vec![entry] }],
+        };
+        assert!(merged(Some(&base), (&ours, true), (&theirs, false)).unwrap_err().contains("pgp ABC"));
+        let all = merged(Some(&base), (&ours, true), (&theirs, true)).unwrap();
+        assert_eq!(all.groups[0].others, theirs.groups[0].others);
+    }
+
+    #[test]
+    fn nobody_left_is_refused() {
+        let base = of("base", &[&["a", "b"]]);
+        let (ours, theirs) = (of("ours", &[&["a"]]), of("theirs", &[&["b"]]));
+        assert!(merged(Some(&base), (&ours, true), (&theirs, true)).is_err());
+    }
+
+    #[test]
+    fn key_groups_come_from_the_side_that_changed_them() {
+        let base = of("base", &[&["a"], &["b"]]);
+        let ours = of("ours", &[&["a"], &["b"]]);
+        let theirs = of("theirs", &[&["a", "c"], &["b"]]);
+        let all = merged(Some(&base), (&ours, true), (&theirs, true)).unwrap();
+        assert_eq!(keys(&all), [("a", "theirs"), ("c", "theirs"), ("b", "theirs")]);
+        let ours = of("ours", &[&["a"], &["b"], &["d"]]);
+        let refused = merged(Some(&base), (&ours, true), (&theirs, true)).unwrap_err();
+        assert!(refused.contains("the key groups"), "{refused}");
+        // Shares of another data key are of no use.
+        let (ours, theirs) = (of("ours", &[&["a"], &["b"]]), of("theirs", &[&[X], &[Y]]));
+        let all = merged(Some(&base), (&ours, true), (&theirs, false)).unwrap();
+        assert_eq!((keys(&all), all.shamir_threshold), (vec![(X, "new"), (Y, "new")], 2));
+    }
+
+    #[test]
+    fn settings_that_both_changed_are_refused() {
+        let base = of("base", &[&["a"]]);
+        let with = |suffix: &str| {
+            let selector = Some(Selector::EncryptedSuffix(suffix.to_owned()));
+            Metadata { selector, version: "3.10.0".to_owned(), ..of("x", &[&["a"]]) }
+        };
+        let all = merged(Some(&base), (&base, true), (&with("1"), true)).unwrap();
+        assert_eq!((all.selector, all.version.as_str()), (with("1").selector, "3.10.0"));
+        assert!(
+            merged(Some(&base), (&with("1"), true), (&with("2"), true)).unwrap_err().contains("encrypted")
+        );
+        assert!(merged(None, (&with("1"), true), (&with("2"), true)).is_err());
+        assert!(merged(None, (&with("1"), true), (&with("1"), true)).is_ok());
+    }
+}

@@ -48,7 +48,7 @@ impl Metadata {
     pub fn changes(&self, wanted: &[Vec<String>]) -> Changes {
         let count = self.groups.len().max(wanted.len());
         let groups = (0..count).map(|index| {
-            let has = self.groups.get(index).map(KeyGroup::names).unwrap_or_default();
+            let has = self.groups.get(index).map(names).unwrap_or_default();
             let wants = wanted.get(index).map(Vec::as_slice).unwrap_or_default();
             let (kept, added) = wants.iter().cloned().partition(|recipient| has.contains(recipient));
             let removed = has.into_iter().filter(|recipient| !wants.contains(recipient)).collect();

@@ -41,7 +41,7 @@ fn parse(text: &str) -> Result<Version<'_>, Error> {
     }
     let mut parts = text.splitn(3, '.');
     let (Some(major), Some(minor), Some(rest)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(Error::Version("no major.minor.patch elements found"));
+        return Err(Error::Version("No Major.Minor.Patch elements found"));
     };
     let rest = rest.split_once('+').map_or(rest, |(before, _)| before);
     let (patch, pre) = rest.split_once('-').map_or((rest, None), |(patch, pre)| (patch, Some(pre)));

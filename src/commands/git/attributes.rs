@@ -1,0 +1,121 @@
+//! civm's lines in `.gitattributes`, between two comments; all others stay as they are.
+
+/// The line before civm's.
+const BEGIN: &str = "# civm: sops files; `civm git install` renews these lines";
+/// The line behind them.
+pub(super) const END: &str = "# civm: end";
+/// What is said of each file.
+const ATTRIBUTES: &str = "diff=civm merge=civm";
+
+/// The line before civm's is there, the one behind them is not.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("line {0} starts civm's lines, but nothing ends them")]
+pub(super) struct OpenBlock(usize);
+
+/// The text with a line for each pattern, in the place of those that it has.
+pub(super) fn with_block(text: &[u8], patterns: &[String]) -> Result<Vec<u8>, OpenBlock> {
+    let (before, after) = split(text)?;
+    if patterns.is_empty() {
+        return Ok([before, after].concat());
+    }
+    let lines: String = patterns.iter().map(|pattern| format!("{pattern} {ATTRIBUTES}\n")).collect();
+    let gap: &[u8] = if before.is_empty() || before.ends_with(b"\n") { b"" } else { b"\n" };
+    Ok([before, gap, format!("{BEGIN}\n{lines}{END}\n").as_bytes(), after].concat())
+}
+
+/// The text without civm's lines.
+pub(super) fn without_block(text: &[u8]) -> Result<Vec<u8>, OpenBlock> {
+    let (before, after) = split(text)?;
+    Ok([before, after].concat())
+}
+
+/// What stands before and behind civm's lines.
+fn split(text: &[u8]) -> Result<(&[u8], &[u8]), OpenBlock> {
+    let mut offset = 0;
+    let mut start = None;
+    for (number, line) in text.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let (at, bare) = (offset, line.trim_ascii_end());
+        offset += line.len();
+        match start {
+            None if bare == BEGIN.as_bytes() => start = Some((at, number + 1)),
+            Some((begin, _)) if bare == END.as_bytes() => return Ok((&text[..begin], &text[offset..])),
+            _ => {}
+        }
+    }
+    match start {
+        Some((_, number)) => Err(OpenBlock(number)),
+        None => Ok((text, b"")),
+    }
+}
+
+/// A pattern for this path from the root, then for what `rest` matches below it.
+pub(super) fn pattern(path: &[u8], rest: &str) -> String {
+    let mut plain = String::from("/");
+    let mut quoted = false;
+    for &byte in path {
+        match byte {
+            b'*' | b'?' | b'[' | b'\\' => plain.extend(['\\', char::from(byte)]),
+            b'!'..=b'~' if byte != b'"' => plain.push(char::from(byte)),
+            other => {
+                // Spaces end a pattern; in quotes, any byte can be spelled.
+                quoted = true;
+                plain.push(char::from(other));
+            }
+        }
+    }
+    if !quoted {
+        return plain + rest;
+    }
+    let mut text = String::from("\"");
+    for c in plain.chars() {
+        match c {
+            '\\' | '"' => text.extend(['\\', c]),
+            ' '..='~' => text.push(c),
+            // One byte each, as pushed above.
+            other => text.push_str(&format!("\\{:03o}", u32::from(other))),
+        }
+    }
+    text + rest + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str, patterns: &[&str]) -> String {
+        let patterns: Vec<_> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
+        String::from_utf8(with_block(text.as_bytes(), &patterns).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn other_lines_stay_whatever_is_done() {
+        for text in ["", "*.png binary\n", "a\r\n\n# b\n"] {
+            let one = with(text, &["/a", "/b"]);
+            assert!(one.starts_with(text) && one.contains("\n/b diff=civm merge=civm\n"), "{one}");
+            assert_eq!(with(&one, &["/a", "/b"]), one);
+            let after = format!("{one}*.txt text\n");
+            let changed = with(&after, &["/c"]);
+            assert!(changed.starts_with(text) && changed.ends_with("end\n*.txt text\n"), "{changed}");
+            assert!(!changed.contains("/a diff"), "{changed}");
+            assert_eq!(without_block(changed.as_bytes()).unwrap(), format!("{text}*.txt text\n").as_bytes());
+        }
+        assert!(with("no newline", &["/a"]).starts_with("no newline\n# civm"));
+        assert_eq!(with("x\n", &[]), "x\n");
+    }
+
+    #[test]
+    fn a_block_without_an_end_is_not_touched() {
+        let text = format!("a\n{BEGIN}\n/x y\n");
+        assert_eq!(with_block(text.as_bytes(), &[]), Err(OpenBlock(2)));
+        assert_eq!(without_block(text.as_bytes()), Err(OpenBlock(2)));
+    }
+
+    #[test]
+    fn a_pattern_matches_its_path_alone() {
+        assert_eq!(pattern(b"a/b.yaml", ""), "/a/b.yaml");
+        assert_eq!(pattern(b"#a", ""), "/#a");
+        assert_eq!(pattern(b"a*[b]", "/*/c"), r"/a\*\[b]/*/c");
+        assert_eq!(pattern("a b\"\u{e9}".as_bytes(), ""), r#""/a b\"\303\251""#);
+        assert_eq!(pattern(br"x y\z", ""), r#""/x y\\\\z""#);
+    }
+}

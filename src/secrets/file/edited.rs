@@ -1,0 +1,57 @@
+//! What the editor shows of a file, and what is read back from it.
+
+use zeroize::Zeroizing;
+
+use super::super::error::Error;
+use super::{OpenFile, at, checked, refuse_encrypted, within};
+use crate::sops::document;
+use crate::sops::tree::Tree;
+use crate::store::Store;
+
+impl OpenFile {
+    /// Whether an edit of this plaintext would change what its editor changes and nothing else.
+    ///
+    /// # Errors
+    /// A value that the plaintext cannot show as it is.
+    pub fn check_editable(&self, plaintext: &[u8]) -> Result<(), Error> {
+        self.store.verify_plain(&self.tree, plaintext).map_err(|error| at(&self.path, error))
+    }
+
+    /// The plaintext and the metadata, in the form of an encrypted file.
+    ///
+    /// # Errors
+    /// The tree cannot be written.
+    pub fn with_metadata(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let whole = document::join(self.tree.clone(), &self.metadata).map_err(within(&self.path))?;
+        checked(&*self.store, &self.path, &whole).map(Zeroizing::new)
+    }
+
+    /// Reads an edited text that was shown with the metadata.
+    ///
+    /// # Errors
+    /// It is not valid; its metadata is not this file's.
+    pub fn read_edited_with_metadata(&self, text: &[u8]) -> Result<Tree, Error> {
+        let edited = || Error::MetadataEdited(self.path.clone());
+        let tree = self.store.load(text).map_err(|error| at(&self.path, error))?;
+        let (tree, metadata) = document::split(tree).map_err(|_| edited())?;
+        if metadata == self.metadata { Ok(tree) } else { Err(edited()) }
+    }
+
+    /// Reads an edited plaintext of this file.
+    ///
+    /// # Errors
+    /// It is not valid, or has a top-level `sops` key.
+    pub fn read_edited(&self, text: &[u8]) -> Result<Tree, Error> {
+        self.read_replacement(None, text)
+    }
+
+    /// Reads a plaintext that is to take this one's place, perhaps of another format.
+    ///
+    /// # Errors
+    /// As [`OpenFile::read_edited`].
+    pub fn read_replacement(&self, input: Option<&dyn Store>, text: &[u8]) -> Result<Tree, Error> {
+        let tree = input.unwrap_or(&*self.store).load_plain(text).map_err(|error| at(&self.path, error))?;
+        refuse_encrypted(&*self.store, &self.path, &tree)?;
+        Ok(tree)
+    }
+}

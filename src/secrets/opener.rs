@@ -1,0 +1,42 @@
+//! Opening several versions of one file, which mostly have one data key: nobody is asked for it twice.
+
+use super::error::Error;
+use super::file::{OpenFile, SopsFile};
+use super::session::Session;
+use crate::sops::data_key::DataKey;
+use crate::sops::document::MacCheck;
+
+/// The data keys that the versions so far had.
+pub(super) struct Opener<'a> {
+    session: &'a Session,
+    mac: MacCheck,
+    known: Vec<DataKey>,
+}
+
+impl<'a> Opener<'a> {
+    pub(super) fn new(session: &'a Session, mac: MacCheck) -> Self {
+        Self { session, mac, known: Vec::new() }
+    }
+
+    pub(super) fn open(&mut self, file: &SopsFile) -> Result<OpenFile, Error> {
+        if let Some(open) = self.with_known(file) {
+            return Ok(open);
+        }
+        let open = file.clone().open(self.session.identities(), self.mac)?;
+        self.known.extend(DataKey::from_bytes(open.key.as_bytes()));
+        Ok(open)
+    }
+
+    /// What could not be opened may have the data key of a version that came later.
+    pub(super) fn again(&self, file: &SopsFile, tried: Result<OpenFile, Error>) -> Result<OpenFile, Error> {
+        tried.or_else(|error| self.with_known(file).ok_or(error))
+    }
+
+    /// A key that opens the MAC as well is the file's own.
+    fn with_known(&self, file: &SopsFile) -> Option<OpenFile> {
+        self.known.iter().find_map(|key| {
+            let key = DataKey::from_bytes(key.as_bytes()).ok()?;
+            file.clone().open_with(key, MacCheck::Verify).ok()
+        })
+    }
+}
