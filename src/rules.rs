@@ -11,7 +11,7 @@ use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
 use crate::store::Indents;
 
-pub use names::names;
+pub use names::{names, recipient_of};
 pub use path::{clean, match_path};
 
 /// A parsed `.sops.yaml`.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::store::yaml::outline::{Body, outline};
+
 /// The anchor name of each recipient that has one: `- &alice age1…` names it alice. The first name
 /// of a recipient counts.
 #[must_use]
@@ -15,6 +17,22 @@ pub fn names(text: &str) -> BTreeMap<String, String> {
         }
     }
     names
+}
+
+/// The recipient that has a name, however it is laid out.
+#[must_use]
+pub fn recipient_of(text: &str, name: &str) -> Option<String> {
+    let known = names(text).into_iter().find(|(_, known)| known == name).map(|(recipient, _)| recipient);
+    known.or_else(|| {
+        let root = outline(text).ok()??;
+        let Body::Scalar(recipient) = &root.anchored(name)?.body else { return None };
+        let recipient = recipient.trim();
+        is_recipient(recipient).then(|| recipient.to_owned())
+    })
+}
+
+fn is_recipient(text: &str) -> bool {
+    text.starts_with("age1") || text.starts_with("ssh-")
 }
 
 /// The next `&name recipient` of a line, and what follows.
@@ -34,7 +52,7 @@ fn next_anchor(line: &str) -> Option<(String, String, &str)> {
         let name: String = tail.chars().take_while(|c| !c.is_whitespace() && !"[]{},".contains(*c)).collect();
         let value = tail[name.len()..].trim_start();
         let (recipient, rest) = scalar(value);
-        if !name.is_empty() && (recipient.starts_with("age1") || recipient.starts_with("ssh-")) {
+        if !name.is_empty() && is_recipient(recipient) {
             return Some((name, recipient.to_owned(), rest));
         }
     }
@@ -57,6 +75,17 @@ fn scalar(text: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_has_its_recipient_in_every_layout() {
+        let text = "keys:\n  - &a age1a # his\n  - &b >-\n    age1b\n  - &c\n    age1c\n  - &d [age1d]\n  - &e word\n";
+        let of = |name: &str| recipient_of(text, name);
+        assert_eq!(
+            (of("a"), of("b"), of("c")),
+            (Some("age1a".into()), Some("age1b".into()), Some("age1c".into()))
+        );
+        assert_eq!((of("d"), of("e"), of("f")), (None, None, None));
+    }
 
     #[test]
     fn anchors_name_recipients() {

@@ -167,11 +167,11 @@ pub fn removed(changes: &Changes) -> impl Iterator<Item = &str> {
 /// The changes as sops shows them before it asks.
 #[must_use]
 pub fn as_sops_shows_them(changes: &Changes, colours: bool) -> String {
-    let coloured = |(on, off): (u8, u8), line: String| match colours {
-        true => format!("\x1b[{on}m{line}\n\x1b[{off}m"),
+    let coloured = |colour: u8, line: String| match colours {
+        true => format!("\x1b[{colour}m{line}\n\x1b[0m"),
         false => format!("{line}\n"),
     };
-    let (underlined, green, red) = ((4, 24), (32, 0), (31, 0));
+    let (underlined, green, red) = (4, 32, 31);
     let mut text = String::from("The following changes will be made to the file's groups:\n");
     let (before, after) = (changes.threshold_before, changes.threshold_after);
     if before > 0 && before == after {

@@ -49,7 +49,7 @@ impl RulesFile {
 
     /// The recipient that has a name.
     pub(super) fn recipient_of(&self, name: &str) -> Option<String> {
-        crate::rules::names(&self.text).into_iter().find(|(_, known)| known == name).map(|(key, _)| key)
+        crate::rules::recipient_of(&self.text, name)
     }
 
     /// Puts a new text in its place.

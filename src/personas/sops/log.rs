@@ -8,6 +8,9 @@ use crate::edge::stream::to_stderr;
 use crate::edge::terminal;
 use crate::personas::go_text::quoted;
 
+/// Red, green, and their end.
+const COLOURS: [&str; 3] = ["\x1b[31m", "\x1b[32m", "\x1b[0m"];
+
 /// Where words go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Log {
@@ -19,7 +22,9 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(environment: &Environment, verbose: bool) -> Self {
-        Self { verbose, colours: terminal::colours(environment, terminal::stdout_is_terminal()) }
+        // Nothing else than a terminal gets colours, whatever variables say: scripts read the words.
+        let colours = terminal::stdout_is_terminal() && terminal::colours(environment, true);
+        Self { verbose, colours }
     }
 
     pub(super) fn info(self, message: &str) {
@@ -70,10 +75,20 @@ impl Log {
     }
 }
 
-/// What others put into a message, file names among them, must not steer the terminal.
+/// What others put into a message, file names among them, must not steer the terminal. The colours of the tree
+/// of keys stay.
 pub(super) fn harmless(text: &str) -> String {
     let keep = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    text.chars().map(|c| if keep(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let colour = COLOURS.iter().find(|colour| rest.starts_with(**colour));
+        let length = colour.map_or(first.len_utf8(), |colour| colour.len());
+        let (piece, after) = rest.split_at(length);
+        clean.push_str(if colour.is_some() || keep(first) { piece } else { "\u{fffd}" });
+        rest = after;
+    }
+    clean
 }
 
 fn now() -> jiff::Zoned {
@@ -84,4 +99,23 @@ fn now() -> jiff::Zoned {
 fn value(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._/@^+".contains(c);
     if text.chars().all(plain) { text.to_owned() } else { quoted(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_words_need_no_quotes() {
+        assert_eq!(value("EOF"), "EOF");
+        assert_eq!(value("a/b-c_d.e@f^g+h"), "a/b-c_d.e@f^g+h");
+        assert_eq!(value("two words"), "\"two words\"");
+        assert_eq!(value("a\"b"), "\"a\\\"b\"");
+    }
+
+    #[test]
+    fn colours_stay_and_nothing_else_steers_the_terminal() {
+        assert_eq!(harmless("a\tü\n\x1b[31mFAILED\x1b[0m"), "a\tü\n\x1b[31mFAILED\x1b[0m");
+        assert_eq!(harmless("\x1b[2J\x07\u{9b}1m\r"), "\u{fffd}[2J\u{fffd}\u{fffd}1m\u{fffd}");
+    }
 }

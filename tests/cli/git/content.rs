@@ -117,13 +117,19 @@ fn nobody_is_asked_for_a_passphrase_to_show_a_difference() {
         return eprintln!("skipped: no ssh-keygen or no `script` at hand");
     }
     let public = fs::read_to_string(key.with_extension("pub")).unwrap();
-    repository.0.write("locked.yaml", "a: b\n");
+    repository.0.write("locked-secrets.yaml", "a: b\n");
     let public = public.trim();
-    run(&mut repository.0.civm(&["secrets", "encrypt", "-i", "--age", public, "locked.yaml"])).ok();
+    run(&mut repository.0.civm(&["secrets", "encrypt", "-i", "--age", public, "locked-secrets.yaml"])).ok();
     // A terminal at which somebody could be asked, and who would have to answer before the time is over.
     let mut command = repository.0.command("timeout");
     let civm = assert_cmd::cargo::cargo_bin!("civm").display().to_string();
-    command.args(["20", "script", "-qec", &format!("{civm} secrets textconv locked.yaml"), "/dev/null"]);
+    command.args([
+        "20",
+        "script",
+        "-qec",
+        &format!("{civm} secrets textconv locked-secrets.yaml"),
+        "/dev/null",
+    ]);
     command.env("SOPS_AGE_SSH_PRIVATE_KEY_FILE", &key);
     let shown = run(&mut command).ok();
     assert!(

@@ -1,0 +1,93 @@
+//! A file that is made: plaintext in, encrypted for the first time.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::rngs::OsRng;
+
+use super::{at, nonces, refuse_encrypted, sealed, within};
+use crate::secrets::error::Error;
+use crate::secrets::recipients::Plan;
+use crate::secrets::session::Session;
+use crate::sops::data_key::DataKey;
+use crate::sops::document;
+use crate::sops::metadata::{Metadata, SOPS_VERSION};
+use crate::sops::selector::Selector;
+use crate::sops::stash::Stash;
+use crate::sops::tree::{Item, Tree, Value};
+use crate::store::Store;
+
+/// A plaintext that is to be encrypted for the first time.
+pub struct NewFile {
+    path: PathBuf,
+    store: Arc<dyn Store>,
+    /// Whether the plaintext was read as one value.
+    single_value: bool,
+    /// The plaintext.
+    pub tree: Tree,
+}
+
+impl NewFile {
+    /// Reads a plaintext.
+    ///
+    /// # Errors
+    /// It is not valid, or already encrypted.
+    pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
+        let store = session.store_for(path)?;
+        Self::of_stores(&*store, Arc::clone(&store), path, text)
+    }
+
+    /// Reads a plaintext with one store, to be written by another.
+    ///
+    /// # Errors
+    /// As [`NewFile::parse`].
+    pub fn of_stores(
+        input: &dyn Store,
+        output: Arc<dyn Store>,
+        path: &Path,
+        text: &[u8],
+    ) -> Result<Self, Error> {
+        let tree = input.load_plain(text).map_err(|error| at(path, error))?;
+        refuse_encrypted(&*output, path, &tree)?;
+        Ok(Self { path: path.to_path_buf(), store: output, single_value: input.is_single_value(), tree })
+    }
+
+    /// A file of named texts.
+    ///
+    /// # Errors
+    /// No store is for a file of this name.
+    pub fn of_secrets<'a>(
+        session: &Session,
+        path: &Path,
+        secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        let store = session.store_for(path)?;
+        let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
+        let tree = Tree { documents: vec![branch] };
+        Ok(Self { path: path.to_path_buf(), store, single_value: false, tree })
+    }
+
+    /// The plan's selector, where it does not count because the file is one value.
+    #[must_use]
+    pub fn ignored<'a>(&self, plan: &'a Plan) -> Option<&'a Selector> {
+        plan.selector.as_ref().filter(|_| self.single_value)
+    }
+
+    /// Encrypts it for the recipients of a plan. One value is always encrypted, and like sops its file says
+    /// nothing about what is.
+    ///
+    /// # Errors
+    /// A recipient or a value that cannot be used.
+    pub fn seal(self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
+        let key = DataKey::generate(&mut OsRng);
+        let selector = (!self.single_value).then(|| plan.selector.clone().unwrap_or_default());
+        let now = session.now();
+        let mut metadata = Metadata::new(Vec::new(), selector, now, SOPS_VERSION);
+        metadata.shamir_threshold = plan.shamir_threshold;
+        metadata.mac_only_encrypted = plan.mac_only_encrypted && !self.single_value;
+        plan.wrap(&mut metadata, &key, session)?;
+        let tree = document::encrypt(self.tree, &mut metadata, &key, &Stash::new(), &mut nonces(), now)
+            .map_err(within(&self.path))?;
+        sealed(&self.store, &self.path, tree, &metadata, &key)
+    }
+}
