@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::{Input, Printed};
+
 /// `civm secrets exec-env`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -29,6 +31,9 @@ pub struct ExecEnv {
     /// Run it in the place of this process
     #[arg(long)]
     pub same_process: bool,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
 }
 
 /// `civm secrets exec-file`.
@@ -55,4 +60,7 @@ pub struct ExecFile {
     /// Run it as this user; only root can
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
+    /// Formats
+    #[command(flatten)]
+    pub formats: Printed,
 }
