@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 
 use super::secrets_git;
+use crate::store::Format;
 
 pub use change::{Set, Unset};
 pub use check::Check;
 pub use exec::{ExecEnv, ExecFile};
-pub use formats::{Formats, Input, Printed};
+pub use formats::Input;
 pub use rotate::{Groups, GroupsCommand, Rotate};
 pub use status::Status;
 pub use who::Who;
@@ -103,9 +104,12 @@ pub struct Encrypt {
     /// Choose rule and format as if the file had this name
     #[arg(long, value_name = "PATH")]
     pub filename_override: Option<PathBuf>,
-    /// Formats
+    /// The file's format
     #[command(flatten)]
-    pub formats: Formats,
+    pub input: Input,
+    /// The encrypted file's format (default: what the ending of --output or of the file says)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
     /// Which values are encrypted, in place of the rule's choice
     #[command(flatten)]
     pub selector: Selector,
@@ -156,9 +160,12 @@ pub struct Decrypt {
     /// Choose the format as if the file had this name
     #[arg(long, value_name = "PATH")]
     pub filename_override: Option<PathBuf>,
-    /// Formats
+    /// The file's format
     #[command(flatten)]
-    pub formats: Formats,
+    pub input: Input,
+    /// The plaintext's format (default: what the ending of --output says, else the file's own)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
 }
 
 /// `civm secrets get`.
@@ -170,9 +177,12 @@ pub struct Get {
     /// Where the value is
     #[arg(value_name = "KEYPATH", help = KEYPATH)]
     pub path: String,
-    /// Formats
+    /// The file's format
     #[command(flatten)]
-    pub formats: Printed,
+    pub input: Input,
+    /// The plaintext's format (default: the file's own)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
 }
 
 /// `civm secrets edit`.

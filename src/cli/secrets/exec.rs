@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use super::{Input, Printed};
+use super::Input;
+use crate::store::Format;
 
 /// `civm secrets exec-env`.
 #[derive(Args, Clone, Debug)]
@@ -60,7 +61,10 @@ pub struct ExecFile {
     /// Run it as this user; only root can
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
-    /// Formats
+    /// The file's format
     #[command(flatten)]
-    pub formats: Printed,
+    pub input: Input,
+    /// The plaintext's format (default: the file's own)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
 }

@@ -1,7 +1,5 @@
 //! `--input-type` and `--output-type`.
 
-use std::path::Path;
-
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
@@ -26,45 +24,15 @@ pub struct Input {
     pub input_type: Option<Format>,
 }
 
-/// The formats of a file, and of what is made of it.
-#[derive(Args, Clone, Copy, Debug, Default)]
-pub struct Formats {
-    /// The file's format
-    #[command(flatten)]
-    pub input: Input,
-    /// The format to write (default: what the ending of --output says, else the file's own)
-    #[arg(long, value_name = "FORMAT")]
-    pub output_type: Option<Format>,
-}
-
-/// The format of a file, and of the plaintext that is printed.
-#[derive(Args, Clone, Copy, Debug, Default)]
-pub struct Printed {
-    /// The file's format
-    #[command(flatten)]
-    pub input: Input,
-    /// The format of the plaintext (default: the file's own)
-    #[arg(long, value_name = "FORMAT")]
-    pub output_type: Option<Format>,
-}
-
-impl Formats {
-    /// The format that is named for what is written: by `--output-type`, else by the ending of `--output`.
-    #[must_use]
-    pub fn written(&self, output: Option<&Path>) -> Option<Format> {
-        self.output_type.or_else(|| Format::of_ending(output?))
-    }
-}
-
 impl Command {
     /// The format that is named for the encrypted file, or for the plaintext that is to be encrypted.
     #[must_use]
     pub fn format(&self) -> Option<Format> {
         match self {
-            Self::Encrypt(args) => args.formats.input.input_type,
-            Self::Decrypt(args) => args.formats.input.input_type,
-            Self::Get(args) => args.formats.input.input_type,
-            Self::ExecFile(args) => args.formats.input.input_type,
+            Self::Encrypt(args) => args.input.input_type,
+            Self::Decrypt(args) => args.input.input_type,
+            Self::Get(args) => args.input.input_type,
+            Self::ExecFile(args) => args.input.input_type,
             Self::Edit(args) => args.input.input_type,
             Self::Set(args) => args.input.input_type,
             Self::Unset(args) => args.input.input_type,

@@ -30,8 +30,8 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     let input = session.format_of(name);
     // What is one value has no other form, whatever ending it gets.
     let output = args.output.as_deref().filter(|_| input != Format::Binary);
-    let stores =
-        session.stores(name, input, args.formats.written(output).unwrap_or(input)).map_err(failure)?;
+    let output = args.output_type.or_else(|| Format::of_ending(output?)).unwrap_or(input);
+    let stores = session.stores(name, input, output).map_err(failure)?;
     let open = SopsFile::of_store(stores.input, name, &text)
         .and_then(|file| file.open(session.identities(), mac))
         .map_err(failure)?
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
         Some(path) => open.extract(&path),
         None => open.plaintext(),
     }
-    .map_err(|error| super::not_written(error, input, stores.output_format))?;
+    .map_err(|error| super::not_written(error, input, output))?;
     let written = |result: Result<(), atomic::WriteError>| result.map_err(|error| failure(error.into()));
     match (&args.output, args.in_place) {
         // Plaintext is for its reader alone, whatever the umask.

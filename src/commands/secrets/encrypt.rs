@@ -25,14 +25,14 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let plan = plan(args, session, name, context)?;
     let input = session.format_of(name);
     // The encrypted file is found by its name again, so that chooses its format where it tells one.
-    let named = || args.formats.written(args.output.as_deref()).or_else(|| Format::of_ending(name));
-    let stores = session.stores(name, input, named().unwrap_or(input)).map_err(failure)?;
+    let endings = [args.output.as_deref(), Some(name)].into_iter().flatten().find_map(Format::of_ending);
+    let output = args.output_type.or(endings).unwrap_or(input);
+    let stores = session.stores(name, input, output).map_err(failure)?;
     let new = NewFile::of_stores(&*stores.input, stores.output, name, &text).map_err(failure)?;
     if let Some(selector) = new.ignored(&plan) {
         super::warn_ignored(context, selector);
     }
-    let sealed =
-        new.seal(&plan, session).map_err(|error| super::not_written(error, input, stores.output_format))?;
+    let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
     let target = if args.in_place { args.file.as_deref() } else { args.output.as_deref() };
     match target {
         Some(target) => atomic::replace(target, &sealed, 0o666).map_err(|error| failure(error.into()))?,

@@ -22,7 +22,7 @@ pub(super) fn with_variables(args: &ExecEnv, session: &Session, context: &Contex
 }
 
 pub(super) fn with_file(args: &ExecFile, session: &Session, context: &Context) -> Outcome {
-    let open = super::open(&args.file, args.formats.output_type, session, context)?;
+    let open = super::open(&args.file, args.output_type, session, context)?;
     let plaintext = open.plaintext().map_err(failure)?;
     drop(open);
     let own_name = || args.file.file_name().map(Into::into);
