@@ -226,13 +226,13 @@ pub(super) fn same_words(err: Option<&str>, theirs: &Played, ours: &Played) -> V
     }
     match err {
         Some(err) if !ours.err.contains(err) => {
-            faults.push(format!("civm does not say {err:?}: {}", ours.err))
+            faults.push(format!("civm does not say {err:?}: {}", ours.err));
         }
         _ if theirs.err.is_empty() && !ours.err.is_empty() => {
-            faults.push(format!("only civm says: {}", ours.err))
+            faults.push(format!("only civm says: {}", ours.err));
         }
         _ if !theirs.err.is_empty() && ours.err.is_empty() => {
-            faults.push(format!("only sops says: {}", theirs.err))
+            faults.push(format!("only sops says: {}", theirs.err));
         }
         _ => {}
     }
