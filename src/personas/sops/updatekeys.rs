@@ -124,7 +124,8 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
     }
     let store = context.stores(path)?.input;
     context.log.note(&format!("Syncing keys for file {shown}"));
-    let file = SopsFile::of_store(store, path, &read(path)?).map_err(End::loading)?;
+    let on_disk = read(path)?;
+    let file = SopsFile::of_store(store, path, &on_disk).map_err(End::loading)?;
     let plan = Plan::of_rules(session, seen).map_err(|error| match error {
         Error::NoConfig(_) => {
             let rules = rules.path.display();
@@ -147,6 +148,12 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
         return Ok(false);
     }
     let text = file.with_recipients(&plan, session).map_err(|error| context.colour(error))?;
+    // The answer may have taken its time: what was changed meanwhile must not be undone.
+    if read(path)? != on_disk {
+        return Err(End::generic(format!(
+            "{shown} was changed by somebody else meanwhile; it is left as it is now"
+        )));
+    }
     atomic::replace(path, &text, 0o600).map_err(|error| match error {
         WriteError::Io { path, source } => End::generic(format!(
             "could not open file for writing: open {}: {}",
