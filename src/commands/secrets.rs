@@ -116,6 +116,20 @@ fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     Ok(KeyPath::from(steps.collect::<Vec<_>>()))
 }
 
+/// The plaintext of a whole file. Of several documents sops leaves out all but the first where the format has no
+/// more; nothing is left out here.
+fn plaintext(open: &OpenFile, input: Format, output: Format) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let one = open.tree.documents.len() <= 1 || output == Format::Yaml;
+    let plain = if one {
+        open.plaintext()
+    } else {
+        let why =
+            format!("{} holds one document, and there are {}", output.name(), open.tree.documents.len());
+        Err(Error::Store { path: open.path.clone(), error: store::Error::Unwritable(why) })
+    };
+    plain.map_err(|error| not_written(error, input, output))
+}
+
 /// A failure to write a file in another format than its own.
 fn not_written(error: Error, input: Format, output: Format) -> Failure {
     let other = matches!(&error, Error::Store { error: store::Error::Unwritable(_), .. }) && input != output;

@@ -98,6 +98,31 @@ fn a_format_that_cannot_hold_the_content_is_refused_and_nothing_is_written() {
 }
 
 #[test]
+fn no_document_is_left_out_where_a_format_has_but_one() {
+    let scene = scene();
+    scene.write("two.yaml", "a: b\n---\nc: hunter2\n");
+    ran(&scene, "encrypt", &["-i", "two.yaml"]).ok();
+    let args = ["--output-type", "json", "two.yaml"];
+    let refused = ran(&scene, "decrypt", &args).code(4).says("json holds one document, and there are 2");
+    assert_eq!(refused.silent_on("hunter2").out(), "");
+    ran(&scene, "exec-file", &[&args[..], &["--", "cat", "{}"]].concat()).code(4).silent_on("hunter2");
+    assert_eq!(ran(&scene, "decrypt", &["two.yaml"]).ok().out(), "a: b\n---\nc: hunter2\n");
+}
+
+#[test]
+fn a_part_of_a_file_is_no_file_of_the_format_that_its_name_says() {
+    let scene = scene();
+    scene.write("deep.yaml", "port: 5\ndb:\n    user: me\n");
+    ran(&scene, "encrypt", &["-i", "deep.yaml"]).ok();
+    for (path, plain) in [("[\"port\"]", "5\n"), ("[\"db\"]", "user: me\n")] {
+        ran(&scene, "decrypt", &["--extract", path, "--output", "part.env", "deep.yaml"]).ok();
+        assert_eq!(scene.read("part.env"), plain, "{path}");
+    }
+    let told = ["--extract", "[\"db\"]", "--output-type", "json", "deep.yaml"];
+    assert_eq!(ran(&scene, "decrypt", &told).ok().out(), "{\n\t\"user\": \"me\"\n}\n");
+}
+
+#[test]
 fn an_encrypted_file_has_the_format_by_which_it_is_found_again() {
     let scene = scene();
     let named = ["--input-type", "dotenv", "--filename-override", "made.yaml", "--output", "made.yaml"];

@@ -28,8 +28,8 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
     let input = session.format_of(name);
-    // What is one value has no other form, whatever ending it gets.
-    let output = args.output.as_deref().filter(|_| input != Format::Binary);
+    // What is one value has no other form, and a part of a file has none, whatever ending it gets.
+    let output = args.output.as_deref().filter(|_| input != Format::Binary && path.is_none());
     let output = args.output_type.or_else(|| Format::of_ending(output?)).unwrap_or(input);
     let stores = session.stores(name, input, output).map_err(failure)?;
     let open = SopsFile::of_store(stores.input, name, &text)
@@ -38,10 +38,9 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
         .with_store(stores.output);
     super::warn(context, name, &open.warnings);
     let plain = match path {
-        Some(path) => open.extract(&path),
-        None => open.plaintext(),
-    }
-    .map_err(|error| super::not_written(error, input, output))?;
+        Some(path) => open.extract(&path).map_err(|error| super::not_written(error, input, output)),
+        None => super::plaintext(&open, input, output),
+    }?;
     let written = |result: Result<(), atomic::WriteError>| result.map_err(|error| failure(error.into()));
     match (&args.output, args.in_place) {
         // Plaintext is for its reader alone, whatever the umask.

@@ -23,7 +23,8 @@ pub(super) fn with_variables(args: &ExecEnv, session: &Session, context: &Contex
 
 pub(super) fn with_file(args: &ExecFile, session: &Session, context: &Context) -> Outcome {
     let open = super::open(&args.file, args.output_type, session, context)?;
-    let plaintext = open.plaintext().map_err(failure)?;
+    let input = session.format_of(&args.file);
+    let plaintext = super::plaintext(&open, input, args.output_type.unwrap_or(input))?;
     drop(open);
     let own_name = || args.file.file_name().map(Into::into);
     let place = Place {

@@ -5,11 +5,11 @@ use zeroize::Zeroizing;
 use super::failure::failure;
 use crate::cli::secrets_git::Replace;
 use crate::commands::Context;
-use crate::edge::{atomic, terminal};
+use crate::edge::terminal;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::file::SopsFile;
+use crate::secrets::Session;
+use crate::secrets::rewrite::rewrite;
 use crate::secrets::session::read;
-use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outcome {
@@ -22,20 +22,20 @@ pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outco
         None => super::stdin()?,
     };
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
-    let sealed = SopsFile::load(session, &args.file)
-        .and_then(|file| file.open(session.identities(), mac))
-        .and_then(|open| {
-            super::warn(context, &args.file, &open.warnings);
-            let input = args.input_type.map(|format| session.store(format, &args.file)).transpose()?;
-            open.replaced(input.as_deref(), &text, session)
-        })
-        .map_err(failure)?;
-    let Some(sealed) = sealed else {
-        context
-            .screen
-            .note(format!("`{}` has this content already; it is left as it is", args.file.display()));
-        return Ok(0);
-    };
-    atomic::replace(&args.file, &sealed, 0o600).map_err(|error| failure(Error::Write(error)))?;
+    let input =
+        args.input_type.map(|format| session.store(format, &args.file)).transpose().map_err(failure)?;
+    let (same, warnings) = rewrite(session, &args.file, |file| {
+        let mut open = file.open(session.identities(), mac)?;
+        let warnings = std::mem::take(&mut open.warnings);
+        let text = open.replaced(input.as_deref(), &text, session)?;
+        let same = text.is_none();
+        Ok((text, (same, warnings)))
+    })
+    .map_err(failure)?;
+    super::warn(context, &args.file, &warnings);
+    if same {
+        let file = args.file.display();
+        context.screen.note(format!("`{file}` has this content already; it is left as it is"));
+    }
     Ok(0)
 }

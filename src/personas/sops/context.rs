@@ -296,6 +296,15 @@ pub(super) fn is_missing(path: &Path) -> bool {
     std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
+/// Refuses to write a file that is not any more what was read.
+pub(super) fn unchanged(path: &Path, on_disk: &[u8]) -> Result<(), End> {
+    if read(path)? == on_disk {
+        return Ok(());
+    }
+    let shown = path.display();
+    Err(End::generic(format!("{shown} was changed by somebody else meanwhile; it is left as it is now")))
+}
+
 /// A word on rules that do not count because their file ends in `.yml`.
 fn ignored_config(directory: &Path) -> Option<String> {
     let place = |name: &str| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::context::{Context, Source, conflict};
+use super::context::{Context, Source, conflict, unchanged};
 use super::end::{End, Outcome};
 use super::flags::{
     AGE, FILENAME_OVERRIDE, IN_PLACE, INPUT_TYPE, KEEP, MAC_ONLY_ENCRYPTED, OTHER_KEYS, OUTPUT, OUTPUT_TYPE,
@@ -47,9 +47,13 @@ fn keep(context: &Context, source: &Source) -> Outcome {
     // What is there has its format already, and its own name tells it.
     let stores = context.session.stores(&target, input, context.format(&OUTPUT_TYPE, &target))?;
     let text = source.read()?;
-    let open = context.open(&target, &read(&target)?, stores.output)?;
+    let on_disk = read(&target)?;
+    let open = context.open(&target, &on_disk, stores.output)?;
     match open.replaced(Some(&*stores.input), &text, &context.session)? {
-        Some(sealed) => context.deliver(None, &sealed, false),
+        Some(sealed) => {
+            unchanged(&target, &on_disk)?;
+            context.deliver(None, &sealed, false)
+        }
         None => {
             context.log.info("File not written due to no change");
             Ok(0)

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead as _};
 use std::path::{Path, PathBuf};
 
-use super::context::{Context, print};
+use super::context::{Context, print, unchanged};
 use super::end::{End, Outcome};
 use super::flags::{ALL, CHECK_KEYS, INPUT_TYPE, YES};
 use crate::edge::atomic::{self, WriteError};
@@ -149,11 +149,7 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
     }
     let text = file.with_recipients(&plan, session).map_err(|error| context.colour(error))?;
     // The answer may have taken its time: what was changed meanwhile must not be undone.
-    if read(path)? != on_disk {
-        return Err(End::generic(format!(
-            "{shown} was changed by somebody else meanwhile; it is left as it is now"
-        )));
-    }
+    unchanged(path, &on_disk)?;
     atomic::replace(path, &text, 0o600).map_err(|error| match error {
         WriteError::Io { path, source } => End::generic(format!(
             "could not open file for writing: open {}: {}",

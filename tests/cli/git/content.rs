@@ -101,7 +101,7 @@ fn new_content_keeps_the_ciphertext_of_what_stays() {
         let _ = replace(&[], text).code(code).silent_on("secret-word");
         assert_eq!(repository.0.read(FILE), kept);
     }
-    replace(&["--input-type", "toml"], "a").code(2).says("formats");
+    replace(&["--input-type", "toml"], "a").code(2).says("possible values: yaml");
     run_with(&mut repository.0.civm(&["secrets", "replace", FILE]), b"a: 1\n").code(128);
     assert_eq!(repository.0.read(FILE), kept);
 }
