@@ -133,6 +133,9 @@ fn one_case() {
         let before = (world.tree(), world.mounts());
         let Some((done, log)) = world.run(&manifests, step) else { continue };
         let at = format!("step {} of {name}: {done:?}\n{log}", number + 1);
+        for secret in SECRET {
+            assert!(!at.contains(secret), "{at}");
+        }
         match wanted(&case, &name) {
             Wanted::Recorded => {
                 assert_eq!(u64::from(done.is_err()), step["exit"].as_u64().expect("an exit code"), "{at}");
@@ -217,6 +220,9 @@ fn modes(world: &World, manifest: &Value) {
         assert!(entry.starts_with("dir 0751 "), "{path}: {entry}");
     }
 }
+
+/// Pieces of values and keys in the cases' files; no message and no log line holds one.
+const SECRET: [&str; 4] = ["alpha value", "hunter2", "never encrypted", "AGE-SECRET-KEY-"];
 
 /// No usable key: the message tells the recipients, and what was wrong with what was tried.
 const LOCKED: [&str; 4] =
