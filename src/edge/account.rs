@@ -1,11 +1,11 @@
-//! The accounts of this machine: the one that a program is to run under, and the name of a number.
+//! The accounts of this machine: the one that a program is to run under, and the names of numbers.
 //!
 //! The C library's look-up would load other libraries for the services of `nsswitch.conf`, which a static binary
 //! cannot do safely. So the machine's files are read, and for whoever is not in them its programs are asked.
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
@@ -47,11 +47,14 @@ impl Account {
     ///
     /// There is none.
     pub fn find(name: &str, environment: &Environment) -> Result<Self, AccountError> {
-        let found = look_up(name, environment, |account| account.name == name);
+        let found = parse(&text_of("passwd"), name).or_else(|| {
+            let line = ask("getent", &["passwd", "--", name], environment)?;
+            parse(&line, name)
+        });
         let mut account = found.ok_or_else(|| AccountError::Unknown(name.to_owned()))?;
         account.groups = match ask("id", &["-G", "--", name], environment) {
             Some(numbers) => numbers.split_whitespace().filter_map(number).collect(),
-            None => members(&text_of("/etc/group"), name),
+            None => members(&text_of("group"), name),
         };
         if !account.groups.contains(&account.group) {
             account.groups.push(account.group);
@@ -85,21 +88,33 @@ impl Account {
 
 /// The name of a user, where it has one.
 #[must_use]
-pub fn name_of(user: Uid, environment: &Environment) -> Option<String> {
-    look_up(&user.to_string(), environment, |account| account.user == user).map(|account| account.name)
+pub fn user_name(user: Uid, environment: &Environment) -> Option<String> {
+    name_of("passwd", user.as_raw(), environment)
 }
 
-/// A user by what `getent` would be asked, without the groups that name it as a member.
-fn look_up(key: &str, environment: &Environment, wanted: impl Fn(&Account) -> bool) -> Option<Account> {
-    parse(&text_of("/etc/passwd"), &wanted).or_else(|| {
-        let line = ask("getent", &["passwd", "--", key], environment)?;
-        parse(&line, &wanted)
-    })
+/// The name of a group, where it has one.
+#[must_use]
+pub fn group_name(group: Gid, environment: &Environment) -> Option<String> {
+    name_of("group", group.as_raw(), environment)
 }
 
-/// The text of a file of the machine; one that cannot be read tells of nobody.
-fn text_of(path: &str) -> String {
-    fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+/// The name that a number has in `passwd` or `group`; both hold the name first and the number third.
+fn name_of(database: &str, number: u32, environment: &Environment) -> Option<String> {
+    let found = |text: &str| {
+        text.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?;
+            (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+        })
+    };
+    found(&text_of(database))
+        .or_else(|| found(&ask("getent", &[database, "--", &number.to_string()], environment)?))
+}
+
+/// The text of a file of accounts; one that cannot be read tells of nobody.
+fn text_of(database: &str) -> String {
+    let text = fs::read(Path::new("/etc").join(database)).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// What a program of the machine answers; `None` where it is missing or knows nothing.
@@ -109,21 +124,20 @@ fn ask(program: &str, arguments: &[&str], environment: &Environment) -> Option<S
     String::from_utf8(answer.to_vec()).ok()
 }
 
-/// The first user of a `passwd` file that is wanted; a line holds name, password, user, group, comment, home, shell.
-fn parse(passwd: &str, wanted: impl Fn(&Account) -> bool) -> Option<Account> {
-    let of_line = |line: &str| {
+/// A user's line of a `passwd` file: name, password, user, group, comment, home, shell.
+fn parse(passwd: &str, name: &str) -> Option<Account> {
+    passwd.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, user, group, _, home, ..] = fields.as_slice() else { return None };
-        (!name.is_empty()).then_some(())?;
+        let [own, _, user, group, _, home, ..] = fields.as_slice() else { return None };
+        (*own == name && !name.is_empty()).then_some(())?;
         Some(Account {
-            name: (*name).to_owned(),
+            name: name.to_owned(),
             home: PathBuf::from(home),
             user: Uid::from_raw(user.parse().ok()?),
             group: number(group)?,
             groups: Vec::new(),
         })
-    };
-    passwd.lines().filter_map(of_line).find(wanted)
+    })
 }
 
 /// The groups of a `group` file that name a member: name, password, number, members.
@@ -156,14 +170,12 @@ mod tests {
     #[test]
     fn the_files_say_who_belongs_where() {
         let passwd = "# users\na:x:1:2::/home/a:/bin/sh\nb:x:bad:2::/:\nab:x:3:4:A, B:/home/ab:\n";
-        let named = |name| parse(passwd, |account| account.name == name);
-        let account = named("ab").expect("there");
+        let account = parse(passwd, "ab").expect("there");
         assert_eq!((account.user.as_raw(), account.group.as_raw()), (3, 4));
         assert_eq!(account.home, PathBuf::from("/home/ab"));
-        assert!(named("b").is_none() && named("").is_none() && named("# users").is_none());
-        let numbered = |number| parse(passwd, |account| account.user == Uid::from_raw(number));
-        assert_eq!(numbered(3).expect("there").name, "ab");
-        assert!(numbered(2).is_none(), "the number of a group");
+        assert!(
+            parse(passwd, "b").is_none() && parse(passwd, "").is_none() && parse(passwd, "# users").is_none()
+        );
         let group = "x:x:7:a,ab\ny:x:8:\nz:x:9:ab\nbad\n";
         assert_eq!(members(group, "ab"), [7, 9].map(Gid::from_raw));
     }
@@ -171,17 +183,19 @@ mod tests {
     #[test]
     fn a_number_has_its_name_from_the_file_or_from_a_program() {
         let bin = tempfile::tempdir().expect("a folder");
-        let getent = bin.path().join("getent");
-        let script =
-            "#!/bin/sh\n[ \"$*\" = 'passwd -- 4007' ] && echo 'far:*:4007:4007::/home/far:/bin/sh'\n";
         // Written by another process: a program that a test beside this one starts would hold the file open.
         let write = ["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""];
-        let written = std::process::Command::new("sh").args(write).arg(&getent).arg(script).status();
+        let script =
+            "#!/bin/sh\n[ \"$2 $3\" = '-- 4007' ] && echo \"far-$1:*:4007:4008::/home/far:/bin/sh\"\n";
+        let path = bin.path().join("getent");
+        let written = std::process::Command::new("sh").args(write).arg(path).arg(script).status();
         assert!(written.expect("sh").success());
         let environment = Environment::empty().with("PATH", bin.path());
-        assert_eq!(name_of(Uid::from_raw(0), &environment).as_deref(), Some("root"));
-        assert_eq!(name_of(Uid::from_raw(4007), &environment).as_deref(), Some("far"));
-        assert_eq!(name_of(Uid::from_raw(4008), &environment), None);
+        let user = |number| user_name(Uid::from_raw(number), &environment);
+        let group = |number| group_name(Gid::from_raw(number), &environment);
+        assert_eq!((user(0), group(0)), (Some("root".into()), Some("root".into())));
+        assert_eq!((user(4007), group(4007)), (Some("far-passwd".into()), Some("far-group".into())));
+        assert_eq!((user(4008), group(4008)), (None, None));
     }
 
     #[test]

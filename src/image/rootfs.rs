@@ -137,7 +137,7 @@ pub(super) fn check_ids() -> Result<(), Error> {
     if uid.is_root() {
         return Ok(());
     }
-    let user = account::name_of(uid, &Environment::of_process());
+    let user = account::user_name(uid, &Environment::of_process());
     let number = uid.to_string();
     for file in ID_FILES {
         let text = fs::read_to_string(file).unwrap_or_default();
