@@ -25,6 +25,7 @@ mod peers {
     mod json;
     mod keys;
     mod merge;
+    mod own_suite;
     mod patterns;
     mod recipients;
     mod rules;

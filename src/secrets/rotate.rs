@@ -10,7 +10,7 @@ use super::file::OpenFile;
 use super::recipients::Plan;
 use super::rewrite::rewrite;
 use super::session::Session;
-use crate::keys::recipient::same_key;
+use crate::keys::recipient::{Recipient, same_key};
 use crate::sops::document::MacCheck;
 use crate::sops::metadata::Metadata;
 
@@ -45,6 +45,11 @@ impl Rotation {
                     first.push(recipient.clone());
                 }
             }
+        }
+        // A misspelled recipient would stay in the file without a word.
+        let is_in_file = |text: &&String| metadata.age_keys().any(|key| key.recipient == **text);
+        for text in self.remove.iter().filter(|text| !is_in_file(text)) {
+            Recipient::parse(text).map_err(|error| Error::Recipient { recipient: text.clone(), error })?;
         }
         for group in &mut plan.groups {
             group.retain(|recipient| !self.remove.contains(recipient));

@@ -1,8 +1,9 @@
 //! civm called as sops: streams, exit codes, and what it does better.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::support::{Ran, Scene, run, run_with};
 
@@ -213,6 +214,32 @@ fn the_end_of_the_input_is_no_answer() {
     let broken = broken.code(2).says("Could not load tree, probably due to invalid syntax. Press enter");
     assert!(!broken.stderr.contains("[one"), "{}", broken.stderr);
     assert_eq!(scene.read("s.yaml"), before);
+}
+
+#[test]
+fn what_was_changed_while_a_question_stood_is_not_undone() {
+    let scene = scene();
+    scene.write("two", format!("creation_rules:\n  - age: {ALICE_AGE},{BOB_AGE}\n"));
+    let mut command = sops(&scene, &["--config", "two", "updatekeys", "s.yaml"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut told = Vec::new();
+    let mut byte = [0];
+    let stdout = child.stdout.as_mut().expect("piped");
+    while !told.ends_with(b"(y/n):") && stdout.read(&mut byte).expect("stdout") > 0 {
+        told.push(byte[0]);
+    }
+    run(&mut sops(&scene, &["set", "s.yaml", "[\"a\"]", "\"theirs\""])).ok();
+    let theirs = scene.read("s.yaml");
+    child.stdin.take().expect("piped").write_all(b"y\n").expect("an answer");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("changed by somebody else"));
+    assert_eq!(scene.read("s.yaml"), theirs);
 }
 
 #[test]

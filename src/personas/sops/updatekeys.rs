@@ -54,7 +54,8 @@ fn one(context: &Context, path: &Path) -> Result<(), End> {
     }
     let store = context.stores(path)?.input;
     context.log.note(&format!("Syncing keys for file {shown}"));
-    let file = SopsFile::of_store(store, path, &read(path)?).map_err(End::loading)?;
+    let on_disk = read(path)?;
+    let file = SopsFile::of_store(store, path, &on_disk).map_err(End::loading)?;
     let plan = Plan::of_rules(session, path).map_err(|error| match error {
         Error::NoConfig(_) => {
             let rules = rules.path.display();
@@ -73,6 +74,12 @@ fn one(context: &Context, path: &Path) -> Result<(), End> {
         return Ok(());
     }
     let text = file.with_recipients(&plan, session).map_err(|error| context.colour(error))?;
+    // The answer may have taken its time: what was changed meanwhile must not be undone.
+    if read(path)? != on_disk {
+        return Err(End::generic(format!(
+            "{shown} was changed by somebody else meanwhile; it is left as it is now"
+        )));
+    }
     atomic::replace(path, &text, 0o600).map_err(|error| match error {
         WriteError::Io { path, source } => End::generic(format!(
             "could not open file for writing: open {}: {}",

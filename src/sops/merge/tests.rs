@@ -212,7 +212,6 @@ proptest! {
         for base in [Some(&base), None] {
             let merged = merge(base, &ours, &theirs);
             let all = [&merged.trees.base, &merged.trees.theirs].iter().all(|tree| is(tree, &merged.trees.ours));
-            // Conflicts of which every side is the same do not come about without a base only.
             prop_assert!(!merged.conflicts.is_empty() || all);
         }
     }
