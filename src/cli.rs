@@ -60,7 +60,7 @@ pub enum Command {
     /// ssh and age keys
     Keys(keys::Keys),
     /// Secrets in sops files
-    Secrets(secrets::Secrets),
+    Secrets(Box<secrets::Secrets>),
     /// git set up for sops files
     Git(git::Git),
     /// Stop a host: ask its guest, then QEMU, then the kernel; make sure that nothing is left

@@ -79,7 +79,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
-        Command::Secrets(args) => secrets::run(args, context),
+        Command::Secrets(args) => secrets::run(*args, context),
         Command::Git(args) => git::run(&args, context),
         Command::Down(args) => down::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),

@@ -9,6 +9,7 @@ pub mod edit;
 pub mod error;
 pub mod exec;
 pub mod file;
+pub mod formats;
 pub mod groups;
 pub mod merge;
 mod opener;
@@ -17,6 +18,7 @@ pub mod rewrite;
 pub mod rotate;
 pub mod session;
 pub mod status;
+pub mod textconv;
 pub mod update_all;
 pub mod who;
 

@@ -12,6 +12,7 @@
 mod cli {
     mod check;
     mod exec;
+    mod formats;
     mod frame;
     mod git;
     mod golden;
@@ -24,6 +25,7 @@ mod cli {
     mod secrets;
     mod secrets_change;
     mod sops;
+    mod sops_more;
     mod ssh_to_age;
     mod texts;
     mod update_all;

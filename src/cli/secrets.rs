@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueHint};
 
 use super::secrets_git;
+use crate::store::Format;
 
 pub use change::{Set, Unset};
 pub use check::Check;
 pub use exec::{ExecEnv, ExecFile};
+pub use formats::Input;
 pub use rotate::{Groups, GroupsCommand, Rotate};
 pub use status::Status;
 pub use who::Who;
@@ -16,6 +18,7 @@ pub use who::Who;
 mod change;
 mod check;
 mod exec;
+mod formats;
 mod rotate;
 mod status;
 mod who;
@@ -29,6 +32,9 @@ pub struct Secrets {
     /// The creation rules (default: $SOPS_CONFIG, else .sops.yaml upwards from here, then from the file)
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
+    /// Spaces per level of YAML and JSON; -1 is a tab in JSON (default: what .sops.yaml says)
+    #[arg(long, global = true, value_name = "SPACES", allow_negative_numbers = true)]
+    pub indent: Option<i64>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -98,6 +104,12 @@ pub struct Encrypt {
     /// Choose rule and format as if the file had this name
     #[arg(long, value_name = "PATH")]
     pub filename_override: Option<PathBuf>,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
+    /// The encrypted file's format (default: what the ending of --output or of the file says)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
     /// Which values are encrypted, in place of the rule's choice
     #[command(flatten)]
     pub selector: Selector,
@@ -148,6 +160,12 @@ pub struct Decrypt {
     /// Choose the format as if the file had this name
     #[arg(long, value_name = "PATH")]
     pub filename_override: Option<PathBuf>,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
+    /// The plaintext's format (default: what the ending of --output says, else the file's own)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
 }
 
 /// `civm secrets get`.
@@ -159,6 +177,12 @@ pub struct Get {
     /// Where the value is
     #[arg(value_name = "KEYPATH", help = KEYPATH)]
     pub path: String,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
+    /// The plaintext's format (default: the file's own)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
 }
 
 /// `civm secrets edit`.
@@ -170,6 +194,9 @@ pub struct Edit {
     /// Go on although the file's MAC does not match
     #[arg(long)]
     pub ignore_mac: bool,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
 }
 
 /// `civm secrets updatekeys`.
@@ -181,6 +208,9 @@ pub struct Updatekeys {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
 }
 
 /// `civm secrets update-all`.

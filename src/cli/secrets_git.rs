@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::secrets::Input;
+use crate::store::Format;
+
 /// `civm secrets merge`.
 #[derive(Args, Clone, Debug)]
 pub struct Merge {
@@ -55,6 +58,9 @@ pub struct Textconv {
     /// The file
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
 }
 
 /// `civm secrets diff`.
@@ -89,9 +95,12 @@ pub struct Replace {
     /// The new plaintext (default: stdin)
     #[arg(long, value_name = "PLAINTEXT", value_hint = ValueHint::FilePath)]
     pub from: Option<PathBuf>,
-    /// The plaintext's format: yaml, json, dotenv, ini or binary (default: the file's own)
+    /// The plaintext's format (default: the file's own)
     #[arg(long, value_name = "FORMAT")]
-    pub input_type: Option<String>,
+    pub input_type: Option<Format>,
+    /// The encrypted file's format (default: what its ending says)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
     /// Go on although the file's MAC does not match
     #[arg(long)]
     pub ignore_mac: bool,

@@ -1,6 +1,6 @@
 //! `civm secrets …`: one file per verb.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -12,10 +12,12 @@ use crate::edge::stream;
 use crate::edge::terminal::Terminal;
 use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::Session;
-use crate::sops::document::Warning;
+use crate::secrets::file::{OpenFile, SopsFile};
+use crate::secrets::{Error, Session};
+use crate::sops::document::{MacCheck, Warning};
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::selector::Selector;
+use crate::store::{self, Format};
 
 mod change;
 mod check;
@@ -45,7 +47,13 @@ const CONFIG: &str = "SOPS_CONFIG";
 
 /// Runs one of the secrets commands.
 pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
-    let session = session(context, args.config)?;
+    let mut session = session(context, args.config)?;
+    if let Some(format) = args.command.format() {
+        session = session.with_format(format);
+    }
+    if let Some(indent) = args.indent {
+        session = session.with_indent(indent);
+    }
     match args.command {
         Command::Encrypt(args) => encrypt::run(&args, &session, context),
         Command::Decrypt(args) => decrypt::run(&args, &session, context),
@@ -108,6 +116,18 @@ fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     Ok(KeyPath::from(steps.collect::<Vec<_>>()))
 }
 
+/// A failure to write a file in another format than its own.
+fn not_written(error: Error, input: Format, output: Format) -> Failure {
+    let other = matches!(&error, Error::Store { error: store::Error::Unwritable(_), .. }) && input != output;
+    let (input, output) = (input.name(), output.name());
+    let failure = failure(error);
+    if other {
+        failure.help(format!("it was to be written as {output}; --output-type {input} keeps its own format"))
+    } else {
+        failure
+    }
+}
+
 /// All of standard input.
 fn stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
     stream::read_stdin().map_err(|error| {
@@ -160,8 +180,25 @@ fn warn_on_disk(context: &Context, when: &str, refused: &[Refused]) {
     ));
 }
 
+/// Opens a file that is printed or handed on, perhaps in another format.
+fn open(
+    file: &Path,
+    output: Option<Format>,
+    session: &Session,
+    context: &Context,
+) -> Result<OpenFile, Failure> {
+    let opened = SopsFile::load(session, file)
+        .and_then(|file| file.open(session.identities(), MacCheck::Verify))
+        .map_err(failure)?;
+    warn(context, file, &opened.warnings);
+    match output {
+        Some(format) => Ok(opened.with_store(session.store(format, file).map_err(failure)?)),
+        None => Ok(opened),
+    }
+}
+
 /// Says what is odd in a file, though it can be read.
-pub(super) fn warn(context: &Context, path: &std::path::Path, warnings: &[Warning]) {
+pub(super) fn warn(context: &Context, path: &Path, warnings: &[Warning]) {
     for warning in warnings {
         match warning {
             Warning::UndecryptableComment { document, container } => context.screen.warn(format!(

@@ -1,5 +1,6 @@
 //! Whether the files of a project are as its rules want them: what nobody needs a key for.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -157,6 +158,24 @@ impl Kind {
             }
             Self::NoRule => "add a rule whose path_regex matches the file to .sops.yaml",
         }
+    }
+}
+
+impl Finding {
+    /// It in one line: where, and what.
+    #[must_use]
+    pub fn line(&self, session: &Session) -> String {
+        let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let key = self.key.as_ref().map(|key| format!("{key} ")).unwrap_or_default();
+        format!("{}{line}: {key}{}", session.shown(&self.path), self.message)
+    }
+}
+
+impl Report {
+    /// What to do about all of it, each advice once.
+    #[must_use]
+    pub fn help(&self) -> BTreeSet<&'static str> {
+        self.findings.iter().map(|finding| finding.kind.help()).collect()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
 use crate::edge::environment::Environment;
-use crate::edge::terminal::Prompt;
+use crate::edge::terminal::{Nobody, Prompt};
 use crate::keys::identity::Identities;
 use crate::rules::{self, Config};
 use crate::sops::time::Time;
@@ -31,6 +31,7 @@ pub struct Session {
     home: PathBuf,
     explicit: Option<PathBuf>,
     indent: Option<i64>,
+    format: Option<Format>,
     known: Mutex<BTreeMap<PathBuf, Arc<Rules>>>,
     identities: OnceLock<Identities>,
 }
@@ -56,6 +57,7 @@ impl Session {
             directory,
             explicit: None,
             indent: None,
+            format: None,
             known: Mutex::default(),
             identities: OnceLock::new(),
         }
@@ -82,10 +84,27 @@ impl Session {
         self
     }
 
-    /// Whether the rules' file was named, and so says nothing about where the project is.
+    /// The same with the format of its files named, in place of what their names say.
     #[must_use]
-    pub fn has_named_config(&self) -> bool {
-        self.explicit.is_some()
+    pub fn with_format(mut self, format: Format) -> Self {
+        self.format = Some(format);
+        self
+    }
+
+    /// The same where nobody is there to be asked.
+    #[must_use]
+    pub fn unattended(&self) -> Self {
+        Self {
+            environment: self.environment.clone(),
+            prompt: Arc::new(Nobody),
+            directory: self.directory.clone(),
+            home: self.home.clone(),
+            explicit: self.explicit.clone(),
+            indent: self.indent,
+            format: self.format,
+            known: Mutex::default(),
+            identities: OnceLock::new(),
+        }
     }
 
     /// The identities of this run.
@@ -105,6 +124,21 @@ impl Session {
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {
         rules::clean(&self.directory.join(path))
+    }
+
+    /// A path as the reader knows it: from where the run was started.
+    #[must_use]
+    pub fn shown(&self, path: &Path) -> String {
+        let here = self.directory.canonicalize().unwrap_or_else(|_| self.directory.clone());
+        path.strip_prefix(here).unwrap_or(path).display().to_string()
+    }
+
+    /// The directory of the rules that are found from here. A rules' file that was named elsewhere says nothing
+    /// about where the files are.
+    #[must_use]
+    pub fn root(&self) -> Option<PathBuf> {
+        let rules = self.rules(&self.directory).ok().flatten().filter(|_| self.explicit.is_none())?;
+        rules.path.parent().map(Path::to_path_buf)
     }
 
     /// The creation rules for a file: the ones that were named, else `.sops.yaml` upwards from the project
@@ -145,12 +179,18 @@ impl Session {
         Ok(format.store(self.indents(file)?))
     }
 
-    /// The store that a file's name chooses.
+    /// The format of a file: the one that was named, else what its name says.
+    #[must_use]
+    pub fn format_of(&self, file: &Path) -> Format {
+        self.format.unwrap_or_else(|| Format::of_path(file))
+    }
+
+    /// The store of a file's format.
     ///
     /// # Errors
     /// The rules cannot be read or understood.
     pub fn store_for(&self, file: &Path) -> Result<Arc<dyn Store>, Error> {
-        self.store(Format::of_path(file), file)
+        self.store(self.format_of(file), file)
     }
 
     /// The rules that were read in this run so far.

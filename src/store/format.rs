@@ -43,9 +43,18 @@ impl Default for Indents {
 }
 
 impl Format {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Yaml, Self::Json, Self::Dotenv, Self::Ini, Self::Binary];
+
     /// The format that sops takes a file of this name for.
     #[must_use]
     pub fn of_path(path: &Path) -> Self {
+        Self::of_ending(path).unwrap_or(Self::Binary)
+    }
+
+    /// The format whose ending a file's name has; `None` where the name tells nothing.
+    #[must_use]
+    pub fn of_ending(path: &Path) -> Option<Self> {
         let name = path.as_os_str().as_encoded_bytes();
         let endings: [(&[u8], Self); 5] = [
             (b".yaml", Self::Yaml),
@@ -54,16 +63,13 @@ impl Format {
             (b".env", Self::Dotenv),
             (b".ini", Self::Ini),
         ];
-        let found = endings.into_iter().find(|(ending, _)| name.ends_with(ending));
-        found.map_or(Self::Binary, |(_, format)| format)
+        endings.into_iter().find(|(ending, _)| name.ends_with(ending)).map(|(_, format)| format)
     }
 
     /// The format of a name as in `--input-type`; `None` for any other.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
-        [Self::Yaml, Self::Json, Self::Dotenv, Self::Ini, Self::Binary]
-            .into_iter()
-            .find(|format| format.name() == name)
+        Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
     /// Its name, as in `--input-type`.

@@ -401,3 +401,22 @@ fn wrong_flags_are_told_on_both_streams() {
         assert_eq!(ours.stderr, theirs.stderr, "{line}");
     }
 }
+
+#[test]
+fn the_flags_that_only_civm_has_are_unknown_to_sops() {
+    let twins = twins!();
+    for (command, flags) in [
+        ("updatekeys", &["check", "all"][..]),
+        ("encrypt", &["keep"]),
+        ("decrypt", &["textconv"]),
+        ("filestatus", &["check"]),
+    ] {
+        for flag in flags {
+            let theirs = twins.go(false, &[command, &format!("--{flag}"), "s.yaml"], "", &[]);
+            let words = format!("flag provided but not defined: -{flag}");
+            assert!(theirs.code == 1 && theirs.stderr.contains(&words), "{command} --{flag}: {theirs:?}");
+            let ours = twins.go(true, &[command, "--help"], "", &[]);
+            assert!(ours.stdout.contains(&format!("--{flag} ")), "{command} --{flag}");
+        }
+    }
+}

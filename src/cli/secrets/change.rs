@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::Input;
+
 /// `civm secrets set`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -42,6 +44,9 @@ pub struct Set {
     /// Go on although the file's MAC does not match
     #[arg(long)]
     pub ignore_mac: bool,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
 }
 
 /// `civm secrets unset`.
@@ -59,4 +64,7 @@ pub struct Unset {
     /// Go on although the file's MAC does not match
     #[arg(long)]
     pub ignore_mac: bool,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
 }

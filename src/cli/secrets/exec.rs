@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::Input;
+use crate::store::Format;
+
 /// `civm secrets exec-env`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -29,6 +32,9 @@ pub struct ExecEnv {
     /// Run it in the place of this process
     #[arg(long)]
     pub same_process: bool,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
 }
 
 /// `civm secrets exec-file`.
@@ -55,4 +61,10 @@ pub struct ExecFile {
     /// Run it as this user; only root can
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
+    /// The plaintext's format (default: the file's own)
+    #[arg(long, value_name = "FORMAT")]
+    pub output_type: Option<Format>,
 }

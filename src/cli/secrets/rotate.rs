@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+use super::Input;
+
 /// `civm secrets rotate`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -17,7 +19,7 @@ pub struct Rotate {
     #[arg(required_unless_present = "all", value_hint = ValueHint::AnyPath)]
     pub files: Vec<PathBuf>,
     /// Every sops file of the project
-    #[arg(long, conflicts_with = "files")]
+    #[arg(long, conflicts_with_all = ["files", "input_type"])]
     pub all: bool,
     /// Let this recipient read the files, too; may be repeated
     #[arg(long, value_name = "RECIPIENT")]
@@ -25,6 +27,9 @@ pub struct Rotate {
     /// Keep this recipient out, in every group and whatever its form; may be repeated
     #[arg(long, value_name = "RECIPIENT")]
     pub rm_age: Vec<String>,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
     /// What sops wants to be told, and what is always done here
     #[arg(short, long, hide = true)]
     pub in_place: bool,

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::Input;
+
 /// `civm secrets status`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
@@ -15,4 +17,7 @@ pub struct Status {
     /// One JSON object with every file
     #[arg(long)]
     pub json: bool,
+    /// The file's format
+    #[command(flatten)]
+    pub input: Input,
 }

@@ -1,7 +1,6 @@
 //! `civm secrets check`.
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -12,7 +11,7 @@ use crate::cli::secrets::Check;
 use crate::commands::Context;
 use crate::edge::index::Index;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::check::{Content, Finding, Report, Source, check, is_about_secrets, take_staged_rules};
+use crate::secrets::check::{Content, Report, Source, check, is_about_secrets, take_staged_rules};
 use crate::secrets::discover::candidates;
 use crate::secrets::{Error, Session};
 
@@ -72,22 +71,13 @@ fn names_rules<'a>(mut paths: impl Iterator<Item = &'a PathBuf>, session: &Sessi
     paths.any(|path| path.is_file() && path.canonicalize().is_ok_and(|path| path == rules))
 }
 
-/// A path as the reader knows it: from where the run was started.
-pub(super) fn shown(path: &Path, session: &Session) -> String {
-    let here = session.directory.canonicalize().unwrap_or_else(|_| session.directory.clone());
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
-}
-
 fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Failure> {
-    for Finding { path, line, key, message, .. } in &report.findings {
-        let line = line.map(|line| format!(":{line}")).unwrap_or_default();
-        let key = key.as_ref().map(|key| format!("{key} ")).unwrap_or_default();
-        context.screen.line(format!("{}{line}: {key}{message}", shown(path, session)))?;
+    for finding in &report.findings {
+        context.screen.line(finding.line(session))?;
     }
-    let unruled: Vec<String> = report.unruled.iter().map(|path| shown(path, session)).collect();
+    let unruled: Vec<String> = report.unruled.iter().map(|path| session.shown(path)).collect();
     let without = without_rule(&unruled, context);
-    let help: BTreeSet<&str> = report.findings.iter().map(|finding| finding.kind.help()).collect();
-    for line in help {
+    for line in report.help() {
         context.screen.note(format!("help: {line}"));
     }
     context.screen.note(format!(

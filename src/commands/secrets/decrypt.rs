@@ -14,6 +14,7 @@ use crate::secrets::file::SopsFile;
 use crate::secrets::session::read;
 use crate::sops::document::MacCheck;
 use crate::sops::key_path::KeyPath;
+use crate::store::Format;
 
 pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outcome {
     let path = match &args.extract {
@@ -26,15 +27,21 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     };
     let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
-    let open = SopsFile::parse(session, name, &text)
+    let input = session.format_of(name);
+    // What is one value has no other form, whatever ending it gets.
+    let output = args.output.as_deref().filter(|_| input != Format::Binary);
+    let output = args.output_type.or_else(|| Format::of_ending(output?)).unwrap_or(input);
+    let stores = session.stores(name, input, output).map_err(failure)?;
+    let open = SopsFile::of_store(stores.input, name, &text)
         .and_then(|file| file.open(session.identities(), mac))
-        .map_err(failure)?;
+        .map_err(failure)?
+        .with_store(stores.output);
     super::warn(context, name, &open.warnings);
     let plain = match path {
         Some(path) => open.extract(&path),
         None => open.plaintext(),
     }
-    .map_err(failure)?;
+    .map_err(|error| super::not_written(error, input, output))?;
     let written = |result: Result<(), atomic::WriteError>| result.map_err(|error| failure(error.into()));
     match (&args.output, args.in_place) {
         // Plaintext is for its reader alone, whatever the umask.

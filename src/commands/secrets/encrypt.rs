@@ -14,6 +14,7 @@ use crate::secrets::file::NewFile;
 use crate::secrets::recipients::{Plan, RECIPIENTS, list};
 use crate::secrets::session::read;
 use crate::sops::selector::Selector;
+use crate::store::Format;
 
 pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outcome {
     let (text, path) = match &args.file {
@@ -22,11 +23,16 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     };
     let name = args.filename_override.as_deref().unwrap_or(path);
     let plan = plan(args, session, name, context)?;
-    let new = NewFile::parse(session, name, &text).map_err(failure)?;
+    let input = session.format_of(name);
+    // The encrypted file is found by its name again, so that chooses its format where it tells one.
+    let endings = [args.output.as_deref(), Some(name)].into_iter().flatten().find_map(Format::of_ending);
+    let output = args.output_type.or(endings).unwrap_or(input);
+    let stores = session.stores(name, input, output).map_err(failure)?;
+    let new = NewFile::of_stores(&*stores.input, stores.output, name, &text).map_err(failure)?;
     if let Some(selector) = new.ignored(&plan) {
         super::warn_ignored(context, selector);
     }
-    let sealed = new.seal(&plan, session).map_err(failure)?;
+    let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
     let target = if args.in_place { args.file.as_deref() } else { args.output.as_deref() };
     match target {
         Some(target) => atomic::replace(target, &sealed, 0o666).map_err(|error| failure(error.into()))?,

@@ -1,7 +1,6 @@
 //! `civm secrets exec-env` and `civm secrets exec-file`.
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitStatus;
 
 use super::failure::failure;
@@ -11,11 +10,9 @@ use crate::edge::foreground::code;
 use crate::outcome::Outcome;
 use crate::secrets::Session;
 use crate::secrets::exec::{self, Place, Program, Run, Shape, Variables};
-use crate::secrets::file::{OpenFile, SopsFile};
-use crate::sops::document::MacCheck;
 
 pub(super) fn with_variables(args: &ExecEnv, session: &Session, context: &Context) -> Outcome {
-    let open = open(&args.file, session, context)?;
+    let open = super::open(&args.file, None, session, context)?;
     let variables = Variables::of(&open).map_err(failure)?;
     let run = Run { pristine: args.pristine, ..run(&args.command, args.user.as_ref(), session) };
     if args.same_process {
@@ -25,7 +22,9 @@ pub(super) fn with_variables(args: &ExecEnv, session: &Session, context: &Contex
 }
 
 pub(super) fn with_file(args: &ExecFile, session: &Session, context: &Context) -> Outcome {
-    let plaintext = open(&args.file, session, context)?.plaintext().map_err(failure)?;
+    let open = super::open(&args.file, args.output_type, session, context)?;
+    let plaintext = open.plaintext().map_err(failure)?;
+    drop(open);
     let own_name = || args.file.file_name().map(Into::into);
     let place = Place {
         shape: if args.no_fifo { Shape::Regular } else { Shape::Fifo },
@@ -34,14 +33,6 @@ pub(super) fn with_file(args: &ExecFile, session: &Session, context: &Context) -
     let run = run(&args.command, args.user.as_ref(), session);
     let on_disk = |refused: &[_]| super::warn_on_disk(context, "while the command runs", refused);
     exec::with_file(&run, plaintext, &place, &on_disk).map(ended).map_err(failure)
-}
-
-fn open(file: &Path, session: &Session, context: &Context) -> Result<OpenFile, crate::outcome::Failure> {
-    let open = SopsFile::load(session, file)
-        .and_then(|file| file.open(session.identities(), MacCheck::Verify))
-        .map_err(failure)?;
-    super::warn(context, file, &open.warnings);
-    Ok(open)
 }
 
 fn run<'a>(command: &[OsString], user: Option<&String>, session: &'a Session) -> Run<'a> {

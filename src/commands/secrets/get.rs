@@ -7,15 +7,10 @@ use crate::commands::Context;
 use crate::edge::terminal;
 use crate::outcome::{Code, Outcome};
 use crate::secrets::Session;
-use crate::secrets::file::SopsFile;
-use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Get, session: &Session, context: &Context) -> Outcome {
     let path = key_path(&args.path, Code::InvalidTreePath)?;
-    let open = SopsFile::load(session, &args.file)
-        .and_then(|file| file.open(session.identities(), MacCheck::Verify))
-        .map_err(failure)?;
-    super::warn(context, &args.file, &open.warnings);
+    let open = super::open(&args.file, args.output_type, session, context)?;
     let value = open.extract(&path).map_err(failure)?;
     context.screen.data(&value)?;
     // On a terminal the prompt starts on a line of its own; a pipe gets the value and nothing else.

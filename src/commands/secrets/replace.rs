@@ -11,10 +11,8 @@ use crate::secrets::file::SopsFile;
 use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
-use crate::store::Format;
 
 pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outcome {
-    let input = args.input_type.as_deref().map(format).transpose()?;
     let text = match &args.from {
         Some(from) => Zeroizing::new(read(from).map_err(failure)?),
         None if terminal::stdin_is_terminal() => {
@@ -28,11 +26,8 @@ pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outco
         .and_then(|file| file.open(session.identities(), mac))
         .and_then(|open| {
             super::warn(context, &args.file, &open.warnings);
-            let input = input.map(|format| session.store(format, &args.file)).transpose()?;
-            let tree = open.read_replacement(input.as_deref(), &text)?;
-            // Compared as it would be written: how the new text was laid out is no change.
-            let same = open.plaintext_of(&tree)? == open.plaintext()?;
-            if same { Ok(None) } else { open.seal(tree, session).map(Some) }
+            let input = args.input_type.map(|format| session.store(format, &args.file)).transpose()?;
+            open.replaced(input.as_deref(), &text, session)
         })
         .map_err(failure)?;
     let Some(sealed) = sealed else {
@@ -43,11 +38,4 @@ pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outco
     };
     atomic::replace(&args.file, &sealed, 0o600).map_err(|error| failure(Error::Write(error)))?;
     Ok(0)
-}
-
-fn format(name: &str) -> Result<Format, Failure> {
-    Format::of_name(name).ok_or_else(|| {
-        Failure::new(Code::CouldNotReadInput, format!("`{name}` is no format"))
-            .help("the formats are yaml, json, dotenv, ini and binary")
-    })
 }

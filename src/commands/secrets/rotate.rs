@@ -7,7 +7,7 @@ use super::progress::progress;
 use super::update_all::{CHANGE_THEM_TOO, below, root};
 use crate::cli::secrets::{GroupsCommand, Rotate};
 use crate::commands::Context;
-use crate::outcome::Outcome;
+use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::recipients::list;
 use crate::secrets::rewrite::rewrite;
 use crate::secrets::rotate::{Rotated, Rotation, Which, rotate_all};
@@ -16,6 +16,12 @@ use crate::secrets::{Error, Session};
 pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcome {
     if let Some(missing) = args.files.iter().find(|path| !path.exists()) {
         return Err(failure(Error::Missing(missing.clone())));
+    }
+    if args.input.input_type.is_some()
+        && let Some(directory) = args.files.iter().find(|path| path.is_dir())
+    {
+        let message = format!("`{}` is a directory: --input-type is for files", directory.display());
+        return Err(Failure::new(Code::ConflictingParameters, message));
     }
     let rotation = Rotation { add: list(&args.add_age), remove: list(&args.rm_age) };
     let root = root(session, context);

@@ -100,14 +100,13 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
 }
 
 /// Where to look: the project as named, else the directory of the rules that are found from here, else the
-/// project that is. A rules' file that was named elsewhere says nothing about where the files are.
+/// project that is.
 pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
     if let Some(project) = &context.project {
         return session.absolute(project);
     }
-    let rules = session.rules(&session.directory).ok().flatten().filter(|_| !session.has_named_config());
-    let beside = rules.and_then(|rules| rules.path.parent().map(Path::to_path_buf));
-    beside
+    session
+        .root()
         .or_else(|| Project::find(&session.directory).ok().map(|project| project.root().to_path_buf()))
         .unwrap_or_else(|| session.directory.clone())
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::check::shown;
 use super::update_all::{names, root};
 use crate::cli::secrets::Who;
 use crate::commands::Context;
@@ -106,7 +105,7 @@ fn about(word: &str, names: &BTreeMap<String, String>) -> Result<About, Failure>
 
 /// A line for each file.
 fn rows(files: &[Read], names: &Names, session: &Session, context: &Context) -> Result<(), Failure> {
-    let paths: Vec<String> = files.iter().map(|read| shown(&read.path, session)).collect();
+    let paths: Vec<String> = files.iter().map(|read| session.shown(&read.path)).collect();
     let width = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
     let mut marked = false;
     for (read, path) in files.iter().zip(&paths) {
@@ -210,7 +209,7 @@ fn of_key(
             Standing::Removed => notes.push("until update-all".to_owned()),
         }
         let notes = if notes.is_empty() { String::new() } else { format!("  ({})", notes.join(", ")) };
-        context.screen.line(format!("{}{notes}", shown(&read.path, session)))?;
+        context.screen.line(format!("{}{notes}", session.shown(&read.path)))?;
     }
     if !any {
         context.screen.note(format!("{name} reads no file here"));

@@ -24,6 +24,7 @@ use crate::personas::go_flag::{Flag, Given};
 use crate::personas::go_text::{quoted, reason};
 use crate::secrets::Session;
 use crate::secrets::file::{OpenFile, SopsFile};
+use crate::secrets::formats::Stores;
 use crate::secrets::session::read;
 use crate::sops::document::{MacCheck, Warning};
 use crate::store::{Format, Store};
@@ -46,18 +47,6 @@ pub(super) enum Source {
     File(PathBuf),
     /// Standard input.
     Stdin,
-}
-
-/// How a file is read and written.
-pub(super) struct Stores {
-    /// The format that is read.
-    pub(super) input: Arc<dyn Store>,
-    /// Its name.
-    pub(super) input_format: Format,
-    /// The format that is written.
-    pub(super) output: Arc<dyn Store>,
-    /// Its name.
-    pub(super) output_format: Format,
 }
 
 impl Context {
@@ -185,13 +174,38 @@ impl Context {
 
     /// How the file of this name is read and written.
     pub(super) fn stores(&self, name: &Path) -> Result<Stores, End> {
-        let format = |flag: &Flag| {
-            let named = self.given.text(flag);
-            named.to_str().and_then(Format::of_name).unwrap_or_else(|| Format::of_path(name))
+        let (input, output) = (self.format(&INPUT_TYPE, name), self.format(&OUTPUT_TYPE, name));
+        Ok(self.session.stores(name, input, output)?)
+    }
+
+    /// The format that a flag names, else that of a file's name.
+    pub(super) fn format(&self, flag: &Flag, name: &Path) -> Format {
+        let named = self.given.text(flag);
+        named.to_str().and_then(Format::of_name).unwrap_or_else(|| Format::of_path(name))
+    }
+
+    /// Refuses flags that a flag of civm's own leaves nothing to do for.
+    pub(super) fn alone(&self, own: &Flag, others: &[Flag]) -> Result<(), End> {
+        match others.iter().find(|flag| self.given.on_line(flag)) {
+            None => Ok(()),
+            Some(flag) => {
+                Err(conflict(&format!("Error: cannot use --{} together with --{}", own.name(), flag.name())))
+            }
+        }
+    }
+
+    /// Refuses a flag of civm's own behind a file: as in sops it would not count there, and `--check` changes
+    /// nothing only where it counts.
+    pub(super) fn in_front(&self, own: &[Flag]) -> Result<(), End> {
+        let is = |arg: &OsString, flag: &&Flag| {
+            arg.to_str().is_some_and(|arg| arg.trim_start_matches('-') == flag.name() && arg.starts_with('-'))
         };
-        let (input_format, output_format) = (format(&INPUT_TYPE), format(&OUTPUT_TYPE));
-        let store = |format| self.session.store(format, name).map_err(End::from);
-        Ok(Stores { input: store(input_format)?, input_format, output: store(output_format)?, output_format })
+        match own.iter().find(|flag| self.given.positional.iter().any(|arg| is(arg, flag))) {
+            None => Ok(()),
+            Some(flag) => {
+                Err(conflict(&format!("Error: --{} must be put in front of the file", flag.name())))
+            }
+        }
     }
 
     /// Whether the MAC counts.

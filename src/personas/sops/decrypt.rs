@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::context::{Context, Source, conflict};
+use super::context::{Context, Source, conflict, print};
 use super::encrypt::named;
 use super::end::{End, Outcome};
-use super::flags::{EXTRACT, IN_PLACE};
+use super::flags::{EXTRACT, IN_PLACE, INPUT_TYPE, OUTPUT, OUTPUT_TYPE, TEXTCONV};
 use crate::outcome::Code;
-use crate::secrets::Error;
+use crate::secrets::{self, Error};
 use crate::sops::key_path::{KeyPath, PathError, Step};
 use crate::store::{self, Format};
 
@@ -25,7 +25,22 @@ pub(super) fn run(context: &Context) -> Outcome {
     if let Source::File(path) = &source {
         Context::must_exist(path)?;
     }
-    decrypt(context, &source)
+    context.in_front(&[TEXTCONV])?;
+    if context.given.is_on(&TEXTCONV) { textconv(context, &source) } else { decrypt(context, &source) }
+}
+
+/// What git compares: the plaintext, or the text as it is where nothing at hand opens it.
+fn textconv(context: &Context, source: &Source) -> Outcome {
+    context.alone(&TEXTCONV, &[IN_PLACE, OUTPUT, OUTPUT_TYPE, EXTRACT])?;
+    let name = named(context, source.path());
+    let text = source.read()?;
+    match secrets::textconv::textconv(&context.session, context.format(&INPUT_TYPE, &name), &name, &text) {
+        Ok(plain) => print(&plain),
+        Err(error) => {
+            context.log.info(&format!("shown as it is: {error}"));
+            print(&text)
+        }
+    }
 }
 
 /// Decrypts a text that is there.

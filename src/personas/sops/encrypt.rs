@@ -3,13 +3,18 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::context::{Context, Source, Stores, conflict};
+use super::context::{Context, Source, conflict};
 use super::end::{End, Outcome};
-use super::flags::{AGE, FILENAME_OVERRIDE, IN_PLACE, MAC_ONLY_ENCRYPTED, OTHER_KEYS, SELECTORS, THRESHOLD};
+use super::flags::{
+    AGE, FILENAME_OVERRIDE, IN_PLACE, INPUT_TYPE, KEEP, MAC_ONLY_ENCRYPTED, OTHER_KEYS, OUTPUT, OUTPUT_TYPE,
+    SELECTORS, THRESHOLD,
+};
 use crate::outcome::Code;
 use crate::secrets::Error;
 use crate::secrets::file::NewFile;
+use crate::secrets::formats::Stores;
 use crate::secrets::recipients::{Plan, RECIPIENTS, list};
+use crate::secrets::session::read;
 use crate::sops::selector::{self, Selector};
 use crate::store::Format;
 
@@ -23,7 +28,33 @@ pub(super) fn run(context: &Context) -> Outcome {
     if let Source::File(path) = &source {
         Context::must_exist(path)?;
     }
-    encrypt(context, &source)
+    context.in_front(&[KEEP])?;
+    if context.given.is_on(&KEEP) { keep(context, &source) } else { encrypt(context, &source) }
+}
+
+/// Puts a new plaintext into an encrypted file. Its recipients, its data key and the ciphertexts of what is the same
+/// stay.
+fn keep(context: &Context, source: &Source) -> Outcome {
+    let of_new_files = [IN_PLACE, AGE, THRESHOLD];
+    let selectors = SELECTORS.map(|(flag, _)| flag);
+    context.alone(&KEEP, &[&of_new_files[..], &OTHER_KEYS, &selectors].concat())?;
+    let Some(target) = context.path(&OUTPUT) else {
+        return Err(conflict("Error: --keep needs an encrypted file with --output"));
+    };
+    let target = context.session.absolute(&target);
+    Context::must_exist(&target)?;
+    let input = context.format(&INPUT_TYPE, &named(context, source.path()));
+    // What is there has its format already, and its own name tells it.
+    let stores = context.session.stores(&target, input, context.format(&OUTPUT_TYPE, &target))?;
+    let text = source.read()?;
+    let open = context.open(&target, &read(&target)?, stores.output)?;
+    match open.replaced(Some(&*stores.input), &text, &context.session)? {
+        Some(sealed) => context.deliver(None, &sealed, false),
+        None => {
+            context.log.info("File not written due to no change");
+            Ok(0)
+        }
+    }
 }
 
 fn from_stdin(context: &Context) -> Result<Source, End> {

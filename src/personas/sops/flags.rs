@@ -73,6 +73,22 @@ pub(super) const VALUE_STDIN: Flag = Flag::bool(&["value-stdin"], "read the valu
 pub(super) const IDEMPOTENT: Flag =
     Flag::bool(&["idempotent"], "leave the file alone where that changes nothing");
 pub(super) const YES: Flag = Flag::bool(&["yes", "y"], "do not ask");
+pub(super) const CHECK_KEYS: Flag =
+    Flag::bool(&["check"], "change nothing, need no key; the code is 1 where a file is behind");
+pub(super) const ALL: Flag = Flag::bool(
+    &["all"],
+    "every sops file in these directories (default: where .sops.yaml is); only files that are behind are shown",
+);
+pub(super) const KEEP: Flag = Flag::bool(
+    &["keep"],
+    "put the plaintext into the encrypted file that --output names; what is the same keeps its ciphertext",
+);
+pub(super) const TEXTCONV: Flag =
+    Flag::bool(&["textconv"], "for git: ask nobody, print the file as it is where no key opens it");
+pub(super) const CHECK_FILE: Flag = Flag::bool(
+    &["check"],
+    "print what is not as .sops.yaml wants it; the code is 1 where there is something",
+);
 pub(super) const FILE: Flag = Flag::text(&["file", "f"], "the file");
 pub(super) const BACKGROUND: Flag = Flag::bool(&["background"], "do not wait for the command (deprecated)");
 pub(super) const PRISTINE: Flag = Flag::bool(&["pristine"], "give the command no other variables");
@@ -154,6 +170,9 @@ pub(super) static OTHER_CHANGES: [Flag; 12] = [
     ADD_HC_VAULT,
     RM_HC_VAULT,
 ];
+
+/// What sops does not have. None of the names is one of its own.
+pub(super) static OWN: [Flag; 5] = [CHECK_KEYS, ALL, KEEP, TEXTCONV, CHECK_FILE];
 
 /// What chooses the values of a new file that are encrypted, and how sops names it in files and rules.
 pub(super) static SELECTORS: [(Flag, &str); 6] = [

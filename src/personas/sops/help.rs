@@ -1,5 +1,6 @@
 //! The help of the program and of its commands.
 
+use super::flags::OWN;
 use super::tables::{Command, Then};
 use crate::personas::go_flag::{Flag, Takes};
 
@@ -14,8 +15,17 @@ pub(super) fn text(path: &str, command: &Command) -> String {
             commands.iter().map(|command| (command.name.to_owned(), command.about.to_owned())).collect();
         section(&mut text, "COMMANDS", &rows);
     }
-    let rows: Vec<_> = command.flags.iter().map(|flag| (names(flag), words(flag))).collect();
-    section(&mut text, "OPTIONS", &rows);
+    let (own, of_sops): (Vec<_>, Vec<_>) = command
+        .flags
+        .iter()
+        .map(|flag| (is_own(flag), (names(flag), words(flag))))
+        .partition(|(own, _)| *own);
+    for (title, rows) in [("OPTIONS", of_sops), ("OPTIONS THAT ONLY CIVM HAS", own)] {
+        let rows: Vec<_> = rows.into_iter().map(|(_, row)| row).collect();
+        if !rows.is_empty() {
+            section(&mut text, title, &rows);
+        }
+    }
     text
 }
 
@@ -31,6 +41,10 @@ fn section(text: &mut String, title: &str, rows: &[(String, String)]) {
     for (name, words) in rows {
         text.push_str(&format!("   {name:width$}  {words}\n"));
     }
+}
+
+fn is_own(flag: &Flag) -> bool {
+    OWN.iter().any(|own| own.name() == flag.name())
 }
 
 fn names(flag: &Flag) -> String {

@@ -1,4 +1,4 @@
-//! The commands of sops 3.13.3 and which flags each of them has.
+//! The commands of sops 3.13.3 and which flags each of them has, civm's own among them.
 
 use super::flags::*;
 use crate::personas::go_flag::Flag;
@@ -129,11 +129,12 @@ static EXEC_FILE: [Flag; 10] = [
     HELP,
 ];
 
-static FILESTATUS: [Flag; 2] = [INPUT_TYPE, HELP];
+static FILESTATUS: [Flag; 3] = [CHECK_FILE, INPUT_TYPE, HELP];
 
-static UPDATEKEYS: [Flag; 5] = [YES, INPUT_TYPE, LOCAL_KEYSERVICE, KEYSERVICE, HELP];
+static UPDATEKEYS: [Flag; 7] = [CHECK_KEYS, ALL, YES, INPUT_TYPE, LOCAL_KEYSERVICE, KEYSERVICE, HELP];
 
-static DECRYPT: [Flag; 11] = [
+static DECRYPT: [Flag; 12] = [
+    TEXTCONV,
     IN_PLACE,
     EXTRACT,
     OUTPUT,
@@ -147,7 +148,8 @@ static DECRYPT: [Flag; 11] = [
     HELP,
 ];
 
-static ENCRYPT: [Flag; 22] = [
+static ENCRYPT: [Flag; 23] = [
+    KEEP,
     IN_PLACE,
     OUTPUT,
     KMS,

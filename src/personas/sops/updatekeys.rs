@@ -1,11 +1,11 @@
 //! `sops updatekeys`.
 
 use std::io::{self, BufRead as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::context::{Context, print};
 use super::end::{End, Outcome};
-use super::flags::YES;
+use super::flags::{ALL, CHECK_KEYS, INPUT_TYPE, YES};
 use crate::edge::atomic::{self, WriteError};
 use crate::outcome::Code;
 use crate::personas::go_text::reason;
@@ -13,39 +13,109 @@ use crate::secrets::Error;
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{Plan, as_sops_shows_them};
 use crate::secrets::session::read;
+use crate::secrets::update_all::{Mode, as_rules_see, update_all};
+use crate::sops::metadata::Changes;
+
+/// What is said of a file that got its recipients.
+const SYNCED: &str = "synced with new keys";
+/// What is said of one that was only looked at.
+const BEHIND: &str = "is not up to date";
 
 pub(super) fn run(context: &Context) -> Outcome {
+    context.in_front(&[CHECK_KEYS, ALL])?;
+    if context.given.is_on(&ALL) {
+        return all(context);
+    }
     let files = &context.given.positional;
     if files.is_empty() {
         // Where there are no rules either, sops says that first.
         let none = context.file().map(|_| 0);
         return if context.finds_rules()? { none } else { Err(no_config()) };
     }
-    let mut failed = 0;
+    let mut tally = Tally::default();
     for file in files {
-        let ended = one(context, &context.session.absolute(Path::new(file)));
-        match ended {
-            Ok(()) => {}
+        let path = context.session.absolute(Path::new(file));
+        match one(context, &path, &path) {
             Err(end) if files.len() == 1 => return Err(end),
+            ended => tally.count(context, ended),
+        }
+    }
+    tally.outcome()
+}
+
+/// Every sops file of a tree.
+fn all(context: &Context) -> Outcome {
+    context.alone(&ALL, &[INPUT_TYPE])?;
+    let session = &context.session;
+    let mut paths: Vec<PathBuf> =
+        context.given.positional.iter().map(|path| session.absolute(Path::new(path))).collect();
+    paths.iter().try_for_each(|path| Context::must_exist(path))?;
+    if paths.is_empty() {
+        paths.push(session.root().unwrap_or_else(|| session.directory.clone()));
+    }
+    let checks = context.given.is_on(&CHECK_KEYS);
+    let asks = !checks && !context.given.is_on(&YES);
+    let mode = if checks || asks { Mode::Check } else { Mode::Write };
+    let mut tally = Tally::default();
+    for looked in update_all(session, &paths, mode, &|_, _| {}) {
+        let (path, shown, unruled) = (&looked.path, looked.path.display(), looked.has_no_rule());
+        let ended = match looked.result {
+            Ok(change) if change.is_empty() => Ok(false),
+            Ok(_) if asks => {
+                as_rules_see(session, path).map_err(End::from).and_then(|seen| one(context, path, &seen))
+            }
+            Ok(change) => {
+                context.log.note(&format!("Syncing keys for file {shown}"));
+                show(context, &change)?;
+                context.log.note(&format!("File {shown} {}", if checks { BEHIND } else { SYNCED }));
+                Ok(checks)
+            }
+            Err(_) if unruled => {
+                context.log.info(&format!("no rule for {shown}"));
+                Ok(false)
+            }
+            Err(error) => Err(context.colour(error)),
+        };
+        tally.count(context, ended);
+    }
+    tally.outcome()
+}
+
+/// What became of several files.
+#[derive(Default)]
+struct Tally {
+    failed: usize,
+    behind: bool,
+}
+
+impl Tally {
+    /// Whether a file is left behind, or why it could not be dealt with.
+    fn count(&mut self, context: &Context, ended: Result<bool, End>) {
+        match ended {
+            Ok(behind) => self.behind |= behind,
             Err(end) => {
-                failed += 1;
+                self.failed += 1;
                 context.log.error(&end.into_words(), None);
             }
         }
     }
-    if failed > 0 {
-        return Err(End::generic(format!("failed updating {failed} key(s)")));
+
+    fn outcome(self) -> Outcome {
+        if self.failed > 0 {
+            return Err(End::generic(format!("failed updating {} key(s)", self.failed)));
+        }
+        Ok(u8::from(self.behind))
     }
-    Ok(0)
 }
 
 fn no_config() -> End {
     End::generic("config file not found")
 }
 
-fn one(context: &Context, path: &Path) -> Result<(), End> {
+/// One file, by its path and by that which the rules match; says whether it was only found to be behind.
+fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
     let session = &context.session;
-    let rules = session.rules(path)?.ok_or_else(no_config)?;
+    let rules = session.rules(seen)?.ok_or_else(no_config)?;
     let shown = path.display();
     let kind =
         std::fs::metadata(path).map_err(|error| End::generic(format!("stat {shown}: {}", reason(&error))))?;
@@ -56,7 +126,7 @@ fn one(context: &Context, path: &Path) -> Result<(), End> {
     context.log.note(&format!("Syncing keys for file {shown}"));
     let on_disk = read(path)?;
     let file = SopsFile::of_store(store, path, &on_disk).map_err(End::loading)?;
-    let plan = Plan::of_rules(session, path).map_err(|error| match error {
+    let plan = Plan::of_rules(session, seen).map_err(|error| match error {
         Error::NoConfig(_) => {
             let rules = rules.path.display();
             End::generic(format!("The config file {rules} does not contain any creation rule"))
@@ -66,12 +136,16 @@ fn one(context: &Context, path: &Path) -> Result<(), End> {
     let change = file.metadata.changes(&plan.groups);
     if change.is_empty() {
         context.log.note(&format!("File {shown} already up to date"));
-        return Ok(());
+        return Ok(false);
     }
-    print(as_sops_shows_them(&change, context.log.colours).as_bytes())?;
+    show(context, &change)?;
+    if context.given.is_on(&CHECK_KEYS) {
+        context.log.note(&format!("File {shown} {BEHIND}"));
+        return Ok(true);
+    }
     if !context.given.is_on(&YES) && !agreed()? {
         context.log.note(&format!("File {shown} left unchanged"));
-        return Ok(());
+        return Ok(false);
     }
     let text = file.with_recipients(&plan, session).map_err(|error| context.colour(error))?;
     // The answer may have taken its time: what was changed meanwhile must not be undone.
@@ -88,8 +162,12 @@ fn one(context: &Context, path: &Path) -> Result<(), End> {
         )),
         other => End::generic(format!("could not open file for writing: {other}")),
     })?;
-    context.log.note(&format!("File {shown} synced with new keys"));
-    Ok(())
+    context.log.note(&format!("File {shown} {SYNCED}"));
+    Ok(false)
+}
+
+fn show(context: &Context, change: &Changes) -> Outcome {
+    print(as_sops_shows_them(change, context.log.colours).as_bytes())
 }
 
 /// The question: only `y` and `n` are answers; a line that is no single word ends it.

@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::super::error::Error;
+use super::super::session::Session;
 use super::{OpenFile, at, checked, refuse_encrypted, within};
 use crate::sops::document;
 use crate::sops::tree::Tree;
@@ -53,5 +54,22 @@ impl OpenFile {
         let tree = input.unwrap_or(&*self.store).load_plain(text).map_err(|error| at(&self.path, error))?;
         refuse_encrypted(&*self.store, &self.path, &tree)?;
         Ok(tree)
+    }
+
+    /// The file's new text for a plaintext that takes this one's place, perhaps of another format; `None` where that
+    /// has the same content.
+    ///
+    /// # Errors
+    /// As [`OpenFile::read_replacement`] and [`OpenFile::seal`].
+    pub fn replaced(
+        &self,
+        input: Option<&dyn Store>,
+        text: &[u8],
+        session: &Session,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let tree = self.read_replacement(input, text)?;
+        // Compared as it would be written: how the new text was laid out is no change.
+        let same = self.plaintext_of(&tree)? == self.plaintext()?;
+        if same { Ok(None) } else { self.seal(tree, session).map(Some) }
     }
 }
