@@ -14,7 +14,7 @@ use serde_json::Value;
 #[path = "install/world.rs"]
 mod world;
 
-use world::{World, recorded_mounts, recorded_tree};
+use world::{World, entry_of, recorded_mounts, recorded_tree};
 
 /// Names the case that a child process runs.
 const CASE: &str = "CIVM_TEST_CASE";
@@ -87,10 +87,20 @@ fn every_case_gives_the_recorded_answer() {
 
 fn child(name: &str, flags: &[&str]) -> Result<(), String> {
     let scratch = tempfile::TempDir::new().expect("a folder");
+    let common = scratch.path().join("common");
+    let case = load(name);
+    let steps = case["steps"].as_array().into_iter().flatten();
+    // The identities that the environment of a step tells of; what else it sets, the step is told of itself.
+    let identities =
+        steps.filter_map(|step| step["env"].as_object()).flatten().filter_map(|(name, value)| {
+            let value = value.as_str().filter(|_| name.starts_with("SOPS_"))?;
+            Some((name, value.replace("{common}", common.to_str()?)))
+        });
     let output = Command::new("unshare")
         .args(flags)
         .arg(env::current_exe().expect("this program"))
         .args(["--ignored", "--exact", "one_case", "--nocapture", "--test-threads=1"])
+        .envs(identities)
         .env(CASE, name)
         .env(SCRATCH, scratch.path())
         .env(MAPPED, if flags.contains(&"--user") { "1" } else { "0" })
@@ -110,7 +120,11 @@ fn one_case() {
     let mapped = env::var(MAPPED).is_ok_and(|mapped| mapped == "1");
     let case = load(&name);
     let mut world = World::new(&scratch, &vectors(), if mapped { "group-keys-0" } else { "group" });
-    let manifests = manifests(&case);
+    let mut manifests = manifests(&case);
+    if let Wanted::Modes = wanted(&case, &name) {
+        // Of a case with templates the secrets are looked at.
+        manifests["manifest.json"]["templates"] = Value::Array(Vec::new());
+    }
     let steps = case["steps"].as_array().expect("steps");
     for (number, step) in steps.iter().enumerate() {
         for action in step["setup"].as_array().into_iter().flatten() {
@@ -119,6 +133,9 @@ fn one_case() {
         let before = (world.tree(), world.mounts());
         let Some((done, log)) = world.run(&manifests, step) else { continue };
         let at = format!("step {} of {name}: {done:?}\n{log}", number + 1);
+        for secret in SECRET {
+            assert!(!at.contains(secret), "{at}");
+        }
         match wanted(&case, &name) {
             Wanted::Recorded => {
                 assert_eq!(u64::from(done.is_err()), step["exit"].as_u64().expect("an exit code"), "{at}");
@@ -132,6 +149,20 @@ fn one_case() {
             Wanted::Untouched => {
                 assert!(done.is_err(), "{at}");
                 assert_eq!((world.tree(), world.mounts()), before, "{at}");
+            }
+            Wanted::Refused(words) => {
+                let Err(error) = done else { panic!("{at}") };
+                let text = error.to_string();
+                assert!(text.contains(words), "{at}");
+                for line in world.text_of_files(&manifests, step).lines().filter(|line| !line.is_empty()) {
+                    assert!(!text.contains(line), "{at}");
+                }
+                assert_eq!((world.tree(), world.mounts()), before, "{at}");
+            }
+            Wanted::TooFew(words) => {
+                let Err(error) = done else { panic!("{at}") };
+                assert!(error.to_string().contains(words), "{at}");
+                assert!(!world.tree().contains_key("/run/secrets"), "{at}");
             }
             Wanted::Locked => {
                 let Err(error) = done else { panic!("{at}") };
@@ -151,11 +182,15 @@ fn one_case() {
             }
             Wanted::Modes => {
                 assert!(done.is_ok(), "{at}");
-                modes(&world);
+                modes(&world, &manifests["manifest.json"]);
                 let mut strict = step.clone();
                 strict["umask"] = "0077".into();
                 assert!(world.run(&manifests, &strict).is_some_and(|(done, _)| done.is_ok()), "{at}");
-                modes(&world);
+                modes(&world, &manifests["manifest.json"]);
+            }
+            Wanted::Holds(path, content) => {
+                assert!(done.is_ok(), "{at}");
+                assert_eq!(world.tree().get(path), Some(&entry_of(content)), "{at}");
             }
             Wanted::Installed(path, entry) => {
                 assert!(done.is_ok(), "{at}");
@@ -168,17 +203,26 @@ fn one_case() {
     }
 }
 
-fn modes(world: &World) {
-    let tree = world.tree();
-    for (path, entry) in tree.iter().filter(|(path, _)| path.starts_with("/run/secrets.d")) {
-        let wanted = match path.rsplit_once("/m") {
-            Some((_, digits)) => u32::from_str_radix(digits, 8).expect("a mode") & 0o777,
-            None => 0o751,
-        };
-        assert!(entry.split(' ').nth(1) == Some(&format!("{wanted:04o}")), "{path}: {entry}");
+/// Whether every secret has the mode that the manifest asks for, and every folder 0751.
+fn modes(world: &World, manifest: &Value) {
+    let mut tree = world.tree();
+    let link = tree.remove("/run/secrets").expect("the link");
+    let generation = link.rsplit_once(' ').expect("a target").1;
+    let secrets = manifest["secrets"].as_array().expect("secrets");
+    for secret in secrets {
+        let mode = u32::from_str_radix(secret["mode"].as_str().expect("a mode"), 8).expect("a mode") & 0o777;
+        let path = format!("{generation}/{}", secret["name"].as_str().expect("a name"));
+        let entry = tree.remove(&path).expect("a secret");
+        assert!(entry.starts_with(&format!("file {mode:04o} ")), "{path}: {entry}");
     }
-    assert!(tree.values().any(|entry| entry.starts_with("file 0666")), "{tree:?}");
+    assert!(secrets.iter().any(|secret| secret["mode"] == "0666"), "a mode that an umask takes bits of");
+    for (path, entry) in tree.iter().filter(|(path, _)| path.starts_with("/run/secrets.d")) {
+        assert!(entry.starts_with("dir 0751 "), "{path}: {entry}");
+    }
 }
+
+/// Pieces of values and keys in the cases' files; no message and no log line holds one.
+const SECRET: [&str; 4] = ["alpha value", "hunter2", "never encrypted", "AGE-SECRET-KEY-"];
 
 /// No usable key: the message tells the recipients, and what was wrong with what was tried.
 const LOCKED: [&str; 4] =
@@ -194,12 +238,18 @@ enum Wanted {
     Recorded,
     /// A failure before anything is written or mounted.
     Untouched,
+    /// A failure before anything is written or mounted that says this, and no line of the file.
+    Refused(&'static str),
+    /// A failure without a link that says how many groups are open.
+    TooFew(&'static str),
     /// A failure that tells the recipients of the file and what was looked at.
     Locked,
     /// A failure while the link still leads to the old generation, if there was any.
     NotSwitched,
-    /// Every file has the mode that its name tells, whatever the umask, and every folder 0751.
+    /// Every secret has the mode that was asked for, whatever the umask, and every folder 0751.
     Modes,
+    /// Success, with a secret of this content.
+    Holds(&'static str, &'static str),
     /// Success, with an entry that begins like this.
     Installed(&'static str, &'static str),
 }
@@ -212,10 +262,15 @@ fn wanted(case: &Value, name: &str) -> Wanted {
             Wanted::Untouched
         }
         // The recorded program lets the umask take bits away; `modes-umask` asks for the mode that was given.
-        (_, "modes") => Wanted::Modes,
+        (_, "modes" | "modes-umask" | "modes-umask-022") => Wanted::Modes,
         (Some("same"), _) => Wanted::Recorded,
         // A file without metadata.
-        (_, "empty-file-whole") => Wanted::Untouched,
+        (_, "empty-file-whole" | "plain-files") => Wanted::Untouched,
+        (_, "broken-dotenv") => Wanted::Refused("as dotenv: line 2"),
+        // A name that sops writes and reads, and a key that is looked up as in YAML.
+        (_, "dotenv-odd-name") => Wanted::Holds("/run/secrets.d/1/env", "WITH-DASH=value\n"),
+        (_, "json-nested") => Wanted::Holds("/run/secrets.d/1/pw", "hunter2"),
+        (_, "shamir-too-few") => Wanted::TooFew("1 of the 2 key groups that are needed opened"),
         // Null, lists and mappings; and numbers, whose type the ENC token tells.
         (_, "scalars-early" | "scalars-late") => Wanted::Untouched,
         (_, "path-existing-full-dir" | "path-parent-is-file") => Wanted::NotSwitched,

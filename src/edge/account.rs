@@ -1,11 +1,11 @@
-//! The account that a program is to run under.
+//! The accounts of this machine: the one that a program is to run under, and the names of numbers.
 //!
 //! The C library's look-up would load other libraries for the services of `nsswitch.conf`, which a static binary
 //! cannot do safely. So the machine's files are read, and for whoever is not in them its programs are asked.
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
@@ -47,16 +47,14 @@ impl Account {
     ///
     /// There is none.
     pub fn find(name: &str, environment: &Environment) -> Result<Self, AccountError> {
-        let files = |path| fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned());
-        let passwd = files("/etc/passwd").unwrap_or_default();
-        let found = parse(&passwd, name).or_else(|| {
+        let found = parse(&text_of("passwd"), name).or_else(|| {
             let line = ask("getent", &["passwd", "--", name], environment)?;
             parse(&line, name)
         });
         let mut account = found.ok_or_else(|| AccountError::Unknown(name.to_owned()))?;
         account.groups = match ask("id", &["-G", "--", name], environment) {
             Some(numbers) => numbers.split_whitespace().filter_map(number).collect(),
-            None => members(&files("/etc/group").unwrap_or_default(), name),
+            None => members(&text_of("group"), name),
         };
         if !account.groups.contains(&account.group) {
             account.groups.push(account.group);
@@ -86,6 +84,37 @@ impl Account {
             .and_then(|()| setresuid(self.user, self.user, self.user))
             .map_err(|source| AccountError::Refused { name: self.name.clone(), source })
     }
+}
+
+/// The name of a user, where it has one.
+#[must_use]
+pub fn user_name(user: Uid, environment: &Environment) -> Option<String> {
+    name_of("passwd", user.as_raw(), environment)
+}
+
+/// The name of a group, where it has one.
+#[must_use]
+pub fn group_name(group: Gid, environment: &Environment) -> Option<String> {
+    name_of("group", group.as_raw(), environment)
+}
+
+/// The name that a number has in `passwd` or `group`; both hold the name first and the number third.
+fn name_of(database: &str, number: u32, environment: &Environment) -> Option<String> {
+    let found = |text: &str| {
+        text.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next().filter(|name| !name.is_empty())?;
+            (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+        })
+    };
+    found(&text_of(database))
+        .or_else(|| found(&ask("getent", &[database, "--", &number.to_string()], environment)?))
+}
+
+/// The text of a file of accounts; one that cannot be read tells of nobody.
+fn text_of(database: &str) -> String {
+    let text = fs::read(Path::new("/etc").join(database)).unwrap_or_default();
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// What a program of the machine answers; `None` where it is missing or knows nothing.
@@ -149,6 +178,24 @@ mod tests {
         );
         let group = "x:x:7:a,ab\ny:x:8:\nz:x:9:ab\nbad\n";
         assert_eq!(members(group, "ab"), [7, 9].map(Gid::from_raw));
+    }
+
+    #[test]
+    fn a_number_has_its_name_from_the_file_or_from_a_program() {
+        let bin = tempfile::tempdir().expect("a folder");
+        // Written by another process: a program that a test beside this one starts would hold the file open.
+        let write = ["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""];
+        let script =
+            "#!/bin/sh\n[ \"$2 $3\" = '-- 4007' ] && echo \"far-$1:*:4007:4008::/home/far:/bin/sh\"\n";
+        let path = bin.path().join("getent");
+        let written = std::process::Command::new("sh").args(write).arg(path).arg(script).status();
+        assert!(written.expect("sh").success());
+        let environment = Environment::empty().with("PATH", bin.path());
+        let user = |number| user_name(Uid::from_raw(number), &environment);
+        let group = |number| group_name(Gid::from_raw(number), &environment);
+        assert_eq!((user(0), group(0)), (Some("root".into()), Some("root".into())));
+        assert_eq!((user(4007), group(4007)), (Some("far-passwd".into()), Some("far-group".into())));
+        assert_eq!((user(4008), group(4008)), (None, None));
     }
 
     #[test]

@@ -7,6 +7,8 @@ use super::cache::Build;
 use super::run::{Log, Tool};
 use super::sources::Sources;
 use super::{Error, debian_name, layout};
+use crate::edge::account;
+use crate::edge::environment::Environment;
 use crate::host::spec::Arch;
 
 /// Where an ordinary user's subordinate ids are listed.
@@ -135,7 +137,7 @@ pub(super) fn check_ids() -> Result<(), Error> {
     if uid.is_root() {
         return Ok(());
     }
-    let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    let user = account::user_name(uid, &Environment::of_process());
     let number = uid.to_string();
     for file in ID_FILES {
         let text = fs::read_to_string(file).unwrap_or_default();

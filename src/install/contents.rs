@@ -116,7 +116,7 @@ fn find<'a>(tree: &'a Tree, secret: &Planned) -> Result<&'a Value, String> {
 }
 
 /// The value of a key of a mapping. In YAML a merge key stands for mappings whose keys count where the mapping
-/// has none of its own.
+/// has none of its own. In JSON a key can be there twice, and the last one counts, as for Go's reader.
 fn lookup<'a>(branch: &'a [Item], key: &str, format: Format) -> Option<&'a Value> {
     let merged = || match get(branch, MERGE)? {
         Value::Map(inner) => lookup(inner, key, format),
@@ -126,7 +126,10 @@ fn lookup<'a>(branch: &'a [Item], key: &str, format: Format) -> Option<&'a Value
         }),
         _ => None,
     };
-    get(branch, key).or_else(|| if format == Format::Yaml { merged() } else { None })
+    match format {
+        Format::Json => branch.iter().rev().find_map(|item| get(std::slice::from_ref(item), key)),
+        _ => get(branch, key).or_else(merged),
+    }
 }
 
 /// The type in `ENC[…,type:int]`, where the text is such a token.

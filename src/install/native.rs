@@ -24,6 +24,19 @@ fn store(format: Format) -> Arc<dyn Store> {
     format.store(Indents::default())
 }
 
+fn parse(file: &Path, text: &[u8], format: Format) -> Result<SopsFile, Cause> {
+    SopsFile::of_any_version(store(format), file, text).map_err(without_path)
+}
+
+/// The installation says itself which file it speaks of.
+fn without_path(error: SecretsError) -> Cause {
+    match error {
+        SecretsError::Store { error, .. } => error.into(),
+        SecretsError::Sops { error, .. } => error.into(),
+        other => other.into(),
+    }
+}
+
 impl Opener for Native {
     type Identity = AgeIdentity;
 
@@ -47,7 +60,7 @@ impl Opener for Native {
     }
 
     fn read(&self, file: &Path, text: &[u8], format: Format) -> Result<Tree, Cause> {
-        Ok(SopsFile::of_store(store(format), file, text)?.tree)
+        Ok(parse(file, text, format)?.tree)
     }
 
     fn decrypt(
@@ -57,11 +70,10 @@ impl Opener for Native {
         format: Format,
         identities: &[AgeIdentity],
     ) -> Result<Tree, Cause> {
-        let file = SopsFile::of_store(store(format), file, text)?;
-        match file.open(&Identities::of(identities.iter().cloned()), MacCheck::Verify) {
+        match parse(file, text, format)?.open(&Identities::of(identities.iter().cloned()), MacCheck::Verify) {
             Ok(open) => Ok(open.tree),
             Err(SecretsError::Locked { locked, .. }) => Err(describe(&locked, identities).into()),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(without_path(error)),
         }
     }
 

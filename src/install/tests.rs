@@ -229,6 +229,17 @@ fn a_number_is_refused_by_its_type_before_any_key_is_needed() {
 }
 
 #[test]
+fn of_a_json_key_that_is_there_twice_the_last_counts() {
+    let mut place = Place::new(&["a", "c/d"]);
+    fs::write(place.path("file"), "a=first\nc/d=first\na=last\nc/d=last\n").expect("a file");
+    for secret in &mut place.manifest.secrets {
+        secret.format = "json".into();
+    }
+    place.run().expect("installed");
+    assert_eq!((place.read("a"), place.read("c/d")), ("last".into(), "last".into()));
+}
+
+#[test]
 fn a_key_that_cannot_be_used_is_a_line_in_the_log() {
     let mut place = Place::new(&["a"]);
     fs::write(place.path("rsa"), "another private key").expect("a key");

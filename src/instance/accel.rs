@@ -18,6 +18,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::edge::account::group_name;
 use crate::edge::environment::Environment;
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
@@ -74,11 +75,12 @@ pub fn decide(
     boot: &Boot,
     environment: &Environment,
 ) -> Result<Verdict, Error> {
+    let kvm = Path::new("/dev/kvm");
     let outcome = match wish {
         Wish::Tcg => return Ok(Verdict { accel: Accel::Tcg, reason: "TCG as asked".to_owned() }),
         _ if Arch::native() != Some(arch) => Err(format!("KVM runs no {arch} guests on this machine")),
-        Wish::Kvm => openable(Path::new("/dev/kvm")).and_then(|()| fresh(arch, qemu, boot, environment)),
-        Wish::Auto => openable(Path::new("/dev/kvm")).and_then(|()| known(arch, qemu, boot, environment)),
+        Wish::Kvm => openable(kvm, environment).and_then(|()| fresh(arch, qemu, boot, environment)),
+        Wish::Auto => openable(kvm, environment).and_then(|()| known(arch, qemu, boot, environment)),
     };
     match (outcome, wish) {
         (Ok(reason), _) => Ok(Verdict { accel: Accel::Kvm, reason }),
@@ -87,29 +89,28 @@ pub fn decide(
     }
 }
 
-fn openable(device: &Path) -> Result<(), String> {
+fn openable(device: &Path, environment: &Environment) -> Result<(), String> {
     match fs::OpenOptions::new().read(true).write(true).open(device) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
             "there is no {} (virtualisation is off in the firmware, or the module kvm is not loaded)",
             device.display()
         )),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(forbidden(device)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(forbidden(device, environment)),
         Err(error) => Err(format!("{} does not open ({error})", device.display())),
     }
 }
 
 /// What to do about a device that this user may not open.
-fn forbidden(device: &Path) -> String {
+fn forbidden(device: &Path, environment: &Environment) -> String {
     let metadata = fs::metadata(device).ok();
     // Where its group may use it, joining the group is the way.
     let group = metadata.filter(|m| m.mode() & 0o060 == 0o060 && m.gid() != 0);
-    let group = group.and_then(|m| nix::unistd::Group::from_gid(m.gid().into()).ok()?);
+    let group = group.and_then(|m| group_name(m.gid().into(), environment));
     let device = device.display();
     match group {
         Some(group) => format!(
-            "this user may not open {device} (`sudo usermod -aG {} $USER` and a new login change that)",
-            group.name
+            "this user may not open {device} (`sudo usermod -aG {group} $USER` and a new login change that)"
         ),
         None => format!(
             "this user may not open {device} (its mode lets only root: udev's rules for kvm are missing)"
@@ -294,8 +295,9 @@ mod tests {
 
     #[test]
     fn a_device_that_is_missing_is_told_from_one_that_is_forbidden() {
-        assert!(openable(Path::new("/dev/no-such-kvm")).unwrap_err().contains("there is no"));
-        assert!(openable(Path::new("/dev/null")).is_ok());
+        let openable = |device| openable(Path::new(device), &Environment::empty());
+        assert!(openable("/dev/no-such-kvm").unwrap_err().contains("there is no"));
+        assert!(openable("/dev/null").is_ok());
     }
 
     #[test]

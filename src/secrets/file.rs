@@ -94,9 +94,19 @@ impl SopsFile {
     /// # Errors
     /// It has no form or no metadata that makes sense.
     pub fn of_store(store: Arc<dyn Store>, path: &Path, text: &[u8]) -> Result<Self, Error> {
+        let file = Self::of_any_version(store, path, text)?;
+        file.metadata.check_version().map_err(within(path))?;
+        Ok(file)
+    }
+
+    /// The same, whatever the file says of the version that wrote it: the sops program refuses one that is no
+    /// version, programs that use its library to decrypt do not look.
+    ///
+    /// # Errors
+    /// As [`SopsFile::of_store`].
+    pub fn of_any_version(store: Arc<dyn Store>, path: &Path, text: &[u8]) -> Result<Self, Error> {
         let tree = store.load(text).map_err(|error| at(path, error))?;
         let (tree, metadata) = document::split(tree).map_err(within(path))?;
-        metadata.check_version().map_err(within(path))?;
         Ok(Self { path: path.to_path_buf(), tree, metadata, store })
     }
 

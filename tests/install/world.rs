@@ -113,15 +113,20 @@ impl World {
         Some((done, self.masked(&String::from_utf8(log).expect("text"))))
     }
 
-    /// The recipients of the files that the manifest of a step names.
-    pub(crate) fn recipients(&self, manifests: &Value, step: &Value) -> Vec<String> {
+    /// The text of the files that the manifest of a step names.
+    pub(crate) fn text_of_files(&self, manifests: &Value, step: &Value) -> String {
         let name = step["args"][0].as_str().unwrap_or_default().trim_start_matches("{dir}/");
         let secrets = manifests[name]["secrets"].as_array().expect("secrets");
         let files = secrets.iter().map(|secret| self.real(secret["sopsFile"].as_str().expect("a file")));
-        let text: String = files.map(|file| fs::read_to_string(file).expect("a file")).collect();
+        files.map(|file| fs::read_to_string(file).expect("a file")).collect()
+    }
+
+    /// Their recipients.
+    pub(crate) fn recipients(&self, manifests: &Value, step: &Value) -> Vec<String> {
+        let text = self.text_of_files(manifests, step);
         let found: Vec<_> =
             text.split("recipient: ").skip(1).filter_map(|rest| rest.lines().next()).collect();
-        assert!(!found.is_empty(), "{name}");
+        assert!(!found.is_empty(), "{text}");
         found.into_iter().map(str::to_owned).collect()
     }
 
@@ -212,6 +217,11 @@ pub(crate) fn recorded_mounts(step: &Value) -> Vec<String> {
         Some(format!("{} {} {}", mount["path"].as_str()?, mount["fstype"].as_str()?, options.join(",")))
     };
     step["mounts"].as_array().into_iter().flatten().filter_map(row).collect()
+}
+
+/// The entry of a secret that nobody but root may read.
+pub(crate) fn entry_of(content: &str) -> String {
+    format!("file 0400 0:0 {}", hash(content.as_bytes()))
 }
 
 fn counts(path: &str) -> bool {

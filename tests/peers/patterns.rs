@@ -9,6 +9,7 @@ use rand::Rng;
 use rand::seq::SliceRandom as _;
 use serde_json::{Value, json};
 
+use super::yaml::cases;
 use crate::support::{peer, run_with};
 
 /// Pieces of the syntax, of texts, and of what looks like syntax elsewhere.
@@ -154,7 +155,7 @@ fn pattern(rng: &mut impl Rng, depth: u32) -> String {
 fn random_patterns_match_what_they_match_in_go() {
     let Some(go) = peer("go") else { return eprintln!("skipped: no go at hand") };
     let mut rng = rand::thread_rng();
-    let patterns: Vec<String> = (0..2000).map(|_| pattern(&mut rng, 3)).collect();
+    let patterns: Vec<String> = (0..cases(2000)).map(|_| pattern(&mut rng, 3)).collect();
     let mut questions = String::new();
     for pattern in &patterns {
         writeln!(questions, "{}", json!({"Pattern": pattern, "Texts": TEXTS})).expect("written");
@@ -182,6 +183,6 @@ fn random_patterns_match_what_they_match_in_go() {
             }
         }
     }
-    assert!(accepted > 500, "{accepted} of the patterns are understood");
+    assert!(accepted > patterns.len() / 4, "{accepted} of the patterns are understood");
     assert!(faults.is_empty(), "{} differ:\n{}", faults.len(), faults.join("\n"));
 }

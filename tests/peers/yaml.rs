@@ -17,7 +17,7 @@ pub fn recipient(scene: &Scene) -> Option<String> {
     Some(run(scene.command(keygen).arg("-y").arg(identity)).ok().out().trim().to_owned())
 }
 
-fn cases(default: u32) -> u32 {
+pub fn cases(default: u32) -> u32 {
     std::env::var("CIVM_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
