@@ -180,8 +180,12 @@ impl Context {
 
     /// The format that a flag names, else that of a file's name.
     pub(super) fn format(&self, flag: &Flag, name: &Path) -> Format {
-        let named = self.given.text(flag);
-        named.to_str().and_then(Format::of_name).unwrap_or_else(|| Format::of_path(name))
+        self.named_format(flag).unwrap_or_else(|| Format::of_path(name))
+    }
+
+    /// The format that a flag names.
+    pub(super) fn named_format(&self, flag: &Flag) -> Option<Format> {
+        self.given.text(flag).to_str().and_then(Format::of_name)
     }
 
     /// Refuses flags that a flag of civm's own leaves nothing to do for.

@@ -43,9 +43,11 @@ fn keep(context: &Context, source: &Source) -> Outcome {
     };
     let target = context.session.absolute(&target);
     Context::must_exist(&target)?;
-    let input = context.format(&INPUT_TYPE, &named(context, source.path()));
-    // What is there has its format already, and its own name tells it.
-    let stores = context.session.stores(&target, input, context.format(&OUTPUT_TYPE, &target))?;
+    // What is there has its format already, and its own name tells it. A plaintext of no known ending is like it.
+    let output = context.format(&OUTPUT_TYPE, &target);
+    let of_ending = || Format::of_ending(&named(context, source.path()));
+    let input = context.named_format(&INPUT_TYPE).or_else(of_ending).unwrap_or(output);
+    let stores = context.session.stores(&target, input, output)?;
     let text = source.read()?;
     let on_disk = read(&target)?;
     let open = context.open(&target, &on_disk, stores.output)?;
@@ -65,7 +67,7 @@ fn from_stdin(context: &Context) -> Result<Source, End> {
     if context.given.is_on(&IN_PLACE) {
         return Err(conflict("Error: cannot use --in-place when reading from stdin"));
     }
-    if context.given.text(&FILENAME_OVERRIDE).is_empty() {
+    if context.given.text(&FILENAME_OVERRIDE).is_empty() && !context.given.is_on(&KEEP) {
         return Err(conflict("Error: must specify --filename-override when reading from stdin"));
     }
     Ok(Source::Stdin)
