@@ -11,6 +11,7 @@ pub mod exec;
 pub mod file;
 pub mod formats;
 pub mod groups;
+mod many;
 pub mod merge;
 mod opener;
 pub mod recipients;

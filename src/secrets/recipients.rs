@@ -145,7 +145,7 @@ impl Plan {
         for ((group, recipients), part) in metadata.groups.iter_mut().zip(&self.groups).zip(&parts) {
             for text in recipients {
                 let failed = |error| Error::Recipient { recipient: text.clone(), error };
-                let recipient = Recipient::parse(text).map_err(failed)?;
+                let recipient = session.recipient(text).map_err(failed)?;
                 let enc = recipient.wrap(part, &session.prompt).map_err(failed)?;
                 group.age.push(AgeKey { recipient: text.clone(), enc });
             }

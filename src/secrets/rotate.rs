@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::discover::{Found, sops_files};
 use super::error::Error;
 use super::file::OpenFile;
+use super::many;
 use super::recipients::Plan;
 use super::rewrite::rewrite;
 use super::session::Session;
@@ -101,15 +102,13 @@ pub fn rotate_all(
 ) -> Vec<Rotated> {
     let files = sops_files(paths, &session.environment);
     let total = files.len();
-    files
-        .into_par_iter()
-        .map(|Found { path, text, .. }| {
-            let result = text.and_then(|_| rotate_file(session, &path, rotation, which));
-            let rotated = Rotated { path, result };
-            tell(total, &rotated);
-            rotated
-        })
-        .collect()
+    let work = files.into_par_iter().map(|Found { path, text, .. }| {
+        let result = text.and_then(|_| rotate_file(session, &path, rotation, which));
+        let rotated = Rotated { path, result };
+        tell(total, &rotated);
+        rotated
+    });
+    many::writing(|| work.collect())
 }
 
 /// Gives one file a new data key, in place, and says how many recipients it lost; `None` where it is none of those

@@ -11,6 +11,7 @@ use super::error::Error;
 use crate::edge::environment::Environment;
 use crate::edge::terminal::{Nobody, Prompt};
 use crate::keys::identity::Identities;
+use crate::keys::recipient::{Recipient, RecipientError};
 use crate::rules::{self, Config};
 use crate::sops::time::Time;
 use crate::store::{Format, Indents, Store};
@@ -34,6 +35,7 @@ pub struct Session {
     format: Option<Format>,
     known: Mutex<BTreeMap<PathBuf, Arc<Rules>>>,
     identities: OnceLock<Identities>,
+    recipients: Mutex<BTreeMap<String, Recipient>>,
 }
 
 /// Creation rules and where they stand.
@@ -60,6 +62,7 @@ impl Session {
             format: None,
             known: Mutex::default(),
             identities: OnceLock::new(),
+            recipients: Mutex::default(),
         }
     }
 
@@ -104,12 +107,27 @@ impl Session {
             format: self.format,
             known: Mutex::default(),
             identities: OnceLock::new(),
+            recipients: Mutex::default(),
         }
     }
 
     /// The identities of this run.
     pub fn identities(&self) -> &Identities {
         self.identities.get_or_init(|| Identities::load(&self.environment, Arc::clone(&self.prompt)))
+    }
+
+    /// A recipient of this text. It is checked once, however many files it is for.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn recipient(&self, text: &str) -> Result<Recipient, RecipientError> {
+        let mut known = self.recipients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(recipient) = known.get(text) {
+            return Ok(recipient.clone());
+        }
+        let recipient = Recipient::parse(text)?;
+        known.insert(text.to_owned(), recipient.clone());
+        Ok(recipient)
     }
 
     /// The time, to the second.

@@ -8,8 +8,9 @@ use rayon::prelude::*;
 use super::discover::{Found, sops_files};
 use super::error::Error;
 use super::file::SopsFile;
+use super::many;
 use super::recipients::Plan;
-use super::session::Session;
+use super::session::{Session, read};
 use crate::edge::atomic;
 use crate::sops::metadata::Changes;
 
@@ -57,18 +58,16 @@ pub fn update_all(
 ) -> Vec<Looked> {
     let files = sops_files(paths, &session.environment);
     let total = files.len();
-    files
-        .into_par_iter()
-        .map(|Found { path, named, text }| {
-            let (recipients, result) = match text.and_then(|text| one(session, &path, &text, mode)) {
-                Ok((recipients, change)) => (recipients, Ok(change)),
-                Err(error) => (0, Err(error)),
-            };
-            let looked = Looked { path, named, recipients, result };
-            tell(total, &looked);
-            looked
-        })
-        .collect()
+    let work = files.into_par_iter().map(|Found { path, named, text }| {
+        let (recipients, result) = match text.and_then(|text| one(session, &path, &text, mode)) {
+            Ok((recipients, change)) => (recipients, Ok(change)),
+            Err(error) => (0, Err(error)),
+        };
+        let looked = Looked { path, named, recipients, result };
+        tell(total, &looked);
+        looked
+    });
+    many::writing(|| work.collect())
 }
 
 fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize, Changes), Error> {
@@ -78,7 +77,8 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
     let mut change = file.metadata.changes(&plan.groups);
     if mode == Mode::Write && !change.is_empty() {
         // The text is as old as the search: what was changed meanwhile must not be undone.
-        let file = SopsFile::load(session, path)?;
+        let now = read(path)?;
+        let file = if now == text { file } else { SopsFile::parse(session, path, &now)? };
         change = file.metadata.changes(&plan.groups);
         if !change.is_empty() {
             let text = file.with_recipients(&plan, session)?;

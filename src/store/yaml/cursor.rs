@@ -3,6 +3,10 @@
 use super::chars;
 use crate::store::buffer::Buffer;
 
+/// How far the end of a line is looked for, so that a value that ends there gets as much memory as it needs: about
+/// the length of a short secret's token.
+const LINE_AHEAD: usize = 192;
+
 /// Where something stands. The index counts characters, CR LF as two; line and column are from 0.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Mark {
@@ -88,7 +92,11 @@ impl<'a> Cursor<'a> {
         let rest = self.text.get(self.position..).unwrap_or_default();
         let length = chars::inner_run(rest);
         if length > 0 {
-            into.extend(&rest[..length]);
+            let ahead = &rest[length..rest.len().min(length + LINE_AHEAD)];
+            match memchr::memchr(b'\n', ahead) {
+                Some(more) => into.extend_of(&rest[..length], length + more),
+                None => into.extend(&rest[..length]),
+            }
             self.newlines = 0;
             self.position += length;
             let characters = i64::try_from(length).unwrap_or(i64::MAX);

@@ -1,41 +1,60 @@
 //! Proof that what was written reads back as what was meant.
 
-use super::Yaml;
-use super::number;
-use crate::sops::tree::{Branch, Item, Key, Tree, Value};
-use crate::store::{Error, Store};
+use super::node::{Content, Id, Nodes};
+use super::parser::Parser;
+use super::{check, number, reader, resolve};
+use crate::sops::tree::{Branch, Key, Tree, Value};
+use crate::store::Error;
 
 /// Reads the emitted text and compares its values with the tree it was made from. Comments may have
 /// shifted, and a float without a fraction reads back as an integer: both are so in sops.
 ///
+/// The text is compared node by node: a second tree would be as large as the first one.
+///
 /// # Errors
 /// The text does not read, or where its values differ, by document and keys.
 pub(super) fn verify(tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
-    let read = if emitted.is_empty() { Tree::default() } else { Yaml::default().load(emitted)? };
-    if read.documents.len() != tree.documents.len() {
-        return Err(Error::Unwritable("the written text reads back with other documents".to_owned()));
-    }
-    for (meant, found) in tree.documents.iter().zip(&read.documents) {
+    let other_documents = || Error::Unwritable("the written text reads back with other documents".to_owned());
+    let text = reader::read(emitted)?;
+    let mut parser = Parser::new(&text);
+    for (index, meant) in tree.documents.iter().enumerate() {
+        let document = parser.next_document()?.ok_or_else(other_documents)?;
+        if index == 0 {
+            check::first_document(&parser.nodes, document.root)?;
+        }
         let mut path = Vec::new();
-        if !same_branch(meant, found, &mut path) {
+        if !same_root(meant, &parser.nodes, document.root, &mut path) {
             return Err(Error::Unwritable(format!(
                 "the value at {} would not read back as it is",
                 path.join(".")
             )));
         }
     }
-    Ok(())
+    match parser.next_document()? {
+        None => Ok(()),
+        Some(_) => Err(other_documents()),
+    }
+}
+
+/// A document of comments alone is an empty mapping.
+fn same_root(meant: &Branch, nodes: &Nodes, found: Id, path: &mut Vec<String>) -> bool {
+    match &nodes.get(found).content {
+        Content::Mapping(children) => same_branch(meant, nodes, children, path),
+        Content::Scalar { text, tag } => {
+            resolve::value(text, *tag) == Some(Value::Null) && super::emitter::entries(meant).next().is_none()
+        }
+        Content::Sequence(_) | Content::Alias(_) => false,
+    }
 }
 
 /// Leaves the path at the first difference.
-fn same_branch(meant: &Branch, found: &Branch, path: &mut Vec<String>) -> bool {
-    let entries = |branch: &Branch| branch.iter().filter(|item| matches!(item, Item::Entry(..))).count();
-    if entries(meant) != entries(found) {
+fn same_branch(meant: &Branch, nodes: &Nodes, children: &[Id], path: &mut Vec<String>) -> bool {
+    if super::emitter::entries(meant).count() != children.len() / 2 {
         return false;
     }
-    super::emitter::entries(meant).zip(super::emitter::entries(found)).all(|(meant, found)| {
-        path.push(key_name(meant.0));
-        let same = same_key(meant.0, found.0) && same_value(meant.1, found.1, path);
+    super::emitter::entries(meant).zip(children.chunks_exact(2)).all(|((key, value), found)| {
+        path.push(key_name(key));
+        let same = same_key(key, nodes, found[0]) && same_value(value, nodes, found[1], path);
         if same {
             path.pop();
         }
@@ -43,46 +62,48 @@ fn same_branch(meant: &Branch, found: &Branch, path: &mut Vec<String>) -> bool {
     })
 }
 
-fn same_key(meant: &Key, found: &Key) -> bool {
-    match (meant, found) {
-        (Key::Str(meant), Key::Str(found)) => meant == found,
-        (Key::Other(meant), Key::Other(found)) => same_value(meant, found, &mut Vec::new()),
-        (Key::Other(Value::Bytes(meant)), Key::Str(found)) => meant == found,
+fn same_key(meant: &Key, nodes: &Nodes, found: Id) -> bool {
+    let Content::Scalar { text, tag } = &nodes.get(found).content else { return false };
+    match (meant, resolve::value(text, *tag)) {
+        (Key::Str(meant) | Key::Other(Value::Bytes(meant)), Some(Value::Str(found))) => *meant == found,
+        (Key::Other(meant), Some(found)) => same_scalar(meant, &found),
         _ => false,
     }
 }
 
-fn same_value(meant: &Value, found: &Value, path: &mut Vec<String>) -> bool {
+fn same_value(meant: &Value, nodes: &Nodes, found: Id, path: &mut Vec<String>) -> bool {
+    match (meant, &nodes.get(found).content) {
+        (Value::Map(meant), Content::Mapping(children)) => same_branch(meant, nodes, children, path),
+        (Value::List(meant), Content::Sequence(children)) => same_list(meant, nodes, children, path),
+        (Value::Map(_) | Value::List(_), _) => false,
+        (meant, Content::Scalar { text, tag }) => {
+            resolve::value(text, *tag).is_some_and(|found| same_scalar(meant, &found))
+        }
+        _ => false,
+    }
+}
+
+fn same_list(meant: &[Value], nodes: &Nodes, children: &[Id], path: &mut Vec<String>) -> bool {
+    let items = || meant.iter().filter(|value| !matches!(value, Value::Comment(_)));
+    if items().count() != children.len() {
+        return false;
+    }
+    items().zip(children).enumerate().all(|(at, (meant, found))| {
+        path.push(at.to_string());
+        let same = same_value(meant, nodes, *found, path);
+        if same {
+            path.pop();
+        }
+        same
+    })
+}
+
+fn same_scalar(meant: &Value, found: &Value) -> bool {
     match (meant, found) {
-        (Value::Map(meant), Value::Map(found)) => same_branch(meant, found, path),
-        (Value::List(meant), Value::List(found)) => same_list(meant, found, path),
-        (Value::Float(meant), found) => same_float(*meant, found),
+        (Value::Float(meant), Value::Float(found)) => meant == found || meant.is_nan() && found.is_nan(),
+        (Value::Float(meant), Value::Int(found)) => number::int_to_float(*found) == *meant,
         (Value::Bytes(meant), Value::Str(found)) => meant == found,
         _ => meant == found,
-    }
-}
-
-fn same_list(meant: &[Value], found: &[Value], path: &mut Vec<String>) -> bool {
-    let items = |list: &'_ [Value]| list.iter().filter(|value| !matches!(value, Value::Comment(_))).count();
-    if items(meant) != items(found) {
-        return false;
-    }
-    let values = |list| <[Value]>::iter(list).filter(|value| !matches!(value, Value::Comment(_)));
-    values(meant).zip(values(found)).enumerate().all(|(at, (meant, found))| {
-        path.push(at.to_string());
-        let same = same_value(meant, found, path);
-        if same {
-            path.pop();
-        }
-        same
-    })
-}
-
-fn same_float(meant: f64, found: &Value) -> bool {
-    match found {
-        Value::Float(found) => meant == *found || meant.is_nan() && found.is_nan(),
-        Value::Int(found) => number::int_to_float(*found) == meant,
-        _ => false,
     }
 }
 
