@@ -61,7 +61,10 @@ fn store(format: Format, data: &[u8]) {
     // YAML and INI move comments when they are written, as with sops.
     if !matches!(format, Format::Yaml | Format::Ini) {
         let again = again.expect("what was written can be read");
-        assert!(store.emit_plain(&again).expect("and written") == text, "the second writing differs");
+        let second = store.emit_plain(&again).expect("and written");
+        // As with sops a float `-0` reads back as the integer 0; after that nothing changes any more.
+        let settled = store.load_plain(&second).expect("and read");
+        assert!(store.emit_plain(&settled).expect("and written") == second, "the third writing differs");
     }
     for value in tree.documents.iter().flatten().filter_map(|item| match item {
         civm::sops::tree::Item::Entry(_, value) => Some(value),
@@ -72,9 +75,10 @@ fn store(format: Format, data: &[u8]) {
 }
 
 fn token(data: &[u8]) {
-    // As with sops a short tag is no error before the value is opened.
+    // As with sops a short tag and a nonce of line breaks alone are no errors before the value is opened.
     if let Ok(token) = Token::parse(data)
         && token.sealed.len() > 16
+        && !token.nonce.is_empty()
     {
         let again = Token::parse(token.to_text().as_bytes()).expect("what was written can be read");
         assert!(again.sealed == token.sealed && again.nonce == token.nonce && again.kind == token.kind);
