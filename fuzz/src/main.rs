@@ -17,6 +17,7 @@ use civm::sops::document;
 use civm::sops::key_path::{self, KeyPath};
 use civm::sops::pattern::Pattern;
 use civm::sops::token::Token;
+use civm::sops::tree::{Item, Tree, Value};
 use civm::store::{Format, Indents};
 use libfuzzer_sys::fuzz_target;
 
@@ -62,23 +63,36 @@ fn store(format: Format, data: &[u8]) {
     if !matches!(format, Format::Yaml | Format::Ini) {
         let again = again.expect("what was written can be read");
         let second = store.emit_plain(&again).expect("and written");
-        // As with sops a float `-0` reads back as the integer 0; after that nothing changes any more.
-        let settled = store.load_plain(&second).expect("and read");
-        assert!(store.emit_plain(&settled).expect("and written") == second, "the third writing differs");
+        assert!(second == text || has_negative_zero(&tree), "the second writing differs");
     }
     for value in tree.documents.iter().flatten().filter_map(|item| match item {
-        civm::sops::tree::Item::Entry(_, value) => Some(value),
+        Item::Entry(_, value) => Some(value),
         _ => None,
     }) {
         let _ = store.emit_value(value);
     }
 }
 
+/// As with sops such a float is written `-0` and reads back as the integer 0.
+fn has_negative_zero(tree: &Tree) -> bool {
+    fn inside(value: &Value) -> bool {
+        match value {
+            Value::Float(number) => *number == 0.0 && number.is_sign_negative(),
+            Value::List(items) => items.iter().any(inside),
+            Value::Map(branch) => branch.iter().any(entry),
+            _ => false,
+        }
+    }
+    fn entry(item: &Item) -> bool {
+        matches!(item, Item::Entry(_, value) if inside(value))
+    }
+    tree.documents.iter().flatten().any(entry)
+}
+
 fn token(data: &[u8]) {
-    // As with sops a short tag and a nonce of line breaks alone are no errors before the value is opened.
+    // As with sops a short tag is no error before the value is opened.
     if let Ok(token) = Token::parse(data)
         && token.sealed.len() > 16
-        && !token.nonce.is_empty()
     {
         let again = Token::parse(token.to_text().as_bytes()).expect("what was written can be read");
         assert!(again.sealed == token.sealed && again.nonce == token.nonce && again.kind == token.kind);

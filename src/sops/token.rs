@@ -75,7 +75,7 @@ impl Token {
     /// bracket (on the first line) is ignored.
     ///
     /// # Errors
-    /// A text that is no token; a part that is not base64; an unknown type.
+    /// A text that is no token; a part that is not base64; no nonce; an unknown type.
     pub fn parse(text: &[u8]) -> Result<Self, ValueError> {
         let body = text.strip_prefix(PREFIX).ok_or(ValueError::NotAToken)?;
         let line = body.split(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -88,6 +88,10 @@ impl Token {
         }
         let mut sealed = decode("data", data)?;
         let nonce = decode("iv", iv)?;
+        // Line breaks alone decode to nothing, and a nonce of nothing opens nothing.
+        if nonce.is_empty() {
+            return Err(ValueError::NonceLength(0));
+        }
         sealed.extend(decode("tag", tag)?);
         let kind = Kind::ALL.into_iter().find(|known| known.name().as_bytes() == kind);
         Ok(Self { sealed, nonce, kind: kind.ok_or(ValueError::UnknownType)? })
@@ -139,6 +143,12 @@ mod tests {
         let mut sealed = vec![1, 2];
         sealed.extend([0; TAG_LEN]);
         Token { sealed, nonce: vec![3, 4, 5], kind: Kind::Int }
+    }
+
+    #[test]
+    fn a_nonce_of_line_breaks_is_none() {
+        let text = b"ENC[AES256_GCM,data:NsU2,iv:\r\r\r\r,tag:2+kU3ewvJb2Ui1znIBEh6A==,type:str]";
+        assert_eq!(Token::parse(text), Err(ValueError::NonceLength(0)));
     }
 
     #[test]
