@@ -68,7 +68,7 @@ pub fn with_file(
         return start(path.as_os_str(), foreground);
     }
     // Only what watches its signals itself can clean up after the program's end.
-    let dir = PrivateDir::in_memory_if_possible_unwatched(run.environment)?;
+    let dir = PrivateDir::in_memory_if_possible(run.environment)?;
     let path = dir.path().join(name);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|source| write_error(&path, source))?;
