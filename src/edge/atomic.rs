@@ -146,8 +146,10 @@ fn write(path: &Path, content: &[u8], how: &How<'_>) -> Result<bool, WriteError>
     if !is_as_expected(how.expected, existing.as_ref(), &target).map_err(failed)? {
         return Ok(false);
     }
-    let beside =
-        Beside::make(&directory).map_err(|source| WriteError::Directory { path: path.to_owned(), source })?;
+    let beside = Beside::make(&directory).map_err(|source| match source.kind() {
+        io::ErrorKind::PermissionDenied => WriteError::Directory { path: path.to_owned(), source },
+        _ => failed(source),
+    })?;
     let old = existing.as_ref().filter(|_| !how.afresh);
     // Until it has its content, the file is nobody else's, even where the one it replaces is open to all.
     let mode = if existing.is_some() || how.afresh { how.mode & 0o600 } else { how.mode };
