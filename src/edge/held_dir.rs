@@ -164,6 +164,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_link_leads_to_is_not_ours_and_a_pipe_keeps_nobody() {
+        let base = tempfile::tempdir().expect("a directory");
+        let dir = HeldDir::make(base.path(), "x-", remove).expect("made");
+        let path = dir.path().to_path_buf();
+        let other = base.path().join("other");
+        fs::write(&other, "mine").expect("written");
+        std::os::unix::fs::symlink(&other, path.join("link")).expect("linked");
+        std::os::unix::fs::symlink(base.path(), path.join("up")).expect("linked");
+        nix::unistd::mkfifo(&path.join("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("made");
+        drop(dir);
+        assert!(!path.exists());
+        assert_eq!(fs::read(&other).expect("there"), b"mine");
+    }
+
+    #[test]
     fn a_sweep_takes_what_nobody_holds_and_what_has_the_prefix() {
         let base = tempfile::tempdir().expect("a directory");
         let [living, dead] = [(); 2].map(|()| HeldDir::make(base.path(), "x-", remove).expect("made"));
