@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
 use crate::edge::environment::Environment;
-use crate::edge::private_dir;
+use crate::edge::{cleanup, private_dir};
 use crate::outcome::{Code, Outcome};
 use crate::personas::Persona;
 
@@ -76,6 +76,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
+    // The commands of machines have their own answer to signals.
+    if !matches!(command, Command::Up(_) | Command::Down(_) | Command::Ssh(_) | Command::Console(_)) {
+        cleanup::on_signals();
+    }
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),

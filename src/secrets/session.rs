@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
+use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::terminal::{Nobody, Prompt};
 use crate::keys::identity::Identities;
@@ -268,11 +269,32 @@ fn upwards(from: &Path) -> Option<PathBuf> {
 /// # Errors
 /// It is missing, a directory, or the system refuses.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| match source.kind() {
+    sweep_beside(path);
+    fs::read(path).map_err(|source| unreadable(path, source))
+}
+
+/// Reads a file that is to be rewritten: not while another civm writes it.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_settled(path: &Path) -> Result<Vec<u8>, Error> {
+    sweep_beside(path);
+    atomic::read_settled(path).map_err(|source| unreadable(path, source))
+}
+
+/// What a killed civm left where a file is goes before that is read.
+fn sweep_beside(path: &Path) {
+    if let Some(directory) = fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
+        atomic::sweep(directory);
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    match source.kind() {
         io::ErrorKind::NotFound => Error::Missing(path.to_path_buf()),
         io::ErrorKind::IsADirectory => Error::Directory(path.to_path_buf()),
         _ => Error::Read { path: path.to_path_buf(), source },
-    })
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `civm secrets decrypt`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -11,6 +12,7 @@ use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::secrets::file::SopsFile;
+use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
 use crate::sops::document::MacCheck;
 use crate::sops::key_path::KeyPath;
@@ -22,8 +24,8 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
         None => None,
     };
     let (text, file) = match &args.file {
-        Some(file) => (Zeroizing::new(read(file).map_err(failure)?), file.clone()),
-        None => (from_stdin(args)?, PathBuf::from("stdin.yaml")),
+        Some(file) => (None, file.clone()),
+        None => (Some(from_stdin(args)?), PathBuf::from("stdin.yaml")),
     };
     let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
@@ -32,21 +34,33 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     let output = args.output.as_deref().filter(|_| input != Format::Binary && path.is_none());
     let output = args.output_type.or_else(|| Format::of_ending(output?)).unwrap_or(input);
     let stores = session.stores(name, input, output).map_err(failure)?;
-    let open = SopsFile::of_store(stores.input, name, &text)
-        .and_then(|file| file.open(session.identities(), mac))
-        .map_err(failure)?
-        .with_store(stores.output);
-    super::warn(context, name, &open.warnings);
-    let plain = match path {
-        Some(path) => open.extract(&path).map_err(|error| super::not_written(error, input, output)),
-        None => super::plaintext(&open, input, output),
-    }?;
-    let written = |result: Result<(), atomic::WriteError>| result.map_err(|error| failure(error.into()));
-    match (&args.output, args.in_place) {
+    let decrypted = |text: &[u8]| {
+        let mut open = SopsFile::of_store(Arc::clone(&stores.input), name, text)
+            .and_then(|file| file.open(session.identities(), mac))
+            .map_err(failure)?
+            .with_store(Arc::clone(&stores.output));
+        let warnings = std::mem::take(&mut open.warnings);
+        let plain = match &path {
+            Some(path) => open.extract(path).map_err(|error| super::not_written(error, input, output)),
+            None => super::plaintext(&open, input, output),
+        }?;
+        Ok::<_, Failure>((plain, warnings))
+    };
+    if args.in_place && args.output.is_none() {
+        let warnings =
+            transform(&file, |text| decrypted(text).map(|(plain, warnings)| (Some(plain), warnings)))?;
+        super::warn(context, name, &warnings);
+        return Ok(0);
+    }
+    let text = text.map_or_else(|| read(&file).map(Zeroizing::new).map_err(failure), Ok)?;
+    let (plain, warnings) = decrypted(&text)?;
+    super::warn(context, name, &warnings);
+    match &args.output {
         // Plaintext is for its reader alone, whatever the umask.
-        (Some(output), _) => written(atomic::create(output, &plain, 0o600, true))?,
-        (None, true) => written(atomic::replace(&file, &plain, 0o600))?,
-        (None, false) => context.screen.data(&plain)?,
+        Some(output) => {
+            atomic::create(output, &plain, 0o600, true).map_err(|error| failure(error.into()))?;
+        }
+        None => context.screen.data(&plain)?,
     }
     Ok(0)
 }

@@ -1,6 +1,7 @@
 //! `civm secrets encrypt`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -12,14 +13,15 @@ use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::secrets::file::NewFile;
 use crate::secrets::recipients::{Plan, RECIPIENTS, list};
+use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
 use crate::sops::selector::Selector;
 use crate::store::Format;
 
 pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outcome {
     let (text, path) = match &args.file {
-        Some(file) => (Zeroizing::new(read(file).map_err(failure)?), file.as_path()),
-        None => (from_stdin(args)?, Path::new("")),
+        Some(file) => (None, file.as_path()),
+        None => (Some(from_stdin(args)?), Path::new("")),
     };
     let name = args.filename_override.as_deref().unwrap_or(path);
     let plan = plan(args, session, name, context)?;
@@ -28,13 +30,26 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let endings = [args.output.as_deref(), Some(name)].into_iter().flatten().find_map(Format::of_ending);
     let output = args.output_type.or(endings).unwrap_or(input);
     let stores = session.stores(name, input, output).map_err(failure)?;
-    let new = NewFile::of_stores(&*stores.input, stores.output, name, &text).map_err(failure)?;
-    if let Some(selector) = new.ignored(&plan) {
-        super::warn_ignored(context, selector);
+    let encrypted = |text: &[u8]| {
+        let new =
+            NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), name, text).map_err(failure)?;
+        let ignored = new.ignored(&plan).cloned();
+        let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
+        Ok::<_, Failure>((sealed, ignored))
+    };
+    let told = |ignored: Option<Selector>| {
+        if let Some(selector) = ignored {
+            super::warn_ignored(context, &selector);
+        }
+    };
+    if args.in_place {
+        told(transform(path, |text| encrypted(text).map(|(sealed, ignored)| (Some(sealed), ignored)))?);
+        return Ok(0);
     }
-    let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
-    let target = if args.in_place { args.file.as_deref() } else { args.output.as_deref() };
-    match target {
+    let text = text.map_or_else(|| read(path).map(Zeroizing::new).map_err(failure), Ok)?;
+    let (sealed, ignored) = encrypted(&text)?;
+    told(ignored);
+    match &args.output {
         Some(target) => atomic::replace(target, &sealed, 0o666).map_err(|error| failure(error.into()))?,
         None => context.screen.data(&sealed)?,
     }

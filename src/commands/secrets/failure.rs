@@ -21,6 +21,12 @@ pub(in crate::commands) fn failure(error: Error) -> Failure {
     help.into_iter().fold(Failure::new(code, message), Failure::help)
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        failure(error)
+    }
+}
+
 fn help(error: &Error) -> Option<String> {
     Some(match error {
         Error::AlreadyEncrypted(path) => format!("change it with `civm secrets edit {}`", path.display()),
@@ -40,6 +46,11 @@ fn help(error: &Error) -> Option<String> {
         Error::Sops { error: sops::Error::MacMismatch, .. } => {
             "it was changed without sops; see what with `git log -p`, or read it with --ignore-mac".to_owned()
         }
+        Error::ChangedMeanwhile { path, saved } => format!(
+            "see what differs with `civm secrets diff {} {}`, edit it again, then remove your version",
+            path.display(),
+            saved.display()
+        ),
         Error::Editor(_) => "set EDITOR to an editor that waits until you close the file".to_owned(),
         _ => return None,
     })

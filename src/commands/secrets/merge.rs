@@ -11,7 +11,7 @@ use crate::edge::git::Git;
 use crate::edge::{atomic, terminal};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::merge::{Merge, MergeError, Versions, merge};
-use crate::secrets::session::read;
+use crate::secrets::session::{read, read_settled};
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 
@@ -61,6 +61,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let directory = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().map(Path::new).unwrap_or(&path);
     let git = Git::new(&context.environment, directory);
+    let before = read_settled(&args.file).ok();
     let stages = git.stages(name).map_err(of_git)?;
     let shown = args.file.display();
     let (base, ours, theirs) = match stages {
@@ -92,7 +93,15 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
         Refusal::Plain => Failure::new(Code::Generic, format!("`{shown}` is not encrypted in any version"))
             .help("resolve it as any other file"),
     })?;
-    write(&args.file, &text)?;
+    if !atomic::swap(&args.file, before.as_deref(), &text, 0o666)
+        .map_err(|error| failure(Error::Write(error)))?
+    {
+        return Err(Failure::new(
+            Code::Generic,
+            format!("`{shown}` was changed by somebody else meanwhile; it is left as it is now"),
+        )
+        .help("merge it again"));
+    }
     context.screen.note(format!("merged `{shown}`; go on with `git add {shown}`"));
     Ok(0)
 }

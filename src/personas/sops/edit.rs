@@ -28,6 +28,7 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
     let format = stores.input_format;
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => context.on_disk("edited", &refused),
+        Notice::EditorMayFork(hint) => context.log.warn(&hint),
         Notice::Odd(warning) => context.odd(&warning),
         Notice::Ignored(selector) => context.log.warn(&of_one_value(selector.name(), format)),
     };

@@ -13,7 +13,6 @@ use crate::outcome::Code;
 use crate::personas::go_text::reason;
 use crate::secrets::Error;
 use crate::secrets::change::json_value_as_sops;
-use crate::secrets::session::read;
 use crate::sops::key_path::{KeyPath, PathError, Step};
 use crate::sops::tree::Value;
 
@@ -51,7 +50,7 @@ pub(super) fn set(context: &Context) -> Outcome {
         Some(value) => Zeroizing::new(value.as_encoded_bytes().to_vec()),
     };
     let value = json_value_as_sops(&text)?;
-    apply(context, &file, &path, value)
+    apply(context, &file, &path, &value)
 }
 
 /// `sops --set 'PATH VALUE'`: the path ends at the first bracket that a space follows.
@@ -60,7 +59,7 @@ pub(super) fn legacy(context: &Context, file: &Path, text: &str) -> Outcome {
     let (path, value) = text.split_once("] ").ok_or_else(wrong)?;
     let value = json_value_as_sops(value.as_bytes())?;
     let path = KeyPath::parse(&format!("{path}]")).map_err(|_| wrong())?;
-    apply(context, file, &path, value)
+    apply(context, file, &path, &value)
 }
 
 pub(super) fn unset(context: &Context) -> Outcome {
@@ -71,28 +70,34 @@ pub(super) fn unset(context: &Context) -> Outcome {
     let stores = context.stores(&file)?;
     let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("unset index", &error))?;
     context.check_order()?;
-    let mut open = context.open(&file, &read(&file)?, stores.input)?.with_store(stores.output);
-    match open.unset(&path) {
-        Ok(()) => {}
-        Err(Error::Path { error, .. }) if error.is_absent() && context.given.is_on(&IDEMPOTENT) => {
-            return Ok(0);
+    context.change(&file, |text| {
+        let mut open =
+            context.open(&file, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        match open.unset(&path) {
+            Ok(()) => Ok(Some(open.reseal(&context.session)?)),
+            Err(Error::Path { error, .. }) if error.is_absent() && context.given.is_on(&IDEMPOTENT) => {
+                Ok(None)
+            }
+            Err(error) => Err(no_such_value(error)),
         }
-        Err(error) => return Err(no_such_value(error)),
-    }
-    context.replace(&file, &open.reseal(&context.session)?)
+    })?;
+    Ok(0)
 }
 
-fn apply(context: &Context, file: &Path, path: &KeyPath, value: Value) -> Outcome {
+fn apply(context: &Context, file: &Path, path: &KeyPath, value: &Value) -> Outcome {
     let stores = context.stores(file)?;
     context.check_order()?;
-    let text = read(file)?;
-    let mut open = context.open(file, &text, stores.input)?.with_store(Arc::clone(&stores.output));
-    let changed = open.set(path, value).map_err(no_such_value)?;
-    if !changed && context.given.is_on(&IDEMPOTENT) {
+    let written = context.change(file, |text| {
+        let mut open =
+            context.open(file, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        let changed = open.set(path, value.clone()).map_err(no_such_value)?;
+        let writes = changed || !context.given.is_on(&IDEMPOTENT);
+        if writes { Ok(Some(open.reseal(&context.session)?)) } else { Ok(None) }
+    })?;
+    if !written {
         context.log.info("File not written due to no change");
-        return Ok(0);
     }
-    context.replace(file, &open.reseal(&context.session)?)
+    Ok(0)
 }
 
 fn missing(words: &str) -> End {
