@@ -116,7 +116,7 @@ impl SopsFile {
     /// No identity opens the file.
     pub fn data_key(&self, identities: &Identities) -> Result<DataKey, Error> {
         let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
-        let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
+        let threshold = self.metadata.groups_needed();
         let parts = retrieval::parts(&groups, threshold, identities)
             .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
         self.metadata.data_key(&parts).map_err(within(&self.path))

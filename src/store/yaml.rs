@@ -27,6 +27,7 @@ mod parser;
 mod reader;
 mod resolve;
 mod scanner;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 mod timestamp;

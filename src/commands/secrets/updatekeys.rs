@@ -35,6 +35,7 @@ fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(
         context.screen.note(format!("File {} already up to date", shown.display()));
         return Ok(());
     }
+    plan.check(change.threshold_after).map_err(failure)?;
     context.screen.data(
         as_sops_shows_them(&change, terminal::colours(&context.environment, terminal::stdout_is_terminal()))
             .as_bytes(),
