@@ -9,7 +9,7 @@ mod tests;
 
 use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
-use crate::store::Indents;
+use crate::store::{Indents, yaml};
 
 pub use names::{names, recipient_of};
 pub use path::{clean, match_path};
@@ -109,6 +109,14 @@ pub enum Error {
     /// The text cannot be changed without touching what is not ours to touch.
     #[error("the rules cannot be edited: {0}")]
     Edit(String),
+}
+
+/// The text of a `.sops.yaml`, in UTF-8 or in UTF-16 with a byte order mark.
+///
+/// # Errors
+/// Bytes that are no text.
+pub fn decode(bytes: &[u8]) -> Result<String, Error> {
+    yaml::text(bytes).map(|(text, _)| text).map_err(|error| Error::Syntax(error.to_string()))
 }
 
 impl Config {

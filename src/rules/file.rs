@@ -220,7 +220,10 @@ impl Reader {
                 "yaml" => &mut indents.yaml,
                 "json" => &mut indents.json,
                 "json_binary" => &mut indents.json_binary,
-                "dotenv" | "ini" => continue,
+                "dotenv" | "ini" => {
+                    value.entries()?;
+                    continue;
+                }
                 other => {
                     self.unknown(other, line, &STORES, true);
                     continue;
@@ -250,9 +253,10 @@ impl Own<'_> {
             let texts = keys(name, &node)?;
             // Where one of several texts is empty, there is a comma still: for most kinds that is a key.
             let any = match name {
-                "hckms" | "hc_vault_transit_uri" => {
-                    texts.iter().flat_map(|text| text.split(',')).any(|text| !text.trim().is_empty())
+                "hc_vault_transit_uri" => {
+                    texts.iter().flat_map(|text| text.split(',')).any(|text| !text.is_empty())
                 }
+                "hckms" => texts.iter().flat_map(|text| text.split(',')).any(|text| !text.trim().is_empty()),
                 _ => !texts.join(",").is_empty(),
             };
             let kind = if name == "hc_vault_transit_uri" { "hc_vault" } else { name };

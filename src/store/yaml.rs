@@ -39,6 +39,7 @@ use emitter::Emitter;
 use parser::Parser;
 
 pub use locate::line_of;
+pub use reader::text;
 
 /// The indent when none is configured.
 const DEFAULT_INDENT: usize = 4;
