@@ -120,7 +120,7 @@ pub fn create(
     plan: &Plan,
     watch: &Watch<'_>,
 ) -> Result<(), Error> {
-    plan.check()?;
+    plan.check(plan.shamir_threshold)?;
     if let Some(selector) = plan.selector.clone().filter(|_| form.output.is_single_value()) {
         (watch.tell)(Notice::Ignored(selector));
     }

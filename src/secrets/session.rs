@@ -233,8 +233,8 @@ impl Session {
         if let Some(rules) = known.get(&path) {
             return Ok(Arc::clone(rules));
         }
-        let text =
-            fs::read_to_string(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
+        let bytes = fs::read(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
+        let text = rules::decode(&bytes).map_err(|error| Error::Rules { path: path.clone(), error })?;
         let rules = Arc::new(Rules::parse(path.clone(), text)?);
         known.insert(path, Arc::clone(&rules));
         Ok(rules)

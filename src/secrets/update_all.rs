@@ -75,6 +75,9 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
     let file = SopsFile::parse(session, path, text)?;
     let mut change = file.metadata.changes(&plan.groups);
+    if !change.is_empty() {
+        plan.check(change.threshold_after)?;
+    }
     if mode == Mode::Write && !change.is_empty() {
         change = rewrite(session, path, |file| {
             let change = file.metadata.changes(&plan.groups);

@@ -12,7 +12,7 @@ use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::secrets::file::NewFile;
-use crate::secrets::recipients::{Plan, RECIPIENTS, list};
+use crate::secrets::recipients::{Plan, RECIPIENTS, given};
 use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
 use crate::sops::selector::Selector;
@@ -71,7 +71,7 @@ fn from_stdin(args: &Encrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// The rule's plan, with recipients and selector of the command line in place of the rule's.
 fn plan(args: &Encrypt, session: &Session, name: &Path, context: &Context) -> Result<Plan, Failure> {
-    let mut named = list(&args.age);
+    let mut named = given(&args.age).map_err(failure)?;
     if named.is_empty() {
         named = Plan::named_by_environment(session);
         if !named.is_empty() && Plan::of_rules(session, name).is_ok_and(|plan| plan.groups != [named.clone()])

@@ -25,6 +25,7 @@ use crate::personas::go_text::{quoted, reason};
 use crate::secrets::Session;
 use crate::secrets::file::{OpenFile, SopsFile};
 use crate::secrets::formats::Stores;
+use crate::secrets::recipients::list;
 use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
 use crate::sops::document::{MacCheck, Warning};
@@ -85,6 +86,12 @@ impl Context {
     /// A flag's text as text.
     pub(super) fn text(&self, flag: &Flag) -> String {
         self.given.text(flag).to_string_lossy().into_owned()
+    }
+
+    /// The recipients of a flag; none where it is not given or empty.
+    pub(super) fn recipients(&self, flag: &Flag) -> Vec<String> {
+        let text = self.text(flag);
+        if text.is_empty() { Vec::new() } else { list(&[text]) }
     }
 
     /// A path that a flag names; `None` where it is not given.

@@ -13,7 +13,7 @@ use crate::outcome::Code;
 use crate::secrets::Error;
 use crate::secrets::file::NewFile;
 use crate::secrets::formats::Stores;
-use crate::secrets::recipients::{Plan, RECIPIENTS, list};
+use crate::secrets::recipients::{Plan, RECIPIENTS};
 use crate::secrets::rewrite::transform;
 use crate::sops::selector::{self, Selector};
 use crate::store::Format;
@@ -93,12 +93,12 @@ pub(super) fn named(context: &Context, path: &Path) -> std::path::PathBuf {
 /// What a new file is to be: the rule's word, with the flags' in place of it.
 pub(super) fn plan(context: &Context, name: &Path, stores: &Stores) -> Result<Plan, End> {
     context.refuse_others(&OTHER_KEYS)?;
-    let recipients = list(&[context.text(&AGE)]);
+    let recipients = context.recipients(&AGE);
     let mut plan = match Plan::of_new(&context.session, name, &recipients) {
         Err(Error::NoRule { .. } | Error::Rules { .. })
             if !recipients.is_empty() && !context.finds_rules()? =>
         {
-            Plan { groups: vec![recipients.clone()], ..Plan::default() }
+            Plan::of_given(&recipients)
         }
         plan => plan?,
     };
@@ -110,10 +110,9 @@ pub(super) fn plan(context: &Context, name: &Path, stores: &Stores) -> Result<Pl
     }
     plan.mac_only_encrypted |= context.global.is_on(&MAC_ONLY_ENCRYPTED);
     plan.selector = selector(context, plan.selector.take(), stores)?;
-    match u32::try_from(context.given.int(&THRESHOLD)) {
-        Ok(0) => {}
-        Ok(threshold) => plan.shamir_threshold = threshold,
-        Err(_) => return Err(End::generic("Error: --shamir-secret-sharing-threshold is out of range")),
+    match context.given.int(&THRESHOLD) {
+        0 => {}
+        threshold => plan.shamir_threshold = threshold,
     }
     Ok(plan)
 }

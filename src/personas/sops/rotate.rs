@@ -47,8 +47,7 @@ pub(super) fn rotate(context: &Context, path: &Path) -> Outcome {
     context.check_order()?;
     context.refuse_others(&OTHER_CHANGES)?;
     context.refuse_others(&[AWS_PROFILE, ENCRYPTION_CONTEXT])?;
-    let recipients = |flag| list(&[context.text(flag)]);
-    let rotation = Rotation { add: recipients(&ADD_AGE), remove: recipients(&RM_AGE) };
+    let rotation = Rotation { add: context.recipients(&ADD_AGE), remove: context.recipients(&RM_AGE) };
     context.deliver(&Source::File(path.to_path_buf()), false, |text| {
         let open =
             context.open(path, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
@@ -95,10 +94,13 @@ fn change_groups(context: &Context, work: impl Fn(SopsFile) -> Result<Vec<u8>, E
 }
 
 /// The threshold that is wanted; `None` where the file's own stays.
-fn threshold(context: &Context) -> Result<Option<u32>, End> {
-    match u32::try_from(context.given.int(&THRESHOLD)) {
-        Ok(threshold) => Ok(Some(threshold).filter(|threshold| *threshold != 0)),
-        Err(_) => Err(End::generic("Error: --shamir-secret-sharing-threshold is out of range")),
+fn threshold(context: &Context) -> Result<Option<i64>, End> {
+    match context.given.int(&THRESHOLD) {
+        0 => Ok(None),
+        threshold if threshold < 0 => {
+            Err(End::generic("Error: --shamir-secret-sharing-threshold is out of range"))
+        }
+        threshold => Ok(Some(threshold)),
     }
 }
 

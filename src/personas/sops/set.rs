@@ -68,20 +68,34 @@ pub(super) fn unset(context: &Context) -> Outcome {
     };
     let file = context.session.absolute(Path::new(file));
     let stores = context.stores(&file)?;
-    let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("unset index", &error))?;
+    let idempotent = context.given.is_on(&IDEMPOTENT);
+    let wrong = |error: &PathError| malformed("unset index", error);
+    let (path, negative) = match KeyPath::parse(&index.to_string_lossy()) {
+        // Only a list minds: where there is none, there is nothing to remove. No list is as long as this.
+        Err(PathError::Negative { before, index }) => (before.then(Step::Index(usize::MAX)), Some(index)),
+        path => (path.map_err(|error| wrong(&error))?, None),
+    };
     context.check_order()?;
     context.change(&file, |text| {
         let mut open =
             context.open(&file, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
-        match open.unset(&path) {
-            Ok(()) => Ok(Some(open.reseal(&context.session)?)),
-            Err(Error::Path { error, .. }) if error.is_absent() && context.given.is_on(&IDEMPOTENT) => {
-                Ok(None)
+        match (open.unset(&path), &negative) {
+            (Ok(()), _) => Ok(Some(open.reseal(&context.session)?)),
+            (Err(Error::Path { error: PathError::OutOfBounds(_), .. }), Some(index)) => {
+                Err(wrong(&PathError::Negative { before: path.clone(), index: *index }))
             }
-            Err(error) => Err(no_such_value(error)),
+            (Err(error), _) if idempotent && is_absent(&error) => Ok(None),
+            (Err(Error::Path { error: PathError::NotFound(Step::Index(_)), .. }), Some(index)) => {
+                Err(End::generic(format!("Key not found: {index}")))
+            }
+            (Err(error), _) => Err(no_such_value(error)),
         }
     })?;
     Ok(0)
+}
+
+fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::Path { error, .. } if error.is_absent())
 }
 
 fn apply(context: &Context, file: &Path, path: &KeyPath, value: &Value) -> Outcome {
@@ -110,16 +124,12 @@ fn malformed(what: &str, error: &PathError) -> End {
 
 fn no_such_value(error: Error) -> End {
     let Error::Path { error, .. } = error else { return error.into() };
-    let name = |step: &Step| match step {
-        Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
-        Step::Index(index) => index.to_string(),
-    };
     End::generic(match &error {
-        PathError::NotFound(step) => format!("Key not found: {}", name(step)),
-        PathError::OutOfBounds(step) => format!("Index {} out of bounds", name(step)),
+        PathError::NotFound(step) => format!("Key not found: {}", step.name()),
+        PathError::OutOfBounds(step) => format!("Index {} out of bounds", step.name()),
         PathError::WrongKind { step, container } => {
             let container = container.split_once(' ').map_or(*container, |(_, kind)| kind);
-            format!("Unsupported type: {container} for item '{}'", name(step))
+            format!("Unsupported type: {container} for item '{}'", step.name())
         }
         _ => error.to_string(),
     })

@@ -210,10 +210,7 @@ impl Look<'_> {
         match document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify) {
             Ok(_) => {}
             Err(Sops::Decrypt { path, reason }) => {
-                let steps = path.steps().iter().map(|step| match step {
-                    Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
-                    Step::Index(index) => index.to_string(),
-                });
+                let steps = path.steps().iter().map(Step::name);
                 let line = self.line(&steps.collect::<Vec<_>>());
                 self.tell(Kind::Token, line, Some(path), reason.to_string());
             }
