@@ -18,6 +18,7 @@ mod cli {
     mod golden;
     mod keys;
     mod keys_edit;
+    mod odd_names;
     mod plugins;
     mod private_dir;
     mod project;

@@ -206,8 +206,7 @@ pub fn check(session: &Session, sources: Vec<Source>, strict: bool) -> Report {
     let identities = Identities::at_hand(&session.environment);
     let check = Check { session, identities, strict };
     // The rules are looked at even where there is no file.
-    let mut findings: Vec<Finding> =
-        session.rules(&session.directory).err().map(unusable).into_iter().collect();
+    let mut findings: Vec<Finding> = session.own_rules().err().map(unusable).into_iter().collect();
     let mut report = Report::default();
     let results: Vec<_> = sources.into_par_iter().map(|source| check.source(source)).collect();
     for (path, state, found) in results {

@@ -103,7 +103,11 @@ fn two_files(args: &Diff, session: &Session, context: &Context) -> Result<Option
 }
 
 fn look<'a>(pair: &'a Pair, values: bool, session: &Session) -> Result<Option<Answer<'a>>, Error> {
-    let format = Format::of_path(&pair.file);
+    // Either version may be missing, or in plaintext.
+    let texts =
+        [&pair.new, &pair.old].map(|side| side.text.as_deref().map(Vec::as_slice).unwrap_or_default());
+    let encrypted = texts.into_iter().find(|text| Format::recognise(text).is_some());
+    let format = Format::of_encrypted(&pair.file, encrypted.unwrap_or_default());
     // Old revisions are no place to stumble over the rules of today.
     let store = session.store(format, &pair.file).unwrap_or_else(|_| format.store(Indents::default()));
     let side = |side: &'a Side| (&*side.path, side.text.as_deref().map(Vec::as_slice));

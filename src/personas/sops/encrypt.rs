@@ -43,13 +43,14 @@ fn keep(context: &Context, source: &Source) -> Outcome {
     };
     let target = context.session.absolute(&target);
     Context::must_exist(&target)?;
-    // What is there has its format already, and its own name tells it. A plaintext of no known ending is like it.
-    let output = context.format(&OUTPUT_TYPE, &target);
+    // What is there has its format already. A plaintext of no known ending is like it.
+    let on_disk = read(&target)?;
+    let of_content = || Format::of_encrypted(&target, &on_disk);
+    let output = context.named_format(&OUTPUT_TYPE).unwrap_or_else(of_content);
     let of_ending = || Format::of_ending(&named(context, source.path()));
     let input = context.named_format(&INPUT_TYPE).or_else(of_ending).unwrap_or(output);
     let stores = context.session.stores(&target, input, output)?;
     let text = source.read()?;
-    let on_disk = read(&target)?;
     let open = context.open(&target, &on_disk, stores.output)?;
     match open.replaced(Some(&*stores.input), &text, &context.session)? {
         Some(sealed) => {

@@ -42,7 +42,7 @@ pub(super) fn keys_need_a_file(context: &Context, path: &Path, instead: &str) ->
 /// Gives a file a new data key.
 pub(super) fn rotate(context: &Context, path: &Path) -> Outcome {
     let name = named(context, path);
-    let stores = context.stores(&name)?;
+    let stores = context.stores_at(&name, path)?;
     context.check_order()?;
     context.refuse_others(&OTHER_CHANGES)?;
     context.refuse_others(&[AWS_PROFILE, ENCRYPTION_CONTEXT])?;
@@ -84,7 +84,7 @@ pub(super) fn delete_group(context: &Context) -> Outcome {
 
 fn group_file(context: &Context) -> Result<(PathBuf, SopsFile), End> {
     let given = context.path(&FILE).unwrap_or_default();
-    let store = context.stores(&given)?.input;
+    let store = context.stores_at(&given, &given)?.input;
     let text = read(&given)?;
     let file = SopsFile::of_store(store, &given, &text)
         .map_err(|error| End::Fatal(End::loading(error).into_words()))?;

@@ -68,7 +68,7 @@ pub(super) fn unset(context: &Context) -> Outcome {
         return Err(missing("Error: no file specified, or index is missing"));
     };
     let file = context.session.absolute(Path::new(file));
-    let stores = context.stores(&file)?;
+    let stores = context.stores_at(&file, &file)?;
     let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("unset index", &error))?;
     context.check_order()?;
     let mut open = context.open(&file, &read(&file)?, stores.input)?.with_store(stores.output);
@@ -83,7 +83,7 @@ pub(super) fn unset(context: &Context) -> Outcome {
 }
 
 fn apply(context: &Context, file: &Path, path: &KeyPath, value: Value) -> Outcome {
-    let stores = context.stores(file)?;
+    let stores = context.stores_at(file, file)?;
     context.check_order()?;
     let text = read(file)?;
     let mut open = context.open(file, &text, stores.input)?.with_store(Arc::clone(&stores.output));

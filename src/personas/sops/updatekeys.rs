@@ -122,7 +122,7 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
     if kind.is_dir() {
         return Err(End::generic("can't operate on a directory"));
     }
-    let store = context.stores(path)?.input;
+    let store = context.stores_at(path, path)?.input;
     context.log.note(&format!("Syncing keys for file {shown}"));
     let on_disk = read(path)?;
     let file = SopsFile::of_store(store, path, &on_disk).map_err(End::loading)?;

@@ -33,7 +33,7 @@ pub(super) fn look(
     rule: Option<(&Rules, &Rule)>,
     identities: &Identities,
 ) -> Vec<Finding> {
-    let format = Format::of_path(path);
+    let format = Format::of_encrypted(path, text);
     let mut look = Look { path, text, format, findings: Vec::new() };
     match SopsFile::of_store(format.store(Indents::default()), path, text) {
         Ok(file) => look.file(file, rule, identities),
