@@ -10,11 +10,14 @@ use rayon::prelude::*;
 use super::error::Error;
 use super::session::read;
 use crate::edge::environment::Environment;
-use crate::edge::walk::{self, Kind};
+use crate::edge::walk::{self, Excluded, Kind};
+use crate::rules::FILE;
 use crate::store::{Format, may_be_encrypted};
 
 /// Larger files are not looked into: 256 MiB, far above any file of secrets.
 const LARGEST: u64 = 256 << 20;
+/// The name of the files that say what is no secret of the project, such as the inputs of tests.
+const IGNORE_FILE: &str = ".civmignore";
 /// So much of a file is looked at for zero bytes, which no sops file has.
 const HEAD: usize = 8 << 10;
 
@@ -42,7 +45,7 @@ pub enum Candidate {
 
 /// Every sops file under the given files and directories, by its real path, sorted, each once.
 ///
-/// What [`walk::walk`] leaves out is passed over; a path that is named itself is taken even so. What
+/// What [`walk::walk`] and the project's `.civmignore` leave out is passed over; a path that is named itself is taken even so. What
 /// cannot be read is found as well, with the reason.
 #[must_use]
 pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
@@ -76,18 +79,27 @@ pub fn candidates(paths: &[PathBuf], environment: &Environment) -> Vec<(PathBuf,
 }
 
 fn below(root: &Path, environment: &Environment, candidates: &mut BTreeMap<PathBuf, Candidate>) {
+    let mut no_secrets = no_secrets(root);
+    let mut errors = Vec::new();
     for entry in walk::walk(root, environment) {
         match entry {
-            Ok(entry) if entry.kind == Kind::File => {
+            Ok(entry) if entry.kind == Kind::File && !no_secrets.leaves_out(&entry.path) => {
                 candidates.entry(entry.path).or_insert(Candidate::Met);
             }
             Ok(_) => {}
-            Err(error) => {
-                let failed = Candidate::Failed(unreadable(&error.path, error.source));
-                candidates.insert(error.path, failed);
-            }
+            Err(error) => errors.push(error),
         }
     }
+    for error in errors.into_iter().chain(no_secrets.errors()) {
+        let failed = Candidate::Failed(unreadable(&error.path, error.source));
+        candidates.insert(error.path, failed);
+    }
+}
+
+/// What the project says is none of its secrets, below a directory's real path.
+#[must_use]
+pub fn no_secrets(root: &Path) -> Excluded {
+    Excluded::below(root, IGNORE_FILE, FILE)
 }
 
 fn unreadable(path: &Path, source: io::Error) -> Error {

@@ -25,12 +25,23 @@ pub fn rewrite<T>(
         let before = read(path)?;
         let (after, result) = work(SopsFile::parse(session, path, &before)?)?;
         let Some(after) = after else { return Ok(result) };
-        let _lock = lock(path)?;
-        if read(path)? == before {
-            atomic::replace(path, &after, 0o600)?;
+        if replace_unchanged(path, &before, &after)? {
             return Ok(result);
         }
     }
+}
+
+/// Replaces a file's text, unless the file holds another one than before; says whether it did.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub(super) fn replace_unchanged(path: &Path, before: &[u8], after: &[u8]) -> Result<bool, Error> {
+    let _lock = lock(path)?;
+    if read(path)? != before {
+        return Ok(false);
+    }
+    atomic::replace(path, after, 0o600)?;
+    Ok(true)
 }
 
 /// The directory's lock: the file itself becomes another one.

@@ -16,9 +16,6 @@ use crate::rules::{self, Config};
 use crate::sops::time::Time;
 use crate::store::{Format, Indents, Store};
 
-/// The rules' file name, the only one that sops looks for.
-pub const CONFIG_NAME: &str = ".sops.yaml";
-
 /// One run's view of the world. Rules are read once; identities are looked for at the first file that
 /// needs them and asked for at most once each.
 pub struct Session {
@@ -41,6 +38,7 @@ pub struct Session {
 }
 
 /// Creation rules and where they stand.
+#[derive(Debug)]
 pub struct Rules {
     /// Their file.
     pub path: PathBuf,
@@ -179,7 +177,9 @@ impl Session {
         self.own_rules_path().map(|path| self.read_rules(path)).transpose()
     }
 
-    fn own_rules_path(&self) -> Option<PathBuf> {
+    /// Where those are, whatever is in them.
+    #[must_use]
+    pub fn own_rules_path(&self) -> Option<PathBuf> {
         self.explicit.clone().or_else(|| self.upwards(&self.home))
     }
 
@@ -217,7 +217,7 @@ impl Session {
     /// `.sops.yaml` in a directory or above it; one that was taken from elsewhere need not be on the disk.
     fn upwards(&self, from: &Path) -> Option<PathBuf> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut places = from.ancestors().map(|directory| directory.join(CONFIG_NAME));
+        let mut places = from.ancestors().map(|directory| directory.join(rules::FILE));
         places.find(|path| known.contains_key(path) || path.is_file())
     }
 

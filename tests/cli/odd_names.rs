@@ -62,7 +62,7 @@ fn named(ran: &Ran) -> Vec<String> {
 fn the_verbs_for_trees_see_them() {
     let scene = scene();
     let all = FILES.map(|(name, ..)| name);
-    civm(&scene, &["check"]).ok().says("7 sops files looked at: 0 findings");
+    civm(&scene, &["check"]).ok().says("7 sops files checked: 0 findings");
     assert_eq!(named(&civm(&scene, &["who", "bob"]).ok()), all);
     let before = all.map(|name| scene.read(name));
     civm(&scene, &["rotate", "--all"]).ok().says("7 files: 7 rotated");
@@ -170,7 +170,7 @@ fn sops_reads_what_becomes_of_its_files() {
         civm(&scene, &["rotate", name]).ok();
         assert_eq!(real(&["decrypt"]).ok().out(), plain, "{name}");
     }
-    civm(&scene, &["check"]).ok().says("7 sops files looked at: 0 findings");
+    civm(&scene, &["check"]).ok().says("7 sops files checked: 0 findings");
 }
 
 #[test]

@@ -16,7 +16,12 @@ use crate::secrets::{Error, Session};
 use crate::sops::selector::Selector;
 use crate::store::Format;
 
+mod all;
+
 pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outcome {
+    if args.all {
+        return all::run(args, session, context);
+    }
     let file = super::named(args.file.as_ref());
     let text = match file {
         Some(file) => Zeroizing::new(read(file).map_err(failure)?),
