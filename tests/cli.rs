@@ -11,6 +11,7 @@
 
 mod cli {
     mod check;
+    mod check_plaintext;
     mod exec;
     mod formats;
     mod frame;
@@ -18,6 +19,8 @@ mod cli {
     mod golden;
     mod keys;
     mod keys_edit;
+    mod nested_rules;
+    mod odd_names;
     mod plugins;
     mod private_dir;
     mod project;

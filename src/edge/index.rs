@@ -34,6 +34,12 @@ impl<'a> Index<'a> {
         Ok(index)
     }
 
+    /// The root of the work tree.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The files that differ from the last commit, by their paths in the work tree; below paths where some are
     /// given. Links, submodules and what the next commit removes are not among them.
     ///

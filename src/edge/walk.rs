@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use super::environment::Environment;
 use scope::Scope;
 
+mod excluded;
 mod scope;
+
+pub use excluded::Excluded;
 
 /// The ending of disks, which are no part of a project's files.
 const DISK: &str = "qcow2";

@@ -55,9 +55,12 @@ pub struct Form {
 }
 
 impl Form {
-    /// What the file's name says; the values alone.
-    fn of_name(session: &Session, path: &Path) -> Result<Self, Error> {
-        let store = session.store_for(path)?;
+    /// What the file's name and its text, where it has one, say; the values alone.
+    fn of_file(session: &Session, path: &Path) -> Result<Self, Error> {
+        let store = match path.exists() {
+            true => session.store_of_encrypted(path, &read(path)?)?,
+            false => session.store_of(path)?,
+        };
         Ok(Self { input: Arc::clone(&store), output: store, with_metadata: false })
     }
 }
@@ -69,7 +72,7 @@ impl Form {
 /// The file cannot be opened, the editor fails, nothing was changed, or the result cannot be written; the
 /// file on disk is then as it was.
 pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) -> Result<(), Error> {
-    let form = Form::of_name(session, path)?;
+    let form = Form::of_file(session, path)?;
     if path.exists() {
         return change(session, path, &form, mac, watch);
     }

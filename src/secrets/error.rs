@@ -64,7 +64,7 @@ pub enum Error {
     )]
     CommentsMove(PathBuf),
     /// The file to be encrypted already is.
-    #[error("`{}` has a top-level key `sops`: it is encrypted already", .0.display())]
+    #[error("`{}` is already encrypted: it has a top-level `sops` entry, which is sops' metadata", .0.display())]
     AlreadyEncrypted(PathBuf),
     /// No identity opens it.
     #[error("`{}`: no identity at hand opens it", path.display())]

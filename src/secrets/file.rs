@@ -86,7 +86,7 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::load`].
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        Self::of_store(session.store_for(path)?, path, text)
+        Self::of_store(session.store_of_encrypted(path, text)?, path, text)
     }
 
     /// Takes a text as one store's.

@@ -26,7 +26,7 @@ pub(super) struct RulesFile {
 impl RulesFile {
     /// The rules that are found from where the run was started.
     pub(super) fn find(session: &Session) -> Result<Self, Failure> {
-        let rules = session.rules(&session.directory).map_err(secrets::failure)?;
+        let rules = session.own_rules().map_err(secrets::failure)?;
         let path = rules.map(|rules| rules.path.clone()).ok_or_else(|| {
             Failure::new(Code::Generic, "there is no .sops.yaml here or above")
                 .help("`civm init` makes a project with its rules")

@@ -1,6 +1,6 @@
 //! `civm secrets decrypt`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -18,18 +18,22 @@ use crate::sops::document::MacCheck;
 use crate::sops::key_path::KeyPath;
 use crate::store::Format;
 
+/// The name of standard input where none is given.
+const STDIN: &str = "stdin";
+
 pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outcome {
     let path = match &args.extract {
         Some(path) => Some(parse(path)?),
         None => None,
     };
-    let (text, file) = match &args.file {
-        Some(file) => (None, file.clone()),
-        None => (Some(from_stdin(args)?), PathBuf::from("stdin.yaml")),
+    let file = super::named(args.file.as_ref());
+    let text = match file {
+        Some(file) => Zeroizing::new(read(file).map_err(failure)?),
+        None => from_stdin(args)?,
     };
-    let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
+    let name = args.filename_override.as_deref().or(file).unwrap_or(Path::new(STDIN));
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
-    let input = session.format_of(name);
+    let input = session.format_of_encrypted(name, &text);
     // What is one value has no other form, and a part of a file has none, whatever ending it gets.
     let output = args.output.as_deref().filter(|_| input != Format::Binary && path.is_none());
     let output = args.output_type.or_else(|| Format::of_ending(output?)).unwrap_or(input);
@@ -48,11 +52,10 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     };
     if args.in_place && args.output.is_none() {
         let warnings =
-            transform(&file, |text| decrypted(text).map(|(plain, warnings)| (Some(plain), warnings)))?;
+            transform(file.unwrap_or(name), |text| decrypted(text).map(|(plain, warnings)| (Some(plain), warnings)))?;
         super::warn(context, name, &warnings);
         return Ok(0);
     }
-    let text = text.map_or_else(|| read(&file).map(Zeroizing::new).map_err(failure), Ok)?;
     let (plain, warnings) = decrypted(&text)?;
     super::warn(context, name, &warnings);
     match &args.output {

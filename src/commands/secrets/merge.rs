@@ -136,7 +136,8 @@ fn merged(
     how: How,
     context: &Context,
 ) -> Result<Vec<u8>, Refusal> {
-    let store = session.store_for(path).map_err(|error| Refusal::Failure(failure(error)))?;
+    let store = session.store_of_encrypted(path, versions.ours);
+    let store = store.map_err(|error| Refusal::Failure(failure(error)))?;
     let of_merge = |error| match error {
         MergeError::Plain => Refusal::Plain,
         error => Refusal::Failure(merge_failure(path, error)),

@@ -177,13 +177,36 @@ impl Context {
     /// Whether there are rules where sops looks for them. Those that are only beside a file keep nobody from what
     /// sops would do without any.
     pub(super) fn finds_rules(&self) -> Result<bool, End> {
-        Ok(self.session.rules(&self.session.directory)?.is_some())
+        Ok(self.session.own_rules()?.is_some())
     }
 
     /// How the file of this name is read and written.
     pub(super) fn stores(&self, name: &Path) -> Result<Stores, End> {
         let (input, output) = (self.format(&INPUT_TYPE, name), self.format(&OUTPUT_TYPE, name));
         Ok(self.session.stores(name, input, output)?)
+    }
+
+    /// How an encrypted file is read and written whose content may tell its format where its name does not: there
+    /// sops takes it for a binary file and fails.
+    pub(super) fn stores_of_encrypted(&self, name: &Path, text: &[u8]) -> Result<Stores, End> {
+        let input = self.format_of_encrypted(name, text);
+        if input == self.format(&INPUT_TYPE, name) {
+            return self.stores(name);
+        }
+        let output = self.named_format(&OUTPUT_TYPE).unwrap_or(input);
+        Ok(self.session.stores(name, input, output)?)
+    }
+
+    /// The format of an encrypted text.
+    pub(super) fn format_of_encrypted(&self, name: &Path, text: &[u8]) -> Format {
+        self.named_format(&INPUT_TYPE).unwrap_or_else(|| Format::of_encrypted(name, text))
+    }
+
+    /// The same for what is at a path, if anything is.
+    pub(super) fn stores_at(&self, name: &Path, path: &Path) -> Result<Stores, End> {
+        let tells = self.named_format(&INPUT_TYPE).is_some();
+        let text = if tells { Vec::new() } else { std::fs::read(path).unwrap_or_default() };
+        self.stores_of_encrypted(name, &text)
     }
 
     /// The format that a flag names, else that of a file's name.

@@ -15,6 +15,7 @@ use crate::secrets::file::NewFile;
 use crate::secrets::formats::Stores;
 use crate::secrets::recipients::{Plan, RECIPIENTS};
 use crate::secrets::rewrite::transform;
+use crate::secrets::session::read;
 use crate::sops::selector::{self, Selector};
 use crate::store::Format;
 
@@ -43,8 +44,10 @@ fn keep(context: &Context, source: &Source) -> Outcome {
     };
     let target = context.session.absolute(&target);
     Context::must_exist(&target)?;
-    // What is there has its format already, and its own name tells it. A plaintext of no known ending is like it.
-    let output = context.format(&OUTPUT_TYPE, &target);
+    // What is there has its format already. A plaintext of no known ending is like it.
+    let on_disk = read(&target)?;
+    let of_content = || Format::of_encrypted(&target, &on_disk);
+    let output = context.named_format(&OUTPUT_TYPE).unwrap_or_else(of_content);
     let of_ending = || Format::of_ending(&named(context, source.path()));
     let input = context.named_format(&INPUT_TYPE).or_else(of_ending).unwrap_or(output);
     let stores = context.session.stores(&target, input, output)?;

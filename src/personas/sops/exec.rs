@@ -22,7 +22,7 @@ pub(super) fn env(context: &Context) -> Outcome {
     let (file, command) = arguments(context)?;
     // The path as it was given: it is named in the words.
     let path = Path::new(file);
-    let store = context.stores(path)?.input;
+    let store = context.stores_at(path, path)?.input;
     context.check_order()?;
     warn_of_background(context, "exec-env");
     let same_process = context.given.is_on(&SAME_PROCESS);
@@ -43,7 +43,7 @@ pub(super) fn file(context: &Context) -> Outcome {
     let (file, command) = arguments(context)?;
     // The path as it was given: it is named in the words.
     let path = Path::new(file);
-    let stores = context.stores(path)?;
+    let stores = context.stores_at(path, path)?;
     context.check_order()?;
     let open = context.open(path, &read(path)?, stores.input)?.with_store(stores.output);
     let plain = open.plaintext().map_err(|error| dumping(error, stores.output_format))?;

@@ -43,7 +43,7 @@ pub(super) fn keys_need_a_file(context: &Context, path: &Path, instead: &str) ->
 /// Gives a file a new data key.
 pub(super) fn rotate(context: &Context, path: &Path) -> Outcome {
     let name = named(context, path);
-    let stores = context.stores(&name)?;
+    let stores = context.stores_at(&name, path)?;
     context.check_order()?;
     context.refuse_others(&OTHER_CHANGES)?;
     context.refuse_others(&[AWS_PROFILE, ENCRYPTION_CONTEXT])?;
@@ -84,7 +84,7 @@ pub(super) fn delete_group(context: &Context) -> Outcome {
 /// Writes what becomes of the file: into itself, or to stdout.
 fn change_groups(context: &Context, work: impl Fn(SopsFile) -> Result<Vec<u8>, Error>) -> Outcome {
     let path = context.path(&FILE).unwrap_or_default();
-    let store = context.stores(&path)?.input;
+    let store = context.stores_at(&path, &path)?.input;
     let changed = |text: &[u8]| work(SopsFile::of_store(Arc::clone(&store), &path, text)?);
     if !context.given.is_on(&IN_PLACE) {
         return print(&changed(&read(&path)?).map_err(fatal(context))?);

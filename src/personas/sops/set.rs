@@ -37,7 +37,7 @@ pub(super) fn set(context: &Context) -> Outcome {
         }
     };
     let file = context.session.absolute(Path::new(file));
-    context.stores(&file)?;
+    context.stores_at(&file, &file)?;
     let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("set index", &error))?;
     let text = match value {
         None => read_stdin().map_err(|error| End::stdin(&error))?,
@@ -67,7 +67,7 @@ pub(super) fn unset(context: &Context) -> Outcome {
         return Err(missing("Error: no file specified, or index is missing"));
     };
     let file = context.session.absolute(Path::new(file));
-    let stores = context.stores(&file)?;
+    let stores = context.stores_at(&file, &file)?;
     let idempotent = context.given.is_on(&IDEMPOTENT);
     let wrong = |error: &PathError| malformed("unset index", error);
     let (path, negative) = match KeyPath::parse(&index.to_string_lossy()) {
@@ -99,7 +99,7 @@ fn is_absent(error: &Error) -> bool {
 }
 
 fn apply(context: &Context, file: &Path, path: &KeyPath, value: &Value) -> Outcome {
-    let stores = context.stores(file)?;
+    let stores = context.stores_at(file, file)?;
     context.check_order()?;
     let written = context.change(file, |text| {
         let mut open =

@@ -124,7 +124,7 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
     if kind.is_dir() {
         return Err(End::generic("can't operate on a directory"));
     }
-    let store = context.stores(path)?.input;
+    let store = context.stores_at(path, path)?.input;
     context.log.note(&format!("Syncing keys for file {shown}"));
     let mut agreed_to = None;
     loop {
