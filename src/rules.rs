@@ -2,6 +2,8 @@
 
 pub mod edit;
 mod file;
+pub mod globs;
+mod merge;
 mod names;
 mod path;
 #[cfg(test)]
@@ -11,6 +13,7 @@ use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
 use crate::store::Indents;
 
+pub use merge::merge;
 pub use names::{names, recipient_of};
 pub use path::{clean, match_path};
 

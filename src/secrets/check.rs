@@ -13,6 +13,7 @@ use super::session::{Rules, Session, read};
 use super::update_all::as_rules_see;
 use crate::keys::identity::Identities;
 use crate::sops::key_path::KeyPath;
+use crate::sops::merge::conflicted;
 
 mod file;
 mod rules;
@@ -42,6 +43,8 @@ pub enum Content {
 pub enum Kind {
     /// A file or the rules cannot be read.
     Unreadable,
+    /// A merge conflict is not solved yet.
+    Conflict,
     /// A creation rule makes no sense.
     Rule,
     /// A file that is to be encrypted is not.
@@ -121,6 +124,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
+            Self::Conflict => "conflict",
             Self::Rule => "rule",
             Self::Plaintext => "plaintext",
             Self::Value => "value",
@@ -140,6 +144,7 @@ impl Kind {
     pub fn help(self) -> &'static str {
         match self {
             Self::Unreadable => "mend the file, or take it back from where it was whole",
+            Self::Conflict => "`civm secrets merge FILE` solves it; both versions are in the file, encrypted",
             Self::Rule => "mend the rule in .sops.yaml",
             Self::Plaintext => {
                 "`civm secrets encrypt -i FILE` encrypts it; if it holds no secret, let the rule's path_regex not \
@@ -291,7 +296,10 @@ impl Check<'_> {
 
     fn sops_file(&self, path: &Path, text: &[u8]) -> (State, Vec<Finding>) {
         let (rule, mut findings) = match ruling(self.session, path) {
-            Ruling::NoRule if !self.strict => return (State::NoRule, Vec::new()),
+            Ruling::NoRule if !self.strict && conflicted(text).is_none() => {
+                return (State::NoRule, Vec::new());
+            }
+            Ruling::NoRule if !self.strict => (None, Vec::new()),
             Ruling::NoRule => {
                 let message = "no creation rule is for it".to_owned();
                 let path = path.to_path_buf();

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::session::read;
 use crate::edge::environment::Environment;
 use crate::edge::walk::{self, Kind};
+use crate::sops::merge::conflicted;
 
 /// Larger files are not looked into: 256 MiB, far above any file of secrets.
 const LARGEST: u64 = 256 << 20;
@@ -120,7 +121,7 @@ fn text_of_store(path: &Path) -> io::Result<Option<Vec<u8>>> {
     if !has_store(path) {
         // Of most files the first bytes tell; they are not read any further.
         let first = file.fill_buf()?.trim_ascii_start().first();
-        if first.is_some_and(|byte| *byte != b'{') {
+        if first.is_some_and(|byte| !b"{<".contains(byte)) {
             return Ok(None);
         }
     }
@@ -132,7 +133,9 @@ fn text_of_store(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// Whether what a file of this name holds carries sops' metadata.
 #[must_use]
 pub fn is_sops(path: &Path, bytes: &[u8]) -> bool {
-    if has_store(path) { looks_encrypted(bytes) } else { is_binary_store(bytes) }
+    // A conflict that git has left makes it no other file.
+    let unmerged = || contains(bytes, b"ENC[AES256_GCM,") && conflicted(bytes).is_some();
+    if has_store(path) { looks_encrypted(bytes) } else { is_binary_store(bytes) || unmerged() }
 }
 
 fn has_store(path: &Path) -> bool {

@@ -1,6 +1,7 @@
 //! `civm secrets check`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -9,10 +10,11 @@ use super::failure::failure;
 use super::update_all::{root, without_rule};
 use crate::cli::secrets::Check;
 use crate::commands::Context;
+use crate::commands::git::uncovered;
 use crate::edge::index::Index;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::check::{Content, Report, Source, check, is_about_secrets, take_staged_rules};
-use crate::secrets::discover::candidates;
+use crate::secrets::discover::{candidates, is_sops, sops_text};
 use crate::secrets::{Error, Session};
 
 /// What every value that sops encrypted starts with.
@@ -23,13 +25,24 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
         return Err(failure(Error::Missing(missing.clone())));
     }
     let sources = if args.staged { staged(args, session)? } else { files(args, session, context) };
+    let uncovered = without_driver(&sources, args, session);
     let report = check(session, sources, args.strict);
     if args.json {
-        context.screen.line(to_json(&report).to_string())?;
+        context.screen.line(to_json(&report, &uncovered).to_string())?;
     } else {
         tell(&report, session, context)?;
+        for path in &uncovered {
+            let shown = session.shown(path);
+            context
+                .screen
+                .warn(format!("git would merge `{shown}` as text: no line of .gitattributes is for it"));
+        }
+        if !uncovered.is_empty() {
+            context.screen.note("help: `civm git install` adds one; commit .gitattributes then");
+        }
     }
-    Ok(if report.findings.is_empty() { 0 } else { Code::Generic as u8 })
+    let fine = report.findings.is_empty() && (uncovered.is_empty() || !args.strict);
+    Ok(if fine { 0 } else { Code::Generic as u8 })
 }
 
 /// The files that were named, else those of the project; all of them where the rules are among the named ones.
@@ -48,7 +61,15 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
         |error| Failure::new(Code::Generic, format!("{error}")).help("--staged wants a git repository");
     let index = Index::of(&session.directory, &session.environment).map_err(wrong)?;
     let staged = index.staged(&args.paths).map_err(wrong)?;
-    take_staged_rules(session, |path| index.text(path)).map_err(failure)?;
+    let mut of_rules = Ok(());
+    let mut staged_rules = |path: &Path| {
+        index.text(path).unwrap_or_else(|error| {
+            of_rules = Err(wrong(error));
+            None
+        })
+    };
+    take_staged_rules(session, |path| staged_rules(path).map(|text| text.to_vec())).map_err(failure)?;
+    of_rules?;
     let encrypted = index.with(TOKEN).map_err(wrong)?;
     let all = names_rules(staged.iter(), session);
     let others = encrypted.iter().filter(|path| all && !staged.contains(*path));
@@ -56,10 +77,30 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
     let matter = staged.iter().filter(|path| encrypted.contains(*path) || is_about_secrets(session, path));
     let paths: Vec<&PathBuf> = matter.chain(others).collect();
     let source = |path: &PathBuf| {
-        let content = Content::Text(index.text(path)?);
+        let content = match index.text(path) {
+            Ok(text) => Content::Text(text?.to_vec()),
+            Err(error) => {
+                let source = std::io::Error::other(error);
+                Content::Failed(Error::Read { path: path.clone(), source })
+            }
+        };
         Some(Source { path: path.clone(), content })
     };
     Ok(paths.into_par_iter().filter_map(source).collect())
+}
+
+/// The sops files that git would merge as text although the repository is set up for civm.
+fn without_driver(sources: &[Source], args: &Check, session: &Session) -> Vec<PathBuf> {
+    let by_path: BTreeMap<_, _> = sources.iter().map(|source| (&*source.path, &source.content)).collect();
+    let is_sops_file = |path: &PathBuf| match by_path.get(&**path) {
+        Some(Content::Text(text)) => is_sops(path, text),
+        Some(Content::File) => sops_text(path).is_ok_and(|text| text.is_some()),
+        _ => false,
+    };
+    let paths = by_path.keys().copied();
+    let mut paths = uncovered(&session.directory, &session.environment, paths, args.staged);
+    paths.retain(is_sops_file);
+    paths
 }
 
 /// Whether the rules' own file is among some paths.
@@ -88,7 +129,7 @@ fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Fai
     Ok(())
 }
 
-fn to_json(report: &Report) -> serde_json::Value {
+fn to_json(report: &Report, uncovered: &[PathBuf]) -> serde_json::Value {
     let findings: Vec<_> = report
         .findings
         .iter()
@@ -103,6 +144,9 @@ fn to_json(report: &Report) -> serde_json::Value {
             })
         })
         .collect();
-    let unruled: Vec<_> = report.unruled.iter().map(|path| path.to_string_lossy()).collect();
-    json!({ "files": report.files, "findings": findings, "without_rule": unruled })
+    let shown = |paths: &[PathBuf]| -> Vec<_> {
+        paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+    };
+    let (unruled, uncovered) = (shown(&report.unruled), shown(uncovered));
+    json!({ "files": report.files, "findings": findings, "without_rule": unruled, "merged_as_text": uncovered })
 }
