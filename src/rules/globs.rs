@@ -297,7 +297,7 @@ mod tests {
             r"^(?:x/)?y/[^.]+\.yaml$",
             "^a/b",
             r"c.*d/e.*f",
-            "(a|b|c|d|e|f)(a|b|c|d|e|f)(a|b|c|d|e|f)",
+            "(a|b|c|d|e|f)(a|b|c|d|e|f)(a|b|c|d|e|f)/x",
         ];
         let names = [
             "a",

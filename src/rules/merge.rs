@@ -49,18 +49,23 @@ fn by_lines(base: &str, ours: &str, theirs: &str) -> Option<String> {
     Some(merged)
 }
 
-/// Whether the words that are not in both are anchors, aliases and recipients.
+/// Whether the words that are not in both are anchors, aliases and recipients, or a remark that theirs removed.
 fn only_keys_differ(base: &[&str], theirs: &[&str]) -> bool {
-    let mut count = HashMap::<&str, i32>::new();
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split(|c: char| c.is_whitespace() || "[]{},".contains(c));
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let remarks: BTreeSet<String> =
+        base.iter().filter_map(|line| line.split_once('#')).flat_map(|(_, remark)| words(remark)).collect();
+    let mut count = HashMap::<String, i32>::new();
     for (lines, one) in [(base, -1), (theirs, 1)] {
-        let words =
-            lines.iter().flat_map(|line| line.split(|c: char| c.is_whitespace() || "[]{},".contains(c)));
-        for word in words.filter(|word| !word.is_empty()) {
+        for word in lines.iter().flat_map(|line| words(line)) {
             *count.entry(word).or_default() += one;
         }
     }
     let is_key = |word: &str| word == "-" || ["&", "*", "age1"].iter().any(|sign| word.starts_with(sign));
-    count.iter().all(|(word, count)| *count == 0 || is_key(word))
+    let is_remark = |word: &str| word == "#" || remarks.contains(word);
+    count.iter().all(|(word, count)| *count == 0 || is_key(word) || (*count < 0 && is_remark(word)))
 }
 
 /// A rule's `path_regex`, and which rule of that.

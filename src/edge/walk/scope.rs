@@ -59,7 +59,7 @@ impl Scope {
     }
 
     fn with_tracked(root: &Path, directory: &Path, environment: &Environment) -> (Self, Option<WalkError>) {
-        let (tracked, error) = match tracked(directory, environment) {
+        let (tracked, error) = match tracked(root, directory, environment) {
             Ok(tracked) => (tracked, None),
             Err(error) => {
                 let source = io::Error::other(format!("which files git tracks is not known: {error}"));
@@ -129,21 +129,43 @@ fn rules(directory: &Path, file: &Path) -> io::Result<Gitignore> {
     builder.build().map_err(io::Error::other)
 }
 
-/// A repository's `info/exclude`; worktrees share that of their main one.
+/// The directory of a repository that git writes in; a worktree has one of its own.
+fn git_directory(root: &Path) -> PathBuf {
+    let git = root.join(GIT);
+    match line(&git).as_deref().and_then(|text| text.strip_prefix("gitdir: ")) {
+        Some(elsewhere) => root.join(elsewhere),
+        None => git,
+    }
+}
+
+/// What worktrees share with their main one.
+fn common(mut git_directory: PathBuf) -> PathBuf {
+    if let Some(common) = line(&git_directory.join("commondir")) {
+        git_directory.push(common);
+    }
+    git_directory
+}
+
+/// A repository's `info/exclude`.
 fn exclude_file(root: &Path) -> PathBuf {
-    let line = |path: &Path| fs::read_to_string(path).map(|text| text.trim_end().to_owned());
-    let mut git = root.join(GIT);
-    if let Some(elsewhere) = line(&git).ok().as_deref().and_then(|text| text.strip_prefix("gitdir: ")) {
-        git = root.join(elsewhere);
-    }
-    if let Ok(common) = line(&git.join("commondir")) {
-        git.push(common);
-    }
-    git.join("info/exclude")
+    common(git_directory(root)).join("info/exclude")
+}
+
+fn line(path: &Path) -> Option<String> {
+    fs::read_to_string(path).map(|text| text.trim_end().to_owned()).ok()
 }
 
 /// The files below a directory that git tracks. Where git is not installed, nothing is known to be tracked.
-fn tracked(directory: &Path, environment: &Environment) -> Result<HashSet<PathBuf>, ProcessError> {
+fn tracked(
+    root: &Path,
+    directory: &Path,
+    environment: &Environment,
+) -> Result<HashSet<PathBuf>, ProcessError> {
+    // Something of this name that is not a repository, to git either.
+    let own = git_directory(root);
+    if own.join("HEAD").symlink_metadata().is_err() || !common(own).join("objects").is_dir() {
+        return Ok(HashSet::new());
+    }
     let git = Git::in_repository_of(directory, environment);
     match git.records(["ls-files", "-z"], None) {
         Ok(names) => Ok(names.into_iter().map(|name| directory.join(name)).collect()),
