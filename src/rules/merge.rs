@@ -20,8 +20,12 @@ pub fn merge(base: &str, ours: &str, theirs: &str) -> Option<String> {
         return None;
     }
     let wanted = Wanted::of(base, ours, theirs)?;
-    let merged = wanted.with_keys(by_lines(base, ours, theirs)?)?;
-    wanted.is_met_by(&merged).then_some(merged)
+    let attempt = |ours, theirs| {
+        let merged = wanted.with_keys(by_lines(base, ours, theirs)?)?;
+        wanted.is_met_by(&merged).then_some(merged)
+    };
+    // A key that leaves one rule and stays in others is easier left out than taken out.
+    attempt(ours, theirs).or_else(|| attempt(theirs, ours))
 }
 
 /// The lines of both sides; of lines that both changed, ours. `None` where theirs have more to say there than who

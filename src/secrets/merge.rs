@@ -80,7 +80,7 @@ pub enum MergeError {
     #[error("no version of it is encrypted")]
     Plain,
     /// A conflict in bytes that no editor can show.
-    #[error("the content is no text that an editor could show")]
+    #[error("the content is not text, so no editor can show it")]
     NotText,
 }
 

@@ -12,6 +12,7 @@ use crate::edge::process::ProcessError;
 use crate::edge::{atomic, terminal};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules;
+use crate::secrets::discover::is_sops;
 use crate::secrets::merge::{Merge, MergeError, Versions, merge, record, recorded_in};
 use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
@@ -44,6 +45,9 @@ fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<bo
         Versions { base: Some(&*base).filter(|base| !base.is_empty()), ours: &ours, theirs: &theirs };
     if name.file_name() == Some(OsStr::new(RULES)) {
         return merge_rules(args, &versions, session, context);
+    }
+    if ![&base, &ours, &theirs].iter().any(|text| is_sops(name, text)) {
+        return merge_text(args, session, context);
     }
     let how = How {
         editing: args.editing,
