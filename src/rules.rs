@@ -2,6 +2,8 @@
 
 pub mod edit;
 mod file;
+pub mod globs;
+mod merge;
 mod names;
 mod path;
 mod purpose;
@@ -12,6 +14,7 @@ use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
 use crate::store::{Indents, yaml};
 
+pub use merge::merge;
 pub use names::{names, recipient_of};
 pub use path::{clean, match_path};
 pub use purpose::FILE;

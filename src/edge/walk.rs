@@ -56,8 +56,8 @@ pub struct WalkError {
 /// disks are left out unless git tracks them. What cannot be read is told in its place and the rest
 /// goes on.
 ///
-/// git itself is asked once for each repository; where it is missing or fails nothing is known to be
-/// tracked.
+/// git itself is asked once for each repository. Where it fails, that is told as what cannot be read; where it is not
+/// installed nothing is known to be tracked.
 #[must_use]
 pub fn walk(root: &Path, environment: &Environment) -> Vec<Result<Entry, WalkError>> {
     let real = match fs::canonicalize(root) {
@@ -109,7 +109,9 @@ impl Walker<'_> {
             let inside = inside.join(&name);
             self.found.push(Ok(Entry { path: below(self.root, &inside), inside: inside.clone(), kind }));
             if is_dir && scope::is_repository(&real) {
-                self.directory(&inside, &mut Scope::of_repository(&real, self.environment), false);
+                let (mut scope, error) = Scope::of_repository(&real, self.environment);
+                self.found.extend(error.map(Err));
+                self.directory(&inside, &mut scope, false);
             } else if is_dir {
                 self.directory(&inside, scope, ignored);
             }

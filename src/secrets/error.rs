@@ -39,6 +39,9 @@ pub enum Error {
         /// Why.
         error: store::Error,
     },
+    /// git has left conflicts in it.
+    #[error("`{}` has a merge conflict that is not solved yet", .0.display())]
+    Unmerged(PathBuf),
     /// The document cannot be understood, decrypted or encrypted.
     #[error("`{}`: {error}", path.display())]
     Sops {

@@ -282,8 +282,8 @@ impl Session {
     ///
     /// # Errors
     /// The rules cannot be understood.
-    pub fn take_rules(&self, path: PathBuf, text: String) -> Result<(), Error> {
-        let rules = Arc::new(Rules::parse(path.clone(), text)?);
+    pub fn take_rules(&self, path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
+        let rules = Arc::new(Rules::of_bytes(path.clone(), bytes)?);
         self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path, rules);
         Ok(())
     }
@@ -294,21 +294,21 @@ impl Session {
             return Ok(Arc::clone(rules));
         }
         let bytes = fs::read(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
-        let text = rules::decode(&bytes).map_err(|error| Error::Rules { path: path.clone(), error })?;
-        let rules = Arc::new(Rules::parse(path.clone(), text)?);
+        let rules = Arc::new(Rules::of_bytes(path.clone(), &bytes)?);
         known.insert(path, Arc::clone(&rules));
         Ok(rules)
     }
 }
 
 impl Rules {
-    /// Takes a text for the rules of a file.
+    /// Takes what a file of rules holds.
     ///
     /// # Errors
     /// The rules cannot be understood.
-    pub fn parse(path: PathBuf, text: String) -> Result<Self, Error> {
-        match Config::parse(&text) {
-            Ok(config) => Ok(Self { path, text, config }),
+    fn of_bytes(path: PathBuf, bytes: &[u8]) -> Result<Self, Error> {
+        let parsed = rules::decode(bytes).and_then(|text| Ok((Config::parse(&text)?, text)));
+        match parsed {
+            Ok((config, text)) => Ok(Self { path, text, config }),
             Err(error) => Err(Error::Rules { path, error }),
         }
     }

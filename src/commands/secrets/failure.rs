@@ -30,6 +30,9 @@ impl From<Error> for Failure {
 fn help(error: &Error) -> Option<String> {
     Some(match error {
         Error::AlreadyEncrypted(path) => format!("change it with `civm secrets edit {}`", path.display()),
+        Error::Unmerged(path) => {
+            format!("both versions are in it, encrypted; `civm secrets merge {}` solves it", path.display())
+        }
         Error::CommentsMove(_) => {
             "put each such comment right above a key of a mapping, not in front of a list or of its items"
                 .to_owned()
