@@ -9,6 +9,7 @@ pub mod fifo;
 pub mod foreground;
 pub mod git;
 pub mod hardening;
+pub mod hex;
 pub mod index;
 pub mod lock;
 pub mod private_dir;

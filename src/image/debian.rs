@@ -14,6 +14,7 @@ use super::sources::Sources;
 use super::{
     Error, Event, Image, ImageSpec, Progress, debian_name, kernel, layout, modules, rootfs, sources, tools,
 };
+use crate::edge::hex;
 
 /// What every guest has: an init system, the ssh server, and the tools that civm's guest side and a
 /// person at its prompt call. No udev, no dbus: nothing of the boot needs them.
@@ -183,7 +184,7 @@ impl Recipe {
 }
 
 fn hash(text: &str) -> String {
-    Sha256::digest(text).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(text)[..16])
 }
 
 /// Debian policy 5.6.1; a final `-` would ask apt to remove a package.

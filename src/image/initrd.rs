@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use super::{Error, debian_name, layout};
+use crate::edge::hex;
 use crate::host::spec::Arch;
 
 /// Goes up with every change to the archive's layout.
@@ -98,8 +99,7 @@ impl Elf {
 /// [`Error::Io`].
 pub(super) fn ensure(image: &Path, binary: &GuestBinary) -> Result<PathBuf, Error> {
     let hash = Sha256::new().chain_update(VERSION).chain_update(&binary.content).finalize();
-    let hash: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let path = image.join(format!("initrd-{hash}.cpio"));
+    let path = image.join(format!("initrd-{}.cpio", hex::encode(&hash[..16])));
     if path.is_file() {
         return Ok(path);
     }

@@ -20,10 +20,11 @@ use sha2::{Digest, Sha256};
 
 use crate::edge::account::group_name;
 use crate::edge::environment::Environment;
+use crate::edge::hex;
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::stage::child_command;
-use crate::instance::state::{hex, make_directory};
+use crate::instance::state::make_directory;
 use crate::vm::argv;
 use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, Spec};
 
@@ -162,7 +163,7 @@ fn key(qemu: &Path, boot: &Boot) -> Option<String> {
         let line = format!("\n{}\n{}\n{}", path.display(), metadata.len(), metadata.mtime());
         hash.update(line.as_bytes());
     }
-    Some(hex(&hash.finalize(), 32))
+    Some(hex::encode(&hash.finalize()[..16]))
 }
 
 fn cache_file(environment: &Environment) -> Option<PathBuf> {
