@@ -124,7 +124,7 @@ fn owned<'a>(
     if !state.exists() {
         fs::write(&state, "").map_err(Error::io("write", &state))?;
     }
-    let file = super::tools::find(program).unwrap_or_else(|| program.into());
+    let file = log.find(program)?;
     Ok(Tool::leashed(step, "fakeroot", log)?.arg("-i").arg(&state).arg("-s").arg(&state).arg("--").arg(file))
 }
 
@@ -132,12 +132,12 @@ fn owned<'a>(
 ///
 /// # Errors
 /// [`Error::NoSubordinateIds`].
-pub(super) fn check_ids() -> Result<(), Error> {
+pub(super) fn check_ids(environment: &Environment) -> Result<(), Error> {
     let uid = nix::unistd::geteuid();
     if uid.is_root() {
         return Ok(());
     }
-    let user = account::user_name(uid, &Environment::of_process());
+    let user = account::user_name(uid, environment);
     let number = uid.to_string();
     for file in ID_FILES {
         let text = fs::read_to_string(file).unwrap_or_default();

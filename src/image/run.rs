@@ -9,25 +9,27 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::error::Missing;
 use super::{Error, tools};
+use crate::edge::environment::Environment;
+use crate::edge::process;
 
 /// How often the log is looked at for new lines while a child runs.
 const POLL: Duration = Duration::from_millis(200);
 /// How many lines of the log an error quotes.
 const QUOTED_LINES: usize = 6;
 
-/// The log of one build.
+/// The log of one build, and the variables that its programs see.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     path: PathBuf,
+    environment: Environment,
 }
 
 impl Log {
-    /// An empty log at that path.
-    pub(super) fn create(path: PathBuf) -> Result<Self, Error> {
+    /// An empty log at that path, for programs with these variables.
+    pub(super) fn create(path: PathBuf, environment: &Environment) -> Result<Self, Error> {
         File::create(&path).map_err(Error::io("create", &path))?;
-        Ok(Self { path })
+        Ok(Self { path, environment: environment.clone() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -36,6 +38,11 @@ impl Log {
 
     fn append(&self) -> Result<File, Error> {
         OpenOptions::new().append(true).open(&self.path).map_err(Error::io("open", &self.path))
+    }
+
+    /// Where a program is that another one runs.
+    pub(super) fn find(&self, program: &'static str) -> Result<PathBuf, Error> {
+        tools::find(program, &self.environment)
     }
 
     /// The last lines that say something.
@@ -60,9 +67,8 @@ pub(super) struct Tool<'a> {
 impl<'a> Tool<'a> {
     /// A program that runs in `/`, with a plain locale and without input.
     pub(super) fn new(step: &'static str, program: &'static str, log: &'a Log) -> Result<Self, Error> {
-        let file = tools::find(program)
-            .ok_or_else(|| Error::MissingTools(vec![Missing { program, package: program }]))?;
-        Ok(Self { step, program, log, command: plain(&file), leashed: false })
+        let file = tools::find(program, &log.environment)?;
+        Ok(Self { step, program, log, command: plain(&file, &log.environment), leashed: false })
     }
 
     /// A program that ends with this process, however that ends, and its children with it.
@@ -171,6 +177,11 @@ impl<'a> Tool<'a> {
     }
 }
 
+/// What the shell of a [`Leash`] does once its input ends: the group `$0` is asked to end, and made to where it has
+/// not in ten seconds.
+const END_GROUP: &str = "read -r _; kill -s TERM -- \"-$0\"; for _ in 0 1 2 3 4 5 6 7 8 9; do \
+    kill -s 0 -- \"-$0\" || exit 0; sleep 1; done; kill -s KILL -- \"-$0\"";
+
 /// A shell that waits for the end of its input, which is the end of this process, and then ends a group
 /// of processes. It is in a group of its own, out of reach of Ctrl-C.
 struct Leash {
@@ -179,8 +190,9 @@ struct Leash {
 
 impl Leash {
     fn tie(group: u32) -> Result<Self, Error> {
-        let shell = Command::new("/bin/sh")
-            .args(["-c", "read -r _; kill -s TERM -- \"-$0\""])
+        let environment = Environment::empty().with_system_dirs();
+        let shell = process::command("/bin/sh", &environment)
+            .args(["-c", END_GROUP])
             .arg(group.to_string())
             .current_dir("/")
             .process_group(0)
@@ -201,15 +213,10 @@ impl Drop for Leash {
     }
 }
 
-/// A command in `/` (other users of a namespace cannot enter ours), plain locale, no input.
-pub(super) fn plain(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .current_dir("/")
-        .env("PATH", tools::search_path())
-        .env("LC_ALL", "C.UTF-8")
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null());
+/// A command in `/` (other users of a namespace cannot enter ours), without input.
+pub(super) fn plain(program: &Path, environment: &Environment) -> Command {
+    let mut command = process::command(program, environment);
+    command.current_dir("/").stdin(Stdio::null());
     command
 }
 
@@ -219,7 +226,8 @@ mod tests {
 
     fn log() -> (tempfile::TempDir, Log) {
         let dir = tempfile::tempdir().expect("tempdir");
-        let log = Log::create(dir.path().join("log")).expect("log");
+        let environment = Environment::of_process().for_package_tools();
+        let log = Log::create(dir.path().join("log"), &environment).expect("log");
         (dir, log)
     }
 

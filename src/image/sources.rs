@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Error, ImageSpec, run, tools};
+use super::{Error, ImageSpec, run};
+use crate::edge::environment::Environment;
 
 /// The suite where neither the specification nor this machine names one.
 const DEFAULT_SUITE: &str = "bookworm";
@@ -35,12 +36,12 @@ pub(super) fn suite(spec: &ImageSpec) -> Result<String, Error> {
 }
 
 /// The sources of a suite.
-pub(super) fn find(spec: &ImageSpec, suite: &str) -> Result<Sources, Error> {
+pub(super) fn find(spec: &ImageSpec, suite: &str, environment: &Environment) -> Result<Sources, Error> {
     if let Some(file) = &spec.sources {
         return given(file);
     }
     let keyring = Path::new(KEYRING).exists().then_some(KEYRING);
-    let targets = own_targets().unwrap_or_default();
+    let targets = own_targets(environment).unwrap_or_default();
     let own = render(&targets, suite, keyring);
     let text = if own.is_empty() { of_other_suite(&targets, suite, keyring) } else { Some(own) };
     text.map(|text| Sources { text, extension: "list" }).ok_or_else(|| Error::NoSources {
@@ -65,9 +66,10 @@ fn debian_codename(os_release: &str) -> Option<String> {
     (field("ID")? == "debian").then(|| field("VERSION_CODENAME"))?
 }
 
-fn own_targets() -> Option<String> {
+fn own_targets(environment: &Environment) -> Option<String> {
+    let program = environment.find_program("apt-get")?;
     let output =
-        run::plain(&tools::find("apt-get")?).args(["indextargets", "--format", FORMAT]).output().ok()?;
+        run::plain(&program, environment).args(["indextargets", "--format", FORMAT]).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
