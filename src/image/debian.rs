@@ -9,11 +9,12 @@ use sha2::{Digest, Sha256};
 
 use super::cache::{Build, Cache};
 use super::initrd::GuestBinary;
-use super::run::Log;
+use super::run::Job;
 use super::sources::Sources;
 use super::{
     Error, Event, Image, ImageSpec, Progress, debian_name, kernel, layout, modules, rootfs, sources, tools,
 };
+use crate::edge::environment::Environment;
 use crate::edge::hex;
 
 /// What every guest has: an init system, the ssh server, and the tools that civm's guest side and a
@@ -32,7 +33,7 @@ pub const BASE_PACKAGES: [&str; 10] = [
 ];
 
 /// Goes up with every change to how an image is made, so that older ones are not taken for new.
-const RECIPE: &str = "civm debian image 1";
+const RECIPE: &str = "civm debian image 2";
 /// Files of an image's directory.
 const KERNEL: &str = "kernel";
 const DISK: &str = "disk.qcow2";
@@ -59,23 +60,30 @@ struct Recipe {
 /// # Errors
 /// [`Error::DynamicBinary`] and [`Error::MissingTools`] before anything starts; [`Error::Tool`] with the
 /// end of the tool's output; [`Error::Invalid`]; [`Error::Io`].
-pub fn ensure(spec: &ImageSpec, cache_dir: &Path, progress: Progress<'_>) -> Result<Image, Error> {
+pub fn ensure(
+    spec: &ImageSpec,
+    cache_dir: &Path,
+    environment: &Environment,
+    progress: Progress<'_>,
+) -> Result<Image, Error> {
+    let tools_environment = environment.for_package_tools();
     let binary = GuestBinary::load(spec.guest_binary.as_deref(), spec.arch)?;
     let recipe = Recipe::new(spec)?;
-    let cache = Cache::open(cache_dir)?;
+    let cache = Cache::open(cache_dir, &tools_environment)?;
     let dir = match cache.find(&recipe.id) {
         Some(dir) => {
-            // Remains of a killed build keep nobody from booting; the next one that builds says so.
-            let _ = cache.sweep(None);
+            cache.sweep();
             dir
         }
         None => {
-            tools::check(nix::unistd::geteuid().is_root())?;
-            rootfs::check_ids()?;
-            let sources = sources::find(spec, &recipe.suite)?;
+            tools::check(nix::unistd::geteuid().is_root(), &tools_environment)?;
+            rootfs::check_ids(&tools_environment)?;
+            let sources = sources::find(spec, &recipe.suite, &tools_environment)?;
             match cache.begin(&recipe.id, progress)? {
                 Some(build) => build_image(spec, &recipe, &sources, build, &cache, progress)?,
-                None => cache.find(&recipe.id).unwrap_or_default(),
+                None => cache
+                    .find(&recipe.id)
+                    .ok_or_else(|| Error::content(cache_dir, "the image is gone again"))?,
             }
         }
     };
@@ -88,6 +96,13 @@ pub fn ensure(spec: &ImageSpec, cache_dir: &Path, progress: Progress<'_>) -> Res
         append: append(&recipe.mark),
         id: recipe.id,
     })
+}
+
+/// Removes what killed builds left in a cache, and beside it; builds that run are spared.
+pub fn sweep(cache_dir: &Path, environment: &Environment) {
+    if let Ok(cache) = Cache::at(cache_dir, &environment.for_package_tools()) {
+        cache.sweep();
+    }
 }
 
 /// What the image wants on the kernel's command line.
@@ -110,8 +125,8 @@ fn build_image(
     progress: Progress<'_>,
 ) -> Result<std::path::PathBuf, Error> {
     let begun = Instant::now();
-    let log = Log::create(cache.log(&recipe.id))?;
-    progress(Event::Building { log: log.path().to_owned() });
+    let job = cache.job(&build, &recipe.id)?;
+    progress(Event::Building { log: job.log().to_owned() });
     let work = build.dir.join("work");
     fs::create_dir(&work).map_err(Error::io("create", &work))?;
     let plan = rootfs::Plan {
@@ -123,10 +138,10 @@ fn build_image(
     };
     progress(Event::Step { name: "installing packages" });
     // The kernel comes meanwhile: mmdebstrap keeps one processor busy.
-    let kernel_log = Log::create(cache.log(&format!("{}-kernel", recipe.id)))?;
+    let kernel_job = cache.job(&build, &format!("{}-kernel", recipe.id))?;
     let (tar, kernel) = thread::scope(|scope| {
-        let kernel = scope.spawn(|| prepare_kernel(spec, sources, &work, &build.dir, &kernel_log));
-        let tar = rootfs::bootstrap(&plan, &build, &work, &log, |done| {
+        let kernel = scope.spawn(|| prepare_kernel(spec, sources, &work, &build.dir, &kernel_job));
+        let tar = rootfs::bootstrap(&plan, &build, &work, &job, |done| {
             progress(Event::Fraction(done * INSTALLED));
         });
         let kernel =
@@ -138,7 +153,7 @@ fn build_image(
     kernel?;
     progress(Event::Fraction(KERNEL_DONE));
     progress(Event::Step { name: "making the disk" });
-    rootfs::disk(&tar, &work, &build.dir.join(DISK), &log)?;
+    rootfs::disk(&tar, &work, &build.dir.join(DISK), &job)?;
     fs::remove_dir_all(&work).map_err(Error::io("remove", &work))?;
     let dir = build.finish()?;
     progress(Event::Fraction(1.0));
@@ -152,13 +167,13 @@ fn prepare_kernel(
     sources: &Sources,
     work: &Path,
     to: &Path,
-    log: &Log,
+    job: &Job,
 ) -> Result<(), Error> {
     let work = work.join("kernel");
     fs::create_dir(&work).map_err(Error::io("create", &work))?;
-    let kernel = kernel::fetch(&work, spec.arch, sources, log)?;
-    kernel::extract(&kernel, spec.arch, &to.join(KERNEL), log)?;
-    let early = modules::collect(&kernel, &work, to, log)?;
+    let kernel = kernel::fetch(&work, spec.arch, sources, job)?;
+    kernel::extract(&kernel, spec.arch, &to.join(KERNEL), job)?;
+    let early = modules::collect(&kernel, &work, to, job)?;
     let list = to.join(layout::EARLY_MODULES);
     fs::write(&list, early.join("\n") + "\n").map_err(Error::io("write", &list))
 }

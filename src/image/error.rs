@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::edge::atomic::WriteError;
+
 /// What can go wrong with an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -65,6 +67,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of the cache could not be written.
+    #[error(transparent)]
+    Write(WriteError),
     /// The outside failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cache::Build;
-use super::run::{Log, Tool};
+use super::run::{Job, Tool};
 use super::sources::Sources;
 use super::{Error, debian_name, layout};
 use crate::edge::account;
@@ -49,13 +49,13 @@ pub(super) fn bootstrap(
     plan: &Plan<'_>,
     build: &Build<'_>,
     work: &Path,
-    log: &Log,
+    job: &Job,
     mut stage: impl FnMut(f32),
 ) -> Result<PathBuf, Error> {
     let sources = work.join(format!("apt.{}", plan.sources.extension));
     fs::write(&sources, &plan.sources.text).map_err(Error::io("write", &sources))?;
     let tar = work.join("root.tar");
-    let tool = Tool::leashed("installing packages", "mmdebstrap", log)?
+    let tool = Tool::leashed("installing packages", "mmdebstrap", job)?
         .env("TMPDIR", &build.scratch)
         .args(["--mode=unshare", "--variant=minbase", "--format=tar"])
         .arg(format!("--include={}", plan.packages.join(",")))
@@ -83,17 +83,17 @@ fn hook(mark: &str) -> String {
 }
 
 /// The tar file's content as a self-contained qcow2 disk with one ext4 file system.
-pub(super) fn disk(tar: &Path, work: &Path, to: &Path, log: &Log) -> Result<(), Error> {
+pub(super) fn disk(tar: &Path, work: &Path, to: &Path, job: &Job) -> Result<(), Error> {
     let step = "making the disk";
     let tree = work.join("tree");
     fs::create_dir(&tree).map_err(Error::io("create", &tree))?;
     let size = fs::metadata(tar).map_err(Error::io("read", tar))?.len();
     let raw = work.join("root.raw");
-    let unpack = owned(step, "tar", work, log)?;
+    let unpack = owned(step, "tar", work, job)?;
     // Device nodes need rights that a container's root lacks; the guest's devtmpfs has them.
     let unpack = unpack.args(["--numeric-owner", "--exclude=./dev/*", "-xpf"]).arg(tar).arg("-C").arg(&tree);
     unpack.run()?;
-    owned(step, "mke2fs", work, log)?
+    owned(step, "mke2fs", work, job)?
         .args(["-q", "-t", "ext4", "-m", "0", "-L", "civm-root"])
         .args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0"])
         .arg("-d")
@@ -101,7 +101,7 @@ pub(super) fn disk(tar: &Path, work: &Path, to: &Path, log: &Log) -> Result<(), 
         .arg(&raw)
         .arg(format!("{}k", virtual_size(size) / 1024))
         .run()?;
-    Tool::new(step, "qemu-img", log)?.args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(to).run()
+    Tool::new(step, "qemu-img", job)?.args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(to).run()
 }
 
 /// Room for the packages twice over, in whole GiB.
@@ -115,17 +115,17 @@ fn owned<'a>(
     step: &'static str,
     program: &'static str,
     work: &Path,
-    log: &'a Log,
+    job: &'a Job,
 ) -> Result<Tool<'a>, Error> {
     if nix::unistd::geteuid().is_root() {
-        return Tool::leashed(step, program, log);
+        return Tool::leashed(step, program, job);
     }
     let state = work.join("owners");
     if !state.exists() {
         fs::write(&state, "").map_err(Error::io("write", &state))?;
     }
-    let file = log.find(program)?;
-    Ok(Tool::leashed(step, "fakeroot", log)?.arg("-i").arg(&state).arg("-s").arg(&state).arg("--").arg(file))
+    let file = job.find(program)?;
+    Ok(Tool::leashed(step, "fakeroot", job)?.arg("-i").arg(&state).arg("-s").arg(&state).arg("--").arg(file))
 }
 
 /// An ordinary user has subordinate ids; root needs none of its own.

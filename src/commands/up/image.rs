@@ -30,7 +30,7 @@ pub(super) fn ensure(spec: &Spec, context: &Context) -> Result<Image, Failure> {
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let screen = context.screen;
-    let made = debian::ensure(&wanted, &cache, &mut |event| match event {
+    let made = debian::ensure(&wanted, &cache, &context.environment, &mut |event| match event {
         Event::Waiting => screen.note("another civm builds this image; waiting for it"),
         Event::Building { log } => {
             screen.note("building the image (once for these packages; a minute or two)");
