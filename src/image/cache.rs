@@ -65,8 +65,12 @@ impl<'a> Cache<'a> {
 
     /// The directory of a complete image.
     pub(super) fn find(&self, id: &str) -> Option<PathBuf> {
-        let dir = self.images.join(id);
-        is_complete(&dir).then_some(dir)
+        Some(self.dir(id)).filter(|dir| is_complete(dir))
+    }
+
+    /// Where an image lies, or would.
+    pub(super) fn dir(&self, id: &str) -> PathBuf {
+        self.images.join(id)
     }
 
     /// What the programs of a build share; their output goes to the log of that name.
@@ -91,7 +95,7 @@ impl<'a> Cache<'a> {
         }
         self.sweep();
         self.remove_builds(id);
-        let damaged = self.images.join(id);
+        let damaged = self.dir(id);
         remove_tree(&damaged, self.environment).map_err(Error::io("remove", &damaged))?;
         let dir = tempfile::Builder::new()
             .prefix(&format!("{BUILDING}{id}-"))
@@ -180,7 +184,7 @@ impl Build<'_> {
         let text =
             serde_json::to_vec(&contents).map_err(|error| Error::content(&self.dir, error.to_string()))?;
         atomic::create(&self.dir.join(CONTENTS), &text, 0o644, false).map_err(Error::Write)?;
-        let dir = self.cache.images.join(&self.id);
+        let dir = self.cache.dir(&self.id);
         fs::rename(&self.dir, &dir).map_err(Error::io("create", &dir))?;
         sync(&self.cache.images)?;
         Ok(dir)

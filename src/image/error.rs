@@ -37,8 +37,8 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A value that is no package, suite or the like.
-    #[error("`{value}` is no {what}")]
+    /// A value that is not the name of a package, a release or the like.
+    #[error("`{value}` is not {what}")]
     Invalid {
         /// The value.
         value: String,

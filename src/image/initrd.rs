@@ -95,21 +95,25 @@ impl Elf {
     }
 }
 
-/// The initrd of an image and a binary, made where the image's directory lacks it.
+/// Where the initrd of an image and a binary lies.
+pub(super) fn path(image: &Path, binary: &GuestBinary) -> PathBuf {
+    let hash = Sha256::new().chain_update(VERSION).chain_update(&binary.content).finalize();
+    image.join(format!("initrd-{}.cpio", hex::encode(&hash[..16])))
+}
+
+/// Makes an initrd where the image's directory lacks it.
 ///
 /// # Errors
-/// [`Error::Io`].
-pub(super) fn ensure(image: &Path, binary: &GuestBinary) -> Result<PathBuf, Error> {
-    let hash = Sha256::new().chain_update(VERSION).chain_update(&binary.content).finalize();
-    let path = image.join(format!("initrd-{}.cpio", hex::encode(&hash[..16])));
-    if is_complete(&path) {
-        return Ok(path);
+/// [`Error::Io`], [`Error::Write`].
+pub(super) fn ensure(image: &Path, binary: &GuestBinary, path: &Path) -> Result<(), Error> {
+    if is_complete(path) {
+        return Ok(());
     }
     let mut out = Vec::new();
     write(&mut out, image, &binary.content)?;
-    atomic::create(&path, &out, 0o644, true).map_err(Error::Write)?;
-    remove_old(image, &path);
-    Ok(path)
+    atomic::create(path, &out, 0o644, true).map_err(Error::Write)?;
+    remove_old(image, path);
+    Ok(())
 }
 
 /// Whether an archive has its end: one that a crash cut short has not.
@@ -223,6 +227,11 @@ mod tests {
             found.push((reader.entry().name().to_owned(), reader.entry().mode(), content));
             input = reader.finish().expect("finish");
         }
+    }
+
+    fn ensure(image: &Path, binary: &GuestBinary) -> Result<PathBuf, Error> {
+        let path = path(image, binary);
+        super::ensure(image, binary, &path).map(|()| path)
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::cache::Build;
 use super::run::{Job, Tool};
 use super::sources::Sources;
-use super::{Error, debian_name, layout};
+use super::{Contents, Error, debian_name, layout};
 use crate::edge::account;
 use crate::edge::environment::Environment;
 use crate::host::spec::Arch;
@@ -21,6 +21,9 @@ const REMOVED: &str = "usr/share/doc usr/share/man usr/share/locale usr/share/in
     etc/machine-id var/lib/dbus/machine-id var/lib/systemd/random-seed";
 /// Where the guest's resolver configuration lies; PID 1 of the initrd writes it.
 const RESOLV_LINK: &str = "../run/civm/resolv.conf";
+/// Where programs lie.
+const PROGRAM_DIRS: [&str; 6] =
+    ["bin/", "sbin/", "usr/bin/", "usr/sbin/", "usr/local/bin/", "usr/local/sbin/"];
 /// Smallest virtual size of a base disk, 4 GiB; sparse, so only its metadata takes room.
 const MIN_SIZE: u64 = 4 << 30;
 /// What mmdebstrap says at each of its stages, and how much of its time has passed then.
@@ -80,6 +83,21 @@ fn hook(mark: &str) -> String {
          ln -s {RESOLV_LINK} etc/resolv.conf; mkdir -p .{dir}; printf '%s\\n' {mark} > .{}",
         layout::IMAGE_MARK
     )
+}
+
+/// What of the tar file's content host.yaml can refer to.
+pub(super) fn contents(tar: &Path, job: &Job) -> Result<Contents, Error> {
+    let step = "looking into the image";
+    let file = |name| Tool::new(step, "tar", job)?.arg("-xOf").arg(tar).arg(name).output();
+    let list = Tool::new(step, "tar", job)?.arg("-tf").arg(tar).output()?;
+    let is_program =
+        |path: &&str| PROGRAM_DIRS.iter().any(|dir| path.starts_with(dir)) && !path.ends_with('/');
+    let inside = list.lines().map(|path| path.trim_start_matches("./"));
+    Ok(Contents {
+        passwd: file("./etc/passwd")?,
+        group: file("./etc/group")?,
+        programs: inside.filter(is_program).map(str::to_owned).collect(),
+    })
 }
 
 /// The tar file's content as a self-contained qcow2 disk with one ext4 file system.

@@ -233,7 +233,7 @@ mod tests {
     fn job() -> (tempfile::TempDir, Job) {
         let dir = tempfile::tempdir().expect("tempdir");
         let environment = Environment::of_process().for_package_tools();
-        let log = Job::create(dir.path().join("log"), &environment).expect("log");
+        let job = Job::new(dir.path().join("log"), &environment, &[]).expect("log");
         (dir, job)
     }
 

@@ -18,6 +18,7 @@ fn image(dir: &Path) -> Image {
         initrd: PathBuf::new(),
         disk,
         append: Vec::new(),
+        contents: super::super::Contents::default(),
     }
 }
 
