@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Where administrators' programs lie that an ordinary user's `PATH` often lacks.
 const SYSTEM_DIRS: [&str; 5] = ["/usr/local/sbin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Variables that any program may see: who runs it, where, and in which language. None of them holds a secret.
-const ORDINARY: [&str; 14] = [
+const ORDINARY: [&str; 15] = [
     "PATH",
     "HOME",
     "USER",
@@ -25,6 +25,7 @@ const ORDINARY: [&str; 14] = [
     "NO_COLOR",
     "TMPDIR",
     "TZ",
+    "XDG_STATE_HOME",
     "XDG_RUNTIME_DIR",
     "CIVM_TIMEOUT_SCALE",
 ];
@@ -60,7 +61,7 @@ impl Environment {
         Self { variables: std::env::vars_os().collect(), account_home: None }
     }
 
-    /// The variables that a program of another project is given: never the caller's whole environment, which may
+    /// The variables that a program is given which needs none of the caller's own: never the caller's whole environment, which may
     /// hold keys (`SOPS_AGE_KEY`).
     #[must_use]
     pub fn for_tools(&self) -> Self {

@@ -138,7 +138,7 @@ fn known(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Res
 }
 
 fn fresh(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
-    let outcome = probe(arch, qemu, boot, scaled(PROBE, environment));
+    let outcome = probe(arch, qemu, boot, environment);
     if let Some(key) = key(qemu, boot) {
         let (works, reason) = match &outcome {
             Ok(reason) => (true, reason.clone()),
@@ -189,13 +189,13 @@ fn store(environment: &Environment, key: String, verdict: Kept) -> Option<()> {
 }
 
 /// Boots the image's kernel on KVM; the reason to take it, or not to.
-fn probe(arch: Arch, qemu: &Path, boot: &Boot, patience: Duration) -> Result<String, String> {
-    let start = Instant::now();
+fn probe(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
+    let (start, patience) = (Instant::now(), scaled(PROBE, environment));
     let cannot = |error: &dyn std::fmt::Display| format!("KVM could not be tried ({error})");
     let (mut console, theirs) = UnixStream::pair().map_err(|error| cannot(&error))?;
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| cannot(&error))?;
     let spec = probed(arch, boot, theirs.as_raw_fd()).map_err(|error| cannot(&error))?;
-    let mut child = child_command(qemu)
+    let mut child = child_command(qemu, environment)
         .args(argv::render(&spec))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
