@@ -11,6 +11,7 @@ pub mod foreground;
 pub mod git;
 pub mod hardening;
 mod held_dir;
+pub mod hex;
 pub mod index;
 pub mod lock;
 pub mod private_dir;
