@@ -10,6 +10,7 @@
 )]
 
 mod cli {
+    mod at_once;
     mod check;
     mod exec;
     mod formats;
