@@ -10,6 +10,7 @@
 )]
 
 mod cli {
+    mod at_once;
     mod check;
     mod check_plaintext;
     mod exec;
