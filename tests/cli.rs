@@ -12,6 +12,7 @@
 mod cli {
     mod check;
     mod exec;
+    mod fidelity;
     mod formats;
     mod frame;
     mod git;
