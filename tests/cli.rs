@@ -14,6 +14,7 @@ mod cli {
     mod check;
     mod check_plaintext;
     mod exec;
+    mod fidelity;
     mod formats;
     mod frame;
     mod git;
