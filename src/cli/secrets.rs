@@ -9,8 +9,8 @@ use crate::store::Format;
 
 pub use change::{Set, Unset};
 pub use check::Check;
-pub use exec::{ExecEnv, ExecFile};
-pub use formats::Input;
+pub use exec::{ExecEnv, ExecFile, NestedFlags};
+pub use formats::{Input, PlainFormat};
 pub use rotate::{Groups, GroupsCommand, Rotate};
 pub use status::Status;
 pub use who::Who;
@@ -159,6 +159,10 @@ pub struct Selector {
 
 /// `civm secrets decrypt`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+    civm secrets decrypt hosts/web/secrets.yaml
+    git show HEAD~1:app.env | civm secrets decrypt -
+    eval \"$(civm secrets decrypt --output-type sh app.env)\"")]
 pub struct Decrypt {
     /// The encrypted file (default: stdin)
     #[arg(value_hint = ValueHint::FilePath)]
@@ -181,9 +185,13 @@ pub struct Decrypt {
     /// The file's format
     #[command(flatten)]
     pub input: Input,
-    /// The plaintext's format (default: what the ending of --output says, else the file's own)
+    /// The plaintext's format; sh is lines that a shell can eval (default: by the ending of --output, else the
+    /// file's own)
     #[arg(long, value_name = "FORMAT")]
-    pub output_type: Option<Format>,
+    pub output_type: Option<PlainFormat>,
+    /// With --output-type sh: what becomes of mappings and lists
+    #[command(flatten)]
+    pub nested: NestedFlags,
 }
 
 /// `civm secrets get`.

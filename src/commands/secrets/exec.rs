@@ -13,7 +13,7 @@ use crate::secrets::exec::{self, Place, Program, Run, Shape, Variables};
 
 pub(super) fn with_variables(args: &ExecEnv, session: &Session, context: &Context) -> Outcome {
     let (open, _) = super::open(&args.file, None, session, context)?;
-    let variables = Variables::of(&open).map_err(failure)?;
+    let variables = Variables::of(&open, args.nested.how()).map_err(failure)?;
     let run = Run { pristine: args.pristine, ..run(&args.command, args.user.as_ref(), session) };
     if args.same_process {
         return Err(failure(exec::become_with_variables(&run, &variables)));

@@ -2,6 +2,7 @@
 
 use crate::outcome::{Code, Failure};
 use crate::secrets::Error;
+use crate::secrets::exec::VariableError;
 use crate::sops;
 
 /// The exit code, the words and the advice for an error. Codes are sops' own.
@@ -54,6 +55,10 @@ fn help(error: &Error) -> Option<String> {
             path.display(),
             saved.display()
         ),
+        Error::Variable { error: VariableError::Complex(_), .. } => {
+            "--skip-nested leaves mappings and lists out, --flatten makes variables of what is in them"
+                .to_owned()
+        }
         Error::Editor(_) => "set EDITOR to an editor that waits until you close the file".to_owned(),
         _ => return None,
     })

@@ -14,7 +14,7 @@ use super::flags::{BACKGROUND, FILENAME, NO_FIFO, PRISTINE, SAME_PROCESS, USER};
 use crate::edge::foreground;
 use crate::secrets::Error;
 use crate::secrets::exec::{
-    Place, Program, Run, Shape, Variables, become_with_variables, with_file, with_variables,
+    Nested, Place, Program, Run, Shape, Variables, become_with_variables, with_file, with_variables,
 };
 use crate::secrets::session::read;
 
@@ -30,7 +30,7 @@ pub(super) fn env(context: &Context) -> Outcome {
         return Err(conflict("Error: The --same-process flag cannot be used with --background"));
     }
     let open = context.open(path, &read(path)?, store)?;
-    let variables = Variables::of(&open)?;
+    let variables = Variables::of(&open, Nested::Refuse)?;
     drop(open);
     let run = run(context, command);
     if same_process {
