@@ -36,7 +36,7 @@ pub struct MergeDriver {
     #[arg(long, value_name = "SIZE", default_value_t = 7)]
     pub marker_size: usize,
     /// What the versions are called in a file that is not encrypted (git's %S, %X, %Y)
-    #[arg(long, num_args = 3, value_names = ["BASE", "OURS", "THEIRS"])]
+    #[arg(long, num_args = 3, allow_hyphen_values = true, value_names = ["BASE", "OURS", "THEIRS"])]
     pub labels: Vec<String>,
     /// The versions are common ancestors that git merges first: where they conflict, neither counts
     #[arg(long)]

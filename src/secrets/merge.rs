@@ -39,6 +39,8 @@ pub struct Recorded(Sides<Zeroizing<Vec<u8>>>);
 /// or dotenv: the file must not be valid in any format before somebody has solved the conflict.
 const NOTE: &str = " (not merged yet, solve with `civm secrets merge`)";
 
+/// The length of markers, as git has it where nothing else is said.
+pub const MARKERS: usize = 7;
 /// What every value that sops encrypted starts with.
 const TOKEN: &[u8] = b"ENC[AES256_GCM,";
 
@@ -178,6 +180,20 @@ impl Recorded {
     pub fn is_sops(&self) -> bool {
         let token = |text: &[u8]| memmem::find(text, TOKEN).is_some();
         token(&self.0.ours) || token(&self.0.theirs)
+    }
+
+    /// What something makes of each version, as one text with markers around what differs. Without a base that can be
+    /// read, the base is shown as ours.
+    ///
+    /// # Errors
+    /// That of ours, or of theirs.
+    pub fn marked(
+        &self,
+        read: impl Fn(&[u8]) -> Result<Zeroizing<Vec<u8>>, Error>,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let (ours, theirs) = (read(&self.0.ours)?, read(&self.0.theirs)?);
+        let base = read(&self.0.base).unwrap_or_else(|_| ours.clone());
+        Ok(marked(&Sides { ours, base, theirs }, MARKERS).text)
     }
 
     /// The versions.

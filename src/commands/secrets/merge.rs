@@ -13,14 +13,12 @@ use crate::edge::{atomic, terminal};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules;
 use crate::secrets::discover::is_sops;
-use crate::secrets::merge::{Merge, MergeError, Versions, merge, record, recorded_in};
+use crate::secrets::merge::{MARKERS, Merge, MergeError, Versions, merge, record, recorded_in};
 use crate::secrets::session::{read, read_settled};
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 use crate::store::Indents;
 
-/// The length of a marker, as git has it where nothing else is said.
-const MARKER: usize = 7;
 /// The rules' file: merged by what it says, not decrypted.
 const RULES: &str = ".sops.yaml";
 
@@ -162,7 +160,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
         }
     };
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
-    let how = How { editing: args.editing, markers: MARKER, mac, ancestors: false };
+    let how = How { editing: args.editing, markers: MARKERS, mac, ancestors: false };
     let put = |text: &[u8]| match atomic::swap(&path, before.as_deref(), text, 0o666) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::new(
@@ -181,7 +179,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
         Err(Refusal::Failure { failure, left }) => {
             // Nothing that looks like a whole file stays.
             if recorded.is_none() {
-                put(&left.unwrap_or_else(|| record(&versions, MARKER)))?;
+                put(&left.unwrap_or_else(|| record(&versions, MARKERS)))?;
             }
             return Err(failure);
         }

@@ -107,6 +107,18 @@ fn a_file_that_is_not_a_sops_file_merges_as_git_does() {
 }
 
 #[test]
+fn versions_have_the_names_that_git_gives_them() {
+    let repository = Repository::bare();
+    for (name, text) in [("base", "a\n"), ("ours", "b\n"), ("theirs", "c\n")] {
+        repository.0.write(name, text);
+    }
+    let labels = ["--labels", "0ab1", "HEAD", "--odd 'name'"];
+    let files = ["--marker-size", "9", "--", "base", "ours", "theirs", "x.yaml"];
+    repository.civm(&[&["secrets", "merge-driver"], &labels[..], &files].concat()).code(1);
+    assert_eq!(repository.0.read("ours"), "<<<<<<<<< HEAD\nb\n=========\nc\n>>>>>>>>> --odd 'name'\n");
+}
+
+#[test]
 fn a_binary_file_under_a_broad_pattern_is_shown_as_one() {
     let repository = Repository::new();
     repository.0.write("hosts/secrets.png", b"\x89PNG\0\x01\xff");
@@ -195,7 +207,12 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
 
         // Nothing takes it for a whole file.
         let diff = repository.git(&["diff"]);
-        assert!(diff.out().contains("<<<<<<< ours"), "{name}: {}", diff.out());
+        assert!(
+            diff.out().contains("<<<<<<< ours") && diff.out().contains("THEIRS"),
+            "{name}: {}",
+            diff.out()
+        );
+        assert!(!diff.out().contains("ENC["), "{name}: {}", diff.out());
         for args in [
             &["decrypt", name][..],
             &["get", name, "a"],
