@@ -11,6 +11,7 @@
 
 mod cli {
     mod at_once;
+    mod attributes;
     mod check;
     mod exec;
     mod formats;
