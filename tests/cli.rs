@@ -14,6 +14,7 @@ mod cli {
     mod attributes;
     mod check;
     mod exec;
+    mod faults;
     mod formats;
     mod frame;
     mod git;
