@@ -11,9 +11,11 @@
 
 mod cli {
     mod at_once;
+    mod attributes;
     mod check;
     mod check_plaintext;
     mod exec;
+    mod faults;
     mod fidelity;
     mod formats;
     mod frame;
