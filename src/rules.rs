@@ -2,8 +2,11 @@
 
 pub mod edit;
 mod file;
+pub mod globs;
+mod merge;
 mod names;
 mod path;
+mod purpose;
 #[cfg(test)]
 mod tests;
 
@@ -11,8 +14,10 @@ use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
 use crate::store::{Indents, yaml};
 
+pub use merge::merge;
 pub use names::{names, recipient_of};
 pub use path::{clean, match_path};
+pub use purpose::FILE;
 
 /// A parsed `.sops.yaml`. Two are equal where they say the same, on whatever lines.
 #[derive(Clone, Debug)]
@@ -193,16 +198,6 @@ impl Config {
             faults.extend(entry.rule.as_ref().err().cloned());
         }
         faults
-    }
-
-    /// Whether the rule at a position says that what it matches is secret. One that matches the rules' own file as
-    /// well, as `.*` and `\.yaml$` do, is for whatever happens to be encrypted.
-    #[must_use]
-    pub fn is_about_secrets(&self, index: usize) -> bool {
-        match self.entries().get(index).and_then(|entry| entry.pattern.as_ref()) {
-            Some(Ok(pattern)) => !pattern.is_match(b".sops.yaml"),
-            _ => false,
-        }
     }
 
     /// The age recipients of a group of a rule.

@@ -11,11 +11,13 @@ mod format;
 pub mod ini;
 pub mod json;
 mod limits;
+mod recognise;
 mod size;
 mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};
+pub use recognise::may_be_encrypted;
 pub use texts::spelled;
 
 /// Reading and writing one format. Pure: text in, values out.

@@ -10,7 +10,9 @@
 )]
 
 mod cli {
+    mod at_once;
     mod check;
+    mod check_plaintext;
     mod exec;
     mod fidelity;
     mod formats;
@@ -19,6 +21,8 @@ mod cli {
     mod golden;
     mod keys;
     mod keys_edit;
+    mod nested_rules;
+    mod odd_names;
     mod plugins;
     mod private_dir;
     mod project;

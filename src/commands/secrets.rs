@@ -13,6 +13,7 @@ use crate::edge::terminal::Terminal;
 use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::file::{OpenFile, SopsFile};
+use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
 use crate::sops::document::{MacCheck, Warning};
 use crate::sops::key_path::{KeyPath, Step};
@@ -91,7 +92,8 @@ pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Sess
     Ok(match config {
         Some(config) => session.with_config(&config),
         None => session,
-    })
+    }
+    .with_nested_rules())
 }
 
 /// A session at home in a directory, with the rules that are found from there.
@@ -140,6 +142,11 @@ fn not_written(error: Error, input: Format, output: Format) -> Failure {
     } else {
         failure
     }
+}
+
+/// The file that an argument names; `None` for standard input, which is `-` or no argument.
+fn named(file: Option<&PathBuf>) -> Option<&Path> {
+    file.map(PathBuf::as_path).filter(|file| *file != Path::new("-"))
 }
 
 /// All of standard input.
@@ -194,21 +201,23 @@ fn warn_on_disk(context: &Context, when: &str, refused: &[Refused]) {
     ));
 }
 
-/// Opens a file that is printed or handed on, perhaps in another format.
+/// Opens a file that is printed or handed on, perhaps in another format, and says which it has.
 fn open(
     file: &Path,
     output: Option<Format>,
     session: &Session,
     context: &Context,
-) -> Result<OpenFile, Failure> {
-    let opened = SopsFile::load(session, file)
+) -> Result<(OpenFile, Format), Failure> {
+    let text = read(file).map_err(failure)?;
+    let opened = SopsFile::parse(session, file, &text)
         .and_then(|file| file.open(session.identities(), MacCheck::Verify))
         .map_err(failure)?;
     warn(context, file, &opened.warnings);
-    match output {
-        Some(format) => Ok(opened.with_store(session.store(format, file).map_err(failure)?)),
-        None => Ok(opened),
-    }
+    let opened = match output {
+        Some(format) => opened.with_store(session.store(format, file).map_err(failure)?),
+        None => opened,
+    };
+    Ok((opened, session.format_of_encrypted(file, &text)))
 }
 
 /// Says what is odd in a file, though it can be read.

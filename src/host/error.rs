@@ -19,7 +19,7 @@ pub enum Error {
         start: PathBuf,
     },
     /// The named directory does not look like a project.
-    #[error("{} is no project: it has neither a directory `hosts` nor a file `.sops.yaml`", dir.display())]
+    #[error("{} is not a project: it has neither a directory `hosts` nor a file `.sops.yaml`", dir.display())]
     NotAProject {
         /// The directory.
         dir: PathBuf,
@@ -50,9 +50,37 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A link of the project that leads out of it.
+    #[error("{} leads out of the project, to {}: that is not read", path.display(), target.display())]
+    Outside {
+        /// The link, or something below it.
+        path: PathBuf,
+        /// Where it leads to.
+        target: PathBuf,
+    },
+    /// Something of the project that must be a file.
+    #[error("{} is not a file", path.display())]
+    NotAFile {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// Something of the project that must be a directory.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// A file or tree of the project that is too large.
+    #[error("{} is larger than {} MiB", path.display(), most >> 20)]
+    TooLarge {
+        /// Which one.
+        path: PathBuf,
+        /// The most bytes that it may have.
+        most: u64,
+    },
     /// Something in a rootfs tree that cannot be laid over an image.
     #[error("{} is {what}: only files, directories and links can be laid over an image", path.display())]
-    NotAFile {
+    NotForAnImage {
         /// Where it lies.
         path: PathBuf,
         /// What it is.
@@ -72,6 +100,9 @@ impl Error {
                 "go to the directory that holds `hosts/`, or name it with --project DIR".into(),
                 "`civm init` makes a project here".into(),
             ],
+            Self::Outside { .. } => {
+                vec!["if you trust what it leads to, copy that into the project".into()]
+            }
             Self::NoHost { hosts, name, .. } => {
                 vec![format!(
                     "a host is a directory with a host.yaml: {}",
@@ -117,6 +148,7 @@ fn list(known: &[String]) -> String {
 }
 
 /// The name that looks most like the wanted one, if any does.
-pub(super) fn alike<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+#[must_use]
+pub fn alike<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     settings::alike(wanted, known).map(str::to_owned)
 }

@@ -39,6 +39,9 @@ pub enum Error {
         /// Why.
         error: store::Error,
     },
+    /// git has left conflicts in it.
+    #[error("`{}` has a merge conflict that is not solved yet", .0.display())]
+    Unmerged(PathBuf),
     /// The document cannot be understood, decrypted or encrypted.
     #[error("`{}`: {error}", path.display())]
     Sops {
@@ -64,7 +67,7 @@ pub enum Error {
     )]
     CommentsMove(PathBuf),
     /// The file to be encrypted already is.
-    #[error("`{}` has a top-level key `sops`: it is encrypted already", .0.display())]
+    #[error("`{}` is already encrypted: it has a top-level `sops` entry, which is sops' metadata", .0.display())]
     AlreadyEncrypted(PathBuf),
     /// No identity opens it.
     #[error("`{}`: no identity at hand opens it", path.display())]

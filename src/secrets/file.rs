@@ -19,6 +19,7 @@ use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
 use crate::sops::key_path::{self, Found, KeyPath};
+use crate::sops::merge::conflicted;
 use crate::sops::metadata::{KeyGroup, Metadata, SOPS_VERSION, is_newer};
 use crate::sops::selector::Selector;
 use crate::sops::stash::Stash;
@@ -86,7 +87,7 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::load`].
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        Self::of_store(session.store_for(path)?, path, text)
+        Self::of_store(session.store_of_encrypted(path, text)?, path, text)
     }
 
     /// Takes a text as one store's.
@@ -105,7 +106,10 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::of_store`].
     pub fn of_any_version(store: Arc<dyn Store>, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let tree = store.load(text).map_err(|error| at(path, error))?;
+        let tree = store.load(text).map_err(|error| match conflicted(text) {
+            Some(_) => Error::Unmerged(path.to_path_buf()),
+            None => at(path, error),
+        })?;
         let (tree, metadata) = document::split(tree, store.is_metadata()).map_err(within(path))?;
         Ok(Self { path: path.to_path_buf(), tree, metadata, store })
     }

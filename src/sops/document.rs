@@ -14,7 +14,7 @@ use super::metadata::{self, Metadata};
 use super::stash::Stash;
 use super::tree::{Item, Key, Tree, Value};
 
-pub use audit::{Fault, Stray, audit};
+pub use audit::{Fault, Stray, audit, is_all_clear};
 pub use decrypt::{MacCheck, decrypt};
 pub use encrypt::encrypt;
 

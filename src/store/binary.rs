@@ -7,7 +7,7 @@ use crate::store::json::Json;
 use crate::store::{Error, Store};
 
 /// The key that the content stands under.
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 
 /// What a new file starts with.
 const EXAMPLE: &str = "Replace this line by the content of the file, which is encrypted as one value.\n";

@@ -26,12 +26,13 @@ pub(super) struct RulesFile {
 impl RulesFile {
     /// The rules that are found from where the run was started.
     pub(super) fn find(session: &Session) -> Result<Self, Failure> {
-        let rules = session.rules(&session.directory).map_err(secrets::failure)?;
+        let rules = session.own_rules().map_err(secrets::failure)?;
         let path = rules.map(|rules| rules.path.clone()).ok_or_else(|| {
             Failure::new(Code::Generic, "there is no .sops.yaml here or above")
                 .help("`civm init` makes a project with its rules")
         })?;
-        let lock = Lock::of(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
+        let lock =
+            Lock::exclusive(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
         // Read again: who had the lock before may have changed it.
         let bytes = fs::read(&path).map_err(|error| wrong(&path, &error))?;
         let text = edit::decode(&bytes).map_err(|error| wrong(&path, &error))?;

@@ -2,6 +2,7 @@
 
 use crate::outcome::{Code, Failure};
 use crate::secrets::Error;
+use crate::secrets::exec::VariableError;
 use crate::sops;
 
 /// The exit code, the words and the advice for an error. Codes are sops' own.
@@ -21,9 +22,18 @@ pub(in crate::commands) fn failure(error: Error) -> Failure {
     help.into_iter().fold(Failure::new(code, message), Failure::help)
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        failure(error)
+    }
+}
+
 fn help(error: &Error) -> Option<String> {
     Some(match error {
         Error::AlreadyEncrypted(path) => format!("change it with `civm secrets edit {}`", path.display()),
+        Error::Unmerged(path) => {
+            format!("both versions are in it, encrypted; `civm secrets merge {}` solves it", path.display())
+        }
         Error::CommentsMove(_) => {
             "put each such comment right above a key of a mapping, not in front of a list or of its items"
                 .to_owned()
@@ -39,6 +49,15 @@ fn help(error: &Error) -> Option<String> {
         }
         Error::Sops { error: sops::Error::MacMismatch, .. } => {
             "it was changed without sops; see what with `git log -p`, or read it with --ignore-mac".to_owned()
+        }
+        Error::ChangedMeanwhile { path, saved } => format!(
+            "see what differs with `civm secrets diff {} {}`, edit it again, then remove your version",
+            path.display(),
+            saved.display()
+        ),
+        Error::Variable { error: VariableError::Complex(_), .. } => {
+            "--skip-nested leaves mappings and lists out, --flatten makes variables of what is in them"
+                .to_owned()
         }
         Error::Editor(_) => "set EDITOR to an editor that waits until you close the file".to_owned(),
         _ => return None,

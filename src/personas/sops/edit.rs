@@ -23,11 +23,12 @@ pub(super) fn run(context: &Context) -> Outcome {
 /// Edits a file, or makes one.
 pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
     let name = named(context, path);
-    let stores = context.stores(&name)?;
+    let stores = context.stores_at(&name, path)?;
     context.check_order()?;
     let format = stores.input_format;
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => context.on_disk("edited", &refused),
+        Notice::EditorMayFork(hint) => context.log.warn(&hint),
         Notice::Odd(warning) => context.odd(&warning),
         Notice::Ignored(selector) => context.log.warn(&of_one_value(selector.name(), format)),
     };

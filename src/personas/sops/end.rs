@@ -113,7 +113,7 @@ impl From<Error> for End {
             }
             Error::Editor(error) => (code, format!("Could not run editor: {error}")),
             Error::Unchanged => (code, "File has not changed, exiting.".to_owned()),
-            Error::Write(error) => return Self::writing("output file", &error),
+            Error::Write(error) => return Self::writing("in-place file", &error),
             other => (code, other.to_string()),
         };
         Self::Said(code, words)

@@ -11,7 +11,7 @@ use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::session::Rules;
 use crate::sops::data_key::DataKey;
-use crate::sops::document::{self, Fault, MacCheck, Stray, audit};
+use crate::sops::document::{self, Fault, MacCheck, Stray, audit, is_all_clear};
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::metadata;
 use crate::sops::token::{Kind as TokenKind, Token};
@@ -33,7 +33,7 @@ pub(super) fn look(
     rule: Option<(&Rules, &Rule)>,
     identities: &Identities,
 ) -> Vec<Finding> {
-    let format = Format::of_path(path);
+    let format = Format::of_encrypted(path, text);
     let mut look = Look { path, text, format, findings: Vec::new() };
     match SopsFile::of_store(format.store(Indents::default()), path, text) {
         Ok(file) => look.file(file, rule, identities),
@@ -47,6 +47,11 @@ pub(super) fn look(
             };
             look.tell(Kind::Unreadable, line, None, message);
         }
+        Err(Error::Unmerged(_)) => {
+            let line = text.split(|byte| *byte == b'\n').position(|line| line.starts_with(b"<<<<<<<"));
+            let message = "has a merge conflict that is not solved yet".to_owned();
+            look.tell(Kind::Conflict, line.map(|index| index + 1), None, message);
+        }
         Err(Error::Sops { error, .. }) => look.tell(Kind::Metadata, None, None, error.to_string()),
         Err(other) => look.tell(Kind::Unreadable, None, None, other.to_string()),
     }
@@ -55,8 +60,7 @@ pub(super) fn look(
 
 impl Look<'_> {
     fn tell(&mut self, kind: Kind, line: Option<usize>, key: Option<KeyPath>, message: String) {
-        let path = self.path.to_path_buf();
-        self.findings.push(Finding { path, line, kind, key, message });
+        self.findings.push(Finding { line, key, ..Finding::new(self.path.to_path_buf(), kind, message) });
     }
 
     fn file(&mut self, file: SopsFile, rule: Option<(&Rules, &Rule)>, identities: &Identities) {
@@ -73,6 +77,7 @@ impl Look<'_> {
                 strays.dedup();
             }
         }
+        self.nothing(&file, &strays);
         let mut known: Vec<&Stray> = Vec::new();
         for stray in &strays {
             if !known.contains(&stray) {
@@ -82,7 +87,8 @@ impl Look<'_> {
         }
         // With values in clear it cannot match, and what is wrong was said.
         let whole = self.findings.iter().all(|finding| {
-            [Kind::Recipients, Kind::Threshold, Kind::Selector, Kind::Comment].contains(&finding.kind)
+            use Kind::{Comment, Nothing, Recipients, Selector, Threshold};
+            [Recipients, Threshold, Selector, Comment, Nothing].contains(&finding.kind)
         });
         if let Some(key) = key.filter(|_| whole) {
             self.content(file, &key);
@@ -180,6 +186,16 @@ impl Look<'_> {
         );
         self.tell(Kind::Selector, self.line(&place(&[has.name()])), None, message);
         true
+    }
+
+    /// Whether the selector leaves every value of the file in clear.
+    fn nothing(&mut self, file: &SopsFile, strays: &[Stray]) {
+        if is_all_clear(&file.tree) && strays.iter().all(|stray| stray.fault == Fault::ClearComment) {
+            let selector = file.metadata.selector.clone().unwrap_or_default();
+            let (name, value) = (selector.name(), selector.value());
+            let message = format!("no value in it is encrypted: {name} `{value}` selects none");
+            self.tell(Kind::Nothing, self.line(&place(&[name])), None, message);
+        }
     }
 
     fn stray(&mut self, stray: &Stray) {
