@@ -17,7 +17,6 @@ use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
 use crate::sops::document::{MacCheck, Warning};
 use crate::sops::key_path::{KeyPath, Step};
-use crate::sops::selector::Selector;
 use crate::store::{self, Format};
 
 mod change;
@@ -169,12 +168,6 @@ pub(super) fn own_recipients(context: &Context) -> Vec<String> {
         _ => None,
     });
     age.chain(ssh).collect()
-}
-
-/// Says that a selector has no effect.
-fn warn_ignored(context: &Context, selector: &Selector) {
-    let name = selector.name();
-    context.screen.warn(format!("{name} is ignored: the file is one value, which is always encrypted"));
 }
 
 /// The one failure, or what became of several files of which some failed.
