@@ -1,6 +1,6 @@
 //! Text to tree and back, a file per format.
 
-use crate::sops::document;
+use crate::sops::document::{self, IsMetadata};
 use crate::sops::tree::{Branch, Tree, Value};
 
 pub mod binary;
@@ -56,6 +56,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// A value that the format cannot hold.
     fn emit_value(&self, value: &Value) -> Result<Vec<u8>, Error>;
+
+    /// Tells the metadata from the values of a document.
+    fn is_metadata(&self) -> IsMetadata {
+        document::is_metadata
+    }
 
     /// Whether a plaintext document holds what the format keeps the metadata in, so that it counts as encrypted.
     fn is_encrypted(&self, branch: &Branch) -> bool {

@@ -10,9 +10,11 @@
 )]
 
 mod cli {
+    mod at_once;
     mod check;
     mod check_plaintext;
     mod exec;
+    mod fidelity;
     mod formats;
     mod frame;
     mod git;

@@ -32,9 +32,15 @@ pub struct MergeDriver {
     pub theirs: PathBuf,
     /// The file's name in the repository (git's %P): it chooses format and rules
     pub pathname: Option<PathBuf>,
-    /// How many signs make a conflict marker (git's %L)
+    /// The length of a conflict marker (git's %L)
     #[arg(long, value_name = "SIZE", default_value_t = 7)]
     pub marker_size: usize,
+    /// What the versions are called in a file that is not encrypted (git's %S, %X, %Y)
+    #[arg(long, num_args = 3, allow_hyphen_values = true, value_names = ["BASE", "OURS", "THEIRS"])]
+    pub labels: Vec<String>,
+    /// The versions are common ancestors that git merges first: where they conflict, neither counts
+    #[arg(long)]
+    pub common_ancestors: bool,
     /// How to go on where both sides changed the same value
     #[command(flatten)]
     pub editing: Editing,

@@ -100,8 +100,8 @@ pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
     Session::new(context.environment.clone(), Arc::new(Terminal), directory).with_nested_rules()
 }
 
-/// sops' brackets, or keys and list indices with slashes between them. A part that is a number is a list
-/// index; a key that is a number or holds a slash needs the brackets.
+/// sops' brackets, or keys and list indices with slashes between them. A part that is a number is an index where a
+/// list is, and a key everywhere else; a key that holds a slash needs the brackets.
 fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     let wrong = |why: String| {
         Failure::new(code, format!("key path `{text}`: {why}"))
@@ -113,7 +113,7 @@ fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     if text.is_empty() || text.split('/').any(str::is_empty) {
         return Err(wrong("a part is empty".to_owned()));
     }
-    let steps = text.split('/').map(|part| part.parse().map_or_else(|_| Step::Key(part.into()), Step::Index));
+    let steps = text.split('/').map(|part| Step::Part(part.into()));
     Ok(KeyPath::from(steps.collect::<Vec<_>>()))
 }
 

@@ -9,6 +9,7 @@ use std::fs::{self, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::atomic;
 use super::environment::Environment;
 use scope::Scope;
 
@@ -56,8 +57,8 @@ pub struct WalkError {
 /// disk images are left out unless git tracks them. What cannot be read is reported in its place, and the walk
 /// goes on.
 ///
-/// git itself is asked once for each repository; where it is missing or fails nothing is known to be
-/// tracked.
+/// git itself is asked once for each repository. Where it fails, that is told as what cannot be read; where it is not
+/// installed nothing is known to be tracked.
 #[must_use]
 pub fn walk(root: &Path, environment: &Environment) -> Vec<Result<Entry, WalkError>> {
     let real = match fs::canonicalize(root) {
@@ -97,6 +98,11 @@ impl Walker<'_> {
         } else if let Err(error) = entered {
             self.failed(&inside.join(scope::IGNORE_FILE), error);
         }
+        // What a killed civm left is no part of the tree, and goes.
+        if entries.iter().any(|(name, _)| atomic::is_temporary(name)) {
+            atomic::sweep(&real);
+            entries.retain(|(name, _)| !atomic::is_temporary(name));
+        }
         for (name, kind) in entries {
             let Some(kind) = kind_of(kind).filter(|_| name != scope::GIT) else { continue };
             let real = real.join(&name);
@@ -109,7 +115,9 @@ impl Walker<'_> {
             let inside = inside.join(&name);
             self.found.push(Ok(Entry { path: below(self.root, &inside), inside: inside.clone(), kind }));
             if is_dir && scope::is_repository(&real) {
-                self.directory(&inside, &mut Scope::of_repository(&real, self.environment), false);
+                let (mut scope, error) = Scope::of_repository(&real, self.environment);
+                self.found.extend(error.map(Err));
+                self.directory(&inside, &mut scope, false);
             } else if is_dir {
                 self.directory(&inside, scope, ignored);
             }

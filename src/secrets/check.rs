@@ -10,6 +10,7 @@ use super::discover::{Candidate, is_sops, sops_text};
 use super::error::Error;
 use super::session::{Session, read};
 use crate::keys::identity::Identities;
+use crate::sops::merge::conflicted;
 
 mod file;
 mod finding;
@@ -169,7 +170,10 @@ impl Check<'_> {
 
     fn sops_file(&self, path: &Path, text: &[u8]) -> (State, Vec<Finding>) {
         let (rule, mut findings) = match ruling(self.session, path) {
-            Ruling::NoRule if !self.strict => return (State::NoRule, Vec::new()),
+            Ruling::NoRule if !self.strict && conflicted(text).is_none() => {
+                return (State::NoRule, Vec::new());
+            }
+            Ruling::NoRule if !self.strict => (None, Vec::new()),
             Ruling::NoRule => {
                 let message = "no creation rule matches it".to_owned();
                 (None, vec![Finding::new(path.to_path_buf(), Kind::NoRule, message)])

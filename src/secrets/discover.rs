@@ -12,6 +12,7 @@ use super::session::read;
 use crate::edge::environment::Environment;
 use crate::edge::walk::{self, Excluded, Kind};
 use crate::rules::FILE;
+use crate::sops::merge::conflicted;
 use crate::store::{Format, may_be_encrypted};
 
 /// Larger files are not read: 256 MiB, far more than any file of secrets has.
@@ -141,7 +142,11 @@ fn text_of_store(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// metadata counts too and is reported later. Any other file must be a sops file as a whole, and not only quote one.
 #[must_use]
 pub fn is_sops(path: &Path, bytes: &[u8]) -> bool {
-    may_be_encrypted(bytes) && (Format::of_ending(path).is_some() || Format::recognise(bytes).is_some())
+    if !may_be_encrypted(bytes) {
+        return false;
+    }
+    // A conflict that git has left makes it no other file.
+    Format::of_ending(path).is_some() || Format::recognise(bytes).is_some() || conflicted(bytes).is_some()
 }
 
 #[cfg(test)]

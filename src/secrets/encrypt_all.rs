@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 use super::discover::is_sops;
 use super::error::Error;
 use super::file::NewFile;
 use super::many;
 use super::recipients::Plan;
-use super::rewrite::replace_unchanged;
+use super::rewrite::put;
 use super::session::{Session, read};
 use super::update_all::as_rules_see;
 
@@ -32,13 +33,13 @@ pub fn encrypt_all(
 fn one(session: &Session, path: &Path) -> Result<(), Error> {
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
     loop {
-        let text = read(path)?;
+        let text = Zeroizing::new(read(path)?);
         // Somebody else may have encrypted it since the search.
         if is_sops(path, &text) {
             return Ok(());
         }
         let sealed = NewFile::parse(session, path, &text)?.seal(&plan, session)?;
-        if replace_unchanged(path, &text, &sealed)? {
+        if put(path, &text, &sealed)? {
             return Ok(());
         }
     }

@@ -6,6 +6,7 @@ mod metadata;
 use std::path::Path;
 use std::sync::Arc;
 
+use memchr::memmem;
 use zeroize::Zeroizing;
 
 use super::edit::{Watch, in_editor};
@@ -15,7 +16,7 @@ use super::opener::Opener;
 use super::session::Session;
 use crate::sops;
 use crate::sops::document::MacCheck;
-use crate::sops::merge::{self, Conflict, Sides, marked};
+use crate::sops::merge::{self, Conflict, Sides, conflicted, marked, recorded};
 use crate::sops::tree::Tree;
 use crate::store::Store;
 
@@ -30,6 +31,18 @@ pub struct Versions<'a> {
     /// Theirs.
     pub theirs: &'a [u8],
 }
+
+/// Texts that were kept between markers by [`record`] or [`Unmerged::record`], or by git itself.
+pub struct Recorded(Sides<Zeroizing<Vec<u8>>>);
+
+/// What stands behind the first marker of each conflict in an encrypted file. No sign in it may end a key in YAML, INI
+/// or dotenv: the file must not be valid in any format before somebody has solved the conflict.
+const NOTE: &str = " (not merged yet, solve with `civm secrets merge`)";
+
+/// The length of markers, as git has it where nothing else is said.
+pub const MARKERS: usize = 7;
+/// What every value that sops encrypted starts with.
+const TOKEN: &[u8] = b"ENC[AES256_GCM,";
 
 /// What a merge comes to.
 pub enum Merge {
@@ -69,7 +82,7 @@ pub enum MergeError {
     #[error("no version of it is encrypted")]
     Plain,
     /// A conflict in bytes that no editor can show.
-    #[error("the content is no text that an editor could show")]
+    #[error("the content is not text, so no editor can show it")]
     NotText,
 }
 
@@ -136,6 +149,9 @@ pub fn merge(
     }
     let (mut file, other) = if only_theirs { (theirs, ours) } else { (ours, theirs) };
     file.stash.absorb(other.stash);
+    if let Some(base) = base {
+        file.stash.absorb(base.stash);
+    }
     file.metadata = metadata;
     if merged.conflicts.is_empty() {
         return Ok(Merge::Clean(file.seal(merged.trees.ours, session)?));
@@ -143,11 +159,76 @@ pub fn merge(
     Ok(Merge::Conflict(Box::new(Unmerged { conflicts: merged.conflicts, trees: merged.trees, file })))
 }
 
+/// The three versions in one text, between markers: no store of any format takes it for a file, nothing in it is
+/// plaintext that was not so before, and [`recorded_in`] has all of it back.
+#[must_use]
+pub fn record(versions: &Versions<'_>, markers: usize) -> Vec<u8> {
+    let texts =
+        Sides { ours: versions.ours, base: versions.base.unwrap_or_default(), theirs: versions.theirs };
+    recorded(&texts, markers, NOTE).text.to_vec()
+}
+
+/// The versions that a text holds between markers.
+#[must_use]
+pub fn recorded_in(text: &[u8]) -> Option<Recorded> {
+    conflicted(text).map(Recorded)
+}
+
+impl Recorded {
+    /// Whether a side of it may be a sops file.
+    #[must_use]
+    pub fn is_sops(&self) -> bool {
+        let token = |text: &[u8]| memmem::find(text, TOKEN).is_some();
+        token(&self.0.ours) || token(&self.0.theirs)
+    }
+
+    /// What something makes of each version, as one text with markers around what differs. Without a base that can be
+    /// read, the base is shown as ours.
+    ///
+    /// # Errors
+    /// That of ours, or of theirs.
+    pub fn marked(
+        &self,
+        read: impl Fn(&[u8]) -> Result<Zeroizing<Vec<u8>>, Error>,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let (ours, theirs) = (read(&self.0.ours)?, read(&self.0.theirs)?);
+        let base = read(&self.0.base).unwrap_or_else(|_| ours.clone());
+        Ok(marked(&Sides { ours, base, theirs }, MARKERS).text)
+    }
+
+    /// The versions.
+    #[must_use]
+    pub fn versions(&self) -> Versions<'_> {
+        let Sides { ours, base, theirs } = &self.0;
+        Versions { base: Some(base.as_slice()).filter(|base| !base.is_empty()), ours, theirs }
+    }
+}
+
 fn is_plain(error: &Error) -> bool {
     matches!(error, Error::Sops { error: sops::Error::MetadataNotFound, .. })
 }
 
 impl Unmerged {
+    /// The file's text with the conflicts between markers, all of it encrypted. What merged is in it; each side of the
+    /// conflicts, taken everywhere, makes a whole file.
+    ///
+    /// # Errors
+    /// A side that the format cannot hold.
+    pub fn record(&self, session: &Session, markers: usize) -> Result<Vec<u8>, MergeError> {
+        let seal = |tree: &Tree| self.file.seal(tree.clone(), session);
+        let Sides { ours, base, theirs } = &self.trees;
+        let texts = Sides { ours: seal(ours)?, base: seal(base)?, theirs: seal(theirs)? };
+        Ok(recorded(&texts, markers, NOTE).text.to_vec())
+    }
+
+    /// The file's text with every conflict as it was before, where that can be said.
+    ///
+    /// # Errors
+    /// A base that the format cannot hold.
+    pub fn as_before(&self, session: &Session) -> Result<Vec<u8>, MergeError> {
+        Ok(self.file.seal(self.trees.base.clone(), session)?)
+    }
+
     /// Opens the editor on the plaintext with the conflicts between markers, and seals what it leaves.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
+use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::terminal::{Nobody, Prompt};
 use crate::keys::identity::Identities;
@@ -291,8 +292,8 @@ impl Session {
     ///
     /// # Errors
     /// The rules cannot be understood.
-    pub fn take_rules(&self, path: PathBuf, text: String) -> Result<(), Error> {
-        let rules = Arc::new(Rules::parse(path.clone(), text)?);
+    pub fn take_rules(&self, path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
+        let rules = Arc::new(Rules::of_bytes(path.clone(), bytes)?);
         locked(&self.known).insert(path, rules);
         locked(&self.places).clear();
         Ok(())
@@ -303,22 +304,22 @@ impl Session {
         if let Some(rules) = known.get(&path) {
             return Ok(Arc::clone(rules));
         }
-        let text =
-            fs::read_to_string(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
-        let rules = Arc::new(Rules::parse(path.clone(), text)?);
+        let bytes = fs::read(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
+        let rules = Arc::new(Rules::of_bytes(path.clone(), &bytes)?);
         known.insert(path, Arc::clone(&rules));
         Ok(rules)
     }
 }
 
 impl Rules {
-    /// Takes a text for the rules of a file.
+    /// Takes what a file of rules holds.
     ///
     /// # Errors
     /// The rules cannot be understood.
-    pub fn parse(path: PathBuf, text: String) -> Result<Self, Error> {
-        match Config::parse(&text) {
-            Ok(config) => Ok(Self { path, text, config }),
+    fn of_bytes(path: PathBuf, bytes: &[u8]) -> Result<Self, Error> {
+        let parsed = rules::decode(bytes).and_then(|text| Ok((Config::parse(&text)?, text)));
+        match parsed {
+            Ok((config, text)) => Ok(Self { path, text, config }),
             Err(error) => Err(Error::Rules { path, error }),
         }
     }
@@ -339,11 +340,32 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// It is missing, a directory, or the system refuses.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| match source.kind() {
+    sweep_beside(path);
+    fs::read(path).map_err(|source| unreadable(path, source))
+}
+
+/// Reads a file that is to be rewritten: not while another civm writes it.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_settled(path: &Path) -> Result<Vec<u8>, Error> {
+    sweep_beside(path);
+    atomic::read_settled(path).map_err(|source| unreadable(path, source))
+}
+
+/// What a killed civm left where a file is goes before that is read.
+fn sweep_beside(path: &Path) {
+    if let Some(directory) = fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
+        atomic::sweep(directory);
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    match source.kind() {
         io::ErrorKind::NotFound => Error::Missing(path.to_path_buf()),
         io::ErrorKind::IsADirectory => Error::Directory(path.to_path_buf()),
         _ => Error::Read { path: path.to_path_buf(), source },
-    })
+    }
 }
 
 #[cfg(test)]

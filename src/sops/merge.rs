@@ -17,7 +17,7 @@ use super::key_path::{KeyPath, Step};
 use super::tree::{Branch, Item, Tree, Value};
 use order::{Block, split};
 
-pub use markers::{Marked, marked};
+pub use markers::{Marked, conflicted, marked, recorded};
 pub use pieces::{Piece, pieces};
 
 /// One thing as each side has it.

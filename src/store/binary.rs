@@ -70,7 +70,7 @@ impl Store for Binary {
         branch.iter().any(document::is_metadata)
             || content(branch)
                 .and_then(|text| self.json.load(text.as_bytes()).ok())
-                .is_some_and(|tree| document::split(tree).is_ok())
+                .is_some_and(|tree| document::split(tree, document::is_metadata).is_ok())
     }
 
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use crate::edge::lock::Lock;
 use crate::keys::recipient::{Recipient, same_key, shown};
 use crate::keys::ssh::public::{self, Ed25519Public, PublicLine};
 use crate::outcome::{Code, Failure};
-use crate::rules::Config;
+use crate::rules::{Config, edit};
 use crate::secrets::Session;
 
 /// The rules' file of a run, which is nobody else's to change until this is dropped.
@@ -31,9 +31,11 @@ impl RulesFile {
             Failure::new(Code::Generic, "there is no .sops.yaml here or above")
                 .help("`civm init` makes a project with its rules")
         })?;
-        let lock = Lock::of(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
+        let lock =
+            Lock::exclusive(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
         // Read again: who had the lock before may have changed it.
-        let text = fs::read_to_string(&path).map_err(|error| wrong(&path, &error))?;
+        let bytes = fs::read(&path).map_err(|error| wrong(&path, &error))?;
+        let text = edit::decode(&bytes).map_err(|error| wrong(&path, &error))?;
         let config = Config::parse(&text).map_err(|error| wrong(&path, &error))?;
         Ok(Self { path, text, config, _lock: lock })
     }

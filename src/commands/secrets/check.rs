@@ -1,6 +1,7 @@
 //! `civm secrets check`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -9,11 +10,12 @@ use super::failure::failure;
 use super::update_all::{root, without_rule};
 use crate::cli::secrets::Check;
 use crate::commands::Context;
+use crate::commands::git::uncovered;
 use crate::edge::index::Index;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::FILE;
 use crate::secrets::check::{Content, Report, Source, check, take_staged_rules, wants_encrypted};
-use crate::secrets::discover::{candidates, no_secrets};
+use crate::secrets::discover::{candidates, is_sops, no_secrets, sops_text};
 use crate::secrets::{Error, Session};
 
 /// How every encrypted value starts.
@@ -24,13 +26,24 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
         return Err(failure(Error::Missing(missing.clone())));
     }
     let sources = if args.staged { staged(args, session)? } else { files(args, session, context) };
+    let uncovered = without_driver(&sources, args, session);
     let report = check(session, sources, args.strict);
     if args.json {
-        context.screen.line(to_json(&report).to_string())?;
+        context.screen.line(to_json(&report, &uncovered).to_string())?;
     } else {
         tell(&report, session, context)?;
+        for path in &uncovered {
+            let shown = session.shown(path);
+            context
+                .screen
+                .warn(format!("git would merge `{shown}` as text: no line of .gitattributes matches it"));
+        }
+        if !uncovered.is_empty() {
+            context.screen.note("help: `civm git install` adds one; then commit .gitattributes");
+        }
     }
-    Ok(if report.fails() { Code::Generic as u8 } else { 0 })
+    let fails = report.fails() || (!uncovered.is_empty() && args.strict);
+    Ok(if fails { Code::Generic as u8 } else { 0 })
 }
 
 /// The files that were named, else those of the project; all of them if rules are among the named ones.
@@ -51,7 +64,16 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
     let staged = index.staged(&args.paths).map_err(wrong)?;
     let encrypted = index.with(TOKEN).map_err(wrong)?;
     let files = staged.iter().chain(&encrypted);
-    take_staged_rules(session, files, |path| index.text(path)).map_err(failure)?;
+    let mut of_rules = Ok(());
+    let staged_rules = |path: &Path| {
+        let text = index.text(path).unwrap_or_else(|error| {
+            of_rules = Err(wrong(error));
+            None
+        });
+        text.map(|text| text.to_vec())
+    };
+    take_staged_rules(session, files, staged_rules).map_err(failure)?;
+    of_rules?;
     let all = names_rules(staged.iter(), session);
     let others = encrypted.iter().filter(|path| all && !staged.contains(*path));
     // git is only asked for the text of files that matter.
@@ -59,10 +81,30 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
     let mut no_secrets = no_secrets(index.root());
     let paths: Vec<&PathBuf> = matter.chain(others).filter(|path| !no_secrets.leaves_out(path)).collect();
     let source = |path: &PathBuf| {
-        let content = Content::Text(index.text(path)?);
+        let content = match index.text(path) {
+            Ok(text) => Content::Text(text?.to_vec()),
+            Err(error) => {
+                let source = std::io::Error::other(error);
+                Content::Failed(Error::Read { path: path.clone(), source })
+            }
+        };
         Some(Source { path: path.clone(), content })
     };
     Ok(paths.into_par_iter().filter_map(source).collect())
+}
+
+/// The sops files that git would merge as text although the repository is set up for civm.
+fn without_driver(sources: &[Source], args: &Check, session: &Session) -> Vec<PathBuf> {
+    let by_path: BTreeMap<_, _> = sources.iter().map(|source| (&*source.path, &source.content)).collect();
+    let is_sops_file = |path: &PathBuf| match by_path.get(&**path) {
+        Some(Content::Text(text)) => is_sops(path, text),
+        Some(Content::File) => sops_text(path).is_ok_and(|text| text.is_some()),
+        _ => false,
+    };
+    let paths = by_path.keys().copied();
+    let mut paths = uncovered(&session.directory, &session.environment, paths, args.staged);
+    paths.retain(is_sops_file);
+    paths
 }
 
 /// Whether a file of rules is among the paths.
@@ -88,7 +130,7 @@ fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Fai
     Ok(())
 }
 
-fn to_json(report: &Report) -> serde_json::Value {
+fn to_json(report: &Report, uncovered: &[PathBuf]) -> serde_json::Value {
     let findings: Vec<_> = report
         .findings
         .iter()
@@ -104,6 +146,9 @@ fn to_json(report: &Report) -> serde_json::Value {
             })
         })
         .collect();
-    let unruled: Vec<_> = report.unruled.iter().map(|path| path.to_string_lossy()).collect();
-    json!({ "files": report.files, "findings": findings, "without_rule": unruled })
+    let shown = |paths: &[PathBuf]| -> Vec<_> {
+        paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+    };
+    let (unruled, uncovered) = (shown(&report.unruled), shown(uncovered));
+    json!({ "files": report.files, "findings": findings, "without_rule": unruled, "merged_as_text": uncovered })
 }

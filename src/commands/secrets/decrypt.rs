@@ -1,6 +1,7 @@
 //! `civm secrets decrypt`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -11,6 +12,7 @@ use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::exec::{Nested, Variables};
 use crate::secrets::file::{OpenFile, SopsFile};
+use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
@@ -45,22 +47,33 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
         None => output.and_then(Format::of_ending).unwrap_or(input),
     };
     let stores = session.stores(name, input, output).map_err(failure)?;
-    let open = SopsFile::of_store(stores.input, name, &text)
-        .and_then(|file| file.open(session.identities(), mac))
-        .map_err(failure)?
-        .with_store(stores.output);
-    super::warn(context, name, &open.warnings);
-    let plain = match path {
-        _ if args.output_type == Some(PlainFormat::Sh) => for_shells(args, &open),
-        Some(path) => open.extract(&path).map_err(|error| super::not_written(error, input, output)),
-        None => super::plaintext(&open, input, output),
-    }?;
-    let written = |result: Result<(), atomic::WriteError>| result.map_err(|error| failure(error.into()));
-    match (&args.output, args.in_place) {
+    let decrypted = |text: &[u8]| {
+        let mut open = SopsFile::of_store(Arc::clone(&stores.input), name, text)
+            .and_then(|file| file.open(session.identities(), mac))
+            .map_err(failure)?
+            .with_store(Arc::clone(&stores.output));
+        let warnings = std::mem::take(&mut open.warnings);
+        let plain = match &path {
+            _ if args.output_type == Some(PlainFormat::Sh) => for_shells(args, &open),
+            Some(path) => open.extract(path).map_err(|error| super::not_written(error, input, output)),
+            None => super::plaintext(&open, input, output),
+        }?;
+        Ok::<_, Failure>((plain, warnings))
+    };
+    if args.in_place && args.output.is_none() {
+        let in_place = |text: &[u8]| decrypted(text).map(|(plain, warnings)| (Some(plain), warnings));
+        let warnings = transform(file.unwrap_or(name), in_place)?;
+        super::warn(context, name, &warnings);
+        return Ok(0);
+    }
+    let (plain, warnings) = decrypted(&text)?;
+    super::warn(context, name, &warnings);
+    match &args.output {
         // Plaintext is readable by its owner only, whatever the umask.
-        (Some(output), _) => written(atomic::create(output, &plain, 0o600, true))?,
-        (None, true) => written(atomic::replace(file.unwrap_or(name), &plain, 0o600))?,
-        (None, false) => context.screen.data(&plain)?,
+        Some(output) => {
+            atomic::create(output, &plain, 0o600, true).map_err(|error| failure(error.into()))?;
+        }
+        None => context.screen.data(&plain)?,
     }
     Ok(0)
 }

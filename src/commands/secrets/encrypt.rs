@@ -1,6 +1,7 @@
 //! `civm secrets encrypt`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -10,7 +11,8 @@ use crate::commands::Context;
 use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::file::NewFile;
-use crate::secrets::recipients::{Plan, RECIPIENTS, list};
+use crate::secrets::recipients::{Plan, RECIPIENTS, given};
+use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
 use crate::sops::selector::Selector;
@@ -38,13 +40,27 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let endings = [args.output.as_deref(), Some(name)].into_iter().flatten().find_map(Format::of_ending);
     let output = args.output_type.or(endings).unwrap_or(input);
     let stores = session.stores(name, input, output).map_err(failure)?;
-    let new = NewFile::of_stores(&*stores.input, stores.output, name, &text).map_err(failure)?;
-    if let Some(selector) = new.ignored(&plan) {
-        super::warn_ignored(context, selector);
+    let encrypted = |text: &[u8]| {
+        let new =
+            NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), name, text).map_err(failure)?;
+        let ignored = new.ignored(&plan).cloned();
+        let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
+        Ok::<_, Failure>((sealed, ignored))
+    };
+    let told = |ignored: Option<Selector>| {
+        if let Some(selector) = ignored {
+            super::warn_ignored(context, &selector);
+        }
+    };
+    if args.in_place {
+        told(transform(file.unwrap_or(name), |text| {
+            encrypted(text).map(|(sealed, ignored)| (Some(sealed), ignored))
+        })?);
+        return Ok(0);
     }
-    let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
-    let target = if args.in_place { file } else { args.output.as_deref() };
-    match target {
+    let (sealed, ignored) = encrypted(&text)?;
+    told(ignored);
+    match &args.output {
         Some(target) => atomic::replace(target, &sealed, 0o666).map_err(|error| failure(error.into()))?,
         None => context.screen.data(&sealed)?,
     }
@@ -66,7 +82,7 @@ fn from_stdin(args: &Encrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
 
 /// What the rule says, with the recipients and the selector of the command line in place of the rule's.
 fn plan(args: &Encrypt, session: &Session, name: &Path, context: &Context) -> Result<Plan, Failure> {
-    let mut named = list(&args.age);
+    let mut named = given(&args.age).map_err(failure)?;
     if named.is_empty() {
         named = Plan::named_by_environment(session);
         if !named.is_empty() && Plan::of_rules(session, name).is_ok_and(|plan| plan.groups != [named.clone()])

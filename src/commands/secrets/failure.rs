@@ -22,9 +22,18 @@ pub(in crate::commands) fn failure(error: Error) -> Failure {
     help.into_iter().fold(Failure::new(code, message), Failure::help)
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        failure(error)
+    }
+}
+
 fn help(error: &Error) -> Option<String> {
     Some(match error {
         Error::AlreadyEncrypted(path) => format!("change it with `civm secrets edit {}`", path.display()),
+        Error::Unmerged(path) => {
+            format!("both versions are in it, encrypted; `civm secrets merge {}` solves it", path.display())
+        }
         Error::CommentsMove(_) => {
             "put each such comment directly above a key of a mapping, not before a list or its items"
                 .to_owned()
@@ -42,6 +51,11 @@ fn help(error: &Error) -> Option<String> {
         Error::Sops { error: sops::Error::MacMismatch, .. } => {
             "it was changed without sops; `git log -p` shows how, and --ignore-mac reads it anyway".to_owned()
         }
+        Error::ChangedMeanwhile { path, saved } => format!(
+            "see what differs with `civm secrets diff {} {}`, edit it again, then remove your version",
+            path.display(),
+            saved.display()
+        ),
         Error::Variable { error: VariableError::Complex(_), .. } => {
             "--skip-nested leaves mappings and lists out, --flatten makes variables of what is in them"
                 .to_owned()

@@ -1,5 +1,7 @@
 //! `civm secrets textconv`: what `git diff` compares and `git log -p` shows.
 
+use sha2::{Digest as _, Sha256};
+
 use super::failure::failure;
 use crate::cli::secrets_git::Textconv;
 use crate::commands::Context;
@@ -15,8 +17,20 @@ pub(super) fn run(args: &Textconv, session: &Session, context: &Context) -> Outc
         Ok(plain) => context.screen.data(&plain)?,
         Err(error) => {
             context.screen.detail(format!("shown as it is: {error}"));
-            context.screen.data(&text)?;
+            match is_binary(&text) {
+                true => context.screen.line(format!(
+                    "binary file, {} bytes, SHA-256 {:x}",
+                    text.len(),
+                    Sha256::digest(&text)
+                ))?,
+                false => context.screen.data(&text)?,
+            }
         }
     }
     Ok(0)
+}
+
+/// What git itself would not show: its pattern matched a file that has nothing to do with sops.
+fn is_binary(text: &[u8]) -> bool {
+    text.iter().take(8000).any(|byte| *byte == 0)
 }

@@ -53,14 +53,12 @@ pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
     let path = KeyPath::parse(&context.text(&EXTRACT)).map_err(|error| {
         End::Said(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
     })?;
-    let open = context.open(&name, &text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
-    let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
-    let plain = plain.map_err(|error| dumping(error, stores.output_format))?;
-    let file = match source {
-        Source::File(path) => Some(path.as_path()),
-        Source::Stdin => None,
-    };
-    context.deliver(file, &plain, true)
+    context.deliver(source, true, |text| {
+        let open =
+            context.open(&name, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
+        plain.map_err(|error| dumping(error, stores.output_format))
+    })
 }
 
 /// A plaintext that could not be written.

@@ -47,6 +47,11 @@ pub(super) fn look(
             };
             look.tell(Kind::Unreadable, line, None, message);
         }
+        Err(Error::Unmerged(_)) => {
+            let line = text.split(|byte| *byte == b'\n').position(|line| line.starts_with(b"<<<<<<<"));
+            let message = "has a merge conflict that is not solved yet".to_owned();
+            look.tell(Kind::Conflict, line.map(|index| index + 1), None, message);
+        }
         Err(Error::Sops { error, .. }) => look.tell(Kind::Metadata, None, None, error.to_string()),
         Err(other) => look.tell(Kind::Unreadable, None, None, other.to_string()),
     }
@@ -219,10 +224,7 @@ impl Look<'_> {
         match document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify) {
             Ok(_) => {}
             Err(Sops::Decrypt { path, reason }) => {
-                let steps = path.steps().iter().map(|step| match step {
-                    Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
-                    Step::Index(index) => index.to_string(),
-                });
+                let steps = path.steps().iter().map(Step::name);
                 let line = self.line(&steps.collect::<Vec<_>>());
                 self.tell(Kind::Token, line, Some(path), reason.to_string());
             }

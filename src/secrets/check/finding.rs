@@ -10,6 +10,8 @@ use crate::sops::key_path::KeyPath;
 pub enum Kind {
     /// A file or the rules cannot be read.
     Unreadable,
+    /// A merge conflict is not solved yet.
+    Conflict,
     /// A creation rule makes no sense.
     Rule,
     /// A file that should be encrypted is not.
@@ -59,6 +61,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
+            Self::Conflict => "conflict",
             Self::Rule => "rule",
             Self::Plaintext => "plaintext",
             Self::Value => "value",
@@ -85,6 +88,7 @@ impl Kind {
     pub fn help(self) -> &'static str {
         match self {
             Self::Unreadable => "repair the file, or restore an earlier version of it",
+            Self::Conflict => "`civm secrets merge FILE` solves it; both versions are in the file, encrypted",
             Self::Rule => "correct the rule in .sops.yaml",
             Self::Plaintext => {
                 "`civm secrets encrypt -i FILE` encrypts it, `civm secrets encrypt --all` all such files; if it holds \

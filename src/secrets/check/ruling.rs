@@ -73,7 +73,7 @@ pub fn wants_encrypted(session: &Session, path: &Path) -> bool {
 pub fn take_staged_rules<'a>(
     session: &Session,
     files: impl IntoIterator<Item = &'a PathBuf>,
-    staged: impl Fn(&Path) -> Option<Vec<u8>>,
+    mut staged: impl FnMut(&Path) -> Option<Vec<u8>>,
 ) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     let mut take = |path: PathBuf| -> Result<(), Error> {
@@ -82,7 +82,7 @@ pub fn take_staged_rules<'a>(
         }
         let real = fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
         match staged(&real) {
-            Some(text) => session.take_rules(path, String::from_utf8_lossy(&text).into_owned()),
+            Some(text) => session.take_rules(path, &text),
             None => Ok(()),
         }
     };

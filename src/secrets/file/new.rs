@@ -7,6 +7,7 @@ use rand::rngs::OsRng;
 
 use super::{at, nonces, refuse_encrypted, sealed, within};
 use crate::secrets::error::Error;
+use crate::secrets::merge::recorded_in;
 use crate::secrets::recipients::Plan;
 use crate::secrets::session::Session;
 use crate::sops::data_key::DataKey;
@@ -47,6 +48,10 @@ impl NewFile {
         path: &Path,
         text: &[u8],
     ) -> Result<Self, Error> {
+        // Bytes are a value whatever they are, an encrypted file with conflicts in it, too.
+        if input.is_single_value() && recorded_in(text).is_some_and(|recorded| recorded.is_sops()) {
+            return Err(Error::Unmerged(path.to_path_buf()));
+        }
         let tree = input.load_plain(text).map_err(|error| at(path, error))?;
         refuse_encrypted(&*output, path, &tree)?;
         Ok(Self { path: path.to_path_buf(), store: output, single_value: input.is_single_value(), tree })
