@@ -10,7 +10,7 @@ use crate::secrets::Session;
 use crate::secrets::session::read;
 use crate::secrets::textconv::textconv;
 
-/// A log goes on whatever a file of it is: one that cannot be opened is shown as it is, and nobody is asked.
+/// A file that cannot be opened is shown as it is, so that `git log` goes on; nobody is asked for anything.
 pub(super) fn run(args: &Textconv, session: &Session, context: &Context) -> Outcome {
     let text = read(&args.file).map_err(failure)?;
     match textconv(session, session.format_of_encrypted(&args.file, &text), &args.file, &text) {
