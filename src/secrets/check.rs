@@ -43,7 +43,7 @@ pub enum Content {
 pub enum Kind {
     /// A file or the rules cannot be read.
     Unreadable,
-    /// A merge conflict is not solved yet.
+    /// A merge conflict is not resolved yet.
     Conflict,
     /// A creation rule makes no sense.
     Rule,
@@ -144,7 +144,9 @@ impl Kind {
     pub fn help(self) -> &'static str {
         match self {
             Self::Unreadable => "mend the file, or take it back from where it was whole",
-            Self::Conflict => "`civm secrets merge FILE` solves it; both versions are in the file, encrypted",
+            Self::Conflict => {
+                "`civm secrets merge FILE` resolves it; both versions are in the file, encrypted"
+            }
             Self::Rule => "mend the rule in .sops.yaml",
             Self::Plaintext => {
                 "`civm secrets encrypt -i FILE` encrypts it; if it holds no secret, let the rule's path_regex not \
