@@ -1,6 +1,6 @@
 //! Text to tree and back, a file per format.
 
-use crate::sops::document;
+use crate::sops::document::{self, IsMetadata};
 use crate::sops::tree::{Branch, Tree, Value};
 
 pub mod binary;
@@ -11,11 +11,13 @@ mod format;
 pub mod ini;
 pub mod json;
 mod limits;
+mod recognise;
 mod size;
 mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};
+pub use recognise::may_be_encrypted;
 pub use texts::spelled;
 
 /// Reading and writing one format. Pure: text in, values out.
@@ -54,6 +56,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// A value that the format cannot hold.
     fn emit_value(&self, value: &Value) -> Result<Vec<u8>, Error>;
+
+    /// Tells the metadata from the values of a document.
+    fn is_metadata(&self) -> IsMetadata {
+        document::is_metadata
+    }
 
     /// Whether a plaintext document holds what the format keeps the metadata in, so that it counts as encrypted.
     fn is_encrypted(&self, branch: &Branch) -> bool {

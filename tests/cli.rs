@@ -10,14 +10,19 @@
 )]
 
 mod cli {
+    mod at_once;
     mod check;
+    mod check_plaintext;
     mod exec;
+    mod fidelity;
     mod formats;
     mod frame;
     mod git;
     mod golden;
     mod keys;
     mod keys_edit;
+    mod nested_rules;
+    mod odd_names;
     mod plugins;
     mod private_dir;
     mod project;

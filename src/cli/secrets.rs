@@ -9,8 +9,8 @@ use crate::store::Format;
 
 pub use change::{Set, Unset};
 pub use check::Check;
-pub use exec::{ExecEnv, ExecFile};
-pub use formats::Input;
+pub use exec::{ExecEnv, ExecFile, NestedFlags};
+pub use formats::{Input, PlainFormat};
 pub use rotate::{Groups, GroupsCommand, Rotate};
 pub use status::Status;
 pub use who::Who;
@@ -87,10 +87,28 @@ pub enum Command {
 
 /// `civm secrets encrypt`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+With --all, the files that `civm secrets check` reports as not encrypted are listed, and encrypted in place when you agree, \
+each by its rule in .sops.yaml. One that fails does not stop the others.
+
+    civm secrets encrypt -i hosts/web/secrets.yaml
+    generate | civm secrets encrypt --output hosts/web/secrets.yaml -
+    civm secrets encrypt --all")]
 pub struct Encrypt {
-    /// The plaintext (default: stdin, with --filename-override)
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// The plaintext; - or none for stdin, to which --output or --filename-override gives a name
+    #[arg(value_hint = ValueHint::AnyPath)]
     pub file: Option<PathBuf>,
+    /// With --all: more files and directories
+    #[arg(requires = "all", value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub more: Vec<PathBuf>,
+    /// Encrypt every file of the project, or of these files and directories, that a rule wants encrypted
+    #[arg(long, conflicts_with_all = [
+        "in_place", "output", "age", "filename_override", "input_type", "output_type", "Selector"
+    ])]
+    pub all: bool,
+    /// With --all: do not ask
+    #[arg(short, long, requires = "all")]
+    pub yes: bool,
     /// Replace the file by its encrypted form
     #[arg(short, long, conflicts_with = "output")]
     pub in_place: bool,
@@ -141,6 +159,10 @@ pub struct Selector {
 
 /// `civm secrets decrypt`.
 #[derive(Args, Clone, Debug)]
+#[command(after_help = "\
+    civm secrets decrypt hosts/web/secrets.yaml
+    git show HEAD~1:app.env | civm secrets decrypt -
+    eval \"$(civm secrets decrypt --output-type sh app.env)\"")]
 pub struct Decrypt {
     /// The encrypted file (default: stdin)
     #[arg(value_hint = ValueHint::FilePath)]
@@ -163,9 +185,13 @@ pub struct Decrypt {
     /// The file's format
     #[command(flatten)]
     pub input: Input,
-    /// The plaintext's format (default: what the ending of --output says, else the file's own)
+    /// The plaintext's format; sh is lines that a shell can eval (default: by the ending of --output, else the
+    /// file's own)
     #[arg(long, value_name = "FORMAT")]
-    pub output_type: Option<Format>,
+    pub output_type: Option<PlainFormat>,
+    /// With --output-type sh: what becomes of mappings and lists
+    #[command(flatten)]
+    pub nested: NestedFlags,
 }
 
 /// `civm secrets get`.

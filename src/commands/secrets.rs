@@ -13,6 +13,7 @@ use crate::edge::terminal::Terminal;
 use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::file::{OpenFile, SopsFile};
+use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
 use crate::sops::document::{MacCheck, Warning};
 use crate::sops::key_path::{KeyPath, Step};
@@ -91,7 +92,8 @@ pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Sess
     Ok(match config {
         Some(config) => session.with_config(&config),
         None => session,
-    })
+    }
+    .with_nested_rules())
 }
 
 /// A session at home in a directory, with the rules that are found from there.
@@ -99,8 +101,8 @@ pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
     Session::new(context.environment.clone(), Arc::new(Terminal), directory)
 }
 
-/// sops' brackets, or keys and list indices with slashes between them. A part that is a number is a list
-/// index; a key that is a number or holds a slash needs the brackets.
+/// sops' brackets, or keys and list indices with slashes between them. A part that is a number is an index where a
+/// list is, and a key everywhere else; a key that holds a slash needs the brackets.
 fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     let wrong = |why: String| {
         Failure::new(code, format!("key path `{text}`: {why}"))
@@ -112,7 +114,7 @@ fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     if text.is_empty() || text.split('/').any(str::is_empty) {
         return Err(wrong("a part is empty".to_owned()));
     }
-    let steps = text.split('/').map(|part| part.parse().map_or_else(|_| Step::Key(part.into()), Step::Index));
+    let steps = text.split('/').map(|part| Step::Part(part.into()));
     Ok(KeyPath::from(steps.collect::<Vec<_>>()))
 }
 
@@ -140,6 +142,11 @@ fn not_written(error: Error, input: Format, output: Format) -> Failure {
     } else {
         failure
     }
+}
+
+/// The file that an argument names; `None` for standard input, which is `-` or no argument.
+fn named(file: Option<&PathBuf>) -> Option<&Path> {
+    file.map(PathBuf::as_path).filter(|file| *file != Path::new("-"))
 }
 
 /// All of standard input.
@@ -194,21 +201,23 @@ fn warn_on_disk(context: &Context, when: &str, refused: &[Refused]) {
     ));
 }
 
-/// Opens a file that is printed or handed on, perhaps in another format.
+/// Opens a file that is printed or handed on, perhaps in another format, and says which it has.
 fn open(
     file: &Path,
     output: Option<Format>,
     session: &Session,
     context: &Context,
-) -> Result<OpenFile, Failure> {
-    let opened = SopsFile::load(session, file)
+) -> Result<(OpenFile, Format), Failure> {
+    let text = read(file).map_err(failure)?;
+    let opened = SopsFile::parse(session, file, &text)
         .and_then(|file| file.open(session.identities(), MacCheck::Verify))
         .map_err(failure)?;
     warn(context, file, &opened.warnings);
-    match output {
-        Some(format) => Ok(opened.with_store(session.store(format, file).map_err(failure)?)),
-        None => Ok(opened),
-    }
+    let opened = match output {
+        Some(format) => opened.with_store(session.store(format, file).map_err(failure)?),
+        None => opened,
+    };
+    Ok((opened, session.format_of_encrypted(file, &text)))
 }
 
 /// Says what is odd in a file, though it can be read.

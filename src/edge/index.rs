@@ -28,6 +28,12 @@ impl Index {
         Ok(Self { git, root })
     }
 
+    /// The root of the work tree.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The files that differ from the last commit, by their paths in the work tree; below paths where some are
     /// given. Links, submodules and what the next commit removes are not among them.
     ///

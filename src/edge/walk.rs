@@ -9,10 +9,14 @@ use std::fs::{self, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::atomic;
 use super::environment::Environment;
 use scope::Scope;
 
+mod excluded;
 mod scope;
+
+pub use excluded::Excluded;
 
 /// The ending of disks, which are no part of a project's files.
 const DISK: &str = "qcow2";
@@ -93,6 +97,11 @@ impl Walker<'_> {
             self.failed(inside, error);
         } else if let Err(error) = entered {
             self.failed(&inside.join(scope::IGNORE_FILE), error);
+        }
+        // What a killed civm left is no part of the tree, and goes.
+        if entries.iter().any(|(name, _)| atomic::is_temporary(name)) {
+            atomic::sweep(&real);
+            entries.retain(|(name, _)| !atomic::is_temporary(name));
         }
         for (name, kind) in entries {
             let Some(kind) = kind_of(kind).filter(|_| name != scope::GIT) else { continue };

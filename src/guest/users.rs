@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::state::State;
 use super::{Error, apply, console, files};
+use crate::edge::account;
 use crate::host::layer::{Layer, User};
 
 /// Where sshd looks for keys; no user can write there.
@@ -111,17 +112,10 @@ impl Accounts {
 
     /// From the text of passwd(5) and group(5).
     fn parse(passwd: &str, group: &str) -> Self {
-        let users = passwd.lines().filter_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, uid, _, _, _, shell] = fields[..] else { return None };
-            Some((name.to_owned(), Account { uid: uid.parse().ok()?, shell: shell.to_owned() }))
-        });
-        let groups = group.lines().filter_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, _, members] = fields[..] else { return None };
-            let members = members.split(',').filter(|member| !member.is_empty()).map(str::to_owned);
-            Some((name.to_owned(), members.collect()))
-        });
+        let users = account::users(passwd)
+            .map(|user| (user.name.to_owned(), Account { uid: user.uid, shell: user.shell.to_owned() }));
+        let groups = account::groups(group)
+            .map(|group| (group.name.to_owned(), group.members.into_iter().map(str::to_owned).collect()));
         Self { users: users.collect(), groups: groups.collect() }
     }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::edge::atomic::WriteError;
+
 /// What can go wrong with an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,8 +37,8 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A value that is no package, suite or the like.
-    #[error("`{value}` is no {what}")]
+    /// A value that is not the name of a package, a release or the like.
+    #[error("`{value}` is not {what}")]
     Invalid {
         /// The value.
         value: String,
@@ -65,6 +67,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of the cache could not be written.
+    #[error(transparent)]
+    Write(WriteError),
     /// The outside failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {

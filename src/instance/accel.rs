@@ -20,10 +20,11 @@ use sha2::{Digest, Sha256};
 
 use crate::edge::account::group_name;
 use crate::edge::environment::Environment;
+use crate::edge::hex;
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::stage::child_command;
-use crate::instance::state::{hex, make_directory};
+use crate::instance::state::make_directory;
 use crate::vm::argv;
 use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, Spec};
 
@@ -137,7 +138,7 @@ fn known(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Res
 }
 
 fn fresh(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
-    let outcome = probe(arch, qemu, boot, scaled(PROBE, environment));
+    let outcome = probe(arch, qemu, boot, environment);
     if let Some(key) = key(qemu, boot) {
         let (works, reason) = match &outcome {
             Ok(reason) => (true, reason.clone()),
@@ -162,7 +163,7 @@ fn key(qemu: &Path, boot: &Boot) -> Option<String> {
         let line = format!("\n{}\n{}\n{}", path.display(), metadata.len(), metadata.mtime());
         hash.update(line.as_bytes());
     }
-    Some(hex(&hash.finalize(), 32))
+    Some(hex::encode(&hash.finalize()[..16]))
 }
 
 fn cache_file(environment: &Environment) -> Option<PathBuf> {
@@ -188,13 +189,13 @@ fn store(environment: &Environment, key: String, verdict: Kept) -> Option<()> {
 }
 
 /// Boots the image's kernel on KVM; the reason to take it, or not to.
-fn probe(arch: Arch, qemu: &Path, boot: &Boot, patience: Duration) -> Result<String, String> {
-    let start = Instant::now();
+fn probe(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
+    let (start, patience) = (Instant::now(), scaled(PROBE, environment));
     let cannot = |error: &dyn std::fmt::Display| format!("KVM could not be tried ({error})");
     let (mut console, theirs) = UnixStream::pair().map_err(|error| cannot(&error))?;
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| cannot(&error))?;
     let spec = probed(arch, boot, theirs.as_raw_fd()).map_err(|error| cannot(&error))?;
-    let mut child = child_command(qemu)
+    let mut child = child_command(qemu, environment)
         .args(argv::render(&spec))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

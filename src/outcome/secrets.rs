@@ -54,9 +54,9 @@ impl Code {
             | Error::NoConfig(_)
             | Error::NoRule { .. }
             | Error::OtherKeys { .. }
-            | Error::NoRecipients(_)
             | Error::Split(_)
             | Error::EmptyGroup { .. }
+            | Error::BadThreshold { .. }
             | Error::NoGroup { .. }
             | Error::Threshold { .. }
             | Error::OtherHolders { .. }

@@ -87,7 +87,7 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::load`].
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        Self::of_store(session.store_for(path)?, path, text)
+        Self::of_store(session.store_of_encrypted(path, text)?, path, text)
     }
 
     /// Takes a text as one store's.
@@ -110,7 +110,7 @@ impl SopsFile {
             Some(_) => Error::Unmerged(path.to_path_buf()),
             None => at(path, error),
         })?;
-        let (tree, metadata) = document::split(tree).map_err(within(path))?;
+        let (tree, metadata) = document::split(tree, store.is_metadata()).map_err(within(path))?;
         Ok(Self { path: path.to_path_buf(), tree, metadata, store })
     }
 
@@ -120,7 +120,7 @@ impl SopsFile {
     /// No identity opens the file.
     pub fn data_key(&self, identities: &Identities) -> Result<DataKey, Error> {
         let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
-        let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
+        let threshold = self.metadata.groups_needed();
         let parts = retrieval::parts(&groups, threshold, identities)
             .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
         self.metadata.data_key(&parts).map_err(within(&self.path))
@@ -158,7 +158,8 @@ impl SopsFile {
     /// # Errors
     /// The tree cannot be written so that it reads back the same.
     pub fn render(&self) -> Result<Vec<u8>, Error> {
-        let whole = document::join(self.tree.clone(), &self.metadata).map_err(within(&self.path))?;
+        let whole = document::join(self.tree.clone(), &self.metadata, self.store.is_metadata())
+            .map_err(within(&self.path))?;
         checked(&*self.store, &self.path, &whole)
     }
 }
@@ -279,7 +280,7 @@ fn sealed(
     metadata: &Metadata,
     key: &DataKey,
 ) -> Result<Vec<u8>, Error> {
-    let whole = document::join(tree, metadata).map_err(within(path))?;
+    let whole = document::join(tree, metadata, store.is_metadata()).map_err(within(path))?;
     let text = checked(&**store, path, &whole)?;
     if metadata.selector.as_ref().is_some_and(Selector::reads_comments) {
         let file = SopsFile::of_store(Arc::clone(store), path, &text)?;

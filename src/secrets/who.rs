@@ -1,13 +1,14 @@
 //! Who can read which files, and who will once they are in line with the rules.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::discover::{Found, sops_files};
 use super::error::Error;
 use super::file::SopsFile;
-use super::session::Session;
+use super::session::{Rules, Session};
 use super::update_all::as_rules_see;
 use crate::keys::recipient::{SameKey, same_key};
 
@@ -49,6 +50,8 @@ pub struct Readers {
 pub struct Read {
     /// Its real path.
     pub path: PathBuf,
+    /// The rules that govern it, where there are some that can be read: they have the names of its readers.
+    pub rules: Option<Arc<Rules>>,
     /// Who reads it, or why that cannot be told.
     pub readers: Result<Readers, Error>,
 }
@@ -64,7 +67,8 @@ pub fn who(session: &Session, paths: &[PathBuf]) -> Vec<Read> {
             let unruled = matches!(wanted, Ok(Wanted::Nothing));
             let readers = text.and_then(|text| of_file(session, &path, &text, wanted?));
             let told = named || !unruled || readers.is_ok();
-            told.then_some(Read { path, readers })
+            let rules = session.rules(&path).ok().flatten();
+            told.then_some(Read { path, rules, readers })
         })
         .collect()
 }

@@ -27,6 +27,7 @@ mod parser;
 mod reader;
 mod resolve;
 mod scanner;
+pub mod settings;
 #[cfg(test)]
 mod tests;
 mod timestamp;
@@ -38,6 +39,7 @@ use emitter::Emitter;
 use parser::Parser;
 
 pub use locate::line_of;
+pub use reader::text;
 
 /// The indent when none is configured.
 const DEFAULT_INDENT: usize = 4;

@@ -140,7 +140,7 @@ fn every_verb_works_on_a_file_whose_name_tells_no_format() {
     let scene = scene();
     let odd =
         |verb: &str, more: &[&str]| ran(&scene, verb, &[&["--input-type", "yaml", "odd"], more].concat());
-    ran(&scene, "get", &["odd", "NAME"]).code(2);
+    ran(&scene, "get", &["--input-type", "json", "odd", "NAME"]).code(2);
     assert_eq!(odd("get", &["NAME"]).ok().out(), "one");
     assert_eq!(odd("get", &["NAME", "--output-type", "json"]).ok().out(), "one");
     assert_eq!(odd("decrypt", &[]).ok().out(), YAML);

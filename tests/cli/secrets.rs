@@ -383,7 +383,7 @@ fn json_and_files_of_any_other_name_are_encrypted_edited_and_decrypted() {
     let content = b"\0any\xffbytes, one\n";
     scene.write("key", content);
     run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).ok().says("encrypted_regex is ignored");
-    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).code(203).says("encrypted already");
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).code(203).says("already encrypted");
     let mut edit = scene.civm(&["secrets", "edit", "key"]);
     run(as_alice(&mut edit).env("EDITOR", "sed -i s/one/two/")).ok();
     let plain = run(as_alice(&mut scene.civm(&["secrets", "get", "key", "data"]))).ok();

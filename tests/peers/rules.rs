@@ -132,7 +132,7 @@ fn what_sops_writes_has_nothing_in_clear() {
             }
             let ran = run(&mut check);
             assert_eq!((ran.out(), ran.code), ("", 0), "{selector}: {}", ran.stderr);
-            ran.says("5 sops files looked at: 0 findings");
+            ran.says("5 sops files checked: 0 findings");
         }
     }
 }

@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::Input;
+use crate::secrets::exec::Nested;
 use crate::store::Format;
 
 /// `civm secrets exec-env`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Of the first document the texts, numbers, … at the top level become variables; mappings and lists cannot. The exit code \
-is the command's own, 255 where a signal ended it.
+The strings, numbers, … at the top level of the first document become variables. Mappings and lists cannot, so a file that has \
+some is refused without --skip-nested or --flatten. The exit code is the command's own, or 255 if a signal ended it.
 
     civm secrets exec-env secrets.env -- terraform apply
+    civm secrets exec-env --flatten secrets.yaml -- sh -c 'psql -U \"$db_user\"'
     civm secrets exec-env secrets.yaml -- sh -c 'curl -H \"Authorization: $TOKEN\" …'")]
 pub struct ExecEnv {
     /// The encrypted file
@@ -23,6 +25,9 @@ pub struct ExecEnv {
     /// The command; no shell reads it
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+    /// What becomes of mappings and lists
+    #[command(flatten)]
+    pub nested: NestedFlags,
     /// No variables but the secrets
     #[arg(long)]
     pub pristine: bool,
@@ -35,6 +40,30 @@ pub struct ExecEnv {
     /// The file's format
     #[command(flatten)]
     pub input: Input,
+}
+
+/// What becomes of mappings and lists where only plain values fit.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[group(id = "nested", multiple = false)]
+pub struct NestedFlags {
+    /// Leave out mappings and lists
+    #[arg(long)]
+    pub skip_nested: bool,
+    /// Make each value in mappings and lists a variable, named by its path with _ between the keys: db_user, list_0
+    #[arg(long)]
+    pub flatten: bool,
+}
+
+impl NestedFlags {
+    /// What was asked for.
+    #[must_use]
+    pub fn how(self) -> Nested {
+        match (self.skip_nested, self.flatten) {
+            (true, _) => Nested::Skip,
+            (_, true) => Nested::Flatten,
+            _ => Nested::Refuse,
+        }
+    }
 }
 
 /// `civm secrets exec-file`.

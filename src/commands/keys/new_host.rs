@@ -15,7 +15,7 @@ use crate::keys::recipient::{Recipient, same_key, shown};
 use crate::keys::ssh::host_key::HostKey;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::Config;
-use crate::rules::edit::{NewHost, add_host};
+use crate::rules::edit::{NewHost, add_host, decode};
 use crate::secrets::Session;
 use crate::secrets::file::NewFile;
 use crate::secrets::recipients::Plan;
@@ -37,11 +37,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let rules = project.rules_file();
     // From here on the rules and the ports of the project are nobody else's to change.
-    let _lock = Lock::of(project.root()).map_err(|error| wrong(project.root(), &error))?;
-    let before = fs::read_to_string(&rules).map_err(|error| {
+    let _lock = Lock::exclusive(project.root()).map_err(|error| wrong(project.root(), &error))?;
+    let bytes = fs::read(&rules).map_err(|error| {
         Failure::new(Code::Generic, format!("cannot read `{}`: {error}", rules.display()))
             .help("`civm init` creates a project with rules")
     })?;
+    let before = decode(&bytes).map_err(|error| wrong(&rules, &error))?;
 
     let key = HostKey::generate(&mut OsRng, name).map_err(|error| wrong(&rules, &error))?;
     let readers = readers(args, &before, &rules, context)?;

@@ -9,7 +9,7 @@ use crate::edge::lock::Lock;
 use crate::keys::recipient::{Recipient, same_key, shown};
 use crate::keys::ssh::public::{self, Ed25519Public, PublicLine};
 use crate::outcome::{Code, Failure};
-use crate::rules::Config;
+use crate::rules::{Config, edit};
 use crate::secrets::Session;
 
 /// The rules file of a run, locked until this is dropped.
@@ -26,14 +26,16 @@ pub(super) struct RulesFile {
 impl RulesFile {
     /// The rules that are found from where the run was started.
     pub(super) fn find(session: &Session) -> Result<Self, Failure> {
-        let rules = session.rules(&session.directory).map_err(secrets::failure)?;
+        let rules = session.own_rules().map_err(secrets::failure)?;
         let path = rules.map(|rules| rules.path.clone()).ok_or_else(|| {
             Failure::new(Code::Generic, "there is no .sops.yaml here or above")
                 .help("`civm init` creates a project with rules")
         })?;
-        let lock = Lock::of(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
+        let lock =
+            Lock::exclusive(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
         // Read again: who had the lock before may have changed it.
-        let text = fs::read_to_string(&path).map_err(|error| wrong(&path, &error))?;
+        let bytes = fs::read(&path).map_err(|error| wrong(&path, &error))?;
+        let text = edit::decode(&bytes).map_err(|error| wrong(&path, &error))?;
         let config = Config::parse(&text).map_err(|error| wrong(&path, &error))?;
         Ok(Self { path, text, config, _lock: lock })
     }

@@ -13,8 +13,9 @@ use crate::commands::Context;
 use crate::commands::git::uncovered;
 use crate::edge::index::Index;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::check::{Content, Report, Source, check, is_about_secrets, take_staged_rules};
-use crate::secrets::discover::{candidates, is_sops, sops_text};
+use crate::rules::FILE;
+use crate::secrets::check::{Content, Report, Source, check, take_staged_rules, wants_encrypted};
+use crate::secrets::discover::{candidates, is_sops, no_secrets, sops_text};
 use crate::secrets::{Error, Session};
 
 /// What every value that sops encrypted starts with.
@@ -41,8 +42,8 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
             context.screen.note("help: `civm git install` adds one; commit .gitattributes then");
         }
     }
-    let fine = report.findings.is_empty() && (uncovered.is_empty() || !args.strict);
-    Ok(if fine { 0 } else { Code::Generic as u8 })
+    let fails = report.fails() || (!uncovered.is_empty() && args.strict);
+    Ok(if fails { Code::Generic as u8 } else { 0 })
 }
 
 /// The files that were named, else those of the project; all of them where the rules are among the named ones.
@@ -61,21 +62,24 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
         |error| Failure::new(Code::Generic, format!("{error}")).help("--staged wants a git repository");
     let index = Index::of(&session.directory, &session.environment).map_err(wrong)?;
     let staged = index.staged(&args.paths).map_err(wrong)?;
+    let encrypted = index.with(TOKEN).map_err(wrong)?;
+    let files = staged.iter().chain(&encrypted);
     let mut of_rules = Ok(());
-    let mut staged_rules = |path: &Path| {
-        index.text(path).unwrap_or_else(|error| {
+    let staged_rules = |path: &Path| {
+        let text = index.text(path).unwrap_or_else(|error| {
             of_rules = Err(wrong(error));
             None
-        })
+        });
+        text.map(|text| text.to_vec())
     };
-    take_staged_rules(session, |path| staged_rules(path).map(|text| text.to_vec())).map_err(failure)?;
+    take_staged_rules(session, files, staged_rules).map_err(failure)?;
     of_rules?;
-    let encrypted = index.with(TOKEN).map_err(wrong)?;
     let all = names_rules(staged.iter(), session);
     let others = encrypted.iter().filter(|path| all && !staged.contains(*path));
     // git is asked only for the text of files that can matter.
-    let matter = staged.iter().filter(|path| encrypted.contains(*path) || is_about_secrets(session, path));
-    let paths: Vec<&PathBuf> = matter.chain(others).collect();
+    let matter = staged.iter().filter(|path| encrypted.contains(*path) || wants_encrypted(session, path));
+    let mut no_secrets = no_secrets(index.root());
+    let paths: Vec<&PathBuf> = matter.chain(others).filter(|path| !no_secrets.leaves_out(path)).collect();
     let source = |path: &PathBuf| {
         let content = match index.text(path) {
             Ok(text) => Content::Text(text?.to_vec()),
@@ -103,13 +107,10 @@ fn without_driver(sources: &[Source], args: &Check, session: &Session) -> Vec<Pa
     paths
 }
 
-/// Whether the rules' own file is among some paths.
+/// Whether a file of rules is among some paths.
 fn names_rules<'a>(mut paths: impl Iterator<Item = &'a PathBuf>, session: &Session) -> bool {
-    let Some(rules) = session.rules_path(&session.directory).and_then(|rules| rules.canonicalize().ok())
-    else {
-        return false;
-    };
-    paths.any(|path| path.is_file() && path.canonicalize().is_ok_and(|path| path == rules))
+    let own = session.own_rules_path().and_then(|rules| rules.canonicalize().ok());
+    paths.any(|path| path.ends_with(FILE) || own.is_some() && path.canonicalize().ok() == own)
 }
 
 fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Failure> {
@@ -121,11 +122,11 @@ fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Fai
     for line in report.help() {
         context.screen.note(format!("help: {line}"));
     }
-    context.screen.note(format!(
-        "{} sops files looked at{without}: {} findings",
-        report.files,
-        report.findings.len()
-    ));
+    let (files, warnings) =
+        (report.files, report.findings.iter().filter(|finding| finding.is_warning).count());
+    let findings = report.findings.len() - warnings;
+    let warnings = if warnings == 0 { String::new() } else { format!(", {warnings} warnings") };
+    context.screen.note(format!("{files} sops files checked{without}: {findings} findings{warnings}"));
     Ok(())
 }
 
@@ -138,6 +139,7 @@ fn to_json(report: &Report, uncovered: &[PathBuf]) -> serde_json::Value {
                 "path": finding.path.to_string_lossy(),
                 "line": finding.line,
                 "kind": finding.kind.name(),
+                "severity": if finding.is_warning { "warning" } else { "error" },
                 "key": finding.key.as_ref().map(ToString::to_string),
                 "message": finding.message,
                 "help": finding.kind.help(),

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
 use super::failure::failure;
+use super::update_all::names;
 use crate::cli::secrets_git::Diff;
 use crate::commands::Context;
 use crate::outcome::{Code, Failure, Outcome};
@@ -103,13 +104,16 @@ fn two_files(args: &Diff, session: &Session, context: &Context) -> Result<Option
 }
 
 fn look<'a>(pair: &'a Pair, values: bool, session: &Session) -> Result<Option<Answer<'a>>, Error> {
-    let format = Format::of_path(&pair.file);
+    // Either version may be missing, or in plaintext.
+    let texts =
+        [&pair.new, &pair.old].map(|side| side.text.as_deref().map(Vec::as_slice).unwrap_or_default());
+    let encrypted = texts.into_iter().find(|text| Format::recognise(text).is_some());
+    let format = Format::of_encrypted(&pair.file, encrypted.unwrap_or_default());
     // Old revisions are no place to stumble over the rules of today.
     let store = session.store(format, &pair.file).unwrap_or_else(|_| format.store(Indents::default()));
     let side = |side: &'a Side| (&*side.path, side.text.as_deref().map(Vec::as_slice));
     let compared = compare(session, &store, [side(&pair.old), side(&pair.new)], values)?;
-    let rules = session.rules(&pair.file).ok().flatten();
-    let names = rules.map(|rules| crate::rules::names(&rules.text)).unwrap_or_default();
+    let names = names(session, &pair.file);
     Ok(compared.map(|compared| Answer { pair, compared, store, names }))
 }
 

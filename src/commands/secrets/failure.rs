@@ -2,6 +2,7 @@
 
 use crate::outcome::{Code, Failure};
 use crate::secrets::Error;
+use crate::secrets::exec::VariableError;
 use crate::sops;
 
 /// The exit code, the words and the advice for an error. Codes are sops' own.
@@ -19,6 +20,12 @@ pub(in crate::commands) fn failure(error: Error) -> Failure {
         other => other.to_string(),
     };
     help.into_iter().fold(Failure::new(code, message), Failure::help)
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        failure(error)
+    }
 }
 
 fn help(error: &Error) -> Option<String> {
@@ -42,6 +49,15 @@ fn help(error: &Error) -> Option<String> {
         }
         Error::Sops { error: sops::Error::MacMismatch, .. } => {
             "it was changed without sops; see what with `git log -p`, or read it with --ignore-mac".to_owned()
+        }
+        Error::ChangedMeanwhile { path, saved } => format!(
+            "see what differs with `civm secrets diff {} {}`, edit it again, then remove your version",
+            path.display(),
+            saved.display()
+        ),
+        Error::Variable { error: VariableError::Complex(_), .. } => {
+            "--skip-nested leaves mappings and lists out, --flatten makes variables of what is in them"
+                .to_owned()
         }
         Error::Editor(_) => "set EDITOR to an editor that waits until you close the file".to_owned(),
         _ => return None,

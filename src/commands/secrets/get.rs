@@ -10,7 +10,7 @@ use crate::secrets::Session;
 
 pub(super) fn run(args: &Get, session: &Session, context: &Context) -> Outcome {
     let path = key_path(&args.path, Code::InvalidTreePath)?;
-    let open = super::open(&args.file, args.output_type, session, context)?;
+    let (open, _) = super::open(&args.file, args.output_type, session, context)?;
     let value = open.extract(&path).map_err(failure)?;
     context.screen.data(&value)?;
     // On a terminal the prompt starts on a line of its own; a pipe gets the value and nothing else.

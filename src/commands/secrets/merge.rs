@@ -14,7 +14,7 @@ use crate::outcome::{Code, Failure, Outcome};
 use crate::rules;
 use crate::secrets::discover::is_sops;
 use crate::secrets::merge::{MARKERS, Merge, MergeError, Versions, merge, record, recorded_in};
-use crate::secrets::session::read;
+use crate::secrets::session::{read, read_settled};
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 use crate::store::Indents;
@@ -110,8 +110,9 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let name = path.file_name().map(Path::new).unwrap_or(&path);
     let git = Git::here(&context.environment, directory);
     let shown = args.file.display();
-    let on_disk = read(&path).unwrap_or_default();
-    let recorded = recorded_in(&on_disk);
+    let before = read_settled(&path).ok();
+    let on_disk = before.as_deref().unwrap_or_default();
+    let recorded = recorded_in(on_disk);
     let stages = match git.stages(name) {
         // The versions in the file need no git.
         Err(_) if recorded.is_some() => Stages::default(),
@@ -137,7 +138,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let versions = match (&texts, &recorded) {
         (Some((base, ours, theirs)), recorded) => {
             if recorded.is_none()
-                && ![ours, theirs].iter().any(|side| ***side == on_disk)
+                && ![ours, theirs].iter().any(|side| ***side == *on_disk)
                 && !on_disk.is_empty()
             {
                 return Err(Failure::new(
@@ -157,8 +158,17 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     };
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
     let how = How { editing: args.editing, markers: MARKERS, mac, ancestors: false };
+    let put = |text: &[u8]| match atomic::swap(&path, before.as_deref(), text, 0o666) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::new(
+            Code::Generic,
+            format!("`{shown}` was changed by somebody else meanwhile; it is left as it is now"),
+        )
+        .help("merge it again")),
+        Err(error) => Err(failure(Error::Write(error))),
+    };
     match merged(session, &args.file, &versions, &how, context) {
-        Ok(text) => write(&path, &text)?,
+        Ok(text) => put(&text)?,
         Err(Refusal::Plain) => {
             return Err(Failure::new(Code::Generic, format!("`{shown}` is not encrypted in any version"))
                 .help("resolve the conflict as in any other file"));
@@ -166,7 +176,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
         Err(Refusal::Failure { failure, left }) => {
             // No file without markers stays behind: it would hide the conflict.
             if recorded.is_none() {
-                write(&path, &left.unwrap_or_else(|| record(&versions, MARKERS)))?;
+                put(&left.unwrap_or_else(|| record(&versions, MARKERS)))?;
             }
             return Err(failure);
         }
@@ -213,7 +223,7 @@ fn merged(
     context: &Context,
 ) -> Result<Vec<u8>, Refusal> {
     // The rules may be in conflict themselves.
-    let format = session.format_of(path);
+    let format = session.format_of_encrypted(path, versions.ours);
     let store = session.store(format, path).unwrap_or_else(|_| format.store(Indents::default()));
     let of_merge = |left: Option<Vec<u8>>| {
         move |error| match error {

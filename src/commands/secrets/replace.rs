@@ -13,9 +13,9 @@ use crate::secrets::session::read;
 use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outcome {
-    let text = match &args.from {
+    let text = match super::named(args.from.as_ref()) {
         Some(from) => Zeroizing::new(read(from).map_err(failure)?),
-        None if terminal::stdin_is_terminal() => {
+        None if args.from.is_none() && terminal::stdin_is_terminal() => {
             return Err(Failure::new(Code::NoFileSpecified, "no new plaintext is given")
                 .help("name a file with --from, or pipe the plaintext in"));
         }

@@ -13,7 +13,7 @@ use crate::secrets::textconv::textconv;
 /// Prints the plaintext, or the file as it is if it cannot be decrypted: `git log` must go on, and nobody is asked.
 pub(super) fn run(args: &Textconv, session: &Session, context: &Context) -> Outcome {
     let text = read(&args.file).map_err(failure)?;
-    match textconv(session, session.format_of(&args.file), &args.file, &text) {
+    match textconv(session, session.format_of_encrypted(&args.file, &text), &args.file, &text) {
         Ok(plain) => context.screen.data(&plain)?,
         Err(error) => {
             context.screen.detail(format!("shown as it is: {error}"));

@@ -33,6 +33,8 @@ struct Left {
     session: Session,
     root: PathBuf,
     files: Vec<PathBuf>,
+    /// How many files keep it because other rules, further down, still name it.
+    elsewhere: BTreeMap<PathBuf, usize>,
 }
 
 impl Left {
@@ -41,18 +43,31 @@ impl Left {
         let root = root(&session, context);
         let root = root.canonicalize().unwrap_or(root);
         let key = same_key(recipient);
-        let leaves = |read: &Read| {
-            read.readers.as_ref().is_ok_and(|readers| readers.standing(&key) == Some(Standing::Removed))
-        };
-        let all = who(&session, std::slice::from_ref(&root)).into_iter();
-        let files = all.filter(leaves).map(|read| read.path).collect();
-        Ok(Self { session, root, files })
+        let own = session.own_rules_path();
+        let (mut files, mut elsewhere) = (Vec::new(), BTreeMap::new());
+        for Read { path, rules, readers } in who(&session, std::slice::from_ref(&root)) {
+            match readers.ok().and_then(|readers| readers.standing(&key)) {
+                Some(Standing::Removed) => files.push(path),
+                Some(Standing::Reads) => {
+                    let other = rules.filter(|rules| own.as_ref() != Some(&rules.path));
+                    other
+                        .into_iter()
+                        .for_each(|rules| *elsewhere.entry(rules.path.clone()).or_insert(0) += 1);
+                }
+                Some(Standing::Added) | None => {}
+            }
+        }
+        Ok(Self { session, root, files, elsewhere })
     }
 }
 
 /// The commands that take a recipient which the rules no longer name out of its files; `None` where no file has it.
 pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Result<Option<String>, Failure> {
     let left = Left::of(recipient, context)?;
+    for (rules, count) in &left.elsewhere {
+        let rules = below(rules, &left.root);
+        context.screen.note(format!("`{rules}` still names it, and {count} file(s) governed by it keep it"));
+    }
     let files: Vec<String> = left.files.iter().map(|path| quoted(&below(path, &left.root))).collect();
     Ok((!files.is_empty()).then(|| {
         let recipient = quoted(recipient);
@@ -63,7 +78,7 @@ pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Resu
 /// Takes a recipient that the rules no longer name out of its files, which get new data keys with it, and brings all
 /// others in line.
 pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
-    let Left { session, root, files } = Left::of(recipient, context)?;
+    let Left { session, root, files, .. } = Left::of(recipient, context)?;
     let rotation = Rotation { remove: vec![recipient.to_owned()], ..Rotation::default() };
     let rotated = rotate(&files, &root, &rotation, Which::Readable, &session, context);
     // Whatever could not be rotated may still be brought in line.
@@ -83,7 +98,6 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(failure(Error::Missing(missing.clone())));
     }
-    let names = names(session, &root);
 
     let (bar, tick) = progress(context);
     let looked = update_all(session, &paths, mode, &|total, _| tick(total));
@@ -93,7 +107,7 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
         context.screen.line(to_json(&looked, mode).to_string())?;
     } else {
         for one in &looked {
-            report(one, mode, &names, &root, args.strict, context)?;
+            report(one, mode, session, &root, args.strict, context)?;
         }
     }
     summary(&looked, mode, args, &root, context)
@@ -111,20 +125,15 @@ pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
         .unwrap_or_else(|| session.directory.clone())
 }
 
-/// The names that .sops.yaml gives its recipients.
-pub(super) fn names(session: &Session, root: &Path) -> BTreeMap<String, String> {
-    session
-        .rules(&root.join("any"))
-        .ok()
-        .flatten()
-        .map(|rules| crate::rules::names(&rules.text))
-        .unwrap_or_default()
+/// The names of recipients in the rules that govern a file.
+pub(super) fn names(session: &Session, file: &Path) -> BTreeMap<String, String> {
+    session.rules(file).ok().flatten().map(|rules| crate::rules::names(&rules.text)).unwrap_or_default()
 }
 
 fn report(
     looked: &Looked,
     mode: Mode,
-    names: &BTreeMap<String, String>,
+    session: &Session,
     root: &Path,
     strict: bool,
     context: &Context,
@@ -138,7 +147,9 @@ fn report(
                 Mode::DryRun => "would update",
                 Mode::Write => "updated",
             };
-            context.screen.line(format!("{word} {path}: {}", in_words(change, names)))?;
+            context
+                .screen
+                .line(format!("{word} {path}: {}", in_words(change, &names(session, &looked.path))))?;
         }
         Err(_) if looked.has_no_rule() && !strict => {}
         Err(error) => context.screen.warn(error.to_string()),

@@ -110,7 +110,7 @@ impl Scope {
 }
 
 /// The rules of one file, for paths below a directory. A missing file has none.
-fn rules(directory: &Path, file: &Path) -> io::Result<Gitignore> {
+pub(super) fn rules(directory: &Path, file: &Path) -> io::Result<Gitignore> {
     let text = match fs::symlink_metadata(file) {
         // As git does it: a link or a directory of that name says nothing.
         Ok(metadata) if metadata.is_file() => fs::read(file)?,

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::edge::environment::Environment;
 use crate::instance::stage::lines::Lines;
 use crate::instance::stage::{Mode, child};
 use crate::vm::agent;
@@ -87,7 +88,7 @@ pub(super) fn start(
     let mut command = match mode {
         // The kernel ends it with the first process of its PID namespace.
         Mode::Namespaces => Command::new(program),
-        Mode::Memory => child::command(program),
+        Mode::Memory => child::command(program, &Environment::of_process()),
     };
     let logs = log.try_clone().and_then(|out| log.try_clone().map(|err| (out, err)));
     let (out, err) = logs.map_err(|error| error.to_string())?;

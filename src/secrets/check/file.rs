@@ -11,7 +11,7 @@ use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::session::Rules;
 use crate::sops::data_key::DataKey;
-use crate::sops::document::{self, Fault, MacCheck, Stray, audit};
+use crate::sops::document::{self, Fault, MacCheck, Stray, audit, is_all_clear};
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::metadata;
 use crate::sops::token::{Kind as TokenKind, Token};
@@ -33,7 +33,7 @@ pub(super) fn look(
     rule: Option<(&Rules, &Rule)>,
     identities: &Identities,
 ) -> Vec<Finding> {
-    let format = Format::of_path(path);
+    let format = Format::of_encrypted(path, text);
     let mut look = Look { path, text, format, findings: Vec::new() };
     match SopsFile::of_store(format.store(Indents::default()), path, text) {
         Ok(file) => look.file(file, rule, identities),
@@ -60,8 +60,7 @@ pub(super) fn look(
 
 impl Look<'_> {
     fn tell(&mut self, kind: Kind, line: Option<usize>, key: Option<KeyPath>, message: String) {
-        let path = self.path.to_path_buf();
-        self.findings.push(Finding { path, line, kind, key, message });
+        self.findings.push(Finding { line, key, ..Finding::new(self.path.to_path_buf(), kind, message) });
     }
 
     fn file(&mut self, file: SopsFile, rule: Option<(&Rules, &Rule)>, identities: &Identities) {
@@ -78,6 +77,7 @@ impl Look<'_> {
                 strays.dedup();
             }
         }
+        self.nothing(&file, &strays);
         let mut known: Vec<&Stray> = Vec::new();
         for stray in &strays {
             if !known.contains(&stray) {
@@ -87,7 +87,8 @@ impl Look<'_> {
         }
         // With values in clear it cannot match, and what is wrong was said.
         let whole = self.findings.iter().all(|finding| {
-            [Kind::Recipients, Kind::Threshold, Kind::Selector, Kind::Comment].contains(&finding.kind)
+            use Kind::{Comment, Nothing, Recipients, Selector, Threshold};
+            [Recipients, Threshold, Selector, Comment, Nothing].contains(&finding.kind)
         });
         if let Some(key) = key.filter(|_| whole) {
             self.content(file, &key);
@@ -187,6 +188,16 @@ impl Look<'_> {
         true
     }
 
+    /// Whether the selector leaves every value of the file in clear.
+    fn nothing(&mut self, file: &SopsFile, strays: &[Stray]) {
+        if is_all_clear(&file.tree) && strays.iter().all(|stray| stray.fault == Fault::ClearComment) {
+            let selector = file.metadata.selector.clone().unwrap_or_default();
+            let (name, value) = (selector.name(), selector.value());
+            let message = format!("no value in it is encrypted: {name} `{value}` selects none");
+            self.tell(Kind::Nothing, self.line(&place(&[name])), None, message);
+        }
+    }
+
     fn stray(&mut self, stray: &Stray) {
         let (kind, message) = match stray.fault {
             Fault::Clear => (Kind::Value, "stands in clear, and is to be encrypted".to_owned()),
@@ -215,10 +226,7 @@ impl Look<'_> {
         match document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify) {
             Ok(_) => {}
             Err(Sops::Decrypt { path, reason }) => {
-                let steps = path.steps().iter().map(|step| match step {
-                    Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
-                    Step::Index(index) => index.to_string(),
-                });
+                let steps = path.steps().iter().map(Step::name);
                 let line = self.line(&steps.collect::<Vec<_>>());
                 self.tell(Kind::Token, line, Some(path), reason.to_string());
             }

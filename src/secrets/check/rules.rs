@@ -31,7 +31,7 @@ fn finding(path: &Path, text: &str, number: usize, message: String) -> Finding {
     let index = number.saturating_sub(1).to_string();
     let line = line_of(text.as_bytes(), &["creation_rules", &index]);
     let message = format!("creation rule {number}: {message}");
-    Finding { path: path.to_path_buf(), line, kind: Kind::Rule, key: None, message }
+    Finding { line, ..Finding::new(path.to_path_buf(), Kind::Rule, message) }
 }
 
 fn of_keys(rule: &Rule) -> Vec<String> {

@@ -34,7 +34,7 @@ impl NewFile {
     /// # Errors
     /// It is not valid, or already encrypted.
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let store = session.store_for(path)?;
+        let store = session.store_of(path)?;
         Self::of_stores(&*store, Arc::clone(&store), path, text)
     }
 
@@ -66,7 +66,7 @@ impl NewFile {
         path: &Path,
         secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
-        let store = session.store_for(path)?;
+        let store = session.store_of(path)?;
         let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
         let tree = Tree { documents: vec![branch] };
         Ok(Self { path: path.to_path_buf(), store, single_value: false, tree })

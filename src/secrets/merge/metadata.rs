@@ -106,7 +106,7 @@ fn with_groups(
         let groups = merged.groups.iter();
         let groups =
             groups.map(|group| group.age.iter().map(|key| key.recipient.clone()).collect()).collect();
-        let plan = Plan { groups, ..Plan::default() };
+        let plan = Plan::of_groups(groups);
         plan.wrap(&mut merged, key, session).map_err(Box::new)?;
     }
     Ok(merged)
