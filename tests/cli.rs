@@ -35,6 +35,7 @@ mod cli {
     mod sops_more;
     mod ssh_to_age;
     mod texts;
+    mod up;
     mod update_all;
     mod who;
 }

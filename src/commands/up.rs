@@ -27,6 +27,7 @@ mod share;
 mod turn;
 
 use disk::RootDisk;
+pub(super) use image::cache as image_cache;
 use progress::Progress;
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a

@@ -198,8 +198,8 @@ fn await_qemu(
     }
 }
 
-/// QEMU's command line as civm would run it, quoted for a shell; sockets stand in for the descriptors that
-/// QEMU otherwise inherits.
+/// QEMU's command line as civm would run it, quoted for a shell, behind the command that makes its directories;
+/// sockets stand in for the descriptors that QEMU otherwise inherits.
 ///
 /// # Errors
 /// No QEMU, or a machine that cannot be.
@@ -214,7 +214,9 @@ pub fn command_line(
     let runtime = place.path.join("run");
     let spec =
         machine.spec(accel, &runtime, Some(place.console_log()), socket("qmp.sock"), socket("agent.sock"))?;
-    let mut line = quote(&qemu.to_string_lossy());
+    // Its sockets and its share, which is empty.
+    let share = quote(&runtime.join("share").to_string_lossy());
+    let mut line = format!("mkdir -p -m 700 {share}\n{}", quote(&qemu.to_string_lossy()));
     for argument in argv::render(&spec) {
         let joint = if argument.starts_with('-') { " \\\n  " } else { " " };
         let _ = write!(line, "{joint}{}", quote(&argument));
