@@ -3,7 +3,7 @@
 //! Each lives as long as its value, is removed when a signal ends the process, and holds a lock while it
 //! lives: whatever a killed process left behind, the next one finds unlocked and sweeps away.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use thiserror::Error;
 
 use super::environment::Environment;
+use super::lock::Lock;
 
 mod place;
 
@@ -58,7 +59,7 @@ pub struct PrivateDir {
     on_tmpfs: bool,
     refused: Vec<Refused>,
     /// The open directory, locked.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl PrivateDir {

@@ -37,5 +37,5 @@ pub fn rewrite<T>(
 fn lock(path: &Path) -> Result<Lock, Error> {
     let failed = |source| Error::NotWritable { path: path.to_path_buf(), source };
     let real = fs::canonicalize(path).map_err(failed)?;
-    Lock::of(real.parent().unwrap_or(Path::new("/"))).map_err(failed)
+    Lock::exclusive(real.parent().unwrap_or(Path::new("/"))).map_err(failed)
 }

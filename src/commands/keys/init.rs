@@ -28,7 +28,7 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
         )
     })?;
     make_directories(&target)?;
-    let _lock = target.parent().map(Lock::of).transpose().map_err(|error| {
+    let _lock = target.parent().map(Lock::exclusive).transpose().map_err(|error| {
         Failure::new(Code::CouldNotWriteOutput, format!("cannot lock `{}`: {error}", target.display()))
     })?;
     let existing = existing(&target)?;

@@ -37,7 +37,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let rules = project.rules_file();
     // From here on the rules and the ports of the project are nobody else's to change.
-    let _lock = Lock::of(project.root()).map_err(|error| wrong(project.root(), &error))?;
+    let _lock = Lock::exclusive(project.root()).map_err(|error| wrong(project.root(), &error))?;
     let before = fs::read_to_string(&rules).map_err(|error| {
         Failure::new(Code::Generic, format!("cannot read `{}`: {error}", rules.display()))
             .help("`civm init` makes a project with its rules")

@@ -11,6 +11,7 @@ use nix::unistd::Uid;
 
 use super::{NAME_LEN, Refused};
 use crate::edge::environment::Environment;
+use crate::edge::lock::Lock;
 
 /// Longest path of a place, in bytes, below which ssh still has room for the control socket of root: 90
 /// bytes at most (unix(7) has 107, ssh appends 17 while it makes one). Every other socket is shorter by far.
@@ -77,7 +78,7 @@ fn check_length(base: &Path) -> Result<(), String> {
 ///
 /// A place that is ours stays ours while it is there: those of its kind lie in directories where others
 /// cannot rename it.
-pub(super) fn hold(base: &Path, on_tmpfs: bool) -> io::Result<File> {
+pub(super) fn hold(base: &Path, on_tmpfs: bool) -> io::Result<Lock> {
     for _ in 0..TRIES {
         let Some(held) = open_held(base, on_tmpfs)? else { continue };
         return Ok(held);
@@ -85,16 +86,13 @@ pub(super) fn hold(base: &Path, on_tmpfs: bool) -> io::Result<File> {
     Err(unsteady())
 }
 
-fn open_held(base: &Path, on_tmpfs: bool) -> io::Result<Option<File>> {
+fn open_held(base: &Path, on_tmpfs: bool) -> io::Result<Option<Lock>> {
     let directory = make_and_open(base)?;
     owned(&directory)
         .and_then(|()| if on_tmpfs { tmpfs(&directory) } else { Ok(()) })
         .map_err(io::Error::other)?;
-    match directory.lock_shared() {
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
-        locked => locked?,
-    }
-    Ok(is_named(&directory, base)?.then_some(directory))
+    let held = Lock::share(directory)?;
+    Ok(is_named(held.file(), base)?.then_some(held))
 }
 
 /// Opens a directory, made with mode 0700 where there is none. Others may remove it in between.
@@ -173,12 +171,9 @@ fn plain(error: &io::Error) -> String {
 }
 
 /// Locks a directory; `None` if another holds it or it is no longer there under its name.
-pub(super) fn lock_directory(path: &Path) -> io::Result<Option<File>> {
-    let directory = open_directory(path)?;
-    if directory.try_lock().is_err() {
-        return Ok(None);
-    }
-    Ok(is_named(&directory, path)?.then_some(directory))
+pub(super) fn lock_directory(path: &Path) -> io::Result<Option<Lock>> {
+    let Some(lock) = Lock::try_open(open_directory(path)?)? else { return Ok(None) };
+    Ok(is_named(lock.file(), path)?.then_some(lock))
 }
 
 /// Whether a directory is still the one at a path.
