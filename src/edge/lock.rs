@@ -12,8 +12,7 @@ use nix::unistd::Pid;
 
 /// What a file system answers that has no such locks: some network file systems lock only what is open for
 /// writing, which a directory never is.
-const NO_LOCKS: [Errno; 5] =
-    [Errno::EBADF, Errno::EINVAL, Errno::ENOLCK, Errno::ENOSYS, Errno::EOPNOTSUPP];
+const NO_LOCKS: [Errno; 5] = [Errno::EBADF, Errno::EINVAL, Errno::ENOLCK, Errno::ENOSYS, Errno::EOPNOTSUPP];
 
 /// A file or directory that no other process of civm has locked until this is dropped.
 #[derive(Debug)]

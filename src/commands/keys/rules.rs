@@ -31,7 +31,8 @@ impl RulesFile {
             Failure::new(Code::Generic, "there is no .sops.yaml here or above")
                 .help("`civm init` makes a project with its rules")
         })?;
-        let lock = Lock::exclusive(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
+        let lock =
+            Lock::exclusive(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
         // Read again: who had the lock before may have changed it.
         let text = fs::read_to_string(&path).map_err(|error| wrong(&path, &error))?;
         let config = Config::parse(&text).map_err(|error| wrong(&path, &error))?;
