@@ -137,6 +137,7 @@ mod tests {
         };
         assert!(NUMBERS.contains(&user.uid));
         let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, "content").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();

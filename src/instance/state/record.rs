@@ -215,8 +215,7 @@ mod tests {
         assert!(
             reason(r#"{"phase": "booting", "host": "a"}"#).starts_with("an older civm wrote it (version 0")
         );
-        for damaged in ["", "{", "[]", "nonsense", &format!(r#"{{"version": {VERSION}, "phase": "ready"}}"#)]
-        {
+        for damaged in ["", "{", "nonsense", &format!(r#"{{"version": {VERSION}, "phase": "ready"}}"#)] {
             assert!(reason(damaged).starts_with("it is damaged"), "{damaged}");
         }
         assert_eq!(load(r#"{"phase": "ended"}"#).unwrap(), None);
