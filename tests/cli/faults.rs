@@ -37,6 +37,10 @@ const FILES: usize = 12;
 const FEW: usize = 20;
 const BUDGET: Duration = Duration::from_secs(60);
 
+/// Other signals that end a process, of which each round has one.
+const OTHERS: [Signal; 5] =
+    [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGXCPU];
+
 /// The verbs, and whether the file `s.yaml` is plain before and after each.
 struct Verb {
     args: &'static [&'static str],
@@ -237,8 +241,8 @@ fn signals_at_random_instants() {
         }
         let at = number % VERBS.len();
         let verb = &VERBS[at];
-        for signal in [Signal::SIGKILL, Signal::SIGINT] {
-            let signal = if signal == Signal::SIGINT && number % 3 == 1 { Signal::SIGTERM } else { signal };
+        let other = OTHERS[number % OTHERS.len()];
+        for signal in [Signal::SIGKILL, Signal::SIGINT, other] {
             world.put_back(verb);
             let after = durations[at].mul_f64(rand::thread_rng().gen_range(0.0..1.1));
             let ended = interrupted(&mut world.civm(verb.args), signal, after);
