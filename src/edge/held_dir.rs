@@ -11,7 +11,7 @@ use nix::libc;
 use nix::unistd::Uid;
 use walkdir::WalkDir;
 
-use super::cleanup::Undisturbed;
+use super::cleanup::{Remove, Undisturbed};
 use super::lock::Lock;
 
 /// Length of the random part of a name.
@@ -25,7 +25,7 @@ const ZEROS: [u8; 1 << 14] = [0; 1 << 14];
 #[derive(Debug)]
 pub(super) struct HeldDir {
     path: PathBuf,
-    remove: fn(&Path),
+    remove: Remove,
     left: AtomicBool,
     _lock: Lock,
 }
@@ -33,7 +33,7 @@ pub(super) struct HeldDir {
 impl HeldDir {
     /// Makes one, whose name begins with `prefix`. It is removed by `remove`, which is [`remove`] and what else goes
     /// with it.
-    pub(super) fn make(base: &Path, prefix: &str, remove: fn(&Path)) -> io::Result<Self> {
+    pub(super) fn make(base: &Path, prefix: &str, remove: Remove) -> io::Result<Self> {
         loop {
             let path = Self::registered(base, prefix, remove)?;
             // A sweep of another process may have been faster than the lock.
@@ -51,7 +51,7 @@ impl HeldDir {
     }
 
     /// Makes a directory that goes with this process from the beginning.
-    fn registered(base: &Path, prefix: &str, remove: fn(&Path)) -> io::Result<PathBuf> {
+    fn registered(base: &Path, prefix: &str, remove: Remove) -> io::Result<PathBuf> {
         let mut undisturbed = Undisturbed::begin();
         // With mkdir as it is: tempfile's own directories come with the random name in their errors.
         let made = tempfile::Builder::new()

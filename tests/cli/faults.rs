@@ -271,3 +271,27 @@ fn signals_at_random_instants() {
         );
     }
 }
+
+/// What a kill leaves where no civm has been since.
+#[test]
+fn what_was_left_is_no_file_of_the_project_and_goes_with_the_next_civm() {
+    for args in
+        [&["secrets", "update-all", "--check"][..], &["secrets", "who"], &["sops", "decrypt", "deep/s.yaml"]]
+    {
+        let world = World::new();
+        let left = "deep/.civm-tmp-abc";
+        for name in ["part0", "f.yaml", "whole/other.yaml"] {
+            world.scene.write(&format!("{left}/{name}"), &world.sealed);
+        }
+        world.scene.write("deep/s.yaml", &world.sealed);
+        let ran = run(&mut world.civm(args));
+        assert!(
+            !ran.out().contains("civm-tmp") && !ran.stderr.contains("civm-tmp"),
+            "{} {}",
+            ran.out(),
+            ran.stderr
+        );
+        assert!(!world.scene.file(left).exists(), "{args:?}");
+        assert_eq!(world.scene.read("deep/s.yaml").as_bytes(), world.sealed, "{args:?}");
+    }
+}
