@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use zeroize::Zeroizing;
 
 use super::discover::is_sops;
 use super::error::Error;
 use super::file::NewFile;
 use super::many;
 use super::recipients::Plan;
-use super::rewrite::put;
-use super::session::{Session, read};
+use super::rewrite::transform;
+use super::session::Session;
 use super::update_all::as_rules_see;
 
 /// Encrypts files in place, in parallel, and calls `tell` after each. One file that fails does not stop the others. The
@@ -32,15 +31,12 @@ pub fn encrypt_all(
 
 fn one(session: &Session, path: &Path) -> Result<(), Error> {
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
-    loop {
-        let text = Zeroizing::new(read(path)?);
+    transform(path, |text| {
         // Somebody else may have encrypted it since the search.
-        if is_sops(path, &text) {
-            return Ok(());
+        if is_sops(path, text) {
+            return Ok((None, ()));
         }
-        let sealed = NewFile::parse(session, path, &text)?.seal(&plan, session)?;
-        if put(path, &text, &sealed)? {
-            return Ok(());
-        }
-    }
+        let sealed = NewFile::parse(session, path, text)?.seal(&plan, session)?;
+        Ok((Some(sealed), ()))
+    })
 }
