@@ -30,7 +30,7 @@ A file that matches a pattern but is not a sops file is merged and shown by git 
 driver about -X ours and -X theirs). Where civm is not installed, git goes on without it.
 
 After a conflict the file holds both versions, encrypted, between git's markers. No program decrypts it until
-`civm secrets merge FILE` has solved the conflict.
+`civm secrets merge FILE` has resolved the conflict.
 
 Diffs show plaintext to whoever has an identity. It is not stored anywhere.")]
 pub struct Install {

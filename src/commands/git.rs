@@ -107,7 +107,7 @@ fn uninstall(args: &Uninstall, git: &Git, context: &Context) -> Outcome {
                 .map_err(|source| failure(Error::NotWritable { path: hook.clone(), source }))?;
         }
     }
-    context.screen.note("git knows nothing of civm any more");
+    context.screen.note("civm is removed from git's configuration");
     Ok(0)
 }
 

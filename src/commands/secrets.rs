@@ -17,7 +17,6 @@ use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
 use crate::sops::document::{MacCheck, Warning};
 use crate::sops::key_path::{KeyPath, Step};
-use crate::sops::selector::Selector;
 use crate::store::{self, Format};
 
 mod change;
@@ -168,12 +167,6 @@ pub(super) fn own_recipients(context: &Context) -> Vec<String> {
         _ => None,
     });
     age.chain(ssh).collect()
-}
-
-/// Warns that a selector has no effect.
-fn warn_ignored(context: &Context, selector: &Selector) {
-    let name = selector.name();
-    context.screen.warn(format!("{name} has no effect: this file is encrypted as a single value"));
 }
 
 /// The one failure, or a summary where several files were worked on.

@@ -223,7 +223,7 @@ fn spelled(parts: &[Part]) -> Vec<String> {
             Part::One(bytes) => vec![format!("[{}]", String::from_utf8_lossy(bytes))],
             Part::Any => vec!["?".to_owned()],
             Part::Star => vec!["*".to_owned()],
-            Part::Deep if last && slash_before || slash_before && slash_behind => vec!["**".to_owned()],
+            Part::Deep if slash_before && (last || slash_behind) => vec!["**".to_owned()],
             Part::Deep if slash_before => vec!["**/*".to_owned()],
             Part::Deep if slash_behind => vec!["*/**".to_owned()],
             Part::Deep if last => vec!["*".to_owned(), "*/**".to_owned()],

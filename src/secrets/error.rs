@@ -39,8 +39,8 @@ pub enum Error {
         /// Why.
         error: store::Error,
     },
-    /// git has left conflicts in it.
-    #[error("`{}` has a merge conflict that is not solved yet", .0.display())]
+    /// It has conflict markers.
+    #[error("`{}` has a merge conflict that is not resolved yet", .0.display())]
     Unmerged(PathBuf),
     /// The document cannot be understood, decrypted or encrypted.
     #[error("`{}`: {error}", path.display())]
@@ -249,8 +249,8 @@ pub enum Error {
     /// The editor left the text as it was.
     #[error("file has not changed, exiting")]
     Unchanged,
-    /// The text has conflicts still.
-    #[error("there are conflicts between markers still")]
+    /// The edited text has conflict markers.
+    #[error("the text still has conflict markers")]
     Unresolved,
     /// The metadata was changed in the editor, where it is only shown.
     #[error(

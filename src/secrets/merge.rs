@@ -1,5 +1,5 @@
-//! Three versions of a sops file made one: each opened with its own data key, merged as plaintext, sealed again so
-//! that whatever a side has not changed keeps its ciphertext.
+//! Three-way merge of a sops file: each version is decrypted with its own data key, the plaintexts are merged, and the
+//! result is encrypted so that every value that a side did not change keeps its ciphertext.
 
 mod metadata;
 
@@ -22,9 +22,9 @@ use crate::store::Store;
 
 pub use metadata::Refused;
 
-/// The texts of a file that are to be merged.
+/// The versions of a file to merge.
 pub struct Versions<'a> {
-    /// What both sides started from; none where both have made the file.
+    /// The common base; none if both sides added the file.
     pub base: Option<&'a [u8]>,
     /// Ours.
     pub ours: &'a [u8],
@@ -32,23 +32,23 @@ pub struct Versions<'a> {
     pub theirs: &'a [u8],
 }
 
-/// Texts that were kept between markers by [`record`] or [`Unmerged::record`], or by git itself.
+/// The versions that were read from a file with conflict markers.
 pub struct Recorded(Sides<Zeroizing<Vec<u8>>>);
 
-/// What stands behind the first marker of each conflict in an encrypted file. No sign in it may end a key in YAML, INI
-/// or dotenv: the file must not be valid in any format before somebody has solved the conflict.
-const NOTE: &str = " (not merged yet, solve with `civm secrets merge`)";
+/// The note in the first line of each conflict. It has no `:` and no `=`: the line must not be a key with a value in any
+/// format, so that no program reads the file before the conflict is resolved.
+const NOTE: &str = " (not merged yet, resolve with `civm secrets merge`)";
 
-/// The length of markers, as git has it where nothing else is said.
+/// git's default length of conflict markers.
 pub const MARKERS: usize = 7;
 /// What every value that sops encrypted starts with.
 const TOKEN: &[u8] = b"ENC[AES256_GCM,";
 
-/// What a merge comes to.
+/// The result of a merge.
 pub enum Merge {
     /// The merged file's text.
     Clean(Vec<u8>),
-    /// Somebody has to say what is right.
+    /// A conflict that a person has to resolve.
     Conflict(Box<Unmerged>),
 }
 
@@ -57,7 +57,7 @@ pub struct Unmerged {
     /// Where the sides do not agree.
     pub conflicts: Vec<Conflict>,
     trees: Sides<Tree>,
-    /// The file as it is but for the conflicts.
+    /// The file, without its tree.
     file: OpenFile,
 }
 
@@ -75,13 +75,13 @@ pub enum MergeError {
     /// The merged file cannot be made.
     #[error(transparent)]
     File(Box<Error>),
-    /// The sides have changed what cannot be merged.
+    /// The metadata cannot be merged.
     #[error("{0}")]
     Refused(#[from] Refused),
-    /// There is nothing to decrypt: the file is no sops file.
+    /// No version is a sops file.
     #[error("no version of it is encrypted")]
     Plain,
-    /// A conflict in bytes that no editor can show.
+    /// A conflict in bytes that are not text.
     #[error("the content is not text, so no editor can show it")]
     NotText,
 }
@@ -98,7 +98,7 @@ impl From<Error> for MergeError {
 /// the data key of another one, where that is the same.
 ///
 /// # Errors
-/// A version is no sops file that can be opened, or the metadata cannot be merged.
+/// A version cannot be decrypted, or the metadata cannot be merged.
 pub fn merge(
     session: &Session,
     path: &Path,
@@ -119,7 +119,7 @@ pub fn merge(
         (ours, theirs) => (ours?, theirs?),
     };
     let base = match versions.base.map(|text| read("the common base", text)) {
-        // It was encrypted on both sides since: then both have made this file.
+        // The base was not encrypted yet: treat it as if both sides added the file.
         Some(Err(MergeError::Version { error, .. })) if is_plain(&error) => None,
         base => base.transpose()?,
     };
@@ -159,8 +159,8 @@ pub fn merge(
     Ok(Merge::Conflict(Box::new(Unmerged { conflicts: merged.conflicts, trees: merged.trees, file })))
 }
 
-/// The three versions in one text, between markers: no store of any format takes it for a file, nothing in it is
-/// plaintext that was not so before, and [`recorded_in`] has all of it back.
+/// All three versions in one text, with conflict markers. No format can read it as a file, it holds no plaintext that
+/// the versions do not hold, and [`recorded_in`] reads the versions back.
 #[must_use]
 pub fn record(versions: &Versions<'_>, markers: usize) -> Vec<u8> {
     let texts =
@@ -175,15 +175,15 @@ pub fn recorded_in(text: &[u8]) -> Option<Recorded> {
 }
 
 impl Recorded {
-    /// Whether a side of it may be a sops file.
+    /// Whether a side may be a sops file.
     #[must_use]
     pub fn is_sops(&self) -> bool {
         let token = |text: &[u8]| memmem::find(text, TOKEN).is_some();
         token(&self.0.ours) || token(&self.0.theirs)
     }
 
-    /// What something makes of each version, as one text with markers around what differs. Without a base that can be
-    /// read, the base is shown as ours.
+    /// Applies a function to each version and shows the results as one text with conflict markers. If the base cannot
+    /// be read, ours stands in for it.
     ///
     /// # Errors
     /// That of ours, or of theirs.
@@ -209,8 +209,8 @@ fn is_plain(error: &Error) -> bool {
 }
 
 impl Unmerged {
-    /// The file's text with the conflicts between markers, all of it encrypted. What merged is in it; each side of the
-    /// conflicts, taken everywhere, makes a whole file.
+    /// The merged file, encrypted, with conflict markers where the sides do not agree. Taking the same side of every
+    /// conflict gives a valid file.
     ///
     /// # Errors
     /// A side that the format cannot hold.
@@ -221,7 +221,7 @@ impl Unmerged {
         Ok(recorded(&texts, markers, NOTE).text.to_vec())
     }
 
-    /// The file's text with every conflict as it was before, where that can be said.
+    /// The merged file with the base's value in every conflict.
     ///
     /// # Errors
     /// A base that the format cannot hold.
@@ -229,7 +229,7 @@ impl Unmerged {
         Ok(self.file.seal(self.trees.base.clone(), session)?)
     }
 
-    /// Opens the editor on the plaintext with the conflicts between markers, and seals what it leaves.
+    /// Opens the editor on the plaintext with conflict markers, and encrypts the result.
     ///
     /// # Errors
     /// The content is no text, the editor fails, markers remain, or the result cannot be sealed.

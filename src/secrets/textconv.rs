@@ -12,11 +12,11 @@ use super::session::Session;
 use crate::sops::document::MacCheck;
 use crate::store::{Format, Indents};
 
-/// The plaintext of a file, as far as it is to be had without asking anybody. A log goes on whatever a file of it is:
-/// who shows it prints the text itself where this fails.
+/// The plaintext of a file, without asking anybody for a passphrase. Where this fails, callers print the text itself,
+/// so that `git log` goes on.
 ///
 /// # Errors
-/// It is no sops file, or none that an identity at hand opens.
+/// It is not a sops file, or no identity opens it.
 pub fn textconv(
     session: &Session,
     format: Format,

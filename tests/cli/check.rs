@@ -48,7 +48,7 @@ fn a_project_in_order_is_clean_without_a_key() {
     let ran = check(&scene, &[]).ok().says("1 sops files checked: 0 findings");
     assert_eq!(ran.out(), "");
     let json = check(&scene, &["--json"]).ok();
-    assert_eq!(json.out(), "{\"files\":1,\"findings\":[],\"without_rule\":[]}\n");
+    assert_eq!(json.out(), "{\"files\":1,\"findings\":[],\"without_rule\":[],\"merged_as_text\":[]}\n");
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn a_conflict_names_the_keys_and_stays_in_the_file_encrypted() {
     let before = repository.0.read(FILE);
     // The value that both changed, and the MAC; what merged is there once.
     assert_eq!(
-        before.matches("\n<<<<<<< ours (not merged yet, solve with `civm secrets merge`)\n").count(),
+        before.matches("\n<<<<<<< ours (not merged yet, resolve with `civm secrets merge`)\n").count(),
         2
     );
     assert_eq!((before.matches("first: ENC[").count(), before.matches("third: ENC[").count()), (3, 1));
@@ -218,7 +218,7 @@ fn a_conflict_names_the_keys_and_stays_in_the_file_encrypted() {
     };
     assert_ne!(resolve("true").code, 0);
     assert_ne!(resolve("false").code, 0);
-    assert_ne!(resolve("sed -i s/first/1st/").says("conflicts between markers").code, 0);
+    assert_ne!(resolve("sed -i s/first/1st/").says("still has conflict markers").code, 0);
     assert_eq!(repository.0.read(FILE), before);
     run(&mut repository.prepared(repository.0.civm(&["secrets", "merge", FILE]), Some(ALICE))).code(1);
     assert_eq!(repository.0.read(FILE), before);
@@ -243,7 +243,7 @@ fn a_conflict_names_the_keys_and_stays_in_the_file_encrypted() {
     nothing_leaked(&repository, &["ours-secret", "theirs-secret"]);
     run(&mut repository.prepared(repository.0.civm(&["secrets", "merge", FILE]), Some(ALICE)))
         .code(1)
-        .says("not unmerged");
+        .says("has no merge conflict");
 }
 
 #[test]
@@ -270,10 +270,10 @@ fn without_a_key_the_merge_is_a_conflict_and_nothing_is_lost() {
     let before = repository.0.read(FILE);
     for key in [None, Some(BOB)] {
         repository.as_who(key, &["merge", "theirs"]).code(1).says("ours: ").says(ALICE_AGE);
-        repository.civm(&["secrets", "get", FILE, "first"]).code(2).says("not solved yet");
+        repository.civm(&["secrets", "get", FILE, "first"]).code(2).says("not resolved yet");
         repository.git(&["merge", "--abort"]);
         assert_eq!(repository.0.read(FILE), before);
-        // Whoever has a key can solve it even where the index has only what is in the file.
+        // Whoever has a key can resolve it even where the index has only what is in the file.
         repository.as_who(key, &["merge", "theirs"]).code(1);
         repository.git(&["commit", "-qam", "merged without a key"]);
         repository.civm(&["secrets", "merge", FILE]).ok();

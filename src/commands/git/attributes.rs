@@ -1,20 +1,20 @@
-//! civm's lines in `.gitattributes`, between two comments; all others stay as they are.
+//! civm's lines in `.gitattributes`, between two comments. All other lines stay as they are.
 
 /// The line before civm's.
 pub(super) const BEGIN: &str = "# civm: sops files; `civm git install` renews these lines";
-/// The line behind them.
+/// The line after them.
 pub(super) const END: &str = "# civm: end";
-/// What is said of sops files.
+/// The attributes of sops files.
 const ATTRIBUTES: &str = "diff=civm merge=civm";
-/// What is said of the rules, which two people change at once whenever two of them add a key.
+/// The line for the rules: two people who each add a key change the same lines of them.
 const RULES: &str = ".sops.yaml merge=civm";
 
-/// The line before civm's is there, the one behind them is not.
+/// The comment before civm's lines is there, and the one after them is not.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("line {0} starts civm's lines, but nothing ends them")]
+#[error("line {0} starts civm's lines, but no line ends them")]
 pub(super) struct OpenBlock(usize);
 
-/// The text with a line for each pattern, in the place of those that it has.
+/// The text with a line for each pattern, in place of civm's lines so far.
 pub(super) fn with_block(text: &[u8], patterns: &[String]) -> Result<Vec<u8>, OpenBlock> {
     let (before, after) = split(text)?;
     if patterns.is_empty() {
@@ -31,7 +31,7 @@ pub(super) fn without_block(text: &[u8]) -> Result<Vec<u8>, OpenBlock> {
     Ok([before, after].concat())
 }
 
-/// What stands before and behind civm's lines.
+/// What comes before civm's lines, and what comes after them.
 fn split(text: &[u8]) -> Result<(&[u8], &[u8]), OpenBlock> {
     let mut offset = 0;
     let mut start = None;

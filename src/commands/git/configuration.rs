@@ -1,5 +1,5 @@
-//! What git's configuration says of civm, and the hook. Both are lines for a shell that go on without civm where it is
-//! not found: git merges and shows the files as text then, and the commit is made.
+//! What git's configuration says about civm, and the hook. Both are lines for a shell that go on without civm where it
+//! is missing or broken: git then merges and shows the files as text, and the commit is made.
 
 use crate::commands::Context;
 use crate::commands::secrets::of_git;
@@ -11,15 +11,15 @@ pub(super) const SECTIONS: [&str; 3] = ["merge.civm", "merge.civm-inner", "diff.
 /// The first lines of the hook.
 pub(super) const HOOK_HEAD: &str =
     "#!/bin/sh\n# By `civm git install --hooks`; `civm git uninstall` takes it away.\n";
-/// The version of git that has names for the versions of a merge (`%S`, `%X`, `%Y`).
+/// The first version of git that passes labels for conflict markers to a merge driver (`%S`, `%X`, `%Y`).
 const WITH_LABELS: (u32, u32) = (2, 44);
 
-/// Words for a shell that print where civm is: by its name where that is found, so that the configuration outlives an
-/// update, else where this one lies.
+/// A shell expression for the path of civm: from PATH where it is there, so that the configuration outlives an update,
+/// else where this civm is installed.
 pub(super) fn finder() -> Result<String, Failure> {
     let unknown = |reason: String| {
-        Failure::new(Code::Generic, format!("civm does not know where it is itself: {reason}"))
-            .help("start it by its whole path")
+        Failure::new(Code::Generic, format!("cannot find the path of civm itself: {reason}"))
+            .help("start civm by its full path")
     };
     let path = std::env::current_exe().map_err(|error| unknown(error.to_string()))?;
     let path = path.to_str().ok_or_else(|| unknown("its path is not UTF-8".to_owned()))?;
@@ -27,7 +27,7 @@ pub(super) fn finder() -> Result<String, Failure> {
     Ok(format!("$(command -v civm || command -v {quoted})"))
 }
 
-/// Whether git knows the names of the versions that it merges.
+/// Whether git passes labels for conflict markers to a merge driver.
 pub(super) fn has_labels(git: &Git) -> Result<bool, Failure> {
     let version = git.output(["version"]).map_err(of_git)?;
     // `git version 2.44.0 (…)`.
@@ -45,26 +45,26 @@ pub(super) fn settings(finder: &str, labels: bool) -> Vec<(String, String)> {
     let civm = finder.replace('%', "%%");
     let names = if labels { " --labels %S %X %Y" } else { "" };
     let [base, ours, theirs] = if labels { ["%S", "%X", "%Y"] } else { ["base", "ours", "theirs"] };
+    // 0 and 1 are answers; anything else is a civm that cannot work, and must not leave our version alone in the file.
     let driver = |how: &str| {
         format!(
-            "civm={civm} && exec \"$civm\" secrets merge-driver{how} --marker-size %L{names} -- %O %A %B %P; \
-             git merge-file -q --marker-size=%L -L {ours} -L {base} -L {theirs} %A %O %B || exit 1"
+            "civm={civm} && {{ \"$civm\" secrets merge-driver{how} --marker-size %L{names} -- %O %A %B %P; s=$?; \
+             [ $s -gt 1 ] || exit $s; }}; git merge-file -q --marker-size=%L -L {ours} -L {base} -L {theirs} %A %O %B || exit 1"
         )
     };
     // git puts the file behind it.
-    let textconv = format!(
-        "f() {{ civm={finder} && exec \"$civm\" secrets textconv -- \"$1\"; exec cat -- \"$1\"; }}; f"
-    );
+    let textconv =
+        format!("f() {{ civm={finder} && \"$civm\" secrets textconv -- \"$1\" || cat -- \"$1\"; }}; f");
     let [merge, inner, diff] = SECTIONS;
     [
         (merge, "name", "sops files, by value".to_owned()),
         (merge, "driver", driver("")),
-        // Where common ancestors are merged first, nobody can say what is right.
+        // Where git merges common ancestors first, nobody can be asked.
         (merge, "recursive", "civm-inner".to_owned()),
         (inner, "name", "sops files, by value, of common ancestors".to_owned()),
         (inner, "driver", driver(" --common-ancestors")),
         (diff, "textconv", textconv),
-        // A cache would put the plaintext into the repository, whatever the user's own configuration says.
+        // A cache would store plaintext in the repository, whatever the user's own configuration says.
         (diff, "cachetextconv", "false".to_owned()),
     ]
     .into_iter()
@@ -80,10 +80,10 @@ pub(super) fn hook(finder: &str) -> String {
     )
 }
 
-/// Says that a hook of somebody else's stays.
+/// Says that somebody else's hook stays.
 pub(super) fn leave_hook(path: &std::path::Path, context: &Context) {
     context.screen.warn(format!(
-        "`{}` is not civm's and is left as it is; add `civm secrets check --staged` to it to have the files checked \
+        "`{}` was not written by civm and is left as it is; add `civm secrets check --staged` to it to have the files checked \
          before each commit",
         path.display()
     ));

@@ -20,7 +20,7 @@ pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome 
 pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watch<'_>) -> T) -> T {
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => super::warn_on_disk(context, "while it is edited", &refused),
-        Notice::Ignored(selector) => super::warn_ignored(context, &selector),
+        Notice::Doubt(doubt) => context.screen.warn(doubt.to_string()),
         Notice::EditorMayFork(hint) => context.screen.warn(hint),
         Notice::Odd(warning) => super::warn(context, file, &[warning]),
     };

@@ -10,7 +10,7 @@ use crate::cli::secrets::{Encrypt, Selector as Flags};
 use crate::commands::Context;
 use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::file::NewFile;
+use crate::secrets::file::{Doubt, NewFile};
 use crate::secrets::recipients::{Plan, RECIPIENTS, given};
 use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
@@ -43,23 +43,21 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
         }
         let new =
             NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), name, text).map_err(failure)?;
-        let ignored = new.ignored(&plan).cloned();
+        let doubts = new.doubts(&plan, &*stores.input, text);
         let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
-        Ok::<_, Failure>((sealed, ignored))
+        Ok::<_, Failure>((sealed, doubts))
     };
-    let told = |ignored: Option<Selector>| {
-        if let Some(selector) = ignored {
-            super::warn_ignored(context, &selector);
-        }
+    let told = |doubts: Vec<Doubt>| {
+        plan.doubts().iter().chain(&doubts).for_each(|doubt| context.screen.warn(doubt.to_string()));
     };
     if args.in_place {
         told(transform(file.unwrap_or(name), |text| {
-            encrypted(text).map(|(sealed, ignored)| (Some(sealed), ignored))
+            encrypted(text).map(|(sealed, doubts)| (Some(sealed), doubts))
         })?);
         return Ok(0);
     }
-    let (sealed, ignored) = encrypted(&text)?;
-    told(ignored);
+    let (sealed, doubts) = encrypted(&text)?;
+    told(doubts);
     match &args.output {
         Some(target) => atomic::replace(target, &sealed, 0o666).map_err(|error| failure(error.into()))?,
         None => context.screen.data(&sealed)?,

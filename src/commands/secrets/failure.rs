@@ -32,7 +32,7 @@ fn help(error: &Error) -> Option<String> {
     Some(match error {
         Error::AlreadyEncrypted(path) => format!("change it with `civm secrets edit {}`", path.display()),
         Error::Unmerged(path) => {
-            format!("both versions are in it, encrypted; `civm secrets merge {}` solves it", path.display())
+            format!("both versions are in it, encrypted; `civm secrets merge {}` resolves it", path.display())
         }
         Error::CommentsMove(_) => {
             "put each such comment directly above a key of a mapping, not before a list or its items"

@@ -19,11 +19,11 @@ use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 use crate::store::Indents;
 
-/// The rules' file: merged by what it says, not decrypted.
+/// The rules file, which is not encrypted.
 const RULES: &str = ".sops.yaml";
 
-/// For git: 0 where the file is merged, 1 for everything else. git takes a number above 128 for a reason to stop
-/// altogether; a file that could not be merged is a conflict, whatever the reason, and holds all versions.
+/// git's merge driver: 0 if the file is merged, 1 otherwise. A file that cannot be merged is a conflict, whatever the
+/// reason, and holds all versions; above 128 git would stop the whole merge.
 pub(super) fn driver(args: &MergeDriver, session: &Session, context: &Context) -> u8 {
     match driven(args, session, context) {
         Ok(merged) => u8::from(!merged),
@@ -56,7 +56,7 @@ fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<bo
     match merged(session, name, &versions, &how, context) {
         Ok(text) => write(&args.ours, &text).map(|()| true),
         Err(Refusal::Plain) => merge_text(args, session, context),
-        // Of ancestors that do not agree, git goes on with what is said here: what neither of them changed.
+        // git takes this for the base of the actual merge. The older base makes every difference show there.
         Err(Refusal::Failure { left, .. }) if args.common_ancestors => {
             write(&args.ours, left.as_deref().unwrap_or(&base)).map(|()| true)
         }
@@ -67,7 +67,7 @@ fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<bo
     }
 }
 
-/// Any other file merges as git itself would have merged it; git says what comes of it.
+/// Merges any other file as git itself would. git reports the conflicts.
 fn merge_text(args: &MergeDriver, session: &Session, context: &Context) -> Result<bool, Failure> {
     let size = format!("--marker-size={}", args.marker_size);
     let [base, ours, theirs] = match args.labels.as_slice() {
@@ -78,13 +78,13 @@ fn merge_text(args: &MergeDriver, session: &Session, context: &Context) -> Resul
     let files = [&args.ours, &args.base, &args.theirs].map(|path| path.as_os_str());
     match Git::here(&context.environment, &session.directory).output(words.into_iter().chain(files)) {
         Ok(_) => Ok(true),
-        // As many conflicts; above that, an error.
+        // The number of conflicts; from 128 on, an error.
         Err(ProcessError::Failed { status, .. }) if status.code().is_some_and(|code| code < 128) => Ok(false),
         Err(error) => Err(of_git(error)),
     }
 }
 
-/// Rules merge as text; where both sides changed the same lines, by the keys that each has added and removed.
+/// Merges rules as text, and where both sides changed the same lines, by the keys that each added and removed.
 fn merge_rules(
     args: &MergeDriver,
     versions: &Versions<'_>,
@@ -103,7 +103,7 @@ fn merge_rules(
     }
 }
 
-/// A file that git left unmerged: from what its index holds of it, else from what the file itself holds.
+/// Merges a file in conflict: from the versions in git's index, or if they are gone, from those in the file itself.
 pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome {
     let path = session.absolute(&args.file);
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -114,7 +114,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let on_disk = before.as_deref().unwrap_or_default();
     let recorded = recorded_in(on_disk);
     let stages = match git.stages(name) {
-        // What is between markers in the file needs no git.
+        // The versions in the file need no git.
         Err(_) if recorded.is_some() => Stages::default(),
         stages => stages.map_err(of_git)?,
     };
@@ -143,20 +143,17 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
             {
                 return Err(Failure::new(
                     Code::Generic,
-                    format!("`{shown}` is not as git left it, and has no conflict in it any more"),
+                    format!("`{shown}` was changed since the merge and has no conflict any more"),
                 )
                 .help(format!(
-                    "`git add {shown}` takes it as it is; `git checkout -m {shown}` starts anew"
+                    "`git add {shown}` accepts it as it is; `git checkout -m {shown}` brings the conflict back"
                 )));
             }
             Versions { base: base.as_deref().map(Vec::as_slice), ours, theirs }
         }
         (None, Some(recorded)) => recorded.versions(),
         (None, None) => {
-            return Err(Failure::new(
-                Code::Generic,
-                format!("`{shown}` is not unmerged: there is nothing to merge"),
-            ));
+            return Err(Failure::new(Code::Generic, format!("`{shown}` has no merge conflict")));
         }
     };
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
@@ -174,31 +171,31 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
         Ok(text) => put(&text)?,
         Err(Refusal::Plain) => {
             return Err(Failure::new(Code::Generic, format!("`{shown}` is not encrypted in any version"))
-                .help("solve the conflict as in any other file"));
+                .help("resolve the conflict as in any other file"));
         }
         Err(Refusal::Failure { failure, left }) => {
-            // Nothing that looks like a whole file stays.
+            // No file without markers stays behind: it would hide the conflict.
             if recorded.is_none() {
                 put(&left.unwrap_or_else(|| record(&versions, MARKERS)))?;
             }
             return Err(failure);
         }
     }
-    context.screen.note(format!("merged `{shown}`; go on with `git add {shown}`"));
+    context.screen.note(format!("merged `{shown}`; next: `git add {shown}`"));
     Ok(0)
 }
 
-/// How far a merge may go.
+/// The options of a merge.
 struct How {
     editing: Editing,
     markers: usize,
     mac: MacCheck,
-    /// What is merged is what both sides started from.
+    /// Whether the versions are common ancestors, which git merges first.
     ancestors: bool,
 }
 
 impl How {
-    /// An editor needs somebody in front of it.
+    /// Whether to open an editor: someone must be there to use it.
     fn may_edit(&self) -> bool {
         let at_terminal = terminal::stdin_is_terminal() && terminal::stdout_is_terminal();
         !self.ancestors && (self.editing.edit || (at_terminal && !self.editing.no_edit))
@@ -213,7 +210,7 @@ enum Refusal {
     Failure {
         /// What to say.
         failure: Failure,
-        /// What is to stand in the file until somebody solves it, where that is more than the versions.
+        /// What to leave in the file until the conflict is resolved; the three versions if there is nothing better.
         left: Option<Vec<u8>>,
     },
 }
@@ -240,7 +237,7 @@ fn merged(
     };
     let left =
         if how.ancestors { unmerged.as_before(session) } else { unmerged.record(session, how.markers) };
-    // A side that cannot be written alone leaves the versions as they were.
+    // Where a side cannot be written alone, the three versions are kept.
     let left = left.ok();
     let places: Vec<String> = unmerged.conflicts.iter().map(ToString::to_string).collect();
     let told = format!("`{}`: both sides changed {}", path.display(), places.join(", "));
@@ -250,7 +247,7 @@ fn merged(
             .map_err(of_merge(left));
     }
     let advice =
-        format!("solve it in your editor with `civm secrets merge {}`, then `git add` it", path.display());
+        format!("resolve it in your editor with `civm secrets merge {}`, then `git add` it", path.display());
     Err(Refusal::Failure { failure: Failure::new(Code::Generic, told).help(advice), left })
 }
 
@@ -269,12 +266,12 @@ fn merge_failure(path: &Path, error: MergeError) -> Failure {
             error => failure(error),
         },
         other => Failure::new(Code::Generic, format!("`{}`: {other}", path.display())).help(
-            "take one side with `git checkout --ours` or `--theirs` and bring the other's changes in by hand",
+            "take one side with `git checkout --ours` or `--theirs` and make the other side's changes by hand",
         ),
     }
 }
 
-/// git's own words.
+/// A failure in git's own words.
 pub(in crate::commands) fn of_git(error: ProcessError) -> Failure {
     Failure::new(Code::Generic, error.to_string())
 }

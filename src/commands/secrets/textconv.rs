@@ -10,7 +10,7 @@ use crate::secrets::Session;
 use crate::secrets::session::read;
 use crate::secrets::textconv::textconv;
 
-/// A file that cannot be opened is shown as it is, so that `git log` goes on; nobody is asked for anything.
+/// Prints the plaintext, or the file as it is if it cannot be decrypted: `git log` must go on, and nobody is asked.
 pub(super) fn run(args: &Textconv, session: &Session, context: &Context) -> Outcome {
     let text = read(&args.file).map_err(failure)?;
     match textconv(session, session.format_of_encrypted(&args.file, &text), &args.file, &text) {
@@ -30,7 +30,7 @@ pub(super) fn run(args: &Textconv, session: &Session, context: &Context) -> Outc
     Ok(0)
 }
 
-/// What git itself would not show: its pattern matched a file that has nothing to do with sops.
+/// Whether git itself would show no content: the pattern matched a file that is not a sops file.
 fn is_binary(text: &[u8]) -> bool {
     text.iter().take(8000).any(|byte| *byte == 0)
 }

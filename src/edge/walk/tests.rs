@@ -181,7 +181,7 @@ fn however_long_the_list_of_tracked_files_is_it_is_read() {
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    std::io::Write::write_all(&mut git.stdin.take().unwrap(), list.as_bytes()).unwrap();
+    io::Write::write_all(&mut git.stdin.take().unwrap(), list.as_bytes()).unwrap();
     assert!(git.wait().unwrap().success());
     assert_eq!(tree.files(""), [".gitignore", "out/last"]);
 }

@@ -49,7 +49,7 @@ pub(super) fn look(
         }
         Err(Error::Unmerged(_)) => {
             let line = text.split(|byte| *byte == b'\n').position(|line| line.starts_with(b"<<<<<<<"));
-            let message = "has a merge conflict that is not solved yet".to_owned();
+            let message = "has a merge conflict that is not resolved yet".to_owned();
             look.tell(Kind::Conflict, line.map(|index| index + 1), None, message);
         }
         Err(Error::Sops { error, .. }) => look.tell(Kind::Metadata, None, None, error.to_string()),

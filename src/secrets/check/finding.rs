@@ -10,7 +10,7 @@ use crate::sops::key_path::KeyPath;
 pub enum Kind {
     /// A file or the rules cannot be read.
     Unreadable,
-    /// A merge conflict is not solved yet.
+    /// A merge conflict is not resolved yet.
     Conflict,
     /// A creation rule makes no sense.
     Rule,
@@ -88,7 +88,7 @@ impl Kind {
     pub fn help(self) -> &'static str {
         match self {
             Self::Unreadable => "repair the file, or restore an earlier version of it",
-            Self::Conflict => "`civm secrets merge FILE` solves it; both versions are in the file, encrypted",
+            Self::Conflict => "`civm secrets merge FILE` resolves it; both versions are in the file, encrypted",
             Self::Rule => "correct the rule in .sops.yaml",
             Self::Plaintext => {
                 "`civm secrets encrypt -i FILE` encrypts it, `civm secrets encrypt --all` all such files; if it holds \

@@ -1,4 +1,4 @@
-//! Conflicts in a text, between markers as git sets them (`merge.conflictStyle=diff3`): put there, and read back.
+//! Conflict markers as git writes them (`merge.conflictStyle=diff3`): writing them, and reading them back.
 
 use zeroize::Zeroizing;
 
@@ -6,7 +6,7 @@ use super::{Sides, pieces};
 
 /// The characters that markers are made of: before ours, base and theirs, and behind theirs.
 const SIGNS: [u8; 4] = *b"<|=>";
-/// What stands behind them.
+/// The labels after them.
 const NAMES: [&str; 4] = [" ours", " base", "", " theirs"];
 /// git's shortest marker.
 const SHORTEST: usize = 7;
@@ -18,15 +18,15 @@ pub struct Marked {
     size: usize,
 }
 
-/// Puts markers around what the sides do not agree on. The markers have the given number of signs, or more where a
-/// line of the text could be taken for one.
+/// A text with markers around the lines that the sides do not agree on. Markers have the given length, or more if a line
+/// of the text looks like a marker.
 #[must_use]
 pub fn marked<T: AsRef<[u8]>>(texts: &Sides<T>, size: usize) -> Marked {
     between_markers(texts, size, "", |[ours, _, theirs]| ours == theirs)
 }
 
-/// Puts markers around everything that differs, with a note in the first line of each conflict, so that
-/// [`conflicted`] reads each of the three texts back as it was.
+/// A text with markers around all lines that differ, and a note in the first line of each conflict. [`conflicted`]
+/// reads the three texts back exactly.
 #[must_use]
 pub fn recorded<T: AsRef<[u8]>>(texts: &Sides<T>, size: usize, note: &str) -> Marked {
     between_markers(texts, size, note, |[ours, base, theirs]| ours == theirs && ours == base)
@@ -71,8 +71,8 @@ fn between_markers<T: AsRef<[u8]>>(
     Marked { text, size }
 }
 
-/// What each side had, from a text with conflicts between markers; `None` where it has none that are whole. git's own
-/// markers are read as well; where they do not show the base, it comes out with nothing in each conflict.
+/// The three versions in a text with conflict markers; `None` if there are none, or not whole ones. git's own markers
+/// are read as well; if they leave out the base, the base has nothing in each conflict.
 #[must_use]
 pub fn conflicted(text: &[u8]) -> Option<Sides<Zeroizing<Vec<u8>>>> {
     let lines = || text.split_inclusive(|byte| *byte == b'\n');
@@ -108,7 +108,7 @@ pub fn conflicted(text: &[u8]) -> Option<Sides<Zeroizing<Vec<u8>>>> {
 }
 
 impl Marked {
-    /// Whether one of the markers is in a text still.
+    /// Whether a text still has one of the markers.
     #[must_use]
     pub fn remain_in(&self, text: &[u8]) -> bool {
         text.split(|byte| *byte == b'\n').any(|line| run(line) == self.size)

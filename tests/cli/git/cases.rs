@@ -50,11 +50,43 @@ fn where_civm_is_missing_git_goes_on_without_it() {
     assert!(!merge.stderr.contains("not found") && !merge.stderr.contains("fatal"), "{}", merge.stderr);
     let text = repository.0.read(FILE);
     assert!(text.contains("<<<<<<< ") && text.contains("\n>>>>>>> "), "{text}");
-    // Back with civm, what git merged as text is solved as any conflict.
+    // Back with civm, what git merged as text is resolved as any conflict.
     let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
     let keep_ours = "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'";
     run(repository.prepared(merge, Some(ALICE)).env("EDITOR", keep_ours)).ok();
     assert!(repository.plaintext().contains("first: theirs\n"));
+}
+
+#[test]
+fn a_civm_that_does_not_work_counts_as_none() {
+    use std::os::unix::fs::PermissionsExt as _;
+    // An older one that does not know the flags, one for another machine, one that crashes.
+    for script in ["#!/bin/sh\nexit 2\n", "#!/nowhere/interpreter\n", "#!/bin/sh\nkill -SEGV $$\n"] {
+        let repository = Repository::new();
+        repository
+            .diverge(|| repository.change("s/one/1/"), || repository.change("s/one/eins/; s/: three/: 3/"));
+        let other = repository.0.path("bin");
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("civm"), script).unwrap();
+        fs::set_permissions(other.join("civm"), fs::Permissions::from_mode(0o755)).unwrap();
+        let git = |args: &[&str]| {
+            let mut command = repository.0.command("git");
+            command.args(args);
+            let path = format!("{}:/usr/bin:/bin", other.display());
+            run(repository.prepared(command, Some(ALICE)).env("PATH", path))
+        };
+        assert!(git(&["log", "-p", "-1"]).ok().out().contains("ENC["), "{script}");
+        git(&["merge", "theirs"]).code(1);
+        assert!(repository.0.read(FILE).contains("\n=======\n"), "{script}");
+        let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
+        let keep_ours = "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'";
+        run(repository.prepared(merge, Some(ALICE)).env("EDITOR", keep_ours)).ok();
+        assert_eq!(
+            repository.plaintext(),
+            super::PLAIN.replace("one", "1").replace("three", "3"),
+            "{script}"
+        );
+    }
 }
 
 #[test]
@@ -202,8 +234,8 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
         };
         repository.diverge(change("/a/s/one/OURS/"), change("s/one/THEIRS/"));
         repository.as_who(Some(ALICE), &["merge", "theirs"]).code(1);
-        let unsolved = repository.0.read(name);
-        assert!(unsolved.contains("civm secrets merge"), "{unsolved}");
+        let unresolved = repository.0.read(name);
+        assert!(unresolved.contains("civm secrets merge"), "{unresolved}");
 
         // Nothing takes it for a whole file.
         let diff = repository.git(&["diff"]);
@@ -223,11 +255,11 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
         ] {
             let ran = repository.civm(&[&["secrets"], args].concat());
             assert_ne!(ran.code, 0, "{name} {args:?}");
-            let _ = ran.says("merge conflict that is not solved yet").says("civm secrets merge");
+            let _ = ran.says("merge conflict that is not resolved yet").says("civm secrets merge");
         }
         let check = repository.civm(&["secrets", "check"]).code(1);
         assert!(
-            check.out().contains(&format!("{name}:")) && check.out().contains("not solved yet"),
+            check.out().contains(&format!("{name}:")) && check.out().contains("not resolved yet"),
             "{}",
             check.out()
         );
@@ -240,24 +272,24 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
         } else {
             eprintln!("skipped: no sops at hand");
         }
-        assert_eq!(repository.0.read(name), unsolved);
+        assert_eq!(repository.0.read(name), unresolved);
 
         // The hook refuses it; without the hook, both versions are in the commit.
         let commit = repository.as_who(Some(ALICE), &["commit", "-qam", "merged"]);
         assert_ne!(commit.code, 0, "{name}");
         repository.git(&["commit", "-q", "--no-verify", "-am", "merged"]);
-        assert_eq!(repository.0.read(name), unsolved);
-        repository.civm(&["secrets", "decrypt", name]).code(2).says("not solved yet");
+        assert_eq!(repository.0.read(name), unresolved);
+        repository.civm(&["secrets", "decrypt", name]).code(2).says("not resolved yet");
         nothing_leaked(&repository, &["THEIRS"]);
 
-        // From there it is solved as from the index.
+        // From there it is resolved as from the index.
         let merge = repository.0.civm(&["secrets", "merge", "--edit", name]);
         let keep_ours = "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'";
         run(repository.prepared(merge, Some(ALICE)).env("EDITOR", keep_ours)).ok();
-        let solved = repository.civm(&["secrets", "decrypt", name]).ok();
+        let resolved = repository.civm(&["secrets", "decrypt", name]).ok();
         let wanted = plain.replacen("one", "OURS", 1).replacen("one", "THEIRS", 1);
-        assert_eq!(solved.out().replace("    ", "\t"), wanted.replace("    ", "\t"), "{name}");
-        repository.git(&["commit", "-qam", "solved"]);
+        assert_eq!(resolved.out().replace("    ", "\t"), wanted.replace("    ", "\t"), "{name}");
+        repository.git(&["commit", "-qam", "resolved"]);
     }
 }
 
@@ -272,7 +304,7 @@ fn a_side_that_is_taken_everywhere_is_a_whole_file() {
         let text = repository.0.read(FILE);
         run(repository.0.command("sed").args(["-i", keep, FILE])).ok();
         assert_eq!(repository.plaintext(), super::PLAIN.replace("one", first).replace("three", "3"));
-        // What somebody has solved is not merged again over it.
+        // What somebody has resolved is not merged again over it.
         repository.civm(&["secrets", "merge", FILE]).code(1).says("git add");
         repository.0.write(FILE, text);
     }
@@ -280,10 +312,10 @@ fn a_side_that_is_taken_everywhere_is_a_whole_file() {
 
 #[test]
 fn ancestors_that_do_not_agree_decide_nothing() {
-    // Two merges of the same two branches, solved in two ways: the third merge must ask.
+    // Two merges of the same two branches, resolved in two ways: the third merge must ask.
     let repository = Repository::new();
     repository.diverge(|| repository.change("s/one/1/"), || repository.change("s/one/eins/"));
-    let solve = |branch: &str, other: &str, keep: &str| {
+    let resolve = |branch: &str, other: &str, keep: &str| {
         repository.git(&["checkout", "-q", branch]);
         repository.as_who(Some(ALICE), &["merge", other]).code(1);
         let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
@@ -292,8 +324,8 @@ fn ancestors_that_do_not_agree_decide_nothing() {
     };
     repository.git(&["branch", "tip", "ours"]);
     let ours = "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'";
-    solve("ours", "theirs", ours);
-    solve("theirs", "tip", ours);
+    resolve("ours", "theirs", ours);
+    resolve("theirs", "tip", ours);
     repository.as_who(Some(ALICE), &["merge", "ours"]).code(1).says(r#"both sides changed ["first"]"#);
 }
 
@@ -317,19 +349,19 @@ fn rules_in_conflict_are_merged_or_wait_until_the_secrets_are() {
     repository.as_who(Some(ALICE), &["merge", "theirs"]).code(1).says(r#"both sides changed ["first"]"#);
     let merged = repository.0.read(".sops.yaml");
     assert!(merged.contains("[*alice, *carol, *bob]"), "{merged}");
-    let solve = || {
+    let resolve = || {
         let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
         run(repository
             .prepared(merge, Some(ALICE))
             .env("EDITOR", "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'"))
         .ok();
     };
-    solve();
+    resolve();
     repository.git(&["commit", "-qam", "merged"]);
     repository.civm(&["secrets", "update-all", "--check"]).ok();
     repository.civm(&["secrets", "check", "--strict"]).ok();
 
-    // Rules that only a person can merge: the secrets can be solved before.
+    // Rules that only a person can merge: the secrets can be resolved before.
     repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
     repository.0.write(
         ".sops.yaml",
@@ -345,7 +377,7 @@ fn rules_in_conflict_are_merged_or_wait_until_the_secrets_are() {
     repository.git(&["checkout", "-q", "ours"]);
     repository.as_who(Some(ALICE), &["merge", "theirs"]).code(1);
     assert!(repository.0.read(".sops.yaml").contains("\n<<<<<<< "));
-    solve();
+    resolve();
     assert!(repository.0.read(FILE).contains(BOB_AGE) && repository.0.read(FILE).contains(CAROL_AGE));
     assert!(!repository.0.read(FILE).contains("<<<<<<<"));
 }

@@ -96,7 +96,7 @@ impl Person<'_> {
     }
 
     #[track_caller]
-    fn solve(&self, file: &str, how: &str) {
+    fn resolve(&self, file: &str, how: &str) {
         run(self.command("civm", &["secrets", "merge", "--edit", file]).env("EDITOR", how)).ok();
         self.git(&["add", file]);
     }
@@ -122,7 +122,7 @@ impl Person<'_> {
         self.git(&["fetch", "-q", "origin"]);
     }
 
-    fn unsolved(&self, file: &str) -> bool {
+    fn unresolved(&self, file: &str) -> bool {
         fs::read_to_string(self.dir().join(file)).unwrap().contains("<<<<<<<")
     }
 }
@@ -267,32 +267,32 @@ fn two_people_and_ten_branches_lose_nothing() {
         (("s/three.env", "C"), "alice-C"),
     ]);
 
-    // A conflict that Alice does not solve: the hook refuses the commit. She makes it anyway, and Bob solves it.
+    // A conflict that Alice does not resolve: the hook refuses the commit. She makes it anyway, and Bob resolves it.
     alice.fetch();
     let merge = alice.git_stops(&["merge", "-m", "conflicts", "origin/conflicts"]);
     let _ = merge
         .says(r#"`s/one.yaml`: both sides changed ["a"]"#)
         .says(r#"`s/four.ini`: both sides changed ["s"]["a"]"#);
     alice.git_stops(&["commit", "-qam", "refused"]);
-    assert!(alice.unsolved("s/one.yaml") && alice.unsolved("s/four.ini"));
-    alice.solve("s/four.ini", KEEP_THEIRS);
-    alice.git(&["commit", "-q", "--no-verify", "-am", "conflicts, not solved"]);
+    assert!(alice.unresolved("s/one.yaml") && alice.unresolved("s/four.ini"));
+    alice.resolve("s/four.ini", KEEP_THEIRS);
+    alice.git(&["commit", "-q", "--no-verify", "-am", "conflicts, not resolved"]);
     alice.share();
     bob.fetch();
     let check = run(&mut bob.command("civm", &["secrets", "check"])).code(1);
     assert!(check.out().contains("s/one.yaml:") && !check.out().contains("s/four.ini"), "{}", check.out());
     assert_ne!(run(&mut bob.command("civm", &["secrets", "set", "s/one.yaml", "f", "x"])).code, 0);
-    bob.solve("s/one.yaml", KEEP_OURS);
-    bob.commit("solved");
+    bob.resolve("s/one.yaml", KEEP_OURS);
+    bob.commit("resolved");
     bob.share();
     wanted.extend([(("s/one.yaml", "f"), "bob-f"), (("s/four.ini", "s/a"), "bob-four")]);
 
-    // A merge where civm is not installed: git leaves a conflict, which is solved by value at home.
+    // A merge where civm is not installed: git leaves a conflict, which is resolved by value at home.
     bob.git(&["checkout", "-q", "main"]);
     assert_ne!(bob.without_civm(&["merge", "-m", "elsewhere", "elsewhere"]).code, 0);
-    assert!(bob.unsolved("s/three.env"));
-    bob.solve("s/three.env", KEEP_OURS);
-    bob.commit("elsewhere, solved");
+    assert!(bob.unresolved("s/three.env"));
+    bob.resolve("s/three.env", KEEP_OURS);
+    bob.commit("elsewhere, resolved");
     wanted.extend([(("s/three.env", "A"), "alice-A"), (("s/three.env", "B"), "bob-B")]);
     bob.share();
 
@@ -308,7 +308,7 @@ fn two_people_and_ten_branches_lose_nothing() {
     alice.git(&["fetch", "-q", "origin"]);
     alice.git_stops(&["rebase", "-q", "origin/main"]).says(r#"both sides changed ["a"]"#);
     // In a rebase, theirs is what is moved: Alice's own.
-    alice.solve("s/bob.yaml", KEEP_THEIRS);
+    alice.resolve("s/bob.yaml", KEEP_THEIRS);
     alice.git(&["rebase", "--continue"]);
     alice.git(&["push", "-q", "origin", "late:main"]);
     alice.git(&["checkout", "-q", "main"]);
