@@ -6,7 +6,6 @@ mod metadata;
 use std::path::Path;
 use std::sync::Arc;
 
-use memchr::memmem;
 use zeroize::Zeroizing;
 
 use super::edit::{Watch, in_editor};
@@ -18,7 +17,7 @@ use crate::sops;
 use crate::sops::document::MacCheck;
 use crate::sops::merge::{self, Conflict, Sides, conflicted, marked, recorded};
 use crate::sops::tree::Tree;
-use crate::store::Store;
+use crate::store::{Store, may_be_encrypted};
 
 pub use metadata::Refused;
 
@@ -41,8 +40,6 @@ const NOTE: &str = " (not merged yet, resolve with `civm secrets merge`)";
 
 /// git's default length of conflict markers.
 pub const MARKERS: usize = 7;
-/// What every value that sops encrypted starts with.
-const TOKEN: &[u8] = b"ENC[AES256_GCM,";
 
 /// The result of a merge.
 pub enum Merge {
@@ -178,8 +175,7 @@ impl Recorded {
     /// Whether a side may be a sops file.
     #[must_use]
     pub fn is_sops(&self) -> bool {
-        let token = |text: &[u8]| memmem::find(text, TOKEN).is_some();
-        token(&self.0.ours) || token(&self.0.theirs)
+        may_be_encrypted(&self.0.ours) || may_be_encrypted(&self.0.theirs)
     }
 
     /// Applies a function to each version and shows the results as one text with conflict markers. If the base cannot

@@ -53,7 +53,9 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
         }
     };
     if args.in_place {
-        told(transform(file.unwrap_or(name), |text| encrypted(text).map(|(sealed, ignored)| (Some(sealed), ignored)))?);
+        told(transform(file.unwrap_or(name), |text| {
+            encrypted(text).map(|(sealed, ignored)| (Some(sealed), ignored))
+        })?);
         return Ok(0);
     }
     let (sealed, ignored) = encrypted(&text)?;
