@@ -256,6 +256,8 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
             &["edit", name],
             &["rotate", name],
             &["updatekeys", "-y", name],
+            &["status", name],
+            &["encrypt", "-i", name],
         ] {
             let ran = repository.civm(&[&["secrets"], args].concat());
             assert_ne!(ran.code, 0, "{name} {args:?}");
