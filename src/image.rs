@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::spec::Arch;
 
+mod apt;
 mod cache;
 pub mod debian;
 pub mod disk;

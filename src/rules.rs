@@ -223,6 +223,11 @@ impl Config {
         Ok(None)
     }
 
+    /// The unknown keys that concern a rule, by its number from 1: its own and those beside the rules.
+    pub fn unknown_keys_of(&self, number: usize) -> impl Iterator<Item = &UnknownKey> {
+        self.unknown_keys.iter().filter(move |key| key.rule.is_none_or(|rule| rule == number))
+    }
+
     /// The line of the rule at a position.
     #[must_use]
     pub fn line(&self, index: usize) -> Option<usize> {

@@ -1,6 +1,7 @@
 //! Text to tree and back, a file per format.
 
 use crate::sops::document::{self, IsMetadata};
+use crate::sops::key_path::KeyPath;
 use crate::sops::tree::{Branch, Tree, Value};
 
 pub mod binary;
@@ -73,6 +74,12 @@ pub trait Store: Send + Sync {
     /// Where it differs.
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error>;
 
+    /// The values of a plaintext that the format takes for something else than they look like.
+    fn surprises(&self, input: &[u8]) -> Vec<Surprise> {
+        let _ = input;
+        Vec::new()
+    }
+
     /// Whether a plaintext is one value, so that there is nothing to select from.
     fn is_single_value(&self) -> bool {
         false
@@ -90,6 +97,17 @@ pub trait Store: Send + Sync {
 
     /// What the editor shows where a file is made; every value in it is to be replaced.
     fn example(&self) -> &'static str;
+}
+
+/// A value that is something else than it looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surprise {
+    /// Counted from 1.
+    pub line: usize,
+    /// Where it stands.
+    pub path: KeyPath,
+    /// What becomes of it.
+    pub what: &'static str,
 }
 
 /// Why a text could not be read or a tree not be written. Never holds a value of the document.

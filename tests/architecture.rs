@@ -20,7 +20,7 @@ use paths::Named;
 
 /// From the ground floor up; a room may import itself and the rooms before it.
 const ROOMS: [&str; 16] = [
-    "sops", "store", "rules", "edge", "keys", "secrets", "install", "host", "image", "vm", "instance",
+    "sops", "store", "rules", "vm", "edge", "keys", "secrets", "install", "host", "image", "instance",
     "guest", "builder", "personas", "cli", "commands",
 ];
 /// Rooms that take text, values, randomness and time as arguments.

@@ -11,9 +11,11 @@
 
 mod cli {
     mod at_once;
+    mod attributes;
     mod check;
     mod check_plaintext;
     mod exec;
+    mod faults;
     mod fidelity;
     mod formats;
     mod frame;
@@ -33,6 +35,7 @@ mod cli {
     mod sops_more;
     mod ssh_to_age;
     mod texts;
+    mod up;
     mod update_all;
     mod who;
 }

@@ -60,14 +60,15 @@ pub(super) struct Undisturbed {
 
 impl Undisturbed {
     pub(super) fn begin() -> Self {
-        Self { state: state() }
+        let mut state = state();
+        if state.signalled == Signalled::Here && listen() {
+            state.signalled = Signalled::Listening;
+        }
+        Self { state }
     }
 
     /// Registers a directory.
     pub(super) fn register(&mut self, path: &Path, remove: fn(&Path)) {
-        if self.state.signalled == Signalled::Here && listen() {
-            self.state.signalled = Signalled::Listening;
-        }
         self.state.registered.push((path.to_path_buf(), remove));
     }
 

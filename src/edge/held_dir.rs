@@ -71,8 +71,10 @@ impl HeldDir {
 
 impl Drop for HeldDir {
     fn drop(&mut self) {
+        // A signal that came in between would end the process with the work half done.
+        let mut undisturbed = Undisturbed::begin();
         (self.remove)(&self.path);
-        Undisturbed::begin().forget(&self.path);
+        undisturbed.forget(&self.path);
     }
 }
 

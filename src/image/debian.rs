@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
+use super::apt::Apt;
 use super::cache::{Build, Cache};
 use super::initrd::GuestBinary;
 use super::run::Job;
@@ -162,11 +163,17 @@ fn build_image(
         sources,
         mark: &recipe.mark,
     };
+    // The kernel's work has a log of its own, since it goes on beside the other.
+    let kernel_job = cache.job(&build, &format!("{}-kernel", recipe.id))?;
+    let kernel_work = work.join("kernel");
+    fs::create_dir(&kernel_work).map_err(Error::io("create", &kernel_work))?;
+    progress(Event::Step { name: "looking for the packages" });
+    let apt = Apt::update(&kernel_work, spec.arch, sources, &kernel_job)?;
+    apt.check(&recipe.packages, &recipe.suite, &kernel_job)?;
     progress(Event::Step { name: "installing packages" });
     // The kernel comes meanwhile: mmdebstrap keeps one processor busy.
-    let kernel_job = cache.job(&build, &format!("{}-kernel", recipe.id))?;
     let (tar, kernel) = thread::scope(|scope| {
-        let kernel = scope.spawn(|| prepare_kernel(spec, sources, &work, &build.dir, &kernel_job));
+        let kernel = scope.spawn(|| prepare_kernel(spec, &apt, &kernel_work, &build.dir, &kernel_job));
         let tar = rootfs::bootstrap(&plan, &build, &work, &job, |done| {
             progress(Event::Fraction(done * INSTALLED));
         });
@@ -192,18 +199,10 @@ fn build_image(
 }
 
 /// Kernel and modules, put in their place.
-fn prepare_kernel(
-    spec: &ImageSpec,
-    sources: &Sources,
-    work: &Path,
-    to: &Path,
-    job: &Job,
-) -> Result<(), Error> {
-    let work = work.join("kernel");
-    fs::create_dir(&work).map_err(Error::io("create", &work))?;
-    let kernel = kernel::fetch(&work, spec.arch, sources, job)?;
+fn prepare_kernel(spec: &ImageSpec, apt: &Apt, work: &Path, to: &Path, job: &Job) -> Result<(), Error> {
+    let kernel = kernel::fetch(work, spec.arch, apt, job)?;
     kernel::extract(&kernel, spec.arch, &to.join(KERNEL), job)?;
-    let early = modules::collect(&kernel, &work, to, job)?;
+    let early = modules::collect(&kernel, work, to, job)?;
     let list = to.join(layout::EARLY_MODULES);
     fs::write(&list, early.join("\n") + "\n").map_err(Error::io("write", &list))
 }

@@ -37,6 +37,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Packages that the release does not have.
+    #[error("Debian `{suite}` has no package {}", packages(.missing))]
+    NoPackages {
+        /// The release.
+        suite: String,
+        /// The packages, each with one of a similar name.
+        missing: Vec<(String, Option<String>)>,
+    },
     /// A value that is not the name of a package, a release or the like.
     #[error("`{value}` is not {what}")]
     Invalid {
@@ -95,6 +103,14 @@ fn names(missing: &[Missing]) -> String {
     let list: Vec<String> =
         missing.iter().map(|m| format!("{} (apt package {})", m.program, m.package)).collect();
     list.join(", ")
+}
+
+fn packages(missing: &[(String, Option<String>)]) -> String {
+    let each = missing.iter().map(|(name, meant)| match meant {
+        Some(meant) => format!("`{name}` (did you mean `{meant}`?)"),
+        None => format!("`{name}`"),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn tail(lines: &[String]) -> String {

@@ -50,10 +50,14 @@ impl Job {
         tools::find(program, &self.environment)
     }
 
+    /// All that was said so far.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The last lines that say something.
     fn last_lines(&self) -> Vec<String> {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.text();
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let from = lines.len().saturating_sub(QUOTED_LINES);
         lines[from..].iter().map(|line| (*line).to_owned()).collect()

@@ -1,4 +1,4 @@
-//! Whether the files of a project are as its rules want them: what nobody needs a key for.
+//! Whether the files of a project are as its rules want them, as far as that can be seen without a key.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub use finding::{Finding, Kind};
 pub use plaintext::unencrypted;
 pub use ruling::{take_staged_rules, wants_encrypted};
 
-/// A file to be looked at.
+/// A file to be checked.
 #[derive(Debug)]
 pub struct Source {
     /// Its real path.
@@ -36,29 +36,29 @@ pub struct Source {
 pub enum Content {
     /// In the file itself.
     File,
-    /// Here, whatever the file holds.
+    /// Given here, whatever the file holds.
     Text(Vec<u8>),
-    /// It cannot be had.
+    /// It cannot be read.
     Failed(Error),
 }
 
 /// What a file turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// A sops file that was looked at.
+    /// A sops file that was checked.
     Sops,
-    /// A sops file that no rule is for.
+    /// A sops file that no rule matches.
     NoRule,
-    /// No sops file.
+    /// Not a sops file.
     Other,
 }
 
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many sops files were looked at.
+    /// How many sops files were checked.
     pub files: usize,
-    /// Sops files that no rule is for, which were passed over.
+    /// Sops files that were skipped because no rule matches them.
     pub unruled: Vec<PathBuf>,
     /// What is wrong, by path.
     pub findings: Vec<Finding>,
@@ -77,34 +77,33 @@ impl Source {
 }
 
 impl Report {
-    /// Whether the check fails: something is wrong, and not only in doubt.
+    /// Whether the check fails: warnings alone do not make it fail.
     #[must_use]
     pub fn fails(&self) -> bool {
         self.findings.iter().any(|finding| !finding.is_warning)
     }
 
-    /// What to do about all of it, each advice once.
+    /// What to do about the findings, each advice once.
     #[must_use]
     pub fn help(&self) -> BTreeSet<&'static str> {
         self.findings.iter().map(|finding| finding.kind.help()).collect()
     }
 }
 
-/// What a check is made with.
+/// What a check works with.
 struct Check<'a> {
     session: &'a Session,
     identities: Identities,
     strict: bool,
 }
 
-/// Looks at files and the rules that are for them, in parallel. Needs no key; where one is at hand without asking
-/// for anything, MACs are verified. Where there are rules, sops files that none is for are counted and passed over
-/// unless the check is `strict`.
+/// Checks files and the rules that govern them, in parallel. Needs no key; if one can be used without asking for
+/// anything, MACs are verified. Unless the check is `strict`, sops files that no rule matches are only counted.
 #[must_use]
 pub fn check(session: &Session, sources: Vec<Source>, strict: bool) -> Report {
     let identities = Identities::at_hand(&session.environment);
     let check = Check { session, identities, strict };
-    // The rules are looked at even where there is no file.
+    // The rules are checked even if there are no files.
     let mut findings: Vec<Finding> = session.own_rules().err().map(unusable).into_iter().collect();
     let mut report = Report::default();
     let results: Vec<_> = sources.into_par_iter().map(|source| check.source(source)).collect();
@@ -119,7 +118,7 @@ pub fn check(session: &Session, sources: Vec<Source>, strict: bool) -> Report {
     for rules in session.known_rules() {
         findings.extend(rules::faults(&rules));
     }
-    // What is wrong with the rules is met at every file.
+    // What is wrong with the rules comes up for every file.
     findings.sort_by(|one, other| one.path.cmp(&other.path));
     let mut told: Vec<Finding> = Vec::with_capacity(findings.len());
     for finding in findings {
@@ -135,7 +134,7 @@ pub fn check(session: &Session, sources: Vec<Source>, strict: bool) -> Report {
     report
 }
 
-/// The finding of an error that is about the rules or a file as a whole.
+/// An error about the rules or about a file as a whole, as a finding.
 fn unusable(error: Error) -> Finding {
     let (path, kind, message) = match &error {
         Error::Rules { path, error } => (path.clone(), Kind::Unreadable, error.to_string()),

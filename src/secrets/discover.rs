@@ -1,4 +1,4 @@
-//! Finding the sops files of a tree: by what they hold, not by what they are called.
+//! Finding the sops files in a tree, by their content rather than their names.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,11 +15,13 @@ use crate::rules::FILE;
 use crate::sops::merge::conflicted;
 use crate::store::{Format, may_be_encrypted};
 
-/// Larger files are not looked into: 256 MiB, far above any file of secrets.
+/// Larger files are not read: 256 MiB, far more than any file of secrets has.
 const LARGEST: u64 = 256 << 20;
-/// The name of the files that say what is no secret of the project, such as the inputs of tests.
+/// The same for files whose name and first byte do not suggest a format, which are most of a tree: 16 MiB.
+const LARGEST_TEXT: u64 = 16 << 20;
+/// The name of the files that list what is not a secret of the project, such as test fixtures.
 const IGNORE_FILE: &str = ".civmignore";
-/// So much of a file is looked at for zero bytes, which no sops file has.
+/// How much of a file is searched for zero bytes, which a sops file does not have.
 const HEAD: usize = 8 << 10;
 
 /// A sops file, or something that may be one and cannot be read.
@@ -27,27 +29,27 @@ const HEAD: usize = 8 << 10;
 pub struct Found {
     /// Its real path.
     pub path: PathBuf,
-    /// Whether it was named itself, and is not only below a directory that was.
+    /// Whether the file itself was named, and not only a directory above it.
     pub named: bool,
     /// What it holds.
     pub text: Result<Vec<u8>, Error>,
 }
 
-/// How a path came to be looked at.
+/// Why a path is looked at.
 #[derive(Debug)]
 pub enum Candidate {
-    /// By its name.
+    /// It was named.
     Named,
-    /// On the way.
+    /// It was found below a directory that was named.
     Met,
-    /// Not at all.
+    /// It cannot be read.
     Failed(Error),
 }
 
-/// Every sops file under the given files and directories, by its real path, sorted, each once.
+/// Every sops file among the given files and below the given directories, by its real path, sorted, each once.
 ///
-/// What [`walk::walk`] and the project's `.civmignore` leave out is passed over; a path that is named itself is taken even so. What
-/// cannot be read is found as well, with the reason.
+/// What [`walk::walk`] and `.civmignore` leave out is skipped, but never a path that was named itself. What cannot be
+/// read is included, with the reason.
 #[must_use]
 pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
     candidates(paths, environment)
@@ -64,7 +66,7 @@ pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
         .collect()
 }
 
-/// Every file under the given files and directories, by its real path, sorted, each once: sops files and others.
+/// The same for all files, whether they are sops files or not.
 #[must_use]
 pub fn candidates(paths: &[PathBuf], environment: &Environment) -> Vec<(PathBuf, Candidate)> {
     let mut candidates = BTreeMap::new();
@@ -75,7 +77,7 @@ pub fn candidates(paths: &[PathBuf], environment: &Environment) -> Vec<(PathBuf,
             Err(error) => drop(candidates.insert(path.clone(), Candidate::Failed(unreadable(path, error)))),
         }
     }
-    // A vector, so that the order survives the threads.
+    // A vector keeps the order when it is worked on in parallel.
     candidates.into_iter().collect()
 }
 
@@ -97,7 +99,7 @@ fn below(root: &Path, environment: &Environment, candidates: &mut BTreeMap<PathB
     }
 }
 
-/// What the project says is none of its secrets, below a directory's real path.
+/// What `.civmignore` says is not a secret of the project, below a directory given by its real path.
 #[must_use]
 pub fn no_secrets(root: &Path) -> Excluded {
     Excluded::below(root, IGNORE_FILE, FILE)
@@ -110,8 +112,8 @@ fn unreadable(path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// The text of a file that carries sops' metadata; `None` for any other, and for one that went away since its
-/// directory was listed.
+/// The text of a file with sops metadata; `None` for any other file, and for one that has vanished since its directory
+/// was listed.
 ///
 /// # Errors
 /// It cannot be read.
@@ -124,11 +126,11 @@ pub fn sops_text(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 fn text_of_store(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = File::open(path)?;
-    if file.metadata()?.len() > LARGEST {
-        return Ok(None);
-    }
+    let length = file.metadata()?.len();
     let mut file = BufReader::with_capacity(HEAD, file);
-    if memchr::memchr(0, file.fill_buf()?).is_some() {
+    let head = file.fill_buf()?;
+    let tells = Format::of_ending(path).is_some() || head.trim_ascii_start().starts_with(b"{");
+    if length > if tells { LARGEST } else { LARGEST_TEXT } || memchr::memchr(0, head).is_some() {
         return Ok(None);
     }
     let mut bytes = Vec::new();
@@ -136,8 +138,8 @@ fn text_of_store(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(is_sops(path, &bytes).then_some(bytes))
 }
 
-/// Whether what a file of this name holds carries sops' metadata. Where the name is that of a store, damaged metadata
-/// counts as well: reading it properly comes later. Any other file is one as a whole, and does not only quote one.
+/// Whether the content of a file of this name is that of a sops file. If the name has the ending of a format, damaged
+/// metadata counts too and is reported later. Any other file must be a sops file as a whole, and not only quote one.
 #[must_use]
 pub fn is_sops(path: &Path, bytes: &[u8]) -> bool {
     if !may_be_encrypted(bytes) {

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::file::{NewFile, SopsFile};
+use super::file::{Doubt, NewFile, SopsFile};
 use super::recipients::Plan;
 use super::rewrite::put;
 use super::session::{Session, read};
@@ -20,7 +20,6 @@ use crate::edge::editor::Editor;
 use crate::edge::private_dir::{PrivateDir, Refused};
 use crate::sops;
 use crate::sops::document::{MacCheck, Warning};
-use crate::sops::selector::Selector;
 use crate::store::Store;
 
 /// Whoever watches an edit.
@@ -40,8 +39,8 @@ pub enum Notice {
     Odd(Warning),
     /// The editor may have come back before anybody could edit; with what to do about it.
     EditorMayFork(String),
-    /// The rule's selector does not count, because the new file is one value.
-    Ignored(Selector),
+    /// Something odd about a file that is made.
+    Doubt(Doubt),
 }
 
 /// The formats of a file that is edited, and what of it is shown.
@@ -124,12 +123,19 @@ pub fn create(
     watch: &Watch<'_>,
 ) -> Result<(), Error> {
     plan.check(plan.shamir_threshold)?;
-    if let Some(selector) = plan.selector.clone().filter(|_| form.output.is_single_value()) {
-        (watch.tell)(Notice::Ignored(selector));
-    }
+    let ignored = plan.selector.clone().filter(|_| form.output.is_single_value()).map(Doubt::Ignored);
+    plan.doubts().into_iter().chain(ignored).for_each(|doubt| (watch.tell)(Notice::Doubt(doubt)));
     writable(path)?;
     let sealed = in_editor(session, path, form.output.example().as_bytes(), watch, |text| {
-        NewFile::of_stores(&*form.output, Arc::clone(&form.output), path, text)?.seal(plan, session)
+        let new = NewFile::of_stores(&*form.output, Arc::clone(&form.output), path, text)?;
+        let doubts = new.doubts(plan, &*form.output, text);
+        let sealed = new.seal(plan, session)?;
+        let told_before = |doubt: &Doubt| matches!(doubt, Doubt::Ignored(_));
+        doubts
+            .into_iter()
+            .filter(|doubt| !told_before(doubt))
+            .for_each(|doubt| (watch.tell)(Notice::Doubt(doubt)));
+        Ok(sealed)
     })?;
     // The recipients read it from a repository: the umask decides, as for any file there.
     if atomic::swap(path, None, &sealed, 0o666)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }

@@ -1,4 +1,4 @@
-//! Every file that the rules want encrypted and that is not, encrypted.
+//! Encrypting every file that the rules want encrypted.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use super::rewrite::put;
 use super::session::{Session, read};
 use super::update_all::as_rules_see;
 
-/// Encrypts files in place, in parallel, and tells of each as soon as it is done. One file that fails does not stop
-/// the others. The result is in the order of the files.
+/// Encrypts files in place, in parallel, and calls `tell` after each. One file that fails does not stop the others. The
+/// result is in the order of the files.
 pub fn encrypt_all(
     session: &Session,
     files: Vec<PathBuf>,

@@ -1,5 +1,6 @@
 //! One sops file: read, opened with an identity, written again.
 
+mod doubts;
 mod edited;
 
 mod new;
@@ -25,6 +26,7 @@ use crate::sops::stash::Stash;
 use crate::sops::tree::{Tree, Value};
 use crate::store::{self, Store};
 
+pub use doubts::Doubt;
 pub use new::NewFile;
 
 /// A sops file as it stands on disk: its values still encrypted.

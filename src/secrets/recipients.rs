@@ -9,6 +9,7 @@ use super::error::Error;
 use super::file::SopsFile;
 use super::session::{Rules, Session};
 use crate::keys::recipient::{Recipient, RecipientError};
+use crate::rules::UnknownKey;
 use crate::sops::data_key::DataKey;
 use crate::sops::metadata::{AgeKey, Changes, KeyGroup, Metadata};
 use crate::sops::selector::Selector;
@@ -82,6 +83,8 @@ pub struct Plan {
     pub mac_only_encrypted: bool,
     /// Who names the recipients.
     origin: Origin,
+    /// Keys of the rule, or beside the rules, that sops passes over, each with its file.
+    pub(super) unknown_keys: Vec<(PathBuf, UnknownKey)>,
 }
 
 impl Plan {
@@ -194,6 +197,11 @@ impl Plan {
             origin: Origin::Rule { rules: rules.path.clone(), number: index + 1, line },
             groups: rule.recipient_groups(),
             shamir_threshold: rule.shamir_threshold,
+            unknown_keys: rules
+                .config
+                .unknown_keys_of(index + 1)
+                .map(|key| (rules.path.clone(), key.clone()))
+                .collect(),
             selector: rule.selector.clone(),
             mac_only_encrypted: rule.mac_only_encrypted,
         })

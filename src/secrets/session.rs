@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
@@ -34,6 +34,8 @@ pub struct Session {
     indent: Option<i64>,
     format: Option<Format>,
     known: Mutex<BTreeMap<PathBuf, Arc<Rules>>>,
+    /// Where the rules for the files of a directory are.
+    places: Mutex<BTreeMap<PathBuf, Option<PathBuf>>>,
     identities: OnceLock<Identities>,
     recipients: Mutex<BTreeMap<String, Recipient>>,
 }
@@ -63,6 +65,7 @@ impl Session {
             indent: None,
             format: None,
             known: Mutex::default(),
+            places: Mutex::default(),
             identities: OnceLock::new(),
             recipients: Mutex::default(),
         }
@@ -117,6 +120,7 @@ impl Session {
             indent: self.indent,
             format: self.format,
             known: Mutex::default(),
+            places: Mutex::default(),
             identities: OnceLock::new(),
             recipients: Mutex::default(),
         }
@@ -132,7 +136,7 @@ impl Session {
     /// # Errors
     /// It cannot be used.
     pub fn recipient(&self, text: &str) -> Result<Recipient, RecipientError> {
-        let mut known = self.recipients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.recipients);
         if let Some(recipient) = known.get(text) {
             return Ok(recipient.clone());
         }
@@ -197,12 +201,22 @@ impl Session {
     /// Where the rules for a file are, whatever is in them.
     #[must_use]
     pub fn rules_path(&self, file: &Path) -> Option<PathBuf> {
-        let Some(own) = self.own_rules_path() else { return self.rules_above(file) };
+        let directory = self.absolute(file).parent()?.to_path_buf();
+        if let Some(place) = locked(&self.places).get(&directory) {
+            return place.clone();
+        }
+        let place = self.rules_for(&directory);
+        locked(&self.places).insert(directory, place.clone());
+        place
+    }
+
+    fn rules_for(&self, directory: &Path) -> Option<PathBuf> {
+        let Some(own) = self.own_rules_path() else { return self.upwards(directory) };
         if self.explicit.is_some() || !self.nested {
             return Some(own);
         }
         let root = own.parent().and_then(|root| fs::canonicalize(root).ok());
-        let nested = self.rules_above(file).filter(|nested| {
+        let nested = self.upwards(directory).filter(|nested| {
             let directory = nested.parent().and_then(|directory| fs::canonicalize(directory).ok());
             directory
                 .zip(root)
@@ -211,13 +225,9 @@ impl Session {
         Some(nested.unwrap_or(own))
     }
 
-    fn rules_above(&self, file: &Path) -> Option<PathBuf> {
-        self.absolute(file).parent().and_then(|directory| self.upwards(directory))
-    }
-
     /// `.sops.yaml` in a directory or above it; one that was taken from elsewhere need not be on the disk.
     fn upwards(&self, from: &Path) -> Option<PathBuf> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = locked(&self.known);
         let mut places = from.ancestors().map(|directory| directory.join(rules::FILE));
         places.find(|path| known.contains_key(path) || path.is_file())
     }
@@ -275,7 +285,7 @@ impl Session {
     /// The rules that were read in this run so far.
     #[must_use]
     pub fn known_rules(&self) -> Vec<Arc<Rules>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+        locked(&self.known).values().map(Arc::clone).collect()
     }
 
     /// Takes a text for that of a rules' file, whatever the file holds.
@@ -284,12 +294,13 @@ impl Session {
     /// The rules cannot be understood.
     pub fn take_rules(&self, path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
         let rules = Arc::new(Rules::of_bytes(path.clone(), bytes)?);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path, rules);
+        locked(&self.known).insert(path, rules);
+        locked(&self.places).clear();
         Ok(())
     }
 
     fn read_rules(&self, path: PathBuf) -> Result<Arc<Rules>, Error> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.known);
         if let Some(rules) = known.get(&path) {
             return Ok(Arc::clone(rules));
         }
@@ -318,6 +329,10 @@ impl Rules {
     pub fn match_path(&self, absolute: &Path) -> Vec<u8> {
         rules::match_path(absolute, self.path.parent().unwrap_or(Path::new("/")))
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads a file, telling a missing one and a directory from other failures.

@@ -3,6 +3,7 @@
 mod audit;
 mod decrypt;
 mod encrypt;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use super::tree::{Item, Key, Tree, Value};
 pub use audit::{Fault, Stray, audit, is_all_clear};
 pub use decrypt::{MacCheck, decrypt};
 pub use encrypt::encrypt;
+pub use reach::selects_nothing;
 
 /// A decrypted document.
 #[derive(Debug, Default)]

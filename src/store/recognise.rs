@@ -75,10 +75,12 @@ fn is_json_alone(text: &[u8]) -> bool {
 
 /// Whether a document has sops' metadata, be it damaged.
 fn has_metadata(branch: &Branch) -> bool {
-    match tree::get(branch, KEY) {
-        Some(Value::Map(metadata)) => tree::get(metadata, "mac").is_some(),
+    branch.iter().any(|item| match item {
+        Item::Entry(Key::Str(key), Value::Map(metadata)) => {
+            key.as_bytes() == KEY.as_bytes() && tree::get(metadata, "mac").is_some()
+        }
         _ => false,
-    }
+    })
 }
 
 /// Whether a document is a file's content as one value: as sops reads JSON that no name tells it to be.

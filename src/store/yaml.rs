@@ -11,7 +11,7 @@
 //! - a value in a later document that is not what its tag says is an error, not null.
 
 use crate::sops::tree::{Tree, Value};
-use crate::store::{Error, Store, size};
+use crate::store::{Error, Store, Surprise, size};
 
 mod chars;
 mod check;
@@ -28,6 +28,7 @@ mod reader;
 mod resolve;
 mod scanner;
 pub mod settings;
+mod surprises;
 #[cfg(test)]
 mod tests;
 mod timestamp;
@@ -115,6 +116,10 @@ impl Store for Yaml {
         let mut emitter = Emitter::new(DEFAULT_INDENT, 0);
         emitter.value(value)?;
         Ok(emitter.finish())
+    }
+
+    fn surprises(&self, input: &[u8]) -> Vec<Surprise> {
+        surprises::surprises(input)
     }
 
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {

@@ -59,8 +59,7 @@ fn what_is_not_encrypted_is_found_with_its_line_and_key() {
     let line =
         scene.read("hosts/a.yaml").lines().position(|line| line.contains("hunter2")).expect("there") + 1;
     let ran = check(&scene, &[]).code(1).says("1 findings").says("civm secrets edit");
-    let wanted =
-        format!("hosts/a.yaml:{line}: [\"db\"][\"password\"] stands in clear, and is to be encrypted\n");
+    let wanted = format!("hosts/a.yaml:{line}: [\"db\"][\"password\"] is not encrypted, but should be\n");
     assert_eq!(ran.out(), wanted);
     ran.silent_on("hunter2");
     let json = check(&scene, &["--json"]).code(1);
@@ -83,8 +82,8 @@ fn what_is_not_encrypted_is_found_with_its_line_and_key() {
     let comment = scene.read("hosts/a.yaml").lines().next().map(str::to_owned).expect("a comment");
     change(&scene, "hosts/a.yaml", &comment, "# who");
     let ran = check(&scene, &[]).code(1).says("2 findings");
-    assert!(ran.out().contains("[\"db\"][\"list\"][1] stands in clear"), "{}", ran.out());
-    assert!(ran.out().contains("a comment stands in clear"), "{}", ran.out());
+    assert!(ran.out().contains("[\"db\"][\"list\"][1] is not encrypted"), "{}", ran.out());
+    assert!(ran.out().contains("a comment is not encrypted"), "{}", ran.out());
 }
 
 #[test]
@@ -112,7 +111,8 @@ fn a_file_that_differs_from_its_rule_is_found() {
     rules(&scene, "  - path_regex: hosts/.*\n    age: [*bob]\n    encrypted_regex: ^password$\n");
     let ran = check(&scene, &[]).code(1).says("update-all");
     assert!(ran.out().contains("its rule wants other recipients: +bob -alice\n"), "{}", ran.out());
-    let selector = "selects values by unencrypted_suffix `_unencrypted`, where its rule wants encrypted_regex `^password$`";
+    let selector =
+        "selects values by unencrypted_suffix `_unencrypted`, but its rule says encrypted_regex `^password$`";
     assert!(ran.out().contains(selector), "{}", ran.out());
 
     // What the rule wants encrypted is found even where the file itself does not.
@@ -123,7 +123,7 @@ fn a_file_that_differs_from_its_rule_is_found() {
     check(&scene, &[]).ok();
     rules(&scene, "  - path_regex: hosts/.*\n    age: [*alice]\n    encrypted_regex: ^(user|password)$\n");
     let ran = check(&scene, &[]).code(1);
-    assert!(ran.out().contains("[\"user\"] stands in clear"), "{}", ran.out());
+    assert!(ran.out().contains("[\"user\"] is not encrypted"), "{}", ran.out());
     assert!(!ran.out().contains("list"), "{}", ran.out());
 }
 
@@ -142,7 +142,7 @@ fn key_groups_and_their_threshold_are_compared() {
     check(&scene, &[]).ok();
     rules(&scene, &groups(3));
     let ran = check(&scene, &[]).code(1).says("encrypt it again");
-    assert!(ran.out().contains("needs 2 of 3 key groups, where its rule wants 3 of 3"), "{}", ran.out());
+    assert!(ran.out().contains("needs 2 of 3 key groups, but its rule wants 3 of 3"), "{}", ran.out());
     rules(&scene, &groups(4));
     let ran = check(&scene, &[]).code(1);
     assert!(ran.out().contains(".sops.yaml:5: creation rule 1: shamir_threshold: 4 of 3"), "{}", ran.out());
@@ -223,7 +223,7 @@ fn rules_that_make_no_sense_are_findings_once_and_with_their_line() {
 fn sops_files_without_a_rule_are_told_and_faults_only_where_that_is_asked_for() {
     let scene = project();
     scene.write("examples/a.yaml", scene.read("hosts/a.yaml").replace("mac: ENC", "mac: none"));
-    let ran = check(&scene, &[]).ok().says("no rule for examples/a.yaml").says("1 without a rule");
+    let ran = check(&scene, &[]).ok().says("no rule matches examples/a.yaml").says("1 without a rule");
     assert_eq!(ran.out(), "");
     let ran = check(&scene, &["--strict"]).code(1);
     assert!(ran.out().contains("examples/a.yaml: no creation rule matches it"), "{}", ran.out());
@@ -261,9 +261,9 @@ fn every_format_is_looked_at() {
         scene.write(name, text.replace(&line[from..to], "hunter2"));
     }
     let ran = check(&scene, &[]).code(1).silent_on("hunter2");
-    let wanted = "hosts/a.env:2: [\"password\"] stands in clear, and is to be encrypted\n\
-                  hosts/a.ini: [\"db\"][\"password\"] stands in clear, and is to be encrypted\n\
-                  hosts/a.json:3: [\"password\"] stands in clear, and is to be encrypted\n";
+    let wanted = "hosts/a.env:2: [\"password\"] is not encrypted, but should be\n\
+                  hosts/a.ini: [\"db\"][\"password\"] is not encrypted, but should be\n\
+                  hosts/a.json:3: [\"password\"] is not encrypted, but should be\n";
     assert_eq!(ran.out(), wanted);
     rules(&scene, "  - path_regex: hosts/.*\n    age: [*alice, *bob]\n");
     let update = run(&mut scene.civm(&["secrets", "update-all", "--check"])).code(1);

@@ -174,7 +174,7 @@ fn all_that_is_to_be_encrypted_is_encrypted_after_it_was_shown() {
     assert!(scene.read("b/c.sops.yaml").contains("ENC[") && scene.read("a.sops.yaml") == SECRET);
     // One that fails does not stop the others.
     scene.write("0.sops.yaml", "data: a\nstringData: [\n");
-    let ran = all(&["--yes"]).code(1).says("0.sops.yaml").says("1 of 2 file(s) failed");
+    let ran = all(&["--yes"]).code(1).says("0.sops.yaml").says("1 of 2 files failed");
     assert_eq!(ran.out(), "0.sops.yaml\na.sops.yaml\n");
     assert!(scene.read("a.sops.yaml").contains("ENC[") && scene.read("e.yaml") == SECRET);
     fs::remove_file(scene.file("0.sops.yaml")).expect("removed");

@@ -119,7 +119,7 @@ fn a_key_that_goes_leaves_commands_or_the_files_in_line() {
     let before = scene.read("hosts/db/secrets.yaml");
     let ran = keys(&scene, &["rm", SSH_AS_AGE]).ok().says("  civm secrets update-all\n");
     let ran = ran.says(&format!("  civm secrets rotate --rm-age {SSH_AS_AGE} hosts/db/secrets.yaml\n"));
-    ran.says("change the secrets themselves, too");
+    ran.says("change the secrets themselves as well");
     let without = rules().replace(&format!(",\n      {SSH_AS_AGE}\n"), "\n");
     assert_eq!(scene.read(".sops.yaml"), without);
     assert_eq!(scene.read("hosts/db/secrets.yaml"), before);
@@ -157,5 +157,5 @@ fn update_all_names_the_files_that_want_new_data_keys() {
     let scene = project();
     keys(&scene, &["rm", SSH_AS_AGE]).ok();
     let ran = run(scene.civm(&["secrets", "update-all"]).env("SOPS_AGE_KEY", ALICE)).ok();
-    ran.says("civm secrets rotate hosts/db/secrets.yaml").says("change the secrets themselves, too");
+    ran.says("civm secrets rotate hosts/db/secrets.yaml").says("change the secrets themselves as well");
 }

@@ -46,6 +46,8 @@ fn the_root_takes_nobody_out_of_what_others_govern() {
     in_directory(&scene, "", &["secrets", "updatekeys", "--yes", "team/t.yaml"]).ok().says("up to date");
     in_directory(&scene, "", &["--project", ".", "secrets", "update-all"]).ok().says("0 updated");
     assert_eq!(scene.read("team/t.yaml"), before);
+    in_directory(&scene, "", &["sops", "updatekeys", "--all", "--check"]).ok();
+    in_directory(&scene, "", &["sops", "filestatus", "--check", "team/t.yaml"]).ok();
     // A new file gets at once what the check wants of it, wherever one stands.
     scene.write("team/new.yaml", "a: b\n");
     in_directory(&scene, "", &["secrets", "encrypt", "-i", "team/new.yaml"]).ok();
@@ -69,6 +71,32 @@ fn update_all_does_the_same_from_the_root_and_from_below() {
         in_directory(&scene, directory, &["secrets", "update-all"]).ok().says("2 updated");
         assert!(["team/t.yaml", "team/sub/u.yaml"].iter().all(|name| !scene.read(name).contains(BOB_AGE)));
     }
+}
+
+#[test]
+fn a_submodule_has_rules_of_its_own() {
+    let scene = scene();
+    if !scene.command("git").args(["init", "-q"]).output().is_ok_and(|ran| ran.status.success()) {
+        return eprintln!("skipped: git is not installed");
+    }
+    let other = scene.path("other");
+    std::fs::create_dir(&other).expect("a directory");
+    let git = |directory: &std::path::Path, args: &[&str]| {
+        let mut command = scene.command("git");
+        command.current_dir(directory).args(["-c", "user.name=a", "-c", "user.email=a@b"]);
+        run(command.args(["-c", "protocol.file.allow=always"]).args(args)).ok();
+    };
+    git(&other, &["init", "-q"]);
+    std::fs::write(other.join(".sops.yaml"), format!("creation_rules:\n  - age: {ALICE_AGE},{BOB_AGE}\n"))
+        .expect("rules");
+    std::fs::write(other.join("s.yaml"), "a: b\n").expect("a file");
+    run(scene.civm(&["secrets", "encrypt", "-i", "s.yaml"]).current_dir(&other)).ok();
+    git(&other, &["add", "-A"]);
+    git(&other, &["commit", "-qm", "one"]);
+    git(&scene.path("project"), &["submodule", "--quiet", "add", "../other", "sub"]);
+    in_directory(&scene, "", &["secrets", "check"]).ok().says("4 sops files checked: 0 findings");
+    in_directory(&scene, "", &["secrets", "update-all"]).ok().says("0 updated, 4 current");
+    assert!(scene.read("sub/s.yaml").contains(BOB_AGE));
 }
 
 #[test]

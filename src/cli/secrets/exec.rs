@@ -22,19 +22,19 @@ pub struct ExecEnv {
     /// The encrypted file
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// The command; no shell reads it
+    /// The command; it is not passed to a shell
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
     /// What becomes of mappings and lists
     #[command(flatten)]
     pub nested: NestedFlags,
-    /// No variables but the secrets
+    /// Pass the command no variables other than the secrets
     #[arg(long)]
     pub pristine: bool,
-    /// Run it as this user; only root can
+    /// Run the command as this user; only root can do so
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
-    /// Run it in the place of this process
+    /// Replace this process by the command
     #[arg(long)]
     pub same_process: bool,
     /// The file's format
@@ -69,31 +69,31 @@ impl NestedFlags {
 /// `civm secrets exec-file`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The plaintext comes out of a pipe that nobody else can open, and is nowhere but there. It can be opened again and again, \
-but not in the very same instant by two programs, and nothing can go back in it: for programs that do that there is \
---no-fifo. The exit code is the command's own, 255 where a signal ended it.
+The plaintext comes through a named pipe that nobody else can open, and is nowhere else. The pipe can be opened again and \
+again, but not by two programs at the same moment, and programs cannot seek in it: use --no-fifo for those. The exit code is \
+the command's own, or 255 if a signal ended it.
 
     civm secrets exec-file secrets.yaml -- ansible-playbook -e @{} site.yml")]
 pub struct ExecFile {
     /// The encrypted file
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// The command, with {} where the path of the plaintext is to be; no shell reads it
+    /// The command, with {} in place of the path of the plaintext; it is not passed to a shell
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
-    /// A regular file instead of a pipe, in memory
+    /// Use a regular file in memory instead of a pipe
     #[arg(long)]
     pub no_fifo: bool,
-    /// The name that the command sees (default: the file's own)
+    /// The file name that the command sees (default: the file's own)
     #[arg(long, value_name = "NAME")]
     pub filename: Option<PathBuf>,
-    /// Run it as this user; only root can
+    /// Run the command as this user; only root can do so
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
     /// The file's format
     #[command(flatten)]
     pub input: Input,
-    /// The plaintext's format (default: the file's own)
+    /// The format of the plaintext (default: the file's own)
     #[arg(long, value_name = "FORMAT")]
     pub output_type: Option<Format>,
 }

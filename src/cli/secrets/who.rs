@@ -16,10 +16,10 @@ pub struct Who {
     /// A sops file or directory, a name of .sops.yaml, or a recipient (default: every sops file)
     #[arg(value_name = "PATH|RECIPIENT", value_hint = ValueHint::AnyPath)]
     pub about: Vec<String>,
-    /// A row for each file, also where many have the same readers
+    /// Show a row for each file, even if many have the same readers
     #[arg(long)]
     pub all: bool,
-    /// One JSON object, with each file
+    /// Print one JSON object with every file
     #[arg(long)]
     pub json: bool,
 }

@@ -19,12 +19,12 @@ use crate::sops::document::MacCheck;
 use crate::sops::key_path::KeyPath;
 use crate::store::Format;
 
-/// The name of standard input where none is given.
+/// The name of standard input if none is given.
 const STDIN: &str = "stdin";
 
 pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outcome {
     if args.nested.how() != Nested::Refuse && args.output_type != Some(PlainFormat::Sh) {
-        let message = "--skip-nested and --flatten are for --output-type sh";
+        let message = "--skip-nested and --flatten work with --output-type sh only";
         return Err(Failure::new(Code::ConflictingParameters, message));
     }
     let path = match &args.extract {
@@ -39,7 +39,7 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     let name = args.filename_override.as_deref().or(file).unwrap_or(Path::new(STDIN));
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
     let input = session.format_of_encrypted(name, &text);
-    // What is one value has no other form, and a part of a file has none, whatever ending it gets.
+    // A single value, or a part of a file, is printed as it is, whatever the ending of the output.
     let output = args.output.as_deref().filter(|_| input != Format::Binary && path.is_none());
     let output = match args.output_type {
         Some(PlainFormat::File(format)) => format,
@@ -69,7 +69,7 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     let (plain, warnings) = decrypted(&text)?;
     super::warn(context, name, &warnings);
     match &args.output {
-        // Plaintext is for its reader alone, whatever the umask.
+        // Plaintext is readable by its owner only, whatever the umask.
         Some(output) => {
             atomic::create(output, &plain, 0o600, true).map_err(|error| failure(error.into()))?;
         }
@@ -81,12 +81,12 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
 /// Lines that a shell can `eval`.
 fn for_shells(args: &Decrypt, open: &OpenFile) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if args.extract.is_some() {
-        let message = "--output-type sh is for whole files: --extract cannot be used with it";
+        let message = "--output-type sh prints whole files: it cannot be combined with --extract";
         return Err(Failure::new(Code::ConflictingParameters, message));
     }
     if open.tree.documents.len() > 1 {
         let message = format!(
-            "`{}` has {} documents; variables can come from one only",
+            "`{}` has {} documents, but variables can come from one only",
             open.path.display(),
             open.tree.documents.len()
         );
@@ -98,7 +98,7 @@ fn for_shells(args: &Decrypt, open: &OpenFile) -> Result<Zeroizing<Vec<u8>>, Fai
     lines.map_err(failure)
 }
 
-/// A key path, with sops' code for one that makes no sense.
+/// A key path, with sops' exit code if it is malformed.
 fn parse(text: &str) -> Result<KeyPath, Failure> {
     KeyPath::parse(text).map_err(|error| {
         Failure::new(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))

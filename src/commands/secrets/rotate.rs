@@ -20,7 +20,7 @@ pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcom
     if args.input.input_type.is_some()
         && let Some(directory) = args.files.iter().find(|path| path.is_dir())
     {
-        let message = format!("`{}` is a directory: --input-type is for files", directory.display());
+        let message = format!("`{}` is a directory, but --input-type is for files only", directory.display());
         return Err(Failure::new(Code::ConflictingParameters, message));
     }
     let add = given(&args.add_age).map_err(failure)?;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcom
     rotate(&paths, &root, &rotation, Which::All, session, context)
 }
 
-/// Gives files new data keys and says so.
+/// Gives files new data keys and prints which.
 pub(super) fn rotate(
     paths: &[PathBuf],
     root: &Path,
@@ -61,7 +61,7 @@ pub(super) fn rotate(
         context.screen.note(format!("{total} files: {rotated} rotated, {} failed", failures.len()));
     }
     if rotated > 0 && removed == 0 && !rotation.remove.is_empty() {
-        context.screen.warn(format!("{} was no recipient of these files", rotation.remove.join(", ")));
+        context.screen.warn(format!("{} was not a recipient of these files", rotation.remove.join(", ")));
     }
     if removed > 0 {
         context.screen.note(CHANGE_THEM_TOO);

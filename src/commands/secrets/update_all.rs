@@ -20,20 +20,19 @@ use crate::secrets::who::{Read, Standing, who};
 use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
 
-/// More files than these without a rule are no slip: a project has them on purpose.
+/// A project with more files than this without a rule has them on purpose.
 const MANY: usize = 5;
 
-/// What neither new recipients nor new data keys undo.
+/// What neither new recipients nor new data keys can undo.
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
-    "who was removed may have kept the old files: change the secrets themselves, too";
+    "whoever was removed may have kept the old files: change the secrets themselves as well";
 
-/// The files that name a recipient until they are in line with rules that do not. Files that no rule is for stay as
-/// they are.
+/// The files that still have a recipient whom their rules no longer name. Files that no rule matches stay as they are.
 struct Left {
     session: Session,
     root: PathBuf,
     files: Vec<PathBuf>,
-    /// How many files keep it because other rules, further down, still name it.
+    /// How many files keep it because the rules further down that govern them still name it.
     elsewhere: BTreeMap<PathBuf, usize>,
 }
 
@@ -61,7 +60,7 @@ impl Left {
     }
 }
 
-/// The commands that take a recipient which the rules no longer name out of its files; `None` where no file has it.
+/// The commands that remove a recipient from its files; `None` if no file has it.
 pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Result<Option<String>, Failure> {
     let left = Left::of(recipient, context)?;
     for (rules, count) in &left.elsewhere {
@@ -75,13 +74,12 @@ pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Resu
     }))
 }
 
-/// Takes a recipient that the rules no longer name out of its files, which get new data keys with it, and brings all
-/// others in line.
+/// Removes a recipient from its files, which get new data keys, and updates all other files.
 pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
     let Left { session, root, files, .. } = Left::of(recipient, context)?;
     let rotation = Rotation { remove: vec![recipient.to_owned()], ..Rotation::default() };
     let rotated = rotate(&files, &root, &rotation, Which::Readable, &session, context);
-    // Whatever could not be rotated may still be brought in line.
+    // Files that could not be rotated may still be updated.
     let updated = run(&UpdateAll::default(), &session, context)?;
     rotated.map(|code| code.max(updated))
 }
@@ -113,8 +111,8 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     summary(&looked, mode, args, &root, context)
 }
 
-/// Where to look: the project as named, else the directory of the rules that are found from here, else the
-/// project that is.
+/// Where to look: the project that was named, else the directory of the rules that are found from here, else the
+/// project that is found from here.
 pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
     if let Some(project) = &context.project {
         return session.absolute(project);
@@ -125,7 +123,7 @@ pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
         .unwrap_or_else(|| session.directory.clone())
 }
 
-/// The names of recipients in the rules that govern a file.
+/// The names of the recipients in the rules that govern a file.
 pub(super) fn names(session: &Session, file: &Path) -> BTreeMap<String, String> {
     session.rules(file).ok().flatten().map(|rules| crate::rules::names(&rules.text)).unwrap_or_default()
 }
@@ -223,7 +221,7 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
             .map(|(one, _)| quoted(&below(&one.path, root)))
             .collect();
         if mode == Mode::Write && !lost.is_empty() {
-            context.screen.note("who was removed knows the data keys of the files; new ones come with");
+            context.screen.note("whoever was removed knows the data keys of these files; new data keys:");
             context.screen.note(format!("  civm secrets rotate {}", lost.join(" ")));
             context.screen.note(CHANGE_THEM_TOO);
         }
@@ -232,12 +230,12 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
     Ok(if failed > 0 || behind { Code::Generic as u8 } else { 0 })
 }
 
-/// Names the files that were passed over because no rule is for them, unless they are many; and what a summary says
-/// of them.
+/// Names the files that were skipped because no rule matches them, unless they are many; with their part of the
+/// summary.
 pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
     let many = paths.len() > MANY;
     for path in paths {
-        let line = format!("no rule for {path}");
+        let line = format!("no rule matches {path}");
         if many { context.screen.detail(line) } else { context.screen.note(line) }
     }
     match paths.len() {
@@ -247,7 +245,7 @@ pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
     }
 }
 
-/// A path as a shell takes it.
+/// A path quoted for a shell.
 fn quoted(path: &str) -> String {
     shlex::try_quote(path).map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
 }

@@ -73,9 +73,9 @@ fn agreed(context: &Context) -> Result<bool, Failure> {
             _ if read == 0 => {
                 return Err(Failure::new(
                     Code::Generic,
-                    "EOF instead of an answer; the file is left as it is",
+                    "end of input instead of an answer; the file was not changed",
                 )
-                .help("use --yes where nobody can answer"));
+                .help("use --yes if nobody can answer"));
             }
             "y" => return Ok(true),
             "n" => return Ok(false),

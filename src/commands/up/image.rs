@@ -74,6 +74,7 @@ pub(super) fn failure(error: Error) -> Failure {
             let packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
             Some(format!("sudo apt-get install {}", packages.join(" ")))
         }
+        Error::NoPackages { .. } => Some("correct `packages` in host.yaml".to_owned()),
         _ => None,
     };
     help.into_iter().fold(Failure::new(Code::MachineUnavailable, error.to_string()), Failure::help)

@@ -51,7 +51,13 @@ pub fn sweep(directory: &Path) {
 impl Beside {
     pub(super) fn make(directory: &Path) -> io::Result<Self> {
         let dir = HeldDir::make(directory, PREFIX, held_dir::remove)?;
-        fs::write(dir.path().join(GITIGNORE), "*\n")?;
+        // Nothing is made in a directory that a signal is just removing.
+        let undisturbed = Undisturbed::begin();
+        // Under a name that git never takes until it says what it has to.
+        let unfinished = dir.path().join(".git");
+        fs::write(&unfinished, "*\n")?;
+        fs::rename(unfinished, dir.path().join(GITIGNORE))?;
+        drop(undisturbed);
         Ok(Self(dir))
     }
 
@@ -61,15 +67,20 @@ impl Beside {
 
     /// The file for the new content.
     pub(super) fn file(&self, mode: u32) -> io::Result<File> {
+        let _undisturbed = Undisturbed::begin();
         OpenOptions::new().write(true).create_new(true).mode(mode).open(self.part())
     }
 
+    /// Gives the content the file's name.
     pub(super) fn rename(self, target: &Path) -> io::Result<()> {
+        // Who removes what a signal left must not find the file under its old name and wipe it under the new one.
+        let _undisturbed = Undisturbed::begin();
         fs::rename(self.part(), target)
     }
 
     /// Gives the content a name that nothing has yet; false where something has it.
     pub(super) fn link(self, target: &Path) -> io::Result<bool> {
+        let _undisturbed = Undisturbed::begin();
         match TempPath::try_from_path(self.part())?.persist_noclobber(target) {
             Ok(()) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),

@@ -152,3 +152,127 @@ fn errors_do_not_name_the_temporary_file() {
         assert!(error.contains("none/key: No such file"), "{error}");
     }
 }
+
+#[test]
+fn a_swap_happens_only_while_the_old_is_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("s.yaml");
+    assert!(!swap(&file, Some(b"old"), b"new", 0o600).expect("asked"), "there is none");
+    assert!(swap(&file, None, b"old", 0o640).expect("made"));
+    assert_eq!(mode(&file) & !0o640, 0, "what the umask leaves of the mode");
+    assert!(!swap(&file, None, b"new", 0o600).expect("asked"), "there is one");
+    assert!(!swap(&file, Some(b"other"), b"new", 0o600).expect("asked"));
+    assert_eq!(fs::read(&file).expect("there"), b"old");
+    assert!(swap(&file, Some(b"old"), b"new", 0o600).expect("swapped"));
+    assert_eq!(fs::read(&file).expect("there"), b"new");
+    assert_eq!(names(directory.path()), ["s.yaml"]);
+}
+
+#[test]
+fn swaps_by_every_name_of_a_file_come_one_after_the_other() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("real"), "").expect("written");
+    symlink("real", path("link")).expect("linked");
+    fs::hard_link(path("real"), path("other")).expect("linked");
+    std::thread::scope(|scope| {
+        for name in ["real", "link", "other", "real"] {
+            let file = path(name);
+            scope.spawn(move || {
+                for _ in 0..25 {
+                    loop {
+                        let before = read_settled(&file).expect("read");
+                        let after = [&before[..], b"x"].concat();
+                        if swap(&file, Some(&before), &after, 0o600).expect("written") {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read(path("real")).expect("there").len(), 100);
+    assert_eq!(fs::metadata(path("other")).expect("there").nlink(), 2, "the links stay");
+    assert_eq!(names(directory.path()), ["link", "other", "real"]);
+}
+
+#[test]
+fn further_names_and_attributes_stay() {
+    use xattr::FileExt as _;
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("one"), "old").expect("written");
+    fs::hard_link(path("one"), path("two")).expect("linked");
+    replace(&path("one"), b"longer than before", 0o600).expect("replaced");
+    replace(&path("one"), b"new", 0o600).expect("replaced");
+    assert_eq!(fs::read(path("two")).expect("there"), b"new");
+    fs::remove_file(path("two")).expect("removed");
+    let open = File::open(path("one")).expect("opened");
+    if open.set_xattr("user.note", b"kept").is_err() {
+        eprintln!("skipped: no extended attributes in {}", directory.path().display());
+        return;
+    }
+    let before = fs::metadata(path("one")).expect("there").ino();
+    replace(&path("one"), b"newer", 0o600).expect("replaced");
+    assert_ne!(fs::metadata(path("one")).expect("there").ino(), before, "written in place");
+    assert_eq!(xattr::get(path("one"), "user.note").expect("read").as_deref(), Some(&b"kept"[..]));
+    create(&path("one"), b"plain", 0o600, true).expect("forced");
+    assert_eq!(xattr::get(path("one"), "user.note").expect("read"), None, "a new file");
+}
+
+/// What a kill in the middle of a write leaves: a file that is not whole, and the directory with the whole of it.
+fn broken_off(directory: &Path, holds: &str) -> (PathBuf, PathBuf) {
+    let left = directory.join(".civm-tmp-left");
+    fs::create_dir_all(left.join("whole")).expect("made");
+    fs::write(left.join(".gitignore"), "*\n").expect("written");
+    fs::write(left.join("whole/s.yaml"), "all of it").expect("written");
+    let file = directory.join("s.yaml");
+    fs::write(&file, holds).expect("written");
+    (file, left)
+}
+
+#[test]
+fn a_write_that_was_broken_off_is_finished() {
+    for (holds, wanted) in [
+        ("", "all of it"),
+        ("all", "all of it"),
+        ("all of it", "all of it"),
+        // Somebody else has written since.
+        ("other", "other"),
+        ("all of it, and more", "all of it, and more"),
+    ] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (file, left) = broken_off(directory.path(), holds);
+        sweep(directory.path());
+        assert_eq!(fs::read_to_string(&file).expect("there"), wanted, "{holds}");
+        assert!(!left.exists(), "{holds}");
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, left) = broken_off(directory.path(), "");
+    fs::remove_file(&file).expect("removed");
+    sweep(directory.path());
+    assert!(!file.exists() && !left.exists(), "who removed it wanted it gone");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, left) = broken_off(directory.path(), "");
+    fs::write(directory.path().join("other"), "").expect("written");
+    fs::remove_file(&file).expect("removed");
+    symlink("other", &file).expect("linked");
+    sweep(directory.path());
+    assert_eq!(fs::read(directory.path().join("other")).expect("there"), b"", "a link is not followed");
+    assert!(left.exists(), "it is not finished");
+}
+
+#[test]
+fn a_write_under_way_is_left_alone_and_a_dead_one_goes_with_the_next() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let living = Beside::make(directory.path()).expect("made");
+    let mut plain = living.file(0o600).expect("made");
+    plain.write_all(b"hush").expect("written");
+    let (file, left) = broken_off(directory.path(), "old");
+    fs::remove_dir_all(left.join("whole")).expect("removed");
+    replace(&file, b"new", 0o600).expect("replaced");
+    assert!(!left.exists());
+    assert_eq!(names(directory.path()).len(), 2, "the living one and the file");
+    drop(living);
+    assert_eq!(names(directory.path()), ["s.yaml"]);
+}

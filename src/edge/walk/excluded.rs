@@ -1,4 +1,4 @@
-//! What a project's own files say is to be left out, in the syntax of `.gitignore`; unlike there, tracked files too.
+//! Files in the syntax of `.gitignore` that leave out paths for a purpose of their own; unlike there, also tracked files.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use ignore::gitignore::Gitignore;
 use super::WalkError;
 use super::scope::{is_repository, rules};
 
-/// The files of one name, from the top of a tree down to whatever is asked about. Each is read once.
+/// All such files of one name in a tree. Each is read once.
 #[derive(Debug)]
 pub struct Excluded {
     /// The name of the files.
     name: &'static str,
     /// The highest directory whose file counts.
     top: PathBuf,
-    /// What is asked about is below this; it is not excluded itself.
+    /// The directory that was named, which is never left out itself.
     root: PathBuf,
     files: BTreeMap<PathBuf, Gitignore>,
-    /// Whether a directory is excluded, as far as that was asked.
+    /// Which directories are left out, as far as that is known.
     directories: BTreeMap<PathBuf, bool>,
     errors: Vec<WalkError>,
 }
 
 impl Excluded {
-    /// For what lies below a directory, by its real path. Files above it count up to the root of its repository;
-    /// where there is none, up to the highest directory with a file of the other name.
+    /// For what is below a directory, given by its real path. Files above it count, up to the root of its repository, or
+    /// outside of one up to the highest directory that has the file `marker`.
     #[must_use]
     pub fn below(root: &Path, name: &'static str, marker: &str) -> Self {
         let repository = root.ancestors().find(|directory| is_repository(directory));
@@ -61,7 +61,7 @@ impl Excluded {
         is_out
     }
 
-    /// Whether a path matches by itself: the innermost file that says anything of it decides.
+    /// Whether a path itself is left out: the innermost file with a matching pattern decides.
     fn matches(&mut self, path: &Path, is_dir: bool) -> bool {
         let top = self.top.clone();
         let above = path.ancestors().skip(1).take_while(|directory| directory.starts_with(&top));

@@ -127,7 +127,7 @@ mod tests {
         drop(reader);
         // Any of QEMU's programs locks a disk that it has open for writing.
         let mut qemu = Command::new("qemu-io");
-        let mut qemu = qemu.args(["-f", "qcow2"]).arg(&disk).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let qemu = qemu.args(["-f", "qcow2"]).arg(&disk).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut qemu = qemu.spawn().unwrap();
         let mut first = [0];
         std::io::Read::read_exact(qemu.stdout.as_mut().unwrap(), &mut first).unwrap();

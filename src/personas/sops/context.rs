@@ -9,11 +9,12 @@ use zeroize::Zeroizing;
 
 use super::end::{End, Outcome, tree};
 use super::flags::{
-    CONFIG, DECRYPTION_ORDER, IGNORE_MAC, IN_PLACE, INDENT, INPUT_TYPE, KEYSERVICE, LOCAL_KEYSERVICE, OUTPUT,
-    OUTPUT_TYPE,
+    ALL, CHECK_FILE, CONFIG, DECRYPTION_ORDER, IGNORE_MAC, IN_PLACE, INDENT, INPUT_TYPE, KEYSERVICE,
+    LOCAL_KEYSERVICE, OUTPUT, OUTPUT_TYPE,
 };
 use super::log::{Log, harmless};
 use super::parse::Call;
+use super::tables::Verb;
 use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::private_dir::Refused;
@@ -67,6 +68,10 @@ impl Context {
             }
         } else {
             session = session.with_config(Path::new(&config));
+        }
+        // What sops does not have works as civm's own commands do.
+        if call.given.is_on(&ALL) || call.verb == Verb::Filestatus && call.given.is_on(&CHECK_FILE) {
+            session = session.with_nested_rules();
         }
         if call.global.on_line(&INDENT) {
             session = session.with_indent(call.global.int(&INDENT));

@@ -9,6 +9,7 @@ use super::flags::SHOW_MASTER_KEYS;
 use crate::outcome::Code;
 use crate::secrets::Error;
 use crate::secrets::edit::{Form, Notice, Watch, change, create};
+use crate::secrets::file::Doubt;
 use crate::store;
 
 /// What the error is followed by where the editor can be opened again.
@@ -30,7 +31,10 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
         Notice::NotInMemory(refused) => context.on_disk("edited", &refused),
         Notice::EditorMayFork(hint) => context.log.warn(&hint),
         Notice::Odd(warning) => context.odd(&warning),
-        Notice::Ignored(selector) => context.log.warn(&of_one_value(selector.name(), format)),
+        Notice::Doubt(Doubt::Ignored(selector)) => {
+            context.log.warn(&of_one_value(selector.name(), format));
+        }
+        Notice::Doubt(doubt) => context.log.warn(&doubt.to_string()),
     };
     let again = |error: &Error| {
         context.log.error(&format!("{} {AGAIN}", what_is_wrong(error)), Some(&error.to_string()));

@@ -11,7 +11,7 @@ use super::flags::{
 };
 use crate::outcome::Code;
 use crate::secrets::Error;
-use crate::secrets::file::NewFile;
+use crate::secrets::file::{Doubt, NewFile};
 use crate::secrets::formats::Stores;
 use crate::secrets::recipients::{Plan, RECIPIENTS};
 use crate::secrets::rewrite::transform;
@@ -81,7 +81,15 @@ pub(super) fn encrypt(context: &Context, source: &Source) -> Outcome {
     let plan = plan(context, &name, &stores)?;
     context.deliver(source, false, |text| {
         let new = NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), &name, text)?;
-        Ok(new.seal(&plan, &context.session)?)
+        let doubts = new.doubts(&plan, &*stores.input, text);
+        let sealed = new.seal(&plan, &context.session)?;
+        // That a selector does not count was said with the flags, and what YAML makes of values is known to who uses
+        // sops; but nobody wants a file in plaintext.
+        let in_clear = |doubt: &Doubt| matches!(doubt, Doubt::UnknownKey { .. } | Doubt::NothingEncrypted(_));
+        for doubt in plan.doubts().into_iter().chain(doubts).filter(in_clear) {
+            context.log.warn(&doubt.to_string());
+        }
+        Ok(sealed)
     })
 }
 

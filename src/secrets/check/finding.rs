@@ -14,27 +14,27 @@ pub enum Kind {
     Conflict,
     /// A creation rule makes no sense.
     Rule,
-    /// A file that is to be encrypted is not.
+    /// A file that should be encrypted is not.
     Plaintext,
-    /// A value stands in clear that is to be encrypted.
+    /// A value that should be encrypted is not.
     Value,
-    /// A comment stands in clear that is to be encrypted.
+    /// A comment that should be encrypted is not.
     Comment,
-    /// A value's token is damaged, or stands where nobody decrypts it.
+    /// The token of a value is damaged, or is in a place where nobody decrypts it.
     Token,
     /// The metadata is not well formed.
     Metadata,
-    /// The MAC is missing, damaged or another one than the content's.
+    /// The MAC is missing, damaged, or does not match the content.
     Mac,
     /// The file has other recipients than its rule.
     Recipients,
-    /// Another number of key groups is needed than the rule wants.
+    /// The number of key groups needed is not that of the rule.
     Threshold,
-    /// Other values are encrypted than the rule wants.
+    /// The file selects the values to encrypt in another way than its rule.
     Selector,
-    /// No value of the file is encrypted, because its selector matches none.
+    /// No value is encrypted, because the selector matches none.
     Nothing,
-    /// No rule is for the file.
+    /// No rule matches the file.
     NoRule,
 }
 
@@ -43,15 +43,15 @@ pub enum Kind {
 pub struct Finding {
     /// The file.
     pub path: PathBuf,
-    /// The line, from 1, where it is known.
+    /// The line, counted from 1, if it is known.
     pub line: Option<usize>,
     /// What is wrong.
     pub kind: Kind,
-    /// Which value, where it is about one.
+    /// The value that it is about, if any.
     pub key: Option<KeyPath>,
     /// What is wrong, in words.
     pub message: String,
-    /// Whether it is only pointed out, and does not make the check fail.
+    /// Whether it is only a warning, which does not make the check fail.
     pub is_warning: bool,
 }
 
@@ -77,9 +77,9 @@ impl Kind {
         }
     }
 
-    /// Whether it may be meant so: then it only fails a strict check.
+    /// Whether it may be intended: then only a strict check fails.
     #[must_use]
-    pub fn is_doubt(self) -> bool {
+    pub fn is_warning(self) -> bool {
         matches!(self, Self::Nothing)
     }
 
@@ -119,7 +119,7 @@ impl Finding {
     /// A finding about a file as a whole.
     #[must_use]
     pub fn new(path: PathBuf, kind: Kind, message: String) -> Self {
-        Self { path, line: None, kind, key: None, message, is_warning: kind.is_doubt() }
+        Self { path, line: None, kind, key: None, message, is_warning: kind.is_warning() }
     }
 
     /// One line: where, and what.
@@ -127,7 +127,7 @@ impl Finding {
     pub fn line(&self, session: &Session) -> String {
         let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();
         let key = self.key.as_ref().map(|key| format!("{key} ")).unwrap_or_default();
-        let doubt = if self.is_warning { "warning: " } else { "" };
-        format!("{}{line}: {doubt}{key}{}", session.shown(&self.path), self.message)
+        let warning = if self.is_warning { "warning: " } else { "" };
+        format!("{}{line}: {warning}{key}{}", session.shown(&self.path), self.message)
     }
 }

@@ -1,4 +1,4 @@
-//! Plaintext where a rule wants a file encrypted.
+//! Files in plaintext that a rule wants encrypted.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub(super) fn look(session: &Session, path: &Path, text: impl FnOnce() -> Option
     }
 }
 
-/// The files that are to be encrypted and are not; or why that cannot be said.
+/// The files that should be encrypted and are not, with their text; or why that cannot be told.
 #[must_use]
 pub fn unencrypted(session: &Session, sources: Vec<Source>) -> Vec<(PathBuf, Result<Vec<u8>, Error>)> {
     let files = sources.into_par_iter().filter_map(|Source { path, content }| {
@@ -55,8 +55,8 @@ pub fn unencrypted(session: &Session, sources: Vec<Source>) -> Vec<(PathBuf, Res
     files.collect()
 }
 
-/// Whether a text has something that the rule wants encrypted: an empty file keeps no secret, and neither does one in
-/// which the rule's selector matches no value.
+/// Whether a text has anything that the rule would encrypt: an empty file has not, nor one in which the rule's selector
+/// matches no value.
 fn is_secret(rule: &Governing, path: &Path, text: &[u8]) -> bool {
     if text.trim_ascii().is_empty() {
         return false;

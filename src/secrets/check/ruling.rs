@@ -1,4 +1,4 @@
-//! The rule that a file falls under.
+//! The rule that governs a file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,7 +22,7 @@ pub(super) enum Ruling {
     Broken(Option<Error>),
 }
 
-/// A rule and the file that it is for.
+/// A rule and a file that it governs.
 pub(super) struct Governing {
     pub(super) rules: Arc<Rules>,
     pub(super) index: usize,
@@ -31,12 +31,12 @@ pub(super) struct Governing {
 }
 
 impl Governing {
-    /// The rule, where it makes sense.
+    /// The rule, unless it is broken.
     pub(super) fn rule(&self) -> Option<&Rule> {
         self.rules.config.rule(self.index)?.ok()
     }
 
-    /// Whether it says that the file is to be encrypted.
+    /// Whether it says that the file should be encrypted.
     pub(super) fn wants_encrypted(&self) -> bool {
         self.rules.config.wants_encrypted(self.index, &self.path)
     }
@@ -60,13 +60,13 @@ pub(super) fn ruling(session: &Session, path: &Path) -> Ruling {
     }
 }
 
-/// Whether the rule of a file says, by its name, that it is to be encrypted.
+/// Whether a rule says, by the name of a file, that it should be encrypted.
 #[must_use]
 pub fn wants_encrypted(session: &Session, path: &Path) -> bool {
     matches!(ruling(session, path), Ruling::Rule(rule) if rule.wants_encrypted())
 }
 
-/// Takes the rules as git's index has them: those of a run, and those that govern any of the staged files.
+/// Takes the rules from git's index: those of the run, and those that govern any of the staged files.
 ///
 /// # Errors
 /// Rules in the index that cannot be understood.
@@ -87,7 +87,7 @@ pub fn take_staged_rules<'a>(
         }
     };
     session.own_rules_path().map_or(Ok(()), &mut take)?;
-    // First what may be in the index alone.
+    // First those that may be in the index only.
     let (rules, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.ends_with(FILE));
     rules.into_iter().cloned().try_for_each(&mut take)?;
     others.into_iter().filter_map(|file| session.rules_path(file)).try_for_each(take)

@@ -13,7 +13,6 @@ use crate::secrets::session::Session;
 use crate::sops::data_key::DataKey;
 use crate::sops::document;
 use crate::sops::metadata::{Metadata, SOPS_VERSION};
-use crate::sops::selector::Selector;
 use crate::sops::stash::Stash;
 use crate::sops::tree::{Item, Tree, Value};
 use crate::store::Store;
@@ -23,7 +22,7 @@ pub struct NewFile {
     path: PathBuf,
     store: Arc<dyn Store>,
     /// Whether the plaintext was read as one value.
-    single_value: bool,
+    pub(super) single_value: bool,
     /// The plaintext.
     pub tree: Tree,
 }
@@ -70,12 +69,6 @@ impl NewFile {
         let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
         let tree = Tree { documents: vec![branch] };
         Ok(Self { path: path.to_path_buf(), store, single_value: false, tree })
-    }
-
-    /// The plan's selector, where it does not count because the file is one value.
-    #[must_use]
-    pub fn ignored<'a>(&self, plan: &'a Plan) -> Option<&'a Selector> {
-        plan.selector.as_ref().filter(|_| self.single_value)
     }
 
     /// Encrypts it for the recipients of a plan. One value is always encrypted, and like sops its file says

@@ -74,7 +74,7 @@ fn unchanged_values_keep_their_ciphertext() {
     let mac = metadata.mac.clone();
     let again = encrypt(decrypted.tree, &mut metadata, &key, &decrypted.stash, &mut rng(), last);
     // At the same second even the MAC is the same: the whole file is.
-    let whole = join(again.expect("it encrypts"), &metadata).expect("no sops key");
+    let whole = join(again.expect("it encrypts"), &metadata, is_metadata).expect("no sops key");
     assert_eq!(metadata.mac, mac);
     let expected: serde_json::Value = serde_json::from_str(TYPES_ENC).expect("JSON");
     assert_eq!(json(&whole.documents[0]).to_string(), expected.to_string());

@@ -65,26 +65,23 @@ pub(super) fn read(input: &[u8]) -> Result<Vec<Section>, Error> {
                     name = format!("#{unnamed}").into_bytes();
                 }
                 let value = reader.value(behind)?;
-                let comment = reader.take_comment();
                 let Some(section) = sections.last_mut() else { continue };
                 match places.entry(name.clone()) {
                     Entry::Vacant(place) => {
                         place.insert(section.keys.len());
+                        let comment = reader.take_comment();
                         section.keys.push(Pair { name: name.into(), value, comment, line: at });
                     }
                     Entry::Occupied(place) => {
                         let place: &usize = place.get();
-                        let Some(first) = section.keys.get_mut(*place) else { continue };
+                        let Some(first) = section.keys.get(*place) else { continue };
+                        // The same pair again says nothing new. Its comment stays for what follows.
                         if first.value != value {
                             let line = first.line;
                             return Err(wrong(
                                 at,
                                 format!("the key of line {line} again: sops would drop the first value"),
                             ));
-                        }
-                        // The same pair again says nothing new; its comment may.
-                        if let Some(comment) = comment {
-                            join(&mut first.comment, &comment);
                         }
                     }
                 }

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let total = files.len() + failures.len();
     if files.is_empty() {
         super::super::several(failures, total, context)?;
-        context.screen.note("nothing to encrypt: no plaintext where the rules want a file encrypted");
+        context.screen.note("nothing to encrypt: every file that the rules want encrypted is");
         return Ok(0);
     }
     for path in &files {
@@ -55,7 +55,7 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
         context.screen.note(format!("{encrypted} file{s} encrypted"));
         context
             .screen
-            .note("whatever was committed or shared in plaintext stays known: change those secrets");
+            .note("secrets that were committed or shared in plaintext are known to others: change them");
     }
     super::super::several(failures, total, context)?;
     Ok(0)
@@ -65,11 +65,11 @@ fn agreed(files: usize, session: &Session) -> Result<bool, Failure> {
     if !terminal::stdin_is_terminal() || !terminal::stderr_is_terminal() {
         return Err(Failure::new(
             Code::Generic,
-            "these files are to be encrypted, and there is no terminal to ask on",
+            "these files should be encrypted, but there is no terminal to ask for confirmation",
         )
-        .help("--yes encrypts them without asking"));
+        .help("use --yes to encrypt them without asking"));
     }
     let which = if files == 1 { "this file" } else { "these files" };
     let answer = session.prompt.confirm(&format!("encrypt {which} in place?"), false);
-    answer.map_err(|error| Failure::new(Code::Generic, format!("no answer: {error}")))
+    answer.map_err(|error| Failure::new(Code::Generic, format!("cannot read the answer: {error}")))
 }
