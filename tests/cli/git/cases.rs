@@ -339,7 +339,7 @@ fn ancestors_that_do_not_agree_decide_nothing() {
 fn rules_in_conflict_are_merged_or_wait_until_the_secrets_are() {
     let repository = Repository::new();
     let rules = format!(
-        "keys:\n  - &alice {ALICE_AGE}\ncreation_rules:\n  - path_regex: secrets\n    key_groups:\n      - age: [*alice]\n"
+        "keys:\n  - &alice {ALICE_AGE}\ncreation_rules:\n  - path_regex: secrets\n    key_groups:\n      - age: [*alice]\nstores:\n  yaml:\n    indent: 2\n"
     );
     repository.0.write(".sops.yaml", &rules);
     repository.git(&["commit", "-qam", "rules"]);
@@ -385,7 +385,7 @@ fn rules_in_conflict_are_merged_or_wait_until_the_secrets_are() {
     assert!(repository.0.read(".sops.yaml").contains("\n<<<<<<< "));
     resolve();
     assert!(repository.0.read(FILE).contains(BOB_AGE) && repository.0.read(FILE).contains(CAROL_AGE));
-    assert!(!repository.0.read(FILE).contains("<<<<<<<"));
+    assert!(!repository.0.read(FILE).contains("<<<<<<<") && repository.0.read(FILE).contains("\n  deep: "));
 }
 
 #[test]
