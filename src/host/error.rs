@@ -49,7 +49,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A link of the project that leads out of it.
-    #[error("{} leads out of the project, to {}: that is not read", path.display(), target.display())]
+    #[error("{} leads out of the project, to {}, which is not read", path.display(), target.display())]
     Outside {
         /// The link, or something below it.
         path: PathBuf,
@@ -84,7 +84,7 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
-    /// A host.yaml that makes no sense.
+    /// A host.yaml that is not valid.
     #[error(transparent)]
     Spec(#[from] SpecError),
 }
@@ -112,7 +112,7 @@ impl Error {
     }
 }
 
-/// Something in a host.yaml that makes no sense, with its place.
+/// Something in a host.yaml that is not valid, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError {
     /// The file.
@@ -145,7 +145,7 @@ fn list(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!(" (defined: {})", known.join(", ")) }
 }
 
-/// Names less alike than this are no suggestion.
+/// Names less alike than this are not suggested.
 const ALIKE: f64 = 0.75;
 
 /// The name that looks most like the wanted one, if any does.

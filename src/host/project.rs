@@ -136,7 +136,7 @@ impl Project {
     /// Reads a host: its host.yaml, those that it extends, checked as a whole for one kind of machine.
     ///
     /// # Errors
-    /// No such host, a file that cannot be read, or a description that makes no sense.
+    /// No such host, a file that cannot be read, or a description that is not valid.
     pub fn load(&self, name: &str, arch: Arch) -> Result<Spec, Error> {
         load::load(name, arch, &|name| self.names_of_secrets(name), &|name| self.source(name))
     }

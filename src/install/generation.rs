@@ -52,7 +52,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// Lets the link lead to a generation, in one step.
 ///
-/// Anything at its place that is no link gives way: a folder of plain files may be what a machine had before.
+/// Anything there that is not a link gives way: a folder of plain files may be what a machine had before.
 pub(super) fn switch(plan: &Plan, generation: &Generation) -> Result<(), Error> {
     let link = &plan.symlink;
     if let Some(parent) = link.parent() {
@@ -64,7 +64,7 @@ pub(super) fn switch(plan: &Plan, generation: &Generation) -> Result<(), Error> 
     links::replace(link, &generation.path, None).map_err(Error::io("switch", link))
 }
 
-/// Removes generations that are too old. Names that are no numbers, and higher numbers, stay.
+/// Removes generations that are too old. Names that are not numbers, and higher numbers, stay.
 pub(super) fn prune(plan: &Plan, current: &Generation) -> Result<(), Error> {
     if plan.keep == 0 {
         return Ok(());

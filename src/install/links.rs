@@ -17,7 +17,7 @@ pub(super) fn check(plan: &Plan, generation: &Generation) -> Result<(), Error> {
         let actual = inside.map_or_else(|| path.to_owned(), |below| generation.path.join(below));
         let taken =
             |reason: String| Error::Taken { path: path.to_owned(), name: secret.name.clone(), reason };
-        if let Some(found) = parent_that_is_no_folder(&actual) {
+        if let Some(found) = parent_that_is_not_a_directory(&actual) {
             return Err(taken(format!("{} is not a directory", found.display())));
         }
         let Ok(found) = fs::symlink_metadata(&actual) else { continue };
@@ -88,8 +88,8 @@ pub(super) fn replace(path: &Path, target: &Path, owner: Option<Owner>) -> io::R
     Ok(())
 }
 
-/// The nearest parent that is there and is no folder.
-fn parent_that_is_no_folder(path: &Path) -> Option<PathBuf> {
+/// The nearest parent that exists and is not a directory.
+fn parent_that_is_not_a_directory(path: &Path) -> Option<PathBuf> {
     path.ancestors().skip(1).find_map(|parent| match fs::metadata(parent) {
         Ok(found) if found.is_dir() => None,
         Ok(_) => Some(parent.to_owned()),

@@ -122,7 +122,7 @@ fn planned(secret: &Secret, symlink: &Path, path: &Path, options: &Options) -> R
     let name = &secret.name;
     let below = paths::below(name)?;
     let mode = match u32::from_str_radix(&secret.mode, 8) {
-        // A sign is no digit, and the field of the mode has 16 bits.
+        // A sign is not a digit, and the field of the mode has 16 bits.
         Ok(mode) if mode <= u32::from(u16::MAX) && !secret.mode.starts_with('+') => mode & PERMISSIONS,
         _ => return invalid(format!("invalid number in mode: {}", secret.mode)),
     };

@@ -44,9 +44,8 @@ pub(super) fn secrets(
         let secret = secret(name, raw, &path, sources)?;
         in_file(&secret, file, &path, sources)?;
         if out.iter().any(|other| clash(&other.name, &secret.name)) {
-            return Err(
-                sources.error(&path, format!("`{}` and another secret need the same place", secret.name))
-            );
+            return Err(sources
+                .error(&path, format!("`{}` and another secret would have the same path", secret.name)));
         }
         if secret.path.is_some() && out.iter().any(|other| other.path == secret.path) {
             return Err(sources.error(&path, "two secrets have the same path"));

@@ -60,9 +60,10 @@ pub fn load(
                 return Err(sources.last_at(&["extends"], message));
             }
             if names.len() == CHAIN_MAX {
-                return Err(
-                    sources.last_at(&["extends"], format!("more than {CHAIN_MAX} hosts extend each other"))
-                );
+                return Err(sources.last_at(
+                    &["extends"],
+                    format!("more than {CHAIN_MAX} hosts in one chain of `extends`"),
+                ));
             }
             names.push(next);
         }
