@@ -32,10 +32,9 @@ const MEMORY: Size = Size::mebibytes(2048);
 pub(super) const MEMORY_MIN: Size = Size::mebibytes(256);
 /// Disk of a host that names none.
 const DISK: Size = Size::mebibytes(16 * 1024);
-/// The most that the file system of a guest grows to: more blocks of 4 KiB it does not count (ext4 without the
-/// options for larger ones).
+/// The largest file of ext4, where most disks lie: a larger disk could never be filled.
 const DISK_MAX: Size = Size::mebibytes(16 * 1024 * 1024);
-/// More than QEMU gives a machine of either kind.
+/// What QEMU is told is a number of MiB in 32 bits.
 const MEMORY_MAX: Size = Size::mebibytes(u32::MAX as u64 / 1024 * 1024);
 /// The least size that an image's own file system has.
 const DISK_MIN: Size = Size::mebibytes(4 * 1024);
