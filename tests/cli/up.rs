@@ -38,12 +38,15 @@ fn nothing_was_built(scene: &Scene) {
     assert!(!cache.exists(), "{} was made", cache.display());
 }
 
+/// Puts something where the disk should be.
+type Make = fn(&Path);
+
 #[test]
 fn a_disk_that_is_none_is_named_at_once() {
     let scene = scene("");
     let disk = scene.file("x.qcow2");
     let begun = Instant::now();
-    let cases: [(&str, fn(&Path), &str); 6] = [
+    let cases: [(&str, Make, &str); 6] = [
         ("an empty file", |disk| fs::write(disk, "").unwrap(), "is empty: remove it"),
         ("another format", |disk| fs::write(disk, "a".repeat(9999)).unwrap(), "is not a qcow2 disk"),
         (
