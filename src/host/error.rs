@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Why a project or a host could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No directory upwards looks like a project.
+    /// Neither the directory nor one above it is a project.
     #[error(
         "no project found: neither {} nor a directory above it has a directory `hosts` or a file `.sops.yaml`",
         start.display()
@@ -16,7 +16,7 @@ pub enum Error {
         /// Where the search began.
         start: PathBuf,
     },
-    /// The named directory does not look like a project.
+    /// The named directory is not a project.
     #[error("{} is not a project: it has neither a directory `hosts` nor a file `.sops.yaml`", dir.display())]
     NotAProject {
         /// The directory.

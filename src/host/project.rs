@@ -28,7 +28,7 @@ pub const ROOTFS_DIR: &str = "rootfs";
 const HOST_FILE_MAX: u64 = 1 << 20;
 /// The most bytes of a file of secrets: more do not fit into what a machine is given.
 pub const SECRETS_MAX: u64 = 16 << 20;
-/// Host names are host names of DNS: a label has at most 63 characters (RFC 1035).
+/// A host's name is a label of DNS, which has at most 63 characters (RFC 1035).
 const NAME_MAX: usize = 63;
 
 /// A project.

@@ -126,7 +126,7 @@ impl Spec {
     /// The same with other resources than host.yaml's, where they are given.
     ///
     /// # Errors
-    /// What no machine can have, or no guest can do with.
+    /// More than a machine can have, or less than a guest needs.
     pub fn with_resources(mut self, cpus: Option<u32>, memory: Option<Size>) -> Result<Self, String> {
         if let Some(cpus) = cpus {
             if !(1..=check::CPUS_MAX).contains(&cpus) {

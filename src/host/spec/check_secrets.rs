@@ -133,7 +133,7 @@ fn leaves(tree: &Tree) -> Vec<String> {
     out
 }
 
-/// Whether two names are one, or one needs a folder where the other is a file.
+/// Whether two names are one, or one needs a directory where the other is a file.
 fn clash(one: &str, other: &str) -> bool {
     let (one, other) = (Path::new(one), Path::new(other));
     one.starts_with(other) || other.starts_with(one)
