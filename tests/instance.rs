@@ -8,6 +8,7 @@
     unreachable_pub,
     missing_docs,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "a test binary has no users"
 )]
@@ -19,6 +20,8 @@ use std::process::ExitCode;
 mod cases;
 #[path = "instance/kernel.rs"]
 mod kernel;
+#[path = "instance/played.rs"]
+mod played;
 #[path = "instance/scene.rs"]
 mod scene;
 
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(reason) = scene::cannot_run() {
-        println!("skipped {} tests of instances: {reason}", chosen.len());
+        eprintln!("skipped: {} tests of instances: {reason}", chosen.len());
         return ExitCode::SUCCESS;
     }
     let mut failed = 0;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -103,7 +104,12 @@ pub(super) fn ensure(image: &Path, binary: &GuestBinary) -> Result<PathBuf, Erro
     if path.is_file() {
         return Ok(path);
     }
-    let temp = tempfile::NamedTempFile::new_in(image).map_err(Error::io("create a file in", image))?;
+    // Nothing in it is secret, and root's QEMU reads it as a user of its own.
+    let readable = fs::Permissions::from_mode(0o644);
+    let temp = tempfile::Builder::new()
+        .permissions(readable)
+        .tempfile_in(image)
+        .map_err(Error::io("create a file in", image))?;
     let mut out = BufWriter::new(temp.as_file());
     write(&mut out, image, &binary.content)?;
     out.flush().map_err(Error::io("write", &path))?;

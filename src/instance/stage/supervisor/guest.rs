@@ -109,6 +109,7 @@ impl Machine {
         if ready && self.record.phase == Phase::Booting {
             // Whoever hears of it finds it in the record.
             self.record.phase = Phase::Ready;
+            self.console.catch_up();
             self.console.boot_ended();
             self.save();
         }
@@ -172,7 +173,7 @@ impl Machine {
             return;
         }
         // Its last lines may come after the event.
-        while self.console.serve() {}
+        self.console.catch_up();
         let message = self.console.panic_message().unwrap_or_else(|| "without a message".to_owned());
         let reason = format!("the guest's kernel panicked: {message}");
         self.console.say(&reason);

@@ -38,8 +38,6 @@ const PATIENCE_BOOTING: Duration = Duration::from_secs(5);
 pub(super) const QUIT: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end a killed QEMU.
 const KILLED: Duration = Duration::from_secs(5);
-/// Pieces of output that are read after QEMU's end at most: what it had written by then fits a socket's buffer.
-const LAST_PIECES: usize = 64;
 
 /// A machine that runs.
 pub(super) struct Machine {
@@ -140,11 +138,7 @@ impl Machine {
         // What QEMU and the guest said last.
         self.hear_qemu(report);
         self.hear_guest(report);
-        for _ in 0..LAST_PIECES {
-            if !self.console.serve() {
-                break;
-            }
-        }
+        self.console.catch_up();
         self.share.remove();
         let clean = !self.failed && (self.ending != Ending::Running || self.cause.is_some());
         let reason = match (&self.cause, exit) {
