@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::guest::STATUS_ID;
+use super::guest::{Boot, STATUS_ID};
 use super::signals::Signals;
 use crate::edge::environment::Environment;
 use crate::edge::lock::Lock;
@@ -60,8 +60,7 @@ pub(super) struct Machine {
     pub(super) cause: Option<String>,
     /// Neither the guest nor anybody here wanted that.
     pub(super) failed: bool,
-    /// The guest sent a report that nobody understands.
-    pub(super) unknown_report: bool,
+    pub(super) boot: Boot,
     _locks: (Lock, Option<Lock>),
 }
 
@@ -97,7 +96,7 @@ impl Machine {
             pulse: Pulse::new(Instant::now()),
             cause: None,
             failed: false,
-            unknown_report: false,
+            boot: Boot::default(),
             _locks: (stage._lock, disk),
         }
     }
