@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
 use crate::edge::environment::Environment;
-use crate::edge::private_dir;
+use crate::edge::{account, cleanup, private_dir};
 use crate::outcome::{Code, Outcome};
 use crate::personas::Persona;
 
@@ -59,6 +59,13 @@ pub fn main() -> ExitCode {
         }
     };
     let environment = Environment::of_process();
+    let environment = match environment.home() {
+        Some(_) => environment,
+        None => {
+            let home = account::own_home(&environment);
+            environment.with_account_home(home)
+        }
+    };
     // What a killed civm had in memory goes with the next one, whatever that is for.
     private_dir::sweep(&environment);
     let context = Context {
@@ -76,6 +83,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
+    // The commands of machines have their own answer to signals.
+    if !matches!(command, Command::Up(_) | Command::Down(_) | Command::Ssh(_) | Command::Console(_)) {
+        cleanup::on_signals();
+    }
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
@@ -100,5 +111,6 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
 
 /// `civm TOOL …`: what a link of the tool's name does.
 fn as_persona(persona: Persona, args: &[OsString], context: &Context) -> u8 {
-    persona.run(persona.name(), args, &context.environment)
+    // The tools themselves know no home but $HOME.
+    persona.run(persona.name(), args, &context.environment.clone().with_account_home(None))
 }

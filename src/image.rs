@@ -3,10 +3,14 @@
 //! An image holds packages and nothing of a host. civm's own guest side (the binary, its units, the
 //! kernel's modules) travels in the initrd, so that an old disk always runs the current one.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
 
 use crate::host::spec::Arch;
 
+mod apt;
 mod cache;
 pub mod debian;
 pub mod disk;
@@ -60,6 +64,29 @@ pub struct Image {
     pub disk: PathBuf,
     /// What the image wants on the kernel's command line, besides the machine's `console=`.
     pub append: Vec<String>,
+    /// What of its content is known without a boot.
+    pub contents: Contents,
+}
+
+/// What of an image's content host.yaml can refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contents {
+    /// The text of /etc/passwd.
+    pub passwd: String,
+    /// The text of /etc/group.
+    pub group: String,
+    /// Paths below the root of what can be run.
+    pub programs: BTreeSet<String>,
+}
+
+impl Contents {
+    /// Whether a program is there. `/bin` and `/usr/bin` are one directory where they are merged, as in Debian.
+    #[must_use]
+    pub fn has_program(&self, path: &str) -> bool {
+        let path = path.trim_start_matches('/');
+        let unmerged = path.strip_prefix("usr/").unwrap_or(path);
+        [unmerged.to_owned(), format!("usr/{unmerged}")].iter().any(|path| self.programs.contains(path))
+    }
 }
 
 /// A word about the progress of [`debian::ensure`].

@@ -33,6 +33,9 @@ pub use manifest::Manifest;
 pub use native::Native;
 pub use opener::{Imported, Opener};
 
+use crate::sops::tree::Tree;
+use crate::store::Format;
+
 /// What a run needs to know besides the manifest.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -55,6 +58,15 @@ pub struct Report {
     pub installed: Vec<String>,
     /// The age recipients of the identities that were imported from ssh keys.
     pub recipients: Vec<String>,
+}
+
+/// Whether a YAML file of secrets, read without a key, has a value that can be installed under a key with `/` between
+/// levels. The installation looks in the same way; here it can be known before a guest is started.
+///
+/// # Errors
+/// Why it could not be installed.
+pub fn check_key(tree: &Tree, key: &str) -> Result<(), String> {
+    contents::check(tree, key, Format::Yaml)
 }
 
 /// Installs the secrets of a manifest.

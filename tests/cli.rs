@@ -10,14 +10,21 @@
 )]
 
 mod cli {
+    mod at_once;
+    mod attributes;
     mod check;
+    mod check_plaintext;
     mod exec;
+    mod faults;
+    mod fidelity;
     mod formats;
     mod frame;
     mod git;
     mod golden;
     mod keys;
     mod keys_edit;
+    mod nested_rules;
+    mod odd_names;
     mod plugins;
     mod private_dir;
     mod project;
@@ -28,6 +35,7 @@ mod cli {
     mod sops_more;
     mod ssh_to_age;
     mod texts;
+    mod up;
     mod update_all;
     mod who;
 }

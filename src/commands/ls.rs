@@ -5,8 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::up::image_cache;
 use super::{Context, instance, project};
 use crate::cli::ls::Ls;
+use crate::host::Project;
+use crate::image::{debian, disk};
 use crate::instance::event::Health;
 use crate::instance::state::Phase;
 use crate::instance::{Home, Record, stop};
@@ -45,6 +48,7 @@ pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
         (Err(failure), Some(_)) => return Err(failure),
         (Err(_), None) => None,
     };
+    sweep(found.as_ref(), context);
     let root = found.as_ref().map(|project| project.root().canonicalize()).transpose()?;
     let defined = match &found {
         Some(found) => found.hosts().map_err(project::failure)?,
@@ -65,6 +69,16 @@ pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
         context.screen.data(table(&lines, root.as_deref(), now()).as_bytes())?;
     }
     Ok(0)
+}
+
+/// Removes what a killed `up` left half-made: images and disks. Those that somebody is making are locked, and spared.
+fn sweep(project: Option<&Project>, context: &Context) {
+    if let Some(cache) = image_cache(context) {
+        debian::sweep(&cache, &context.environment);
+    }
+    if let Some(project) = project {
+        disk::sweep(project.root());
+    }
 }
 
 fn now() -> u64 {

@@ -9,7 +9,7 @@ use crate::cli::up::{Accel, Up};
 use crate::edge::terminal;
 use crate::host::project::Project;
 use crate::host::spec::{Size, Spec};
-use crate::image::{Image, disk};
+use crate::image::Image;
 use crate::instance::accel::AccelRequest;
 use crate::instance::console::{self, Input, Left};
 use crate::instance::plan::{ConsoleLog, Machine};
@@ -18,18 +18,21 @@ use crate::outcome::{Code, Failure, Outcome};
 use crate::vm::ports::Forward;
 use crate::vm::spec::{self as machine, Boot};
 
+mod accounts;
+mod disk;
 mod identity;
 mod image;
 mod progress;
 mod share;
 mod turn;
 
+use disk::RootDisk;
+pub(super) use image::cache as image_cache;
 use progress::Progress;
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
 /// minute.
 const READY: Duration = Duration::from_secs(240);
-const MIB: u64 = 1 << 20;
 
 pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let begun = Instant::now();
@@ -48,13 +51,15 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     }
 
     // What cannot be is refused first; then what may need a person, and what takes minutes after it.
-    let disk = disk_path(args, &project, &spec, &place);
-    let draft = describe(&spec, None, &disk, args)?;
+    let disk = RootDisk::find(args, &project, &spec, &place, context)?;
+    let draft = describe(&spec, None, &disk.path, args);
     launch::check(&home, &draft, &context.environment, &mut |_| {}).map_err(instance::failure)?;
+    tell_unlisted(&spec, context);
     let identity = identity::host_key(args, &project, &mut spec, &place, context)?;
     let image = image::ensure(&spec, context)?;
-    make_disk(args, &spec, &image, &disk, context)?;
-    let machine = describe(&spec, Some(&image), &disk, args)?;
+    accounts::check(&spec, &image, disk.exists(), context)?;
+    disk.make(&spec, &image, &place, context)?;
+    let machine = describe(&spec, Some(&image), &disk.path, args);
 
     ssh::pin(&place, &identity.public).map_err(instance::failure)?;
     let staged = share::staged(&project, &spec, &state, identity, &context.environment)?;
@@ -97,54 +102,33 @@ fn means(spec: Spec, args: &Up) -> Result<Spec, Failure> {
     spec.with_means(args.cpus, memory.transpose()?).map_err(wrong)
 }
 
-/// What would be run, without making or starting anything but the image that it names.
+/// What would be run, without making or starting anything; what is not there yet is said.
 fn print_command(args: &Up, project: &Project, spec: &Spec, place: &Place, context: &Context) -> Outcome {
-    let image = image::ensure(spec, context)?;
-    let machine = describe(spec, Some(&image), &disk_path(args, project, spec, place), args)?;
+    let (image, is_built) = image::locate(spec, context)?;
+    let disk = RootDisk::find(args, project, spec, place, context)?;
+    let machine = describe(spec, Some(&image), &disk.path, args);
     let accel = if args.accel == Accel::Kvm { machine::Accel::Kvm } else { machine::Accel::Tcg };
     let line = launch::command_line(&machine, accel, place, &context.environment);
     context.screen.line(line.map_err(instance::failure)?)?;
+    let missing: Vec<&str> = [(is_built, "its image"), (disk.exists(), "its disk")]
+        .into_iter()
+        .filter_map(|(there, what)| (!there).then_some(what))
+        .collect();
+    if !missing.is_empty() {
+        let words = missing.join(" and ");
+        context.screen.note(format!("{words} will be made by the first `civm up {}`", spec.name));
+    }
+    context.screen.note("run like this, the guest finds an empty share: no host key, users or secrets");
     Ok(0)
 }
 
-/// The disk beside hosts/, or one in the instance's own state that goes with it.
-fn disk_path(args: &Up, project: &Project, spec: &Spec, place: &Place) -> PathBuf {
-    if args.ephemeral { place.ephemeral_disk() } else { project.disk(&spec.name) }
-}
-
-/// The disk, made where there is none and grown where host.yaml asks for more.
-fn make_disk(args: &Up, spec: &Spec, image: &Image, path: &Path, context: &Context) -> Result<(), Failure> {
-    let size = spec.disk.bytes();
-    if args.ephemeral {
-        remove(path)?;
-        return disk::overlay(image, path, size).map_err(image::failure);
-    }
-    if !path.exists() {
-        return disk::create(image, path, size).map_err(image::failure);
-    }
-    let has = disk::virtual_size(path).map_err(image::failure)?;
-    if has < size {
-        disk::resize(path, size).map_err(image::failure)?;
-    } else if has > size {
-        context.screen.warn(format!(
-            "`{}` has {} MiB, more than the {} MiB of host.yaml; it is left as it is",
-            path.display(),
-            has / MIB,
-            size / MIB
-        ));
-    }
-    Ok(())
-}
-
-fn remove(path: &Path) -> Result<(), Failure> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(cannot("remove", path, &error)),
-        _ => Ok(()),
-    }
-}
-
-fn cannot(what: &str, path: &Path, error: &io::Error) -> Failure {
-    Failure::new(Code::CouldNotWriteOutput, format!("cannot {what} `{}`: {error}", path.display()))
+/// Secrets that are in the file and reach no guest.
+fn tell_unlisted(spec: &Spec, context: &Context) {
+    let (Some(owner), false) = (&spec.secrets_host, spec.unlisted_secrets.is_empty()) else { return };
+    context.screen.note(format!(
+        "not installed, because `secrets:` of host.yaml does not list them: {} (hosts/{owner}/secrets.yaml)",
+        spec.unlisted_secrets.join(", ")
+    ));
 }
 
 /// Stands for an image that is not there yet, while the rest of a machine is checked.
@@ -153,18 +137,14 @@ fn nothing_yet() -> Boot {
 }
 
 /// The machine as the instance room wants it; without an image only to be checked.
-fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Result<Machine, Failure> {
-    let forwards = spec.forwards.iter().map(|forward| match forward.address {
-        std::net::IpAddr::V4(address) => {
-            Ok(Forward { address, host_port: forward.host, guest_port: forward.guest })
-        }
-        std::net::IpAddr::V6(address) => Err(Failure::new(
-            Code::Generic,
-            format!("host `{}`: forward to {address}: QEMU's user network forwards IPv4 only", spec.name),
-        )),
+fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machine {
+    let forwards = spec.forwards.iter().map(|forward| Forward {
+        address: forward.address,
+        host_port: forward.host,
+        guest_port: forward.guest,
     });
     let size_mib = spec.disk.in_mebibytes();
-    Ok(Machine {
+    Machine {
         name: spec.name.clone(),
         arch: spec.arch,
         cpus: spec.cpus,
@@ -175,11 +155,11 @@ fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Resul
             append: image.append.clone(),
         }),
         disk: Some(machine::Disk { path: disk.to_path_buf(), size_mib, ephemeral: args.ephemeral }),
-        forwards: forwards.collect::<Result<_, _>>()?,
+        forwards: forwards.collect(),
         restrict_network: false,
         share_tag: crate::host::layer::SHARE_TAG.to_owned(),
         console_log: if spec.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },
-    })
+    }
 }
 
 /// Ready means that the guest says so and that one can log in, with the host key that was staged.

@@ -98,14 +98,21 @@ pub fn group_name(group: Gid, environment: &Environment) -> Option<String> {
     name_of("group", group.as_raw(), environment)
 }
 
-/// The name that a number has in `passwd` or `group`; both hold the name first and the number third.
+/// The home directory of the account that runs this process.
+#[must_use]
+pub fn own_home(environment: &Environment) -> Option<PathBuf> {
+    let user = Uid::effective().as_raw();
+    let found =
+        |text: &str| users(text).find(|entry| entry.uid == user).map(|entry| PathBuf::from(entry.home));
+    found(&text_of("passwd"))
+        .or_else(|| found(&ask("getent", &["passwd", "--", &user.to_string()], environment)?))
+}
+
+/// The name that a number has in `passwd` or `group`.
 fn name_of(database: &str, number: u32, environment: &Environment) -> Option<String> {
-    let found = |text: &str| {
-        text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next().filter(|name| !name.is_empty())?;
-            (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
-        })
+    let found = |text: &str| match database {
+        "passwd" => users(text).find(|entry| entry.uid == number).map(|entry| entry.name.to_owned()),
+        _ => groups(text).find(|entry| entry.gid == number).map(|entry| entry.name.to_owned()),
     };
     found(&text_of(database))
         .or_else(|| found(&ask("getent", &[database, "--", &number.to_string()], environment)?))
@@ -124,30 +131,76 @@ fn ask(program: &str, arguments: &[&str], environment: &Environment) -> Option<S
     String::from_utf8(answer.to_vec()).ok()
 }
 
-/// A user's line of a `passwd` file: name, password, user, group, comment, home, shell.
-fn parse(passwd: &str, name: &str) -> Option<Account> {
-    passwd.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [own, _, user, group, _, home, ..] = fields.as_slice() else { return None };
-        (*own == name && !name.is_empty()).then_some(())?;
-        Some(Account {
-            name: name.to_owned(),
-            home: PathBuf::from(home),
-            user: Uid::from_raw(user.parse().ok()?),
-            group: number(group)?,
-            groups: Vec::new(),
-        })
+/// A line of passwd(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct User<'a> {
+    /// Login name.
+    pub name: &'a str,
+    /// Its number.
+    pub uid: u32,
+    /// The number of its own group; none where the line does not say so.
+    pub gid: Option<u32>,
+    /// Its home directory.
+    pub home: &'a str,
+    /// Its login shell.
+    pub shell: &'a str,
+}
+
+/// A line of group(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group<'a> {
+    /// The group's name.
+    pub name: &'a str,
+    /// Its number.
+    pub gid: u32,
+    /// Names of its members.
+    pub members: Vec<&'a str>,
+}
+
+/// The users of a text of passwd(5): name, password, user, group, comment, home, shell. Comments, and lines of the
+/// name service (`+`), are passed over.
+pub fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
+    entries(passwd).map(|(name, uid, mut rest)| {
+        let gid = rest.next().and_then(|gid| gid.parse().ok());
+        let (home, shell) = (rest.nth(1).unwrap_or_default(), rest.next().unwrap_or_default());
+        User { name, uid, gid, home, shell }
     })
 }
 
-/// The groups of a `group` file that name a member: name, password, number, members.
+/// The groups of a text of group(5): name, password, number, members.
+pub fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
+    entries(group).map(|(name, gid, mut rest)| {
+        let members = rest.next().unwrap_or_default().split(',').filter(|member| !member.is_empty());
+        Group { name, gid, members: members.collect() }
+    })
+}
+
+/// Both files hold the name first and the number third.
+fn entries(text: &str) -> impl Iterator<Item = (&str, u32, std::str::Split<'_, char>)> {
+    text.lines().filter(|line| !line.starts_with(['#', '+', '-'])).filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        Some((name, fields.nth(1)?.parse().ok()?, fields))
+    })
+}
+
+fn parse(passwd: &str, name: &str) -> Option<Account> {
+    let entry = users(passwd).find(|entry| entry.name == name)?;
+    Some(Account {
+        name: name.to_owned(),
+        home: PathBuf::from(entry.home),
+        user: Uid::from_raw(entry.uid),
+        group: Gid::from_raw(entry.gid?),
+        groups: Vec::new(),
+    })
+}
+
+/// The groups of a `group` file that name a member.
 fn members(group: &str, name: &str) -> Vec<Gid> {
-    let of_line = |line: &str| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [_, _, id, members] = fields.as_slice() else { return None };
-        members.split(',').any(|member| member == name).then(|| number(id)).flatten()
-    };
-    group.lines().filter_map(of_line).collect()
+    groups(group)
+        .filter(|group| group.members.contains(&name))
+        .map(|group| Gid::from_raw(group.gid))
+        .collect()
 }
 
 fn number(text: &str) -> Option<Gid> {
@@ -178,6 +231,26 @@ mod tests {
         );
         let group = "x:x:7:a,ab\ny:x:8:\nz:x:9:ab\nbad\n";
         assert_eq!(members(group, "ab"), [7, 9].map(Gid::from_raw));
+    }
+
+    #[test]
+    fn lines_that_are_no_accounts_are_passed_over() {
+        let passwd =
+            "+::::::\n-x:x:7:7::/:/bin/sh\n:x:7:7::/:\nshort:x:8\n#c:x:9:9::/:\nlast:x:5:6::/h:/bin/zsh";
+        let found: Vec<User> = users(passwd).collect();
+        assert_eq!(
+            found.iter().map(|user| (user.name, user.uid, user.gid)).collect::<Vec<_>>(),
+            [("short", 8, None), ("last", 5, Some(6))]
+        );
+        assert_eq!((found[1].home, found[1].shell), ("/h", "/bin/zsh"));
+    }
+
+    #[test]
+    fn the_account_of_this_process_has_a_home() {
+        let mut environment = Environment::of_process().without("HOME");
+        let home = own_home(&environment).expect("an account");
+        environment = environment.with_account_home(Some(home.clone()));
+        assert_eq!(environment.home(), Some(home.as_path()));
     }
 
     #[test]

@@ -9,17 +9,99 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+/// Where administrators' programs lie that an ordinary user's `PATH` often lacks.
+const SYSTEM_DIRS: [&str; 5] = ["/usr/local/sbin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+/// Variables that any program may see: who runs it, where, and in which language. None of them holds a secret.
+const ORDINARY: [&str; 15] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TERM",
+    "COLORTERM",
+    "NO_COLOR",
+    "TMPDIR",
+    "TZ",
+    "XDG_STATE_HOME",
+    "XDG_RUNTIME_DIR",
+    "CIVM_TIMEOUT_SCALE",
+];
+/// What begins like this is as ordinary.
+const LOCALE: &str = "LC_";
+/// What else decides how packages are fetched. A proxy's address may hold a password: only these programs get it.
+const PACKAGES: [&str; 11] = [
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "APT_CONFIG",
+    "SOURCE_DATE_EPOCH",
+];
+
 /// The variables of a run. `Debug` shows names only: a variable may hold a key.
 #[derive(Clone, Default)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
+    /// The home directory of the account, for where `HOME` is not set.
+    account_home: Option<PathBuf>,
 }
 
 impl Environment {
     /// The variables of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        Self { variables: std::env::vars_os().collect() }
+        Self { variables: std::env::vars_os().collect(), account_home: None }
+    }
+
+    /// The variables that a program is given which needs none of the caller's own: never the caller's whole environment, which may
+    /// hold keys (`SOPS_AGE_KEY`).
+    #[must_use]
+    pub fn for_tools(&self) -> Self {
+        self.only(|name| ORDINARY.contains(&name) || name.starts_with(LOCALE))
+    }
+
+    /// The same for what fetches and installs packages, in a plain locale; its programs are found where
+    /// administrators' programs lie, too.
+    #[must_use]
+    pub fn for_package_tools(&self) -> Self {
+        let tools = self.only(|name| ORDINARY.contains(&name) || PACKAGES.contains(&name));
+        tools.with_system_dirs().with("LC_ALL", "C.UTF-8").with("DEBIAN_FRONTEND", "noninteractive")
+    }
+
+    fn only(&self, keep: impl Fn(&str) -> bool) -> Self {
+        let kept = self.variables.iter().filter(|(name, _)| name.to_str().is_some_and(&keep));
+        let variables = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        Self { variables, account_home: self.account_home.clone() }
+    }
+
+    /// The same with the administrators' directories in `PATH`.
+    #[must_use]
+    pub fn with_system_dirs(self) -> Self {
+        let path = self.get("PATH").unwrap_or_default();
+        let mut dirs: Vec<PathBuf> = std::env::split_paths(path).filter(|dir| dir.is_absolute()).collect();
+        for dir in SYSTEM_DIRS.map(PathBuf::from) {
+            if !dirs.contains(&dir) {
+                dirs.push(dir);
+            }
+        }
+        match std::env::join_paths(dirs) {
+            Ok(path) => self.with("PATH", path),
+            Err(_) => self,
+        }
+    }
+
+    /// The same with a home directory for where `HOME` is not set, or empty.
+    #[must_use]
+    pub fn with_account_home(self, home: Option<PathBuf>) -> Self {
+        Self { account_home: home.filter(|home| home.is_absolute()), ..self }
     }
 
     /// No variables at all.
@@ -59,10 +141,10 @@ impl Environment {
         self.variables.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// The home directory: `$HOME`, as sops and ssh-keygen's callers see it.
+    /// The home directory: `$HOME`, as sops and ssh-keygen's callers see it, else the account's where it is known.
     #[must_use]
     pub fn home(&self) -> Option<&Path> {
-        self.non_empty("HOME").map(Path::new)
+        self.non_empty("HOME").map(Path::new).or(self.account_home.as_deref())
     }
 
     /// Where programs keep their configuration: `$XDG_CONFIG_HOME`, else `~/.config`.
@@ -139,6 +221,41 @@ mod tests {
     fn debug_shows_no_value() {
         let environment = Environment::empty().with("SOPS_AGE_KEY", "hidden");
         assert!(!format!("{environment:?}").contains("hidden"));
+    }
+
+    #[test]
+    fn a_tool_sees_no_key_and_only_package_tools_see_proxies() {
+        let all = Environment::empty()
+            .with("PATH", "/bin")
+            .with("HOME", "/home/a")
+            .with("LC_TIME", "C")
+            .with("http_proxy", "http://u:p@proxy")
+            .with("SOPS_AGE_KEY", "k")
+            .with("SOPS_AGE_KEY_CMD", "c")
+            .with("AWS_SECRET_ACCESS_KEY", "k")
+            .with("GITHUB_TOKEN", "t")
+            .with("SSH_AUTH_SOCK", "/s")
+            .with("LD_PRELOAD", "/l");
+        let names = |environment: &Environment| -> Vec<String> {
+            environment.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
+        };
+        assert_eq!(names(&all.for_tools()), ["HOME", "LC_TIME", "PATH"]);
+        let packages = all.for_package_tools();
+        assert_eq!(names(&packages), ["DEBIAN_FRONTEND", "HOME", "LC_ALL", "PATH", "http_proxy"]);
+        assert_eq!(packages.get("PATH"), Some(OsStr::new("/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin")));
+    }
+
+    #[test]
+    fn without_a_home_the_accounts_counts() {
+        let account = |environment: Environment| environment.with_account_home(Some("/home/b".into()));
+        let state = |environment: Environment| account(environment).state_dir();
+        assert_eq!(state(Environment::empty()), Some(PathBuf::from("/home/b/.local/state")));
+        assert_eq!(state(Environment::empty().with("HOME", "")), Some(PathBuf::from("/home/b/.local/state")));
+        let own = Environment::empty().with("HOME", "/home/a");
+        assert_eq!(state(own.clone()), Some(PathBuf::from("/home/a/.local/state")));
+        // A child sees what was there, no more.
+        assert_eq!(account(own.without("HOME")).get("HOME"), None);
+        assert_eq!(Environment::empty().with_account_home(Some("relative".into())).home(), None);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::RangeInclusive;
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::Path;
 
 use super::state::State;
 use super::{Error, apply, console, files};
+use crate::edge::account;
 use crate::host::layer::{Layer, User};
 
 /// Where sshd looks for keys; no user can write there.
@@ -66,9 +68,34 @@ pub(super) fn apply(layer: &Layer, state: &mut State) -> Result<(), Error> {
             ));
         }
     }
-    remember(layer, &accounts, &Accounts::read()?, &failed, state);
+    let after = Accounts::read()?;
+    remember(layer, &accounts, &after, &failed, state);
+    own_homes(layer, &after, state, Path::new("/"));
     authorize(layer, Path::new(KEYS_DIR))?;
     sudoers(layer, Path::new(SUDOERS))
+}
+
+/// Gives users the directories below their homes that the layer needed before they were there. The files in them stay
+/// root's, as all files of a layer.
+fn own_homes(layer: &Layer, accounts: &Accounts, state: &State, root: &Path) {
+    for account in layer.users.iter().filter_map(|user| accounts.users.get(&user.name)) {
+        let home = Path::new(account.home.trim_start_matches('/'));
+        if home.as_os_str().is_empty() {
+            continue;
+        }
+        for dir in state.dirs.iter().filter(|dir| dir.starts_with(home)) {
+            // A link that the user has put there leads to what is not the user's.
+            let plain = |path: &Path| path.symlink_metadata().is_ok_and(|found| found.is_dir());
+            let below = dir.ancestors().take_while(|path| path.starts_with(home));
+            let path = root.join(dir);
+            if below.map(|path| root.join(path)).all(|path| plain(&path))
+                && path.symlink_metadata().is_ok_and(|found| found.uid() == 0)
+                && let Err(error) = lchown(&path, Some(account.uid), account.gid)
+            {
+                apply::warn(format!("{}: {error}", path.display()));
+            }
+        }
+    }
 }
 
 /// What was made and locked; what failed is tried again at the next boot.
@@ -91,6 +118,8 @@ fn remember(
 #[derive(Debug)]
 struct Account {
     uid: u32,
+    gid: Option<u32>,
+    home: String,
     shell: String,
 }
 
@@ -111,17 +140,17 @@ impl Accounts {
 
     /// From the text of passwd(5) and group(5).
     fn parse(passwd: &str, group: &str) -> Self {
-        let users = passwd.lines().filter_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, uid, _, _, _, shell] = fields[..] else { return None };
-            Some((name.to_owned(), Account { uid: uid.parse().ok()?, shell: shell.to_owned() }))
+        let users = account::users(passwd).map(|user| {
+            let account = Account {
+                uid: user.uid,
+                gid: user.gid,
+                home: user.home.to_owned(),
+                shell: user.shell.to_owned(),
+            };
+            (user.name.to_owned(), account)
         });
-        let groups = group.lines().filter_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, _, members] = fields[..] else { return None };
-            let members = members.split(',').filter(|member| !member.is_empty()).map(str::to_owned);
-            Some((name.to_owned(), members.collect()))
-        });
+        let groups = account::groups(group)
+            .map(|group| (group.name.to_owned(), group.members.into_iter().map(str::to_owned).collect()));
         Self { users: users.collect(), groups: groups.collect() }
     }
 
@@ -254,134 +283,4 @@ fn sudoers(layer: &Layer, path: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nold:x:1000:1000::/home/old:/bin/bash\n";
-    const GROUP: &str = "root:x:0:\nold:x:1000:\nnix-users:x:999:old\n";
-
-    fn user(name: &str, groups: &[&str]) -> User {
-        User {
-            name: name.to_owned(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-            shell: "/bin/bash".to_owned(),
-            ..User::default()
-        }
-    }
-
-    fn planned(users: &[User], state: &State) -> Vec<String> {
-        let layer = Layer { users: users.to_vec(), ..Layer::default() };
-        let steps = plan(&layer, &Accounts::parse(PASSWD, GROUP), state);
-        steps.iter().map(|step| format!("{} {}", step.program, step.args.join(" "))).collect()
-    }
-
-    fn made(names: &[&str]) -> State {
-        State { users: names.iter().map(|name| (*name).to_owned()).collect(), ..State::default() }
-    }
-
-    #[test]
-    fn a_missing_user_is_made_with_its_groups() {
-        assert_eq!(
-            planned(&[User { uid: Some(1200), ..user("new", &["nix-users", "extra"]) }], &State::default()),
-            ["groupadd -r -- extra", "useradd -m -p * -s /bin/bash -u 1200 -U -G nix-users,extra -- new"]
-        );
-    }
-
-    #[test]
-    fn a_user_that_is_as_wanted_costs_nothing() {
-        assert!(planned(&[user("old", &["nix-users"])], &made(&["old"])).is_empty());
-        assert!(planned(&[user("old", &["nix-users"])], &State::default()).is_empty());
-    }
-
-    #[test]
-    fn groups_that_were_taken_away_are_left() {
-        assert_eq!(planned(&[user("old", &[])], &made(&["old"])), ["usermod -G  -- old"]);
-        // A user of the image keeps what the image gave it.
-        assert!(planned(&[user("old", &[])], &State::default()).is_empty());
-    }
-
-    #[test]
-    fn a_user_that_is_gone_is_locked_once_and_unlocked_when_it_comes_back() {
-        let mut state = made(&["old"]);
-        assert_eq!(planned(&[], &state), ["usermod -p ! -e 1 -s /usr/sbin/nologin -G  -- old"]);
-        state.locked.insert("old".to_owned());
-        assert!(planned(&[], &state).is_empty());
-        assert_eq!(planned(&[user("old", &["nix-users"])], &state), ["usermod -p * -e  -- old"]);
-        assert!(planned(&[], &State::default()).is_empty(), "users of the image are nobody's to lock");
-    }
-
-    #[test]
-    fn a_renamed_user_takes_its_id_from_its_old_account() {
-        let new = [User { uid: Some(1000), ..user("new", &[]) }, User { uid: Some(1001), ..user("b", &[]) }];
-        let mut state = made(&["old"]);
-        assert_eq!(
-            planned(&new, &state),
-            [
-                "usermod -u 1002 -- old",
-                "useradd -m -p * -s /bin/bash -u 1000 -U -- new",
-                "useradd -m -p * -s /bin/bash -u 1001 -U -- b",
-                "usermod -p ! -e 1 -s /usr/sbin/nologin -G  -- old",
-            ]
-        );
-        state.locked.insert("old".to_owned());
-        assert_eq!(planned(&new[..1], &state)[0], "usermod -u 1001 -- old", "locked before");
-        let of_image = planned(&new[..1], &State::default());
-        assert_eq!(of_image, ["useradd -m -p * -s /bin/bash -u 1000 -U -- new"], "nobody's to move");
-    }
-
-    #[test]
-    fn users_without_an_id_take_what_the_others_leave() {
-        let users = [user("any", &[]), User { uid: Some(1001), ..user("fixed", &[]) }];
-        let steps = planned(&users, &State::default());
-        assert!(steps[0].ends_with("-- fixed") && steps[1].ends_with("-- any"), "{steps:?}");
-    }
-
-    #[test]
-    fn only_what_was_done_is_remembered() {
-        let passwd = format!("{PASSWD}made:x:1001:1001::/home/made:/bin/bash\n");
-        let (before, after) = (Accounts::parse(PASSWD, GROUP), Accounts::parse(&passwd, GROUP));
-        let layer = Layer { users: vec![user("made", &[]), user("failed", &[])], ..Layer::default() };
-        let failed = ["failed".to_owned()].into();
-        let mut state = made(&["old"]);
-        remember(&layer, &before, &after, &failed, &mut state);
-        assert_eq!(state, State { locked: ["old".to_owned()].into(), ..made(&["made", "old"]) });
-        // Neither locking nor unlocking is taken as done where it failed.
-        let failed = ["old".to_owned()].into();
-        let mut state = made(&["old"]);
-        remember(&Layer::default(), &before, &before, &failed, &mut state);
-        assert_eq!(state, made(&["old"]));
-        let mut locked = State { locked: failed.clone(), ..made(&["old"]) };
-        let back = Layer { users: vec![user("old", &[])], ..Layer::default() };
-        remember(&back, &before, &before, &failed, &mut locked);
-        assert_eq!(locked.locked, failed);
-    }
-
-    #[test]
-    fn keys_of_a_removed_user_go() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let keys = dir.path().join("keys");
-        let mut layer = Layer {
-            root_authorized_keys: vec!["ssh-ed25519 AAAA root".to_owned()],
-            users: vec![User { authorized_keys: vec!["k1".to_owned(), "k2\n".to_owned()], ..user("u", &[]) }],
-            ..Layer::default()
-        };
-        authorize(&layer, &keys).expect("authorize");
-        assert_eq!(fs::read_to_string(keys.join("u")).expect("keys"), "k1\nk2\n");
-        layer.users.clear();
-        authorize(&layer, &keys).expect("authorize");
-        assert!(!keys.join("u").exists());
-        assert_eq!(fs::read_to_string(keys.join("root")).expect("keys"), "ssh-ed25519 AAAA root\n");
-    }
-
-    #[test]
-    fn sudo_is_given_and_taken() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let path = dir.path().join("civm");
-        let mut layer = Layer { users: vec![User { sudo: true, ..user("u", &[]) }], ..Layer::default() };
-        sudoers(&layer, &path).expect("sudoers");
-        assert_eq!(fs::read_to_string(&path).expect("file"), "u ALL=(ALL:ALL) NOPASSWD: ALL\n");
-        layer.users[0].sudo = false;
-        sudoers(&layer, &path).expect("sudoers");
-        assert!(!path.exists());
-    }
-}
+mod tests;

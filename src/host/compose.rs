@@ -84,7 +84,6 @@ fn secret(secret: &Secret) -> ManifestSecret {
         sops_file: format!("{SHARE_MOUNT}/{SECRETS}"),
         format: Format::Yaml.name().into(),
         mode: format!("{:04o}", secret.mode),
-        restart_units: secret.restart_units.clone(),
         ..ManifestSecret::default()
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::store::yaml::settings;
+
 /// Why a project or a host could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -17,7 +19,7 @@ pub enum Error {
         start: PathBuf,
     },
     /// The named directory does not look like a project.
-    #[error("{} is no project: it has neither a directory `hosts` nor a file `.sops.yaml`", dir.display())]
+    #[error("{} is not a project: it has neither a directory `hosts` nor a file `.sops.yaml`", dir.display())]
     NotAProject {
         /// The directory.
         dir: PathBuf,
@@ -48,9 +50,37 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A link of the project that leads out of it.
+    #[error("{} leads out of the project, to {}: that is not read", path.display(), target.display())]
+    Outside {
+        /// The link, or something below it.
+        path: PathBuf,
+        /// Where it leads to.
+        target: PathBuf,
+    },
+    /// Something of the project that must be a file.
+    #[error("{} is not a file", path.display())]
+    NotAFile {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// Something of the project that must be a directory.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// Where it lies.
+        path: PathBuf,
+    },
+    /// A file or tree of the project that is too large.
+    #[error("{} is larger than {} MiB", path.display(), most >> 20)]
+    TooLarge {
+        /// Which one.
+        path: PathBuf,
+        /// The most bytes that it may have.
+        most: u64,
+    },
     /// Something in a rootfs tree that cannot be laid over an image.
     #[error("{} is {what}: only files, directories and links can be laid over an image", path.display())]
-    NotAFile {
+    NotForAnImage {
         /// Where it lies.
         path: PathBuf,
         /// What it is.
@@ -70,6 +100,9 @@ impl Error {
                 "go to the directory that holds `hosts/`, or name it with --project DIR".into(),
                 "`civm init` makes a project here".into(),
             ],
+            Self::Outside { .. } => {
+                vec!["if you trust what it leads to, copy that into the project".into()]
+            }
             Self::NoHost { hosts, name, .. } => {
                 vec![format!(
                     "a host is a directory with a host.yaml: {}",
@@ -114,15 +147,8 @@ fn list(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!(" (defined: {})", known.join(", ")) }
 }
 
-/// Names less alike than this are no suggestion.
-const ALIKE: f64 = 0.75;
-
 /// The name that looks most like the wanted one, if any does.
-pub(super) fn alike<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(wanted, name), name))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, name)| name.to_owned())
+#[must_use]
+pub fn alike<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    settings::alike(wanted, known).map(str::to_owned)
 }

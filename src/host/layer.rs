@@ -14,6 +14,8 @@ pub const SHARE_TAG: &str = "shr";
 pub const SHARE_MOUNT: &str = "/shared";
 /// The staged ssh host key, below the share.
 pub const HOST_KEY: &str = "secrets/ssh_host_ed25519_key";
+/// The secret that is a host's identity: its ssh host key.
+pub const HOST_KEY_SECRET: &str = "ssh_host_ed25519_key";
 /// The layer, below the share.
 pub const LAYER: &str = "host/layer.json";
 /// The files laid over the image, below the share.

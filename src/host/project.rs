@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Error, alike};
 use super::rootfs;
-use super::spec::load::{self, Source};
+use super::spec::load::{self, SecretsFile, Source};
 use super::spec::{Arch, Spec};
+use crate::install::{Native, Opener as _};
+use crate::store::Format;
 
 /// The directory of the hosts.
 pub const HOSTS: &str = "hosts";
@@ -22,6 +24,10 @@ pub const SCHEMA_FILE: &str = "host.schema.json";
 /// Files laid over the image, in a host's directory.
 pub const ROOTFS_DIR: &str = "rootfs";
 
+/// The most bytes of a host.yaml.
+const HOST_FILE_MAX: u64 = 1 << 20;
+/// The most bytes of a file of secrets: more do not fit into what a machine is given.
+pub const SECRETS_MAX: u64 = 16 << 20;
 /// Host names are host names of DNS: a label has at most 63 characters (RFC 1035).
 const NAME_MAX: usize = 63;
 
@@ -132,7 +138,37 @@ impl Project {
     /// # Errors
     /// No such host, a file that cannot be read, or a description that makes no sense.
     pub fn load(&self, name: &str, arch: Arch) -> Result<Spec, Error> {
-        load::load(name, arch, &|name| self.secrets_file(name).is_file(), &|name| self.source(name))
+        load::load(name, arch, &|name| self.names_of_secrets(name), &|name| self.source(name))
+    }
+
+    /// The file of secrets of a host, with what of it can be read without a key.
+    fn names_of_secrets(&self, name: &str) -> Option<SecretsFile> {
+        let path = self.secrets_file(name);
+        path.symlink_metadata().ok()?;
+        let text = self.read(&path, SECRETS_MAX).ok();
+        let tree = text.and_then(|text| Native.read(&path, &text, Format::Yaml).ok());
+        Some(SecretsFile { path, tree })
+    }
+
+    /// Reads a file of the project. Somebody else may have written the project: what is not a plain file of it, or
+    /// a link that leads out of it, is not read.
+    ///
+    /// # Errors
+    /// It cannot be read, is too large, or does not belong to the project.
+    pub fn read(&self, path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+        let failed = |source| Error::Read { path: path.into(), source };
+        let real = fs::canonicalize(path).map_err(failed)?;
+        if !real.starts_with(&self.root) {
+            return Err(Error::Outside { path: path.into(), target: real });
+        }
+        let found = fs::metadata(&real).map_err(failed)?;
+        if !found.is_file() {
+            return Err(Error::NotAFile { path: path.into() });
+        }
+        if found.len() > most {
+            return Err(Error::TooLarge { path: path.into(), most });
+        }
+        fs::read(&real).map_err(failed)
     }
 
     /// The files that are laid over a host's image: those of the hosts that it extends, and over them its own.
@@ -142,7 +178,15 @@ impl Project {
     pub fn rootfs(&self, spec: &Spec) -> Result<Vec<rootfs::Entry>, Error> {
         let chain = spec.extends.iter().rev().chain([&spec.name]);
         chain
-            .map(|name| rootfs::read(&self.rootfs_dir(name)))
+            .map(|name| {
+                let dir = self.rootfs_dir(name);
+                match fs::canonicalize(&dir) {
+                    Ok(real) if !real.starts_with(&self.root) => {
+                        Err(Error::Outside { path: dir, target: real })
+                    }
+                    _ => rootfs::read(&dir),
+                }
+            })
             .try_fold(Vec::new(), |base, over| over.map(|over| rootfs::overlay(base, over)))
     }
 
@@ -151,14 +195,17 @@ impl Project {
             return Err(Error::BadName { name: name.into() });
         }
         let file = self.host_file(name);
-        match fs::read_to_string(&file) {
-            Ok(text) => Ok(Source { file, text }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        match self.read(&file, HOST_FILE_MAX) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Ok(Source { file, text }),
+                Err(_) => Err(Error::Read { path: file, source: io::Error::other("it is not UTF-8 text") }),
+            },
+            Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let known = self.hosts()?;
                 let suggestion = alike(name, known.iter().map(String::as_str));
                 Err(Error::NoHost { name: name.into(), hosts: self.root.join(HOSTS), suggestion, known })
             }
-            Err(source) => Err(Error::Read { path: file, source }),
+            Err(error) => Err(error),
         }
     }
 }

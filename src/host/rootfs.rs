@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use super::error::Error;
+
+/// The most bytes of a tree: it is held in memory while it is staged, and as long as the machine runs.
+const TOTAL_MAX: u64 = 1 << 30;
 
 /// A file, directory or link to lay over an image. It belongs to root there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,15 +40,23 @@ pub enum Kind {
 /// # Errors
 /// Something that cannot be read, or is no file, directory or link.
 pub fn read(dir: &Path) -> Result<Vec<Entry>, Error> {
-    if !dir.exists() {
-        return Ok(Vec::new());
+    match fs::metadata(dir) {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(Error::NotADirectory { path: dir.into() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !dir.is_symlink() => return Ok(Vec::new()),
+        Err(source) => return Err(Error::Read { path: dir.into(), source }),
     }
     let mut entries = Vec::new();
+    let mut total: u64 = 0;
     for found in WalkDir::new(dir).min_depth(1).sort_by_file_name() {
         let found = found.map_err(|error| {
             let path = error.path().unwrap_or(dir).to_owned();
             Error::Read { path, source: error.into() }
         })?;
+        total = total.saturating_add(found.metadata().map_or(0, |found| found.len()));
+        if total > TOTAL_MAX {
+            return Err(Error::TooLarge { path: dir.into(), most: TOTAL_MAX });
+        }
         entries.push(entry(dir, &found)?);
     }
     Ok(entries)
@@ -75,7 +87,7 @@ fn entry(dir: &Path, found: &walkdir::DirEntry) -> Result<Entry, Error> {
     } else if kind.is_file() {
         Kind::File(fs::read(path).map_err(failed)?)
     } else {
-        return Err(Error::NotAFile { path: path.into(), what: "a device, pipe or socket" });
+        return Err(Error::NotForAnImage { path: path.into(), what: "a device, pipe or socket" });
     };
     let mode = found.metadata().map_err(|error| failed(error.into()))?.permissions().mode() & 0o7777;
     Ok(Entry { path: path.strip_prefix(dir).unwrap_or(path).to_owned(), mode, kind })
@@ -126,9 +138,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_tree_is_not_taken_for_an_empty_one() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), "").expect("a file");
+        symlink("file", path("to-file")).expect("a link");
+        symlink("gone", path("dangling")).expect("a link");
+        for name in ["file", "to-file", "dangling"] {
+            assert!(read(&path(name)).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tree_has_a_limit_and_is_not_read_beyond_it() {
+        let dir = tempfile::TempDir::new().expect("a directory");
+        let huge = fs::File::create(dir.path().join("huge")).expect("a file");
+        huge.set_len(TOTAL_MAX + 1).expect("sparse");
+        assert!(matches!(read(dir.path()), Err(Error::TooLarge { .. })));
+    }
+
+    #[test]
     fn a_socket_cannot_be_laid_over_an_image() {
         let dir = tempfile::TempDir::new().expect("a directory");
         let _listener = UnixListener::bind(dir.path().join("s")).expect("a socket");
-        assert!(matches!(read(dir.path()), Err(Error::NotAFile { .. })));
+        assert!(matches!(read(dir.path()), Err(Error::NotForAnImage { .. })));
     }
 }

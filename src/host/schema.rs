@@ -12,7 +12,8 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::super::spec::shapes;
+    use super::super::spec::load::{Source, load};
+    use super::super::spec::{Arch, shapes};
     use super::text;
 
     fn schema() -> Value {
@@ -39,6 +40,76 @@ mod tests {
             for key in keys {
                 let property = &schema.pointer(pointer).expect("a shape")["properties"][&key];
                 assert!(property["description"].is_string(), "{pointer}: {key}");
+            }
+        }
+    }
+
+    /// What host.yaml of that text is for the code, and what the schema's pattern at that place says of the value.
+    fn verdicts(pointer: &str, value: &str, text: &str) -> (bool, bool) {
+        let source = |_: &str| Ok(Source { file: "host.yaml".into(), text: text.to_owned() });
+        let by_code = load("x", Arch::X86_64, &|_| None, &source).is_ok();
+        let schema = schema();
+        let rule = schema.pointer(pointer).unwrap_or_else(|| panic!("{pointer}"));
+        let by_schema = match rule["pattern"].as_str() {
+            Some(pattern) => regex::Regex::new(pattern).expect("a pattern").is_match(value),
+            None => {
+                let number = value.parse::<i64>().expect("a number");
+                let bound = |name: &str| rule[name].as_i64().expect("a bound");
+                (bound("minimum")..=bound("maximum")).contains(&number)
+            }
+        };
+        (by_code, by_schema)
+    }
+
+    #[test]
+    fn schema_and_code_accept_the_same_values() {
+        let places: [(&str, &str, &[&str]); 8] = [
+            (
+                "/properties/packages/items",
+                "packages: ['VALUE']",
+                &[
+                    "git", "g++", "libc6.1", "x", "foo-", "-o", "Foo", "a:b", "a_b", "a b", "", "foo/sid",
+                    "0ad",
+                ],
+            ),
+            ("/definitions/count", "cpus: VALUE", &["0", "1", "255", "256", "288", "-1"]),
+            (
+                "/definitions/image/properties/suite",
+                "image: {suite: 'VALUE'}",
+                &["bookworm", "trixie-backports", "Sid", "../x", "a/b", "", "-a", "12"],
+            ),
+            (
+                "/definitions/forward/oneOf/1",
+                "forwards: ['VALUE']",
+                &[
+                    "22",
+                    "2322:22",
+                    "0.0.0.0:80:8080",
+                    "[::1]:81:80",
+                    "a",
+                    "1:2:3:4",
+                    "",
+                    ":80:80",
+                    "localhost:1:2",
+                ],
+            ),
+            (
+                "/definitions/unit_name",
+                "services: ['VALUE']",
+                &["a.service", "a@b.timer", "a", "../a.service", "a.slice", ".service"],
+            ),
+            ("/definitions/size", "memory: VALUE", &["4G", "512M", "4GiB", "1 T", "4", "4.5G", "4GB", "G"]),
+            ("/definitions/zram/properties/percent", "zram: {percent: VALUE}", &["0", "1", "400", "401"]),
+            (
+                "/definitions/user/properties/uid",
+                "users: {a: {uid: VALUE}}",
+                &["999", "1000", "59999", "60000"],
+            ),
+        ];
+        for (pointer, text, values) in places {
+            for value in values {
+                let (by_code, by_schema) = verdicts(pointer, value, &text.replace("VALUE", value));
+                assert_eq!(by_code, by_schema, "{text} with {value:?}: code, schema");
             }
         }
     }

@@ -1,11 +1,12 @@
 //! The validated description of a host: what `host.yaml` says, with its defaults, for one kind of machine.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 
 pub mod load;
 
 mod check;
+mod check_image;
 mod check_nix;
 mod check_secrets;
 mod check_users;
@@ -46,6 +47,8 @@ pub struct Spec {
     pub secrets_host: Option<String>,
     /// The secrets that are installed in the guest.
     pub secrets: Vec<Secret>,
+    /// Keys of that file that are not among them, the host key apart.
+    pub unlisted_secrets: Vec<String>,
     /// Ordinary users.
     pub users: Vec<layer::User>,
     /// `authorized_keys` lines that log in as root.
@@ -115,6 +118,18 @@ pub struct Image {
     pub packages: Vec<String>,
 }
 
+/// Whether a name can be that of a package; host.yaml and whoever builds an image agree on it.
+#[must_use]
+pub fn is_package(name: &str) -> bool {
+    check_image::is_package(name)
+}
+
+/// Whether a name can be that of a release of the distribution.
+#[must_use]
+pub fn is_suite(name: &str) -> bool {
+    check_image::is_suite(name)
+}
+
 /// What makes an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Provider {
@@ -128,7 +143,7 @@ pub struct Forward {
     /// What it is for, where it was given a name.
     pub name: Option<String>,
     /// The address it listens on.
-    pub address: IpAddr,
+    pub address: Ipv4Addr,
     /// The port it listens on.
     pub host: u16,
     /// The port in the guest.
@@ -150,8 +165,6 @@ pub struct Secret {
     pub mode: u32,
     /// Where a link to it is wanted.
     pub path: Option<String>,
-    /// Units that are restarted when it changes.
-    pub restart_units: Vec<String>,
 }
 
 /// Nix configuration.

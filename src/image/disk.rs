@@ -1,12 +1,18 @@
-//! Disks of instances, made from an image's base disk.
+//! Disks of instances: made from an image's base disk, and looked at before a machine gets them.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use super::{Error, Image, tools};
+use super::{Error, Image, run, tools};
+use crate::edge::environment::Environment;
+
+mod header;
+mod partial;
+
+use header::Header;
+use partial::Partial;
 
 /// A growing disk of its own: a copy of the base that needs nothing of the cache afterwards.
 ///
@@ -14,29 +20,31 @@ use super::{Error, Image, tools};
 /// `path` complete or not at all; an existing file there is an error.
 ///
 /// # Errors
-/// [`Error::Content`] where `path` exists or `size` is smaller than the base; [`Error::Io`];
-/// [`Error::Tool`] where `qemu-img` fails.
-pub fn create(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
+/// [`Error::Content`] where `path` exists or `size` is smaller than the base; [`Error::Io`].
+pub fn create(image: &Image, path: &Path, size: u64, environment: &Environment) -> Result<(), Error> {
     if path.symlink_metadata().is_ok() {
-        return Err(Error::content(path, "already exists"));
+        return Err(Error::content(path, "exists already"));
     }
     check_size(image, path, size)?;
-    let partial = partial_name(path);
-    // What a machine keeps on its disk is its owner's alone.
-    let made = fs::copy(&image.disk, &partial)
-        .and_then(|_| fs::set_permissions(&partial, fs::Permissions::from_mode(0o600)))
-        .map_err(Error::io("create", &partial))
-        .and_then(|()| resize(&partial, size))
-        .and_then(|()| publish(&partial, path));
-    if made.is_err() {
-        let _ = fs::remove_file(&partial);
+    if let Some(dir) = path.parent() {
+        partial::sweep(dir);
     }
-    made
+    // What a machine keeps on its disk is its owner's alone.
+    let mut partial = Partial::new(path).map_err(Error::io("create", path))?;
+    let mut base = File::open(&image.disk).map_err(Error::io("open", &image.disk))?;
+    io::copy(&mut base, partial.file()).map_err(Error::io("create", path))?;
+    resize(partial.path(), size, environment)?;
+    partial.publish(path).map_err(Error::io("create", path))
+}
+
+/// Removes the unfinished disks of a directory that nobody makes any more: a killed `up` left them.
+pub fn sweep(dir: &Path) {
+    partial::sweep(dir);
 }
 
 /// A disk cannot be smaller than the file system that is on it.
 fn check_size(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
-    let least = virtual_size(&image.disk)?;
+    let least = base_size(image)?;
     if size >= least {
         return Ok(());
     }
@@ -47,74 +55,132 @@ fn check_size(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
     ))
 }
 
+/// The virtual size of an image's base disk, in bytes.
+fn base_size(image: &Image) -> Result<u64, Error> {
+    match inspect(&image.disk)? {
+        Some(found) => Ok(found.virtual_size),
+        None => Err(Error::content(&image.disk, "is gone")),
+    }
+}
+
 /// A disk that holds only what differs from the base, for an instance that is thrown away: it needs
 /// the image in the cache as long as it lives.
 ///
 /// # Errors
 /// As [`create`].
-pub fn overlay(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
+pub fn overlay(image: &Image, path: &Path, size: u64, environment: &Environment) -> Result<(), Error> {
     check_size(image, path, size)?;
-    let mut command = Command::new(program("qemu-img")?);
-    command.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]);
-    command.arg(escape(&image.disk)).arg(path).arg(size.to_string());
-    qemu_img(command, path)
+    qemu_img(path, environment, |command| {
+        command.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]);
+        command.arg(&image.disk).arg(path).arg(size.to_string());
+    })
 }
 
 /// Gives an existing disk more room; a smaller `size` than it has is an error of `qemu-img`.
 ///
 /// # Errors
 /// [`Error::Content`] with `qemu-img`'s words.
-pub fn resize(path: &Path, size: u64) -> Result<(), Error> {
-    let mut command = Command::new(program("qemu-img")?);
-    command.args(["resize", "-q", "-f", "qcow2"]).arg(path).arg(size.to_string());
-    qemu_img(command, path)
-}
-
-/// The virtual size of a qcow2 disk in bytes, from its header (offset 24, big endian).
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Content`] where the file is no qcow2.
-pub fn virtual_size(path: &Path) -> Result<u64, Error> {
-    use std::io::Read;
-    let mut header = [0_u8; 32];
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
-    file.read_exact(&mut header).map_err(Error::io("read", path))?;
-    match header {
-        [b'Q', b'F', b'I', 0xfb, ..] => {
-            let mut size = [0_u8; 8];
-            size.copy_from_slice(&header[24..32]);
-            Ok(u64::from_be_bytes(size))
-        }
-        _ => Err(Error::content(path, "is no qcow2 disk")),
-    }
-}
-
-fn publish(partial: &Path, path: &Path) -> Result<(), Error> {
-    File::open(partial).and_then(|file| file.sync_all()).map_err(Error::io("sync", partial))?;
-    // A link, not a rename: a disk that somebody else made meanwhile is never replaced.
-    fs::hard_link(partial, path).map_err(Error::io("create", path))?;
-    fs::remove_file(partial).map_err(Error::io("remove", partial))
-}
-
-fn partial_name(path: &Path) -> PathBuf {
-    let mut name = OsStr::new(".").to_owned();
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.partial", std::process::id()));
-    path.with_file_name(name)
-}
-
-/// `qemu-img` reads `a:b` as a protocol unless the path is absolute or says so.
-fn escape(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-fn program(name: &'static str) -> Result<PathBuf, Error> {
-    tools::find(name).ok_or_else(|| {
-        Error::MissingTools(vec![super::error::Missing { program: name, package: "qemu-utils" }])
+pub fn resize(path: &Path, size: u64, environment: &Environment) -> Result<(), Error> {
+    qemu_img(path, environment, |command| {
+        command.args(["resize", "-q", "-f", "qcow2"]).arg(path).arg(size.to_string());
     })
 }
 
-fn qemu_img(mut command: Command, path: &Path) -> Result<(), Error> {
+/// A disk that a machine can have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The size that a guest sees, in bytes.
+    pub virtual_size: u64,
+    /// Where the file is, if a link leads to it.
+    pub link_to: Option<PathBuf>,
+}
+
+/// Looks at a disk without opening it as QEMU would, so that it can be refused before anything is started; `None`
+/// where there is none yet.
+///
+/// # Errors
+/// What is there is no disk of its own: a pipe, a directory, an empty or foreign file, a link that leads nowhere or
+/// to somebody else's file, or a disk that refers to other files.
+pub fn inspect(path: &Path) -> Result<Option<Disk>, Error> {
+    let link = match path.symlink_metadata() {
+        Ok(found) if found.is_symlink() => Some(found),
+        Ok(_) => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let link_to = match &link {
+        Some(_) => Some(fs::canonicalize(path).map_err(|error| broken_link(path, error))?),
+        None => None,
+    };
+    // Asked before it is opened: to open a pipe would wait for its other end.
+    let found = fs::metadata(path).map_err(Error::io("read", path))?;
+    if !found.is_file() {
+        return Err(Error::content(path, format!("is {}, not a disk", kind(&found))));
+    }
+    if let (Some(link), Some(target)) = (&link, &link_to) {
+        let own = nix::unistd::geteuid().as_raw();
+        if found.uid() != own || ![own, 0].contains(&link.uid()) {
+            let reason = format!("is a link to {}: both must belong to you", target.display());
+            return Err(Error::content(path, reason));
+        }
+    }
+    let mut file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK)
+        .open(path)
+        .map_err(Error::io("open", path))?;
+    let mut bytes = Vec::with_capacity(header::LENGTH);
+    (&mut file).take(header::LENGTH as u64).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.is_empty() {
+        return Err(Error::content(path, "is empty: remove it, and the next `civm up` makes a new disk"));
+    }
+    let header = Header::parse(&bytes).ok_or_else(|| {
+        let advice = "`qemu-img convert -f FORMAT -O qcow2` makes one of a disk of another format";
+        Error::content(path, format!("is not a qcow2 disk; {advice}"))
+    })?;
+    match header.refusal() {
+        Some(reason) => Err(Error::content(path, format!("{reason}; {}", header.advice()))),
+        None => Ok(Some(Disk { virtual_size: header.virtual_size, link_to })),
+    }
+}
+
+fn broken_link(path: &Path, error: io::Error) -> Error {
+    let target = fs::read_link(path).unwrap_or_default();
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::content(
+            path,
+            format!(
+                "is a link to {}, which does not exist: mount what holds it, or remove the link",
+                target.display()
+            ),
+        ),
+        _ => Error::io("follow the link", path)(error),
+    }
+}
+
+fn kind(found: &fs::Metadata) -> &'static str {
+    let kind = found.file_type();
+    if kind.is_dir() {
+        "a directory"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+fn qemu_img(
+    path: &Path,
+    environment: &Environment,
+    arguments: impl FnOnce(&mut std::process::Command),
+) -> Result<(), Error> {
+    // A path with a colon is read as a protocol unless it is absolute.
+    debug_assert!(path.is_absolute(), "{}", path.display());
+    let environment = environment.for_tools().with_system_dirs();
+    let mut command = run::plain(&tools::find("qemu-img", &environment)?, &environment);
+    arguments(&mut command);
     let output = command.output().map_err(Error::io("run qemu-img for", path))?;
     if output.status.success() {
         return Ok(());
@@ -124,63 +190,4 @@ fn qemu_img(mut command: Command, path: &Path) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn image(dir: &Path) -> Image {
-        let disk = dir.join("base.qcow2");
-        let made =
-            Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg("8M").status();
-        assert!(made.expect("qemu-img").success());
-        Image {
-            id: "0".repeat(32),
-            arch: crate::host::spec::Arch::X86_64,
-            kernel: PathBuf::new(),
-            initrd: PathBuf::new(),
-            disk,
-            append: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_disk_survives_the_loss_of_its_image_and_has_the_wanted_size() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let image = image(dir.path());
-        let disk = dir.path().join("a:b c.qcow2");
-        create(&image, &disk, 64 << 20).expect("create");
-        fs::remove_file(&image.disk).expect("remove");
-        assert_eq!(virtual_size(&disk).expect("size"), 64 << 20);
-        let checked = Command::new("qemu-img").args(["check", "-q"]).arg(&disk).status();
-        assert!(checked.expect("qemu-img").success());
-        assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 1);
-    }
-
-    #[test]
-    fn an_existing_disk_is_never_replaced() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let image = image(dir.path());
-        let disk = dir.path().join("x.qcow2");
-        fs::write(&disk, "mine").expect("write");
-        assert!(create(&image, &disk, 64 << 20).is_err());
-        assert_eq!(fs::read(&disk).expect("read"), b"mine");
-    }
-
-    #[test]
-    fn a_size_below_the_base_is_refused_and_leaves_nothing() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let image = image(dir.path());
-        assert!(create(&image, &dir.path().join("x.qcow2"), 1 << 20).is_err());
-        assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 1);
-    }
-
-    #[test]
-    fn an_overlay_names_its_base() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let image = image(dir.path());
-        let disk = dir.path().join("o.qcow2");
-        overlay(&image, &disk, 32 << 20).expect("overlay");
-        assert_eq!(virtual_size(&disk).expect("size"), 32 << 20);
-        let info = Command::new("qemu-img").arg("info").arg(&disk).output().expect("qemu-img");
-        assert!(String::from_utf8_lossy(&info.stdout).contains("backing file"));
-    }
-}
+mod tests;

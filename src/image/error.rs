@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::edge::atomic::WriteError;
+
 /// What can go wrong with an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -35,8 +37,16 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// A value that is no package, suite or the like.
-    #[error("`{value}` is no {what}")]
+    /// Packages that the release does not have.
+    #[error("Debian `{suite}` has no package {}", packages(.missing))]
+    NoPackages {
+        /// The release.
+        suite: String,
+        /// The packages, each with one of a similar name.
+        missing: Vec<(String, Option<String>)>,
+    },
+    /// A value that is not the name of a package, a release or the like.
+    #[error("`{value}` is not {what}")]
     Invalid {
         /// The value.
         value: String,
@@ -65,6 +75,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of the cache could not be written.
+    #[error(transparent)]
+    Write(WriteError),
     /// The outside failed.
     #[error("cannot {action} {}: {source}", .path.display())]
     Io {
@@ -90,6 +103,14 @@ fn names(missing: &[Missing]) -> String {
     let list: Vec<String> =
         missing.iter().map(|m| format!("{} (apt package {})", m.program, m.package)).collect();
     list.join(", ")
+}
+
+fn packages(missing: &[(String, Option<String>)]) -> String {
+    let each = missing.iter().map(|(name, meant)| match meant {
+        Some(meant) => format!("`{name}` (did you mean `{meant}`?)"),
+        None => format!("`{name}`"),
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn tail(lines: &[String]) -> String {

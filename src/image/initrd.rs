@@ -1,9 +1,8 @@
 //! The initrd: civm's own binary as PID 1, and the kernel's modules. Not compressed, since unpacking
 //! is slow where the processor is emulated.
 
-use std::fs;
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -12,12 +11,15 @@ use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
 use super::{Error, debian_name, layout};
+use crate::edge::{atomic, hex};
 use crate::host::spec::Arch;
 
 /// Goes up with every change to the archive's layout.
 const VERSION: &str = "civm initrd 1";
 /// How long the initrd of another civm stays: one that starts an instance right now may need it.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Bytes at the end of an archive that hold its last entry.
+const END: u64 = 512;
 /// ELF machine numbers.
 const EM_X86_64: u16 = 62;
 const EM_AARCH64: u16 = 183;
@@ -93,30 +95,39 @@ impl Elf {
     }
 }
 
-/// The initrd of an image and a binary, made where the image's directory lacks it.
+/// Where the initrd of an image and a binary lies.
+pub(super) fn path(image: &Path, binary: &GuestBinary) -> PathBuf {
+    let hash = Sha256::new().chain_update(VERSION).chain_update(&binary.content).finalize();
+    image.join(format!("initrd-{}.cpio", hex::encode(&hash[..16])))
+}
+
+/// Makes an initrd where the image's directory lacks it.
 ///
 /// # Errors
-/// [`Error::Io`].
-pub(super) fn ensure(image: &Path, binary: &GuestBinary) -> Result<PathBuf, Error> {
-    let hash = Sha256::new().chain_update(VERSION).chain_update(&binary.content).finalize();
-    let hash: String = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let path = image.join(format!("initrd-{hash}.cpio"));
-    if path.is_file() {
-        return Ok(path);
+/// [`Error::Io`], [`Error::Write`].
+pub(super) fn ensure(image: &Path, binary: &GuestBinary, path: &Path) -> Result<(), Error> {
+    if is_complete(path) {
+        return Ok(());
     }
-    // Nothing in it is secret, and root's QEMU reads it as a user of its own.
-    let readable = fs::Permissions::from_mode(0o644);
-    let temp = tempfile::Builder::new()
-        .permissions(readable)
-        .tempfile_in(image)
-        .map_err(Error::io("create a file in", image))?;
-    let mut out = BufWriter::new(temp.as_file());
+    let mut out = Vec::new();
     write(&mut out, image, &binary.content)?;
-    out.flush().map_err(Error::io("write", &path))?;
-    drop(out);
-    temp.persist(&path).map_err(|error| Error::io("create", &path)(error.error))?;
-    remove_old(image, &path);
-    Ok(path)
+    atomic::create(path, &out, 0o644, true).map_err(Error::Write)?;
+    remove_old(image, path);
+    Ok(())
+}
+
+/// Whether an archive has its end: one that a crash cut short has not.
+fn is_complete(path: &Path) -> bool {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+        let mut end = Vec::new();
+        file.take(END).read_to_end(&mut end)?;
+        Ok(end)
+    };
+    let mut end = Vec::new();
+    read().is_ok_and(|found| trailer(&mut end).is_ok() && found.ends_with(&end))
 }
 
 fn write(out: &mut impl Write, image: &Path, binary: &[u8]) -> Result<(), Error> {
@@ -193,7 +204,7 @@ fn remove_old(image: &Path, current: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
+    use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
 
@@ -216,6 +227,11 @@ mod tests {
             found.push((reader.entry().name().to_owned(), reader.entry().mode(), content));
             input = reader.finish().expect("finish");
         }
+    }
+
+    fn ensure(image: &Path, binary: &GuestBinary) -> Result<PathBuf, Error> {
+        let path = path(image, binary);
+        super::ensure(image, binary, &path).map(|()| path)
     }
 
     #[test]
@@ -246,6 +262,26 @@ mod tests {
         fs::remove_file(&one).expect("remove");
         let again = ensure(dir.path(), &GuestBinary { content: b"one".to_vec() }).expect("initrd");
         assert_eq!((&again, fs::read(&again).expect("read")), (&one, bytes));
+    }
+
+    #[test]
+    fn an_initrd_that_was_cut_short_is_made_again() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        image(dir.path());
+        let binary = GuestBinary { content: b"binary".to_vec() };
+        let path = ensure(dir.path(), &binary).expect("initrd");
+        let whole = fs::read(&path).expect("read");
+        for length in [0, 1, whole.len() / 2, whole.len() - 1] {
+            fs::write(&path, &whole[..length]).expect("cut");
+            assert_eq!(fs::read(ensure(dir.path(), &binary).expect("initrd")).expect("read"), whole);
+        }
+        // What a crash leaves of a file whose blocks were not written.
+        fs::write(&path, vec![0; whole.len()]).expect("zeros");
+        assert_eq!(fs::read(ensure(dir.path(), &binary).expect("initrd")).expect("read"), whole);
+        // A whole one is left as it is.
+        let before = path.metadata().expect("there").ino();
+        ensure(dir.path(), &binary).expect("initrd");
+        assert_eq!(path.metadata().expect("there").ino(), before);
     }
 
     #[test]

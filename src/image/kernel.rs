@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::run::{Log, Tool};
-use super::sources::Sources;
+use super::apt::Apt;
+use super::run::{Job, Tool};
 use super::{Error, debian_name};
 use crate::host::spec::Arch;
 
@@ -34,22 +34,20 @@ pub(super) struct Kernel {
 ///
 /// # Errors
 /// Where apt cannot fetch it or the package holds no kernel.
-pub(super) fn fetch(dir: &Path, arch: Arch, sources: &Sources, log: &Log) -> Result<Kernel, Error> {
+pub(super) fn fetch(dir: &Path, arch: Arch, apt: &Apt, job: &Job) -> Result<Kernel, Error> {
     let step = "fetching the kernel";
-    let config = private_apt(dir, arch, sources)?;
-    let apt = |program| Tool::leashed(step, program, log).map(|tool| tool.env("APT_CONFIG", &config));
-    apt("apt-get")?.args(["-q", "update"]).run()?;
+    let apt = |program| apt.tool(step, program, job);
     let meta = format!("linux-image-{}", debian_name(arch));
     let shown = apt("apt-cache")?.args(["show", "--no-all-versions", &meta]).output()?;
     let package = first_dependency(&shown)
-        .ok_or_else(|| Error::content(log.path(), format!("package {meta} depends on no kernel")))?;
+        .ok_or_else(|| Error::content(job.log(), format!("package {meta} depends on no kernel")))?;
     let debs = dir.join("debs");
     fs::create_dir(&debs).map_err(Error::io("create", &debs))?;
     // `apt-get download` writes into its working directory.
     apt("apt-get")?.args(["-q", "download", package]).in_dir(&debs).run()?;
     let deb = only_entry(&debs)?;
     let root = dir.join("root");
-    Tool::leashed("unpacking the kernel", "dpkg-deb", log)?.arg("-x").arg(&deb).arg(&root).run()?;
+    Tool::leashed("unpacking the kernel", "dpkg-deb", job)?.arg("-x").arg(&deb).arg(&root).run()?;
     fs::remove_file(&deb).map_err(Error::io("remove", &deb))?;
     let modules = [root.join("lib/modules"), root.join("usr/lib/modules")];
     let modules = modules.iter().find(|dir| dir.is_dir());
@@ -62,14 +60,14 @@ pub(super) fn fetch(dir: &Path, arch: Arch, sources: &Sources, log: &Log) -> Res
 }
 
 /// Writes the uncompressed kernel.
-pub(super) fn extract(kernel: &Kernel, arch: Arch, to: &Path, log: &Log) -> Result<(), Error> {
+pub(super) fn extract(kernel: &Kernel, arch: Arch, to: &Path, job: &Job) -> Result<(), Error> {
     let path = kernel.root.join(format!("boot/vmlinuz-{}", kernel.release));
     let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
     let payload = match arch {
-        Arch::X86_64 => bzimage_payload(&bytes).ok_or_else(|| Error::content(&path, "is no bzImage"))?,
+        Arch::X86_64 => bzimage_payload(&bytes).ok_or_else(|| Error::content(&path, "is not a bzImage"))?,
         Arch::Aarch64 => zboot_payload(&bytes).unwrap_or(&bytes),
     };
-    decompress(payload, to, log)?;
+    decompress(payload, to, job)?;
     let mut start = [0_u8; 64];
     let read = fs::File::open(to).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
     read.map_err(Error::io("read", to))?;
@@ -78,17 +76,17 @@ pub(super) fn extract(kernel: &Kernel, arch: Arch, to: &Path, log: &Log) -> Resu
         // The magic number of an arm64 `Image`, at offset 56.
         Arch::Aarch64 => start[56..60] == *b"ARM\x64",
     };
-    if good { Ok(()) } else { Err(Error::content(&path, "holds no kernel of a known form")) }
+    if good { Ok(()) } else { Err(Error::content(&path, "holds a kernel of an unknown form")) }
 }
 
-fn decompress(payload: &[u8], to: &Path, log: &Log) -> Result<(), Error> {
+fn decompress(payload: &[u8], to: &Path, job: &Job) -> Result<(), Error> {
     let compression = COMPRESSIONS.iter().find(|(magic, ..)| payload.starts_with(magic));
     let Some((_, program, args)) = compression else {
         return fs::write(to, payload).map_err(Error::io("write", to));
     };
     let packed = to.with_extension("packed");
     fs::write(&packed, payload).map_err(Error::io("write", &packed))?;
-    let unpacked = Tool::new("extracting the kernel", program, log)?.args(*args).arg(&packed).into_file(to);
+    let unpacked = Tool::new("extracting the kernel", program, job)?.args(*args).arg(&packed).into_file(to);
     let _ = fs::remove_file(&packed);
     unpacked
 }
@@ -133,36 +131,11 @@ fn first_dependency(shown: &str) -> Option<&str> {
     first.split([' ', '(']).next().filter(|name| !name.is_empty())
 }
 
-/// An apt of its own: no state of this machine is read but its keyrings, none is changed.
-fn private_apt(dir: &Path, arch: Arch, sources: &Sources) -> Result<PathBuf, Error> {
-    let apt = dir.join("apt");
-    for sub in ["state/lists/partial", "cache/archives/partial", "etc/sources.list.d", "etc/preferences.d"] {
-        let sub = apt.join(sub);
-        fs::create_dir_all(&sub).map_err(Error::io("create", &sub))?;
-    }
-    let write = |name: String, text: &str| {
-        let path = apt.join(name);
-        fs::write(&path, text).map_err(Error::io("write", &path)).map(|()| path)
-    };
-    write("state/status".into(), "")?;
-    write(format!("etc/sources.list.d/image.{}", sources.extension), &sources.text)?;
-    let (root, name) = (apt.display(), debian_name(arch));
-    // The sandbox user could not enter a private directory.
-    let config = format!(
-        "Dir \"{root}\";\nDir::State \"{root}/state\";\nDir::State::status \"{root}/state/status\";\n\
-         Dir::Cache \"{root}/cache\";\nDir::Etc \"{root}/etc\";\n\
-         Dir::Etc::Trusted \"/etc/apt/trusted.gpg\";\nDir::Etc::TrustedParts \"/etc/apt/trusted.gpg.d\";\n\
-         APT::Architecture \"{name}\";\nAPT::Architectures {{ \"{name}\"; }};\n\
-         APT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\n"
-    );
-    write("apt.conf".into(), &config)
-}
-
 fn only_entry(dir: &Path) -> Result<PathBuf, Error> {
     let mut entries = fs::read_dir(dir).map_err(Error::io("read", dir))?.flatten();
     match (entries.next(), entries.next()) {
         (Some(entry), None) => Ok(entry.path()),
-        _ => Err(Error::content(dir, "holds not exactly one file")),
+        _ => Err(Error::content(dir, "does not hold exactly one file")),
     }
 }
 

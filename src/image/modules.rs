@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::kernel::Kernel;
-use super::run::{Log, Tool};
+use super::run::{Job, Tool};
 
 /// What PID 1 of the initrd loads before the root disk is mounted, in this order.
 const EARLY: [&str; 10] = [
@@ -130,7 +130,7 @@ struct Index {
 ///
 /// # Errors
 /// Where a module that every guest needs is missing from the kernel.
-pub(super) fn collect(kernel: &Kernel, work: &Path, to: &Path, log: &Log) -> Result<Vec<String>, Error> {
+pub(super) fn collect(kernel: &Kernel, work: &Path, to: &Path, job: &Job) -> Result<Vec<String>, Error> {
     let step = "choosing kernel modules";
     let source = module_dir(&kernel.root, &kernel.release);
     if !kernel.root.join("lib/modules").is_dir() {
@@ -138,7 +138,7 @@ pub(super) fn collect(kernel: &Kernel, work: &Path, to: &Path, log: &Log) -> Res
         let (link, target) = (kernel.root.join("lib"), "usr/lib");
         std::os::unix::fs::symlink(target, &link).map_err(Error::io("create", &link))?;
     }
-    Tool::new(step, "depmod", log)?.arg("-b").arg(&kernel.root).arg(&kernel.release).run()?;
+    Tool::new(step, "depmod", job)?.arg("-b").arg(&kernel.root).arg(&kernel.release).run()?;
     let read = |name: &str| {
         let path = source.join(name);
         fs::read_to_string(&path).map_err(Error::io("read", &path))
@@ -163,12 +163,12 @@ pub(super) fn collect(kernel: &Kernel, work: &Path, to: &Path, log: &Log) -> Res
     }
     for (program, files) in packed {
         let keep_nothing: &[&str] = if program == "zstd" { &["--rm"] } else { &[] };
-        Tool::new(step, program, log)?.args(["-d", "-q"]).args(keep_nothing).args(files).run()?;
+        Tool::new(step, program, job)?.args(["-d", "-q"]).args(keep_nothing).args(files).run()?;
     }
     for name in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
         let _ = fs::copy(source.join(name), target.join(name));
     }
-    Tool::new(step, "depmod", log)?.arg("-b").arg(&tree).arg(&kernel.release).run()?;
+    Tool::new(step, "depmod", job)?.arg("-b").arg(&tree).arg(&kernel.release).run()?;
     let modules = to.join(super::layout::MODULES);
     let moved = tree.join("lib/modules");
     fs::rename(&moved, &modules).map_err(Error::io("create", &modules))?;

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cache::Build;
-use super::run::{Log, Tool};
+use super::run::{Job, Tool};
 use super::sources::Sources;
-use super::{Error, debian_name, layout};
+use super::{Contents, Error, debian_name, layout};
 use crate::edge::account;
 use crate::edge::environment::Environment;
 use crate::host::spec::Arch;
@@ -21,6 +21,9 @@ const REMOVED: &str = "usr/share/doc usr/share/man usr/share/locale usr/share/in
     etc/machine-id var/lib/dbus/machine-id var/lib/systemd/random-seed";
 /// Where the guest's resolver configuration lies; PID 1 of the initrd writes it.
 const RESOLV_LINK: &str = "../run/civm/resolv.conf";
+/// Where programs lie.
+const PROGRAM_DIRS: [&str; 6] =
+    ["bin/", "sbin/", "usr/bin/", "usr/sbin/", "usr/local/bin/", "usr/local/sbin/"];
 /// Smallest virtual size of a base disk, 4 GiB; sparse, so only its metadata takes room.
 const MIN_SIZE: u64 = 4 << 30;
 /// What mmdebstrap says at each of its stages, and how much of its time has passed then.
@@ -49,13 +52,13 @@ pub(super) fn bootstrap(
     plan: &Plan<'_>,
     build: &Build<'_>,
     work: &Path,
-    log: &Log,
+    job: &Job,
     mut stage: impl FnMut(f32),
 ) -> Result<PathBuf, Error> {
     let sources = work.join(format!("apt.{}", plan.sources.extension));
     fs::write(&sources, &plan.sources.text).map_err(Error::io("write", &sources))?;
     let tar = work.join("root.tar");
-    let tool = Tool::leashed("installing packages", "mmdebstrap", log)?
+    let tool = Tool::leashed("installing packages", "mmdebstrap", job)?
         .env("TMPDIR", &build.scratch)
         .args(["--mode=unshare", "--variant=minbase", "--format=tar"])
         .arg(format!("--include={}", plan.packages.join(",")))
@@ -82,18 +85,33 @@ fn hook(mark: &str) -> String {
     )
 }
 
+/// What of the tar file's content host.yaml can refer to.
+pub(super) fn contents(tar: &Path, job: &Job) -> Result<Contents, Error> {
+    let step = "looking into the image";
+    let file = |name| Tool::new(step, "tar", job)?.arg("-xOf").arg(tar).arg(name).output();
+    let list = Tool::new(step, "tar", job)?.arg("-tf").arg(tar).output()?;
+    let is_program =
+        |path: &&str| PROGRAM_DIRS.iter().any(|dir| path.starts_with(dir)) && !path.ends_with('/');
+    let inside = list.lines().map(|path| path.trim_start_matches("./"));
+    Ok(Contents {
+        passwd: file("./etc/passwd")?,
+        group: file("./etc/group")?,
+        programs: inside.filter(is_program).map(str::to_owned).collect(),
+    })
+}
+
 /// The tar file's content as a self-contained qcow2 disk with one ext4 file system.
-pub(super) fn disk(tar: &Path, work: &Path, to: &Path, log: &Log) -> Result<(), Error> {
+pub(super) fn disk(tar: &Path, work: &Path, to: &Path, job: &Job) -> Result<(), Error> {
     let step = "making the disk";
     let tree = work.join("tree");
     fs::create_dir(&tree).map_err(Error::io("create", &tree))?;
     let size = fs::metadata(tar).map_err(Error::io("read", tar))?.len();
     let raw = work.join("root.raw");
-    let unpack = owned(step, "tar", work, log)?;
+    let unpack = owned(step, "tar", work, job)?;
     // Device nodes need rights that a container's root lacks; the guest's devtmpfs has them.
     let unpack = unpack.args(["--numeric-owner", "--exclude=./dev/*", "-xpf"]).arg(tar).arg("-C").arg(&tree);
     unpack.run()?;
-    owned(step, "mke2fs", work, log)?
+    owned(step, "mke2fs", work, job)?
         .args(["-q", "-t", "ext4", "-m", "0", "-L", "civm-root"])
         .args(["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0"])
         .arg("-d")
@@ -101,7 +119,7 @@ pub(super) fn disk(tar: &Path, work: &Path, to: &Path, log: &Log) -> Result<(), 
         .arg(&raw)
         .arg(format!("{}k", virtual_size(size) / 1024))
         .run()?;
-    Tool::new(step, "qemu-img", log)?.args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(to).run()
+    Tool::new(step, "qemu-img", job)?.args(["convert", "-f", "raw", "-O", "qcow2"]).arg(&raw).arg(to).run()
 }
 
 /// Room for the packages twice over, in whole GiB.
@@ -115,29 +133,29 @@ fn owned<'a>(
     step: &'static str,
     program: &'static str,
     work: &Path,
-    log: &'a Log,
+    job: &'a Job,
 ) -> Result<Tool<'a>, Error> {
     if nix::unistd::geteuid().is_root() {
-        return Tool::leashed(step, program, log);
+        return Tool::leashed(step, program, job);
     }
     let state = work.join("owners");
     if !state.exists() {
         fs::write(&state, "").map_err(Error::io("write", &state))?;
     }
-    let file = super::tools::find(program).unwrap_or_else(|| program.into());
-    Ok(Tool::leashed(step, "fakeroot", log)?.arg("-i").arg(&state).arg("-s").arg(&state).arg("--").arg(file))
+    let file = job.find(program)?;
+    Ok(Tool::leashed(step, "fakeroot", job)?.arg("-i").arg(&state).arg("-s").arg(&state).arg("--").arg(file))
 }
 
 /// An ordinary user has subordinate ids; root needs none of its own.
 ///
 /// # Errors
 /// [`Error::NoSubordinateIds`].
-pub(super) fn check_ids() -> Result<(), Error> {
+pub(super) fn check_ids(environment: &Environment) -> Result<(), Error> {
     let uid = nix::unistd::geteuid();
     if uid.is_root() {
         return Ok(());
     }
-    let user = account::user_name(uid, &Environment::of_process());
+    let user = account::user_name(uid, environment);
     let number = uid.to_string();
     for file in ID_FILES {
         let text = fs::read_to_string(file).unwrap_or_default();

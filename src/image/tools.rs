@@ -1,9 +1,10 @@
 //! The programs of this machine that a build needs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Error;
 use super::error::Missing;
+use crate::edge::environment::Environment;
 
 /// Programs and the apt packages that have them.
 const TOOLS: [Missing; 8] = [
@@ -21,44 +22,26 @@ const ROOTLESS: [Missing; 2] = [
     Missing { program: "fakeroot", package: "fakeroot" },
     Missing { program: "newuidmap", package: "uidmap" },
 ];
-/// Where administrators' programs lie that an ordinary user's `PATH` often lacks.
-const SYSTEM_DIRS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
-
 /// Every needed program is there, or all missing ones are named at once.
 ///
 /// # Errors
 /// [`Error::MissingTools`].
-pub(super) fn check(root: bool) -> Result<(), Error> {
+pub(super) fn check(root: bool, environment: &Environment) -> Result<(), Error> {
     let more: &[Missing] = if root { &[] } else { &ROOTLESS };
-    let missing: Vec<Missing> =
-        TOOLS.iter().chain(more).filter(|tool| find(tool.program).is_none()).cloned().collect();
+    let is_missing = |tool: &&Missing| environment.find_program(tool.program).is_none();
+    let missing: Vec<Missing> = TOOLS.iter().chain(more).filter(is_missing).cloned().collect();
     if missing.is_empty() { Ok(()) } else { Err(Error::MissingTools(missing)) }
 }
 
-/// Where a program is, looking in `PATH` and in the administrators' directories.
-pub(super) fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(SYSTEM_DIRS.iter().map(PathBuf::from))
-        .map(|dir| dir.join(program))
-        .find(|file| is_executable(file))
-}
-
-/// `PATH` with the administrators' directories, for the tools' own children.
-pub(super) fn search_path() -> std::ffi::OsString {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    for dir in ["/usr/sbin", "/usr/bin", "/sbin", "/bin"] {
-        if !dirs.iter().any(|known| known == Path::new(dir)) {
-            dirs.push(dir.into());
-        }
-    }
-    std::env::join_paths(dirs).unwrap_or(path)
-}
-
-fn is_executable(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+/// Where a program is.
+///
+/// # Errors
+/// [`Error::MissingTools`].
+pub(super) fn find(program: &'static str, environment: &Environment) -> Result<PathBuf, Error> {
+    environment.find_program(program).ok_or_else(|| {
+        let known = TOOLS.iter().chain(&ROOTLESS).find(|tool| tool.program == program).cloned();
+        Error::MissingTools(vec![known.unwrap_or(Missing { program, package: program })])
+    })
 }
 
 #[cfg(test)]
@@ -66,8 +49,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_programs_outside_an_ordinary_users_path() {
-        assert!(find("sh").is_some());
-        assert_eq!(find("no-such-program-here"), None);
+    fn programs_are_found_outside_an_ordinary_users_path() {
+        let environment = Environment::empty().for_package_tools();
+        assert!(find("sh", &environment).is_ok());
+        let error = find("qemu-img", &Environment::empty()).expect_err("no PATH").to_string();
+        assert_eq!(error, "missing on this machine: qemu-img (apt package qemu-utils)");
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use crate::edge::account;
+
 /// The numbers of users and groups, from the text of `passwd` and `group` files.
 ///
 /// The files are read as they are. The C library's look-up would load other libraries for the services of
@@ -18,7 +20,10 @@ impl Accounts {
     /// Reads the text of a `passwd` and of a `group` file; of a repeated name the first counts.
     #[must_use]
     pub fn parse(passwd: &str, group: &str) -> Self {
-        Self { users: numbers(passwd), groups: numbers(group) }
+        Self {
+            users: first(account::users(passwd).map(|user| (user.name, user.uid))),
+            groups: first(account::groups(group).map(|group| (group.name, group.gid))),
+        }
     }
 
     /// The accounts below a root directory (`/` on the machine itself). A file that is not there holds no name.
@@ -58,16 +63,11 @@ fn number(known: &BTreeMap<String, u32>, name: &str) -> Option<u32> {
     })
 }
 
-/// Both files hold the name first and the number third.
-fn numbers(text: &str) -> BTreeMap<String, u32> {
+/// Of a repeated name the first counts.
+fn first<'a>(entries: impl Iterator<Item = (&'a str, u32)>) -> BTreeMap<String, u32> {
     let mut out = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let mut fields = line.split(':');
-        if let (Some(name), Some(_), Some(Ok(id))) =
-            (fields.next(), fields.next(), fields.next().map(str::parse))
-        {
-            out.entry(name.to_owned()).or_insert(id);
-        }
+    for (name, id) in entries {
+        out.entry(name.to_owned()).or_insert(id);
     }
     out
 }

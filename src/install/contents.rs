@@ -38,17 +38,22 @@ pub(super) fn read<O: Opener>(plan: &Plan, opener: &O) -> Result<Files, Error> {
         if let Some(tree) = trees.get(path.as_path())
             && takes_key(secret)
         {
-            match find(tree, secret).map_err(|reason| bad_key(secret, reason))? {
-                Value::Str(text) => token_type(text).map_or(Ok(()), |kind| match kind {
-                    "str" | "time" | "bytes" => Ok(()),
-                    other => Err(bad_key(secret, not_text(&secret.key, type_name(other)))),
-                })?,
-                Value::Time(_) => {}
-                other => return Err(bad_key(secret, not_text(&secret.key, kind_name(other)))),
-            }
+            check(tree, &secret.key, secret.format).map_err(|reason| bad_key(secret, reason))?;
         }
     }
     Ok(files)
+}
+
+/// Whether an encrypted file has a value that can be installed; otherwise why not.
+pub(super) fn check(tree: &Tree, key: &str, format: Format) -> Result<(), String> {
+    match find(tree, key, format)? {
+        Value::Str(text) => match token_type(text) {
+            None | Some("str" | "time" | "bytes") => Ok(()),
+            Some(other) => Err(not_text(key, type_name(other))),
+        },
+        Value::Time(_) => Ok(()),
+        other => Err(not_text(key, kind_name(other))),
+    }
 }
 
 /// Decrypts every file and takes the bytes of each secret, in the plan's order.
@@ -85,7 +90,7 @@ fn takes_key(secret: &Planned) -> bool {
 }
 
 fn one_value(secret: &Planned, tree: &Tree) -> Result<Zeroizing<Vec<u8>>, Error> {
-    match find(tree, secret).map_err(|reason| bad_key(secret, reason))? {
+    match find(tree, &secret.key, secret.format).map_err(|reason| bad_key(secret, reason))? {
         Value::Str(text) | Value::Bytes(text) => Ok(Zeroizing::new(text.as_bytes().to_vec())),
         Value::Time(time) => Ok(Zeroizing::new(time.to_string().into_bytes())),
         other => Err(bad_key(secret, not_text(&secret.key, kind_name(other)))),
@@ -93,17 +98,19 @@ fn one_value(secret: &Planned, tree: &Tree) -> Result<Zeroizing<Vec<u8>>, Error>
 }
 
 /// The value of a key in the first document; `/` stands between levels.
-fn find<'a>(tree: &'a Tree, secret: &Planned) -> Result<&'a Value, String> {
-    let key = secret.key.as_str();
+fn find<'a>(tree: &'a Tree, key: &str, format: Format) -> Result<&'a Value, String> {
     let missing = || format!("the key '{key}' cannot be found");
     let mut branch = tree.documents.first().ok_or_else(missing)?;
     let mut parts = key.split('/').peekable();
     let mut walked = 0;
     while let Some(part) = parts.next() {
         if branch.iter().any(|item| matches!(item, Item::Entry(Key::Other(_), _))) {
-            return Err(format!("beside '{}' there is a key that is no string", &key[..walked + part.len()]));
+            return Err(format!(
+                "beside '{}' there is a key that is not a string",
+                &key[..walked + part.len()]
+            ));
         }
-        let value = lookup(branch, part, secret.format).ok_or_else(missing)?;
+        let value = lookup(branch, part, format).ok_or_else(missing)?;
         walked += part.len();
         match value {
             _ if parts.peek().is_none() => return Ok(value),

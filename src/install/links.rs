@@ -41,7 +41,7 @@ pub(super) fn make(plan: &Plan) -> Result<(), Error> {
         let target = plan.symlink.join(&secret.below);
         let owner = (!plan.user_mode).then_some(secret.owner);
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("create directory", parent))?;
+            make_folders(parent, !plan.user_mode).map_err(Error::io("create directory", parent))?;
         }
         if !stands(path, &target, owner) {
             if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
@@ -51,6 +51,21 @@ pub(super) fn make(plan: &Plan) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Makes a folder and its missing parents. Each belongs to whoever has the folder that it is made in, so that what is
+/// made below a user's home is the user's (sops-nix leaves it to root).
+fn make_folders(path: &Path, give: bool) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return fs::create_dir(path);
+    };
+    make_folders(parent, give)?;
+    fs::create_dir(path)?;
+    let owner = fs::metadata(parent)?;
+    if give { lchown(path, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
 }
 
 fn wanted(plan: &Plan) -> impl Iterator<Item = (&Planned, &Path)> {
@@ -80,4 +95,36 @@ fn parent_that_is_no_folder(path: &Path) -> Option<PathBuf> {
         Ok(_) => Some(parent.to_owned()),
         Err(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_belong_to_whoever_has_the_one_they_are_made_in() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = dir.path().join("home/alice");
+        fs::create_dir_all(&home).expect("made");
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: only root can give a directory to somebody else");
+            return;
+        }
+        lchown(&home, Some(4001), Some(4002)).expect("given away");
+        make_folders(&home.join(".config/app"), true).expect("made");
+        make_folders(&dir.path().join("etc/app"), true).expect("made");
+        make_folders(&home.join(".cache"), false).expect("made");
+        let owner = |path: &str| {
+            let found = fs::metadata(dir.path().join(path)).expect("there");
+            (found.uid(), found.gid())
+        };
+        assert_eq!(
+            (owner("home/alice/.config"), owner("home/alice/.config/app")),
+            ((4001, 4002), (4001, 4002))
+        );
+        assert_eq!((owner("etc/app"), owner("home/alice/.cache")), ((0, 0), (0, 0)));
+        assert!(make_folders(&home.join(".config/app"), true).is_ok(), "one that is there stays");
+        fs::write(home.join("file"), "").expect("written");
+        assert!(make_folders(&home.join("file/below"), true).is_err());
+    }
 }

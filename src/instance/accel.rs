@@ -20,10 +20,11 @@ use sha2::{Digest, Sha256};
 
 use crate::edge::account::group_name;
 use crate::edge::environment::Environment;
+use crate::edge::hex;
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::stage::{Inherited, QemuUser, child_command};
-use crate::instance::state::{hex, make_directory};
+use crate::instance::state::make_directory;
 use crate::vm::argv;
 use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, Spec};
 
@@ -187,7 +188,7 @@ fn key(probe: &Probe<'_>) -> Option<String> {
         let line = format!("\n{}\n{}\n{}", path.display(), metadata.len(), metadata.mtime());
         hash.update(line.as_bytes());
     }
-    Some(hex(&hash.finalize(), 32))
+    Some(hex::encode(&hash.finalize()[..16]))
 }
 
 fn cache_file(environment: &Environment) -> Option<PathBuf> {
@@ -221,7 +222,7 @@ fn boot_on_kvm(probe: &Probe<'_>) -> Result<String, String> {
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| cannot(&error))?;
     let mut boot = probe.boot.clone();
     let mut inherited = Inherited::default();
-    let mut command = child_command(probe.qemu);
+    let mut command = child_command(probe.qemu, probe.environment);
     if let Some(user) = probe.user {
         user.run(&mut command);
         for path in [Some(&mut boot.kernel), boot.initrd.as_mut()].into_iter().flatten() {

@@ -74,12 +74,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The disk is another instance's.
-    #[error("disk {} is in use{}", .path.display(), .holder.as_ref().map(|h| format!(" by `{h}`")).unwrap_or_default())]
+    /// The disk is another machine's.
+    #[error("disk {} is in use{}", .path.display(), .holder.as_ref().map(|h| format!(" by {h}")).unwrap_or_default())]
     DiskInUse {
         /// The disk.
         path: PathBuf,
-        /// Which instance, where known.
+        /// Whose, in words, where known.
         holder: Option<String>,
     },
     /// More than this machine can give.

@@ -5,12 +5,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::edge::environment::Environment;
+use crate::edge::process;
 use crate::instance::accel::{self, AccelRequest};
-use crate::instance::deadline::{SCALE_VARIABLE, scaled};
+use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::event::Event;
 use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
@@ -25,10 +26,6 @@ use crate::vm::spec::{Accel, Channel};
 
 /// How long the stage may take to open, or QEMU to answer.
 const STAGE: Duration = Duration::from_secs(30);
-
-/// Variables that the stage is given: never the user's whole environment, which may hold keys.
-const STAGE_VARIABLES: [&str; 9] =
-    ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", SCALE_VARIABLE];
 
 /// What to start.
 #[derive(Debug)]
@@ -188,20 +185,14 @@ fn open_stage(
 fn spawn_keeper(mode: Mode, place: &Place, environment: &Environment) -> Result<(Stream, UnixStream), Error> {
     let failed = |source| Error::Spawn { program: "civm".to_owned(), source };
     let (lifeline, theirs) = UnixStream::pair().map_err(failed)?;
-    let mut command = Command::new(SELF);
+    let mut command = process::command(SELF, &environment.for_tools());
     command
         .arg0("civm")
         .args([KEEPER, mode.argument()])
         .args([place.path.as_os_str(), place.project.as_os_str(), place.host.as_ref()])
-        .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
-    for name in STAGE_VARIABLES {
-        if let Some(value) = environment.get(name) {
-            command.env(name, value);
-        }
-    }
     let keeper = command.spawn().map_err(failed)?;
     Ok((Stream::read(keeper)?, lifeline))
 }

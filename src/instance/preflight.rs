@@ -38,7 +38,7 @@ pub fn check_ports(forwards: &[Forward], running: &[Record]) -> Result<(), Error
     Ok(())
 }
 
-/// Checks that no running instance has the disk.
+/// Checks that no running machine has the disk, be it an instance or a QEMU that somebody else started.
 ///
 /// # Errors
 /// One has.
@@ -47,8 +47,9 @@ pub fn check_disk(disk: &Path, running: &[Record]) -> Result<(), Error> {
     let has = |record: &&Record| {
         record.disk.as_ref().is_some_and(|d| d.canonicalize().unwrap_or_else(|_| d.clone()) == canonical)
     };
-    match running.iter().find(has) {
-        Some(record) => Err(Error::DiskInUse { path: disk.to_owned(), holder: Some(record.host.clone()) }),
+    let ours = running.iter().find(has).map(|record| format!("`{}`", record.host));
+    match ours.or_else(|| holder::of_file(disk)) {
+        Some(holder) => Err(Error::DiskInUse { path: disk.to_owned(), holder: Some(holder) }),
         None => Ok(()),
     }
 }

@@ -1,19 +1,21 @@
 //! ssh to an instance: a client key of civm's own, and a host key that is known before the first login.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rand::rngs::OsRng;
 use ssh_key::{Algorithm, LineEnding, PrivateKey};
 use zeroize::Zeroizing;
 
+use crate::edge::atomic::{self, WriteError};
 use crate::edge::environment::Environment;
 use crate::edge::lock::{Lock, open_file};
+use crate::edge::process;
 use crate::instance::error::Error;
 use crate::instance::stage::child_command;
 use crate::instance::state::{Place, ProjectState, Record};
@@ -83,14 +85,10 @@ fn make(path: &Path, comment: &str) -> Result<(), String> {
     let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(|error| error.to_string())?;
     key.set_comment(comment);
     let text = key.to_openssh(LineEnding::LF).map_err(|error| error.to_string())?;
-    let directory = path.parent().ok_or("no directory")?;
-    // A temporary file of mode 0600 that takes its name only if nobody else was faster.
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| error.to_string())?;
-    file.write_all(text.as_bytes()).map_err(|error| error.to_string())?;
-    match file.persist_noclobber(path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error.error.to_string()),
+    // It takes its name only if nobody else was faster.
+    match atomic::create(path, text.as_bytes(), 0o600, false) {
+        Ok(()) | Err(WriteError::Exists(_)) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -105,7 +103,7 @@ pub fn pin(place: &Place, public: &str) -> Result<(), Error> {
         return Err(Error::Key { path, reason: "not a public key".to_owned() });
     };
     let line = format!("{} {kind} {key}\n", alias(&place.host));
-    crate::edge::atomic::replace(&path, line.as_bytes(), 0o600)
+    atomic::replace(&path, line.as_bytes(), 0o600)
         .map_err(|error| Error::Key { path, reason: error.to_string() })
 }
 
@@ -215,7 +213,7 @@ impl Login {
 
     /// Sees to it that there is such a connection, opened by one run of civm at a time. Where it cannot be opened,
     /// the command's own connection says why.
-    fn connect(&self, ssh: &Path) {
+    fn connect(&self, ssh: &Path, environment: &Environment) {
         let Some(control) = &self.control else { return };
         if UnixStream::connect(control).is_ok() {
             return;
@@ -226,9 +224,9 @@ impl Login {
         // Whoever had the lock before may have opened it.
         if UnixStream::connect(control).is_err() {
             let _ = std::fs::remove_file(control);
-            let silent = [Stdio::null(), Stdio::null(), Stdio::null()];
-            let [input, output, errors] = silent;
-            let _ = Command::new(ssh).args(self.master()).stdin(input).stdout(output).stderr(errors).status();
+            let mut command = process::command(ssh, &environment.for_tools());
+            command.args(self.master()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let _ = command.status();
         }
     }
 
@@ -239,8 +237,8 @@ impl Login {
     pub fn run(&self, command: &[OsString], environment: &Environment) -> Result<ExitStatus, Error> {
         let ssh = find_ssh(environment)?;
         let failed = |source| Error::Spawn { program: "ssh".to_owned(), source };
-        self.connect(&ssh);
-        Command::new(ssh).args(self.arguments(command)).status().map_err(failed)
+        self.connect(&ssh, environment);
+        process::command(ssh, &environment.for_tools()).args(self.arguments(command)).status().map_err(failed)
     }
 
     /// The arguments of `ssh` for [`Self::check`]. What comes first counts: it neither uses the user's
@@ -258,7 +256,7 @@ impl Login {
     pub fn check(&self, patience: Duration, environment: &Environment) -> Result<(), String> {
         let ssh = find_ssh(environment).map_err(|error| error.to_string())?;
         let until = Instant::now() + patience.min(ATTEMPT);
-        let mut child = child_command(ssh)
+        let mut child = child_command(ssh, environment)
             .args(self.probe())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::edge::environment::Environment;
+use crate::edge::hex;
 use crate::edge::lock::is_held;
 use crate::instance::error::{Error, Tail};
 use crate::vm::agent::printable;
@@ -80,7 +81,7 @@ impl Home {
         let readable: String =
             name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(24).collect();
         let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
-        let path = self.path.join(format!("{readable}-{}", hex(&digest, 8)));
+        let path = self.path.join(format!("{readable}-{}", hex::encode(&digest[..4])));
         make_directory(&path)?;
         Ok(ProjectState { project, path })
     }
@@ -308,16 +309,6 @@ impl Place {
     }
 }
 
-/// The lower-case hex digits of a digest's first bytes.
-pub(crate) fn hex(bytes: &[u8], digits: usize) -> String {
-    bytes
-        .iter()
-        .flat_map(|b| [b >> 4, b & 15])
-        .take(digits)
-        .map(|n| char::from(b"0123456789abcdef"[usize::from(n)]))
-        .collect()
-}
-
 pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("cannot create", path))
 }
@@ -349,7 +340,7 @@ fn last_lines(path: &Path, count: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Home, Phase, Record, hex, last_lines, try_lock};
+    use super::{Home, Phase, Record, last_lines, try_lock};
     use crate::edge::environment::Environment;
 
     fn home(directory: &std::path::Path) -> Home {
@@ -443,10 +434,5 @@ mod tests {
         std::fs::write(&log, "one\r\n\n\u{1b}[2Jtwo\nthree\n").unwrap();
         assert_eq!(last_lines(&log, 2), ["[2Jtwo", "three"]);
         assert!(last_lines(&directory.path().join("none"), 2).is_empty());
-    }
-
-    #[test]
-    fn hex_takes_the_first_digits() {
-        assert_eq!(hex(&[0x0a, 0xbc, 0xde], 3), "0ab");
     }
 }

@@ -230,7 +230,7 @@ fn counts(path: &str) -> bool {
 
 fn hash(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    civm::edge::hex::encode(&Sha256::digest(bytes))
 }
 
 fn id(value: &Value) -> Option<u32> {

@@ -1,11 +1,14 @@
 //! The ssh host key that is staged: the secret one, or one that was made for a host without secrets.
 
+use std::path::PathBuf;
+
 use zeroize::Zeroizing;
 
 use crate::cli::up::Up;
-use crate::commands::{Context, instance, secrets};
+use crate::commands::{Context, instance, project as room, secrets};
 use crate::edge::terminal::{self, Prompt as _, Terminal};
-use crate::host::project::Project;
+use crate::host::layer::HOST_KEY_SECRET;
+use crate::host::project::{Project, SECRETS_MAX};
 use crate::host::spec::Spec;
 use crate::instance::{Place, ssh};
 use crate::keys::recipient::same_key;
@@ -15,9 +18,6 @@ use crate::secrets::Error;
 use crate::secrets::file::SopsFile;
 use crate::sops::document::MacCheck;
 use crate::sops::key_path::{KeyPath, Step};
-
-/// The secret that is a host's identity.
-const HOST_KEY_SECRET: &str = "ssh_host_ed25519_key";
 
 /// A host's identity.
 pub(super) struct Identity {
@@ -38,7 +38,9 @@ pub(super) fn host_key(
     context: &Context,
 ) -> Result<Identity, Failure> {
     if let Some(owner) = spec.secrets_host.clone().filter(|_| !args.without_secrets) {
-        match secret(project, &owner, spec, context) {
+        let path = project.secrets_file(&owner);
+        let text = project.read(&path, SECRETS_MAX).map_err(room::failure)?;
+        match secret(project, path, text, spec, context) {
             Ok(identity) => return Ok(identity),
             Err(Error::Locked { path, locked }) => {
                 let failure = secrets::failure(Error::Locked { path, locked });
@@ -72,17 +74,21 @@ fn asked(failure: &Failure, spec: &Spec, context: &Context) -> Result<bool, Fail
     }
 }
 
-fn secret(project: &Project, owner: &str, spec: &Spec, context: &Context) -> Result<Identity, Error> {
-    let path = project.secrets_file(owner);
+fn secret(
+    project: &Project,
+    path: PathBuf,
+    text: Vec<u8>,
+    spec: &Spec,
+    context: &Context,
+) -> Result<Identity, Error> {
     let session = secrets::session_at(context, project.root().to_path_buf());
-    let text = crate::secrets::session::read(&path)?;
     let open = SopsFile::parse(&session, &path, &text)?.open(session.identities(), MacCheck::Verify)?;
     let key = KeyPath::from(vec![Step::Key(HOST_KEY_SECRET.into())]);
     let private = open.extract(&key)?;
     let wrong = |reason: String| Error::HostKey { path: path.clone(), reason };
     let public = match private::parse(&private).map_err(|error| wrong(error.to_string()))?.key {
         PrivateKey::Plain(key) => {
-            key.ed25519_public().ok_or_else(|| wrong("it is no ed25519 key".to_owned()))?
+            key.ed25519_public().ok_or_else(|| wrong("it is not an ed25519 key".to_owned()))?
         }
         PrivateKey::Locked(_) => return Err(wrong("it is protected by a passphrase".to_owned())),
     };
@@ -90,7 +96,7 @@ fn secret(project: &Project, owner: &str, spec: &Spec, context: &Context) -> Res
     let known = open.metadata.age_keys().any(|key| same_key(&key.recipient) == recipient);
     if !known && !spec.secrets.is_empty() {
         return Err(wrong(format!(
-            "its age recipient {} is none of the file's recipients, so the guest could not read its own secrets",
+            "its age recipient {} is not among the file's recipients, so the guest could not read its own secrets",
             public.recipient()
         )));
     }

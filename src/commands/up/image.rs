@@ -14,23 +14,41 @@ const SOURCES: &str = "CIVM_APT_SOURCES";
 /// Resolution of the bar.
 const STEPS: u64 = 1000;
 
-/// The image of a host, from the cache or built now.
-pub(super) fn ensure(spec: &Spec, context: &Context) -> Result<Image, Failure> {
-    let cache = context.environment.cache_dir().map(|dir| dir.join("civm")).ok_or_else(|| {
-        Failure::new(Code::Generic, "no place for images: neither HOME nor XDG_CACHE_HOME is set")
+/// What the image of a host is made of, and the cache.
+fn wanted(spec: &Spec, context: &Context) -> Result<(ImageSpec, PathBuf), Failure> {
+    let cache = cache(context).ok_or_else(|| {
+        Failure::new(Code::Generic, "no place for images: this account has no home directory")
+            .help("XDG_CACHE_HOME names another place")
     })?;
-    let wanted = ImageSpec {
+    let image = ImageSpec {
         suite: spec.image.suite.clone(),
         arch: spec.arch,
         packages: spec.image.packages.clone(),
         sources: context.environment.non_empty(SOURCES).map(PathBuf::from),
         guest_binary: None,
     };
+    Ok((image, cache))
+}
+
+/// Where images are kept.
+pub(in crate::commands) fn cache(context: &Context) -> Option<PathBuf> {
+    context.environment.cache_dir().map(|dir| dir.join("civm"))
+}
+
+/// The image of a host, and whether it is built.
+pub(super) fn locate(spec: &Spec, context: &Context) -> Result<(Image, bool), Failure> {
+    let (wanted, cache) = wanted(spec, context)?;
+    debian::locate(&wanted, &cache, &context.environment).map_err(failure)
+}
+
+/// The image of a host, from the cache or built now.
+pub(super) fn ensure(spec: &Spec, context: &Context) -> Result<Image, Failure> {
+    let (wanted, cache) = wanted(spec, context)?;
     let bar = if context.screen.draws() { ProgressBar::new(STEPS) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let screen = context.screen;
-    let made = debian::ensure(&wanted, &cache, &mut |event| match event {
+    let made = debian::ensure(&wanted, &cache, &context.environment, &mut |event| match event {
         Event::Waiting => screen.note("another civm builds this image; waiting for it"),
         Event::Building { log } => {
             screen.note("building the image (once for these packages; a minute or two)");
@@ -56,6 +74,7 @@ pub(super) fn failure(error: Error) -> Failure {
             let packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
             Some(format!("sudo apt-get install {}", packages.join(" ")))
         }
+        Error::NoPackages { .. } => Some("correct `packages` in host.yaml".to_owned()),
         _ => None,
     };
     help.into_iter().fold(Failure::new(Code::MachineUnavailable, error.to_string()), Failure::help)

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::identity::Identity;
 use crate::commands::{instance, project as room};
 use crate::edge::environment::Environment;
-use crate::edge::walk;
+use crate::edge::{hex, walk};
 use crate::host::compose::{self, Facts, SECRETS};
 use crate::host::layer::{HOST_KEY, LAYER, MANIFEST, ROOTFS, SOURCE};
 use crate::host::project::Project;
@@ -54,8 +54,7 @@ pub(super) fn staged(
 
 /// An instance's own id: as stable as its host key, and no two have the same.
 fn machine_id(public: &str) -> String {
-    let digest = Sha256::digest(format!("civm machine-id {public}"));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&Sha256::digest(format!("civm machine-id {public}"))[..16])
 }
 
 fn laid_over(entry: Entry) -> Staged {

@@ -1,15 +1,18 @@
 use super::{Facts, layer, manifest, manifest_json};
 use crate::host::layer::Layer;
-use crate::host::spec::load::{Source, load};
+use crate::host::spec::load::{SecretsFile, Source, load};
 use crate::host::spec::{Arch, Spec};
 use crate::install::Manifest;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKgz+PLpbRnMpiPUnFsbLXwSc/ypyGKJ1Bt3mXDsFPq";
 
 fn spec(text: &str) -> Spec {
-    load("controller", Arch::X86_64, &|_| true, &|_| {
-        Ok(Source { file: "host.yaml".into(), text: text.replace("KEY", KEY) })
-    })
+    load(
+        "controller",
+        Arch::X86_64,
+        &|_| Some(SecretsFile { path: "secrets.yaml".into(), tree: None }),
+        &|_| Ok(Source { file: "host.yaml".into(), text: text.replace("KEY", KEY) }),
+    )
     .unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -104,9 +107,7 @@ fn a_host_without_nix_or_secrets_gets_no_files_of_either() {
 
 #[test]
 fn the_manifest_is_that_of_sops_nix() {
-    let spec = spec(
-        "secrets: {a: {owner: alice, group: web, mode: 0440, path: /etc/a, restart_units: [x.service]}, b: {key: c/d}}\n",
-    );
+    let spec = spec("secrets: {a: {owner: alice, group: web, mode: 0440, path: /etc/a}, b: {key: c/d}}\n");
     let manifest = manifest(&spec).expect("a manifest");
     let text = manifest_json(&manifest).expect("JSON");
     let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -115,7 +116,7 @@ fn the_manifest_is_that_of_sops_nix() {
         serde_json::json!([
             {"name": "a", "key": "a", "path": "/etc/a", "owner": "alice", "uid": 0, "group": "web", "gid": 0,
              "sopsFile": "/shared/host/secrets.yaml", "format": "yaml", "mode": "0440",
-             "restartUnits": ["x.service"], "reloadUnits": []},
+             "restartUnits": [], "reloadUnits": []},
             {"name": "b", "key": "c/d", "path": "/run/secrets/b", "owner": "root", "uid": 0, "group": "root", "gid": 0,
              "sopsFile": "/shared/host/secrets.yaml", "format": "yaml", "mode": "0400",
              "restartUnits": [], "reloadUnits": []}

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::{Project, is_name, starter};
 use crate::host::error::Error;
 use crate::host::rootfs::Kind;
-use crate::host::spec::load::{Source, load};
+use crate::host::spec::load::{SecretsFile, Source, load};
 use crate::host::spec::{Arch, Spec};
 
 fn project(files: &[(&str, &str)]) -> TempDir {
@@ -137,7 +137,11 @@ fn names_are_labels_of_host_names() {
 
 fn shipped(name: &str, arch: Arch) -> Spec {
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts");
-    load(name, arch, &|name| name == "jenkins-controller", &|name| {
+    let secrets = |name: &str| {
+        let file = || SecretsFile { path: hosts.join(name).join("secrets.yaml"), tree: None };
+        (name == "jenkins-controller").then(file)
+    };
+    load(name, arch, &secrets, &|name| {
         let file = hosts.join(name).join("host.yaml");
         let text = fs::read_to_string(&file).map_err(|source| Error::Read { path: file.clone(), source })?;
         Ok(Source { file, text })
@@ -183,4 +187,61 @@ fn the_hosts_that_ship_name_their_schema() {
         fs::read_to_string(hosts.join("host.schema.json")).expect("a schema"),
         crate::host::schema::text()
     );
+}
+
+#[test]
+fn what_leads_out_of_the_project_is_not_read() {
+    let outside =
+        project(&[("hosts/victim/secrets.yaml", "key: ENC[x]"), ("hosts/victim/host.yaml", "cpus: 3")]);
+    let victim = outside.path().join("hosts/victim");
+    let dir = project(&[("hosts/own/host.yaml", ""), ("inside/host.yaml", "cpus: 4")]);
+    let hosts = dir.path().join("hosts");
+    symlink(&victim, hosts.join("whole")).expect("a link");
+    for name in ["file", "tree", "dangling"] {
+        fs::create_dir(hosts.join(name)).expect("a folder");
+    }
+    symlink(victim.join("host.yaml"), hosts.join("file/host.yaml")).expect("a link");
+    symlink("/nowhere/host.yaml", hosts.join("dangling/host.yaml")).expect("a link");
+    fs::write(hosts.join("tree/host.yaml"), "").expect("a file");
+    symlink(&victim, hosts.join("tree/rootfs")).expect("a link");
+    symlink(victim.join("secrets.yaml"), hosts.join("own/secrets.yaml")).expect("a link");
+
+    let project = Project::at(dir.path()).expect("a project");
+    for name in ["whole", "file"] {
+        let error = project.load(name, Arch::X86_64).expect_err("outside").to_string();
+        assert!(error.contains("leads out of the project, to ") && error.contains("victim"), "{error}");
+    }
+    assert!(project.load("dangling", Arch::X86_64).is_err());
+    let tree = project.load("tree", Arch::X86_64).expect("a host");
+    assert!(matches!(project.rootfs(&tree), Err(Error::Outside { .. })));
+    let own = project.load("own", Arch::X86_64).expect("a host without secrets");
+    assert_eq!(own.secrets_host.as_deref(), Some("own"));
+    let error = project.read(&project.secrets_file("own"), 1 << 20).expect_err("outside");
+    assert!(matches!(error, Error::Outside { .. }), "{error}");
+    // A link within the project is the project's own affair.
+    symlink("../inside", hosts.join("linked")).expect("a link");
+    assert_eq!(project.load("linked", Arch::X86_64).expect("a host").cpus, 4);
+}
+
+#[test]
+fn what_is_not_a_file_is_refused_and_waited_for_by_nobody() {
+    let dir = project(&[("hosts/a/x", ""), ("hosts/b/x", ""), ("hosts/c/x", "")]);
+    let file = |name: &str| dir.path().join("hosts").join(name).join("host.yaml");
+    nix::unistd::mkfifo(&file("a"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    fs::create_dir(file("b")).expect("a folder");
+    fs::File::create(file("c")).expect("a file").set_len(2 << 20).expect("sparse");
+    let project = Project::at(dir.path()).expect("a project");
+    let message = |name: &str| project.load(name, Arch::X86_64).expect_err("refused").to_string();
+    assert!(message("a").ends_with("hosts/a/host.yaml is not a file"), "{}", message("a"));
+    assert!(message("b").ends_with("hosts/b/host.yaml is not a file"), "{}", message("b"));
+    assert!(message("c").ends_with("hosts/c/host.yaml is larger than 1 MiB"), "{}", message("c"));
+}
+
+#[test]
+fn a_host_is_never_looked_for_outside_of_hosts() {
+    let dir = project(&[("hosts/a/host.yaml", "extends: ../../outside"), ("outside/host.yaml", "cpus: 4")]);
+    let project = Project::at(dir.path()).expect("a project");
+    assert!(project.load("../outside", Arch::X86_64).is_err());
+    let error = project.load("a", Arch::X86_64).expect_err("refused").to_string();
+    assert!(error.contains("hosts/a/host.yaml:1: `../../outside` cannot be the name of a host"), "{error}");
 }

@@ -1,12 +1,13 @@
 //! From keys and values to a host that makes sense: defaults, ranges, and what excludes each other.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
-use super::load::Sources;
+use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Mode, Names, Plain, Size};
-use super::{Arch, Forward, Image, Provider, Spec, check_nix, check_secrets, check_users};
+use super::{Arch, Forward, Spec, check_image, check_nix, check_secrets, check_users};
 use crate::host::error::SpecError;
 use crate::host::{generated, layer};
 
@@ -17,7 +18,8 @@ pub(super) struct Facts<'a> {
     pub(super) name: &'a str,
     pub(super) extends: &'a [String],
     pub(super) arch: Arch,
-    pub(super) secrets_host: Option<&'a str>,
+    /// The host whose file of secrets counts, and that file.
+    pub(super) secrets: Option<(&'a str, SecretsFile)>,
 }
 
 /// Processors of a host that names none.
@@ -30,6 +32,11 @@ const MEMORY: Size = Size::mebibytes(2048);
 pub(super) const MEMORY_MIN: Size = Size::mebibytes(256);
 /// Disk of a host that names none.
 const DISK: Size = Size::mebibytes(16 * 1024);
+/// The most that the file system of a guest grows to: more blocks of 4 KiB it does not count (ext4 without the
+/// options for larger ones).
+const DISK_MAX: Size = Size::mebibytes(16 * 1024 * 1024);
+/// More than QEMU gives a machine of either kind.
+const MEMORY_MAX: Size = Size::mebibytes(u32::MAX as u64 / 1024 * 1024);
 /// The least size that an image's own file system has.
 const DISK_MIN: Size = Size::mebibytes(4 * 1024);
 /// Size of the zram device in per cent of the memory.
@@ -55,18 +62,20 @@ const FILE_MODE: u32 = 0o644;
 pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Checked<Spec> {
     let zram = zram(host.zram, sources)?;
     let secrets = check_secrets::secrets(host.secrets, facts, sources)?;
+    let unlisted_secrets = check_secrets::unlisted(&secrets, facts);
     let (users, root_authorized_keys) = check_users::users(host.users, sources)?;
     let spec = Spec {
         name: facts.name.into(),
         description: host.description,
         extends: facts.extends.to_vec(),
         arch: facts.arch,
-        image: image(host.image, host.packages, sources)?,
+        image: check_image::image(host.image, host.packages, sources)?,
         cpus: cpus(host.cpus, facts, sources)?,
-        memory: size("memory", host.memory, MEMORY, MEMORY_MIN, facts, sources)?,
-        disk: size("disk", host.disk, DISK, DISK_MIN, facts, sources)?,
+        memory: size("memory", host.memory, MEMORY, MEMORY_MIN..=MEMORY_MAX, facts, sources)?,
+        disk: size("disk", host.disk, DISK, DISK_MIN..=DISK_MAX, facts, sources)?,
         forwards: forwards(host.forwards, sources)?,
-        secrets_host: facts.secrets_host.map(str::to_owned),
+        secrets_host: facts.secrets.as_ref().map(|(host, _)| (*host).to_owned()),
+        unlisted_secrets,
         nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, sources)).transpose()?,
         secrets,
         users,
@@ -101,40 +110,6 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
 /// The entries of a mapping that are there.
 pub(super) fn entries<V>(mapping: Option<Mapping<V>>) -> impl Iterator<Item = (String, V)> {
     mapping.into_iter().flatten().filter_map(|(name, value)| Some((name, value?)))
-}
-
-fn image(
-    image: Option<Either<String, raw::Image>>,
-    packages: Option<Vec<String>>,
-    sources: &Sources,
-) -> Checked<Image> {
-    let (provider, suite, path) = match image {
-        None => (None, None, &["image"][..]),
-        Some(Either::Short(provider)) => (Some(provider), None, &["image"][..]),
-        Some(Either::Long(image)) => (image.provider, image.suite, &["image", "provider"][..]),
-    };
-    let provider = match provider.as_deref() {
-        None | Some("debian") => Provider::Debian,
-        Some(other) => {
-            return Err(sources.error(path, format!("unknown image provider `{other}`: it can be `debian`")));
-        }
-    };
-    if let Some(suite) = &suite
-        && !is_word(suite, "-./")
-    {
-        return Err(sources.error(&["image", "suite"], format!("`{suite}` is no name of a release")));
-    }
-    let packages = packages.unwrap_or_default();
-    for (at, package) in packages.iter().enumerate() {
-        // Debian policy 5.6.7; a leading `-` would be an option of the tool that installs it.
-        let fits = is_word(package, "+.:-") && package.starts_with(|c: char| c.is_ascii_alphanumeric());
-        if !fits {
-            return Err(
-                sources.error(&["packages", &at.to_string()], format!("`{package}` is no name of a package"))
-            );
-        }
-    }
-    Ok(Image { provider, suite, packages })
 }
 
 /// ASCII letters, digits and some more, at least one.
@@ -178,19 +153,20 @@ fn size(
     field: &'static str,
     value: Option<ByArch<Size>>,
     default: Size,
-    least: Size,
+    range: RangeInclusive<Size>,
     facts: &Facts<'_>,
     sources: &Sources,
 ) -> Checked<Size> {
     let (value, path) = of_arch(field, value, facts, sources)?;
     let size = value.unwrap_or(default);
-    if size >= least && size.bytes() % Size::mebibytes(1).bytes() == 0 {
-        return Ok(size);
-    }
-    let message = if size < least {
-        format!("{field} is {size}: a guest needs at least {least}")
-    } else {
+    let message = if size < *range.start() {
+        format!("{field} is {size}: a guest needs at least {}", range.start())
+    } else if size > *range.end() {
+        format!("{field} is {size}: it can be {} at most", range.end())
+    } else if size.bytes() % Size::mebibytes(1).bytes() != 0 {
         format!("{field} is {size}: it must be whole mebibytes")
+    } else {
+        return Ok(size);
     };
     Err(sources.error(&path, message))
 }
@@ -208,11 +184,7 @@ fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked
     };
     for (key, name, text) in list {
         let path = ["forwards", key.as_str()];
-        let Some(forward) = forward(name, &text) else {
-            let message =
-                format!("`{text}` is no forward: write PORT, HOST_PORT:PORT or ADDRESS:HOST_PORT:PORT");
-            return Err(sources.error(&path, message));
-        };
+        let forward = forward(name, &text).map_err(|message| sources.error(&path, message))?;
         let clash = out.iter().find(|other| {
             let overlap = other.address == forward.address
                 || other.address.is_unspecified()
@@ -228,25 +200,25 @@ fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked
 }
 
 /// `[[ADDRESS:]HOST:]GUEST`; a forward that is called `ssh` leads to the guest's sshd where it names no port.
-fn forward(name: Option<String>, text: &str) -> Option<Forward> {
+fn forward(name: Option<String>, text: &str) -> Result<Forward, String> {
+    let bad = || format!("`{text}` is not a forward: write PORT, HOST_PORT:PORT or ADDRESS:HOST_PORT:PORT");
     let (rest, guest) = text.rsplit_once(':').map_or((None, text), |(rest, guest)| (Some(rest), guest));
-    let guest: u16 = guest.parse().ok()?;
-    let (address, host) = match rest {
-        None => (None, guest),
-        Some(rest) => match rest.rsplit_once(':') {
-            None => (None, rest.parse().ok()?),
-            Some((address, host)) => (Some(address), host.parse().ok()?),
-        },
+    let (address, host) = match rest.map(|rest| rest.rsplit_once(':').unwrap_or(("", rest))) {
+        None => ("", guest),
+        Some((address, host)) => (address, host),
     };
+    let port = |text: &str| text.parse().ok().filter(|port: &u16| *port != 0).ok_or_else(bad);
+    let (host, guest) = (port(host)?, port(guest)?);
     let address = match address {
-        None => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Some(address) => address.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).map_or_else(
-            || address.parse::<Ipv4Addr>().map(IpAddr::V4).ok(),
-            |inner| inner.parse().ok().map(IpAddr::V6),
-        )?,
+        "" if rest.is_some_and(|rest| rest.contains(':')) => return Err(bad()),
+        "" => Ipv4Addr::LOCALHOST,
+        text if text.starts_with('[') => {
+            return Err(format!("`{text}`: QEMU's user network forwards IPv4 addresses only"));
+        }
+        text => text.parse().map_err(|_| bad())?,
     };
     let guest = if rest.is_none() && name.as_deref() == Some("ssh") { super::SSH_PORT } else { guest };
-    (host != 0 && guest != 0).then_some(Forward { name, address, host, guest })
+    Ok(Forward { name, address, host, guest })
 }
 
 fn services(services: Option<Vec<String>>, sources: &Sources) -> Checked<Vec<String>> {
@@ -263,7 +235,7 @@ pub(super) fn is_unit(name: &str) -> Result<(), String> {
     if kind.is_some_and(|kind| UNIT_KINDS.contains(&kind)) && name.len() <= 255 {
         return Ok(());
     }
-    Err(format!("`{name}` is no unit: the name ends in one of .{}", UNIT_KINDS.join(", .")))
+    Err(format!("`{name}` is not a unit name: it ends in one of .{}", UNIT_KINDS.join(", .")))
 }
 
 fn units(
@@ -331,7 +303,9 @@ fn sysctls(
     for (key, Plain(value)) in entries(sysctls) {
         let parts = key.split(['.', '/']).all(|part| is_word(part, "_-*"));
         if !parts || value.contains('\n') {
-            return Err(sources.error(&["sysctls", &key], format!("`{key}` is no sysctl key with a value")));
+            return Err(
+                sources.error(&["sysctls", &key], format!("`{key}` is not a sysctl key with a value"))
+            );
         }
         out.insert(key, value);
     }

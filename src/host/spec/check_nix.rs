@@ -61,13 +61,13 @@ fn builder(name: String, raw: raw::Builder, secrets: &[Secret], sources: &Source
     let need = |field: &'static str, value: Option<String>| {
         let (field, message) = match value {
             Some(value) if is_word(&value, "._:-") && !value.starts_with('-') => return Ok(value),
-            Some(value) => (field, format!("`{value}` is no {field}")),
+            Some(value) => (field, format!("`{value}` is not a {field}")),
             None => missing(field)(),
         };
         Err(fail(field, message))
     };
     if !is_word(&name, "._-") || name.starts_with('-') {
-        return Err(fail("", format!("`{name}` is no name of a builder")));
+        return Err(fail("", format!("`{name}` cannot be the name of a builder")));
     }
     let list = |field: &'static str, list: Option<Vec<String>>| {
         let list = list.unwrap_or_default();
@@ -117,7 +117,7 @@ pub(super) fn known_hosts(
     for (name, keys) in entries(known) {
         let path = ["known_hosts", name.as_str()];
         if !is_word(&name, "._:-[],*") {
-            return Err(sources.error(&path, format!("`{name}` is no host name")));
+            return Err(sources.error(&path, format!("`{name}` is not a host name")));
         }
         let keys = match keys {
             Either::Short(key) => vec![key],
@@ -137,7 +137,7 @@ fn public(text: &str) -> Result<String, String> {
     });
     match key {
         Ok(Ok(line)) => Ok(line.trim_end().to_owned()),
-        _ => Err("this is no public key, such as `ssh-ed25519 AAAA…`".into()),
+        _ => Err("this is not a public key, such as `ssh-ed25519 AAAA…`".into()),
     }
 }
 

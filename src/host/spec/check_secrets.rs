@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use super::Secret;
-use super::check::{Checked, Facts, entries, is_unit, is_word};
-use super::load::Sources;
+use super::check::{Checked, Facts, entries, is_word};
+use super::load::{SecretsFile, Sources};
 use super::raw;
 use super::units::{Mode, Names};
+use crate::host::error::{SpecError, alike};
 use crate::host::generated::SECRETS;
+use crate::host::layer::HOST_KEY_SECRET;
+use crate::sops::tree::{Item, Key, Tree, Value};
 
 /// Mode of a secret that names none.
 const SECRET_MODE: u32 = 0o400;
@@ -28,14 +31,18 @@ pub(super) fn secrets(
             entries(Some(map)).map(|(name, secret)| (name.clone(), name, secret)).collect()
         }
     };
-    if !list.is_empty() && facts.secrets_host.is_none() {
+    let Some((_, file)) = &facts.secrets else {
+        if list.is_empty() {
+            return Ok(Vec::new());
+        }
         let message = format!("secrets are named, but hosts/{} has no secrets.yaml", facts.name);
         return Err(sources.error(&["secrets"], message));
-    }
+    };
     let mut out: Vec<Secret> = Vec::with_capacity(list.len());
     for (at, name, raw) in list {
         let path = ["secrets", at.as_str()];
         let secret = secret(name, raw, &path, sources)?;
+        in_file(&secret, file, &path, sources)?;
         if out.iter().any(|other| clash(&other.name, &secret.name)) {
             return Err(
                 sources.error(&path, format!("`{}` and another secret need the same place", secret.name))
@@ -53,23 +60,28 @@ fn secret(name: String, raw: raw::Secret, at: &[&str; 2], sources: &Sources) -> 
     let fail = |field: &str, message: String| sources.error(&[at[0], at[1], field], message);
     if name.split('/').any(|part| part == ".." || part == "." || !is_word(part, "_.@+-")) {
         let message = format!(
-            "`{name}` is no name of a secret: letters, digits and _ . @ + -, with `/` between folders"
+            "`{name}` cannot be the name of a secret: letters, digits and _ . @ + -, with `/` between directories"
         );
         return Err(fail("", message));
     }
     let key = raw.key.unwrap_or_else(|| name.clone());
     if key.split('/').any(str::is_empty) {
-        return Err(fail("key", format!("`{key}` is no key: names with `/` between levels")));
+        return Err(fail("key", format!("`{key}` is not a key: write names with `/` between levels")));
     }
     let account = |field: &str, value: Option<String>| {
         let value = value.unwrap_or_else(|| "root".into());
         if is_word(&value, "_.-") {
             return Ok(value);
         }
-        Err(fail(field, format!("`{value}` is no name")))
+        Err(fail(field, format!("`{value}` is not the name of an account")))
     };
-    for (at, unit) in raw.restart_units.iter().flatten().enumerate() {
-        is_unit(unit).map_err(|message| fail("restart_units", format!("{message} (entry {})", at + 1)))?;
+    for (field, units) in [("restart_units", &raw.restart_units), ("reload_units", &raw.reload_units)] {
+        if units.is_some() {
+            let message = format!(
+                "{field} would have no effect: secrets are installed once, at boot, before any unit starts"
+            );
+            return Err(fail(field, message));
+        }
     }
     if let Some(path) = &raw.path {
         let inside = Path::new(path).starts_with(SECRETS) && Path::new(path) != Path::new(SECRETS);
@@ -83,9 +95,43 @@ fn secret(name: String, raw: raw::Secret, at: &[&str; 2], sources: &Sources) -> 
         group: account("group", raw.group)?,
         mode: raw.mode.map_or(SECRET_MODE, |Mode(mode)| mode),
         path: raw.path,
-        restart_units: raw.restart_units.unwrap_or_default(),
         name,
     })
+}
+
+/// Whether the file of secrets has the key, with a value that can be installed: what the guest would find out.
+fn in_file(secret: &Secret, file: &SecretsFile, at: &[&str; 2], sources: &Sources) -> Checked<()> {
+    let Some(tree) = &file.tree else { return Ok(()) };
+    let Err(reason) = crate::install::check_key(tree, &secret.key) else { return Ok(()) };
+    let known = leaves(tree);
+    let error = sources.error(at, format!("{}: {reason}", file.path.display()));
+    let is_there = known.iter().any(|key| Path::new(key).starts_with(&secret.key));
+    let suggestion = if is_there { None } else { alike(&secret.key, known.iter().map(String::as_str)) };
+    Err(SpecError { suggestion, ..error })
+}
+
+/// The keys of the file of secrets that no secret of host.yaml takes.
+pub(super) fn unlisted(secrets: &[Secret], facts: &Facts<'_>) -> Vec<String> {
+    let Some((_, SecretsFile { tree: Some(tree), .. })) = &facts.secrets else { return Vec::new() };
+    let is_listed = |key: &String| secrets.iter().any(|secret| secret.key == *key);
+    leaves(tree).into_iter().filter(|key| key != HOST_KEY_SECRET && !is_listed(key)).collect()
+}
+
+/// The keys of all values of a file, `/` between levels.
+fn leaves(tree: &Tree) -> Vec<String> {
+    fn walk(items: &[Item], above: &str, out: &mut Vec<String>) {
+        for item in items {
+            let Item::Entry(Key::Str(key), value) = item else { continue };
+            let path = format!("{above}{}", String::from_utf8_lossy(key.as_bytes()));
+            match value {
+                Value::Map(inner) => walk(inner, &format!("{path}/"), out),
+                _ => out.push(path),
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(tree.documents.first().map_or(&[], Vec::as_slice), "", &mut out);
+    out
 }
 
 /// Whether two names are one, or one needs a folder where the other is a file.

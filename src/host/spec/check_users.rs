@@ -42,12 +42,12 @@ pub(super) fn users(
         if !is_account(&name) {
             return Err(fail(
                 "",
-                format!("`{name}` is no user name: lower-case letters, digits, `_` and `-`"),
+                format!("`{name}` is not a user name: lower-case letters, digits, `_` and `-`"),
             ));
         }
         let groups = user.groups.unwrap_or_default();
         if let Some(group) = groups.iter().find(|group| !is_account(group)) {
-            return Err(fail("groups", format!("`{group}` is no name of a group")));
+            return Err(fail("groups", format!("`{group}` is not a group name")));
         }
         if let Some(uid) = user.uid {
             if !UIDS.contains(&uid) {
@@ -62,7 +62,7 @@ pub(super) fn users(
         }
         let shell = user.shell.unwrap_or_else(|| SHELL.into());
         if !shell.starts_with('/') || !is_word(&shell, "/_.+-") {
-            return Err(fail("shell", format!("`{shell}` is no absolute path")));
+            return Err(fail("shell", format!("`{shell}` is not an absolute path")));
         }
         let (uid, sudo) = (user.uid, user.sudo.unwrap_or(false));
         out.push(layer::User { name, uid, groups, shell, authorized_keys: keys, sudo });
@@ -89,7 +89,7 @@ fn is_key_line(line: &str) -> Result<(), String> {
     if one_key && (key_at(0) || key_at(1)) {
         return Ok(());
     }
-    Err("this is no line of authorized_keys, such as `ssh-ed25519 AAAA… name`".into())
+    Err("this is not a line of authorized_keys, such as `ssh-ed25519 AAAA… name`".into())
 }
 
 /// The fields of a line; blanks between double quotes separate nothing.

@@ -11,6 +11,7 @@ use serde_yaml::Value;
 use super::raw::Host;
 use super::{Arch, Spec, check, locate};
 use crate::host::error::{Error, SpecError, alike};
+use crate::sops::tree::Tree;
 
 /// A host.yaml.
 #[derive(Clone, Debug)]
@@ -21,19 +22,28 @@ pub struct Source {
     pub text: String,
 }
 
+/// A file of secrets, as far as it can be read without a key.
+#[derive(Clone, Debug)]
+pub struct SecretsFile {
+    /// Its path, for messages.
+    pub path: PathBuf,
+    /// The names in it, and the types of the values; `None` where it cannot be read, which whoever opens it will say.
+    pub tree: Option<Tree>,
+}
+
 /// The most hosts that stand in one chain of `extends`.
 const CHAIN_MAX: usize = 16;
 
 /// Reads a host and those that it extends, merges them and checks the result.
 ///
-/// `read` gives the host.yaml of a name, `has_secrets` tells whether a host has a file of secrets.
+/// `read` gives the host.yaml of a name, `secrets` the file of secrets of a host that has one.
 ///
 /// # Errors
 /// What `read` fails with; an unknown key, a value that cannot be, or hosts that extend each other, with the line.
 pub fn load(
     name: &str,
     arch: Arch,
-    has_secrets: &dyn Fn(&str) -> bool,
+    secrets: &dyn Fn(&str) -> Option<SecretsFile>,
     read: &dyn Fn(&str) -> Result<Source, Error>,
 ) -> Result<Spec, Error> {
     let mut names = vec![name.to_owned()];
@@ -64,15 +74,21 @@ pub fn load(
         merged = patch(merged, layer, &mut Vec::new(), &mut empty);
         if let Some(path) = empty.first() {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
-            let message =
-                format!("`{}` has no value, and no extended host has one to take away", path.join("."));
+            let (name, key) = (path.join("."), path.last().copied().unwrap_or_default());
+            let message = match path[..] {
+                // What can have settings, and has none.
+                ["secrets" | "users" | "units" | "files", _] | ["nix", "builders", _] => {
+                    format!("`{name}` has no value; write `{key}: {{}}` for all defaults")
+                }
+                _ => format!("`{name}` has no value, and no extended host has one to take away"),
+            };
             return Err(Error::Spec(sources.error(&path, message)));
         }
     }
     let host = if merged.is_null() { Ok(Host::default()) } else { Host::deserialize(merged) };
     let host = host.map_err(|error| sources.error(&[], error.to_string()))?;
-    let secrets_host = names.iter().map(String::as_str).find(|name| has_secrets(name));
-    let facts = check::Facts { name, extends: &names[1..], arch, secrets_host };
+    let secrets = names.iter().find_map(|name| secrets(name).map(|file| (name.as_str(), file)));
+    let facts = check::Facts { name, extends: &names[1..], arch, secrets };
     check::check(host, &facts, &sources).map_err(Error::Spec)
 }
 
@@ -94,7 +110,13 @@ fn explain(source: &Source, error: &serde_yaml::Error) -> SpecError {
     }
     for number in ["u16", "u32"] {
         if let Some(start) = message.strip_suffix(&format!("expected {number}")) {
-            message = format!("{start}expected a whole number");
+            message = match start.split_once("invalid value: integer `").zip(start.rsplit_once('`')) {
+                Some(((before, _), (whole, _))) => {
+                    let digits = whole.rsplit('`').next().unwrap_or_default();
+                    format!("{before}{digits} is out of range")
+                }
+                None => format!("{start}expected a whole number"),
+            };
         }
     }
     let mut suggestion = None;

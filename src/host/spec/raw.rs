@@ -60,6 +60,7 @@ pub(super) struct Secret {
     pub(super) mode: Option<Mode>,
     pub(super) path: Option<String>,
     pub(super) restart_units: Option<Vec<String>>,
+    pub(super) reload_units: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -40,7 +40,7 @@ impl Size {
     /// # Errors
     /// What is wrong with the text.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no size: write a whole number and one of K, M, G, T, as in 4G");
+        let bad = || format!("`{text}` is not a size: write a whole number and one of K, M, G, T, as in 4G");
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (digits, unit) = text.split_at(end);
         let count: u64 = digits.parse().map_err(|_| bad())?;
@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Mode {
                 match u32::from_str_radix(text, 8) {
                     Ok(mode) if digits && mode <= 0o777 => Ok(Mode(mode)),
                     _ => Err(E::custom(format!(
-                        "`{text}` are no permission bits: write them in octal, such as 0440"
+                        "`{text}` is not a mode: write the permission bits in octal, such as 0440"
                     ))),
                 }
             }
@@ -168,6 +168,12 @@ impl<'de, S: Deserialize<'de>, L: Deserialize<'de>> Deserialize<'de> for Either<
             fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
                 S::deserialize(serde::de::value::I64Deserializer::new(value)).map(Either::Short)
             }
+            fn visit_u128<E: Error>(self, value: u128) -> Result<Self::Value, E> {
+                Err(E::custom(format!("{value} is too large")))
+            }
+            fn visit_i128<E: Error>(self, value: i128) -> Result<Self::Value, E> {
+                Err(E::custom(format!("{value} is too small")))
+            }
             fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
                 S::deserialize(serde::de::value::F64Deserializer::new(value)).map(Either::Short)
             }
@@ -178,10 +184,32 @@ impl<'de, S: Deserialize<'de>, L: Deserialize<'de>> Deserialize<'de> for Either<
                 L::deserialize(MapAccessDeserializer::new(map)).map(Either::Long)
             }
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-                L::deserialize(SeqAccessDeserializer::new(list)).map(Either::Long)
+                L::deserialize(ListDeserializer(list)).map(Either::Long)
             }
         }
         deserializer.deserialize_any(Both(PhantomData))
+    }
+}
+
+/// A list for what wants one. What wants a mapping would take it for the mapping's values in their order.
+struct ListDeserializer<A>(A);
+
+impl<'de, A: SeqAccess<'de>> Deserializer<'de> for ListDeserializer<A> {
+    type Error = A::Error;
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+        visitor.visit_seq(self.0)
+    }
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, A::Error> {
+        Err(A::Error::custom("a list where one value or a mapping is expected"))
+    }
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }
 

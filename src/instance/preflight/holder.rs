@@ -1,7 +1,12 @@
-//! Who listens on a port, as far as `/proc` tells this user.
+//! Who listens on a port, or has locked a disk, as far as `/proc` tells this user.
 
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 
 /// State of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's tcp_states.h).
 const LISTEN: &str = "0A";
@@ -51,17 +56,51 @@ fn parse_address(hex: &str) -> Option<IpAddr> {
     }
 }
 
+/// Who has locked a disk as QEMU does, in words; a program that merely reads it has not.
+pub(super) fn of_file(path: &Path) -> Option<String> {
+    let file = File::open(path).ok()?;
+    let found = file.metadata().ok().filter(Metadata::is_file)?;
+    if !is_locked(&file) {
+        return None;
+    }
+    let is_it = |fd: &Path| {
+        fs::metadata(fd).is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()))
+    };
+    // This process has just opened it as well.
+    let process = process_where(|pid, fd| pid != std::process::id() && is_it(fd));
+    Some(process.unwrap_or_else(|| "another user's process".to_owned()))
+}
+
+/// Whether any part of a file is locked by open file description, as QEMU locks its disks, or by process.
+fn is_locked(file: &File) -> bool {
+    let mut asked = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)).is_ok() && i32::from(asked.l_type) != libc::F_UNLCK
+}
+
 fn process_with(inodes: &[u64]) -> Option<String> {
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    let is_one = |fd: &Path| {
+        fs::read_link(fd).is_ok_and(|link| wanted.iter().any(|wanted| link.as_os_str() == wanted.as_str()))
+    };
+    process_where(|_, fd| is_one(fd)).map(|process| format!("{process} has it"))
+}
+
+/// The first process with an open file that is looked for.
+fn process_where(is_wanted: impl Fn(u32, &Path) -> bool) -> Option<String> {
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
-        let mut links = descriptors.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
-        if links.any(|link| wanted.iter().any(|w| link.as_os_str() == w.as_str())) {
+        if descriptors.flatten().any(|fd| is_wanted(pid, &fd.path())) {
             let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("process {pid} ({}) has it", name.trim()));
+            return Some(format!("process {pid} ({})", name.trim()));
         }
     }
     None
@@ -69,8 +108,35 @@ fn process_with(inodes: &[u64]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::listener;
+    use super::{listener, of_file};
     use std::net::Ipv4Addr;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_disk_of_another_qemu_is_named_with_its_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("a.qcow2");
+        let made =
+            Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(&disk).arg("8M").status();
+        if !made.is_ok_and(|made| made.success()) {
+            eprintln!("skipped: there is no qemu-img");
+            return;
+        }
+        let reader = std::fs::File::open(&disk).unwrap();
+        assert_eq!(of_file(&disk), None, "who reads it has not locked it");
+        drop(reader);
+        // Any of QEMU's programs locks a disk that it has open for writing.
+        let mut qemu = Command::new("qemu-io");
+        let qemu = qemu.args(["-f", "qcow2"]).arg(&disk).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut qemu = qemu.spawn().unwrap();
+        let mut first = [0];
+        std::io::Read::read_exact(qemu.stdout.as_mut().unwrap(), &mut first).unwrap();
+        assert_eq!(of_file(&disk), Some(format!("process {} (qemu-io)", qemu.id())));
+        drop(qemu.stdin.take());
+        qemu.wait().unwrap();
+        assert_eq!(of_file(&disk), None);
+        assert_eq!(of_file(&directory.path().join("none")), None);
+    }
 
     #[test]
     #[cfg(target_endian = "little")]

@@ -8,14 +8,16 @@ use std::process::{Command, ExitCode};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
+use crate::edge::environment::Environment;
+use crate::edge::process;
 use crate::instance::stage::{CHILD, SELF};
 
 /// Exit code of a child that could not become its program (as shells say it).
 const CANNOT_RUN: u8 = 126;
 
-/// A command that is killed when the thread that spawns it ends.
-pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new(SELF);
+/// A command that is killed when the thread that spawns it ends. It sees the variables that any program may see.
+pub(crate) fn command(program: impl AsRef<OsStr>, environment: &Environment) -> Command {
+    let mut command = process::command(SELF, &environment.for_tools());
     command.arg(CHILD).arg(own_pid().unwrap_or_default()).arg(program);
     command
 }

@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::edge::environment::Environment;
 use crate::instance::stage::lines::Lines;
 use crate::instance::stage::log::Log;
 use crate::instance::stage::user::QemuUser;
@@ -142,7 +143,7 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
     let mut command = match mode {
         // The kernel ends it with the first process of its PID namespace.
         Mode::Namespaces => Command::new(program),
-        Mode::Memory => child::command(program),
+        Mode::Memory => child::command(program, &Environment::of_process()),
     };
     let (messages, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
     let (err, out) = (theirs.try_clone().map_err(|error| error.to_string())?, theirs);

@@ -1,7 +1,6 @@
 //! The published test vectors of age (`tests/vectors/age`), all through the ways in which civm opens age files.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::{fs, mem};
@@ -92,10 +91,7 @@ const OF_EARLY_VERSIONS: [&str; 2] = ["stanza_missing_body", "stanza_missing_fin
 const LONG: usize = 1 << 14;
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    crate::edge::hex::encode(&Sha256::digest(bytes))
 }
 
 #[test]

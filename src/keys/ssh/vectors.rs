@@ -238,7 +238,7 @@ fn repeated_line(text: &[u8], answer: &Answer) -> Option<String> {
 
 fn sha256(text: &str) -> String {
     use sha2::{Digest, Sha256};
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::edge::hex::encode(&Sha256::digest(text))
 }
 
 #[test]

@@ -1,0 +1,117 @@
+//! Users, groups and login shells that host.yaml names: whether the guest will have them.
+
+use std::collections::BTreeSet;
+
+use crate::commands::Context;
+use crate::edge::account;
+use crate::host::error::alike;
+use crate::host::project::HOST_FILE;
+use crate::host::spec::Spec;
+use crate::image::{Contents, Image};
+use crate::outcome::{Code, Failure};
+
+/// Where files that a host lays over its image could bring accounts or programs of their own.
+const OWN_ACCOUNTS: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/sysusers.d/", "/usr/lib/sysusers.d/"];
+
+/// Refuses a new machine that would fail on a name of host.yaml. On a disk that is there already somebody may have
+/// installed what the image lacks: then it is a warning.
+pub(super) fn check(spec: &Spec, image: &Image, disk_exists: bool, context: &Context) -> Result<(), Failure> {
+    let problems = problems(spec, &image.contents);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    if disk_exists || spec.files.keys().any(|path| OWN_ACCOUNTS.iter().any(|own| path.starts_with(own))) {
+        for problem in problems {
+            context.screen.warn(format!("{problem}, unless its disk has it"));
+        }
+        return Ok(());
+    }
+    let message = format!("hosts/{}/{HOST_FILE}: {}", spec.name, problems.join("\n"));
+    Err(Failure::new(Code::CouldNotReadInput, message)
+        .help("packages bring users and shells: add one to `packages`, or the user to `users`"))
+}
+
+fn problems(spec: &Spec, contents: &Contents) -> Vec<String> {
+    let users: BTreeSet<&str> = account::users(&contents.passwd)
+        .map(|user| user.name)
+        .chain(spec.users.iter().map(|user| user.name.as_str()))
+        .collect();
+    let groups: BTreeSet<&str> = account::groups(&contents.group)
+        .map(|group| group.name)
+        .chain(spec.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]).map(String::as_str)))
+        .chain(["keys"])
+        .collect();
+    let mut out = Vec::new();
+    for secret in &spec.secrets {
+        let named = [("user", &secret.owner, &users), ("group", &secret.group, &groups)];
+        for (what, name, known) in named {
+            // A number is taken as it is.
+            if !known.contains(name.as_str()) && name.parse::<u32>().is_err() {
+                let meant = alike(name, known.iter().copied());
+                let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+                out.push(format!("secret `{}`: the guest has no {what} `{name}`{meant}", secret.name));
+            }
+        }
+    }
+    for user in spec.users.iter().filter(|user| !contents.has_program(&user.shell)) {
+        out.push(format!("user `{}`: the guest has no {}", user.name, user.shell));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::layer::User;
+    use crate::host::spec::Secret;
+
+    fn problems_of(owner: &str, group: &str, shell: &str) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("hosts/x")).unwrap();
+        std::fs::write(dir.path().join("hosts/x/host.yaml"), "").unwrap();
+        let project = crate::host::Project::at(dir.path()).unwrap();
+        let mut spec = project.load("x", crate::host::spec::Arch::X86_64).unwrap();
+        spec.users = vec![User {
+            name: "alice".into(),
+            groups: vec!["ops".into()],
+            shell: shell.into(),
+            ..User::default()
+        }];
+        spec.secrets = vec![Secret {
+            name: "s".into(),
+            key: "s".into(),
+            owner: owner.into(),
+            group: group.into(),
+            mode: 0o400,
+            path: None,
+        }];
+        let contents = Contents {
+            passwd: "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/:/\n".into(),
+            group: "root:x:0:\nadm:x:4:\n".into(),
+            programs: ["usr/bin/sh", "bin/rbash", "usr/local/bin/own"].map(str::to_owned).into(),
+        };
+        problems(&spec, &contents)
+    }
+
+    #[test]
+    fn accounts_of_host_yaml_and_of_the_image_are_known() {
+        for (owner, group) in
+            [("root", "root"), ("alice", "alice"), ("www-data", "ops"), ("4001", "adm"), ("root", "keys")]
+        {
+            assert_eq!(problems_of(owner, group, "/bin/sh"), [""; 0], "{owner} {group}");
+        }
+        assert_eq!(
+            problems_of("alcie", "root", "/bin/sh"),
+            ["secret `s`: the guest has no user `alcie`; did you mean `alice`?"]
+        );
+        assert_eq!(problems_of("root", "wheel", "/bin/sh"), ["secret `s`: the guest has no group `wheel`"]);
+    }
+
+    #[test]
+    fn a_shell_is_one_of_the_images_programs_wherever_its_directories_are_merged() {
+        for shell in ["/bin/sh", "/usr/bin/sh", "/usr/bin/rbash", "/usr/local/bin/own"] {
+            assert_eq!(problems_of("root", "root", shell), [""; 0], "{shell}");
+        }
+        assert_eq!(problems_of("root", "root", "/bin/zsh"), ["user `alice`: the guest has no /bin/zsh"]);
+    }
+}

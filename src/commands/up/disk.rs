@@ -1,0 +1,111 @@
+//! The disk of an instance: found and judged before anything is started, made or grown once its image is there.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::image;
+use crate::cli::up::Up;
+use crate::commands::Context;
+use crate::edge::git::Git;
+use crate::host::project::Project;
+use crate::host::spec::Spec;
+use crate::image::{Image, disk};
+use crate::instance::Place;
+use crate::outcome::{Code, Failure};
+
+const MIB: u64 = 1 << 20;
+
+/// The disk beside hosts/, or one in the instance's own state that goes with it.
+pub(super) struct RootDisk {
+    pub(super) path: PathBuf,
+    ephemeral: bool,
+    /// Its virtual size, where it is there already.
+    size: Option<u64>,
+}
+
+impl RootDisk {
+    /// Finds it. One that QEMU must not be given is refused.
+    pub(super) fn find(
+        args: &Up,
+        project: &Project,
+        spec: &Spec,
+        place: &Place,
+        context: &Context,
+    ) -> Result<Self, Failure> {
+        if args.ephemeral {
+            return Ok(Self { path: place.ephemeral_disk(), ephemeral: true, size: None });
+        }
+        let path = project.disk(&spec.name);
+        let found = disk::inspect(&path).map_err(image::failure)?;
+        if found.as_ref().is_some_and(|found| found.link_to.is_some())
+            && is_tracked(project.root(), &path, context)
+        {
+            // Whoever wrote the project could name any disk of this user's.
+            let message =
+                format!("`{}` is a link that comes with the project: it is not followed", path.display());
+            return Err(Failure::new(Code::MachineUnavailable, message)
+                .help("a link of your own is not committed: `git rm --cached` it, or remove it"));
+        }
+        Ok(Self { path, ephemeral: false, size: found.map(|found| found.virtual_size) })
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.size.is_some()
+    }
+
+    /// Makes it where there is none, and grows it where host.yaml asks for more.
+    pub(super) fn make(
+        &self,
+        spec: &Spec,
+        image: &Image,
+        place: &Place,
+        context: &Context,
+    ) -> Result<(), Failure> {
+        let (path, size, environment) = (&self.path, spec.disk.bytes(), &context.environment);
+        if self.ephemeral {
+            remove(path)?;
+            return disk::overlay(image, path, size, environment).map_err(image::failure);
+        }
+        let Some(has) = self.size else {
+            let had = place.record().and_then(|record| record.disk).is_some_and(|disk| disk == *path);
+            if had {
+                let words = "is gone since the last run: a new, empty disk is made";
+                context.screen.warn(format!("`{}` {words}", path.display()));
+            }
+            return disk::create(image, path, size, environment).map_err(image::failure);
+        };
+        if has < size {
+            disk::resize(path, size, environment).map_err(image::failure)?;
+        } else if has > size {
+            context.screen.warn(format!(
+                "`{}` has {} MiB, more than the {} MiB of host.yaml; it is left as it is",
+                path.display(),
+                has / MIB,
+                size / MIB
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether git has the file in its index. A project outside of git has no such files; where git cannot tell, the file
+/// counts as one.
+fn is_tracked(root: &Path, path: &Path, context: &Context) -> bool {
+    let args = ["--literal-pathspecs", "ls-files", "-z", "--"].map(OsStr::new);
+    let git = Git::in_repository_of(root, &context.environment.for_tools());
+    match git.records(args.into_iter().chain([path.as_os_str()]), None) {
+        Ok(listed) => !listed.is_empty(),
+        Err(_) => root.ancestors().any(|directory| directory.join(".git").exists()),
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::new(
+            Code::CouldNotWriteOutput,
+            format!("cannot remove `{}`: {error}", path.display()),
+        )),
+        _ => Ok(()),
+    }
+}

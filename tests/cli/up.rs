@@ -1,0 +1,320 @@
+//! What `civm up` finds before anything is built or started. None of this needs QEMU or an image.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Ran, Scene, peer, run};
+
+/// Unavailable machines, and input that cannot be read (README, exit codes).
+const MACHINE: i32 = 69;
+const INPUT: i32 = 2;
+
+/// A project with one host, which nothing forwards to.
+fn scene(host: &str) -> Scene {
+    let scene = Scene::new();
+    scene.write("hosts/x/host.yaml", host);
+    scene
+}
+
+fn up(scene: &Scene, args: &[&str]) -> Ran {
+    let args: Vec<&str> = ["up", "x"].iter().chain(args).copied().collect();
+    run(&mut scene.civm(&args))
+}
+
+fn qemu_img(args: &[&str]) -> bool {
+    Command::new("qemu-img").args(args).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Nothing was made for a machine that is refused.
+fn nothing_was_built(scene: &Scene) {
+    let cache = scene.path("home/.cache/civm/images");
+    assert!(!cache.exists(), "{} was made", cache.display());
+}
+
+#[test]
+fn a_disk_that_is_none_is_named_at_once() {
+    let scene = scene("");
+    let disk = scene.file("x.qcow2");
+    let begun = Instant::now();
+    let cases: [(&str, fn(&Path), &str); 6] = [
+        ("an empty file", |disk| fs::write(disk, "").unwrap(), "is empty: remove it"),
+        ("another format", |disk| fs::write(disk, "a".repeat(9999)).unwrap(), "is not a qcow2 disk"),
+        (
+            "a dangling link",
+            |disk| symlink("/mnt/gone/x", disk).unwrap(),
+            "is a link to /mnt/gone/x, which does not exist",
+        ),
+        (
+            "a pipe",
+            |disk| nix::unistd::mkfifo(disk, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+            "is a pipe, not a disk",
+        ),
+        ("a directory", |disk| fs::create_dir(disk).unwrap(), "is a directory, not a disk"),
+        ("a device", |disk| symlink("/dev/null", disk).unwrap(), "is a device, not a disk"),
+    ];
+    for (what, make, words) in cases {
+        make(&disk);
+        let ran = up(&scene, &[]).code(MACHINE).says(words);
+        assert!(ran.stderr.contains("x.qcow2: "), "{what}: {}", ran.stderr);
+        up(&scene, &["--print-command"]).code(MACHINE).says(words);
+        if disk.is_dir() && !disk.is_symlink() { fs::remove_dir(&disk) } else { fs::remove_file(&disk) }
+            .unwrap();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(60), "nothing was waited for");
+    nothing_was_built(&scene);
+}
+
+#[test]
+fn a_disk_that_refers_to_other_files_is_not_given_to_qemu() {
+    let scene = scene("");
+    let (disk, secret) = (text(&scene.file("x.qcow2")), text(&scene.path("home/secret")));
+    fs::write(&secret, vec![7; 1 << 20]).unwrap();
+    if !qemu_img(&["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &secret, &disk]) {
+        return eprintln!("skipped: no qemu-img");
+    }
+    up(&scene, &[]).code(MACHINE).says("has a backing file");
+    fs::remove_file(&disk).unwrap();
+    let options = format!("data_file={},data_file_raw=on", text(&scene.path("home/data")));
+    assert!(qemu_img(&["create", "-q", "-f", "qcow2", "-o", &options, &disk, "8M"]));
+    up(&scene, &[]).code(MACHINE).says("has its data in another file");
+    nothing_was_built(&scene);
+}
+
+#[test]
+fn a_link_to_a_disk_is_followed_unless_it_came_with_the_project() {
+    let scene = scene("");
+    let (disk, real) = (scene.file("x.qcow2"), scene.path("home/real.qcow2"));
+    if !qemu_img(&["create", "-q", "-f", "qcow2", &text(&real), "16G"]) || peer("git").is_none() {
+        return eprintln!("skipped: no qemu-img or no git");
+    }
+    symlink(&real, &disk).unwrap();
+    up(&scene, &["--print-command"]).ok();
+    let git = |args: &[&str]| run(scene.command("git").args(args)).ok();
+    git(&["init", "-q"]);
+    up(&scene, &["--print-command"]).ok();
+    git(&["add", "-f", "x.qcow2"]);
+    up(&scene, &["--print-command"]).code(MACHINE).says("is a link that comes with the project");
+    up(&scene, &[]).code(MACHINE).says("is a link that comes with the project");
+}
+
+#[test]
+fn what_leads_out_of_the_project_is_not_read() {
+    let scene = scene("secrets: [a]\n");
+    let outside = scene.path("home/other");
+    fs::create_dir_all(outside.join("rootfs")).unwrap();
+    fs::write(outside.join("secrets.yaml"), "a: ENC[AES256_GCM,type:str]\n").unwrap();
+    fs::write(outside.join("host.yaml"), "cpus: 3\n").unwrap();
+    symlink(outside.join("secrets.yaml"), scene.file("hosts/x/secrets.yaml")).unwrap();
+    up(&scene, &[]).says("hosts/x/secrets.yaml leads out of the project");
+    symlink(&outside, scene.file("hosts/y")).unwrap();
+    run(&mut scene.civm(&["up", "y"])).says("hosts/y/host.yaml leads out of the project");
+    scene.write("hosts/z/host.yaml", "extends: y\n");
+    run(&mut scene.civm(&["up", "z"])).says("hosts/y/host.yaml leads out of the project");
+    nothing_was_built(&scene);
+}
+
+#[test]
+fn names_and_types_of_secrets_are_checked_before_the_boot() {
+    let scene = scene("cpus: 1\nsecrets:\n  vm_builder_ssh_kye: {}\n");
+    let file = include_str!("../../hosts/jenkins-controller/secrets.yaml");
+    let (key, rest) = file.split_once("vedenemo_builder_ssh_key: ").expect("the second secret");
+    scene.write("hosts/x/secrets.yaml", format!("{key}port: {}", rest.replacen("type:str", "type:int", 1)));
+    up(&scene, &[])
+        .code(INPUT)
+        .says("hosts/x/host.yaml:3: ")
+        .says("the key 'vm_builder_ssh_kye' cannot be found; did you mean `vm_builder_ssh_key`?");
+    scene.write("hosts/x/host.yaml", "secrets: [port]\n");
+    let ran = up(&scene, &["--without-secrets"]).code(INPUT);
+    ran.says("hosts/x/host.yaml:1: ").says("the value of key 'port' is not a string but an integer");
+    scene.write("hosts/x/host.yaml", "secrets: {vm_builder_ssh_key: {restart_units: [a.service]}}\n");
+    up(&scene, &[]).code(INPUT).says("restart_units would have no effect");
+    // What is in the file and reaches no guest is said; then nobody can decrypt it here.
+    scene.write("hosts/x/host.yaml", "");
+    up(&scene, &[]).says("list them: vm_builder_ssh_key, port (hosts/x/secrets.yaml)");
+    nothing_was_built(&scene);
+}
+
+#[test]
+fn the_command_is_printed_without_building_anything() {
+    let scene = scene("");
+    let begun = Instant::now();
+    let ran = up(&scene, &["--print-command"]);
+    if ran.stderr.contains("qemu-system") && ran.code == MACHINE {
+        return eprintln!("skipped: no QEMU");
+    }
+    let ran = ran.ok().says("its image and its disk will be made by the first `civm up x`");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    nothing_was_built(&scene);
+    let (mkdir, qemu) = ran.out().split_once('\n').unwrap();
+    assert!(qemu.contains("-kernel ") && qemu.contains("qemu-system"), "{qemu}");
+    // What it prints makes the directories of the sockets and of the share.
+    run(scene.command("sh").args(["-c", mkdir])).ok();
+    let share = qemu.split("path=").find(|part| part.contains("/share,")).unwrap();
+    assert!(Path::new(share.split(',').next().unwrap()).is_dir(), "{share}");
+}
+
+#[test]
+fn without_a_home_the_accounts_own_is_taken() {
+    let scene = scene("");
+    for home in [None, Some("")] {
+        let mut command = scene.civm(&["ls"]);
+        command.env_remove("HOME").env("XDG_STATE_HOME", scene.path("tmp/state"));
+        if let Some(home) = home {
+            command.env("HOME", home);
+        }
+        assert!(run(&mut command).ok().out().contains('x'));
+        let mut command = scene.civm(&["up", "x", "--print-command"]);
+        command.env_remove("HOME").env("XDG_STATE_HOME", scene.path("tmp/state"));
+        let ran = run(&mut command);
+        assert!(!ran.stderr.contains("HOME"), "{}", ran.stderr);
+    }
+}
+
+/// Programs that note their own name and variables, and fail; or do what the real one does.
+fn fake_tools(scene: &Scene, failing: &[&str]) -> PathBuf {
+    let (bin, seen) = (scene.path("tmp/bin"), scene.path("tmp/seen"));
+    fs::create_dir_all(&bin).unwrap();
+    fs::create_dir_all(&seen).unwrap();
+    for name in failing {
+        let tool = bin.join(name);
+        let script = format!("#!/bin/sh\n/usr/bin/env >{}/{name}.$$\nexit 1\n", seen.display());
+        // Written by another process: a program that a test beside this one starts would hold the file open.
+        let write = ["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""];
+        run(Command::new("sh").args(write).arg(&tool).arg(script)).ok();
+    }
+    bin
+}
+
+/// The names of the tools that were run. None of them saw a key.
+fn tools_seen(scene: &Scene) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(scene.path("tmp/seen")).unwrap().flatten() {
+        let seen = fs::read_to_string(entry.path()).unwrap();
+        let name = entry.file_name().to_string_lossy().split('.').next().unwrap().to_owned();
+        for hidden in ["SOPS_AGE_KEY", "AWS_SECRET", "HIDDEN"] {
+            assert!(!seen.contains(hidden), "{name} sees {hidden}");
+        }
+        names.push(name);
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn no_tool_sees_the_callers_keys() {
+    let scene = scene("");
+    let sources = scene.path("tmp/sources");
+    fs::write(&sources, "deb http://mirror.example.org/debian bookworm main\n").unwrap();
+    let all = [
+        "mmdebstrap",
+        "apt-get",
+        "apt-cache",
+        "dpkg-deb",
+        "tar",
+        "mke2fs",
+        "qemu-img",
+        "depmod",
+        "xz",
+        "fakeroot",
+        "newuidmap",
+        "qemu-system-x86_64",
+        "qemu-system-aarch64",
+        "git",
+        "getent",
+        "id",
+    ];
+    let bin = fake_tools(&scene, &all);
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let civm = |args: &[&str]| {
+        let mut command = scene.civm(args);
+        command
+            .env("PATH", &path)
+            .env("CIVM_APT_SOURCES", &sources)
+            .env("SOPS_AGE_KEY", "AGE-SECRET-KEY-HIDDEN")
+            .env("SOPS_AGE_KEY_CMD", "echo HIDDEN")
+            .env("AWS_SECRET_ACCESS_KEY", "HIDDEN");
+        run(&mut command)
+    };
+    civm(&["up", "x"]).code(MACHINE);
+    assert!(tools_seen(&scene).contains(&"apt-get".to_owned()), "{:?}", tools_seen(&scene));
+    let images = scene.path("home/.cache/civm/images");
+    let left: Vec<_> = fs::read_dir(&images).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with('.')), "{left:?}");
+
+    // An image that looks complete leads on to QEMU.
+    if peer("qemu-img").is_none() {
+        return eprintln!("skipped: no qemu-img");
+    }
+    let printed = civm(&["up", "x", "--print-command"]).ok();
+    let kernel =
+        printed.out().split_whitespace().skip_while(|word| *word != "-kernel").nth(1).unwrap().to_owned();
+    let image = Path::new(&kernel).parent().unwrap();
+    fs::create_dir_all(image.join("modules")).unwrap();
+    assert!(qemu_img(&["create", "-q", "-f", "qcow2", &text(&image.join("disk.qcow2")), "4G"]));
+    let content = r#"{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\n", "programs": []}"#;
+    for (name, content) in [("kernel", "k"), ("early-modules", ""), ("accounts-and-programs.json", content)] {
+        fs::write(image.join(name), content).unwrap();
+    }
+    let size = fs::metadata(image.join("disk.qcow2")).unwrap().len();
+    fs::write(
+        image.join("contents.json"),
+        format!(
+            r#"{{"kernel": 1, "disk.qcow2": {size}, "early-modules": 0, "accounts-and-programs.json": {}}}"#,
+            content.len()
+        ),
+    )
+    .unwrap();
+    fs::remove_file(bin.join("qemu-img")).unwrap();
+    civm(&["up", "x", "--accel", "tcg"]).code(MACHINE);
+    let native = format!("qemu-system-{}", std::env::consts::ARCH);
+    assert!(tools_seen(&scene).contains(&native), "{:?}", tools_seen(&scene));
+}
+
+#[test]
+fn users_groups_and_shells_are_looked_up_in_the_image_before_the_boot() {
+    if peer("qemu-img").is_none() {
+        return eprintln!("skipped: no qemu-img");
+    }
+    let scene = scene("users:\n  alice: {shell: /bin/zsh}\n");
+    let printed = up(&scene, &["--print-command"]);
+    if printed.code == MACHINE {
+        return eprintln!("skipped: no QEMU");
+    }
+    let kernel =
+        printed.out().split_whitespace().skip_while(|word| *word != "-kernel").nth(1).unwrap().to_owned();
+    let image = Path::new(&kernel).parent().unwrap();
+    fs::create_dir_all(image.join("modules")).unwrap();
+    assert!(qemu_img(&["create", "-q", "-f", "qcow2", &text(&image.join("disk.qcow2")), "4G"]));
+    let content =
+        r#"{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\n", "programs": ["bin/sh"]}"#;
+    fs::write(image.join("accounts-and-programs.json"), content).unwrap();
+    fs::write(image.join("early-modules"), "").unwrap();
+    fs::write(image.join("kernel"), "k").unwrap();
+    fs::write(image.join("contents.json"), r#"{"kernel": 1}"#).unwrap();
+    up(&scene, &[]).code(INPUT).says("user `alice`: the guest has no /bin/zsh").says("add one to `packages`");
+    assert!(!scene.file("x.qcow2").exists(), "no disk was made for it");
+}
+
+#[test]
+fn listing_removes_what_a_killed_up_left() {
+    let scene = scene("");
+    let killed = scene.write(".x.qcow2.Ab12.partial.qcow2", "half");
+    let disk = scene.write("x.qcow2", "a disk");
+    let building = scene.path("home/.cache/civm/images/.building-0123-Ab12");
+    fs::create_dir_all(building.join("work")).unwrap();
+    let scratch = scene.path("tmp/civm-image-Ab12");
+    fs::create_dir_all(&scratch).unwrap();
+    fs::set_permissions(&scratch, fs::Permissions::from_mode(0o711)).unwrap();
+    fs::write(building.join("scratch-path"), text(&scratch)).unwrap();
+    run(&mut scene.civm(&["ls"])).ok();
+    assert!(!killed.exists() && !building.exists() && !scratch.exists());
+    assert!(disk.exists());
+}
