@@ -20,8 +20,8 @@ use crate::store::{Format, Indents, Store};
 /// The rules' file name, the only one that sops looks for.
 const CONFIG_NAME: &str = ".sops.yaml";
 
-/// One run's view of the world. Rules are read once; identities are looked for at the first file that
-/// needs them and asked for at most once each.
+/// What one run knows. Rules are read once; identities are looked for when the first file needs them, and each is
+/// asked for at most once.
 pub struct Session {
     /// The variables of the run.
     pub environment: Environment,

@@ -1,4 +1,4 @@
-//! What `git diff` compares and `git log -p` shows of a file.
+//! The text of a file for `git diff` and `git log -p`.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use super::session::Session;
 use crate::sops::document::MacCheck;
 use crate::store::{Format, Indents};
 
-/// The plaintext of a file, as far as it is to be had without asking anybody. A log goes on whatever a file of it is:
-/// who shows it prints the text itself where this fails.
+/// The plaintext of a file, if it can be decrypted without asking anybody. A log must not stop at one file: the caller
+/// prints the text itself where this fails.
 ///
 /// # Errors
 /// It is no sops file, or none that an identity at hand opens.

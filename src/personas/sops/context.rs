@@ -1,4 +1,4 @@
-//! What every command works with: its flags, a session, and the formats of its file.
+//! What every command needs: its flags, a session, and the formats of its file.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -247,7 +247,7 @@ impl Context {
         let places: Vec<String> =
             refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
         self.log.warn(&format!(
-            "the plaintext lies on a disk while it is {done}, for no place in memory is private ({})",
+            "the plaintext is on disk while it is {done}, because there is no private directory in memory ({})",
             places.join("; ")
         ));
     }
@@ -353,7 +353,7 @@ pub(super) fn print(bytes: &[u8]) -> Result<u8, End> {
     Ok(0)
 }
 
-/// Words for stderr that end a run.
+/// The last message of a run, for stderr.
 pub(super) fn last_words(words: &str) {
     crate::edge::stream::to_stderr(&harmless(words));
 }

@@ -28,7 +28,9 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
     let format = stores.input_format;
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => context.on_disk("edited", &refused),
-        Notice::EditorMayFork(hint) => context.log.warn(&hint),
+        // Of others sops says nothing, and neither does this.
+        Notice::EditorMayFork(hint) if hint.is_known => context.log.warn(&hint.text),
+        Notice::EditorMayFork(_) => {}
         Notice::Odd(warning) => context.odd(&warning),
         Notice::Ignored(selector) => context.log.warn(&of_one_value(selector.name(), format)),
     };

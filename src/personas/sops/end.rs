@@ -1,4 +1,4 @@
-//! How a run ends that did not do its work: sops' words and its exit codes.
+//! Errors with sops' messages and exit codes.
 
 use std::io;
 use std::path::Path;
@@ -13,20 +13,20 @@ use crate::secrets::Error;
 use crate::store;
 use crate::{rules, sops};
 
-/// The end of a run. No words hold a value of a file.
+/// Why a command failed. The messages hold no value of a file.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Words for stderr and an exit code.
+    /// A message for stderr and an exit code.
     Said(Code, String),
-    /// Words for the log, and the exit code 1.
+    /// A message for the log, and exit code 1.
     Fatal(String),
 }
 
-/// An exit code, or an end before the work was done.
+/// An exit code, or why the command failed.
 pub(super) type Outcome = Result<u8, End>;
 
 impl End {
-    /// Words with the code of whatever has none of its own.
+    /// A message with the code of errors without a code of their own.
     pub(super) fn generic(words: impl Into<String>) -> Self {
         Self::Said(Code::Generic, words.into())
     }

@@ -1,4 +1,4 @@
-//! The variables of a program from the first document of a file.
+//! The first document of a file as environment variables.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
