@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::error::Error;
 use super::file::{NewFile, SopsFile};
 use super::recipients::Plan;
-use super::rewrite::put;
+use super::rewrite::write_if_unchanged;
 use super::session::{Session, read};
 use crate::edge::atomic;
 use crate::edge::editor::{Editor, Hint};
@@ -104,7 +104,7 @@ pub fn change(
             if form.with_metadata { open.read_edited_with_metadata(text)? } else { open.read_edited(text)? };
         open.seal(tree, session)
     })?;
-    if put(path, &on_disk, &sealed)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
+    if write_if_unchanged(path, &on_disk, &sealed)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
 }
 
 /// Creates a file in the editor. What would prevent it from being written is checked before the editor opens.

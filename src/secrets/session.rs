@@ -277,9 +277,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_settled(path: &Path) -> Result<Vec<u8>, Error> {
+pub fn read_locked(path: &Path) -> Result<Vec<u8>, Error> {
     sweep_beside(path);
-    atomic::read_settled(path).map_err(|source| unreadable(path, source))
+    atomic::read_locked(path).map_err(|source| unreadable(path, source))
 }
 
 /// What a killed civm left where a file is goes before that is read.

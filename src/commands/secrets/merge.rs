@@ -11,7 +11,7 @@ use crate::edge::git::Git;
 use crate::edge::{atomic, terminal};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::merge::{Merge, MergeError, Versions, merge};
-use crate::secrets::session::{read, read_settled};
+use crate::secrets::session::{read, read_locked};
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let directory = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().map(Path::new).unwrap_or(&path);
     let git = Git::new(&context.environment, directory);
-    let before = read_settled(&args.file).ok();
+    let before = read_locked(&args.file).ok();
     let stages = git.stages(name).map_err(of_git)?;
     let shown = args.file.display();
     let (base, ours, theirs) = match stages {

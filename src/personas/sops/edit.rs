@@ -57,7 +57,7 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
         }
         Err(Error::Write(error)) => Err(End::writing("in-place file", &error)),
         Err(error @ Error::EditorLostFile) => {
-            Err(End::Said(Code::CouldNotReadInput, format!("Could not hash file: {error}")))
+            Err(End::Exit(Code::CouldNotReadInput, format!("Could not hash file: {error}")))
         }
         Err(error) => Err(context.colour(error)),
     }

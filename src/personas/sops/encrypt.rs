@@ -143,7 +143,7 @@ fn selector(context: &Context, of_rule: Option<Selector>, stores: &Stores) -> Re
         return Err(conflict(&format!("Error: cannot use more than one of {names} in the same file")));
     }
     let fields = fields.iter().map(|(field, value)| (*field, value.as_str()));
-    Selector::only(fields).map_err(|error| End::Said(Code::Generic, format!("Error: {error}")))
+    Selector::only(fields).map_err(|error| End::Exit(Code::Generic, format!("Error: {error}")))
 }
 
 /// What is said of a selector where the file is one value.
