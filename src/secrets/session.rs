@@ -17,8 +17,8 @@ use crate::rules::{self, Config};
 use crate::sops::time::Time;
 use crate::store::{Format, Indents, Store};
 
-/// One run's view of the world. Rules are read once; identities are looked for at the first file that
-/// needs them and asked for at most once each.
+/// What one run knows. Rules are read once; identities are looked for when the first file needs them, and each is
+/// asked for at most once.
 pub struct Session {
     /// The variables of the run.
     pub environment: Environment,
@@ -361,9 +361,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_settled(path: &Path) -> Result<Vec<u8>, Error> {
+pub fn read_locked(path: &Path) -> Result<Vec<u8>, Error> {
     sweep_beside(path);
-    atomic::read_settled(path).map_err(|source| unreadable(path, source))
+    atomic::read_locked(path).map_err(|source| unreadable(path, source))
 }
 
 /// What a killed civm left where a file is goes before that is read.
