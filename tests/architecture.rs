@@ -134,6 +134,15 @@ fn a_room_imports_only_rooms_above_it() {
 }
 
 #[test]
+fn pure_rooms_import_only_pure_rooms() {
+    for source in sources().iter().filter(|source| PURE.contains(&source.room().as_str())) {
+        for other in source.rooms() {
+            assert!(PURE.contains(&other.as_str()), "{} names crate::{other}", source.path.display());
+        }
+    }
+}
+
+#[test]
 fn secrets_and_machines_never_meet_below_the_commands() {
     for source in sources() {
         let forbidden: &[&str] = match source.room().as_str() {

@@ -1,7 +1,7 @@
 //! Why work on a sops file failed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::exec::VariableError;
 use super::recipients::{MOST_GROUPS, Origin};
@@ -12,6 +12,7 @@ use crate::edge::private_dir::PrivateDirError;
 use crate::keys::recipient::{RecipientError, shown};
 use crate::keys::retrieval::RetrievalError;
 use crate::sops::key_path::{KeyPath, PathError};
+use crate::sops::merge::conflicted;
 use crate::{rules, sops, store};
 
 /// What went wrong, with the file it went wrong in. Never holds a value of a file.
@@ -268,5 +269,15 @@ fn nobody(group: usize, count: usize) -> String {
     match count {
         0 | 1 => "no recipient is named".to_owned(),
         _ => format!("key group {} of {count} has no recipient", group + 1),
+    }
+}
+
+impl Error {
+    /// The error for a text that a store cannot read. If the text has conflict markers, they are the reason.
+    pub(super) fn of_text(path: &Path, text: &[u8], error: store::Error) -> Self {
+        match conflicted(text) {
+            Some(_) => Self::Unmerged(path.to_path_buf()),
+            None => Self::Store { path: path.to_path_buf(), error },
+        }
     }
 }

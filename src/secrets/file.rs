@@ -20,7 +20,6 @@ use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
 use crate::sops::key_path::{self, Found, KeyPath};
-use crate::sops::merge::conflicted;
 use crate::sops::metadata::{KeyGroup, Metadata, SOPS_VERSION, is_newer};
 use crate::sops::selector::Selector;
 use crate::sops::stash::Stash;
@@ -108,10 +107,7 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::of_store`].
     pub fn of_any_version(store: Arc<dyn Store>, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let tree = store.load(text).map_err(|error| match conflicted(text) {
-            Some(_) => Error::Unmerged(path.to_path_buf()),
-            None => at(path, error),
-        })?;
+        let tree = store.load(text).map_err(|error| Error::of_text(path, text, error))?;
         let (tree, metadata) = document::split(tree, store.is_metadata()).map_err(within(path))?;
         Ok(Self { path: path.to_path_buf(), tree, metadata, store })
     }

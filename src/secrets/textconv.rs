@@ -24,6 +24,11 @@ pub fn textconv(
     text: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let session = session.unattended();
+    let recorded = recorded_in(text).filter(Recorded::is_sops);
+    // A text with conflict markers has no format of its own; its versions have one.
+    let format = recorded
+        .as_ref()
+        .map_or(format, |recorded| session.format_of_encrypted(path, recorded.versions().ours));
     // An old revision is no place to stumble over the rules of today.
     let store = session.store(format, path).unwrap_or_else(|_| format.store(Indents::default()));
     let plaintext = |text: &[u8]| {
@@ -31,7 +36,7 @@ pub fn textconv(
         // Each value has its own authentication; how they went together is not the question here.
         file.open(session.identities(), MacCheck::Ignore)?.plaintext()
     };
-    match recorded_in(text).filter(Recorded::is_sops) {
+    match recorded {
         // A conflict is shown as one.
         Some(recorded) => recorded.marked(plaintext),
         None => plaintext(text),

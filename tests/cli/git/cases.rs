@@ -207,12 +207,14 @@ fn a_rename_on_one_side_and_a_change_on_the_other_merge_by_value() {
 }
 
 /// The formats with a value `a` that both sides change and a value `b` that only theirs changes.
-const FORMATS: [(&str, &str); 5] = [
+const FORMATS: [(&str, &str); 6] = [
     ("c/secrets.yaml", "a: one\nb: one\n"),
     ("c/secrets.json", "{\n\t\"a\": \"one\",\n\t\"b\": \"one\"\n}\n"),
     ("c/secrets.env", "a=one\nb=one\n"),
     ("c/secrets.ini", "[s]\na = one\nb = one\n"),
     ("c/secrets.txt", "a one\n"),
+    // YAML, whatever it is called.
+    ("c/secrets.conf", "a: one\nb: one\n"),
 ];
 
 #[test]
@@ -220,7 +222,9 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
     for (name, plain) in FORMATS {
         let repository = Repository::new();
         repository.0.write(name, plain);
-        repository.civm(&["secrets", "encrypt", "-i", name]).ok();
+        let format =
+            if name.ends_with("conf") { &["--input-type", "yaml", "--output-type", "yaml"][..] } else { &[] };
+        repository.civm(&[&["secrets", "encrypt", "-i", name], format].concat()).ok();
         repository.civm(&["git", "install", "--hooks"]).ok();
         repository.git(&["add", "-A"]);
         repository.git(&["commit", "-qm", "one more"]);
@@ -252,6 +256,8 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
             &["edit", name],
             &["rotate", name],
             &["updatekeys", "-y", name],
+            &["status", name],
+            &["encrypt", "-i", name],
         ] {
             let ran = repository.civm(&[&["secrets"], args].concat());
             assert_ne!(ran.code, 0, "{name} {args:?}");
@@ -333,7 +339,7 @@ fn ancestors_that_do_not_agree_decide_nothing() {
 fn rules_in_conflict_are_merged_or_wait_until_the_secrets_are() {
     let repository = Repository::new();
     let rules = format!(
-        "keys:\n  - &alice {ALICE_AGE}\ncreation_rules:\n  - path_regex: secrets\n    key_groups:\n      - age: [*alice]\n"
+        "keys:\n  - &alice {ALICE_AGE}\ncreation_rules:\n  - path_regex: secrets\n    key_groups:\n      - age: [*alice]\nstores:\n  yaml:\n    indent: 2\n"
     );
     repository.0.write(".sops.yaml", &rules);
     repository.git(&["commit", "-qam", "rules"]);
@@ -379,7 +385,7 @@ fn rules_in_conflict_are_merged_or_wait_until_the_secrets_are() {
     assert!(repository.0.read(".sops.yaml").contains("\n<<<<<<< "));
     resolve();
     assert!(repository.0.read(FILE).contains(BOB_AGE) && repository.0.read(FILE).contains(CAROL_AGE));
-    assert!(!repository.0.read(FILE).contains("<<<<<<<"));
+    assert!(!repository.0.read(FILE).contains("<<<<<<<") && repository.0.read(FILE).contains("\n  deep: "));
 }
 
 #[test]
