@@ -72,7 +72,7 @@ impl fmt::Display for Doubt {
         match self {
             Self::Ignored(selector) => {
                 let name = selector.name();
-                write!(f, "{name} has no effect: the file is a single value, which is always encrypted")
+                write!(f, "{name} is ignored: the file is one value, which is always encrypted")
             }
             Self::NothingEncrypted(selector) => {
                 let (name, value) = (selector.name(), selector.value());
