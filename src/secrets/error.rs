@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::exec::VariableError;
-use super::recipients::Origin;
+use super::recipients::{MOST_GROUPS, Origin};
 use crate::edge::account::AccountError;
 use crate::edge::atomic::WriteError;
 use crate::edge::editor::EditorError;
@@ -99,7 +99,8 @@ pub enum Error {
     },
     /// The threshold does not fit the key groups.
     #[error(
-        "{origin}: the data key cannot be shared among {count} key groups with a threshold of {threshold}; it must be from 2 to {count}, and there can be 255 groups"
+        "{origin}: a threshold of {threshold} does not fit {count} key groups: it must be at least 2 and at most {}",
+        (*count).min(MOST_GROUPS)
     )]
     BadThreshold {
         /// Who names the groups.

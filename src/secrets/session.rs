@@ -110,8 +110,7 @@ impl Session {
         self
     }
 
-    /// The same for work that needs the rules for the indent alone: broken ones, with a merge's conflict in them
-    /// perhaps, do not stop it.
+    /// The same for work that needs the rules for the indent alone: broken ones do not stop it.
     #[must_use]
     pub fn tolerant(mut self) -> Self {
         self.tolerant = true;
@@ -245,8 +244,7 @@ impl Session {
     }
 
     /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
-    /// because they are only beside or above the file, keep nobody from reading it by being broken; nor do any where
-    /// the session is tolerant.
+    /// because they are only beside or above the file, may be broken; so may all in a tolerant session.
     ///
     /// # Errors
     /// The rules cannot be read or understood.
