@@ -207,10 +207,11 @@ impl Context {
         self.named_format(&INPUT_TYPE).unwrap_or_else(|| Format::of_encrypted(name, text))
     }
 
-    /// The same for what is at a path, if anything is.
+    /// As [`Context::stores_of_encrypted`], for the file at a path, if there is one.
     pub(super) fn stores_at(&self, name: &Path, path: &Path) -> Result<Stores, End> {
-        let tells = self.named_format(&INPUT_TYPE).is_some();
-        let text = if tells { Vec::new() } else { std::fs::read(path).unwrap_or_default() };
+        // A pipe can be read once only.
+        let may_be_read = self.named_format(&INPUT_TYPE).is_none() && path.is_file();
+        let text = if may_be_read { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
         self.stores_of_encrypted(name, &text)
     }
 
