@@ -54,6 +54,14 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     if let Some(indent) = args.indent {
         session = session.with_indent(indent);
     }
+    if needs_no_rules(&args.command) {
+        if let Err(error @ Error::Rules { .. }) = session.rules(&session.directory)
+            && !run_by_git(&args.command)
+        {
+            context.screen.warn(format!("{error} (this is done without the rules)"));
+        }
+        session = session.tolerant();
+    }
     match args.command {
         Command::Encrypt(args) => encrypt::run(&args, &session, context),
         Command::Decrypt(args) => decrypt::run(&args, &session, context),
@@ -76,6 +84,18 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::MergeDriver(args) => Ok(merge::driver(&args, &session, context)),
         Command::Textconv(args) => textconv::run(&args, &session, context),
     }
+}
+
+/// Whether a command reads what is there, or merges it: the rules are for what is to be.
+fn needs_no_rules(command: &Command) -> bool {
+    use Command::{Decrypt, Diff, ExecEnv, ExecFile, Get, Merge, Status};
+    run_by_git(command)
+        || matches!(command, Decrypt(_) | Get(_) | Diff(_) | Merge(_) | ExecEnv(_) | ExecFile(_) | Status(_))
+}
+
+/// Whether git runs it, whose own words come with it.
+fn run_by_git(command: &Command) -> bool {
+    matches!(command, Command::MergeDriver(_) | Command::Textconv(_))
 }
 
 /// A session in the current directory.

@@ -37,7 +37,7 @@ const READY: Duration = Duration::from_secs(240);
 pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let begun = Instant::now();
     let project = project::find(context)?;
-    let mut spec = means(project::load(&project, &args.host)?, args)?;
+    let mut spec = resources(project::load(&project, &args.host)?, args)?;
     let home = Home::find(&context.environment).map_err(instance::failure)?;
     let state = home.project(project.root()).map_err(instance::failure)?;
     let place = state.place(&spec.name).map_err(instance::failure)?;
@@ -93,13 +93,13 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
 }
 
 /// `--cpus` and `--memory` in place of host.yaml's figures.
-fn means(spec: Spec, args: &Up) -> Result<Spec, Failure> {
+fn resources(spec: Spec, args: &Up) -> Result<Spec, Failure> {
     let wrong = |why: String| Failure::new(Code::CouldNotReadInput, why);
     let memory = args
         .memory
         .as_deref()
         .map(|text| Size::parse(text).map_err(|why| wrong(format!("--memory {text}: {why}"))));
-    spec.with_means(args.cpus, memory.transpose()?).map_err(wrong)
+    spec.with_resources(args.cpus, memory.transpose()?).map_err(wrong)
 }
 
 /// What would be run, without making or starting anything; what is not there yet is said.

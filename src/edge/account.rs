@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::environment::Environment;
 use super::process::{capture, command};
 
-/// An account that cannot be had.
+/// Why an account could not be used.
 #[derive(Debug, Error)]
 pub enum AccountError {
     /// Nobody has this name.
@@ -45,7 +45,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// Nobody has that name.
     pub fn find(name: &str, environment: &Environment) -> Result<Self, AccountError> {
         let found = parse(&text_of("passwd"), name).or_else(|| {
             let line = ask("getent", &["passwd", "--", name], environment)?;

@@ -27,10 +27,13 @@ enum Signalled {
     Elsewhere,
 }
 
+/// What removes a directory.
+pub(super) type Remove = fn(&Path);
+
 struct State {
     signalled: Signalled,
     /// Directories, and what removes them.
-    registered: Vec<(PathBuf, fn(&Path))>,
+    registered: Vec<(PathBuf, Remove)>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State { signalled: Signalled::Kernel, registered: Vec::new() });
@@ -68,7 +71,7 @@ impl Undisturbed {
     }
 
     /// Registers a directory.
-    pub(super) fn register(&mut self, path: &Path, remove: fn(&Path)) {
+    pub(super) fn register(&mut self, path: &Path, remove: Remove) {
         self.state.registered.push((path.to_path_buf(), remove));
     }
 

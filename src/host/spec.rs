@@ -21,7 +21,7 @@ pub use units::Size;
 
 use super::layer;
 
-/// A host that makes sense.
+/// A valid host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Its name: that of its directory, and the guest's host name.
@@ -80,14 +80,14 @@ pub struct Spec {
 pub const SSH_PORT: u16 = 22;
 
 impl Spec {
-    /// The same with other means than host.yaml's, where they are given.
+    /// The same with other resources than host.yaml's, where they are given.
     ///
     /// # Errors
-    /// Means that no machine or guest can do with.
-    pub fn with_means(mut self, cpus: Option<u32>, memory: Option<Size>) -> Result<Self, String> {
+    /// More than a machine can have, or less than a guest needs.
+    pub fn with_resources(mut self, cpus: Option<u32>, memory: Option<Size>) -> Result<Self, String> {
         if let Some(cpus) = cpus {
             if !(1..=check::CPUS_MAX).contains(&cpus) {
-                return Err(format!("{cpus} processors: a machine has 1 to {}", check::CPUS_MAX));
+                return Err(format!("{cpus} processors: a machine can have 1 to {}", check::CPUS_MAX));
             }
             self.cpus = cpus;
         }

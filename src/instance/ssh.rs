@@ -375,4 +375,25 @@ mod tests {
     fn paths_survive_sshs_configuration() {
         assert_eq!(config_path("/a b/50%".as_ref()), "\"/a b/50%%\"");
     }
+
+    #[test]
+    fn ssh_sees_no_key_of_the_caller() {
+        let directory = tempfile::tempdir().unwrap();
+        let (project, place) = state(directory.path());
+        pin(&place, "ssh-ed25519 AAAA").unwrap();
+        let mut record = Record::new(&place, 0);
+        record.forwards = vec![Forward::loopback(1, 22)];
+        let login = Login::new(&project, &place, &record, "root").unwrap();
+        // Written by another process: a program that a test beside this one starts would hold the file open.
+        let ssh = directory.path().join("ssh");
+        let script = format!("#!/bin/sh\n/usr/bin/env >{}/seen\n", directory.path().display());
+        let write = ["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""];
+        assert!(
+            std::process::Command::new("sh").args(write).arg(&ssh).arg(script).status().unwrap().success()
+        );
+        let environment = Environment::of_process().with("PATH", directory.path()).with("SOPS_AGE_KEY", "k");
+        assert!(login.run(&[], &environment.with("TERM", "xterm")).unwrap().success());
+        let seen = std::fs::read_to_string(directory.path().join("seen")).unwrap();
+        assert!(seen.contains("TERM=xterm\n") && !seen.contains("SOPS_AGE_KEY"), "{seen}");
+    }
 }

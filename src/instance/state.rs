@@ -102,9 +102,10 @@ impl Home {
             }
         }
         for stage in StageProcess::all() {
-            let known = |place: &Place| place.path == stage.place.path;
-            if stage.place.path.starts_with(&self.path) && !places.iter().any(|(place, _)| known(place)) {
-                let record = stage.runtime.as_deref().map_or(Ok(None), Record::load);
+            let Some(runtime) = &stage.runtime else { continue };
+            let known = places.iter().any(|(place, _)| place.path == stage.place.path);
+            if stage.place.path.starts_with(&self.path) && !known {
+                let record = Record::load(runtime);
                 places.push((stage.place, record));
             }
         }

@@ -24,7 +24,7 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// How long a supervisor may take to answer before it counts as hung.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long a look at a machine's health may take.
-const HEALTH: Duration = Duration::from_secs(2);
+const HEALTH: Duration = Duration::from_secs(4);
 
 /// How an instance was stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,26 +1,26 @@
 //! Encrypting every file that the rules want encrypted.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
-use zeroize::Zeroizing;
 
 use super::discover::is_sops;
 use super::error::Error;
-use super::file::NewFile;
+use super::file::{Doubt, NewFile};
 use super::many;
 use super::recipients::Plan;
-use super::rewrite::put;
-use super::session::{Session, read};
+use super::rewrite::transform;
+use super::session::Session;
 use super::update_all::as_rules_see;
 
 /// Encrypts files in place, in parallel, and calls `tell` after each. One file that fails does not stop the others. The
-/// result is in the order of the files.
+/// result is in the order of the files, with what is odd about each.
 pub fn encrypt_all(
     session: &Session,
     files: Vec<PathBuf>,
     tell: &(dyn Fn(usize) + Sync),
-) -> Vec<(PathBuf, Result<(), Error>)> {
+) -> Vec<(PathBuf, Result<Vec<Doubt>, Error>)> {
     let total = files.len();
     let work = files.into_par_iter().map(|path| {
         let result = one(session, &path);
@@ -30,17 +30,16 @@ pub fn encrypt_all(
     many::writing(|| work.collect())
 }
 
-fn one(session: &Session, path: &Path) -> Result<(), Error> {
+fn one(session: &Session, path: &Path) -> Result<Vec<Doubt>, Error> {
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
-    loop {
-        let text = Zeroizing::new(read(path)?);
+    let store = session.store_of(path)?;
+    transform(path, |text| {
         // Somebody else may have encrypted it since the search.
-        if is_sops(path, &text) {
-            return Ok(());
+        if is_sops(path, text) {
+            return Ok((None, Vec::new()));
         }
-        let sealed = NewFile::parse(session, path, &text)?.seal(&plan, session)?;
-        if put(path, &text, &sealed)? {
-            return Ok(());
-        }
-    }
+        let new = NewFile::of_stores(&*store, Arc::clone(&store), path, text)?;
+        let doubts = plan.doubts().into_iter().chain(new.doubts(&plan, &*store, text)).collect();
+        Ok((Some(new.seal(&plan, session)?), doubts))
+    })
 }

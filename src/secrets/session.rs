@@ -31,6 +31,8 @@ pub struct Session {
     explicit: Option<PathBuf>,
     /// Whether rules further down govern what lies below them.
     nested: bool,
+    /// Whether broken rules keep nobody from reading a file.
+    tolerant: bool,
     indent: Option<i64>,
     format: Option<Format>,
     known: Mutex<BTreeMap<PathBuf, Arc<Rules>>>,
@@ -62,6 +64,7 @@ impl Session {
             directory,
             explicit: None,
             nested: false,
+            tolerant: false,
             indent: None,
             format: None,
             known: Mutex::default(),
@@ -107,6 +110,14 @@ impl Session {
         self
     }
 
+    /// The same for work that needs the rules for the indent alone: broken ones, with a merge's conflict in them
+    /// perhaps, do not stop it.
+    #[must_use]
+    pub fn tolerant(mut self) -> Self {
+        self.tolerant = true;
+        self
+    }
+
     /// The same where nobody is there to be asked.
     #[must_use]
     pub fn unattended(&self) -> Self {
@@ -117,6 +128,7 @@ impl Session {
             home: self.home.clone(),
             explicit: self.explicit.clone(),
             nested: self.nested,
+            tolerant: self.tolerant,
             indent: self.indent,
             format: self.format,
             known: Mutex::default(),
@@ -233,13 +245,14 @@ impl Session {
     }
 
     /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
-    /// because they are only beside or above the file, keep nobody from reading it by being broken.
+    /// because they are only beside or above the file, keep nobody from reading it by being broken; nor do any where
+    /// the session is tolerant.
     ///
     /// # Errors
     /// The rules cannot be read or understood.
     pub fn indents(&self, file: &Path) -> Result<Indents, Error> {
         let found = match self.rules(file) {
-            Err(_) if self.rules_path(file) != self.own_rules_path() => None,
+            Err(_) if self.tolerant || self.rules_path(file) != self.own_rules_path() => None,
             found => found?,
         };
         let of_rules = found.map_or_else(Indents::default, |rules| rules.config.stores);

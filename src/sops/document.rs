@@ -15,7 +15,7 @@ use super::metadata::{self, Metadata};
 use super::stash::Stash;
 use super::tree::{Item, Key, Tree, Value};
 
-pub use audit::{Fault, Stray, audit, is_all_clear};
+pub use audit::{Fault, Stray, audit};
 pub use decrypt::{MacCheck, decrypt};
 pub use encrypt::encrypt;
 pub use reach::selects_nothing;

@@ -180,6 +180,8 @@ fn all_that_is_to_be_encrypted_is_encrypted_after_it_was_shown() {
     fs::remove_file(scene.file("0.sops.yaml")).expect("removed");
     all(&[]).ok().says("nothing to encrypt");
     check(&scene, &[]).ok().says("2 sops files checked: 0 findings");
+    scene.write("odd.sops.yaml", "data: 12345_54321\n");
+    all(&["--yes"]).ok().says("`odd.sops.yaml`: line 1").says("1 file encrypted");
     all(&["--yes", "none"]).code(100).says("does not exist");
     run(&mut scene.civm(&["secrets", "encrypt", "--all", "--output", "x", "--yes"])).code(8);
     run(&mut scene.civm(&["secrets", "encrypt", "e.yaml", "a.sops.yaml"])).code(2);

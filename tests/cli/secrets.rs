@@ -383,14 +383,14 @@ fn json_and_files_of_any_other_name_are_encrypted_edited_and_decrypted() {
     assert_eq!(plain.out(), "{\n\t\"a\": 1,\n\t\"b\": \"2\",\n\t\"b\": [\n\t\t3\n\t]\n}\n");
     let content = b"\0any\xffbytes, one\n";
     scene.write("key", content);
-    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).ok().says("encrypted_regex has no effect");
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).ok().says("encrypted_regex is ignored");
     run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).code(203).says("already encrypted");
     let mut edit = scene.civm(&["secrets", "edit", "key"]);
     run(as_alice(&mut edit).env("EDITOR", "sed -i s/one/two/")).ok();
     let plain = run(as_alice(&mut scene.civm(&["secrets", "get", "key", "data"]))).ok();
     assert_eq!(plain.stdout, b"\0any\xffbytes, two\n");
     let mut edit = scene.civm(&["secrets", "edit", "new"]);
-    run(edit.env("EDITOR", "sed -i 1s/^/new:/")).ok().says("encrypted_regex has no effect");
+    run(edit.env("EDITOR", "sed -i 1s/^/new:/")).ok().says("encrypted_regex is ignored");
     let plain = run(as_alice(&mut scene.civm(&["secrets", "decrypt", "new"]))).ok();
     assert!(plain.out().starts_with("new:"), "{}", plain.out());
 }

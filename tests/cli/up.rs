@@ -38,12 +38,15 @@ fn nothing_was_built(scene: &Scene) {
     assert!(!cache.exists(), "{} was made", cache.display());
 }
 
+/// Puts something where the disk should be.
+type Make = fn(&Path);
+
 #[test]
 fn a_disk_that_is_none_is_named_at_once() {
     let scene = scene("");
     let disk = scene.file("x.qcow2");
     let begun = Instant::now();
-    let cases: [(&str, fn(&Path), &str); 6] = [
+    let cases: [(&str, Make, &str); 6] = [
         ("an empty file", |disk| fs::write(disk, "").unwrap(), "is empty: remove it"),
         ("another format", |disk| fs::write(disk, "a".repeat(9999)).unwrap(), "is not a qcow2 disk"),
         (
@@ -274,8 +277,16 @@ fn no_tool_sees_the_callers_keys() {
     .unwrap();
     fs::remove_file(bin.join("qemu-img")).unwrap();
     civm(&["up", "x", "--accel", "tcg"]).code(MACHINE);
+    // Where there is a /dev/kvm to try, it is tried with the same variables.
+    civm(&["up", "x", "--accel", "kvm"]).code(MACHINE);
     let native = format!("qemu-system-{}", std::env::consts::ARCH);
     assert!(tools_seen(&scene).contains(&native), "{:?}", tools_seen(&scene));
+    // The disk that this run had is gone: nobody takes the new one for it.
+    let gone = "x.qcow2` is gone since the last run: a new, empty disk is made";
+    assert!(scene.file("x.qcow2").is_file());
+    fs::remove_file(scene.file("x.qcow2")).unwrap();
+    civm(&["up", "x", "--accel", "tcg"]).code(MACHINE).says(gone);
+    assert!(!civm(&["up", "x", "--accel", "tcg"]).code(MACHINE).stderr.contains(gone));
 }
 
 #[test]

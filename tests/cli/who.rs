@@ -109,3 +109,24 @@ fn json_says_the_same() {
     let of_bob = &json["recipients"][0];
     assert_eq!((&of_bob["name"], &of_bob["files"][0]["state"]), (&"bob".into(), &"added".into()));
 }
+
+#[test]
+fn many_files_with_the_same_readers_share_a_row() {
+    let scene = Scene::new();
+    rules(&scene, "  - path_regex: ^hosts/z\n    age: [*bob]\n  - path_regex: .*\n    age: [*alice]\n");
+    for name in ["hosts/a/s.yaml", "hosts/b/s.yaml", "hosts/c/s.yaml", "hosts/z/s.yaml", "other.yaml"] {
+        scene.write(name, "a: b\n");
+        run(&mut scene.civm(&["secrets", "encrypt", "-i", name])).ok();
+    }
+    // Among them what is in the root: it is the directory that they have in common.
+    let ran = run(&mut scene.civm(&["secrets", "who"])).ok().says("--all");
+    assert_eq!(ran.out(), "./ (4 files)    alice\nhosts/z/s.yaml  bob\n");
+    std::fs::remove_file(scene.file("other.yaml")).expect("removed");
+    assert_eq!(who(&scene, &[]).lines().count(), 4, "a few have a row each");
+    scene.write("hosts/d.yaml", scene.read("hosts/a/s.yaml"));
+    assert_eq!(who(&scene, &[]), "hosts/ (4 files)  alice\nhosts/z/s.yaml    bob\n");
+    assert_eq!(who(&scene, &["--all"]).lines().count(), 5);
+    let json: serde_json::Value = serde_json::from_str(&who(&scene, &["--json"])).expect("JSON");
+    assert_eq!(json["files"].as_array().expect("files").len(), 5);
+    assert_eq!(who(&scene, &["alice"]).lines().count(), 4, "who asks for a key gets its files");
+}

@@ -31,9 +31,6 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     };
     // Standard input has no name of its own and takes that of the output.
     let name = args.filename_override.as_deref().or(file).or(args.output.as_deref()).unwrap_or(Path::new(""));
-    if args.input.input_type.is_none() && Format::recognise(&text).is_some() {
-        return Err(failure(Error::AlreadyEncrypted(name.to_path_buf())));
-    }
     let plan = plan(args, session, name, context)?;
     let input = session.format_of(name);
     // The name of the encrypted file chooses its format, if it has a known ending: readers go by it.
@@ -41,6 +38,9 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let output = args.output_type.or(endings).unwrap_or(input);
     let stores = session.stores(name, input, output).map_err(failure)?;
     let encrypted = |text: &[u8]| {
+        if args.input.input_type.is_none() && Format::recognise(text).is_some() {
+            return Err(failure(Error::AlreadyEncrypted(name.to_path_buf())));
+        }
         let new =
             NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), name, text).map_err(failure)?;
         let doubts = new.doubts(&plan, &*stores.input, text);

@@ -30,6 +30,8 @@ const RECENT_MAX: usize = 64 << 10;
 const LINE_MAX: usize = 512;
 /// Bytes taken from the guest at once.
 const READ_MAX: usize = 64 << 10;
+/// Pieces that are taken at most to catch up with a guest: one that floods its console is never done.
+const CATCH_UP_PIECES: usize = 64;
 /// What a kernel writes when it gives up.
 const PANIC: &str = "Kernel panic - not syncing: ";
 /// Longest part of that message, in characters.
@@ -121,6 +123,15 @@ impl Console {
         self.open &= self.input.flush(|bytes| guest.write(bytes));
         self.viewers.retain_mut(Viewer::flush);
         heard
+    }
+
+    /// Takes what the guest has written until now, within reason.
+    pub(super) fn catch_up(&mut self) {
+        for _ in 0..CATCH_UP_PIECES {
+            if !self.serve() {
+                return;
+            }
+        }
     }
 
     /// The guest boots (again): its output is kept, beside that of the boot before.

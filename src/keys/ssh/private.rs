@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ed25519_dalek::SigningKey;
 use pkcs8::{EncryptedPrivateKeyInfo, PrivateKeyInfo};
-use ssh_key::LineEnding;
 use ssh_key::private::{Ed25519Keypair, KeypairData, PrivateKey as OpenSsh};
+use ssh_key::{Cipher, LineEnding};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -103,6 +103,9 @@ fn read_block(block: &Block) -> Result<PrivateKey, PrivateKeyError> {
     match block.label.as_str() {
         "OPENSSH PRIVATE KEY" => {
             let key = OpenSsh::from_bytes(&block.body).map_err(|error| openssh_error(&error))?;
+            if key.cipher() == Cipher::TDesCbc {
+                return Err(unsupported_cipher(key.cipher().as_str()));
+            }
             if key.is_encrypted() {
                 return Ok(PrivateKey::Locked(LockedKey(LockedMaterial::OpenSsh(Box::new(key)))));
             }
@@ -284,6 +287,13 @@ fn unsupported_type(algorithm: &str) -> PrivateKeyError {
         return PrivateKeyError::NotAKey;
     };
     PrivateKeyError::Unsupported(PublicKeyError::OtherType(name).to_string())
+}
+
+/// Told before anybody types a passphrase that would not open it.
+fn unsupported_cipher(name: &str) -> PrivateKeyError {
+    PrivateKeyError::Unsupported(format!(
+        "the cipher {name} of this key is not supported; `ssh-keygen -p -Z aes256-ctr -f FILE` encrypts it with another"
+    ))
 }
 
 fn openssh_error(error: &ssh_key::Error) -> PrivateKeyError {

@@ -305,3 +305,9 @@ fn no_damage_makes_a_message_that_repeats_the_key() {
         }
     }
 }
+
+#[test]
+fn a_cipher_that_cannot_be_undone_is_named_before_a_passphrase_is_asked() {
+    let error = private::parse(&input("pass-3des")).expect_err("3des-cbc").to_string();
+    assert!(error.contains("3des-cbc") && error.contains("ssh-keygen -p"), "{error}");
+}

@@ -304,7 +304,7 @@ impl Context {
     }
 
     /// Writes a result into another file, or to stdout.
-    fn print(&self, bytes: &[u8], secret: bool) -> Outcome {
+    pub(super) fn print(&self, bytes: &[u8], secret: bool) -> Outcome {
         let Some(output) = self.path(&OUTPUT) else {
             return print(bytes);
         };

@@ -53,12 +53,17 @@ pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
     let path = KeyPath::parse(&context.text(&EXTRACT)).map_err(|error| {
         End::Said(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
     })?;
-    context.deliver(source, true, |text| {
+    let decrypted = |text: &[u8]| {
         let open =
             context.open(&name, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
         let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
         plain.map_err(|error| dumping(error, stores.output_format))
-    })
+    };
+    match source {
+        // It can be read once.
+        Source::Stdin => context.print(&decrypted(&text)?, true),
+        Source::File(_) => context.deliver(source, true, decrypted),
+    }
 }
 
 /// A plaintext that could not be written.

@@ -85,7 +85,12 @@ pub(super) fn encrypt(context: &Context, source: &Source) -> Outcome {
         let sealed = new.seal(&plan, &context.session)?;
         // That a selector does not count was said with the flags, and what YAML makes of values is known to who uses
         // sops; but nobody wants a file in plaintext.
-        let in_clear = |doubt: &Doubt| matches!(doubt, Doubt::UnknownKey { .. } | Doubt::NothingEncrypted(_));
+        let of_rule = !SELECTORS.iter().any(|(flag, _)| !context.text(flag).is_empty());
+        let in_clear = |doubt: &Doubt| match doubt {
+            Doubt::UnknownKey { .. } => true,
+            Doubt::NothingEncrypted(_) => of_rule && plan.selector.is_some(),
+            _ => false,
+        };
         for doubt in plan.doubts().into_iter().chain(doubts).filter(in_clear) {
             context.log.warn(&doubt.to_string());
         }

@@ -11,7 +11,7 @@ use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::session::Rules;
 use crate::sops::data_key::DataKey;
-use crate::sops::document::{self, Fault, MacCheck, Stray, audit, is_all_clear};
+use crate::sops::document::{self, Fault, MacCheck, Stray, audit, selects_nothing};
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::metadata;
 use crate::sops::token::{Kind as TokenKind, Token};
@@ -190,8 +190,11 @@ impl Look<'_> {
 
     /// Reports a selector that leaves every value of the file in clear.
     fn nothing(&mut self, file: &SopsFile, strays: &[Stray]) {
-        if is_all_clear(&file.tree) && strays.iter().all(|stray| stray.fault == Fault::ClearComment) {
-            let selector = file.metadata.selector.clone().unwrap_or_default();
+        let selector = file.metadata.selector.clone().unwrap_or_default();
+        // A single value needs no selector; tokens that are there are reported themselves.
+        let has_values =
+            self.format != Format::Binary && strays.iter().all(|stray| stray.fault == Fault::ClearComment);
+        if has_values && selects_nothing(&file.tree, &selector) {
             let (name, value) = (selector.name(), selector.value());
             let message = format!("no value in it is encrypted: {name} `{value}` selects none");
             self.tell(Kind::Nothing, self.line(&place(&[name])), None, message);

@@ -1,5 +1,6 @@
 //! `civm secrets encrypt --all`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::super::failure::failure;
@@ -12,6 +13,7 @@ use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::check::{Source, unencrypted};
 use crate::secrets::discover::candidates;
 use crate::secrets::encrypt_all::encrypt_all;
+use crate::secrets::file::Doubt;
 use crate::secrets::{Error, Session};
 
 pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outcome {
@@ -48,8 +50,24 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let (bar, tick) = progress(context);
     let done = encrypt_all(session, files, &tick);
     bar.finish_and_clear();
-    let encrypted = done.iter().filter(|(_, result)| result.is_ok()).count();
-    failures.extend(done.into_iter().filter_map(|(_, result)| result.err()).map(failure));
+    let mut encrypted = 0;
+    let mut warnings = BTreeSet::new();
+    for (path, result) in done {
+        match result {
+            Ok(doubts) => {
+                encrypted += 1;
+                warnings.extend(doubts.into_iter().map(|doubt| match doubt {
+                    // It names its file, and is the same for all that the rule matches.
+                    Doubt::UnknownKey { .. } => doubt.to_string(),
+                    doubt => format!("`{}`: {doubt}", below(&path, &root)),
+                }));
+            }
+            Err(error) => failures.push(failure(error)),
+        }
+    }
+    for warning in warnings {
+        context.screen.warn(warning);
+    }
     if encrypted > 0 {
         let s = if encrypted == 1 { "" } else { "s" };
         context.screen.note(format!("{encrypted} file{s} encrypted"));
