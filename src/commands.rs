@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
 use crate::edge::environment::Environment;
-use crate::edge::{account, private_dir};
+use crate::edge::{account, cleanup, private_dir};
 use crate::outcome::{Code, Outcome};
 use crate::personas::Persona;
 
@@ -83,6 +83,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
+    // The commands of machines have their own answer to signals.
+    if !matches!(command, Command::Up(_) | Command::Down(_) | Command::Ssh(_) | Command::Console(_)) {
+        cleanup::on_signals();
+    }
     match command {
         Command::Init(args) => init::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),

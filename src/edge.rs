@@ -3,12 +3,14 @@
 
 pub mod account;
 pub mod atomic;
+pub mod cleanup;
 pub mod editor;
 pub mod environment;
 pub mod fifo;
 pub mod foreground;
 pub mod git;
 pub mod hardening;
+mod held_dir;
 pub mod hex;
 pub mod index;
 pub mod lock;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::edge::environment::Environment;
-use crate::edge::{hardening, private_dir};
+use crate::edge::{cleanup, hardening, private_dir};
 
 /// A tool whose command line civm takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,7 @@ impl Persona {
     /// Runs the tool under the name that it was called by; returns its exit code.
     #[must_use]
     pub fn run(self, program: &str, args: &[OsString], environment: &Environment) -> u8 {
+        cleanup::on_signals();
         match self {
             Self::Sops => sops::run(args, environment),
             Self::SshToAge => ssh_to_age::run(program, args, environment),

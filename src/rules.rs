@@ -2,24 +2,61 @@
 
 pub mod edit;
 mod file;
+pub mod globs;
+mod merge;
 mod names;
 mod path;
+mod purpose;
 #[cfg(test)]
 mod tests;
 
 use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
-use crate::store::Indents;
+use crate::store::{Indents, yaml};
 
+pub use merge::merge;
 pub use names::{names, recipient_of};
 pub use path::{clean, match_path};
+pub use purpose::FILE;
 
-/// A parsed `.sops.yaml`.
-#[derive(Clone, Debug, PartialEq)]
+/// A parsed `.sops.yaml`. Two are equal where they say the same, on whatever lines.
+#[derive(Clone, Debug)]
 pub struct Config {
     creation_rules: Option<Vec<CreationRule>>,
     /// How the stores write.
     pub stores: Indents,
+    /// The line of each rule.
+    lines: Vec<usize>,
+    /// Keys that sops passes over.
+    pub unknown_keys: Vec<UnknownKey>,
+}
+
+impl PartialEq for Config {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.creation_rules, self.stores) == (&other.creation_rules, other.stores)
+    }
+}
+
+/// A key that sops does not know and passes over, so that a misspelt one is as if it were not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// The number of its rule, from 1; `None` outside of the rules.
+    pub rule: Option<usize>,
+    /// Its line, from 1.
+    pub line: usize,
+    /// As written.
+    pub key: String,
+    /// The key that was probably meant.
+    pub meant: Option<&'static str>,
+}
+
+impl UnknownKey {
+    /// What is wrong with it.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let meant = self.meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+        format!("sops does not know the key `{}` and ignores it{meant}", self.key)
+    }
 }
 
 /// One entry of `creation_rules`. As in sops, what is wrong with it shows when it is used.
@@ -42,7 +79,7 @@ pub struct Rule {
     /// Whether the MAC is to cover encrypted values only.
     pub mac_only_encrypted: bool,
     /// How many groups are needed to open a file; 0 where nothing is said.
-    pub shamir_threshold: u32,
+    pub shamir_threshold: i64,
 }
 
 /// A key group of a rule.
@@ -60,6 +97,12 @@ pub enum Error {
     /// The text is no YAML, or not of the form that sops reads. The message has the line.
     #[error("could not read the rules: {0}")]
     Syntax(String),
+    /// A merge left its conflict in the text.
+    #[error("line {line}: git's conflict markers are still in it; resolve the conflict in the rules first")]
+    Conflict {
+        /// The line of the first marker.
+        line: usize,
+    },
     /// A rule that cannot be used.
     #[error("creation rule {number}: {reason}")]
     Rule {
@@ -71,6 +114,14 @@ pub enum Error {
     /// The text cannot be changed without touching what is not ours to touch.
     #[error("the rules cannot be edited: {0}")]
     Edit(String),
+}
+
+/// The text of a `.sops.yaml`, in UTF-8 or in UTF-16 with a byte order mark.
+///
+/// # Errors
+/// Bytes that are no text.
+pub fn decode(bytes: &[u8]) -> Result<String, Error> {
+    yaml::text(bytes).map(|(text, _)| text).map_err(|error| Error::Syntax(error.to_string()))
 }
 
 impl Config {
@@ -149,16 +200,6 @@ impl Config {
         faults
     }
 
-    /// Whether the rule at a position says that what it matches is secret. One that matches the rules' own file as
-    /// well, as `.*` and `\.yaml$` do, is for whatever happens to be encrypted.
-    #[must_use]
-    pub fn is_about_secrets(&self, index: usize) -> bool {
-        match self.entries().get(index).and_then(|entry| entry.pattern.as_ref()) {
-            Some(Ok(pattern)) => !pattern.is_match(b".sops.yaml"),
-            _ => false,
-        }
-    }
-
     /// The age recipients of a group of a rule.
     fn group_mut(&mut self, rule: usize, group: usize) -> Option<&mut Vec<String>> {
         let rule = self.creation_rules.as_mut()?.get_mut(rule)?.rule.as_mut().ok()?;
@@ -180,6 +221,17 @@ impl Config {
             }
         }
         Ok(None)
+    }
+
+    /// The unknown keys that concern a rule, by its number from 1: its own and those beside the rules.
+    pub fn unknown_keys_of(&self, number: usize) -> impl Iterator<Item = &UnknownKey> {
+        self.unknown_keys.iter().filter(move |key| key.rule.is_none_or(|rule| rule == number))
+    }
+
+    /// The line of the rule at a position.
+    #[must_use]
+    pub fn line(&self, index: usize) -> Option<usize> {
+        self.lines.get(index).copied()
     }
 
     /// The rule of a position; `None` behind the last.

@@ -6,6 +6,7 @@ pub mod check;
 pub mod diff;
 pub mod discover;
 pub mod edit;
+pub mod encrypt_all;
 pub mod error;
 pub mod exec;
 pub mod file;

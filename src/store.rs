@@ -1,6 +1,7 @@
 //! Text to tree and back, a file per format.
 
-use crate::sops::document;
+use crate::sops::document::{self, IsMetadata};
+use crate::sops::key_path::KeyPath;
 use crate::sops::tree::{Branch, Tree, Value};
 
 pub mod binary;
@@ -11,11 +12,13 @@ mod format;
 pub mod ini;
 pub mod json;
 mod limits;
+mod recognise;
 mod size;
 mod texts;
 pub mod yaml;
 
 pub use format::{Format, Indents};
+pub use recognise::may_be_encrypted;
 pub use texts::spelled;
 
 /// Reading and writing one format. Pure: text in, values out.
@@ -55,6 +58,11 @@ pub trait Store: Send + Sync {
     /// A value that the format cannot hold.
     fn emit_value(&self, value: &Value) -> Result<Vec<u8>, Error>;
 
+    /// Tells the metadata from the values of a document.
+    fn is_metadata(&self) -> IsMetadata {
+        document::is_metadata
+    }
+
     /// Whether a plaintext document holds what the format keeps the metadata in, so that it counts as encrypted.
     fn is_encrypted(&self, branch: &Branch) -> bool {
         branch.iter().any(document::is_metadata)
@@ -65,6 +73,12 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Where it differs.
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error>;
+
+    /// The values of a plaintext that the format takes for something else than they look like.
+    fn surprises(&self, input: &[u8]) -> Vec<Surprise> {
+        let _ = input;
+        Vec::new()
+    }
 
     /// Whether a plaintext is one value, so that there is nothing to select from.
     fn is_single_value(&self) -> bool {
@@ -83,6 +97,17 @@ pub trait Store: Send + Sync {
 
     /// What the editor shows where a file is made; every value in it is to be replaced.
     fn example(&self) -> &'static str;
+}
+
+/// A value that is something else than it looks like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surprise {
+    /// Counted from 1.
+    pub line: usize,
+    /// Where it stands.
+    pub path: KeyPath,
+    /// What becomes of it.
+    pub what: &'static str,
 }
 
 /// Why a text could not be read or a tree not be written. Never holds a value of the document.

@@ -1,7 +1,8 @@
-//! A machine's specification and its QEMU command line. Values in, values out.
+//! A machine's specification, its QEMU command line, and what QEMU and the guest say. Values in, values out.
 
 pub mod agent;
 pub mod argv;
+pub mod lines;
 pub mod ports;
 pub mod qmp;
 pub mod spec;

@@ -10,14 +10,21 @@
 )]
 
 mod cli {
+    mod at_once;
+    mod attributes;
     mod check;
+    mod check_plaintext;
     mod exec;
+    mod faults;
+    mod fidelity;
     mod formats;
     mod frame;
     mod git;
     mod golden;
     mod keys;
     mod keys_edit;
+    mod nested_rules;
+    mod odd_names;
     mod plugins;
     mod private_dir;
     mod project;

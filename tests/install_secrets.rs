@@ -48,7 +48,7 @@ fn namespaces() -> Vec<(&'static str, Vec<&'static str>)> {
         if !works {
             // Past the capture of the test's output: a skip is to be seen.
             let _ =
-                writeln!(io::stderr(), "install_secrets: skipped as {name}: no namespace on this machine");
+                writeln!(io::stderr(), "skipped: install_secrets as {name}: no namespace on this machine");
         }
         works
     });

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some(reason) = scene::cannot_run() {
-        println!("skipped {} tests of instances: {reason}", chosen.len());
+        println!("skipped: {} tests of instances ({reason})", chosen.len());
         return ExitCode::SUCCESS;
     }
     let mut failed = 0;

@@ -21,6 +21,7 @@ mod peers {
     mod edits;
     mod error_tree;
     mod everyday;
+    mod fidelity;
     mod ini;
     mod json;
     mod keys;

@@ -7,7 +7,7 @@ use clap::Args;
 pub struct Down {
     /// The host
     pub host: String,
-    /// How many seconds the guest may take to power off
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    pub timeout: u64,
+    /// How many seconds the guest may take to power off: 30, or what a `down` that is under way gave it
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
 }

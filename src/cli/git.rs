@@ -1,4 +1,4 @@
-//! `civm git …`.
+//! Arguments of `civm git …`.
 
 use clap::{Args, Subcommand};
 
@@ -13,28 +13,34 @@ pub struct Git {
 /// What can be set up in git.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Let git merge sops files by value and show their plaintext in differences
+    /// Let git merge sops files by value, and show their plaintext in diffs
     Install(Install),
-    /// Take out of git what install has put there
+    /// Remove what install has set up
     Uninstall(Uninstall),
 }
 
 /// `civm git install`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Names civm in git's configuration as a merge driver and for differences, and the sops files of the repository in
-.gitattributes, between two comments: commit that file, and run this again when there are new ones. All else in both
-stays as it is. Where civm is missing, git goes on as it does without it.
+Two things are set up. git's configuration gets civm as a merge driver and for diffs. .gitattributes says which files
+civm is for: patterns made from the path_regex of the rules in .sops.yaml, and .sops.yaml itself. Commit
+.gitattributes; run this again after the rules have changed. Other lines of both stay as they are.
 
-Plaintext is shown in differences to whoever has an identity, and stored nowhere.")]
+A file that matches a pattern but is not a sops file is merged and shown by git as before (git does not tell a merge
+driver about -X ours and -X theirs). Where civm is not installed, git goes on without it.
+
+After a conflict the file holds both versions, encrypted, between git's markers. No program decrypts it until
+`civm secrets merge FILE` has resolved the conflict.
+
+Diffs show plaintext to whoever has an identity. It is not stored anywhere.")]
 pub struct Install {
-    /// Set it up for all repositories of this user, not for this one alone
+    /// Set it up for all repositories of this user, not only for this one
     #[arg(long)]
     pub global: bool,
-    /// Check the project's files before each commit, unless there is a pre-commit hook already
+    /// Check the files before each commit with a pre-commit hook, unless there is one already
     #[arg(long)]
     pub hooks: bool,
-    /// Change nothing, exit with 1 where something is missing
+    /// Change nothing; exit with 1 if something is missing
     #[arg(long)]
     pub check: bool,
 }
@@ -42,7 +48,7 @@ pub struct Install {
 /// `civm git uninstall`.
 #[derive(Args, Clone, Debug)]
 pub struct Uninstall {
-    /// From the configuration of this user, not of this repository
+    /// Remove it from the configuration of this user, not of this repository
     #[arg(long)]
     pub global: bool,
 }

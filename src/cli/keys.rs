@@ -1,4 +1,4 @@
-//! `civm keys …`.
+//! Arguments of `civm keys …`.
 
 use std::path::PathBuf;
 
@@ -19,15 +19,15 @@ pub struct Keys {
 /// What can be done with keys.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Print the age recipient of an ssh ed25519 key, or with --private its age identity
+    /// Print the age recipient of an ssh ed25519 key, or its age identity with --private
     FromSsh(FromSsh),
-    /// Put the age identity of your ssh key, or a post-quantum one, where sops looks for it
+    /// Save the age identity of your ssh key, or a post-quantum one, where sops looks for it
     Init(Init),
-    /// Give a new host its ssh key, its place in .sops.yaml, its secrets file and a host.yaml
+    /// Add a host: an ssh key, a rule in .sops.yaml, a secrets file and a host.yaml
     NewHost(NewHost),
-    /// Give a key a name in .sops.yaml and let it read the files of rules
+    /// Add a key to .sops.yaml by name, and to rules
     Add(Add),
-    /// Take a key out of .sops.yaml
+    /// Remove a key from .sops.yaml
     #[command(visible_alias = "remove")]
     Rm(Rm),
 }
@@ -35,25 +35,25 @@ pub enum Command {
 /// `civm keys from-ssh`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Public keys are read from authorized_keys, known_hosts and ssh-keyscan's output alike, a recipient for each
-ed25519 key; keys of other types are skipped.
+Public keys are read in the form of authorized_keys, known_hosts or ssh-keyscan's output. Each ed25519 key gives a
+recipient; keys of other types are skipped.
 
     ssh-keyscan host | civm keys from-ssh
     civm keys from-ssh --private -i ~/.ssh/id_ed25519 -o identity.txt
 
-A passphrase is taken from SSH_TO_AGE_PASSPHRASE, else asked for on the terminal.")]
+The passphrase is taken from SSH_TO_AGE_PASSPHRASE; without it, you are asked on the terminal.")]
 pub struct FromSsh {
-    /// The key, - for stdin (default: stdin where something is piped in, else ~/.ssh/id_ed25519.pub, with
-    /// --private or without that file ~/.ssh/id_ed25519)
+    /// The key, - for stdin (default: stdin if something is piped in, else ~/.ssh/id_ed25519.pub; with --private, or
+    /// if there is no such file, ~/.ssh/id_ed25519)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
     /// Convert a private key to an age identity
     #[arg(long)]
     pub private: bool,
-    /// Write here instead of stdout; an identity gets mode 0600
+    /// Write to this file, not to stdout; an identity gets mode 0600
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Replace the output file if there is one
+    /// Replace the output file if it exists
     #[arg(long, requires = "output")]
     pub force: bool,
     /// Read the passphrase from stdin
@@ -64,18 +64,18 @@ pub struct FromSsh {
 /// `civm keys init`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The identity is added to sops/age/keys.txt in your configuration directory; what is in that file stays. civm
-itself opens files with the ssh key as it is: this is for sops and age.
+The identity is added to sops/age/keys.txt in your configuration directory; what the file holds already stays. civm
+does not need this, because it opens files with the ssh key itself; sops and age do.
 
-No quantum computer is known to break what is encrypted to post-quantum recipients alone; others have to use
-sops 3.12 or later, or age 1.3 or later, for them.
+A file whose recipients are all post-quantum is meant to withstand quantum computers. Reading it takes civm, sops 3.12
+or age 1.3, or later versions.
 
-A passphrase is taken from SSH_TO_AGE_PASSPHRASE, else asked for on the terminal.")]
+The passphrase is taken from SSH_TO_AGE_PASSPHRASE; without it, you are asked on the terminal.")]
 pub struct Init {
     /// Your ssh private key (default: ~/.ssh/id_ed25519)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
-    /// In place of your ssh key's identity, take a new post-quantum one, made where there is none yet
+    /// Save a post-quantum identity, not that of your ssh key; one is made if the file has none
     #[arg(long, conflicts_with = "input")]
     pub post_quantum: bool,
 }
@@ -83,12 +83,12 @@ pub struct Init {
 /// `civm keys new-host`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The new secrets file can be read by the host itself and by the recipients that all rules have in common; where there
-are none, by you; and by those that --recipient names. .sops.yaml is changed only by what is added to it.")]
+The new secrets file can be read by the host itself, by the recipients that all rules have in common (by you, if there
+are none), and by those named with --recipient. The existing lines of .sops.yaml stay as they are.")]
 pub struct NewHost {
-    /// Its name: a directory of hosts/, and the guest's host name
+    /// The host's name: a directory in hosts/, and the guest's hostname
     pub name: String,
-    /// One more reader of its secrets; may be repeated
+    /// Another recipient of its secrets; may be repeated
     #[arg(short, long, value_name = "RECIPIENT")]
     pub recipient: Vec<String>,
 }

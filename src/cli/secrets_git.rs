@@ -1,4 +1,4 @@
-//! `civm secrets …` for what git keeps: merges, differences, new content.
+//! Arguments of the `civm secrets` commands that work with git: merge, diff, textconv; and of replace.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use crate::store::Format;
 /// `civm secrets merge`.
 #[derive(Args, Clone, Debug)]
 pub struct Merge {
-    /// The file, as git left it unmerged
+    /// The file with the conflict
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// How to go on where both sides changed the same value
+    /// What to do where both sides changed the same value
     #[command(flatten)]
     pub editing: Editing,
-    /// Go on although the MAC of a version does not match
+    /// Merge even if the MAC of a version does not match
     #[arg(long)]
     pub ignore_mac: bool,
 }
@@ -24,30 +24,36 @@ pub struct Merge {
 /// `civm secrets merge-driver`.
 #[derive(Args, Clone, Debug)]
 pub struct MergeDriver {
-    /// What both sides started from (git's %O); empty where both have made the file
+    /// The common base (git's %O); empty if both sides added the file
     pub base: PathBuf,
-    /// Our version, replaced by the merged one (git's %A)
+    /// Our version, which the result replaces (git's %A)
     pub ours: PathBuf,
     /// Their version (git's %B)
     pub theirs: PathBuf,
-    /// The file's name in the repository (git's %P): it chooses format and rules
+    /// The file's path in the repository (git's %P), which selects format and rules
     pub pathname: Option<PathBuf>,
-    /// How many signs make a conflict marker (git's %L)
+    /// The length of a conflict marker (git's %L)
     #[arg(long, value_name = "SIZE", default_value_t = 7)]
     pub marker_size: usize,
-    /// How to go on where both sides changed the same value
+    /// Labels of the conflict markers in a file that is not encrypted (git's %S, %X, %Y)
+    #[arg(long, num_args = 3, allow_hyphen_values = true, value_names = ["BASE", "OURS", "THEIRS"])]
+    pub labels: Vec<String>,
+    /// The versions are common ancestors, which git merges first: where they conflict, take the base
+    #[arg(long)]
+    pub common_ancestors: bool,
+    /// What to do where both sides changed the same value
     #[command(flatten)]
     pub editing: Editing,
 }
 
-/// Whether conflicts go to the editor.
+/// Whether conflicts are resolved in the editor.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[group(multiple = false)]
 pub struct Editing {
-    /// Resolve conflicts in the editor even where nobody seems to sit at a terminal
+    /// Solve conflicts in the editor even if this is not a terminal
     #[arg(long)]
     pub edit: bool,
-    /// Leave conflicts to `civm secrets merge`, never open the editor
+    /// Never open the editor; leave conflicts to `civm secrets merge`
     #[arg(long)]
     pub no_edit: bool,
 }
@@ -66,22 +72,22 @@ pub struct Textconv {
 /// `civm secrets diff`.
 #[derive(Args, Clone, Debug)]
 pub struct Diff {
-    /// Up to two revisions (default: HEAD and the files as they are), then files; or two files
+    /// Up to two revisions (default: HEAD and the work tree), then files; or two files
     #[arg(value_name = "REV|PATH", value_hint = ValueHint::AnyPath)]
     pub args: Vec<String>,
     /// Only these files
     #[arg(last = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Compare with what is staged in place of the files as they are
+    /// Compare with the index, not with the work tree
     #[arg(long, visible_alias = "cached")]
     pub staged: bool,
-    /// Print the values, too
+    /// Print the values as well
     #[arg(long)]
     pub show: bool,
     /// One JSON object with every file
     #[arg(long)]
     pub json: bool,
-    /// Exit with 1 where anything differs
+    /// Exit with 1 if anything differs
     #[arg(long)]
     pub exit_code: bool,
 }
@@ -98,10 +104,10 @@ pub struct Replace {
     /// The plaintext's format (default: the file's own)
     #[arg(long, value_name = "FORMAT")]
     pub input_type: Option<Format>,
-    /// The encrypted file's format (default: what its ending says)
+    /// The encrypted file's format (default: by its ending)
     #[arg(long, value_name = "FORMAT")]
     pub output_type: Option<Format>,
-    /// Go on although the file's MAC does not match
+    /// Replace it even if the file's MAC does not match
     #[arg(long)]
     pub ignore_mac: bool,
 }

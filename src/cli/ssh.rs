@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Args;
 
-/// `civm ssh HOST [-- COMMAND]`.
+/// `civm ssh HOST [COMMAND]`.
 #[derive(Args, Clone, Debug)]
 pub struct Ssh {
     /// The host
@@ -15,7 +15,7 @@ pub struct Ssh {
     /// A terminal for the command, as `ssh -t`
     #[arg(short, long)]
     pub tty: bool,
-    /// A command to run instead of a shell
-    #[arg(last = true)]
+    /// A command to run instead of a shell; `--` before it where it begins with a hyphen
+    #[arg(trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }

@@ -25,6 +25,9 @@ pub struct Up {
     /// Memory, instead of host.yaml's: 4G, 4096M
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// As root, run QEMU as root as well, rather than as a user of its own
+    #[arg(long)]
+    pub qemu_as_root: bool,
     /// Print the QEMU command line and start nothing
     #[arg(long)]
     pub print_command: bool,

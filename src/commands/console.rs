@@ -6,8 +6,7 @@ use super::Context;
 use super::instance::{Site, failure, running};
 use crate::cli::console::Console;
 use crate::edge::terminal::stdin_is_terminal;
-use crate::instance::Error;
-use crate::instance::console::{ESCAPE_NAME, Left, attach};
+use crate::instance::console::{ESCAPE_NAME, Input, Left, attach};
 use crate::outcome::Outcome;
 
 /// Joins the terminal to the serial console.
@@ -15,15 +14,14 @@ pub(super) fn run(args: &Console, context: &Context) -> Outcome {
     let site = Site::find(context)?;
     let place = site.place(&args.host)?;
     let record = running(&place)?;
-    let socket = record.console().ok_or_else(|| failure(Error::NotRunning(args.host.clone())))?;
     if stdin_is_terminal() {
         context
             .screen
             .note(format!("console of `{}`: {ESCAPE_NAME} leaves it, the machine goes on", args.host));
     }
-    let left = attach(&socket, &mut io::stdout()).map_err(failure)?;
-    match left {
+    match attach(&record, Input::Typed, &mut io::stdout()).map_err(failure)? {
         Left::Escape => context.screen.note(format!("\nleft the console; `{}` goes on", args.host)),
+        Left::InputEnded => {}
         Left::Ended => context.screen.note(format!("\n`{}` is gone", args.host)),
         Left::Signal(signal) => return Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
     }

@@ -5,14 +5,18 @@ use std::time::Duration;
 use super::Context;
 use super::instance::{Site, failure};
 use crate::cli::down::Down;
-use crate::instance::{Error, Event, stop};
+use crate::instance::stop::{self, Patience};
+use crate::instance::{Error, Event};
 use crate::outcome::Outcome;
 
 /// Stops an instance; one that is not running is what was wanted.
 pub(super) fn run(args: &Down, context: &Context) -> Outcome {
     let site = Site::find(context)?;
     let place = site.place(&args.host)?;
-    let patience = Duration::from_secs(args.timeout);
+    let patience = match args.timeout {
+        Some(seconds) => Patience::AtMost(Duration::from_secs(seconds)),
+        None => Patience::Usual(stop::GUEST),
+    };
     let screen = context.screen;
     let stopped = stop::down(&place, patience, &context.environment, &mut |event| match event {
         Event::Stopping { .. } => screen.note(format!("asking `{}` to power off", args.host)),
@@ -24,8 +28,10 @@ pub(super) fn run(args: &Down, context: &Context) -> Outcome {
             for line in &stopped.cleaned {
                 screen.note(line);
             }
-            let how = stopped.reason.unwrap_or_else(|| "it was dead already".to_owned());
-            screen.note(format!("`{}` is down: {how}", args.host));
+            screen.note(match stopped.reason {
+                Some(how) => format!("`{}` is down: {how}", args.host),
+                None => format!("`{}` was not running any more", args.host),
+            });
         }
         Err(Error::NotRunning(_)) => screen.note(format!("`{}` is not running", args.host)),
         Err(error) => return Err(failure(error)),

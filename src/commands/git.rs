@@ -1,7 +1,6 @@
-//! `civm git …`: the merge driver and the view of differences, set up in git.
+//! `civm git …`: sets up in git that sops files are merged by value and shown as plaintext.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Context;
@@ -9,20 +8,21 @@ use super::secrets::of_git;
 use crate::cli::git::{Command, Git as Args, Install, Uninstall};
 use crate::edge::atomic;
 use crate::edge::git::Git;
-use crate::host::project::{HOSTS, SECRETS_FILE};
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::discover::sops_files;
 use crate::secrets::{Error, session};
 
 mod attributes;
+mod configuration;
+mod patterns;
+mod uncovered;
+
+use configuration::{HOOK_HEAD, SECTIONS};
+pub(super) use uncovered::uncovered;
 
 /// Where git looks for a tree's attributes.
 const ATTRIBUTES: &str = ".gitattributes";
-/// The sections of git's configuration that are civm's.
-const SECTIONS: [&str; 3] = ["merge.civm", "merge.civm-inner", "diff.civm"];
-/// The hook that checks before a commit, and its first lines.
+/// The hook that checks before a commit.
 const HOOK: &str = "pre-commit";
-const HOOK_HEAD: &str = "#!/bin/sh\n# By `civm git install --hooks`; `civm git uninstall` takes it away.\n";
 
 /// Runs one of the git commands.
 pub(super) fn run(args: &Args, context: &Context) -> Outcome {
@@ -30,18 +30,18 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
         Some(project) => project.clone(),
         None => PathBuf::from("."),
     };
-    let git = Git::new(&context.environment, &directory);
+    let git = Git::here(&context.environment, &directory);
     match &args.command {
         Command::Install(args) => install(args, &git, context),
         Command::Uninstall(args) => uninstall(args, &git, context),
     }
 }
 
-fn install(args: &Install, git: &Git<'_>, context: &Context) -> Outcome {
+fn install(args: &Install, git: &Git, context: &Context) -> Outcome {
     let top = top(git, args.global)?;
-    let program = program(context)?;
+    let finder = configuration::finder()?;
     let mut settings = Vec::new();
-    for (key, value) in configuration(&program) {
+    for (key, value) in configuration::settings(&finder, configuration::has_labels(git)?) {
         let known = git.output(["config", scope(args.global), "--get-all", &key]);
         if known.is_ok_and(|known| known.strip_suffix(b"\n") == Some(value.as_bytes())) {
             continue;
@@ -58,7 +58,7 @@ fn install(args: &Install, git: &Git<'_>, context: &Context) -> Outcome {
     }
     if let Some(top) = top {
         let path = top.join(ATTRIBUTES);
-        let patterns = patterns(&top, context);
+        let patterns = patterns::patterns(&top, &super::secrets::session(context, None)?, context);
         let before = existing(&path)?;
         let after =
             attributes::with_block(&before, &patterns).map_err(|reason| attributes_failure(&path, reason))?;
@@ -68,14 +68,7 @@ fn install(args: &Install, git: &Git<'_>, context: &Context) -> Outcome {
             }
             missing.push(format!("{ATTRIBUTES}, to be committed (patterns: {})", patterns.len()));
         }
-        if args.hooks {
-            missing.extend(hook(args, git, &program, context)?);
-        }
-        if patterns.is_empty() {
-            context
-                .screen
-                .warn("there are no sops files in this repository yet; run this again when there are");
-        }
+        missing.extend(hook(args, git, &finder, context)?);
     }
     if missing.is_empty() {
         context.screen.note("git is set up for sops files");
@@ -90,7 +83,7 @@ fn install(args: &Install, git: &Git<'_>, context: &Context) -> Outcome {
     Ok(0)
 }
 
-fn uninstall(args: &Uninstall, git: &Git<'_>, context: &Context) -> Outcome {
+fn uninstall(args: &Uninstall, git: &Git, context: &Context) -> Outcome {
     let top = top(git, args.global)?;
     for section in SECTIONS {
         // What is not there needs no removing.
@@ -114,7 +107,7 @@ fn uninstall(args: &Uninstall, git: &Git<'_>, context: &Context) -> Outcome {
                 .map_err(|source| failure(Error::NotWritable { path: hook.clone(), source }))?;
         }
     }
-    context.screen.note("git knows nothing of civm any more");
+    context.screen.note("civm is removed from git's configuration");
     Ok(0)
 }
 
@@ -123,7 +116,7 @@ fn scope(global: bool) -> &'static str {
 }
 
 /// The root of the work tree; to set git up for a user needs none.
-fn top(git: &Git<'_>, global: bool) -> Result<Option<PathBuf>, Failure> {
+fn top(git: &Git, global: bool) -> Result<Option<PathBuf>, Failure> {
     match git.top() {
         Ok(top) => Ok(Some(top)),
         Err(_) if global => Ok(None),
@@ -131,94 +124,28 @@ fn top(git: &Git<'_>, global: bool) -> Result<Option<PathBuf>, Failure> {
     }
 }
 
-/// civm as a shell calls it: by its name where that is found, so that the configuration outlives an update.
-fn program(context: &Context) -> Result<String, Failure> {
-    if context.environment.find_program("civm").is_some() {
-        return Ok("civm".to_owned());
-    }
-    let unknown = |reason: String| {
-        Failure::new(Code::Generic, format!("civm does not know where it is itself: {reason}"))
-            .help("put it into a directory of PATH")
-    };
-    let path = std::env::current_exe().map_err(|error| unknown(error.to_string()))?;
-    let path = path.to_str().ok_or_else(|| unknown("its path is no UTF-8".to_owned()))?;
-    let quoted = shlex::try_quote(path).map_err(|error| unknown(error.to_string()))?;
-    // git takes a percent sign for the start of a name.
-    Ok(quoted.replace('%', "%%"))
-}
-
-/// What git has to know.
-fn configuration(program: &str) -> Vec<(String, String)> {
-    let driver = |how: &str| format!("{program} secrets merge-driver{how} --marker-size %L -- %O %A %B %P");
-    let [merge, inner, diff] = SECTIONS;
-    [
-        (merge, "name", "sops files, by value".to_owned()),
-        (merge, "driver", driver("")),
-        // Where common ancestors are merged first, nobody can say what is right.
-        (merge, "recursive", "civm-inner".to_owned()),
-        (inner, "name", "sops files, by value, of common ancestors".to_owned()),
-        (inner, "driver", driver(" --no-edit")),
-        (diff, "textconv", format!("{} secrets textconv --", program.replace("%%", "%"))),
-        // A cache would put the plaintext into the repository, whatever the user's own configuration says.
-        (diff, "cachetextconv", "false".to_owned()),
-    ]
-    .into_iter()
-    .map(|(section, key, value)| (format!("{section}.{key}"), value))
-    .collect()
-}
-
-/// Patterns for the sops files of a tree: one for the secrets of all hosts, those to come as well.
-fn patterns(top: &Path, context: &Context) -> Vec<String> {
-    let top = top.canonicalize().unwrap_or_else(|_| top.to_path_buf());
-    let mut patterns: Vec<String> = sops_files(std::slice::from_ref(&top), &context.environment)
-        .into_iter()
-        .filter(|found| found.text.is_ok())
-        .filter_map(|found| found.path.strip_prefix(&top).ok().map(pattern))
-        .collect();
-    if top.join(HOSTS).is_dir() {
-        patterns.push(format!("/{HOSTS}/*/{SECRETS_FILE}"));
-    }
-    patterns.sort();
-    patterns.dedup();
-    patterns
-}
-
-fn pattern(path: &Path) -> String {
-    let hosts = path.parent().and_then(Path::parent);
-    if path.ends_with(SECRETS_FILE)
-        && let Some(hosts) = hosts.filter(|hosts| hosts.ends_with(HOSTS))
-    {
-        let rest = format!("/*/{SECRETS_FILE}");
-        return attributes::pattern(hosts.as_os_str().as_bytes(), &rest);
-    }
-    attributes::pattern(path.as_os_str().as_bytes(), "")
-}
-
-fn hook_path(git: &Git<'_>) -> Result<PathBuf, Failure> {
+fn hook_path(git: &Git) -> Result<PathBuf, Failure> {
     git.path(["rev-parse", "--git-path", &format!("hooks/{HOOK}")]).map_err(of_git)
 }
 
-/// A hook is written only where there is none.
-fn hook(args: &Install, git: &Git<'_>, program: &str, context: &Context) -> Result<Option<String>, Failure> {
+/// Writes the hook where there is none, or one of an earlier civm.
+fn hook(args: &Install, git: &Git, finder: &str, context: &Context) -> Result<Option<String>, Failure> {
     let path = hook_path(git)?;
-    let check = format!("{} secrets check --staged", program.replace("%%", "%"));
-    let text = format!("{HOOK_HEAD}exec {check}\n");
+    let text = configuration::hook(finder);
     let before = existing(&path)?;
-    if before == text.as_bytes() {
+    let ours = before.starts_with(HOOK_HEAD.as_bytes());
+    if before == text.as_bytes() || !(args.hooks || ours) {
         return Ok(None);
     }
     let elsewhere = git.output(["config", "core.hooksPath"]).is_ok();
-    if !before.is_empty() || elsewhere {
-        context.screen.warn(format!(
-            "`{}` is left as it is; add `{check}` to it to have the files checked before each commit",
-            path.display()
-        ));
+    if !ours && (!before.is_empty() || elsewhere) {
+        configuration::leave_hook(&path, context);
         return Ok(None);
     }
     if !args.check {
         let written = path.parent().map_or(Ok(()), fs::create_dir_all);
         written.map_err(|source| failure(Error::NotWritable { path: path.clone(), source }))?;
-        atomic::create(&path, text.as_bytes(), 0o755, false).map_err(|error| failure(Error::Write(error)))?;
+        atomic::replace(&path, text.as_bytes(), 0o755).map_err(|error| failure(Error::Write(error)))?;
     }
     Ok(Some(format!("the hook {HOOK}")))
 }

@@ -1,8 +1,10 @@
 //! What commands on instances share: the place of a host, and failures with what to do next.
 
 use super::{Context, project};
+use crate::edge::environment::Environment;
 use crate::host::project::Project;
-use crate::instance::{Error, Home, Place, ProjectState, Record};
+use crate::instance::event::Health;
+use crate::instance::{Error, Home, Place, ProjectState, Record, stop};
 use crate::outcome::{Code, Failure};
 
 /// A project and the state of its instances.
@@ -31,7 +33,22 @@ impl Site {
 
 /// The record of an instance that has to be running.
 pub(super) fn running(place: &Place) -> Result<Record, Failure> {
-    place.running().ok_or_else(|| failure(Error::NotRunning(place.host.clone())))
+    let running = place.running().map_err(failure)?;
+    running.ok_or_else(|| failure(Error::NotRunning(place.host.clone())))
+}
+
+/// Refuses a machine that cannot answer, and says why.
+pub(super) fn answering(record: &Record, environment: &Environment) -> Result<(), Failure> {
+    let reason = match stop::health(record, environment) {
+        Health::Running => return Ok(()),
+        Health::Paused => "is paused".to_owned(),
+        Health::Frozen => "is frozen: QEMU or its supervisor does not answer".to_owned(),
+        Health::Panicked => match &record.reason {
+            Some(reason) => format!("does not run any more: {reason}"),
+            None => "does not run any more: its kernel panicked".to_owned(),
+        },
+    };
+    Err(failure(Error::NoAnswer { host: record.host.clone(), reason }))
 }
 
 /// A failure of the instance room: mostly the machine never ran, or never became ready.
@@ -53,6 +70,13 @@ pub(super) fn failure(error: Error) -> Failure {
             failure.help("on a slow machine CIVM_TIMEOUT_SCALE=3 stretches every deadline")
         }
         Error::NotRunning(host) => failure.help(format!("`civm up {host}` starts it")),
+        Error::NoAnswer { host, .. } => {
+            failure.help(format!("`civm console {host}` shows its console, `civm down {host}` ends it"))
+        }
+        Error::Record { path, .. } => failure.help(format!(
+            "nothing was touched; use the civm that wrote it, or remove {} once its machine is gone",
+            path.display()
+        )),
         _ => failure,
     }
 }

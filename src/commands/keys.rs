@@ -73,7 +73,7 @@ fn private_key(
     let failed = |error: &PrivateKeyError| {
         let failure = Failure::new(Code::Generic, format!("{name}: {error}"));
         match error {
-            PrivateKeyError::PublicKey => failure.help("without --private it gives the age recipient"),
+            PrivateKeyError::PublicKey => failure.help("leave out --private for the age recipient"),
             _ => failure,
         }
     };
@@ -97,7 +97,8 @@ fn private_key(
 fn ask(key: &LockedKey, name: &str, prompt: &dyn Prompt) -> Result<SshKey, Failure> {
     for _ in 0..ATTEMPTS {
         let passphrase = prompt.passphrase(&format!("Enter passphrase for {name}:")).map_err(|error| {
-            let failure = Failure::new(Code::Generic, format!("{name} is behind a passphrase: {error}"));
+            let failure =
+                Failure::new(Code::Generic, format!("{name} is protected by a passphrase: {error}"));
             match error {
                 PromptError::NoTerminal => failure.help(format!("{PASSPHRASE} can hold the passphrase")),
                 _ => failure,
@@ -115,13 +116,13 @@ fn ask(key: &LockedKey, name: &str, prompt: &dyn Prompt) -> Result<SshKey, Failu
 /// The default ssh key; `ending` is `.pub` for its public half.
 fn default_key(environment: &Environment, ending: &str) -> Result<std::path::PathBuf, Failure> {
     let home = environment.home().ok_or_else(|| {
-        Failure::new(Code::NoFileSpecified, "HOME is not set, so there is no default key")
-            .help("name it with -i")
+        Failure::new(Code::NoFileSpecified, "HOME is not set, so the default key cannot be found")
+            .help("give the key with -i")
     })?;
     let path = crate::keys::identity::ssh_key_file(home, &format!("id_ed25519{ending}"));
     if !path.exists() {
         return Err(Failure::new(Code::NoFileSpecified, format!("`{}` does not exist", path.display()))
-            .help("name another key with -i, or make one with `ssh-keygen -t ed25519`"));
+            .help("give another key with -i, or create one with `ssh-keygen -t ed25519`"));
     }
     Ok(path)
 }

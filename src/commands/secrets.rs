@@ -13,10 +13,10 @@ use crate::edge::terminal::Terminal;
 use crate::keys::identity::Half;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::file::{OpenFile, SopsFile};
+use crate::secrets::session::read;
 use crate::secrets::{Error, Session};
 use crate::sops::document::{MacCheck, Warning};
 use crate::sops::key_path::{KeyPath, Step};
-use crate::sops::selector::Selector;
 use crate::store::{self, Format};
 
 mod change;
@@ -42,7 +42,7 @@ pub(super) use failure::failure;
 pub(super) use merge::of_git;
 pub(super) use update_all::{CHANGE_THEM_TOO, forget, to_forget};
 
-/// Names the rules' file, as for sops.
+/// The variable that names the file of rules, as in sops.
 const CONFIG: &str = "SOPS_CONFIG";
 
 /// Runs one of the secrets commands.
@@ -78,10 +78,10 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     }
 }
 
-/// A session from where the run was started.
+/// A session in the current directory.
 pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Session, Failure> {
     let directory = std::env::current_dir().map_err(|error| {
-        Failure::new(Code::Generic, format!("the current directory is not to be had: {error}"))
+        Failure::new(Code::Generic, format!("cannot find the current directory: {error}"))
     })?;
     let mut session = session_at(context, directory);
     if let Some(project) = &context.project {
@@ -94,17 +94,17 @@ pub(super) fn session(context: &Context, config: Option<PathBuf>) -> Result<Sess
     })
 }
 
-/// A session at home in a directory, with the rules that are found from there.
+/// A session in a directory, with the rules that are found from there.
 pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
-    Session::new(context.environment.clone(), Arc::new(Terminal), directory)
+    Session::new(context.environment.clone(), Arc::new(Terminal), directory).with_nested_rules()
 }
 
-/// sops' brackets, or keys and list indices with slashes between them. A part that is a number is a list
-/// index; a key that is a number or holds a slash needs the brackets.
+/// sops' brackets, or keys and list indices with slashes between them. A part that is a number is an index where a
+/// list is, and a key everywhere else; a key that holds a slash needs the brackets.
 fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     let wrong = |why: String| {
         Failure::new(code, format!("key path `{text}`: {why}"))
-            .help("it is key, key/inner/0, or '[\"key\"][\"inner\"][0]'")
+            .help("a key path is key, key/inner/0, or '[\"key\"][\"inner\"][0]'")
     };
     if text.starts_with('[') {
         return KeyPath::parse(text).map_err(|error| wrong(error.to_string()));
@@ -112,19 +112,19 @@ fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     if text.is_empty() || text.split('/').any(str::is_empty) {
         return Err(wrong("a part is empty".to_owned()));
     }
-    let steps = text.split('/').map(|part| part.parse().map_or_else(|_| Step::Key(part.into()), Step::Index));
+    let steps = text.split('/').map(|part| Step::Part(part.into()));
     Ok(KeyPath::from(steps.collect::<Vec<_>>()))
 }
 
-/// The plaintext of a whole file. Of several documents sops leaves out all but the first where the format has no
-/// more; nothing is left out here.
+/// The plaintext of a whole file. If the format can hold one document only, sops drops all but the first; here that is
+/// an error.
 fn plaintext(open: &OpenFile, input: Format, output: Format) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let one = open.tree.documents.len() <= 1 || output == Format::Yaml;
     let plain = if one {
         open.plaintext()
     } else {
         let why =
-            format!("{} holds one document, and there are {}", output.name(), open.tree.documents.len());
+            format!("{} can hold one document, and there are {}", output.name(), open.tree.documents.len());
         Err(Error::Store { path: open.path.clone(), error: store::Error::Unwritable(why) })
     };
     plain.map_err(|error| not_written(error, input, output))
@@ -136,10 +136,15 @@ fn not_written(error: Error, input: Format, output: Format) -> Failure {
     let (input, output) = (input.name(), output.name());
     let failure = failure(error);
     if other {
-        failure.help(format!("it was to be written as {output}; --output-type {input} keeps its own format"))
+        failure.help(format!("it cannot be written as {output}; --output-type {input} keeps its own format"))
     } else {
         failure
     }
+}
+
+/// The file that an argument names; `None` for standard input, which is `-` or no argument.
+fn named(file: Option<&PathBuf>) -> Option<&Path> {
+    file.map(PathBuf::as_path).filter(|file| *file != Path::new("-"))
 }
 
 /// All of standard input.
@@ -149,7 +154,7 @@ fn stdin() -> Result<Zeroizing<Vec<u8>>, Failure> {
     })
 }
 
-/// The caller's own recipients: age ones first, those derived from ssh keys after them.
+/// The caller's own recipients: age ones first, then those derived from ssh keys.
 pub(super) fn own_recipients(context: &Context) -> Vec<String> {
     let session = session_at(context, PathBuf::new());
     let halves = session.identities().public_halves();
@@ -164,13 +169,7 @@ pub(super) fn own_recipients(context: &Context) -> Vec<String> {
     age.chain(ssh).collect()
 }
 
-/// Says that a selector has no effect.
-fn warn_ignored(context: &Context, selector: &Selector) {
-    let name = selector.name();
-    context.screen.warn(format!("{name} is ignored: the file is one value, which is always encrypted"));
-}
-
-/// The one failure, or what became of several files of which some failed.
+/// The one failure, or a summary where several files were worked on.
 fn several(mut failures: Vec<Failure>, files: usize, context: &Context) -> Result<(), Failure> {
     match failures.len() {
         0 => Ok(()),
@@ -179,44 +178,46 @@ fn several(mut failures: Vec<Failure>, files: usize, context: &Context) -> Resul
             for failure in &failures {
                 context.screen.failure(failure);
             }
-            Err(Failure::new(Code::Generic, format!("{failed} of {files} file(s) failed")))
+            Err(Failure::new(Code::Generic, format!("{failed} of {files} files failed")))
         }
     }
 }
 
-/// Says that a plaintext is not in memory alone, and why.
+/// Warns that a plaintext is not only in memory, and why.
 fn warn_on_disk(context: &Context, when: &str, refused: &[Refused]) {
     let places: Vec<String> =
         refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
     context.screen.warn(format!(
-        "the plaintext lies on a disk {when}, for no place in memory is private ({})",
+        "the plaintext is on a disk {when}, because there is no private place in memory ({})",
         places.join("; ")
     ));
 }
 
-/// Opens a file that is printed or handed on, perhaps in another format.
+/// Opens a file that is printed or passed on, perhaps in another format; with the format that it has.
 fn open(
     file: &Path,
     output: Option<Format>,
     session: &Session,
     context: &Context,
-) -> Result<OpenFile, Failure> {
-    let opened = SopsFile::load(session, file)
+) -> Result<(OpenFile, Format), Failure> {
+    let text = read(file).map_err(failure)?;
+    let opened = SopsFile::parse(session, file, &text)
         .and_then(|file| file.open(session.identities(), MacCheck::Verify))
         .map_err(failure)?;
     warn(context, file, &opened.warnings);
-    match output {
-        Some(format) => Ok(opened.with_store(session.store(format, file).map_err(failure)?)),
-        None => Ok(opened),
-    }
+    let opened = match output {
+        Some(format) => opened.with_store(session.store(format, file).map_err(failure)?),
+        None => opened,
+    };
+    Ok((opened, session.format_of_encrypted(file, &text)))
 }
 
-/// Says what is odd in a file, though it can be read.
+/// Warns of what is odd in a file that can be read even so.
 pub(super) fn warn(context: &Context, path: &Path, warnings: &[Warning]) {
     for warning in warnings {
         match warning {
             Warning::UndecryptableComment { document, container } => context.screen.warn(format!(
-                "`{}`: a comment under {container} of document {document} is possibly unencrypted; it is kept as it is",
+                "`{}`: a comment under {container} in document {document} may not be encrypted; it is kept as it is",
                 path.display()
             )),
         }

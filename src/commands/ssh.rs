@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use super::Context;
-use super::instance::{Site, failure, running};
+use super::instance::{Site, answering, failure, running};
 use crate::cli::ssh::Ssh;
 use crate::instance::ssh::Login;
 use crate::outcome::Outcome;
@@ -13,6 +13,10 @@ pub(super) fn run(args: &Ssh, context: &Context) -> Outcome {
     let site = Site::find(context)?;
     let place = site.place(&args.host)?;
     let record = running(&place)?;
+    answering(&record, &context.environment)?;
+    if let Some(lost) = place.lost_directory() {
+        context.screen.warn(lost);
+    }
     let login = Login::new(&site.state, &place, &record, &args.login).map_err(failure)?.tty(args.tty);
     let status = login.run(&args.command, &context.environment).map_err(failure)?;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));

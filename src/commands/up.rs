@@ -10,9 +10,9 @@ use crate::edge::terminal;
 use crate::host::project::Project;
 use crate::host::spec::{Size, Spec};
 use crate::image::Image;
-use crate::instance::accel::Wish;
-use crate::instance::console::{self, Left};
-use crate::instance::plan::Machine;
+use crate::instance::accel::AccelRequest;
+use crate::instance::console::{self, Input, Left};
+use crate::instance::plan::{ConsoleLog, Machine};
 use crate::instance::{Home, Place, ProjectState, Request, Running, launch, ssh, start, stop};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::vm::ports::Forward;
@@ -33,8 +33,6 @@ use progress::Progress;
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
 /// minute.
 const READY: Duration = Duration::from_secs(240);
-/// How long a guest may take to power off once its console has been left.
-const POWER_OFF: Duration = Duration::from_secs(30);
 
 pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let begun = Instant::now();
@@ -55,7 +53,7 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     // What cannot be is refused first; then what may need a person, and what takes minutes after it.
     let disk = RootDisk::find(args, &project, &spec, &place, context)?;
     let draft = describe(&spec, None, &disk.path, args);
-    launch::check(&home, &draft, &mut |_| {}).map_err(instance::failure)?;
+    launch::check(&home, &draft, &context.environment, &mut |_| {}).map_err(instance::failure)?;
     tell_unlisted(&spec, context);
     let identity = identity::host_key(args, &project, &mut spec, &place, context)?;
     let image = image::ensure(&spec, context)?;
@@ -66,16 +64,17 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     ssh::pin(&place, &identity.public).map_err(instance::failure)?;
     let staged = share::staged(&project, &spec, &state, identity, &context.environment)?;
     let mut progress = Progress::new(context.screen, &spec.name);
-    let wish = match args.accel {
-        Accel::Auto => Wish::Auto,
-        Accel::Kvm => Wish::Kvm,
-        Accel::Tcg => Wish::Tcg,
+    let accel = match args.accel {
+        Accel::Auto => AccelRequest::Auto,
+        Accel::Kvm => AccelRequest::Kvm,
+        Accel::Tcg => AccelRequest::Tcg,
     };
     let request = Request {
         home: &home,
         place: &place,
         machine,
-        wish,
+        accel,
+        qemu_as_root: args.qemu_as_root,
         staged,
         mode: None,
         environment: &context.environment,
@@ -159,6 +158,7 @@ fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machi
         forwards: forwards.collect(),
         restrict_network: false,
         share_tag: crate::host::layer::SHARE_TAG.to_owned(),
+        console_log: if spec.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },
     }
 }
 
@@ -185,14 +185,16 @@ fn foreground(running: Running, spec: &Spec, place: &Place, context: &Context) -
         let what = if spec.console_login { "a root shell on the console" } else { "the console" };
         context.screen.note(format!("{what}; {} leaves it and stops the machine", console::ESCAPE_NAME));
     }
-    let socket = place.record().and_then(|record| record.console());
-    let left = match socket {
-        Some(socket) => console::attach(&socket, &mut io::stdout()).map_err(instance::failure)?,
+    let left = match place.running().map_err(instance::failure)? {
+        Some(record) => {
+            console::attach(&record, Input::Ignored, &mut io::stdout()).map_err(instance::failure)?
+        }
         None => Left::Ended,
     };
     if left != Left::Ended {
         context.screen.note(format!("\nstopping {}", spec.name));
-        stop::down(place, POWER_OFF, &context.environment, &mut |_| {}).map_err(instance::failure)?;
+        stop::down(place, stop::Patience::Usual(stop::GUEST), &context.environment, &mut |_| {})
+            .map_err(instance::failure)?;
     }
     let reason = running.wait_end(&mut |_| {});
     context.screen.note(format!("{}: {reason}", spec.name));

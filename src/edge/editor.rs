@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -11,6 +12,18 @@ use super::process;
 
 /// Looked up in `PATH`, in sops' order, when no variable names an editor.
 const FALLBACKS: [&str; 3] = ["vim", "nano", "vi"];
+
+/// Editors that leave the file to a window of another process, and the options that make them wait for it.
+const WINDOWED: [(&[&str], &[&str]); 6] = [
+    (&["code", "code-insiders", "codium", "vscodium", "cursor", "windsurf"], &["--wait", "-w"]),
+    (&["subl", "sublime_text", "atom", "mate", "zed", "zeditor"], &["--wait", "-w"]),
+    (&["gvim", "vimx", "mvim", "gview"], &["-f", "--nofork"]),
+    (&["gedit", "xed", "pluma"], &["--wait", "-w"]),
+    (&["kate", "kwrite"], &["--block", "-b"]),
+    (&["idea", "pycharm", "goland", "webstorm", "clion"], &["--wait"]),
+];
+/// Nobody reads and closes a file in less time.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// No editor, or one that did not do its work.
 #[derive(Debug, Error)]
@@ -84,6 +97,32 @@ impl Editor {
     }
 }
 
+impl Editor {
+    /// What to say of an editor that came back at once and changed nothing: those with windows of their own leave
+    /// the file to another process unless they are told to wait.
+    #[must_use]
+    pub fn hint(&self, after: Duration) -> Option<String> {
+        let name = Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy();
+        let known = WINDOWED.iter().find(|(names, _)| names.contains(&&*name));
+        match known {
+            Some((_, wait))
+                if self.arguments.iter().any(|argument| wait.contains(&&*argument.to_string_lossy())) =>
+            {
+                None
+            }
+            Some((_, wait)) => Some(format!(
+                "`{name}` returns at once unless it is told to wait: set EDITOR to \"{name} {}\"",
+                wait.first().unwrap_or(&"")
+            )),
+            None if after < AT_ONCE => Some(format!(
+                "`{name}` returned at once: an editor that opens a window has to be told to wait, as in \"code --wait\" \
+                 or \"gvim -f\""
+            )),
+            None => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +135,30 @@ mod tests {
         assert_eq!(editor.arguments, ["--wait", "a b"]);
         let editor = Editor::find(&environment.with("SOPS_EDITOR", "ed")).expect("set");
         assert_eq!(editor.program, "ed");
+    }
+
+    #[test]
+    fn an_editor_with_a_window_is_told_to_wait() {
+        let hint = |editor: &str, milliseconds| {
+            let environment = Environment::empty().with("EDITOR", editor);
+            Editor::find(&environment).expect("set").hint(Duration::from_millis(milliseconds))
+        };
+        for (editor, advice) in [
+            ("code", "\"code --wait\""),
+            ("/usr/bin/subl -n", "\"subl --wait\""),
+            ("gvim", "\"gvim -f\""),
+            ("kate", "\"kate --block\""),
+        ] {
+            let hint = hint(editor, 5000).expect(editor);
+            assert!(hint.contains(advice), "{hint}");
+        }
+        for editor in ["code --wait", "code -n -w", "gvim -f", "gvim --nofork", "kate -b"] {
+            assert_eq!(hint(editor, 0), None, "{editor}");
+        }
+        assert!(
+            hint("/home/me/bin/my-editor", 10).expect("at once").contains("`my-editor` returned at once")
+        );
+        assert_eq!(hint("vim", 2000), None, "somebody looked and left");
     }
 
     #[test]

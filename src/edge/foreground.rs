@@ -12,6 +12,8 @@ use nix::unistd::{Pid, getpgrp, tcgetpgrp};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 
+use super::cleanup::leave_signals;
+
 /// What is passed on: everything by which a user or a supervisor speaks to a program.
 const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
 /// Those of them that a terminal sends to every process in its foreground.
@@ -31,6 +33,7 @@ impl Foreground {
     ///
     /// The system refuses.
     pub fn watch() -> io::Result<Self> {
+        leave_signals();
         let ignored = ignored();
         let watched = PASSED_ON.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
         Ok(Self { signals: Signals::new(watched)? })
@@ -71,7 +74,7 @@ fn in_foreground() -> bool {
 }
 
 /// The signals that this process ignores, a bit each, from signal 1 on.
-fn ignored() -> u64 {
+pub(super) fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)

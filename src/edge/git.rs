@@ -1,29 +1,66 @@
-//! git, run for what it knows: objects, the index, its configuration.
+//! git, run for what it knows: objects, the index, its configuration. Every run of git goes through here.
+//!
+//! git gets the variables of the run. Inside a hook these name the repository and the index that are about to be
+//! committed, which is right for questions about that commit ([`Git::here`]), and wrong for a directory that was
+//! found on the way ([`Git::in_repository_of`]). No pager, no file system monitor and no lock is used for reading.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use zeroize::Zeroizing;
 
 use super::environment::Environment;
 use super::process::{self, ProcessError};
 
+/// Variables by which git tells a hook about the repository that it runs for.
+const OF_HOOKS: [&str; 7] = [
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+];
+/// No file of secrets is larger: 256 MiB.
+const LARGEST_BLOB: u64 = 256 << 20;
+
 /// git in a directory.
 #[derive(Clone, Debug)]
-pub struct Git<'a> {
-    environment: &'a Environment,
+pub struct Git {
+    environment: Environment,
     directory: PathBuf,
 }
 
-impl<'a> Git<'a> {
-    /// git as if started in a directory.
+/// The versions of a file that the index holds unmerged, as objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stages {
+    /// The common base.
+    pub base: Option<String>,
+    /// Ours.
+    pub ours: Option<String>,
+    /// Theirs.
+    pub theirs: Option<String>,
+}
+
+impl Git {
+    /// git as if started in a directory, for the repository that the run is about.
     #[must_use]
-    pub fn new(environment: &'a Environment, directory: &Path) -> Self {
+    pub fn here(environment: &Environment, directory: &Path) -> Self {
+        let environment = environment.clone().with("GIT_OPTIONAL_LOCKS", "0");
         Self { environment, directory: directory.to_path_buf() }
     }
 
-    /// What a command prints.
+    /// git for the repository that a directory lies in, whatever repository a hook was started for.
+    #[must_use]
+    pub fn in_repository_of(directory: &Path, environment: &Environment) -> Self {
+        let environment = OF_HOOKS.iter().fold(environment.clone(), |all, name| all.without(name));
+        Self::here(&environment, directory)
+    }
+
+    /// What a command prints, up to 16 MiB.
     ///
     /// # Errors
     /// git is missing or fails; the error has its words.
@@ -31,10 +68,23 @@ impl<'a> Git<'a> {
         &self,
         args: impl IntoIterator<Item = S>,
     ) -> Result<Zeroizing<Vec<u8>>, ProcessError> {
-        // Reading is all that is wanted: no monitor that the repository names is started for it.
-        let mut command = process::command("git", self.environment);
-        command.args(["-c", "core.fsmonitor=false"]).args(args).current_dir(&self.directory);
-        process::capture(&mut command, None)
+        process::capture(&mut self.command(args), None)
+    }
+
+    /// Every record that a command prints with `-z`, however many there are.
+    ///
+    /// # Errors
+    /// As [`Git::output`].
+    pub fn records<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: Option<&[u8]>,
+    ) -> Result<Vec<OsString>, ProcessError> {
+        let mut records = Vec::new();
+        process::records(&mut self.command(args), input, |record| {
+            records.push(OsStr::from_bytes(record).to_owned());
+        })?;
+        Ok(records)
     }
 
     /// The path that a command prints, on a line of its own.
@@ -58,29 +108,67 @@ impl<'a> Git<'a> {
     /// The content of an object, as it was committed.
     ///
     /// # Errors
-    /// There is none of this name, or it is no file.
+    /// There is no such object, or it is not a file.
     pub fn blob(&self, object: impl AsRef<OsStr>) -> Result<Zeroizing<Vec<u8>>, ProcessError> {
-        self.output([OsStr::new("cat-file"), OsStr::new("blob"), object.as_ref()])
+        let args = [OsStr::new("cat-file"), OsStr::new("blob"), object.as_ref()];
+        process::capture_up_to(LARGEST_BLOB, &mut self.command(args), None)
     }
 
-    /// The versions of a file that the index holds unmerged: the common base, ours and theirs, as objects.
+    /// The versions of a file that the index holds unmerged.
     ///
     /// # Errors
-    /// The file's directory is in no repository.
-    pub fn stages(&self, file: &Path) -> Result<[Option<String>; 3], ProcessError> {
+    /// The file's directory is not in a repository.
+    pub fn stages(&self, file: &Path) -> Result<Stages, ProcessError> {
         let args = ["--literal-pathspecs", "ls-files", "--unmerged", "-z", "--"].map(OsStr::new);
-        let listed = self.output(args.into_iter().chain([file.as_os_str()]))?;
-        let mut stages = [const { None }; 3];
-        for entry in listed.split(|byte| *byte == 0) {
+        let mut stages = Stages::default();
+        for entry in self.records(args.into_iter().chain([file.as_os_str()]), None)? {
             // `mode object stage`, a tab, and the path.
-            let head = entry.split(|byte| *byte == b'\t').next().unwrap_or_default();
+            let head = entry.as_bytes().split(|byte| *byte == b'\t').next().unwrap_or_default();
             let mut words = std::str::from_utf8(head).unwrap_or_default().split(' ').skip(1);
             let (Some(object), Some(stage)) = (words.next(), words.next()) else { continue };
-            let slot = stage.parse().ok().and_then(|stage: usize| stages.get_mut(stage.checked_sub(1)?));
-            if let Some(slot) = slot {
-                *slot = Some(object.to_owned());
-            }
+            let version = match stage {
+                "1" => &mut stages.base,
+                "2" => &mut stages.ours,
+                "3" => &mut stages.theirs,
+                _ => continue,
+            };
+            *version = Some(object.to_owned());
         }
         Ok(stages)
+    }
+
+    /// The value of an attribute for each of some paths; those for which it is not specified have `unspecified`.
+    ///
+    /// # Errors
+    /// As [`Git::output`]; a path outside of the work tree.
+    pub fn attribute(
+        &self,
+        name: &str,
+        paths: &[&Path],
+        staged: bool,
+    ) -> Result<Vec<(PathBuf, OsString)>, ProcessError> {
+        let mut args = vec!["check-attr", "-z", "--stdin"];
+        args.extend(staged.then_some("--cached"));
+        args.push(name);
+        let mut input = Vec::new();
+        for path in paths {
+            input.extend_from_slice(path.as_os_str().as_bytes());
+            input.push(0);
+        }
+        let records = self.records(&args, Some(&input))?;
+        let mut values = Vec::new();
+        let mut records = records.into_iter();
+        // Path, name of the attribute, value.
+        while let (Some(path), Some(_), Some(value)) = (records.next(), records.next(), records.next()) {
+            values.push((path.into(), value));
+        }
+        Ok(values)
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        // No program that the repository names is started.
+        let mut command = process::command("git", &self.environment);
+        command.args(["--no-pager", "-c", "core.fsmonitor=false"]).args(args).current_dir(&self.directory);
+        command
     }
 }

@@ -1,37 +1,37 @@
 //! What git's index holds: the files of the next commit as they will be.
-//!
-//! git is asked where the run was started and with the variables of the run: inside a hook they name the index that
-//! is about to be committed.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use zeroize::Zeroizing;
 
 use super::environment::Environment;
-use super::process::{self, ProcessError};
+use super::git::Git;
+use super::process::ProcessError;
 
-/// The index of the repository that a directory is in.
-pub struct Index<'a> {
-    directory: &'a Path,
-    environment: &'a Environment,
+/// The index of the repository that a directory is in; inside a hook, the one that is about to be committed.
+pub struct Index {
+    git: Git,
     root: PathBuf,
 }
 
-impl<'a> Index<'a> {
+impl Index {
     /// Finds the index.
     ///
     /// # Errors
-    /// git is missing, or the directory is in no repository.
-    pub fn of(directory: &'a Path, environment: &'a Environment) -> Result<Self, ProcessError> {
-        let mut index = Self { directory, environment, root: PathBuf::new() };
-        let mut root = index.run(&["rev-parse", "--show-toplevel"], &[])?;
-        if root.last() == Some(&b'\n') {
-            root.pop();
-        }
-        index.root = PathBuf::from(OsString::from_vec(root));
-        Ok(index)
+    /// git is missing, or the directory is not in a repository.
+    pub fn of(directory: &Path, environment: &Environment) -> Result<Self, ProcessError> {
+        let git = Git::here(environment, directory);
+        let root = git.top()?;
+        Ok(Self { git, root })
+    }
+
+    /// The root of the work tree.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The files that differ from the last commit, by their paths in the work tree; below paths where some are
@@ -41,14 +41,18 @@ impl<'a> Index<'a> {
     /// git fails.
     pub fn staged(&self, paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>, ProcessError> {
         let diff = ["diff", "--cached", "--raw", "-z", "--no-renames", "--no-relative", "--diff-filter=d"];
-        let list = self.run(&diff, paths)?;
-        let mut fields = list.split(|byte| *byte == 0);
+        let mut args: Vec<&OsStr> = diff.iter().map(OsStr::new).collect();
+        if !paths.is_empty() {
+            args.push(OsStr::new("--"));
+            args.extend(paths.iter().map(|path| path.as_os_str()));
+        }
+        let mut fields = self.git.records(args, None)?.into_iter();
         let mut staged = BTreeSet::new();
         // `:100644 100644 … … M`, then the path.
         while let (Some(entry), Some(path)) = (fields.next(), fields.next()) {
-            let mode = entry.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+            let mode = entry.as_bytes().split(|byte| *byte == b' ').nth(1).unwrap_or_default();
             if mode.starts_with(b"100") {
-                staged.insert(self.root.join(OsStr::from_bytes(path)));
+                staged.insert(self.root.join(path));
             }
         }
         Ok(staged)
@@ -61,39 +65,31 @@ impl<'a> Index<'a> {
     pub fn with(&self, text: &str) -> Result<BTreeSet<PathBuf>, ProcessError> {
         let grep =
             ["grep", "--cached", "--no-color", "-l", "-z", "-F", "--full-name", "-e", text, "--", ":/"];
-        let list = match self.run(&grep, &[]) {
+        let names = match self.git.records(grep, None) {
             // git's word for none.
             Err(ProcessError::Failed { status, .. }) if status.code() == Some(1) => Vec::new(),
-            list => list?,
+            names => names?,
         };
-        let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-        Ok(names.map(|name| self.root.join(OsStr::from_bytes(name))).collect())
+        Ok(names.into_iter().map(|name| self.root.join(name)).collect())
     }
 
     /// What the index has of a file; `None` where it has nothing.
-    #[must_use]
-    pub fn text(&self, path: &Path) -> Option<Vec<u8>> {
-        let inside = path.strip_prefix(&self.root).ok()?;
-        let mut object = OsString::from(":");
-        object.push(inside);
-        let mut git = self.git();
-        git.args(["cat-file", "blob"]).arg(object);
-        process::capture(&mut git, None).ok().map(|text| text.to_vec())
-    }
-
-    fn git(&self) -> Command {
-        let mut git = process::command("git", self.environment);
-        // No program that the repository names is started for this.
-        git.args(["-c", "core.fsmonitor=false"]).current_dir(self.directory);
-        git
-    }
-
-    fn run(&self, args: &[&str], paths: &[PathBuf]) -> Result<Vec<u8>, ProcessError> {
-        let mut git = self.git();
-        git.args(args);
-        if !paths.is_empty() {
-            git.arg("--").args(paths);
-        }
-        process::capture(&mut git, None).map(|text| text.to_vec())
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn text(&self, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, ProcessError> {
+        let Ok(inside) = path.strip_prefix(&self.root) else { return Ok(None) };
+        let mut pathspec = OsString::from(":(top,literal)");
+        pathspec.push(inside);
+        let args = ["ls-files", "--stage", "-z", "--"].map(OsStr::new);
+        let entries = self.git.records(args.into_iter().chain([&*pathspec]), None)?;
+        // `mode object stage`, a tab, and the path; a directory of this name has other paths.
+        let mut objects = entries.iter().filter_map(|entry| {
+            let text = entry.as_bytes();
+            let tab = text.iter().position(|byte| *byte == b'\t')?;
+            let object = text[..tab].split(|byte| *byte == b' ').nth(1)?;
+            text[..tab].ends_with(b" 0").then(|| OsStr::from_bytes(object))
+        });
+        objects.next().filter(|_| entries.len() == 1).map(|object| self.git.blob(object)).transpose()
     }
 }

@@ -1,26 +1,21 @@
 //! Directories that only this user can enter, in memory where the machine has such a place.
 //!
-//! Each lives as long as its value, is removed when a signal ends the process, and holds a lock while it
-//! lives: whatever a killed process left behind, the next one finds unlocked and sweeps away.
+//! Whatever a killed process left behind, the next one sweeps away.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use thiserror::Error;
 
 use super::environment::Environment;
-use super::lock::Lock;
+use super::held_dir::{self, HeldDir};
 
 mod place;
 
-use place::{find_base, hold, lock_directory, temporary_base};
+use place::{find_base, hold, temporary_base};
 
-/// Length of a directory's random name.
-const NAME_LEN: usize = 12;
+/// The names are random from the first letter on: nothing else is in these places.
+const PREFIX: &str = "";
 
 /// Where a machine may keep files in memory, and why this one does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,18 +47,16 @@ fn list(refused: &[Refused]) -> String {
     places.collect::<Vec<_>>().join("; ")
 }
 
-/// A directory of mode 0700 that is removed with everything in it when it is dropped.
+/// A directory of mode 0700 whose files are wiped and removed when it is dropped.
 #[derive(Debug)]
 pub struct PrivateDir {
-    path: PathBuf,
+    dir: HeldDir,
     on_tmpfs: bool,
     refused: Vec<Refused>,
-    /// The open directory, locked.
-    _lock: Lock,
 }
 
 impl PrivateDir {
-    /// A directory on a tmpfs, removed on SIGINT, SIGTERM and SIGHUP as well.
+    /// A directory on a tmpfs.
     ///
     /// The place is the first of `$XDG_RUNTIME_DIR`, `/run/user/UID` and `/dev/shm/civm-UID` that is a
     /// tmpfs, belongs to this user and has mode 0700. Directories that dead processes left there are
@@ -75,36 +68,16 @@ impl PrivateDir {
     pub fn in_memory(environment: &Environment) -> Result<Self, PrivateDirError> {
         let (base, refused) = find_base(environment);
         let base = base.ok_or_else(|| PrivateDirError::NoTmpfs(refused.clone()))?;
-        Ok(Self::below(&base, true, refused)?.watched())
-    }
-
-    /// The same for a process that handles its signals itself: only dropping it removes the directory.
-    ///
-    /// # Errors
-    ///
-    /// No such place, or the system refuses.
-    pub fn in_memory_unwatched(environment: &Environment) -> Result<Self, PrivateDirError> {
-        let (base, refused) = find_base(environment);
-        let base = base.ok_or_else(|| PrivateDirError::NoTmpfs(refused.clone()))?;
         Self::below(&base, true, refused)
     }
 
-    /// A directory on a tmpfs if there is one, else below `$TMPDIR` or `/tmp`; removed on signals as well.
+    /// A directory on a tmpfs if there is one, else below `$TMPDIR` or `/tmp`.
     /// [`Self::on_tmpfs`] and [`Self::refused`] tell the caller what to say.
     ///
     /// # Errors
     ///
     /// The system refuses.
     pub fn in_memory_if_possible(environment: &Environment) -> Result<Self, PrivateDirError> {
-        Ok(Self::in_memory_if_possible_unwatched(environment)?.watched())
-    }
-
-    /// The same for a process that handles its signals itself: only dropping it removes the directory.
-    ///
-    /// # Errors
-    ///
-    /// The system refuses.
-    pub fn in_memory_if_possible_unwatched(environment: &Environment) -> Result<Self, PrivateDirError> {
         let (base, refused) = find_base(environment);
         match base {
             Some(base) => Self::below(&base, true, refused),
@@ -115,7 +88,7 @@ impl PrivateDir {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        self.dir.path()
     }
 
     /// True if its files never reach a disk (but for swap).
@@ -131,60 +104,21 @@ impl PrivateDir {
     }
 
     fn below(base: &Path, on_tmpfs: bool, refused: Vec<Refused>) -> Result<Self, PrivateDirError> {
-        sweep_entries(base);
+        held_dir::sweep(base, PREFIX, |_| true);
         let failed = |source| PrivateDirError::Io { place: base.to_owned(), source };
         // Until ours is in it, the place must not go, nor become somebody else's.
         let _held = hold(base, on_tmpfs).map_err(failed)?;
-        loop {
-            let made = tempfile::Builder::new()
-                .prefix("")
-                .rand_bytes(NAME_LEN)
-                .permissions(fs::Permissions::from_mode(0o700))
-                .tempdir_in(base)
-                .map_err(failed)?;
-            let path = made.keep();
-            let lock = lock_directory(&path);
-            // A sweep of another process may have been faster than the lock.
-            match lock {
-                Ok(Some(lock)) => return Ok(Self { path, on_tmpfs, refused, _lock: lock }),
-                Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-    }
-
-    fn watched(self) -> Self {
-        static HANDLER: Once = Once::new();
-        watch_list().push(self.path.clone());
-        HANDLER.call_once(|| {
-            // Without the handler a signal leaves the directory to the next sweep.
-            if let Ok(mut signals) = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]) {
-                std::thread::spawn(move || {
-                    for signal in signals.forever() {
-                        for path in watch_list().drain(..) {
-                            remove(&path);
-                        }
-                        let _ = signal_hook::low_level::emulate_default_handler(signal);
-                    }
-                });
-            }
-        });
-        self
+        let dir = HeldDir::make(base, PREFIX, remove).map_err(failed)?;
+        Ok(Self { dir, on_tmpfs, refused })
     }
 }
 
-impl Drop for PrivateDir {
-    fn drop(&mut self) {
-        remove(&self.path);
-        watch_list().retain(|path| path != &self.path);
+/// Removes a private directory, and the place it is in with the last one.
+fn remove(path: &Path) {
+    held_dir::remove(path);
+    if let Some(base) = path.parent() {
+        place::remove(base);
     }
-}
-
-/// Directories to remove when a signal ends the process.
-fn watch_list() -> MutexGuard<'static, Vec<PathBuf>> {
-    static WATCHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Removes what dead processes left in every place that this user's private directories are made in, and
@@ -192,27 +126,9 @@ fn watch_list() -> MutexGuard<'static, Vec<PathBuf>> {
 pub fn sweep(environment: &Environment) {
     for base in place::bases(environment) {
         if place::check_own(&base).is_ok() {
-            sweep_entries(&base);
+            held_dir::sweep(&base, PREFIX, |_| true);
             place::remove(&base);
         }
-    }
-}
-
-/// Removes the directories whose makers are dead: nobody holds their locks.
-fn sweep_entries(base: &Path) {
-    let Ok(entries) = fs::read_dir(base) else { return };
-    for entry in entries.flatten() {
-        if let Ok(Some(_lock)) = lock_directory(&entry.path()) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// Removes a private directory, and the place it is in with the last one.
-fn remove(path: &Path) {
-    let _ = fs::remove_dir_all(path);
-    if let Some(base) = path.parent() {
-        place::remove(base);
     }
 }
 
@@ -221,7 +137,8 @@ mod tests {
     use super::place::{BASE_MAX, check_tmpfs, open_own};
     use super::*;
     use nix::unistd::Uid;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     /// A tmpfs of our own to work in; tests on a machine without one have nothing to look at.
     fn memory() -> Option<tempfile::TempDir> {
@@ -255,7 +172,7 @@ mod tests {
     fn what_a_dead_process_left_is_swept_and_a_living_one_is_spared() {
         let Some(runtime) = memory() else { return };
         let environment = environment(runtime.path());
-        let living = PrivateDir::in_memory_unwatched(&environment).expect("made");
+        let living = PrivateDir::in_memory(&environment).expect("made");
         let stale = runtime.path().join("civm/left-behind");
         fs::create_dir(&stale).expect("made");
         fs::write(stale.join("plain"), "x").expect("written");
@@ -272,7 +189,7 @@ mod tests {
         let base = runtime.path().join("civm");
         sweep(&environment);
         assert!(!base.exists() && temporary.path().read_dir().expect("there").next().is_none());
-        let living = PrivateDir::in_memory_unwatched(&environment).expect("made");
+        let living = PrivateDir::in_memory(&environment).expect("made");
         fs::create_dir(base.join("left-behind")).expect("made");
         let on_disk = temporary.path().join(format!("civm-{}", Uid::effective()));
         open_own(&on_disk).expect("made");
@@ -289,8 +206,8 @@ mod tests {
         let Some(runtime) = memory() else { return };
         let environment = environment(runtime.path());
         let base = runtime.path().join("civm");
-        let one = PrivateDir::in_memory_unwatched(&environment).expect("made");
-        let two = PrivateDir::in_memory_unwatched(&environment).expect("made");
+        let one = PrivateDir::in_memory(&environment).expect("made");
+        let two = PrivateDir::in_memory(&environment).expect("made");
         drop(one);
         assert!(base.exists() && two.path().exists());
         drop(two);
@@ -299,7 +216,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..100 {
-                        let made = PrivateDir::in_memory_unwatched(&environment).expect("made");
+                        let made = PrivateDir::in_memory(&environment).expect("made");
                         assert!(made.path().starts_with(&base), "{:?}", made.refused());
                         fs::write(made.path().join("plain"), "x").expect("written");
                         sweep(&environment);
@@ -319,7 +236,7 @@ mod tests {
             open_own(&path).map(|_| path)
         };
         let fits = long(BASE_MAX).expect("made");
-        let made = PrivateDir::in_memory_unwatched(&environment(&fits)).expect("made");
+        let made = PrivateDir::in_memory(&environment(&fits)).expect("made");
         assert!(made.path().starts_with(&fits));
         assert!(made.path().join("ssh-root").as_os_str().len() <= 90);
         let deep = long(BASE_MAX + 1).expect("made");

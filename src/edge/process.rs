@@ -1,8 +1,8 @@
 //! Child processes with captured output.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
-use std::process::{Command, ExitStatus, Stdio};
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 use std::thread;
 
 use thiserror::Error;
@@ -66,6 +66,46 @@ pub fn command(program: impl AsRef<OsStr>, environment: &Environment) -> Command
 ///
 /// The command cannot start, ends with another status than 0, or prints more than 16 MiB.
 pub fn capture(command: &mut Command, input: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>, ProcessError> {
+    capture_up_to(STDOUT_LIMIT, command, input)
+}
+
+/// The same with another limit on what the command prints, in bytes.
+///
+/// # Errors
+///
+/// As [`capture`].
+pub fn capture_up_to(
+    limit: u64,
+    command: &mut Command,
+    input: Option<&[u8]>,
+) -> Result<Zeroizing<Vec<u8>>, ProcessError> {
+    run(command, input, |stdout| read_output(stdout, limit))
+}
+
+/// Runs a command to its end and hands over what it prints, record by record as NUL ends them, without a limit.
+///
+/// # Errors
+///
+/// The command cannot start, or ends with another status than 0.
+pub fn records(
+    command: &mut Command,
+    input: Option<&[u8]>,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), ProcessError> {
+    run(command, input, |stdout| {
+        let Some(pipe) = stdout else { return Ok(()) };
+        for record in BufReader::new(pipe).split(0) {
+            take(&record?);
+        }
+        Ok(())
+    })
+}
+
+fn run<T>(
+    command: &mut Command,
+    input: Option<&[u8]>,
+    read: impl FnOnce(Option<ChildStdout>) -> std::io::Result<T>,
+) -> Result<T, ProcessError> {
     let program = command.get_program().to_string_lossy().into_owned();
     let stdin = if input.is_some() { Stdio::piped() } else { Stdio::null() };
     let mut child = command
@@ -81,7 +121,7 @@ pub fn capture(command: &mut Command, input: Option<&[u8]>) -> Result<Zeroizing<
             scope.spawn(move || drop(pipe.write_all(input)))
         });
         let errors = scope.spawn(move || last_of(stderr));
-        let output = read_output(stdout);
+        let output = read(stdout);
         if let Some(writer) = writer {
             let _ = writer.join();
         }
@@ -93,10 +133,10 @@ pub fn capture(command: &mut Command, input: Option<&[u8]>) -> Result<Zeroizing<
 }
 
 /// Reads in one buffer per size, wiping each that is outgrown.
-fn read_output(pipe: Option<impl Read>) -> std::io::Result<Zeroizing<Vec<u8>>> {
+fn read_output(pipe: Option<impl Read>, limit: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let mut output = Zeroizing::new(Vec::with_capacity(4096));
     let Some(pipe) = pipe else { return Ok(output) };
-    let mut pipe = pipe.take(STDOUT_LIMIT + 1);
+    let mut pipe = pipe.take(limit + 1);
     let mut chunk = Zeroizing::new([0; 4096]);
     loop {
         let count = pipe.read(&mut chunk[..])?;
@@ -110,8 +150,8 @@ fn read_output(pipe: Option<impl Read>) -> std::io::Result<Zeroizing<Vec<u8>>> {
         }
         output.extend_from_slice(&chunk[..count]);
     }
-    if output.len() as u64 > STDOUT_LIMIT {
-        return Err(std::io::Error::other("more than 16 MiB"));
+    if output.len() as u64 > limit {
+        return Err(std::io::Error::other(format!("more than {} MiB", limit >> 20)));
     }
     Ok(output)
 }

@@ -162,6 +162,13 @@ pub fn stderr_is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
+/// The lines and columns of the terminal on standard output, where there is one.
+#[must_use]
+pub fn size() -> Option<(u16, u16)> {
+    let (width, height) = terminal_size::terminal_size()?;
+    Some((height.0, width.0))
+}
+
 /// Whether to write colours: `NO_COLOR` and a dumb terminal say no, `FORCE_COLOR` says yes, else the
 /// stream decides.
 #[must_use]

@@ -1,26 +1,30 @@
 //! The files of a project's tree, without what git ignores.
 //!
-//! What is passed over depends on the tree alone, not on who walks it: the `.gitignore` files from the
+//! What is skipped depends only on the tree, not on who walks it: the `.gitignore` files from the
 //! repository's root downwards and its `info/exclude` count, those above it and the user's own git
-//! configuration do not. A file that git tracks is never passed over, whatever ignores it.
+//! configuration do not. A file that git tracks is never skipped, whatever ignores it.
 
 use std::ffi::OsStr;
 use std::fs::{self, FileType};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::atomic;
 use super::environment::Environment;
 use scope::Scope;
 
+mod excluded;
 mod scope;
 
-/// The ending of disks, which are no part of a project's files.
+pub use excluded::Excluded;
+
+/// The ending of disk images, which are not part of a project's files.
 const DISK: &str = "qcow2";
 
-/// What an entry is. What git could not hold (sockets, devices, pipes) is passed over.
+/// The kind of an entry. What git cannot store (sockets, devices, pipes) is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A directory; what it holds follows.
+    /// A directory; its entries follow.
     Directory,
     /// A regular file.
     File,
@@ -33,13 +37,13 @@ pub enum Kind {
 pub struct Entry {
     /// Relative to the root.
     pub inside: PathBuf,
-    /// The root as it was named, and the relative path.
+    /// The root as it was named, joined with the relative path.
     pub path: PathBuf,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
 }
 
-/// Something that could not be looked at.
+/// Something that could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read `{}`: {source}", path.display())]
 pub struct WalkError {
@@ -49,12 +53,12 @@ pub struct WalkError {
     pub source: io::Error,
 }
 
-/// Everything below a directory, by name, a directory before what it holds. `.git`, ignored files and
-/// disks are left out unless git tracks them. What cannot be read is told in its place and the rest
+/// Everything below a directory, sorted by name, a directory before its entries. `.git`, ignored files and
+/// disk images are left out unless git tracks them. What cannot be read is reported in its place, and the walk
 /// goes on.
 ///
-/// git itself is asked once for each repository; where it is missing or fails nothing is known to be
-/// tracked.
+/// git itself is asked once for each repository. Where it fails, that is told as what cannot be read; where it is not
+/// installed nothing is known to be tracked.
 #[must_use]
 pub fn walk(root: &Path, environment: &Environment) -> Vec<Result<Entry, WalkError>> {
     let real = match fs::canonicalize(root) {
@@ -76,7 +80,7 @@ struct Walker<'a> {
 }
 
 impl Walker<'_> {
-    /// Takes what a directory holds: in an ignored one what git tracks, else what is not ignored, too.
+    /// Adds the entries of a directory: in an ignored one only what git tracks, else also what is not ignored.
     fn directory(&mut self, inside: &Path, scope: &mut Scope, ignored: bool) {
         let real = below(self.real, inside);
         let mut entries = Vec::new();
@@ -94,6 +98,11 @@ impl Walker<'_> {
         } else if let Err(error) = entered {
             self.failed(&inside.join(scope::IGNORE_FILE), error);
         }
+        // What a killed civm left is no part of the tree, and goes.
+        if entries.iter().any(|(name, _)| atomic::is_temporary(name)) {
+            atomic::sweep(&real);
+            entries.retain(|(name, _)| !atomic::is_temporary(name));
+        }
         for (name, kind) in entries {
             let Some(kind) = kind_of(kind).filter(|_| name != scope::GIT) else { continue };
             let real = real.join(&name);
@@ -106,7 +115,9 @@ impl Walker<'_> {
             let inside = inside.join(&name);
             self.found.push(Ok(Entry { path: below(self.root, &inside), inside: inside.clone(), kind }));
             if is_dir && scope::is_repository(&real) {
-                self.directory(&inside, &mut Scope::of_repository(&real, self.environment), false);
+                let (mut scope, error) = Scope::of_repository(&real, self.environment);
+                self.found.extend(error.map(Err));
+                self.directory(&inside, &mut scope, false);
             } else if is_dir {
                 self.directory(&inside, scope, ignored);
             }
@@ -114,7 +125,7 @@ impl Walker<'_> {
         scope.leave();
     }
 
-    /// Notes an error. Something that vanished since its directory was listed is none.
+    /// Adds an error, unless the entry has vanished since its directory was listed.
     fn failed(&mut self, inside: &Path, source: io::Error) {
         if source.kind() != io::ErrorKind::NotFound {
             self.found.push(Err(WalkError { path: below(self.root, inside), source }));
@@ -132,7 +143,7 @@ fn kind_of(kind: FileType) -> Option<Kind> {
     }
 }
 
-/// `join`, without the slash that joining nothing would leave at the end.
+/// `join`, but without a slash at the end if nothing is joined.
 fn below(root: &Path, inside: &Path) -> PathBuf {
     if inside.as_os_str().is_empty() { root.to_path_buf() } else { root.join(inside) }
 }

@@ -13,10 +13,11 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::{Error, console, events};
+use super::{Error, console, events, identity};
 use crate::vm::agent::{Command, Event};
+use crate::vm::lines::Lines;
 
-/// Longest event, in bytes; a longer one is cut off and so no JSON any more.
+/// Longest event, in bytes; a longer one is cut off and so is not JSON any more.
 const LONGEST: usize = 64 << 10;
 /// How often the port is looked at while the host is not there: the kernel says "end of file" then.
 const ABSENT: Duration = Duration::from_millis(250);
@@ -64,60 +65,53 @@ fn relay(socket: &UnixDatagram, mut port: Option<File>, boot_ended: &Sender<()>)
     }
 }
 
-/// Does what the host says, a line at a time.
-fn obey(port: File) {
-    let lines = Lines { port, pending: Vec::new() };
-    for line in lines {
-        match serde_json::from_slice(&line) {
-            Ok(Command::PowerOff) => power_off(),
-            Err(error) => console::log(&format!("the host says something unknown: {error}")),
+/// Does what the host says, a line at a time. The port neither blocks nor ends.
+fn obey(mut port: File) {
+    let mut lines = Lines::new(LONGEST);
+    let mut piece = [0_u8; 1024];
+    loop {
+        match port.read(&mut piece) {
+            Ok(0) => thread::sleep(ABSENT),
+            Ok(length) => lines.push(&piece[..length]).iter().for_each(|line| follow(line)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(&port),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
         }
     }
 }
 
-/// Lines of the port, which neither blocks nor ends.
-struct Lines {
-    port: File,
-    pending: Vec<u8>,
-}
-
-impl Iterator for Lines {
-    type Item = Vec<u8>;
-
-    fn next(&mut self) -> Option<Vec<u8>> {
-        loop {
-            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
-                let mut line: Vec<u8> = self.pending.drain(..=end).collect();
-                line.pop();
-                return Some(line);
-            }
-            let mut buffer = [0_u8; 1024];
-            match self.port.read(&mut buffer) {
-                Ok(0) => thread::sleep(ABSENT),
-                Ok(length) if self.pending.len() < LONGEST => {
-                    self.pending.extend_from_slice(&buffer[..length]);
-                }
-                Ok(_) => self.pending.clear(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return None,
-            }
-        }
+fn follow(line: &[u8]) {
+    match serde_json::from_slice(line) {
+        Ok(Command::PowerOff) => power_off(),
+        Ok(Command::SetTime { unix_ms }) => match identity::clock(Duration::from_millis(unix_ms)) {
+            Ok(true) => console::log("the machine stood still for a while; the clock was set to the host's"),
+            Ok(false) => {}
+            Err(error) => console::log(&error.to_string()),
+        },
+        Ok(Command::ConsoleSize { rows, columns }) => resize_console(rows, columns),
+        Err(error) => console::log(&format!("the host says something unknown: {error}")),
     }
 }
 
-impl Lines {
-    /// Sleeps until the host has written something.
-    fn wait(&self) {
-        use std::os::fd::AsFd;
+/// Sleeps until the host has written something.
+fn wait(port: &File) {
+    use std::os::fd::AsFd;
 
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let mut fds = [PollFd::new(self.port.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        // An absent host keeps the descriptor in the state "hung up": poll returns at once.
-        if fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
-            thread::sleep(ABSENT);
-        }
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(port.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut fds, PollTimeout::NONE);
+    // An absent host keeps the descriptor in the state "hung up": poll returns at once.
+    if fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
+        thread::sleep(ABSENT);
+    }
+}
+
+/// A serial line has no size of its own: the terminal's is set, and who works on the console is told.
+fn resize_console(rows: u16, columns: u16) {
+    let device = format!("/dev/{}", console::device());
+    let (rows, columns) = (rows.to_string(), columns.to_string());
+    if let Err(error) = console::run("stty", &["-F", &device, "rows", &rows, "cols", &columns]) {
+        console::log(&error.to_string());
     }
 }
 
@@ -206,24 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn the_hosts_command_has_the_form_that_the_agent_reads() {
-        let line = serde_json::to_vec(&Command::PowerOff).expect("json");
-        assert_eq!(serde_json::from_slice::<Command>(&line).expect("command"), Command::PowerOff);
-    }
-
-    #[test]
-    fn lines_are_put_together_from_pieces() {
-        use nix::unistd::pipe;
-        let (read, write) = pipe().expect("pipe");
-        let mut write = File::from(write);
-        let mut lines = Lines { port: File::from(read), pending: Vec::new() };
-        write.write_all(b"on").expect("write");
-        let writer = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(20));
-            write.write_all(b"e\ntwo\n").expect("write");
-        });
-        assert_eq!(lines.next().as_deref(), Some(&b"one"[..]));
-        assert_eq!(lines.next().as_deref(), Some(&b"two"[..]));
-        writer.join().expect("join");
+    fn the_hosts_commands_have_the_form_that_the_agent_reads() {
+        for command in [
+            Command::PowerOff,
+            Command::SetTime { unix_ms: 1 },
+            Command::ConsoleSize { rows: 50, columns: 160 },
+        ] {
+            let line = serde_json::to_vec(&command).expect("json");
+            assert_eq!(serde_json::from_slice::<Command>(&line).expect("command"), command);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::files::Overlay;
 use super::state::{self, State};
@@ -12,10 +13,8 @@ use crate::vm::agent::Event;
 
 /// The layer, kept for the part of the work that sshd need not wait for.
 pub(super) const LAYER_COPY: &str = "/run/civm/layer.json";
-/// Where units of the layer go: they live for this boot.
-const UNIT_DIR: &str = "/run/systemd/system";
 
-/// Applies the layer and says how it went.
+/// Applies the layer and reports how it went.
 pub(super) fn run() -> Result<(), Error> {
     // The point: what comes before is the same for every instance of an image.
     events::send(&Event::Point { uptime_ms: events::uptime_ms() });
@@ -35,7 +34,7 @@ fn apply() -> Result<(), Error> {
     if layer.console_login {
         super::files::write(Path::new(units::CONSOLE_LOGIN), b"", 0o644)?;
     }
-    if identity::clock(layer.time)? {
+    if identity::clock(Duration::from_secs(layer.time))? {
         console::log("the clock lagged behind the host's and was set");
     }
     identity::host_name(&layer.hostname)?;
@@ -101,22 +100,39 @@ fn sysctl_path(key: &str) -> Result<PathBuf, Error> {
             .collect()
     };
     if name.split('/').any(|part| part.is_empty() || part == "..") {
-        return Err(Error::content(key, "is no kernel parameter"));
+        return Err(Error::content(key, "is not a kernel parameter"));
     }
     Ok(Path::new("/proc/sys").join(name))
 }
 
 fn write_units(layer: &Layer) -> Result<(), Error> {
+    // systemd finds units that are new to it by itself.
+    if place_units(layer, Path::new("/"), Path::new(units::RUN_DIR))? {
+        console::run("systemctl", &["daemon-reload"])
+    } else {
+        Ok(())
+    }
+}
+
+/// Writes the units of the layer; `true` where systemd may have read another one of the same name.
+fn place_units(layer: &Layer, root: &Path, dir: &Path) -> Result<bool, Error> {
+    let mut known = false;
     for (name, unit) in &layer.units {
         if name.contains('/') {
-            return Err(Error::content(name, "is no name of a unit"));
+            return Err(Error::content(name, "is not a name of a unit"));
         }
-        let path = Path::new(UNIT_DIR).join(name);
-        fs::write(&path, &unit.text).map_err(Error::io("write", &path))?;
+        if units::is_own(name) {
+            return Err(Error::content(
+                name,
+                "is the name of a unit of civm's own: give this unit another one",
+            ));
+        }
+        let path = dir.join(name);
+        known |= units::is_of_image(root, name) || path.symlink_metadata().is_ok();
+        // Renamed into place, so that a mask, which is a link to /dev/null, is replaced and not written through.
+        super::files::write(&path, unit.text.as_bytes(), 0o644)?;
     }
-    // systemd finds units that are new to it by itself.
-    let known = layer.units.keys().any(|name| units::is_of_image(Path::new("/"), name));
-    if known { console::run("systemctl", &["daemon-reload"]) } else { Ok(()) }
+    Ok(known)
 }
 
 fn keep(layer: &Layer) -> Result<(), Error> {
@@ -124,7 +140,7 @@ fn keep(layer: &Layer) -> Result<(), Error> {
     super::files::write(Path::new(LAYER_COPY), &text, 0o600)
 }
 
-/// Something that does not keep the guest from being of use.
+/// Reports what is wrong, though the guest is of use without it.
 pub(super) fn warn(message: String) {
     console::log(&message);
     events::send(&Event::Warning { message });
@@ -133,6 +149,22 @@ pub(super) fn warn(message: String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_unit_of_the_layer_replaces_a_mask_and_none_of_civms_own() {
+        use crate::host::layer::Unit;
+        let dir = tempfile::tempdir().expect("tempdir");
+        let layer = |name: &str| {
+            let unit = Unit { text: "[Unit]\n".to_owned(), start: true };
+            Layer { units: [(name.to_owned(), unit)].into(), ..Layer::default() }
+        };
+        let place = |name: &str| place_units(&layer(name), &dir.path().join("root"), dir.path());
+        std::os::unix::fs::symlink("/dev/null", dir.path().join("ssh.service")).expect("a mask");
+        assert!(place("ssh.service").expect("written"), "systemd may know the mask");
+        assert_eq!(fs::read_to_string(dir.path().join("ssh.service")).expect("a file"), "[Unit]\n");
+        assert!(!place("new.service").expect("written"));
+        assert!(place("civm-sshd.service").is_err() && place("../x").is_err());
+    }
 
     #[test]
     fn kernel_parameters_are_found_below_proc() {

@@ -1,10 +1,19 @@
-//! Words for whoever looks at the guest: its console and its journal.
+//! Messages for whoever looks at the guest: on its console and in its journal.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::process::Command;
 
 use super::Error;
+
+/// The console where the kernel names none.
+const DEVICE: &str = "ttyS0";
+
+/// The device that the kernel writes its messages to.
+pub(super) fn device() -> String {
+    let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
+    active.split_whitespace().last().unwrap_or(DEVICE).to_owned()
+}
 
 /// A line on the serial console.
 pub(super) fn say(message: &str) {

@@ -57,14 +57,17 @@ pub(super) fn machine_id(id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets the clock where it lags behind the host's, as one without a battery does. `true` where it did.
-pub(super) fn clock(host_time: u64) -> Result<bool, Error> {
-    let host = UNIX_EPOCH + Duration::from_secs(host_time);
-    if SystemTime::now() >= host {
+/// How far the clock may lag behind the host's.
+const LAG: Duration = Duration::from_secs(1);
+
+/// Sets the clock where it lags behind the host's, as one does that has no battery or stood still. `true` where it
+/// did. `host` is the time since the epoch.
+pub(super) fn clock(host: Duration) -> Result<bool, Error> {
+    if SystemTime::now() + LAG >= UNIX_EPOCH + host {
         return Ok(false);
     }
-    let time = TimeSpec::new(i64::try_from(host_time).unwrap_or(i64::MAX), 0);
-    clock_settime(ClockId::CLOCK_REALTIME, time).map_err(Error::io("set", "the clock"))?;
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from_duration(host))
+        .map_err(Error::io("set", "the clock"))?;
     Ok(true)
 }
 

@@ -19,19 +19,17 @@ use crate::vm::agent::Event;
 const SYSTEMD: [&str; 3] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init"];
 /// The root disk where the kernel's command line has no `root=`.
 const ROOT_DEVICE: &str = "/dev/vda";
-/// The console where the kernel names none.
-const CONSOLE_DEVICE: &str = "ttyS0";
-/// Time for the last line to leave the console and the port before the power goes.
+/// Time for the last line to leave the console and the port before the machine powers off.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
-/// The whole of PID 1; comes back never. A failure is said on the console and to the host, and the
-/// guest powers off: nothing hangs in silence.
+/// The whole of PID 1; never returns. A failure is reported on the console and to the host, and the guest
+/// powers off: nothing hangs in silence.
 pub(super) fn run() -> ! {
     let mut port = None;
     let failure = match panic::catch_unwind(panic::AssertUnwindSafe(|| boot(&mut port))) {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some("PID 1 failed in an unexpected way; its words are above".to_owned()),
+        Err(_) => Some("PID 1 panicked; its message is above".to_owned()),
     };
     if let Some(message) = failure {
         console::say(&format!("cannot boot: {message}"));
@@ -112,7 +110,7 @@ fn load_modules(port: &mut Option<File>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first word to the host.
+/// The first report to the host.
 fn greet(port: &mut Option<File>) {
     *port = events::open_when_named();
     if let Some(port) = port {
@@ -143,7 +141,7 @@ fn compare_packages(port: &mut Option<File>, wanted: &str) {
     if found.trim() != wanted {
         warn(
             port,
-            "the disk was made with other packages than the image has now; delete the disk to have them all",
+            "the disk was made with other packages than the image has now; delete the disk to get them all",
         );
     }
 }
@@ -157,7 +155,7 @@ fn install_guest_side() -> Result<(), Error> {
     fs::create_dir(run).map_err(Error::io("create", run))?;
     root::bind(initrd, run)?;
     let sysroot = Path::new(root::SYSROOT);
-    units::write(sysroot, Path::new("/run"), &console_device())?;
+    units::write(sysroot, Path::new("/run"), &console::device())?;
     let resolv = run.join("resolv.conf");
     fs::write(&resolv, network::resolv_conf()).map_err(Error::io("write", &resolv))?;
     // The disk's own modules may be of another kernel, or none.
@@ -170,12 +168,6 @@ fn install_guest_side() -> Result<(), Error> {
         fs::write(&id, format!("{}\n", units::GENERIC_MACHINE_ID)).map_err(Error::io("write", &id))?;
     }
     Ok(())
-}
-
-/// The device that the kernel writes its words to.
-fn console_device() -> String {
-    let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();
-    active.split_whitespace().last().unwrap_or(CONSOLE_DEVICE).to_owned()
 }
 
 fn start_systemd() -> Error {

@@ -3,18 +3,20 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::apply::{LAYER_COPY, warn};
 use super::root::{self, Superblock};
-use super::{Error, console, devices, events};
+use super::{Error, console, devices, events, units};
 use crate::host::layer::{Layer, Zram};
 use crate::vm::agent::Event;
 
 /// How long units of the layer may take before readiness stops waiting for them; they go on.
 const UNITS_WITHIN: Duration = Duration::from_secs(60);
+/// How long they may take before the host is told what the boot waits for, and how often.
+const SLOW: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 /// The compressed swap is preferred to any other.
 const SWAP_PRIORITY: &str = "100";
@@ -42,18 +44,33 @@ pub(super) fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// Says that the guest is ready; systemd starts this once sshd answers and [`run`] is done.
+/// Says that the guest is ready; systemd starts this once sshd answers and [`run`] is done. What packages have
+/// enabled is started only now: readiness does not wait for it.
 pub(super) fn ready() {
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
+    start_later(Path::new(units::RUN_DIR))
+        .unwrap_or_else(|error| warn(format!("units of the image: {error}")));
 }
 
-/// Says that one of civm's own units failed, with its last words; the first of them, which takes the
+/// Starts the targets that packages hang their units on.
+fn start_later(dir: &Path) -> Result<(), Error> {
+    let mask = dir.join(units::TIMERS);
+    // A unit of that name may be the layer's own.
+    if fs::read_link(&mask).is_ok_and(|to| to == Path::new("/dev/null")) {
+        fs::remove_file(&mask).map_err(Error::io("remove", &mask))?;
+    }
+    console::run("systemctl", &["daemon-reload"])?;
+    let start = ["start", "--no-block", "--"];
+    console::run("systemctl", &[&start[..], &units::LATER[..]].concat())
+}
+
+/// Reports that one of civm's own units failed, with its last messages; only the first of them, which takes the
 /// others along.
 pub(super) fn failed(unit: &str) {
     if !first_failure() {
         return;
     }
-    // Its own words; systemd's about it where it said nothing.
+    // Its own messages; systemd's about it where it wrote none.
     let own = last_words(&[&format!("_SYSTEMD_UNIT={unit}.service")]);
     let words = if own.is_empty() { last_words(&["-u", unit]) } else { own };
     let message = format!("{unit} failed: {words}");
@@ -87,13 +104,28 @@ fn start_units(layer: &Layer) -> Result<(), Error> {
     }
     let mut child = Command::new("systemctl")
         .args(["start", "--"])
-        .args(names)
+        .args(&names)
         .stderr(Stdio::piped())
         .spawn()
         .map_err(Error::io("run", "systemctl"))?;
-    if !ended(&mut child, UNITS_WITHIN)? {
-        warn("some units of the host layer are still starting".to_owned());
-        return Ok(());
+    let begun = Instant::now();
+    let mut told = None;
+    while child.try_wait().map_err(Error::io("wait for", "systemctl"))?.is_none() {
+        if begun.elapsed() > UNITS_WITHIN {
+            for report in unfinished(&states(&names)) {
+                warn(report);
+            }
+            return Ok(());
+        }
+        // `up` shows which unit it waits for.
+        if begun.elapsed() > SLOW && told.is_none_or(|told: Instant| told.elapsed() > SLOW) {
+            told = Some(Instant::now());
+            let starting = names_in(&states(&names), "activating").join(", ");
+            if !starting.is_empty() {
+                events::send(&Event::Waiting { what: starting });
+            }
+        }
+        thread::sleep(POLL);
     }
     let output = child.wait_with_output().map_err(Error::io("run", "systemctl"))?;
     if !output.status.success() {
@@ -106,15 +138,42 @@ fn start_units(layer: &Layer) -> Result<(), Error> {
     Ok(())
 }
 
-fn ended(child: &mut Child, within: Duration) -> Result<bool, Error> {
-    let begun = Instant::now();
-    while child.try_wait().map_err(Error::io("wait for", "systemctl"))?.is_none() {
-        if begun.elapsed() > within {
-            return Ok(false);
-        }
-        thread::sleep(POLL);
-    }
-    Ok(true)
+/// The state of each unit: its name and what systemd calls it (`active`, `activating`, `failed`).
+fn states(names: &[&String]) -> Vec<(String, String)> {
+    let output = Command::new("systemctl")
+        .args(["show", "--property=Id,ActiveState", "--"])
+        .args(names)
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    parse_states(&output.unwrap_or_default())
+}
+
+/// `Id=x.service` and `ActiveState=active`, in this or the other order, a blank line between two units.
+fn parse_states(text: &str) -> Vec<(String, String)> {
+    text.split("\n\n")
+        .filter_map(|unit| {
+            let value = |key| unit.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
+            Some((value("Id=")?, value("ActiveState=")?))
+        })
+        .collect()
+}
+
+fn names_in(states: &[(String, String)], wanted: &str) -> Vec<String> {
+    states.iter().filter(|(_, state)| state == wanted).map(|(name, _)| name.clone()).collect()
+}
+
+/// What is wrong with units that have not all started in time.
+fn unfinished(states: &[(String, String)]) -> Vec<String> {
+    let report = |state, words: &str| {
+        let names = names_in(states, state);
+        let plural = if names.len() == 1 { "unit" } else { "units" };
+        (!names.is_empty()).then(|| format!("{plural} of the host layer {words}: {}", names.join(", ")))
+    };
+    let waiting = format!("still starting after {} s", UNITS_WITHIN.as_secs());
+    [report("failed", "failed"), report("activating", &waiting), report("inactive", "not started yet")]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn swap(zram: &Zram) -> Result<(), Error> {
@@ -168,6 +227,23 @@ mod tests {
         let mounts = "rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0\n/dev/vda / ext4 rw 0 0\n";
         assert_eq!(root_device(mounts), Some("/dev/vda"));
         assert_eq!(root_device("rootfs / rootfs rw 0 0\n"), None);
+    }
+
+    #[test]
+    fn units_that_hang_or_failed_are_named() {
+        let states = parse_states(
+            "Id=slow.service\nActiveState=activating\n\nActiveState=failed\nId=bad.service\n\n\
+             Id=good.service\nActiveState=active\n",
+        );
+        assert_eq!(states.len(), 3);
+        assert_eq!(
+            unfinished(&states),
+            [
+                "unit of the host layer failed: bad.service",
+                "unit of the host layer still starting after 60 s: slow.service"
+            ]
+        );
+        assert!(unfinished(&states[2..]).is_empty());
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! systemd's part of the guest: which units run, which of the image's do not.
 //!
 //! All of it is written below `/run` by PID 1 of the initrd, so that an old disk gets the current
-//! units. No udev, no timers, no generators: nothing of the boot needs them and each costs time
-//! where the processor is emulated.
+//! units. No udev, no timers, no generators before readiness: nothing of the boot needs them and each costs time
+//! where the processor is emulated. What packages have enabled follows once the guest is ready ([`LATER`]).
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,6 +16,8 @@ pub(super) const TARGET: &str = "civm.target";
 const CONSOLE: &str = "civm-console.service";
 /// Exists where the layer wants that shell.
 pub(super) const CONSOLE_LOGIN: &str = "/run/civm/console-login";
+/// Where the units of this boot lie.
+pub(super) const RUN_DIR: &str = "/run/systemd/system";
 /// Where sshd's configuration lies.
 const SSHD_CONFIG: &str = "/run/civm/sshd_config";
 /// The machine id before the point, the same for all guests.
@@ -31,7 +33,7 @@ const UNITS: [(&str, &str); 7] = [
     ),
     (
         "civm-agent.service",
-        "[Unit]\nDescription=Word to and from the host\nDefaultDependencies=no\nConflicts=shutdown.target\n\
+        "[Unit]\nDescription=Messages to and from the host\nDefaultDependencies=no\nConflicts=shutdown.target\n\
          Before=shutdown.target\n\n\
          [Service]\nType=notify\nExecStart=/run/civm/civm guest agent\nRestart=on-failure\n",
     ),
@@ -64,13 +66,23 @@ const UNITS: [(&str, &str); 7] = [
     ),
     (
         "civm-failed@.service",
-        "[Unit]\nDescription=Word of the failure of %i\nDefaultDependencies=no\nAfter=civm-agent.service\n\n\
+        "[Unit]\nDescription=Report of the failure of %i\nDefaultDependencies=no\nAfter=civm-agent.service\n\n\
          [Service]\nType=oneshot\nExecStart=/run/civm/civm guest failed %i\n",
     ),
 ];
 
-/// Units of the image that never run in a guest.
-const MASKED: [&str; 14] = [
+/// Targets that are started once the guest is ready: whatever packages have enabled hangs on them.
+pub(super) const LATER: [&str; 2] = [TIMERS, "multi-user.target"];
+/// Wanted by basic.target, so it is masked until then.
+pub(super) const TIMERS: &str = "timers.target";
+
+/// Units of the image that do not run in a guest. The timers are Debian's own housekeeping, which would use
+/// network and processor of every guest.
+const MASKED: [&str; 18] = [
+    "apt-daily-upgrade.timer",
+    "apt-daily.timer",
+    "dpkg-db-backup.timer",
+    "e2scrub_all.timer",
     "getty.target",
     "initrd-root-fs.target",
     "remote-fs.target",
@@ -84,7 +96,7 @@ const MASKED: [&str; 14] = [
     "systemd-udevd-control.socket",
     "systemd-udevd-kernel.socket",
     "systemd-udevd.service",
-    "timers.target",
+    TIMERS,
 ];
 /// Targets on the way up whose wants of the image are masked but for [`WANTED`].
 const LEAN_TARGETS: [&str; 4] = ["sysinit.target", "basic.target", "local-fs.target", "swap.target"];
@@ -98,9 +110,12 @@ const GENERATOR_DIRS: [&str; 3] = [
     "usr/local/lib/systemd/system-generators",
 ];
 
-/// sshd as every guest has it: keys alone, from a place that no user writes.
+/// sshd as every guest has it: keys alone, those of the layer and those that a user has added. Dozens of logins may
+/// come at once, and as many sessions over one connection.
 const SSHD: &str = "HostKey /shared/secrets/ssh_host_ed25519_key\n\
-    AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u\n\
+    AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys\n\
+    MaxStartups 200\n\
+    MaxSessions 1000\n\
     PermitRootLogin prohibit-password\n\
     PasswordAuthentication no\n\
     KbdInteractiveAuthentication no\n\
@@ -161,6 +176,11 @@ fn console_unit(console: &str) -> String {
          TTYPath=/dev/{console}\nTTYReset=yes\nTTYRows=24\nTTYColumns=80\nRestart=always\nRestartSec=0\n\
          SendSIGHUP=yes\nTimeoutStopSec=2\nIgnoreSIGPIPE=no\n"
     )
+}
+
+/// Whether a name is that of a unit of civm's own.
+pub(super) fn is_own(name: &str) -> bool {
+    name == CONSOLE || UNITS.iter().any(|(unit, _)| *unit == name)
 }
 
 /// Whether the image knows a unit of that name: systemd may have read it before the layer came.

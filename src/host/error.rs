@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::store::yaml::settings;
+
 /// Why a project or a host could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -145,16 +147,8 @@ fn list(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!(" (defined: {})", known.join(", ")) }
 }
 
-/// Names less alike than this are not suggested.
-const ALIKE: f64 = 0.75;
-
 /// The name that looks most like the wanted one, if any does.
 #[must_use]
 pub fn alike<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    known
-        .into_iter()
-        .map(|name| (strsim::jaro_winkler(wanted, name), name))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, name)| name.to_owned())
+    settings::alike(wanted, known).map(str::to_owned)
 }

@@ -1,7 +1,6 @@
 //! The validated description of a host: what `host.yaml` says, with its defaults, for one kind of machine.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::Ipv4Addr;
 
 pub mod load;
@@ -15,57 +14,12 @@ mod locate;
 mod raw;
 mod units;
 
+pub use crate::vm::spec::Arch;
 #[cfg(test)]
 pub(super) use raw::shapes;
 pub use units::Size;
 
-use serde::{Deserialize, Serialize};
-
 use super::layer;
-
-/// A kind of machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Arch {
-    /// 64-bit Intel and AMD.
-    #[serde(rename = "x86_64")]
-    X86_64,
-    /// 64-bit ARM.
-    Aarch64,
-}
-
-impl Arch {
-    /// The kind of the machine that this program was built for, where it is one of the two.
-    #[must_use]
-    pub fn native() -> Option<Self> {
-        Self::of(std::env::consts::ARCH)
-    }
-
-    /// The kind with a name.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
-        match name {
-            "x86_64" => Some(Self::X86_64),
-            "aarch64" => Some(Self::Aarch64),
-            _ => None,
-        }
-    }
-
-    /// Its name, as the kernel and Nix spell it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-            Self::Aarch64 => "aarch64",
-        }
-    }
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A valid host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +69,9 @@ pub struct Spec {
     pub known_hosts: BTreeMap<String, Vec<String>>,
     /// Whether root gets a shell on the serial console.
     pub console_login: bool,
+    /// Whether what the serial console shows is written down as long as the machine runs, and not only until it is
+    /// ready.
+    pub console_log: bool,
     /// Whether the project's source is shared with the guest.
     pub source: bool,
 }

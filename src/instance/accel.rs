@@ -1,7 +1,7 @@
 //! Which accelerator a machine gets: KVM where a kernel really boots on it, else TCG.
 //!
 //! That `/dev/kvm` opens proves nothing: inside some virtual machines it does, and guests hang or crawl.
-//! So the image's own kernel and initrd are booted on it once, and the verdict is kept until the next
+//! So the image's own kernel and initrd are booted on it once, and the verdict is cached until the next
 //! boot of this machine.
 
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::edge::environment::Environment;
 use crate::edge::hex;
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
-use crate::instance::stage::child_command;
+use crate::instance::stage::{Inherited, QemuUser, child_command};
 use crate::instance::state::make_directory;
 use crate::vm::argv;
 use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, Spec};
@@ -39,14 +39,16 @@ const PROBE: Duration = Duration::from_secs(4);
 const PROBE_MEMORY_MIB: u32 = 256;
 /// How long a failure is believed: the machine may have been busy.
 const FAILURE_TTL: Duration = Duration::from_secs(12 * 60 * 60);
-/// Verdicts that are kept.
-const KEPT: usize = 16;
+/// Verdicts that are cached.
+const CACHED_MAX: usize = 16;
 /// Bytes of console and messages that are looked at.
 const OUTPUT_MAX: u64 = 256 << 10;
+/// Characters of a message of QEMU's that are repeated.
+const MESSAGE_MAX: usize = 100;
 
-/// What the user wants.
+/// Which accelerator the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Wish {
+pub enum AccelRequest {
     /// KVM where it works.
     #[default]
     Auto,
@@ -65,27 +67,37 @@ pub struct Verdict {
     pub reason: String,
 }
 
+/// What a kernel is booted with to see whether KVM works.
+#[derive(Clone, Copy, Debug)]
+pub struct Probe<'a> {
+    /// Architecture of the guest.
+    pub arch: Arch,
+    /// QEMU's program.
+    pub qemu: &'a Path,
+    /// The image's kernel and initrd.
+    pub boot: &'a Boot,
+    /// The user that QEMU will run as, where that is not ours.
+    pub(crate) user: Option<QemuUser>,
+    /// The variables of this run.
+    pub environment: &'a Environment,
+}
+
 /// Decides, by trying where nobody has tried since this machine's last boot.
 ///
 /// # Errors
 /// KVM is demanded and does not work.
-pub fn decide(
-    wish: Wish,
-    arch: Arch,
-    qemu: &Path,
-    boot: &Boot,
-    environment: &Environment,
-) -> Result<Verdict, Error> {
+pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error> {
     let kvm = Path::new("/dev/kvm");
-    let outcome = match wish {
-        Wish::Tcg => return Ok(Verdict { accel: Accel::Tcg, reason: "TCG as asked".to_owned() }),
+    let Probe { arch, environment, .. } = *probe;
+    let outcome = match request {
+        AccelRequest::Tcg => return Ok(Verdict { accel: Accel::Tcg, reason: "TCG as asked".to_owned() }),
         _ if Arch::native() != Some(arch) => Err(format!("KVM runs no {arch} guests on this machine")),
-        Wish::Kvm => openable(kvm, environment).and_then(|()| fresh(arch, qemu, boot, environment)),
-        Wish::Auto => openable(kvm, environment).and_then(|()| known(arch, qemu, boot, environment)),
+        AccelRequest::Kvm => openable(kvm, environment).and_then(|()| fresh(probe)),
+        AccelRequest::Auto => openable(kvm, environment).and_then(|()| known(probe)),
     };
-    match (outcome, wish) {
+    match (outcome, request) {
         (Ok(reason), _) => Ok(Verdict { accel: Accel::Kvm, reason }),
-        (Err(reason), Wish::Kvm) => Err(Error::NoKvm(reason)),
+        (Err(reason), AccelRequest::Kvm) => Err(Error::NoKvm(reason)),
         (Err(reason), _) => Ok(Verdict { accel: Accel::Tcg, reason: format!("{reason}: using TCG, slower") }),
     }
 }
@@ -119,33 +131,33 @@ fn forbidden(device: &Path, environment: &Environment) -> String {
     }
 }
 
-/// A verdict of an earlier run.
+/// The verdict of an earlier run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
+struct CachedVerdict {
     works: bool,
     reason: String,
     at: u64,
 }
 
-fn known(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
+fn known(probe: &Probe<'_>) -> Result<String, String> {
     let now = seconds();
-    let kept = key(qemu, boot).and_then(|key| load(environment).remove(&key));
-    match kept.filter(|kept| kept.works || now.saturating_sub(kept.at) < FAILURE_TTL.as_secs()) {
-        Some(kept) if kept.works => Ok(kept.reason),
-        Some(kept) => Err(kept.reason),
-        None => fresh(arch, qemu, boot, environment),
+    let cached = key(probe).and_then(|key| load(probe.environment).remove(&key));
+    match cached.filter(|cached| cached.works || now.saturating_sub(cached.at) < FAILURE_TTL.as_secs()) {
+        Some(cached) if cached.works => Ok(cached.reason),
+        Some(cached) => Err(cached.reason),
+        None => fresh(probe),
     }
 }
 
-fn fresh(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
-    let outcome = probe(arch, qemu, boot, environment);
-    if let Some(key) = key(qemu, boot) {
+fn fresh(probe: &Probe<'_>) -> Result<String, String> {
+    let outcome = boot_on_kvm(probe);
+    if let Some(key) = key(probe) {
         let (works, reason) = match &outcome {
             Ok(reason) => (true, reason.clone()),
             Err(reason) => (false, reason.clone()),
         };
         // Without a cache the next run tries again.
-        let _ = store(environment, key, Kept { works, reason, at: seconds() });
+        let _ = store(probe.environment, key, CachedVerdict { works, reason, at: seconds() });
     }
     outcome
 }
@@ -154,10 +166,13 @@ fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// What a verdict holds for: this boot of the machine, this QEMU, this kernel and initrd.
-fn key(qemu: &Path, boot: &Boot) -> Option<String> {
+/// What a verdict holds for: this boot of the machine, this QEMU and its user, this kernel and initrd.
+fn key(probe: &Probe<'_>) -> Option<String> {
+    let Probe { qemu, boot, user, .. } = *probe;
     let mut hash = Sha256::new();
     hash.update(fs::read("/proc/sys/kernel/random/boot_id").ok()?);
+    // Which user it is makes no difference, only that it is not root.
+    hash.update([u8::from(user.is_some())]);
     for path in [Some(qemu), Some(&boot.kernel), boot.initrd.as_deref()].into_iter().flatten() {
         let metadata = fs::metadata(path).ok()?;
         let line = format!("\n{}\n{}\n{}", path.display(), metadata.len(), metadata.mtime());
@@ -170,18 +185,18 @@ fn cache_file(environment: &Environment) -> Option<PathBuf> {
     Some(environment.cache_dir()?.join("civm/accel.json"))
 }
 
-fn load(environment: &Environment) -> BTreeMap<String, Kept> {
+fn load(environment: &Environment) -> BTreeMap<String, CachedVerdict> {
     let text = cache_file(environment).and_then(|path| fs::read(path).ok()).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-fn store(environment: &Environment, key: String, verdict: Kept) -> Option<()> {
+fn store(environment: &Environment, key: String, verdict: CachedVerdict) -> Option<()> {
     let path = cache_file(environment)?;
     make_directory(path.parent()?).ok()?;
     let mut all = load(environment);
     all.insert(key, verdict);
-    while all.len() > KEPT {
-        let oldest = all.iter().min_by_key(|(_, kept)| kept.at).map(|(key, _)| key.clone())?;
+    while all.len() > CACHED_MAX {
+        let oldest = all.iter().min_by_key(|(_, cached)| cached.at).map(|(key, _)| key.clone())?;
         all.remove(&oldest);
     }
     let text = serde_json::to_vec_pretty(&all).ok()?;
@@ -189,40 +204,60 @@ fn store(environment: &Environment, key: String, verdict: Kept) -> Option<()> {
 }
 
 /// Boots the image's kernel on KVM; the reason to take it, or not to.
-fn probe(arch: Arch, qemu: &Path, boot: &Boot, environment: &Environment) -> Result<String, String> {
-    let (start, patience) = (Instant::now(), scaled(PROBE, environment));
+fn boot_on_kvm(probe: &Probe<'_>) -> Result<String, String> {
+    let patience = scaled(PROBE, probe.environment);
+    let start = Instant::now();
     let cannot = |error: &dyn std::fmt::Display| format!("KVM could not be tried ({error})");
     let (mut console, theirs) = UnixStream::pair().map_err(|error| cannot(&error))?;
     fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| cannot(&error))?;
-    let spec = probed(arch, boot, theirs.as_raw_fd()).map_err(|error| cannot(&error))?;
-    let mut child = child_command(qemu, environment)
+    let mut boot = probe.boot.clone();
+    let mut inherited = Inherited::default();
+    let mut command = child_command(probe.qemu, probe.environment);
+    if let Some(user) = probe.user {
+        user.run(&mut command);
+        for path in [Some(&mut boot.kernel), boot.initrd.as_mut()].into_iter().flatten() {
+            *path = inherited.path(path).map_err(|error| cannot(&error))?;
+        }
+    }
+    let spec = probed(probe.arch, boot, theirs.as_raw_fd()).map_err(|error| cannot(&error))?;
+    let mut child = command
         .args(argv::render(&spec))
+        .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| cannot(&error))?;
-    drop(theirs);
+    drop((theirs, inherited));
     let booted = wait_for_word(&mut console, start + patience);
     let _ = child.kill();
     let _ = child.wait();
     if booted {
         return Ok(format!("a kernel boots on KVM in {:.1} s", start.elapsed().as_secs_f32()));
     }
-    let mut said = String::new();
-    if let Some(messages) = child.stderr.take() {
-        let _ = messages.take(OUTPUT_MAX).read_to_string(&mut said);
+    let mut messages = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        let _ = stderr.take(OUTPUT_MAX).read_to_string(&mut messages);
     }
-    let line = said.lines().rev().find(|line| line.contains("qemu")).unwrap_or_default();
-    // QEMU names itself by its whole path first.
-    let line = line.split_once(": ").map_or(line, |(_, rest)| rest).trim();
-    match line {
-        "" => Err("KVM opens but Linux does not boot on it".to_owned()),
-        line => Err(format!("KVM opens but does not work ({line})")),
-    }
+    Err(match in_short(&messages) {
+        None => "KVM opens but Linux does not boot on it".to_owned(),
+        Some(line) => format!("KVM opens but does not work ({line})"),
+    })
 }
 
-fn probed(arch: Arch, boot: &Boot, console: i32) -> Result<Spec, Error> {
+/// QEMU's last message, in one short line.
+fn in_short(messages: &str) -> Option<String> {
+    let line = messages.lines().rev().find(|line| line.contains("qemu"))?;
+    if line.contains("Assertion") {
+        // The place in QEMU's source helps nobody here.
+        return Some("QEMU aborts with it".to_owned());
+    }
+    // QEMU names itself by its whole path first.
+    let line = line.split_once(": ").map_or(line, |(_, rest)| rest).trim();
+    (!line.is_empty()).then(|| line.chars().take(MESSAGE_MAX).collect())
+}
+
+fn probed(arch: Arch, boot: Boot, console: i32) -> Result<Spec, Error> {
     let append = vec![PROBE_PARAMETER.to_owned()];
     let draft = Draft {
         name: "probe".to_owned(),
@@ -230,12 +265,13 @@ fn probed(arch: Arch, boot: &Boot, console: i32) -> Result<Spec, Error> {
         accel: Accel::Kvm,
         cpus: 1,
         memory_mib: PROBE_MEMORY_MIB,
-        boot: Boot { append, ..boot.clone() },
+        boot: Boot { append, ..boot },
         disk: None,
+        disk_files: None,
         forwards: Vec::new(),
         restrict_network: true,
         share: None,
-        console: Console { channel: Channel::Descriptor(console), log: None },
+        console: Console { channel: Channel::Descriptor(console) },
         qmp: None,
         agent: None,
     };
@@ -265,7 +301,9 @@ fn wait_for_word(console: &mut UnixStream, until: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kept, Wish, decide, known, load, openable, store, wait_for_word};
+    use super::{
+        AccelRequest, CachedVerdict, Probe, decide, in_short, known, load, openable, store, wait_for_word,
+    };
     use crate::edge::environment::Environment;
     use crate::vm::spec::{Accel, Arch, Boot};
     use std::io::Write;
@@ -277,21 +315,38 @@ mod tests {
         Boot { kernel: "/proc/version".into(), initrd: None, append: Vec::new() }
     }
 
+    fn probe<'a>(arch: Arch, qemu: &'a str, boot: &'a Boot, environment: &'a Environment) -> Probe<'a> {
+        Probe { arch, qemu: Path::new(qemu), boot, user: None, environment }
+    }
+
     #[test]
-    fn a_wish_for_tcg_tries_nothing() {
-        let verdict =
-            decide(Wish::Tcg, Arch::X86_64, Path::new("/none"), &boot(), &Environment::empty()).unwrap();
+    fn a_request_for_tcg_tries_nothing() {
+        let (boot, environment) = (boot(), Environment::empty());
+        let verdict = decide(AccelRequest::Tcg, &probe(Arch::X86_64, "/none", &boot, &environment)).unwrap();
         assert_eq!(verdict.accel, Accel::Tcg);
+    }
+
+    #[test]
+    fn what_qemu_says_is_told_in_one_short_line() {
+        let assertion =
+            "qemu-system-x86_64: ../target/i386/kvm/kvm.c:2909: kvm_buf_set_msrs: Assertion `x' failed.\n";
+        assert_eq!(in_short(assertion).as_deref(), Some("QEMU aborts with it"));
+        let other =
+            "note\n/usr/bin/qemu-system-x86_64: Could not access KVM kernel module: Permission denied\n";
+        assert_eq!(in_short(other).as_deref(), Some("Could not access KVM kernel module: Permission denied"));
+        assert_eq!(in_short(&format!("qemu: {}", "x".repeat(1000))).map(|line| line.len()), Some(100));
+        assert_eq!(in_short(""), None);
     }
 
     #[test]
     fn a_foreign_guest_gets_tcg_and_cannot_be_forced_on_kvm() {
         let foreign = if Arch::native() == Some(Arch::X86_64) { Arch::Aarch64 } else { Arch::X86_64 };
-        let none = Path::new("/none");
-        let verdict = decide(Wish::Auto, foreign, none, &boot(), &Environment::empty()).unwrap();
+        let (boot, environment) = (boot(), Environment::empty());
+        let probe = probe(foreign, "/none", &boot, &environment);
+        let verdict = decide(AccelRequest::Auto, &probe).unwrap();
         assert_eq!(verdict.accel, Accel::Tcg);
         assert!(verdict.reason.contains("slower"));
-        assert!(decide(Wish::Kvm, foreign, none, &boot(), &Environment::empty()).is_err());
+        assert!(decide(AccelRequest::Kvm, &probe).is_err());
     }
 
     #[test]
@@ -305,19 +360,21 @@ mod tests {
     fn a_kept_verdict_is_believed_but_a_failure_not_for_ever() {
         let directory = tempfile::tempdir().unwrap();
         let environment = Environment::empty().with("XDG_CACHE_HOME", directory.path());
-        let qemu = Path::new("/proc/self/exe");
-        let key = super::key(qemu, &boot()).unwrap();
+        let boot = boot();
+        let probe = probe(Arch::X86_64, "/proc/self/exe", &boot, &environment);
+        let key = super::key(&probe).unwrap();
         let keep = |works, at| {
-            store(&environment, key.clone(), Kept { works, reason: "kept".into(), at }).unwrap();
+            store(&environment, key.clone(), CachedVerdict { works, reason: "kept".into(), at }).unwrap();
         };
         keep(true, 0);
-        assert_eq!(known(Arch::X86_64, qemu, &boot(), &environment), Ok("kept".into()));
+        assert_eq!(known(&probe), Ok("kept".into()));
         keep(false, super::seconds());
-        assert_eq!(known(Arch::X86_64, qemu, &boot(), &environment), Err("kept".into()));
+        assert_eq!(known(&probe), Err("kept".into()));
         for n in 0..40 {
-            store(&environment, format!("{n}"), Kept { works: true, reason: String::new(), at: n }).unwrap();
+            store(&environment, format!("{n}"), CachedVerdict { works: true, reason: String::new(), at: n })
+                .unwrap();
         }
-        assert_eq!(load(&environment).len(), super::KEPT);
+        assert_eq!(load(&environment).len(), super::CACHED_MAX);
     }
 
     #[test]

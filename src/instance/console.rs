@@ -3,28 +3,44 @@
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::low_level::{pipe, unregister};
 
+use crate::edge::terminal;
 use crate::instance::error::Error;
-use crate::instance::state::try_lock;
+use crate::instance::event::Ask;
+use crate::instance::state::Record;
+use crate::instance::stop::Conversation;
 
 /// The key that leaves the console: Ctrl-].
 pub const ESCAPE: u8 = 0x1d;
-/// Beside the socket: held by whoever is attached. QEMU takes a second client only when the first is gone.
-const LOCK: &str = "console.lock";
 /// Its name for the user.
 pub const ESCAPE_NAME: &str = "Ctrl-]";
+/// After the end of what is piped in, the console is left once it has been silent for so long, or showed output all
+/// this time.
+const SILENT: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_secs(10);
+
+/// What becomes of standard input where it is not a terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// It is typed on the console, and its end leaves the console.
+    Typed,
+    /// Nobody reads it.
+    Ignored,
+}
 
 /// Why an attached console came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
     /// The user pressed [`ESCAPE`].
     Escape,
+    /// What was piped in is at its end.
+    InputEnded,
     /// The machine is gone.
     Ended,
     /// A signal asked this process to end.
@@ -41,7 +57,8 @@ impl Raw {
         let before = tcgetattr(io::stdin())?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
-        tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
+        // What was typed before was not meant for the console, least of all a key that leaves it.
+        tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &raw)?;
         Ok(Self { before })
     }
 }
@@ -52,7 +69,8 @@ impl Drop for Raw {
     }
 }
 
-/// Signals that end this process, as something to wait for: the terminal is restored first.
+/// Signals as something to wait for: those that end this process, so that the terminal is restored first, and the
+/// one that tells of another size of the terminal.
 struct Signals {
     sockets: Vec<(i32, UnixStream)>,
     registered: Vec<signal_hook::SigId>,
@@ -61,12 +79,22 @@ struct Signals {
 impl Signals {
     fn watch() -> io::Result<Self> {
         let mut signals = Self { sockets: Vec::new(), registered: Vec::new() };
-        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH] {
             let (read, write) = UnixStream::pair()?;
+            read.set_nonblocking(true)?;
             signals.registered.push(pipe::register(signal, write)?);
             signals.sockets.push((signal, read));
         }
         Ok(signals)
+    }
+
+    /// A signal that has come.
+    fn take(&self) -> Option<i32> {
+        let mut byte = [0; 16];
+        self.sockets
+            .iter()
+            .find(|(_, socket)| (&*socket).read(&mut byte).is_ok_and(|count| count > 0))
+            .map(|(signal, _)| *signal)
     }
 }
 
@@ -78,75 +106,100 @@ impl Drop for Signals {
     }
 }
 
-/// Joins the terminal to an instance's console until the user leaves or the machine is gone.
+/// Joins the terminal to an instance's console until the user leaves or the machine is gone. Several may do so at
+/// the same time.
 ///
-/// Without a terminal on standard input the console is only copied to `output`.
+/// Where standard input is not a terminal, `input` says what becomes of it.
 ///
 /// # Errors
-/// No console to be had, [`Error::ConsoleInUse`], or the terminal fails.
-pub fn attach(socket: &Path, output: &mut dyn Write) -> Result<Left, Error> {
-    let failed = || Error::file("cannot attach to the console", socket);
-    let lock = try_lock(&socket.with_file_name(LOCK)).map_err(|error| match error {
-        // The directory is gone with its socket.
-        Error::File { source, .. } => failed()(source),
-        other => other,
-    })?;
-    let _lock = lock.ok_or(Error::ConsoleInUse)?;
-    let console = UnixStream::connect(socket).map_err(failed())?;
+/// The console cannot be reached, or the terminal fails.
+pub fn attach(record: &Record, input: Input, output: &mut dyn Write) -> Result<Left, Error> {
+    let socket = record.console().ok_or_else(|| Error::NotRunning(record.host.clone()))?;
+    let console =
+        UnixStream::connect(&socket).map_err(Error::file("cannot attach to the console", &socket))?;
     let signals = Signals::watch().map_err(Error::Terminal)?;
-    let raw = if io::stdin().is_terminal() {
-        Some(Raw::enter().map_err(|errno| Error::Terminal(errno.into()))?)
-    } else {
-        None
+    let is_terminal = io::stdin().is_terminal();
+    let raw = is_terminal.then(Raw::enter).transpose().map_err(|errno| Error::Terminal(errno.into()))?;
+    let resized = || {
+        if let (true, Some((rows, columns))) = (is_terminal, terminal::size()) {
+            // Nobody answers, and a guest that cannot do it has the size that it has.
+            drop(Conversation::begin(record, &Ask::ConsoleSize { rows, columns }));
+        }
     };
-    let left = copy(console, &signals, raw.is_some(), output);
+    resized();
+    let typing = is_terminal || input == Input::Typed;
+    let left = Copying { signals: &signals, typing, is_terminal }.run(console, &resized, output);
     drop(raw);
     left.map_err(Error::Terminal)
 }
 
-fn copy(
-    mut console: UnixStream,
-    signals: &Signals,
+/// How a console is copied.
+struct Copying<'a> {
+    signals: &'a Signals,
+    /// Whether standard input goes to the console.
     typing: bool,
-    output: &mut dyn Write,
-) -> io::Result<Left> {
-    let stdin = io::stdin();
-    let mut chunk = [0; 4096];
-    loop {
-        let mut watched = vec![PollFd::new(console.as_fd(), PollFlags::POLLIN)];
-        watched.extend(signals.sockets.iter().map(|(_, s)| PollFd::new(s.as_fd(), PollFlags::POLLIN)));
-        if typing {
-            watched.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
-        }
-        match poll(&mut watched, PollTimeout::NONE) {
-            Ok(_) => {}
-            Err(nix::errno::Errno::EINTR) => continue,
-            Err(errno) => return Err(errno.into()),
-        }
-        let ready: Vec<bool> = watched.iter().map(|fd| fd.any().unwrap_or(true)).collect();
-        let (printed, rest) = ready.split_first().map_or((false, &ready[..]), |(first, rest)| (*first, rest));
-        if let Some(((signal, _), _)) = signals.sockets.iter().zip(rest).find(|(_, ready)| **ready) {
-            return Ok(Left::Signal(*signal));
-        }
-        if printed {
-            match console.read(&mut chunk) {
-                Ok(0) => return Ok(Left::Ended),
-                Ok(count) => {
-                    output.write_all(chunk.get(..count).unwrap_or_default())?;
-                    output.flush()?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Left::Ended),
-                Err(error) => return Err(error),
+    is_terminal: bool,
+}
+
+impl Copying<'_> {
+    fn run(
+        mut self,
+        mut console: UnixStream,
+        resized: &dyn Fn(),
+        output: &mut dyn Write,
+    ) -> io::Result<Left> {
+        let stdin = io::stdin();
+        let mut chunk = [0; 4096];
+        let mut input_ended: Option<Instant> = None;
+        loop {
+            let mut watched = vec![PollFd::new(console.as_fd(), PollFlags::POLLIN)];
+            let signals = self.signals.sockets.iter();
+            watched.extend(signals.map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+            if self.typing {
+                watched.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
             }
-        }
-        if typing && rest.get(signals.sockets.len()) == Some(&true) {
-            let count = nix::unistd::read(&stdin, &mut chunk)?;
-            let typed = chunk.get(..count).unwrap_or_default();
-            let (send, escaped) = until_escape(typed);
-            // A machine that is gone is seen by reading.
-            let _ = console.write_all(send);
-            if escaped || count == 0 {
-                return Ok(Left::Escape);
+            let silence = PollTimeout::try_from(SILENT).unwrap_or(PollTimeout::MAX);
+            let timeout = if input_ended.is_some() { silence } else { PollTimeout::NONE };
+            match poll(&mut watched, timeout) {
+                Ok(0) => return Ok(Left::InputEnded),
+                Ok(_) => {}
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+            }
+            let ready = |at: usize| watched.get(at).and_then(PollFd::any).unwrap_or(false);
+            let (printed, typed) = (ready(0), ready(self.signals.sockets.len() + 1));
+            match self.signals.take() {
+                Some(SIGWINCH) => resized(),
+                Some(signal) => return Ok(Left::Signal(signal)),
+                None => {}
+            }
+            if printed {
+                match console.read(&mut chunk) {
+                    Ok(0) => return Ok(Left::Ended),
+                    Ok(count) => {
+                        output.write_all(chunk.get(..count).unwrap_or_default())?;
+                        output.flush()?;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Left::Ended),
+                    Err(error) => return Err(error),
+                }
+            }
+            if input_ended.is_some_and(|ended| ended.elapsed() > LINGER) {
+                return Ok(Left::InputEnded);
+            }
+            if typed {
+                let count = nix::unistd::read(&stdin, &mut chunk)?;
+                let typed = chunk.get(..count).unwrap_or_default();
+                let (send, escaped) = if self.is_terminal { until_escape(typed) } else { (typed, false) };
+                // A machine that is gone is seen by reading.
+                let _ = console.write_all(send);
+                if escaped || (count == 0 && self.is_terminal) {
+                    return Ok(Left::Escape);
+                }
+                if count == 0 {
+                    self.typing = false;
+                    input_ended = Some(Instant::now());
+                }
             }
         }
     }
@@ -162,25 +215,9 @@ fn until_escape(typed: &[u8]) -> (&[u8], bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::{LOCK, Left, Signals, attach, copy, until_escape};
-    use crate::instance::error::Error;
-    use crate::instance::state::try_lock;
+    use super::{Copying, Left, Signals, until_escape};
     use std::io::Write;
-    use std::os::unix::net::{UnixListener, UnixStream};
-
-    #[test]
-    fn a_console_has_one_user_at_a_time() {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("console.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let first = try_lock(&directory.path().join(LOCK)).unwrap().unwrap();
-        assert!(matches!(attach(&socket, &mut Vec::new()), Err(Error::ConsoleInUse)));
-        drop((first, listener));
-        let error = attach(&socket, &mut Vec::new()).unwrap_err().to_string();
-        assert!(error.starts_with("cannot attach to the console"), "{error}");
-        let gone = attach(&directory.path().join("gone/console.sock"), &mut Vec::new());
-        assert!(gone.unwrap_err().to_string().starts_with("cannot attach to the console"));
-    }
+    use std::os::unix::net::UnixStream;
 
     #[test]
     fn what_is_typed_after_the_escape_stays_here() {
@@ -195,7 +232,8 @@ mod tests {
         drop(theirs);
         let mut output = Vec::new();
         let signals = Signals { sockets: Vec::new(), registered: Vec::new() };
-        assert_eq!(copy(ours, &signals, false, &mut output).unwrap(), Left::Ended);
+        let copying = Copying { signals: &signals, typing: false, is_terminal: false };
+        assert_eq!(copying.run(ours, &|| {}, &mut output).unwrap(), Left::Ended);
         assert_eq!(output, b"login: ");
     }
 }

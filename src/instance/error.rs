@@ -9,7 +9,7 @@ use crate::vm::spec;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nowhere to keep state.
-    #[error("no place for state: neither XDG_STATE_HOME nor HOME is set")]
+    #[error("there is no place for the state: neither XDG_STATE_HOME nor HOME is set")]
     NoHome,
     /// A machine that cannot be.
     #[error("{0}")]
@@ -24,6 +24,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A record that this civm cannot read. Nothing is stopped, started or removed on its account.
+    #[error("cannot read the record {}: {reason}", .path.display())]
+    Record {
+        /// The record.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A program that is not installed.
     #[error("`{0}` is not in PATH")]
     NoProgram(&'static str),
@@ -35,8 +43,8 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// Neither namespaces nor a private directory in memory.
-    #[error("no place for the staged files: {namespaces}; {memory}")]
+    /// Neither namespaces nor a private directory in memory can be had.
+    #[error("there is no place for the staged files: {namespaces}; {memory}")]
     NoStage {
         /// What became of the namespaces.
         namespaces: String,
@@ -74,13 +82,13 @@ pub enum Error {
         /// Whose, in words, where known.
         holder: Option<String>,
     },
-    /// What the machine cannot give at all.
+    /// More than this machine can give.
     #[error("{0}")]
     Impossible(String),
     /// KVM was asked for and does not work.
     #[error("KVM was asked for and does not work: {0}")]
     NoKvm(String),
-    /// The stage ended or spoke nonsense.
+    /// The stage ended, or said something unexpected.
     #[error("the stage failed: {0}")]
     Stage(String),
     /// A staged file that no share can hold.
@@ -121,7 +129,7 @@ pub enum Error {
     #[error("`{0}` is not running")]
     NotRunning(String),
     /// Something survived a stop.
-    #[error("`{host}` is not wholly gone: {}", .left.join("; "))]
+    #[error("`{host}` is not completely gone: {}", .left.join("; "))]
     Left {
         /// The instance.
         host: String,
@@ -144,9 +152,14 @@ pub enum Error {
         /// What it lacks.
         reason: String,
     },
-    /// Somebody else is attached to the console.
-    #[error("the console is in use by another civm (its `up`, or `civm console`)")]
-    ConsoleInUse,
+    /// A machine that cannot answer.
+    #[error("`{host}` {reason}")]
+    NoAnswer {
+        /// The instance.
+        host: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The terminal failed.
     #[error("terminal: {0}")]
     Terminal(io::Error),

@@ -57,10 +57,24 @@ pub enum Event {
     },
     /// The guest's staged key has been taken back.
     KeyRemoved,
-    /// The instance was asked to stop.
+    /// The guest reset, and boots again.
+    Rebooting,
+    /// The guest's kernel panicked. The machine stands still, so that one can look at it.
+    Panicked {
+        /// What the kernel wrote on its console.
+        message: String,
+    },
+    /// The instance was asked to stop, now or before.
     Stopping {
         /// By whom or what.
         reason: String,
+        /// How long it may take at most, in milliseconds.
+        within_ms: u64,
+    },
+    /// How the machine is: the answer to a question.
+    Status {
+        /// As far as QEMU answers.
+        health: Health,
     },
     /// A polite way of stopping did not help.
     Insisting {
@@ -76,6 +90,31 @@ pub enum Event {
     },
 }
 
+/// How a running machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// It runs.
+    Running,
+    /// QEMU has stopped it.
+    Paused,
+    /// QEMU does not answer, or its supervisor.
+    Frozen,
+    /// Its kernel panicked.
+    Panicked,
+}
+
+impl std::fmt::Display for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Frozen => "frozen",
+            Self::Panicked => "panicked",
+        })
+    }
+}
+
 /// What can be asked of a running instance's supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
@@ -86,7 +125,18 @@ pub(crate) enum Ask {
         patience_ms: u64,
         /// How long QEMU may take after that, in milliseconds.
         quit_ms: u64,
+        /// Whether this shortens the time that an earlier request gave.
+        hurry: bool,
     },
     /// To end QEMU at once.
     Kill,
+    /// How the machine is.
+    Status,
+    /// To tell the guest the size of the terminal that shows its console.
+    ConsoleSize {
+        /// Lines of text.
+        rows: u16,
+        /// Characters in a line.
+        columns: u16,
+    },
 }

@@ -4,22 +4,24 @@ use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::edge::environment::Environment;
 use crate::edge::process;
-use crate::instance::accel::{self, Wish};
+use crate::instance::accel::{self, AccelRequest};
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::event::Event;
-use crate::instance::plan::{self, Machine, Plan, Staged};
+use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
 use crate::instance::preflight::{self, Resources};
-use crate::instance::stage::{KEEPER, Mode, SELF};
-use crate::instance::state::{Home, Phase, Place, Record};
+use crate::instance::ssh;
+use crate::instance::stage::{KEEPER, Mode, QemuUser, SELF};
+use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, Record};
 use crate::instance::supervise::{Running, Stream};
 use crate::vm::argv;
+use crate::vm::ports::SSH;
 use crate::vm::spec::{Accel, Channel};
 
 /// How long the stage may take to open, or QEMU to answer.
@@ -35,7 +37,9 @@ pub struct Request<'a> {
     /// The machine.
     pub machine: Machine,
     /// What executes it.
-    pub wish: Wish,
+    pub accel: AccelRequest,
+    /// Whether root's QEMU stays root, rather than to run as a user of its own.
+    pub qemu_as_root: bool,
     /// What the guest finds in its share.
     pub staged: Vec<Staged>,
     /// Where those files lie: namespaces if possible, where nothing is said.
@@ -52,21 +56,25 @@ pub struct Request<'a> {
 /// What stands in the way, before anything has been started; or how the start failed, after everything has
 /// been taken down again.
 pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running, Error> {
-    let Request { home, place, machine, wish, staged, mode, environment } = request;
+    let Request { home, place, machine, accel, qemu_as_root, staged, mode, environment } = request;
+    // What another version of civm has written is left alone.
+    place.load()?;
     place.sweep();
     if place.is_alive() {
         return Err(Error::Running(place.host.clone()));
     }
-    check(home, &machine, on)?;
+    check(home, &machine, environment, on)?;
     let qemu = find_qemu(&machine, environment)?;
-    let verdict = accel::decide(wish, machine.arch, &qemu, &machine.boot, environment)?;
+    let user = if qemu_as_root { None } else { QemuUser::choose(&place.path, environment) };
+    let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot: &machine.boot, user, environment };
+    let verdict = accel::decide(accel, &probe)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason });
     let mut record = Record::new(place, now());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
     record.phase = Phase::Starting;
-    let plan = Plan { machine, accel: verdict.accel, qemu, record };
+    let plan = Plan { machine, accel: verdict.accel, qemu, qemu_as_root, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
@@ -86,12 +94,22 @@ fn stage_gone(stream: &mut Stream, error: Error) -> Result<(), Error> {
     Err(error)
 }
 
-/// Whether a machine can be started at all, before anything is made for it: ports, disk, means. What is merely
-/// unwise is told.
+/// Whether a machine can be started at all, before anything is made for it: programs, ports, disk, means. What is
+/// merely unwise is told.
 ///
 /// # Errors
 /// What stands in the way.
-pub fn check(home: &Home, machine: &Machine, on: &mut dyn FnMut(&Event)) -> Result<(), Error> {
+pub fn check(
+    home: &Home,
+    machine: &Machine,
+    environment: &Environment,
+    on: &mut dyn FnMut(&Event),
+) -> Result<(), Error> {
+    find_qemu(machine, environment)?;
+    if machine.forwards.iter().any(|forward| forward.guest_port == SSH) {
+        // Readiness is proved by a login.
+        ssh::find_ssh(environment)?;
+    }
     let running = home.running();
     preflight::check_ports(&machine.forwards, &running)?;
     let disk = machine.disk.as_ref().map(|disk| disk.path.as_path());
@@ -102,9 +120,20 @@ pub fn check(home: &Home, machine: &Machine, on: &mut dyn FnMut(&Event)) -> Resu
         on(&Event::Warning { message });
     }
     // A machine that cannot be is refused here, not by the stage.
-    let placeholder = |name: &str| Channel::Socket(PathBuf::from("/").join(name));
-    machine.spec(Accel::Tcg, "/".as_ref(), None, placeholder("qmp"), placeholder("agent"))?;
+    machine.spec(Accel::Tcg, wiring(Path::new("/")))?;
     Ok(())
+}
+
+/// All of a machine's wires below one directory.
+fn wiring(directory: &Path) -> Wiring {
+    let socket = |name: &str| Channel::Socket(directory.join(name));
+    Wiring {
+        console: socket(CONSOLE_SOCKET),
+        qmp: socket("qmp.sock"),
+        agent: socket("agent.sock"),
+        share: directory.join("share"),
+        disk_files: None,
+    }
 }
 
 fn find_qemu(machine: &Machine, environment: &Environment) -> Result<PathBuf, Error> {
@@ -198,8 +227,8 @@ fn await_qemu(
     }
 }
 
-/// QEMU's command line as civm would run it, quoted for a shell, behind the command that makes its directories;
-/// sockets stand in for the descriptors that QEMU otherwise inherits.
+/// QEMU's command line as civm would run it, quoted for a shell that can run it; sockets and paths stand in for the
+/// descriptors that QEMU otherwise inherits.
 ///
 /// # Errors
 /// No QEMU, or a machine that cannot be.
@@ -210,13 +239,12 @@ pub fn command_line(
     environment: &Environment,
 ) -> Result<String, Error> {
     let qemu = find_qemu(machine, environment)?;
-    let socket = |name: &str| Channel::Socket(place.path.join("run").join(name));
-    let runtime = place.path.join("run");
-    let spec =
-        machine.spec(accel, &runtime, Some(place.console_log()), socket("qmp.sock"), socket("agent.sock"))?;
-    // Its sockets and its share, which is empty.
-    let share = quote(&runtime.join("share").to_string_lossy());
-    let mut line = format!("mkdir -p -m 700 {share}\n{}", quote(&qemu.to_string_lossy()));
+    let directory = place.path.join("run");
+    let wiring = wiring(&directory);
+    // What QEMU finds when civm starts it has to be made for a QEMU that is started by hand.
+    let mut line = format!("mkdir -p -m 700 {} && \\\n", quote(&wiring.share.to_string_lossy()));
+    let spec = machine.spec(accel, wiring)?;
+    line.push_str(&quote(&qemu.to_string_lossy()));
     for argument in argv::render(&spec) {
         let joint = if argument.starts_with('-') { " \\\n  " } else { " " };
         let _ = write!(line, "{joint}{}", quote(&argument));

@@ -1,4 +1,4 @@
-//! What a stage is told to run, and how it is told: over a socket, never by argument, variable or file.
+//! What a stage is told to run, and how: over a socket, never by argument, variable or file.
 //!
 //! First the plan, then one entry after the other, each followed by its bytes; every JSON object is
 //! preceded by its length as four bytes, most significant first. A zero length ends the entries. After
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::instance::error::Error;
 use crate::instance::state::Record;
 use crate::vm::ports::Forward;
-use crate::vm::spec::{self, Accel, Arch, Boot, Channel, Console, Disk, Draft, Share, Spec};
+use crate::vm::spec::{self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Share, Spec};
 
 /// The caller's word that the instance may go on without it.
 pub(crate) const DETACH: u8 = b'd';
@@ -42,21 +42,42 @@ pub struct Machine {
     pub restrict_network: bool,
     /// Mount tag of the share.
     pub share_tag: String,
+    /// How long the console is written down.
+    pub console_log: ConsoleLog,
+}
+
+/// How long what the serial console shows is written to its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConsoleLog {
+    /// Until the guest is ready: what is typed or shown later may be secret.
+    #[default]
+    UntilReady,
+    /// As long as the machine runs.
+    Always,
+}
+
+/// The ends of a machine's wires, as far as they are not the same for every one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wiring {
+    /// The serial console.
+    pub console: Channel,
+    /// QEMU's control channel.
+    pub qmp: Channel,
+    /// The port on which the guest reports.
+    pub agent: Channel,
+    /// The share's directory.
+    pub share: PathBuf,
+    /// The disk's files, where QEMU inherits them.
+    pub disk_files: Option<DiskFiles>,
 }
 
 impl Machine {
-    /// The whole machine, with its sockets and share below `runtime`.
+    /// The whole machine.
     ///
     /// # Errors
     /// A machine that cannot be.
-    pub fn spec(
-        &self,
-        accel: Accel,
-        runtime: &Path,
-        console_log: Option<PathBuf>,
-        qmp: Channel,
-        agent: Channel,
-    ) -> Result<Spec, spec::Error> {
+    pub fn spec(&self, accel: Accel, wiring: Wiring) -> Result<Spec, spec::Error> {
         let draft = Draft {
             name: self.name.clone(),
             arch: self.arch,
@@ -65,12 +86,13 @@ impl Machine {
             memory_mib: self.memory_mib,
             boot: self.boot.clone(),
             disk: self.disk.clone(),
+            disk_files: wiring.disk_files,
             forwards: self.forwards.clone(),
             restrict_network: self.restrict_network,
-            share: Some(Share { source: runtime.join("share"), tag: self.share_tag.clone() }),
-            console: Console { channel: Channel::Socket(runtime.join("console.sock")), log: console_log },
-            qmp: Some(qmp),
-            agent: Some(agent),
+            share: Some(Share { source: wiring.share, tag: self.share_tag.clone() }),
+            console: Console { channel: wiring.console },
+            qmp: Some(wiring.qmp),
+            agent: Some(wiring.agent),
         };
         Spec::new(draft, Arch::native())
     }
@@ -83,6 +105,8 @@ pub(crate) struct Plan {
     pub(crate) machine: Machine,
     pub(crate) accel: Accel,
     pub(crate) qemu: PathBuf,
+    /// Whether root's QEMU stays root.
+    pub(crate) qemu_as_root: bool,
     pub(crate) record: Record,
 }
 

@@ -143,7 +143,7 @@ pub fn compare(machine: &Machine, resources: &Resources) -> Result<Vec<String>, 
 mod tests {
     use super::{Resources, check_disk, check_ports, compare};
     use crate::instance::error::Error;
-    use crate::instance::plan::Machine;
+    use crate::instance::plan::{ConsoleLog, Machine};
     use crate::instance::state::{Phase, Record};
     use crate::vm::ports::Forward;
     use crate::vm::spec::{Arch, Boot, Disk};
@@ -160,6 +160,7 @@ mod tests {
             forwards: Vec::new(),
             restrict_network: false,
             share_tag: "shr".into(),
+            console_log: ConsoleLog::UntilReady,
         }
     }
 
@@ -174,6 +175,7 @@ mod tests {
 
     fn record(host: &str) -> Record {
         Record {
+            version: 2,
             project: "/p".into(),
             host: host.into(),
             phase: Phase::Ready,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Read;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::edge::atomic::{self, WriteError};
 use crate::edge::environment::Environment;
+use crate::edge::lock::{Lock, open_file};
 use crate::edge::process;
 use crate::instance::error::Error;
 use crate::instance::stage::child_command;
@@ -20,6 +22,11 @@ use crate::instance::state::{Place, ProjectState, Record};
 
 /// How long one attempt to log in may take; under TCG a login costs seconds.
 const ATTEMPT: Duration = Duration::from_secs(15);
+/// Seconds that a connection may take until the login; under TCG, on a busy machine, it takes many.
+const CONNECT: &str = "30";
+/// How often a silent guest is asked whether it is there, in seconds, and how often it may fail to answer.
+const ALIVE_EVERY: &str = "15";
+const ALIVE_TRIES: &str = "3";
 /// How long a connection stays open for the next command.
 const PERSIST: &str = "10m";
 /// Bytes of ssh's messages that are looked at.
@@ -49,7 +56,7 @@ impl KeyPair {
 /// The key with which civm logs in to the machines of a project; made once.
 ///
 /// # Errors
-/// It cannot be made, or is no key.
+/// It cannot be made, or is not a key.
 pub fn client_key(project: &ProjectState) -> Result<KeyPair, Error> {
     load_or_make(project.path.join("client_ed25519"), "civm")
 }
@@ -57,7 +64,7 @@ pub fn client_key(project: &ProjectState) -> Result<KeyPair, Error> {
 /// The host key of an instance that has none among its secrets; made once.
 ///
 /// # Errors
-/// It cannot be made, or is no key.
+/// It cannot be made, or is not a key.
 pub fn host_key(place: &Place) -> Result<KeyPair, Error> {
     load_or_make(place.host_key(), &place.host)
 }
@@ -88,7 +95,7 @@ fn make(path: &Path, comment: &str) -> Result<(), String> {
 /// Writes down the only host key that ssh may accept for an instance. `public` is `ssh-ed25519 AAAA...`.
 ///
 /// # Errors
-/// It cannot be written, or is no key line.
+/// It cannot be written, or is not a line with a key.
 pub fn pin(place: &Place, public: &str) -> Result<(), Error> {
     let path = place.known_hosts();
     let mut words = public.split_whitespace();
@@ -169,8 +176,12 @@ impl Login {
         set("IdentityAgent", "none");
         set("PreferredAuthentications", "publickey");
         set("LogLevel", "ERROR");
+        // A guest that stands still is noticed, before the login and after it.
+        set("ConnectTimeout", CONNECT);
+        set("ServerAliveInterval", ALIVE_EVERY);
+        set("ServerAliveCountMax", ALIVE_TRIES);
         if let Some(control) = &self.control {
-            set("ControlMaster", "auto");
+            set("ControlMaster", "no");
             set("ControlPath", &config_path(control));
             set("ControlPersist", PERSIST);
         }
@@ -192,6 +203,33 @@ impl Login {
         arguments
     }
 
+    /// The arguments that open the connection which everything else to this user of the guest then goes over: one
+    /// login, however many commands follow.
+    fn master(&self) -> Vec<OsString> {
+        let own = ["BatchMode=yes", "ControlMaster=yes"].iter().flat_map(|option| ["-o", option]);
+        let own = own.chain(["-f", "-N"]).map(OsString::from);
+        own.chain(self.arguments(&[])).collect()
+    }
+
+    /// Sees to it that there is such a connection, opened by one run of civm at a time. Where it cannot be opened,
+    /// the command's own connection says why.
+    fn connect(&self, ssh: &Path, environment: &Environment) {
+        let Some(control) = &self.control else { return };
+        if UnixStream::connect(control).is_ok() {
+            return;
+        }
+        let mut lock = control.clone().into_os_string();
+        lock.push(".lock");
+        let Ok(_lock) = open_file(Path::new(&lock)).and_then(Lock::wait) else { return };
+        // Whoever had the lock before may have opened it.
+        if UnixStream::connect(control).is_err() {
+            let _ = std::fs::remove_file(control);
+            let mut command = process::command(ssh, &environment.for_tools());
+            command.args(self.master()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let _ = command.status();
+        }
+    }
+
     /// Runs ssh on this process's own terminal and pipes, and passes on how it ended.
     ///
     /// # Errors
@@ -199,13 +237,14 @@ impl Login {
     pub fn run(&self, command: &[OsString], environment: &Environment) -> Result<ExitStatus, Error> {
         let ssh = find_ssh(environment)?;
         let failed = |source| Error::Spawn { program: "ssh".to_owned(), source };
+        self.connect(&ssh, environment);
         process::command(ssh, &environment.for_tools()).args(self.arguments(command)).status().map_err(failed)
     }
 
     /// The arguments of `ssh` for [`Self::check`]. What comes first counts: it neither uses the user's
     /// connections nor leaves one of its own for theirs to run into.
     fn probe(&self) -> Vec<OsString> {
-        let own = ["BatchMode=yes", "ConnectTimeout=10", "ControlMaster=no", "ControlPath=none"];
+        let own = ["BatchMode=yes", "ConnectTimeout=10", "ControlPath=none"];
         let own = own.iter().flat_map(|option| ["-o", option]).map(OsString::from);
         own.chain(self.arguments(&["true".into()])).collect()
     }
@@ -247,7 +286,11 @@ impl Login {
     }
 }
 
-fn find_ssh(environment: &Environment) -> Result<PathBuf, Error> {
+/// The program `ssh`.
+///
+/// # Errors
+/// It is not installed.
+pub(crate) fn find_ssh(environment: &Environment) -> Result<PathBuf, Error> {
     environment.find_program("ssh").ok_or(Error::NoProgram("ssh"))
 }
 
@@ -324,7 +367,7 @@ mod tests {
         let login = Login::new(&project, &place, &record, "root").unwrap();
         let probe = login.probe();
         let at = |option: &str| probe.iter().position(|a| a.to_str() == Some(option)).unwrap();
-        assert!(at("ControlMaster=no") < at("ControlMaster=auto"));
+        assert!(at("ConnectTimeout=10") < at("ConnectTimeout=30"));
         assert!(at("ControlPath=none") < at("ControlPath=\"/run/x/ssh-root\""));
     }
 

@@ -17,17 +17,24 @@ use nix::sys::prctl::set_name;
 use serde::{Deserialize, Serialize};
 
 mod child;
+mod console;
 mod control;
 mod ending;
 mod keeper;
 mod lines;
+mod log;
 mod namespaces;
+mod outlet;
+mod pulse;
 mod qemu;
 mod report;
 mod share;
 mod supervisor;
+mod throttle;
+mod user;
 
 pub(crate) use child::command as child_command;
+pub(crate) use user::{Inherited, QemuUser};
 
 /// Hidden subcommand of the keeper.
 pub(crate) const KEEPER: &str = "__keeper";

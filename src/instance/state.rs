@@ -13,16 +13,19 @@ use sha2::{Digest, Sha256};
 
 use crate::edge::environment::Environment;
 use crate::edge::hex;
+use crate::edge::lock::is_held;
 use crate::instance::error::{Error, Tail};
 use crate::vm::agent::printable;
 use crate::vm::spec::check_name;
 
 mod lock;
 mod record;
+mod stages;
 
-use lock::is_locked;
 pub(crate) use lock::{lock_patiently, try_lock};
+pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET};
 pub use record::{Phase, Record};
+pub(crate) use stages::StageProcess;
 
 /// Lines of the console that an error repeats.
 const CONSOLE_TAIL_LINES: usize = 20;
@@ -47,7 +50,7 @@ pub struct ProjectState {
 }
 
 /// The state of one instance.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The project's own directory.
     pub project: PathBuf,
@@ -83,18 +86,29 @@ impl Home {
         Ok(ProjectState { project, path })
     }
 
-    /// Every instance that ever was, of all projects of this user.
-    #[must_use]
-    pub fn places(&self) -> Vec<Place> {
+    /// Every instance that ever was, of all projects of this user, and those that run without their state directory.
+    fn places(&self) -> Vec<(Place, Result<Option<Record>, Error>)> {
         let mut places = Vec::new();
         for project in directories(&self.path) {
             for path in directories(&project) {
-                // A damaged record takes nothing away but itself.
-                let Some(record) = Record::load(&path) else { continue };
-                places.push(Place { project: record.project, host: record.host, path });
+                let record = Record::load(&path);
+                let (project, host) = match &record {
+                    Ok(Some(record)) => (record.project.clone(), record.host.clone()),
+                    Ok(None) => continue,
+                    // A record that nobody can read does not say whose it is, but its directory's name does.
+                    Err(_) => (project.clone(), name_of(&path)),
+                };
+                places.push((Place { project, host, path }, record));
             }
         }
-        places.sort_by(|a, b| (&a.project, &a.host).cmp(&(&b.project, &b.host)));
+        for stage in StageProcess::all() {
+            let known = |place: &Place| place.path == stage.place.path;
+            if stage.place.path.starts_with(&self.path) && !places.iter().any(|(place, _)| known(place)) {
+                let record = stage.runtime.as_deref().map_or(Ok(None), Record::load);
+                places.push((stage.place, record));
+            }
+        }
+        places.sort_by(|(a, _), (b, _)| (&a.project, &a.host).cmp(&(&b.project, &b.host)));
         places
     }
 
@@ -102,14 +116,26 @@ impl Home {
     #[must_use]
     pub fn running(&self) -> Vec<Record> {
         let mut running = Vec::new();
-        for place in self.places() {
+        for (place, record) in self.places() {
+            let Ok(record) = record else { continue };
             if place.is_alive() {
-                running.extend(place.record().map(|record| place.alive(record)));
+                running.extend(record.map(|record| place.alive(record)));
             } else {
                 place.sweep();
             }
         }
         running
+    }
+
+    /// What is wrong with the state of instances: records of another version of civm, and machines whose state
+    /// directory was removed while they ran.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let complaint = |(place, record): (Place, Result<Option<Record>, Error>)| match record {
+            Err(error) => Some(error.to_string()),
+            Ok(_) => place.lost_directory(),
+        };
+        self.places().into_iter().filter_map(complaint).collect()
     }
 }
 
@@ -176,28 +202,62 @@ impl Place {
     }
 
     /// The record of the running instance; `None` where it does not run.
-    #[must_use]
-    pub fn running(&self) -> Option<Record> {
-        if self.is_alive() { Record::load(&self.path) } else { None }
+    ///
+    /// # Errors
+    /// There is a record that this civm cannot read.
+    pub fn running(&self) -> Result<Option<Record>, Error> {
+        let record = self.load()?;
+        Ok(if self.is_alive() { record } else { None })
     }
 
-    /// The record of the last run, be it over.
+    /// The record of the last run, be it over; `None` also where this civm cannot read it.
     #[must_use]
     pub fn record(&self) -> Option<Record> {
-        Record::load(&self.path)
+        self.load().ok().flatten()
+    }
+
+    /// The record of the last run, be it over: in the state directory, or beside the sockets of a machine that has
+    /// lost its directory.
+    ///
+    /// # Errors
+    /// There is one that this civm cannot read.
+    pub fn load(&self) -> Result<Option<Record>, Error> {
+        if let Some(record) = Record::load(&self.path)? {
+            return Ok(Some(record));
+        }
+        let stages = StageProcess::of(self);
+        stages.iter().find_map(|stage| stage.runtime.as_deref()).map_or(Ok(None), Record::load)
     }
 
     /// Whether a keeper or a supervisor lives.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        is_locked(&self.lock()) || is_locked(&self.supervisor_lock())
+        is_held(&self.lock()) || is_held(&self.supervisor_lock()) || !StageProcess::of(self).is_empty()
+    }
+
+    /// What to say of a machine that runs without its state directory.
+    #[must_use]
+    pub fn lost_directory(&self) -> Option<String> {
+        let held = || is_held(&self.lock()) || is_held(&self.supervisor_lock());
+        // One that has just started has its locks a moment later.
+        let lost = |stage: &StageProcess| {
+            stage.runtime.is_some() && Record::load(&self.path).is_ok_and(|r| r.is_none())
+        };
+        (!held() && StageProcess::of(self).iter().any(lost)).then(|| {
+            format!(
+                "the state directory {} was removed while `{}` ran: `civm down {}` stops the machine",
+                self.path.display(),
+                self.host,
+                self.host
+            )
+        })
     }
 
     /// The record of a living instance. One that says `ended` is that of a run which the keeper still
     /// cleans up after, or of the run before the one whose supervisor is coming up.
     fn alive(&self, mut record: Record) -> Record {
         if record.phase == Phase::Ended {
-            let starting = is_locked(&self.supervisor_lock());
+            let starting = is_held(&self.supervisor_lock());
             record.phase = if starting { Phase::Starting } else { Phase::Stopping };
         }
         record
@@ -213,7 +273,7 @@ impl Place {
         }
         // The lock is held while sweeping, so that nobody starts meanwhile.
         let Ok(Some(_lock)) = try_lock(&self.lock()) else { return swept };
-        if is_locked(&self.supervisor_lock()) {
+        if is_held(&self.supervisor_lock()) || !StageProcess::of(self).is_empty() {
             return swept;
         }
         let Some(mut record) = self.record().filter(remains) else { return swept };
@@ -256,6 +316,10 @@ fn directories(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
     let is_directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|t| t.is_dir());
     entries.flatten().filter(is_directory).map(|entry| entry.path()).collect()
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 fn last_lines(path: &Path, count: usize) -> Vec<String> {
@@ -345,15 +409,21 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_does_not_hide_the_others() {
+    fn a_record_that_nobody_can_read_hides_no_other_and_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let home = home(directory.path());
         let project = home.project(directory.path()).unwrap();
         let (good, bad) = (project.place("good").unwrap(), project.place("bad").unwrap());
         Record::new(&good, 0).save(&good.path).unwrap();
-        std::fs::write(bad.path.join("instance.json"), "{").unwrap();
         let _lock = try_lock(&good.lock()).unwrap();
-        assert_eq!(home.running().len(), 1);
+        for text in ["{", r#"{"version": 99, "phase": "ready", "runtime": "/tmp"}"#] {
+            std::fs::write(bad.path.join("instance.json"), text).unwrap();
+            assert_eq!(home.running().len(), 1);
+            let complaints = home.complaints();
+            assert!(complaints.len() == 1 && complaints[0].contains("bad/instance.json"), "{complaints:?}");
+            assert!(bad.sweep_report().is_empty() && bad.load().is_err() && bad.running().is_err());
+            assert_eq!(std::fs::read_to_string(bad.path.join("instance.json")).unwrap(), text);
+        }
     }
 
     #[test]

@@ -3,20 +3,15 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill as send_signal};
-use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
-use nix::unistd::Pid;
-
 use crate::edge::environment::Environment;
+use crate::edge::lock::holder;
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
-use crate::instance::event::{Ask, Event};
-use crate::instance::state::{Place, Record};
+use crate::instance::event::{Ask, Event, Health};
+use crate::instance::state::{Place, Record, StageProcess};
 
 /// How long a guest may take to power off.
 pub const GUEST: Duration = Duration::from_secs(30);
@@ -28,6 +23,8 @@ const REST: Duration = Duration::from_secs(10);
 const SETTLING: Duration = Duration::from_secs(3);
 /// How long a supervisor may take to answer before it counts as hung.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long a look at a machine's health may take.
+const HEALTH: Duration = Duration::from_secs(2);
 
 /// How an instance was stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,53 +35,65 @@ pub struct Stopped {
     pub cleaned: Vec<String>,
 }
 
-/// Stops an instance and checks that nothing of it is left. `patience` is the guest's time to power off.
+/// How much time a guest is given to power off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// So much; where somebody else stops the machine already, what they gave it.
+    Usual(Duration),
+    /// No more than this, whatever somebody else gave it.
+    AtMost(Duration),
+}
+
+/// Stops an instance and checks that nothing of it is left. A stop that is under way is joined.
 ///
 /// # Errors
-/// It is not running and left nothing; or something survived.
+/// It is not running and left nothing; its record is another civm's; or something survived.
 pub fn down(
     place: &Place,
-    patience: Duration,
+    patience: Patience,
     environment: &Environment,
     on: &mut dyn FnMut(&Event),
 ) -> Result<Stopped, Error> {
-    let Some(record) = place.running().or_else(|| place.is_alive().then(|| place.record()).flatten()) else {
-        if place.is_alive() {
-            return force(place, None, Stopped::default(), environment);
-        }
+    // What another version of civm runs is that one's to stop.
+    let record = place.load()?;
+    if !place.is_alive() {
         let cleaned = place.sweep_report();
         if cleaned.is_empty() {
             return Err(Error::NotRunning(place.host.clone()));
         }
         return Ok(Stopped { reason: None, cleaned });
+    }
+    let asked = match &record {
+        Some(record) => ask_supervisor(record, patience, environment, on),
+        None => Asked::Gone,
     };
-    let (patience, quit) = (scaled(patience, environment), scaled(QUIT, environment));
-    let ask = Ask::Stop { patience_ms: millis(patience), quit_ms: millis(quit) };
-    let deadline = patience + quit + scaled(REST, environment);
-    let reason = match ask_supervisor(&record, &ask, deadline, on) {
-        Some(reason) => Some(reason),
+    let mut stopped = Stopped::default();
+    stopped.reason = match asked {
+        Asked::Ended(reason) => Some(reason),
         // It may have ended by itself in the same moment.
-        None => place.record().and_then(|record| record.reason),
+        Asked::Gone => {
+            wait_until_dead(place, scaled(REST, environment));
+            place.record().and_then(|record| record.reason)
+        }
+        Asked::Silent => {
+            stopped.cleaned = kill_stages(place);
+            None
+        }
     };
-    let stopped = Stopped { reason, cleaned: Vec::new() };
-    force(place, Some(&record), stopped, environment)
+    let mut stopped = make_sure(place, record.as_ref(), stopped, environment)?;
+    stopped.reason.get_or_insert_with(|| "it was killed".to_owned());
+    Ok(stopped)
 }
 
 /// Makes sure that the instance is gone, whatever it takes.
-fn force(
+fn make_sure(
     place: &Place,
     record: Option<&Record>,
     mut stopped: Stopped,
     environment: &Environment,
 ) -> Result<Stopped, Error> {
     if !wait_until_dead(place, scaled(REST, environment)) {
-        for lock in [place.supervisor_lock(), place.lock()] {
-            if let Some(pid) = lock_holder(&lock)
-                && send_signal(pid, Signal::SIGKILL).is_ok()
-            {
-                stopped.cleaned.push(format!("killed process {pid}, which did not answer"));
-            }
-        }
+        stopped.cleaned.extend(kill_stages(place));
         wait_until_dead(place, scaled(REST, environment));
     }
     stopped.cleaned.extend(place.sweep_report());
@@ -98,52 +107,118 @@ fn force(
     if left.is_empty() { Ok(stopped) } else { Err(Error::Left { host: place.host.clone(), left }) }
 }
 
+/// Kills what holds an instance and does not answer: processes that are known by their arguments, their user and the
+/// time of their start, never by a number alone.
+fn kill_stages(place: &Place) -> Vec<String> {
+    let killed = StageProcess::of(place).into_iter().filter(StageProcess::kill);
+    killed.map(|stage| format!("killed process {}, which did not answer", stage.pid())).collect()
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Asks the supervisor and listens until it is gone; how the machine ended, if it said so.
+/// What became of a request to stop.
+enum Asked {
+    /// The machine ended like this.
+    Ended(String),
+    /// The supervisor is gone.
+    Gone,
+    /// The supervisor says nothing, or takes longer than it said.
+    Silent,
+}
+
+/// Asks the supervisor and listens until it is gone.
 fn ask_supervisor(
     record: &Record,
-    ask: &Ask,
-    deadline: Duration,
+    patience: Patience,
+    environment: &Environment,
     on: &mut dyn FnMut(&Event),
-) -> Option<String> {
-    let until = Instant::now() + deadline;
-    let mut socket = UnixStream::connect(record.control()?).ok()?;
-    let peer = getsockopt(&socket, PeerCredentials).ok().map(|peer| Pid::from_raw(peer.pid()));
-    let line = serde_json::to_string(ask).ok()?;
-    socket.write_all(format!("{line}\n").as_bytes()).ok()?;
-    socket.set_read_timeout(Some(ANSWER.min(deadline))).ok()?;
-    let mut lines = BufReader::new(socket);
-    let mut answered = false;
-    loop {
-        let mut line = String::new();
-        match lines.read_line(&mut line) {
-            Ok(0) => return None,
-            Ok(_) => {}
-            Err(_) => {
-                // A supervisor that says nothing at all, or takes longer than all its deadlines, is hung;
-                // with it the kernel ends QEMU.
-                if !answered || Instant::now() >= until {
-                    let _ = peer.map(|peer| send_signal(peer, Signal::SIGKILL));
-                    return None;
-                }
-                continue;
+) -> Asked {
+    let (patience, hurry) = match patience {
+        Patience::Usual(patience) => (patience, false),
+        Patience::AtMost(patience) => (patience, true),
+    };
+    let (patience, quit) = (scaled(patience, environment), scaled(QUIT, environment));
+    let ask = Ask::Stop { patience_ms: millis(patience), quit_ms: millis(quit), hurry };
+    let Some(conversation) = Conversation::begin(record, &ask) else { return Asked::Gone };
+    conversation.listen(scaled(ANSWER, environment), scaled(REST, environment), on)
+}
+
+/// A connection to a supervisor.
+pub(crate) struct Conversation {
+    lines: BufReader<UnixStream>,
+}
+
+impl Conversation {
+    /// Connects and asks; `None` where there is no supervisor.
+    pub(crate) fn begin(record: &Record, ask: &Ask) -> Option<Self> {
+        let mut socket = UnixStream::connect(record.control()?).ok()?;
+        let line = serde_json::to_string(ask).ok()?;
+        socket.write_all(format!("{line}\n").as_bytes()).ok()?;
+        Some(Self { lines: BufReader::new(socket) })
+    }
+
+    /// The next event; an error where none comes in time.
+    pub(crate) fn next(&mut self, patience: Duration) -> std::io::Result<Option<Event>> {
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.lines.get_ref().set_read_timeout(Some(left))?;
+            let mut line = String::new();
+            if self.lines.read_line(&mut line)? == 0 {
+                return Ok(None);
+            }
+            if let Ok(event) = serde_json::from_str(&line) {
+                return Ok(Some(event));
             }
         }
-        answered = true;
-        let Ok(event) = serde_json::from_str::<Event>(&line) else { continue };
-        on(&event);
-        if let Event::Ended { reason, .. } = event {
-            return Some(reason);
+    }
+
+    /// Listens to the end of a machine. A supervisor answers at once, and says how long the rest may take.
+    fn listen(mut self, answer: Duration, rest: Duration, on: &mut dyn FnMut(&Event)) -> Asked {
+        let mut until = Instant::now() + answer;
+        loop {
+            match self.next(until.saturating_duration_since(Instant::now())) {
+                Ok(None) => return Asked::Gone,
+                Ok(Some(event)) => {
+                    on(&event);
+                    match event {
+                        Event::Ended { reason, .. } => return Asked::Ended(reason),
+                        Event::Stopping { within_ms, .. } => {
+                            until = Instant::now() + Duration::from_millis(within_ms) + rest;
+                        }
+                        _ => {}
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Asked::Gone,
+                Err(_) if Instant::now() < until => {}
+                // A supervisor that says nothing at all, or takes longer than it said, is hung.
+                Err(_) => return Asked::Silent,
+            }
         }
     }
 }
 
 /// Ends an instance at once, without asking the guest.
 pub(crate) fn kill(record: &Record) {
-    let _ = ask_supervisor(record, &Ask::Kill, REST, &mut |_| {});
+    if let Some(conversation) = Conversation::begin(record, &Ask::Kill) {
+        let _ = conversation.listen(REST, REST, &mut |_| {});
+    }
+}
+
+/// How a running machine is: as far as its supervisor and QEMU answer.
+#[must_use]
+pub fn health(record: &Record, environment: &Environment) -> Health {
+    let until = Instant::now() + scaled(HEALTH, environment);
+    let Some(mut conversation) = Conversation::begin(record, &Ask::Status) else { return Health::Frozen };
+    loop {
+        match conversation.next(until.saturating_duration_since(Instant::now())) {
+            Ok(Some(Event::Status { health })) => return health,
+            Ok(Some(_)) if Instant::now() < until => {}
+            _ => return Health::Frozen,
+        }
+    }
 }
 
 fn wait_until_dead(place: &Place, patience: Duration) -> bool {
@@ -157,25 +232,13 @@ fn wait_until_dead(place: &Place, patience: Duration) -> bool {
     true
 }
 
-/// The process that holds a lock, as the kernel lists it.
-fn lock_holder(path: &Path) -> Option<Pid> {
-    let inode = std::fs::metadata(path).ok()?.ino();
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    // `1: FLOCK  ADVISORY  WRITE 4242 08:01:131 0 EOF`
-    locks.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        let held = fields.get(1) == Some(&"FLOCK");
-        let same = fields.get(5)?.rsplit(':').next()?.parse() == Ok(inode);
-        let pid: i32 = fields.get(4)?.parse().ok()?;
-        (held && same && pid > 0).then(|| Pid::from_raw(pid))
-    })
-}
-
 /// What is left of an instance, in words.
 fn remains(place: &Place, record: Option<&Record>) -> Vec<String> {
     let mut left = Vec::new();
     if place.is_alive() {
-        left.push(format!("{} is still held", place.lock().display()));
+        let holder = [place.lock(), place.supervisor_lock()].iter().find_map(|lock| holder(lock));
+        let holder = holder.map(|pid| format!(" by process {pid}")).unwrap_or_default();
+        left.push(format!("{} is still held{holder}", place.lock().display()));
     }
     let Some(record) = record else { return left };
     for forward in record.forwards.iter().filter(|forward| forward.host_port != 0) {
@@ -198,21 +261,11 @@ fn remains(place: &Place, record: Option<&Record>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{down, lock_holder};
+    use super::{Patience, down};
     use crate::edge::environment::Environment;
     use crate::instance::error::Error;
     use crate::instance::state::{Home, Phase, Record, try_lock};
     use std::time::Duration;
-
-    #[test]
-    fn the_kernel_names_the_holder_of_a_lock() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("lock");
-        let lock = try_lock(&path).unwrap();
-        assert_eq!(lock_holder(&path).map(nix::unistd::Pid::as_raw), i32::try_from(std::process::id()).ok());
-        drop(lock);
-        assert_eq!(lock_holder(&path), None);
-    }
 
     #[test]
     fn what_never_ran_is_not_stopped_and_remains_are_cleaned() {
@@ -220,7 +273,7 @@ mod tests {
         let environment = Environment::empty().with("XDG_STATE_HOME", directory.path());
         let home = Home::find(&environment).unwrap();
         let place = home.project(directory.path()).unwrap().place("a").unwrap();
-        let stop = || down(&place, Duration::ZERO, &environment, &mut |_| {});
+        let stop = || down(&place, Patience::Usual(Duration::ZERO), &environment, &mut |_| {});
         assert!(matches!(stop(), Err(Error::NotRunning(_))));
         let runtime = directory.path().join("runtime");
         std::fs::create_dir(&runtime).unwrap();
@@ -229,5 +282,30 @@ mod tests {
         record.save(&place.path).unwrap();
         assert_eq!(stop().unwrap().cleaned, [format!("removed {}", runtime.display())]);
         assert!(matches!(stop(), Err(Error::NotRunning(_))));
+    }
+
+    #[test]
+    fn a_record_of_another_civm_is_named_and_nothing_is_touched() {
+        let directory = tempfile::tempdir().unwrap();
+        let environment = Environment::empty().with("XDG_STATE_HOME", directory.path());
+        let place = Home::find(&environment).unwrap().project(directory.path()).unwrap().place("a").unwrap();
+        let runtime = directory.path().join("runtime");
+        std::fs::create_dir(&runtime).unwrap();
+        let file = place.path.join("instance.json");
+        for (text, who) in
+            [(r#"{"version": 99, "phase": "ready"}"#, "newer"), ("{}", "older"), ("{", "damaged")]
+        {
+            std::fs::write(&file, text).unwrap();
+            for held in [true, false] {
+                let _lock = held.then(|| try_lock(&place.lock()).unwrap().unwrap());
+                let error = down(&place, Patience::AtMost(Duration::ZERO), &environment, &mut |_| {});
+                assert!(
+                    matches!(&error, Err(Error::Record { reason, .. }) if reason.contains(who)),
+                    "{error:?}"
+                );
+            }
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+            assert!(runtime.exists());
+        }
     }
 }

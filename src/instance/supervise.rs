@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Child;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::edge::environment::Environment;
@@ -17,6 +17,8 @@ use crate::vm::agent;
 use crate::vm::ports::Forward;
 use crate::vm::spec::Accel;
 
+/// Events that wait for a caller that is busy elsewhere; further ones wait in the stage, as far as it keeps them.
+const WAITING: usize = 256;
 /// How long a keeper may take to clean up once its supervisor is gone.
 const CLEANING: Duration = Duration::from_secs(10);
 
@@ -30,7 +32,7 @@ pub(crate) struct Stream {
 impl Stream {
     pub(crate) fn read(mut keeper: Child) -> Result<Self, Error> {
         let stdout = keeper.stdout.take().ok_or_else(|| Error::Stage("it has no output".to_owned()))?;
-        let (send, events) = channel();
+        let (send, events) = sync_channel(WAITING);
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 // What a stage of ours says is an event, unless it broke off in its middle.
@@ -137,7 +139,7 @@ impl Running {
         until: Instant,
         on: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
-        let mut waiting_for = "the guest has not reported at all".to_owned();
+        let mut waiting_for = "the guest has not reported anything".to_owned();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let event = match self.stream.events.recv_timeout(left) {
@@ -162,6 +164,10 @@ impl Running {
                     let reason = format!("the machine ended before it was ready: {reason}");
                     return Err(Error::Ended { reason, tail: self.place.tail() });
                 }
+                Event::Panicked { message } => {
+                    let reason = format!("the guest's kernel panicked before it was ready: {message}");
+                    return Err(Error::Ended { reason, tail: self.place.tail() });
+                }
                 _ => {}
             }
         }
@@ -180,7 +186,8 @@ impl Running {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
-            let ended = self.place.record().is_none_or(|record| record.phase == Phase::Ended);
+            let over = [Phase::Ended, Phase::Panicked];
+            let ended = self.place.record().is_none_or(|record| over.contains(&record.phase));
             if ended || Instant::now() >= until {
                 let (seconds, tail) = (deadline.as_secs(), self.place.tail());
                 return Err(Error::NotReady { seconds, waiting_for: format!("ssh: {failure}"), tail });
@@ -226,13 +233,14 @@ impl Running {
 fn last_report(report: &agent::Event) -> String {
     match report {
         agent::Event::Started { .. } => "its initrd started, nothing since".to_owned(),
-        agent::Event::Point { .. } => "it came to its share, nothing since".to_owned(),
+        agent::Event::Point { .. } => "it reached its share, nothing since".to_owned(),
         agent::Event::KeyTaken => "it took its key, nothing since".to_owned(),
         agent::Event::LayerApplied => "it applied its layer, nothing since".to_owned(),
         agent::Event::SecretsInstalled { .. } => "it installed its secrets, nothing since".to_owned(),
         agent::Event::Warning { message } | agent::Event::Failed { message } => {
-            format!("its last words: {message}")
+            format!("its last message: {message}")
         }
+        agent::Event::Waiting { what } => format!("still starting: {what}"),
         agent::Event::Ready { .. } => "it is ready".to_owned(),
     }
 }

@@ -15,6 +15,9 @@ use crate::keys::identity::callbacks::Asking;
 /// A recipient that cannot be used, or did not take the data key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RecipientError {
+    /// Nothing at all.
+    #[error("it is empty; is there a comma too many, or a variable that is not set?")]
+    Empty,
     /// None of the known spellings.
     #[error("not a recipient: expected age1…, ssh-ed25519 … or ssh-rsa …")]
     Unknown(String),
@@ -93,7 +96,11 @@ impl Recipient {
         } else if text.starts_with("ssh-") {
             Kind::Ssh(parse_ssh(text)?)
         } else {
-            return Err(RecipientError::Unknown(shown(text)));
+            return Err(if text.is_empty() {
+                RecipientError::Empty
+            } else {
+                RecipientError::Unknown(shown(text))
+            });
         };
         Ok(Self { text: text.to_owned(), kind })
     }
@@ -235,7 +242,7 @@ mod tests {
         }
         assert!(matches!(refused(&SSH_AS_AGE.replace('v', "x")), RecipientError::Native { .. }));
         assert!(matches!(refused("ecdsa-sha2-nistp256 AAAA"), RecipientError::Unknown(_)));
-        assert!(matches!(refused(""), RecipientError::Unknown(_)));
+        assert!(matches!(refused(""), RecipientError::Empty));
         let short = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC8S4tEKtX26gigvptOos1pe/uamZHtbRCCo6T7GMD0Mb5SuMq9tLug\
                      AS1qH9wdruiG884CD1Deyl0kdIlN2LYzqPTpTaSgaDwPCg+QR6GTksSwdr/PP3pJyBFI3JNfOyjgQhHasrjZIlupZ3rw\
                      +iqDKFxDH3GpbPBox42DfOBc8w==";

@@ -12,9 +12,11 @@ impl Code {
     pub fn of_secrets(error: &Error) -> Self {
         match error {
             Error::Missing(_) => Self::NoFileSpecified,
-            Error::Read { .. } | Error::Directory(_) | Error::InvalidEdit(_) | Error::MetadataEdited(_) => {
-                Self::CouldNotReadInput
-            }
+            Error::Read { .. }
+            | Error::Directory(_)
+            | Error::Unmerged(_)
+            | Error::InvalidEdit(_)
+            | Error::MetadataEdited(_) => Self::CouldNotReadInput,
             Error::Store { error, .. } => match error {
                 store::Error::Empty => Self::NeedAtLeastOneDocument,
                 store::Error::Unwritable(_) => Self::Dump,
@@ -52,9 +54,9 @@ impl Code {
             | Error::NoConfig(_)
             | Error::NoRule { .. }
             | Error::OtherKeys { .. }
-            | Error::NoRecipients(_)
             | Error::Split(_)
             | Error::EmptyGroup { .. }
+            | Error::BadThreshold { .. }
             | Error::NoGroup { .. }
             | Error::Threshold { .. }
             | Error::OtherHolders { .. }

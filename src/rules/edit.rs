@@ -16,6 +16,7 @@ mod tests;
 use super::file::first_document;
 use super::names::names;
 use super::{Config, Error, Rule};
+use crate::store::yaml;
 use layout::Layout;
 use spell::Style;
 
@@ -48,6 +49,18 @@ pub fn path_regex(path: &str) -> String {
     regex
 }
 
+/// The text of a `.sops.yaml` that is to be edited.
+///
+/// # Errors
+/// Bytes that are no text, or UTF-16: an edit would be written in UTF-8.
+pub fn decode(bytes: &[u8]) -> Result<String, Error> {
+    match yaml::text(bytes) {
+        Ok((text, false)) => Ok(text),
+        Ok((_, true)) => Err(Error::Edit("the file is UTF-16; save it as UTF-8 first".to_owned())),
+        Err(error) => Err(Error::Syntax(error.to_string())),
+    }
+}
+
 /// Adds a host: its anchor under `keys`, and a creation rule for its secrets in front of the first rule
 /// that matches them already.
 ///
@@ -64,6 +77,9 @@ pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
     let text = in_flow.as_deref().unwrap_or(text);
     let layout = Layout::of(text)?;
     let known = names(text);
+    if in_flow.is_none() {
+        members::in_block(text)?;
+    }
     let anchor = match in_flow {
         Some(_) => None,
         None => Some(layout.anchor_splice(text, host.name, host.recipient)?),

@@ -1,100 +1,348 @@
 //! The form of a `.sops.yaml`, as strict and as lenient as sops reads it.
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_yaml::Value;
-
-use super::{Config, CreationRule, Error, Group, Rule};
+use super::{Config, CreationRule, Error, Group, Rule, UnknownKey};
 use crate::sops::pattern::Pattern;
-use crate::sops::selector::Selector;
-use crate::store::Indents;
+use crate::sops::selector::{self, Selector};
+use crate::store::yaml::settings::{Document, Entry, Node, alike};
+use crate::store::{self, Indents};
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct File {
-    creation_rules: Option<Vec<Option<RuleFields>>>,
-    stores: Option<StoresFields>,
-}
+/// Groups merged into groups.
+const DEPTH: usize = 100;
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct StoresFields {
-    yaml: Option<Indent>,
-    json: Option<Indent>,
-    json_binary: Option<Indent>,
-}
+const FILE: [&str; 3] = ["creation_rules", "destination_rules", "stores"];
+const RULE: [&str; 18] = [
+    "path_regex",
+    "kms",
+    "aws_profile",
+    "age",
+    "pgp",
+    "gcp_kms",
+    "hckms",
+    "azure_keyvault",
+    "hc_vault_transit_uri",
+    "key_groups",
+    "shamir_threshold",
+    "unencrypted_suffix",
+    "encrypted_suffix",
+    "unencrypted_regex",
+    "encrypted_regex",
+    "unencrypted_comment_regex",
+    "encrypted_comment_regex",
+    "mac_only_encrypted",
+];
+const GROUP: [&str; 8] = ["merge", "kms", "gcp_kms", "hckms", "azure_keyvault", "hc_vault", "age", "pgp"];
+const STORES: [&str; 5] = ["dotenv", "ini", "json_binary", "json", "yaml"];
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Indent {
-    indent: Option<i64>,
-}
+type Result<T> = std::result::Result<T, store::Error>;
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct RuleFields {
-    path_regex: Text,
-    age: Option<Value>,
-    pgp: Keys,
-    kms: Keys,
-    gcp_kms: Keys,
-    hckms: Keys,
-    azure_keyvault: Keys,
-    hc_vault_transit_uri: Keys,
-    key_groups: Option<Vec<Option<GroupFields>>>,
-    shamir_threshold: Option<u32>,
-    unencrypted_suffix: Text,
-    encrypted_suffix: Text,
-    unencrypted_regex: Text,
-    encrypted_regex: Text,
-    unencrypted_comment_regex: Text,
-    encrypted_comment_regex: Text,
-    mac_only_encrypted: Flag,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct GroupFields {
-    merge: Option<Vec<Option<GroupFields>>>,
-    age: Option<Vec<Text>>,
-    pgp: Keys,
-    kms: Keys,
-    gcp_kms: Keys,
-    hckms: Keys,
-    azure_keyvault: Keys,
-    hc_vault: Keys,
-}
-
-pub(super) fn parse(text: &str) -> Result<Config, Error> {
-    let syntax = |error: serde_yaml::Error| Error::Syntax(error.to_string());
-    let text = &text[..first_document(text)];
-    // Read as a whole first: keys given twice are errors wherever they stand.
-    let mut value: Value = serde_yaml::from_str(text).map_err(syntax)?;
-    let file: Option<File> = if text.contains("<<") {
-        // Merge keys are resolved on values only, which costs the names and lines of what is wrong: what can be
-        // is found before.
-        serde_yaml::from_str::<Option<File>>(text).map_err(syntax)?;
-        value.apply_merge().map_err(syntax)?;
-        serde_yaml::from_value(value).map_err(syntax)?
-    } else {
-        serde_yaml::from_str(text).map_err(syntax)?
-    };
-    let file = file.unwrap_or_default();
-    let indent = |fields: Option<Indent>| fields.and_then(|fields| fields.indent);
-    let stores = file.stores.unwrap_or_default();
-    let default = Indents::default();
-    Ok(Config {
-        creation_rules: file.creation_rules.map(|rules| {
-            let fields = rules.into_iter().map(Option::unwrap_or_default);
-            fields.enumerate().map(|(index, fields)| creation_rule(index + 1, fields)).collect()
-        }),
-        stores: Indents {
-            yaml: indent(stores.yaml).unwrap_or(default.yaml),
-            json: indent(stores.json).unwrap_or(default.json),
-            json_binary: indent(stores.json_binary).unwrap_or(default.json_binary),
-        },
+pub(super) fn parse(text: &str) -> std::result::Result<Config, Error> {
+    read(text).map_err(|error| match conflict(text) {
+        Some(line) => Error::Conflict { line },
+        None => Error::Syntax(error.to_string()),
     })
+}
+
+/// The line of git's first conflict marker.
+fn conflict(text: &str) -> Option<usize> {
+    let marker = |line: &str| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> ");
+    text.lines().position(marker).map(|index| index + 1)
+}
+
+fn read(text: &str) -> Result<Config> {
+    let document = Document::parse(text.as_bytes())?;
+    let mut config = Config {
+        creation_rules: None,
+        stores: Indents::default(),
+        lines: Vec::new(),
+        unknown_keys: Vec::new(),
+    };
+    let Some(root) = document.root()? else { return Ok(config) };
+    let mut reader = Reader { rule: None, unknown: Vec::new() };
+    for Entry { name, line, value } in root.entries()? {
+        match name.as_str() {
+            "creation_rules" => {
+                let Some(items) = value.items()? else { continue };
+                config.lines = items.iter().map(|item| item.line).collect();
+                let rules = items.iter().enumerate().map(|(index, item)| reader.creation_rule(index, item));
+                config.creation_rules = Some(rules.collect::<Result<_>>()?);
+            }
+            "destination_rules" => destinations(&value)?,
+            "stores" => config.stores = reader.stores(&value)?,
+            // People keep what they like beside the rules, anchors above all.
+            other => reader.unknown(other, line, &FILE, false),
+        }
+    }
+    config.unknown_keys = reader.unknown;
+    Ok(config)
+}
+
+struct Reader {
+    /// The number of the rule that is being read, from 1.
+    rule: Option<usize>,
+    unknown: Vec<UnknownKey>,
+}
+
+/// The recipients of a rule that is not a list of groups.
+#[derive(Default)]
+struct Own<'a> {
+    age: Option<Node<'a>>,
+    others: Vec<(&'static str, Node<'a>)>,
+}
+
+impl Reader {
+    fn unknown(&mut self, key: &str, line: usize, known: &[&'static str], always: bool) {
+        let meant = alike(key, known.iter().copied());
+        if always || meant.is_some() {
+            self.unknown.push(UnknownKey { rule: self.rule, line, key: key.to_owned(), meant });
+        }
+    }
+
+    fn creation_rule(&mut self, index: usize, item: &Node<'_>) -> Result<CreationRule> {
+        let number = index + 1;
+        self.rule = Some(number);
+        let read = self.rule(item);
+        self.rule = None;
+        let (path_regex, rule) = read?;
+        let pattern = (!path_regex.is_empty()).then(|| Pattern::new(&path_regex));
+        let rule = rule.map(|rule| Rule { path_regex, ..rule });
+        Ok(CreationRule { pattern, rule: rule.map_err(|reason| Error::Rule { number, reason }) })
+    }
+
+    /// The path of a rule, and the rule or what is wrong with it once it is used.
+    fn rule(&mut self, item: &Node<'_>) -> Result<(String, std::result::Result<Rule, String>)> {
+        let mut rule = Rule::default();
+        let mut path_regex = String::new();
+        let mut selectors: Vec<(&str, String)> = Vec::new();
+        let mut own = Own::default();
+        let mut groups = Vec::new();
+        for Entry { name, line, value } in item.entries()? {
+            let of_field = |error| in_field(&name, error);
+            match name.as_str() {
+                "path_regex" => path_regex = value.text().map_err(of_field)?.unwrap_or_default(),
+                "aws_profile" => drop(value.text().map_err(of_field)?),
+                "age" => own.age = Some(value),
+                "hckms" => {
+                    texts(&value).map_err(of_field)?;
+                    own.others.push(("hckms", value));
+                }
+                "pgp" | "kms" | "gcp_kms" | "azure_keyvault" | "hc_vault_transit_uri" => {
+                    own.others
+                        .push((RULE.iter().find(|known| **known == name).copied().unwrap_or(""), value));
+                }
+                "key_groups" => {
+                    for group in value.items().map_err(of_field)?.unwrap_or_default() {
+                        groups.push(self.group(&group, 0)?);
+                    }
+                }
+                "shamir_threshold" => {
+                    rule.shamir_threshold = value.number().map_err(of_field)?.unwrap_or_default();
+                }
+                "mac_only_encrypted" => {
+                    rule.mac_only_encrypted = value.flag().map_err(of_field)?.unwrap_or_default();
+                }
+                name if selector::NAMES.contains(&name) => {
+                    let known = selector::NAMES.iter().find(|known| **known == name).copied();
+                    let text = value.text().map_err(of_field)?.unwrap_or_default();
+                    selectors.extend(known.map(|known| (known, text)));
+                }
+                other => self.unknown(other, line, &RULE, true),
+            }
+        }
+        let selector = Selector::only(selectors.iter().map(|(name, text)| (*name, text.as_str())));
+        let complete = || {
+            rule.selector = selector.map_err(|error| error.to_string())?;
+            // Key groups, where there are any, make the rule's own keys count for nothing.
+            rule.groups = match groups.is_empty() {
+                false => groups.into_iter().collect::<std::result::Result<_, _>>()?,
+                true => vec![own.group()?],
+            };
+            Ok(rule)
+        };
+        Ok((path_regex, complete()))
+    }
+
+    /// A group with the groups merged into it in front, each key once.
+    fn group(&mut self, node: &Node<'_>, depth: usize) -> Result<std::result::Result<Group, String>> {
+        if depth > DEPTH {
+            return Err(node.wrong(format!("more than {DEPTH} key groups merged into one another")));
+        }
+        let mut merged = Vec::new();
+        let mut age = Vec::new();
+        let mut others = Vec::new();
+        for Entry { name, line, value } in node.entries()? {
+            let of_field = |error| in_field(&name, error);
+            let known = GROUP.iter().find(|known| **known == name).copied();
+            match known {
+                Some("merge") => {
+                    for group in value.items().map_err(of_field)?.unwrap_or_default() {
+                        merged.push(self.group(&group, depth + 1)?);
+                    }
+                }
+                Some("age") => age = texts(&value).map_err(of_field)?,
+                Some(kind @ ("pgp" | "hc_vault")) => {
+                    let any = !texts(&value).map_err(of_field)?.is_empty();
+                    others.extend(any.then_some(kind));
+                }
+                Some(kind) => {
+                    let keys = value.items().map_err(of_field)?.unwrap_or_default();
+                    for key in &keys {
+                        key.entries().map_err(of_field)?;
+                    }
+                    others.extend((!keys.is_empty()).then_some(kind));
+                }
+                None => self.unknown(&name, line, &GROUP, true),
+            }
+        }
+        let complete = || {
+            let mut all = Group::default();
+            for group in merged {
+                let group: Group = group?;
+                all.age.extend(group.age);
+                all.others.extend(group.others);
+            }
+            for text in age {
+                all.age.extend(recipients(&text)?);
+            }
+            all.others.extend(others);
+            let mut seen = std::collections::HashSet::new();
+            all.age.retain(|recipient| seen.insert(recipient.clone()));
+            all.others.sort_unstable();
+            all.others.dedup();
+            Ok(all)
+        };
+        Ok(complete())
+    }
+
+    fn stores(&mut self, node: &Node<'_>) -> Result<Indents> {
+        let mut indents = Indents::default();
+        for Entry { name, line, value } in node.entries()? {
+            let indent = match name.as_str() {
+                "yaml" => &mut indents.yaml,
+                "json" => &mut indents.json,
+                "json_binary" => &mut indents.json_binary,
+                "dotenv" | "ini" => {
+                    value.entries()?;
+                    continue;
+                }
+                other => {
+                    self.unknown(other, line, &STORES, true);
+                    continue;
+                }
+            };
+            for Entry { name, line, value } in value.entries()? {
+                match name.as_str() {
+                    "indent" => {
+                        *indent =
+                            value.number().map_err(|error| in_field("indent", error))?.unwrap_or(*indent)
+                    }
+                    other => self.unknown(other, line, &["indent"], true),
+                }
+            }
+        }
+        Ok(indents)
+    }
+}
+
+impl Own<'_> {
+    fn group(self) -> std::result::Result<Group, String> {
+        let mut group = Group {
+            age: self.age.map(|age| of_age(&age)).transpose()?.unwrap_or_default(),
+            others: Vec::new(),
+        };
+        for (name, node) in self.others {
+            let texts = keys(name, &node)?;
+            // Where one of several texts is empty, there is a comma still: for most kinds that is a key.
+            let any = match name {
+                "hc_vault_transit_uri" => {
+                    texts.iter().flat_map(|text| text.split(',')).any(|text| !text.is_empty())
+                }
+                "hckms" => texts.iter().flat_map(|text| text.split(',')).any(|text| !text.trim().is_empty()),
+                _ => !texts.join(",").is_empty(),
+            };
+            let kind = if name == "hc_vault_transit_uri" { "hc_vault" } else { name };
+            group.others.extend(any.then_some(kind));
+        }
+        group.others.sort_unstable();
+        Ok(group)
+    }
+}
+
+/// The keys of one kind in a rule: a text with commas, or a list of such texts.
+fn keys(name: &str, node: &Node<'_>) -> std::result::Result<Vec<String>, String> {
+    let reason = |error: store::Error| error.to_string();
+    if node.is_null() {
+        return Ok(Vec::new());
+    }
+    if node.is_string() {
+        let text = node.text().map_err(reason)?.unwrap_or_default();
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        return Ok(parts.map(str::to_owned).collect());
+    }
+    let Ok(Some(items)) = node.all_items() else {
+        return Err(format!("{name}: expected text or a list of texts, but got {}", node.kind()));
+    };
+    let text = |item: &Node<'_>| match item.is_string() || name == "hckms" {
+        true => Ok(item.text().map_err(reason)?.unwrap_or_default()),
+        false => Err(format!("{name}: expected text in the list, but got {}", item.kind())),
+    };
+    items.iter().map(text).collect()
+}
+
+/// A rule's own `age`.
+fn of_age(node: &Node<'_>) -> std::result::Result<Vec<String>, String> {
+    recipients(&keys("age", node)?.join(","))
+}
+
+/// The recipients of a text with commas, none of which may be empty.
+fn recipients(text: &str) -> std::result::Result<Vec<String>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
+    if parts.iter().any(String::is_empty) {
+        return Err("age: a recipient is empty".to_owned());
+    }
+    Ok(parts)
+}
+
+/// The texts of a list; null items do not count.
+fn texts(node: &Node<'_>) -> Result<Vec<String>> {
+    node.items()?.unwrap_or_default().iter().map(|item| Ok(item.text()?.unwrap_or_default())).collect()
+}
+
+/// What sops demands of the rules for its `publish`, which nothing else here looks at.
+fn destinations(node: &Node<'_>) -> Result<()> {
+    for item in node.items()?.unwrap_or_default() {
+        for Entry { name, value, .. } in item.entries()? {
+            let of_field = |error| in_field(&name, error);
+            match name.as_str() {
+                "path_regex"
+                | "s3_bucket"
+                | "s3_prefix"
+                | "gcs_bucket"
+                | "gcs_prefix"
+                | "vault_path"
+                | "vault_address"
+                | "vault_kv_mount_name" => drop(value.text().map_err(of_field)?),
+                "vault_kv_version" => drop(value.number().map_err(of_field)?),
+                "omit_extensions" => drop(value.flag().map_err(of_field)?),
+                "recreation_rule" => {
+                    Reader { rule: None, unknown: Vec::new() }.rule(&value)?.1.ok();
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_field(name: &str, error: store::Error) -> store::Error {
+    match error {
+        store::Error::Syntax { line, message } => {
+            store::Error::Syntax { line, message: format!("{name}: {message}") }
+        }
+        other => other,
+    }
 }
 
 /// Where the first document ends: sops looks at no other.
@@ -115,188 +363,4 @@ pub(super) fn first_document(text: &str) -> usize {
         at += line.len();
     }
     at
-}
-
-fn creation_rule(number: usize, fields: RuleFields) -> CreationRule {
-    let pattern = (!fields.path_regex.0.is_empty()).then(|| Pattern::new(&fields.path_regex.0));
-    CreationRule { pattern, rule: rule(fields).map_err(|reason| Error::Rule { number, reason }) }
-}
-
-fn rule(fields: RuleFields) -> Result<Rule, String> {
-    let selector = Selector::only([
-        ("unencrypted_suffix", fields.unencrypted_suffix.0.as_str()),
-        ("encrypted_suffix", fields.encrypted_suffix.0.as_str()),
-        ("unencrypted_regex", fields.unencrypted_regex.0.as_str()),
-        ("encrypted_regex", fields.encrypted_regex.0.as_str()),
-        ("unencrypted_comment_regex", fields.unencrypted_comment_regex.0.as_str()),
-        ("encrypted_comment_regex", fields.encrypted_comment_regex.0.as_str()),
-    ])
-    .map_err(|error| error.to_string())?;
-    let groups = match fields.key_groups {
-        // Key groups, where there are any, make the rule's own keys count for nothing.
-        Some(groups) if !groups.is_empty() => {
-            let groups = groups.into_iter().map(Option::unwrap_or_default);
-            groups.map(group).collect::<Result<_, _>>()?
-        }
-        _ => vec![Group {
-            age: age(fields.age.as_ref())?,
-            others: others([
-                ("pgp", &fields.pgp),
-                ("kms", &fields.kms),
-                ("gcp_kms", &fields.gcp_kms),
-                ("hckms", &fields.hckms),
-                ("azure_keyvault", &fields.azure_keyvault),
-                ("hc_vault", &fields.hc_vault_transit_uri),
-            ]),
-        }],
-    };
-    Ok(Rule {
-        path_regex: fields.path_regex.0,
-        groups,
-        selector,
-        mac_only_encrypted: fields.mac_only_encrypted.0,
-        shamir_threshold: fields.shamir_threshold.unwrap_or(0),
-    })
-}
-
-/// A group with the groups merged into it in front, each key once.
-fn group(fields: GroupFields) -> Result<Group, String> {
-    let mut all = Group::default();
-    for merged in fields.merge.unwrap_or_default() {
-        let merged = group(merged.unwrap_or_default())?;
-        all.age.extend(merged.age);
-        all.others.extend(merged.others);
-    }
-    for text in fields.age.unwrap_or_default() {
-        all.age.extend(recipients(&text.0)?);
-    }
-    all.others.extend(others([
-        ("pgp", &fields.pgp),
-        ("kms", &fields.kms),
-        ("gcp_kms", &fields.gcp_kms),
-        ("hckms", &fields.hckms),
-        ("azure_keyvault", &fields.azure_keyvault),
-        ("hc_vault", &fields.hc_vault),
-    ]));
-    let mut seen = std::collections::HashSet::new();
-    all.age.retain(|recipient| seen.insert(recipient.clone()));
-    all.others.sort_unstable();
-    all.others.dedup();
-    Ok(all)
-}
-
-/// A rule's own `age`: a text with commas, or a list of such texts.
-fn age(value: Option<&Value>) -> Result<Vec<String>, String> {
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) => {
-            Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
-        }
-        Some(Value::Sequence(items)) => {
-            let text = |item: &Value| item.as_str().map(str::to_owned);
-            let texts: Option<Vec<String>> = items.iter().map(text).collect();
-            recipients(&texts.ok_or("age: expected strings in the list")?.join(","))
-        }
-        Some(_) => Err("age: expected a string or a list of strings".to_owned()),
-    }
-}
-
-/// The recipients of a text with commas, none of which may be empty.
-fn recipients(text: &str) -> Result<Vec<String>, String> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    let parts: Vec<String> = text.split(',').map(|part| part.trim().to_owned()).collect();
-    if parts.iter().any(String::is_empty) {
-        return Err("age: a recipient is empty".to_owned());
-    }
-    Ok(parts)
-}
-
-fn others<const N: usize>(kinds: [(&'static str, &Keys); N]) -> Vec<&'static str> {
-    kinds.into_iter().filter(|(_, keys)| keys.0).map(|(kind, _)| kind).collect()
-}
-
-/// A string; null is empty. Other scalars have lost their spelling (`1.10`), which is what counts: they are errors.
-#[derive(Default)]
-struct Text(String);
-
-/// A truth value, in YAML 1.1's words too.
-#[derive(Default)]
-struct Flag(bool);
-
-/// Whether any keys of another kind are given, in whatever form.
-#[derive(Default)]
-struct Keys(bool);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Scalar;
-        impl Visitor<'_> for Scalar {
-            type Value = Text;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string, so quote it")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-                Ok(Text(text.to_owned()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Text, E> {
-                Ok(Text::default())
-            }
-        }
-        deserializer.deserialize_any(Scalar)
-    }
-}
-
-impl<'de> Deserialize<'de> for Flag {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        match &value {
-            Value::Null => return Ok(Self(false)),
-            Value::Bool(flag) => return Ok(Self(*flag)),
-            _ => {}
-        }
-        match value.as_str() {
-            Some("true" | "True" | "TRUE" | "y" | "Y" | "yes" | "on") => Ok(Self(true)),
-            Some("" | "false" | "False" | "FALSE" | "n" | "N" | "no" | "off") => Ok(Self(false)),
-            _ => Err(D::Error::custom("expected true or false")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Keys {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Keys;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string or a list")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Keys, E> {
-                Ok(Keys(!text.is_empty()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Keys, E> {
-                Ok(Keys(false))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Keys, A::Error> {
-                let mut any = false;
-                while seq.next_element::<IgnoredAny>()?.is_some() {
-                    any = true;
-                }
-                Ok(Keys(any))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Keys, A::Error> {
-                Err(A::Error::custom("expected a string or a list"))
-            }
-        }
-        deserializer.deserialize_any(Any)
-    }
 }

@@ -174,31 +174,108 @@ fn recipients_of_all_rules_are_the_common_ones() {
 }
 
 #[test]
-fn a_text_that_yaml_reads_as_something_else_is_to_be_quoted() {
-    for (field, value) in
-        [("path_regex", "1.10"), ("encrypted_suffix", "True"), ("unencrypted_regex", "0x10")]
+fn a_text_counts_as_it_is_spelled() {
+    for (value, path) in
+        [("1.10", "1.10"), ("True", "True"), ("0x10", "0x10"), ("012", "012"), ("1_000", "1_000")]
     {
         for text in [
-            format!("creation_rules:\n  - {field}: {value}\n"),
-            format!("b: &b {{}}\ncreation_rules: [{{<<: *b, {field}: {value}}}]\n"),
+            format!("creation_rules:\n  - path_regex: {value}\n    age: A\n"),
+            format!("b: &b {{age: A}}\ncreation_rules: [{{<<: *b, path_regex: {value}}}]\n"),
         ] {
-            let error = Config::parse(&text).expect_err(&text).to_string();
-            assert!(
-                error.contains(field) && error.contains("line 2") && error.contains("quote it"),
-                "{error}"
-            );
+            let config = parse(&text);
+            assert!(config.rule_for(path).expect("usable").is_some(), "{text}");
+            assert_eq!(config.rule_for("x"), Ok(None), "{text}");
         }
-        parse(&format!("creation_rules:\n  - {field}: '{value}'\n"));
     }
-    assert!(Config::parse("creation_rules: [{key_groups: [{age: [1.10]}]}]").is_err());
+    assert_eq!(recipients("creation_rules: [{key_groups: [{age: [1.10]}]}]"), [["1.10"]]);
     assert!(parse("creation_rules: [{path_regex: ~, encrypted_regex: null}]").rule_for("x").is_ok());
+    let rule = |text: &str| parse(text).rule_for("x").expect("usable").expect("a rule").clone();
+    for flag in ["y", "Yes", "YES", "on", "On", "true", "TRUE", "'yes'"] {
+        assert!(
+            rule(&format!("creation_rules: [{{mac_only_encrypted: {flag}}}]")).mac_only_encrypted,
+            "{flag}"
+        );
+    }
+    for flag in ["'true'", "1", "''", "yEs"] {
+        assert!(
+            Config::parse(&format!("creation_rules: [{{mac_only_encrypted: {flag}}}]")).is_err(),
+            "{flag}"
+        );
+    }
+    for (number, wanted) in [("2", 2), ("2.9", 2), ("-1", -1), ("0x3", 3), ("1e1", 10), ("~", 0)] {
+        let text = format!("creation_rules: [{{shamir_threshold: {number}}}]");
+        assert_eq!(rule(&text).shamir_threshold, wanted, "{number}");
+    }
+}
+
+#[test]
+fn null_items_do_not_count() {
+    assert_eq!(recipients("creation_rules: [~, {age: A}]"), [["A"]]);
+    assert_eq!(recipients("creation_rules:\n  - key_groups:\n    - age: [A, ~]\n    -\n"), [["A"]]);
+    assert_eq!(recipients("creation_rules: [{key_groups: [~], age: A}]"), [["A"]]);
+    assert_eq!(recipients("creation_rules: [{key_groups: [{merge: [~, {age: [A]}]}]}]"), [["A"]]);
+    // An empty mapping is a group.
+    assert_eq!(
+        recipients("creation_rules: [{key_groups: [{}, {age: ['']}]}]"),
+        [Vec::<String>::new(), Vec::new()]
+    );
+}
+
+#[test]
+fn keys_that_sops_does_not_know_are_named_with_their_line() {
+    let text = "keys: [&a A]\ncreation_rule: []\ncreation_rules:\n  - path_regexp: x\n    age: *a\n  - age: A\n    \
+                note: for us\n    key_groups:\n      - aeg: [A]\nstores: {yaml: {indnt: 2}}\n";
+    let keys: Vec<_> = parse(text)
+        .unknown_keys
+        .into_iter()
+        .map(|unknown| (unknown.rule, unknown.line, unknown.key, unknown.meant))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            (None, 2, "creation_rule".to_owned(), Some("creation_rules")),
+            (Some(1), 4, "path_regexp".to_owned(), Some("path_regex")),
+            (Some(2), 7, "note".to_owned(), None),
+            (Some(2), 9, "aeg".to_owned(), Some("age")),
+            (None, 10, "indnt".to_owned(), Some("indent")),
+        ]
+    );
+    assert_eq!(parse(TYPICAL).unknown_keys, []);
+}
+
+#[test]
+fn conflict_markers_are_called_by_their_name() {
+    let text = "creation_rules:\n<<<<<<< HEAD\n  - age: A\n=======\n  - age: B\n>>>>>>> b1\n";
+    assert_eq!(Config::parse(text), Err(Error::Conflict { line: 2 }));
+}
+
+#[test]
+fn aliases_of_aliases_are_bounded() {
+    let mut text = "a0: &a0 {age: [A]}\n".to_owned();
+    for at in 1..40 {
+        let before = at - 1;
+        text.push_str(&format!("a{at}: &a{at} {{merge: [*a{before}, *a{before}]}}\n"));
+    }
+    text.push_str("creation_rules: [{key_groups: [*a39]}]\n");
+    let error = Config::parse(&text).expect_err("a bomb").to_string();
+    assert!(error.contains("more than"), "{error}");
+    for cycle in ["{merge: [*g]}", "{<<: *g}"] {
+        let text = format!("creation_rules: [{{key_groups: [&g {cycle}]}}]\n");
+        assert!(Config::parse(&text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_text_with_a_byte_order_mark_is_read() {
+    assert_eq!(recipients("\u{feff}creation_rules: [{age: A}]"), [["A"]]);
+    assert_eq!(recipients("{\"creation_rules\":[{\"age\":\"A\"}]}"), [["A"]]);
 }
 
 #[test]
 fn only_the_first_document_counts() {
     for end in ["---\n", "...\n", "--- # more\ncreation_rules: [\n", "---\ncreation_rules: [{age: age1b}]\n"]
     {
-        for start in ["", "# comment\n---\n", "%YAML 1.2\n---\n"] {
+        for start in ["", "# comment\n---\n", "%YAML 1.1\n---\n"] {
             let text = format!("{start}creation_rules:\n  - age: age1a\n{end}");
             assert_eq!(recipients(&text), [["age1a"]], "{text}");
             let host = edit::NewHost { name: "web", recipient: "age1w", path: "web.yaml", readers: &[] };

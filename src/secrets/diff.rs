@@ -1,4 +1,4 @@
-//! Two versions of a sops file side by side: values, recipients, and what of it is encrypted.
+//! Comparing two versions of a sops file: their values, recipients and settings.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::store::Store;
 pub struct Compared {
     old: Version,
     new: Version,
-    /// Whether values could be compared. Where no identity opens a version, ciphertexts are: a value that was
-    /// encrypted anew counts as changed then.
+    /// Whether values could be compared. If no identity opens a version, ciphertexts are compared, and a value that
+    /// was only encrypted again counts as changed.
     pub decrypted: bool,
-    /// Whether the data key is another one; false where that cannot be known.
+    /// Whether the data key is another one; false if that cannot be known.
     pub new_data_key: bool,
 }
 
@@ -40,11 +40,11 @@ enum Read {
     Broken(Error),
 }
 
-/// Compares two versions of a file, either of which may be missing. `None` where neither is a sops file.
+/// Compares two versions of a file, either of which may be missing. `None` if neither is a sops file.
 ///
 /// # Errors
-/// One version is a sops file and the other makes no sense; a value that cannot be decrypted; no identity opens
-/// them, where `values` are wanted.
+/// One version is a sops file and the other is not valid; a value cannot be decrypted; no identity opens them and
+/// `values` are wanted.
 pub fn compare(
     session: &Session,
     store: &Arc<dyn Store>,
@@ -96,7 +96,7 @@ fn again(
     }
 }
 
-/// A version in plaintext where it was opened, else as it is.
+/// A version in plaintext if it was opened, else as it is.
 fn version(read: Read, opened: Option<OpenFile>) -> Result<Version, Error> {
     match (read, opened) {
         (Read::Encrypted(_), Some(file)) => Ok(Version { tree: file.tree, metadata: Some(file.metadata) }),
@@ -126,7 +126,7 @@ impl Compared {
         only_in(&self.old, &self.new)
     }
 
-    /// What else is said differently of the file.
+    /// Which other settings of the file differ.
     #[must_use]
     pub fn settings(&self) -> Vec<&'static str> {
         let (Some(old), Some(new)) = (&self.old.metadata, &self.new.metadata) else { return Vec::new() };
@@ -147,8 +147,8 @@ impl Compared {
     pub fn encryption(&self) -> Option<&'static str> {
         let plain = |version: &Version| version.metadata.is_none() && !version.tree.documents.is_empty();
         match (plain(&self.old), plain(&self.new)) {
-            (true, _) => Some("it was in plaintext before"),
-            (_, true) => Some("it is in plaintext now"),
+            (true, _) => Some("it was not encrypted before"),
+            (_, true) => Some("it is not encrypted now"),
             _ => None,
         }
     }

@@ -1,51 +1,55 @@
-//! Finding the sops files of a tree: by what they hold, not by what they are called.
+//! Finding the sops files in a tree, by their content rather than their names.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use memchr::memmem;
 use rayon::prelude::*;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::error::Error;
 use super::session::read;
 use crate::edge::environment::Environment;
-use crate::edge::walk::{self, Kind};
+use crate::edge::walk::{self, Excluded, Kind};
+use crate::rules::FILE;
+use crate::sops::merge::conflicted;
+use crate::store::{Format, may_be_encrypted};
 
-/// Larger files are not looked into: 256 MiB, far above any file of secrets.
+/// Larger files are not read: 256 MiB, far more than any file of secrets has.
 const LARGEST: u64 = 256 << 20;
-/// The endings by which sops chooses a store; everything else is its binary store's.
-const STORES: [&str; 5] = [".yaml", ".yml", ".json", ".env", ".ini"];
+/// The same for files whose name and first byte do not suggest a format, which are most of a tree: 16 MiB.
+const LARGEST_TEXT: u64 = 16 << 20;
+/// The name of the files that list what is not a secret of the project, such as test fixtures.
+const IGNORE_FILE: &str = ".civmignore";
+/// How much of a file is searched for zero bytes, which a sops file does not have.
+const HEAD: usize = 8 << 10;
 
 /// A sops file, or something that may be one and cannot be read.
 #[derive(Debug)]
 pub struct Found {
     /// Its real path.
     pub path: PathBuf,
-    /// Whether it was named itself, and is not only below a directory that was.
+    /// Whether the file itself was named, and not only a directory above it.
     pub named: bool,
     /// What it holds.
     pub text: Result<Vec<u8>, Error>,
 }
 
-/// How a path came to be looked at.
+/// Why a path is looked at.
 #[derive(Debug)]
 pub enum Candidate {
-    /// By its name.
+    /// It was named.
     Named,
-    /// On the way.
+    /// It was found below a directory that was named.
     Met,
-    /// Not at all.
+    /// It cannot be read.
     Failed(Error),
 }
 
-/// Every sops file under the given files and directories, by its real path, sorted, each once.
+/// Every sops file among the given files and below the given directories, by its real path, sorted, each once.
 ///
-/// What [`walk::walk`] leaves out is passed over; a path that is named itself is taken even so. What
-/// cannot be read is found as well, with the reason.
+/// What [`walk::walk`] and `.civmignore` leave out is skipped, but never a path that was named itself. What cannot be
+/// read is included, with the reason.
 #[must_use]
 pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
     candidates(paths, environment)
@@ -62,7 +66,7 @@ pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
         .collect()
 }
 
-/// Every file under the given files and directories, by its real path, sorted, each once: sops files and others.
+/// The same for all files, whether they are sops files or not.
 #[must_use]
 pub fn candidates(paths: &[PathBuf], environment: &Environment) -> Vec<(PathBuf, Candidate)> {
     let mut candidates = BTreeMap::new();
@@ -73,23 +77,32 @@ pub fn candidates(paths: &[PathBuf], environment: &Environment) -> Vec<(PathBuf,
             Err(error) => drop(candidates.insert(path.clone(), Candidate::Failed(unreadable(path, error)))),
         }
     }
-    // A vector, so that the order survives the threads.
+    // A vector keeps the order when it is worked on in parallel.
     candidates.into_iter().collect()
 }
 
 fn below(root: &Path, environment: &Environment, candidates: &mut BTreeMap<PathBuf, Candidate>) {
+    let mut no_secrets = no_secrets(root);
+    let mut errors = Vec::new();
     for entry in walk::walk(root, environment) {
         match entry {
-            Ok(entry) if entry.kind == Kind::File => {
+            Ok(entry) if entry.kind == Kind::File && !no_secrets.leaves_out(&entry.path) => {
                 candidates.entry(entry.path).or_insert(Candidate::Met);
             }
             Ok(_) => {}
-            Err(error) => {
-                let failed = Candidate::Failed(unreadable(&error.path, error.source));
-                candidates.insert(error.path, failed);
-            }
+            Err(error) => errors.push(error),
         }
     }
+    for error in errors.into_iter().chain(no_secrets.errors()) {
+        let failed = Candidate::Failed(unreadable(&error.path, error.source));
+        candidates.insert(error.path, failed);
+    }
+}
+
+/// What `.civmignore` says is not a secret of the project, below a directory given by its real path.
+#[must_use]
+pub fn no_secrets(root: &Path) -> Excluded {
+    Excluded::below(root, IGNORE_FILE, FILE)
 }
 
 fn unreadable(path: &Path, source: io::Error) -> Error {
@@ -99,8 +112,8 @@ fn unreadable(path: &Path, source: io::Error) -> Error {
     }
 }
 
-/// The text of a file that carries sops' metadata; `None` for any other, and for one that went away since its
-/// directory was listed.
+/// The text of a file with sops metadata; `None` for any other file, and for one that has vanished since its directory
+/// was listed.
 ///
 /// # Errors
 /// It cannot be read.
@@ -113,64 +126,27 @@ pub fn sops_text(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 fn text_of_store(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let file = File::open(path)?;
-    if file.metadata()?.len() > LARGEST {
+    let length = file.metadata()?.len();
+    let mut file = BufReader::with_capacity(HEAD, file);
+    let head = file.fill_buf()?;
+    let tells = Format::of_ending(path).is_some() || head.trim_ascii_start().starts_with(b"{");
+    if length > if tells { LARGEST } else { LARGEST_TEXT } || memchr::memchr(0, head).is_some() {
         return Ok(None);
-    }
-    let mut file = BufReader::new(file);
-    if !has_store(path) {
-        // Of most files the first bytes tell; they are not read any further.
-        let first = file.fill_buf()?.trim_ascii_start().first();
-        if first.is_some_and(|byte| *byte != b'{') {
-            return Ok(None);
-        }
     }
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes)?;
     Ok(is_sops(path, &bytes).then_some(bytes))
 }
 
-/// Whether what a file of this name holds carries sops' metadata.
+/// Whether the content of a file of this name is that of a sops file. If the name has the ending of a format, damaged
+/// metadata counts too and is reported later. Any other file must be a sops file as a whole, and not only quote one.
 #[must_use]
 pub fn is_sops(path: &Path, bytes: &[u8]) -> bool {
-    if has_store(path) { looks_encrypted(bytes) } else { is_binary_store(bytes) }
-}
-
-fn has_store(path: &Path) -> bool {
-    let name = path.as_os_str().as_encoded_bytes();
-    STORES.iter().any(|ending| name.ends_with(ending.as_bytes()))
-}
-
-/// Whether the text carries sops' metadata in the form of any of its stores. Reading it properly comes
-/// later; this only has to be quick and to miss nothing.
-fn looks_encrypted(bytes: &[u8]) -> bool {
-    contains(bytes, b"ENC[AES256_GCM,")
-        && (line_starts(bytes, b"sops:")
-            || line_starts(bytes, b"\"sops\":")
-            || line_starts(bytes, b"'sops':")
-            || line_starts(bytes, b"sops_mac=")
-            || line_starts(bytes, b"[sops]")
-            || contains(bytes, b"\"sops\": {")
-            || contains(bytes, b"\"sops\":{"))
-}
-
-/// Whether the whole text is JSON as sops writes it for files of any other name. Source and
-/// documentation that show a piece of a sops file are none.
-fn is_binary_store(bytes: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Document {
-        sops: BTreeMap<String, IgnoredAny>,
+    if !may_be_encrypted(bytes) {
+        return false;
     }
-    bytes.trim_ascii_start().starts_with(b"{")
-        && contains(bytes, b"\"sops\"")
-        && serde_json::from_slice::<Document>(bytes).is_ok_and(|document| document.sops.contains_key("mac"))
-}
-
-fn contains(bytes: &[u8], piece: &[u8]) -> bool {
-    memmem::find(bytes, piece).is_some()
-}
-
-fn line_starts(bytes: &[u8], piece: &[u8]) -> bool {
-    memmem::find_iter(bytes, piece).any(|at| at == 0 || bytes[at - 1] == b'\n')
+    // A conflict that git has left makes it no other file.
+    Format::of_ending(path).is_some() || Format::recognise(bytes).is_some() || conflicted(bytes).is_some()
 }
 
 #[cfg(test)]
@@ -216,6 +192,11 @@ mod tests {
         tree.write(".hidden/secret.yaml", &encrypted());
         tree.write("odd name.conf", &binary());
         tree.write("key.der", &format!("\n{}", binary()));
+        tree.write("app.conf", &encrypted());
+        tree.write("secrets", &encrypted());
+        tree.write("x.yaml.enc", &format!("# a comment\n---\n{}", encrypted()));
+        tree.write(".env.production", &format!("A={TOKEN}\nsops_mac={TOKEN}\n"));
+        tree.write("my.cnf", &format!("[db]\na = {TOKEN}\n\n[sops]\nmac = {TOKEN}\n"));
         tree.write("app.env", &format!("A={TOKEN}\nsops_mac={TOKEN}\n"));
         tree.write("deep/.env", &format!("A={TOKEN}\nsops_mac={TOKEN}\n"));
         tree.write("plain.yaml", "a: b\n");
@@ -223,12 +204,17 @@ mod tests {
         tree.write(".git/secrets.yaml", &encrypted());
         tree.write(".gitignore", "/target\n");
         let wanted = [
+            ".env.production",
             ".hidden/secret.yaml",
+            "app.conf",
             "app.env",
             "deep/.env",
             "hosts/x/secrets.yaml",
             "key.der",
+            "my.cnf",
             "odd name.conf",
+            "secrets",
+            "x.yaml.enc",
         ];
         assert_eq!(tree.found(&[""]), wanted);
     }
@@ -239,14 +225,13 @@ mod tests {
         tree.write("README.md", &format!("It looks like this:\n```yaml\n{}```\n", encrypted()));
         tree.write("test.rs", &format!("const TEXT: &str = \"\n{}\";\n", encrypted()));
         tree.write("block.rs", &format!("{{\n{}}}\n", encrypted()));
-        tree.write("yaml.conf", &encrypted());
         tree.write("more.txt", &format!("{}and more\n", binary()));
         tree.write("list.txt", &format!("[{}]\n", binary()));
         tree.write("no-mac", &format!("{{\"data\": \"{TOKEN}\", \"sops\": {{}}}}\n"));
         tree.write("string", "{\"sops\": \"mac\"}\n");
         tree.write("empty", "");
         assert_eq!(tree.found(&[""]), [""; 0]);
-        assert_eq!(tree.found(&["yaml.conf"]), ["yaml.conf"], "it was named itself");
+        assert_eq!(tree.found(&["README.md"]), ["README.md"], "it was named itself");
     }
 
     #[test]

@@ -1,25 +1,25 @@
 //! Editing: the plaintext in an editor, in memory alone, and only what changed encrypted anew.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use nix::unistd::{AccessFlags, access};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::error::Error;
-use super::file::{NewFile, SopsFile};
+use super::file::{Doubt, NewFile, SopsFile};
 use super::recipients::Plan;
+use super::rewrite::put;
 use super::session::{Session, read};
 use crate::edge::atomic;
 use crate::edge::editor::Editor;
 use crate::edge::private_dir::{PrivateDir, Refused};
 use crate::sops;
 use crate::sops::document::{MacCheck, Warning};
-use crate::sops::selector::Selector;
 use crate::store::Store;
 
 /// Whoever watches an edit.
@@ -37,8 +37,10 @@ pub enum Notice {
     NotInMemory(Vec<Refused>),
     /// Something odd in the file.
     Odd(Warning),
-    /// The rule's selector does not count, because the new file is one value.
-    Ignored(Selector),
+    /// The editor may have come back before anybody could edit; with what to do about it.
+    EditorMayFork(String),
+    /// Something odd about a file that is made.
+    Doubt(Doubt),
 }
 
 /// The formats of a file that is edited, and what of it is shown.
@@ -52,9 +54,12 @@ pub struct Form {
 }
 
 impl Form {
-    /// What the file's name says; the values alone.
-    fn of_name(session: &Session, path: &Path) -> Result<Self, Error> {
-        let store = session.store_for(path)?;
+    /// What the file's name and its text, where it has one, say; the values alone.
+    fn of_file(session: &Session, path: &Path) -> Result<Self, Error> {
+        let store = match path.exists() {
+            true => session.store_of_encrypted(path, &read(path)?)?,
+            false => session.store_of(path)?,
+        };
         Ok(Self { input: Arc::clone(&store), output: store, with_metadata: false })
     }
 }
@@ -66,7 +71,7 @@ impl Form {
 /// The file cannot be opened, the editor fails, nothing was changed, or the result cannot be written; the
 /// file on disk is then as it was.
 pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) -> Result<(), Error> {
-    let form = Form::of_name(session, path)?;
+    let form = Form::of_file(session, path)?;
     if path.exists() {
         return change(session, path, &form, mac, watch);
     }
@@ -102,11 +107,7 @@ pub fn change(
             if form.with_metadata { open.read_edited_with_metadata(text)? } else { open.read_edited(text)? };
         open.seal(tree, session)
     })?;
-    if read(path)? != on_disk {
-        return Err(save_beside(path, &sealed)?);
-    }
-    atomic::replace(path, &sealed, 0o600)?;
-    Ok(())
+    if put(path, &on_disk, &sealed)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
 }
 
 /// Makes a new file in the editor. What would keep it from being written is found before anybody is bothered with
@@ -121,17 +122,23 @@ pub fn create(
     plan: &Plan,
     watch: &Watch<'_>,
 ) -> Result<(), Error> {
-    plan.check()?;
-    if let Some(selector) = plan.selector.clone().filter(|_| form.output.is_single_value()) {
-        (watch.tell)(Notice::Ignored(selector));
-    }
+    plan.check(plan.shamir_threshold)?;
+    let ignored = plan.selector.clone().filter(|_| form.output.is_single_value()).map(Doubt::Ignored);
+    plan.doubts().into_iter().chain(ignored).for_each(|doubt| (watch.tell)(Notice::Doubt(doubt)));
     writable(path)?;
     let sealed = in_editor(session, path, form.output.example().as_bytes(), watch, |text| {
-        NewFile::of_stores(&*form.output, Arc::clone(&form.output), path, text)?.seal(plan, session)
+        let new = NewFile::of_stores(&*form.output, Arc::clone(&form.output), path, text)?;
+        let doubts = new.doubts(plan, &*form.output, text);
+        let sealed = new.seal(plan, session)?;
+        let told_before = |doubt: &Doubt| matches!(doubt, Doubt::Ignored(_));
+        doubts
+            .into_iter()
+            .filter(|doubt| !told_before(doubt))
+            .for_each(|doubt| (watch.tell)(Notice::Doubt(doubt)));
+        Ok(sealed)
     })?;
     // The recipients read it from a repository: the umask decides, as for any file there.
-    atomic::replace(path, &sealed, 0o666)?;
-    Ok(())
+    if atomic::swap(path, None, &sealed, 0o666)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
 }
 
 /// Whether the file can be replaced: it and the directory it is in.
@@ -147,17 +154,24 @@ fn writable(path: &Path) -> Result<(), Error> {
 
 /// Keeps an edited version, encrypted, next to a file that has moved on.
 fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
-    let saved = edited_name(path);
-    atomic::replace(&saved, sealed, 0o666)?;
-    Ok(Error::ChangedMeanwhile { path: path.to_path_buf(), saved })
+    let mut number = 1;
+    loop {
+        let saved = edited_name(path, number);
+        // One that is there may be somebody's work as well.
+        if atomic::swap(&saved, None, sealed, 0o666)? {
+            return Ok(Error::ChangedMeanwhile { path: path.to_path_buf(), saved });
+        }
+        number += 1;
+    }
 }
 
-/// `name.edited.yaml`: the ending stays, for the format is known by it.
-fn edited_name(path: &Path) -> PathBuf {
+/// `name.edited.yaml`, `name.edited2.yaml`: the ending stays, for the format is known by it.
+fn edited_name(path: &Path, number: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().as_bytes();
     let dot = name.iter().rposition(|byte| *byte == b'.').unwrap_or(name.len());
     let (stem, ending) = name.split_at(dot);
-    path.with_file_name(OsStr::from_bytes(&[stem, b".edited", ending].concat()))
+    let number = if number == 1 { String::new() } else { number.to_string() };
+    path.with_file_name(OsStr::from_bytes(&[stem, b".edited", number.as_bytes(), ending].concat()))
 }
 
 /// The editor on a text, again and again until the text is valid or the user gives up.
@@ -177,20 +191,20 @@ pub(super) fn in_editor<T>(
     let file: PathBuf = dir.path().join(path.file_name().unwrap_or(path.as_os_str()));
     atomic::create(&file, before, 0o600, false)?;
     loop {
+        let opened = Instant::now();
         editor.open(&file, &session.environment)?;
         let text = match read(&file) {
             Err(Error::Missing(_)) => return Err(Error::EditorLostFile),
             text => Zeroizing::new(text?),
         };
         if Sha256::digest(&*text) == Sha256::digest(before) {
+            if let Some(hint) = editor.hint(opened.elapsed()) {
+                (watch.tell)(Notice::EditorMayFork(hint));
+            }
             return Err(Error::Unchanged);
         }
         let error = match parse(&text) {
-            Ok(parsed) => {
-                // Before the directory goes: a removed file's pages may be read from memory for a while.
-                let _ = fs::write(&file, vec![0; text.len()]);
-                return Ok(parsed);
-            }
+            Ok(parsed) => return Ok(parsed),
             Err(
                 error @ (Error::Store { .. }
                 | Error::AlreadyEncrypted(_)
@@ -215,6 +229,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_second_edited_version_has_a_number() {
+        assert_eq!(edited_name(Path::new("a/s.yaml"), 2), Path::new("a/s.edited2.yaml"));
+    }
+
+    #[test]
     fn an_edited_version_has_the_ending_of_its_file() {
         for (name, edited) in [
             ("a/s.yaml", "a/s.edited.yaml"),
@@ -222,7 +241,7 @@ mod tests {
             (".env", ".edited.env"),
             ("prod.env", "prod.edited.env"),
         ] {
-            assert_eq!(edited_name(Path::new(name)), Path::new(edited));
+            assert_eq!(edited_name(Path::new(name), 1), Path::new(edited));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::exec::VariableError;
+use super::recipients::Origin;
 use crate::edge::account::AccountError;
 use crate::edge::atomic::WriteError;
 use crate::edge::editor::EditorError;
@@ -38,6 +39,9 @@ pub enum Error {
         /// Why.
         error: store::Error,
     },
+    /// It has conflict markers.
+    #[error("`{}` has a merge conflict that is not resolved yet", .0.display())]
+    Unmerged(PathBuf),
     /// The document cannot be understood, decrypted or encrypted.
     #[error("`{}`: {error}", path.display())]
     Sops {
@@ -63,7 +67,7 @@ pub enum Error {
     )]
     CommentsMove(PathBuf),
     /// The file to be encrypted already is.
-    #[error("`{}` has a top-level key `sops`: it is encrypted already", .0.display())]
+    #[error("`{}` is already encrypted: it has a top-level `sops` entry, which is sops' metadata", .0.display())]
     AlreadyEncrypted(PathBuf),
     /// No identity opens it.
     #[error("`{}`: no identity at hand opens it", path.display())]
@@ -83,12 +87,26 @@ pub enum Error {
     #[error("a list cannot be set as a value here")]
     ListValue,
     /// A key group that has nobody in it would lock everybody out.
-    #[error("`{}`: key group {group} would have no recipient", path.display())]
+    #[error("{origin}: {}; a file with an empty group could not be opened", nobody(*group, *count))]
     EmptyGroup {
-        /// The file.
-        path: PathBuf,
-        /// Its group, from 0.
+        /// Who names the groups.
+        origin: Origin,
+        /// The group, from 0.
         group: usize,
+        /// How many groups there are.
+        count: usize,
+    },
+    /// The threshold does not fit the key groups.
+    #[error(
+        "{origin}: the data key cannot be shared among {count} key groups with a threshold of {threshold}; it must be from 2 to {count}, and there can be 255 groups"
+    )]
+    BadThreshold {
+        /// Who names the groups.
+        origin: Origin,
+        /// How many groups there are.
+        count: usize,
+        /// The threshold.
+        threshold: i64,
     },
     /// There is no such key group.
     #[error("`{}` has {count} key group(s), and so no group {group}: they are counted from 0", path.display())]
@@ -108,7 +126,7 @@ pub enum Error {
         /// How many groups it would have.
         count: usize,
         /// How many would be needed.
-        threshold: u32,
+        threshold: i64,
     },
     /// The file has keys that cannot be made anew.
     #[error(
@@ -186,9 +204,6 @@ pub enum Error {
         /// Their kinds.
         kinds: String,
     },
-    /// The rule for this file names nobody.
-    #[error("the creation rule for `{}` names no recipient", .0.display())]
-    NoRecipients(PathBuf),
     /// The data key cannot be shared out among the groups.
     #[error("the key groups: {0}")]
     Split(sops::Error),
@@ -234,8 +249,8 @@ pub enum Error {
     /// The editor left the text as it was.
     #[error("file has not changed, exiting")]
     Unchanged,
-    /// The text has conflicts still.
-    #[error("there are conflicts between markers still")]
+    /// The edited text has conflict markers.
+    #[error("the text still has conflict markers")]
     Unresolved,
     /// The metadata was changed in the editor, where it is only shown.
     #[error(
@@ -246,4 +261,11 @@ pub enum Error {
     /// The text is not valid and nobody is there to mend it.
     #[error("the edited text is not valid and nobody can be asked to mend it: {0}")]
     InvalidEdit(String),
+}
+
+fn nobody(group: usize, count: usize) -> String {
+    match count {
+        0 | 1 => "no recipient is named".to_owned(),
+        _ => format!("key group {} of {count} has no recipient", group + 1),
+    }
 }

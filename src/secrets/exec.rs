@@ -15,7 +15,7 @@ use crate::edge::environment::Environment;
 use crate::edge::foreground::Foreground;
 
 pub use file::{Place, Shape, with_file};
-pub use variables::{VariableError, Variables};
+pub use variables::{Nested, VariableError, Variables};
 
 /// What is to be run.
 #[derive(Clone, Debug)]

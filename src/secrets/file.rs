@@ -1,5 +1,6 @@
 //! One sops file: read, opened with an identity, written again.
 
+mod doubts;
 mod edited;
 
 mod new;
@@ -19,12 +20,14 @@ use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
 use crate::sops::document::{self, MacCheck, Warning};
 use crate::sops::key_path::{self, Found, KeyPath};
+use crate::sops::merge::conflicted;
 use crate::sops::metadata::{KeyGroup, Metadata, SOPS_VERSION, is_newer};
 use crate::sops::selector::Selector;
 use crate::sops::stash::Stash;
 use crate::sops::tree::{Tree, Value};
 use crate::store::{self, Store};
 
+pub use doubts::Doubt;
 pub use new::NewFile;
 
 /// A sops file as it stands on disk: its values still encrypted.
@@ -86,7 +89,7 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::load`].
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        Self::of_store(session.store_for(path)?, path, text)
+        Self::of_store(session.store_of_encrypted(path, text)?, path, text)
     }
 
     /// Takes a text as one store's.
@@ -105,8 +108,11 @@ impl SopsFile {
     /// # Errors
     /// As [`SopsFile::of_store`].
     pub fn of_any_version(store: Arc<dyn Store>, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let tree = store.load(text).map_err(|error| at(path, error))?;
-        let (tree, metadata) = document::split(tree).map_err(within(path))?;
+        let tree = store.load(text).map_err(|error| match conflicted(text) {
+            Some(_) => Error::Unmerged(path.to_path_buf()),
+            None => at(path, error),
+        })?;
+        let (tree, metadata) = document::split(tree, store.is_metadata()).map_err(within(path))?;
         Ok(Self { path: path.to_path_buf(), tree, metadata, store })
     }
 
@@ -116,7 +122,7 @@ impl SopsFile {
     /// No identity opens the file.
     pub fn data_key(&self, identities: &Identities) -> Result<DataKey, Error> {
         let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
-        let threshold = usize::try_from(self.metadata.shamir_threshold).unwrap_or(usize::MAX);
+        let threshold = self.metadata.groups_needed();
         let parts = retrieval::parts(&groups, threshold, identities)
             .map_err(|locked| Error::Locked { path: self.path.clone(), locked })?;
         self.metadata.data_key(&parts).map_err(within(&self.path))
@@ -154,7 +160,8 @@ impl SopsFile {
     /// # Errors
     /// The tree cannot be written so that it reads back the same.
     pub fn render(&self) -> Result<Vec<u8>, Error> {
-        let whole = document::join(self.tree.clone(), &self.metadata).map_err(within(&self.path))?;
+        let whole = document::join(self.tree.clone(), &self.metadata, self.store.is_metadata())
+            .map_err(within(&self.path))?;
         checked(&*self.store, &self.path, &whole)
     }
 }
@@ -275,7 +282,7 @@ fn sealed(
     metadata: &Metadata,
     key: &DataKey,
 ) -> Result<Vec<u8>, Error> {
-    let whole = document::join(tree, metadata).map_err(within(path))?;
+    let whole = document::join(tree, metadata, store.is_metadata()).map_err(within(path))?;
     let text = checked(&**store, path, &whole)?;
     if metadata.selector.as_ref().is_some_and(Selector::reads_comments) {
         let file = SopsFile::of_store(Arc::clone(store), path, &text)?;

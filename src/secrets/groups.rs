@@ -14,7 +14,7 @@ impl SopsFile {
     pub fn add_group(
         self,
         recipients: &[String],
-        threshold: Option<u32>,
+        threshold: Option<i64>,
         session: &Session,
     ) -> Result<Vec<u8>, Error> {
         let mut plan = Plan::of_file(&self.path, &self.metadata)?;
@@ -31,7 +31,7 @@ impl SopsFile {
     pub fn remove_group(
         self,
         group: usize,
-        threshold: Option<u32>,
+        threshold: Option<i64>,
         session: &Session,
     ) -> Result<Vec<u8>, Error> {
         let mut plan = Plan::of_file(&self.path, &self.metadata)?;
@@ -46,16 +46,16 @@ impl SopsFile {
     fn with_groups(
         mut self,
         plan: &Plan,
-        threshold: Option<u32>,
+        threshold: Option<i64>,
         session: &Session,
     ) -> Result<Vec<u8>, Error> {
-        plan.check_of_file(&self.path)?;
         let count = plan.groups.len();
         let threshold = threshold.unwrap_or(self.metadata.shamir_threshold);
         let needed = threshold.max(1);
         if usize::try_from(needed).unwrap_or(usize::MAX) > count {
             return Err(Error::Threshold { path: self.path, count, threshold: needed });
         }
+        plan.check(threshold)?;
         let key = self.data_key(session.identities())?;
         self.metadata.shamir_threshold = threshold;
         plan.wrap(&mut self.metadata, &key, session)?;

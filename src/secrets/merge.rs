@@ -1,11 +1,12 @@
-//! Three versions of a sops file made one: each opened with its own data key, merged as plaintext, sealed again so
-//! that whatever a side has not changed keeps its ciphertext.
+//! Three-way merge of a sops file: each version is decrypted with its own data key, the plaintexts are merged, and the
+//! result is encrypted so that every value that a side did not change keeps its ciphertext.
 
 mod metadata;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use memchr::memmem;
 use zeroize::Zeroizing;
 
 use super::edit::{Watch, in_editor};
@@ -15,15 +16,15 @@ use super::opener::Opener;
 use super::session::Session;
 use crate::sops;
 use crate::sops::document::MacCheck;
-use crate::sops::merge::{self, Conflict, Sides, marked};
+use crate::sops::merge::{self, Conflict, Sides, conflicted, marked, recorded};
 use crate::sops::tree::Tree;
 use crate::store::Store;
 
 pub use metadata::Refused;
 
-/// The texts of a file that are to be merged.
+/// The versions of a file to merge.
 pub struct Versions<'a> {
-    /// What both sides started from; none where both have made the file.
+    /// The common base; none if both sides added the file.
     pub base: Option<&'a [u8]>,
     /// Ours.
     pub ours: &'a [u8],
@@ -31,11 +32,23 @@ pub struct Versions<'a> {
     pub theirs: &'a [u8],
 }
 
-/// What a merge comes to.
+/// The versions that were read from a file with conflict markers.
+pub struct Recorded(Sides<Zeroizing<Vec<u8>>>);
+
+/// The note in the first line of each conflict. It has no `:` and no `=`: the line must not be a key with a value in any
+/// format, so that no program reads the file before the conflict is resolved.
+const NOTE: &str = " (not merged yet, resolve with `civm secrets merge`)";
+
+/// git's default length of conflict markers.
+pub const MARKERS: usize = 7;
+/// What every value that sops encrypted starts with.
+const TOKEN: &[u8] = b"ENC[AES256_GCM,";
+
+/// The result of a merge.
 pub enum Merge {
     /// The merged file's text.
     Clean(Vec<u8>),
-    /// Somebody has to say what is right.
+    /// A conflict that a person has to resolve.
     Conflict(Box<Unmerged>),
 }
 
@@ -44,7 +57,7 @@ pub struct Unmerged {
     /// Where the sides do not agree.
     pub conflicts: Vec<Conflict>,
     trees: Sides<Tree>,
-    /// The file as it is but for the conflicts.
+    /// The file, without its tree.
     file: OpenFile,
 }
 
@@ -62,14 +75,14 @@ pub enum MergeError {
     /// The merged file cannot be made.
     #[error(transparent)]
     File(Box<Error>),
-    /// The sides have changed what cannot be merged.
+    /// The metadata cannot be merged.
     #[error("{0}")]
     Refused(#[from] Refused),
-    /// There is nothing to decrypt: the file is no sops file.
+    /// No version is a sops file.
     #[error("no version of it is encrypted")]
     Plain,
-    /// A conflict in bytes that no editor can show.
-    #[error("the content is no text that an editor could show")]
+    /// A conflict in bytes that are not text.
+    #[error("the content is not text, so no editor can show it")]
     NotText,
 }
 
@@ -85,7 +98,7 @@ impl From<Error> for MergeError {
 /// the data key of another one, where that is the same.
 ///
 /// # Errors
-/// A version is no sops file that can be opened, or the metadata cannot be merged.
+/// A version cannot be decrypted, or the metadata cannot be merged.
 pub fn merge(
     session: &Session,
     path: &Path,
@@ -106,7 +119,7 @@ pub fn merge(
         (ours, theirs) => (ours?, theirs?),
     };
     let base = match versions.base.map(|text| read("the common base", text)) {
-        // It was encrypted on both sides since: then both have made this file.
+        // The base was not encrypted yet: treat it as if both sides added the file.
         Some(Err(MergeError::Version { error, .. })) if is_plain(&error) => None,
         base => base.transpose()?,
     };
@@ -136,6 +149,9 @@ pub fn merge(
     }
     let (mut file, other) = if only_theirs { (theirs, ours) } else { (ours, theirs) };
     file.stash.absorb(other.stash);
+    if let Some(base) = base {
+        file.stash.absorb(base.stash);
+    }
     file.metadata = metadata;
     if merged.conflicts.is_empty() {
         return Ok(Merge::Clean(file.seal(merged.trees.ours, session)?));
@@ -143,12 +159,77 @@ pub fn merge(
     Ok(Merge::Conflict(Box::new(Unmerged { conflicts: merged.conflicts, trees: merged.trees, file })))
 }
 
+/// All three versions in one text, with conflict markers. No format can read it as a file, it holds no plaintext that
+/// the versions do not hold, and [`recorded_in`] reads the versions back.
+#[must_use]
+pub fn record(versions: &Versions<'_>, markers: usize) -> Vec<u8> {
+    let texts =
+        Sides { ours: versions.ours, base: versions.base.unwrap_or_default(), theirs: versions.theirs };
+    recorded(&texts, markers, NOTE).text.to_vec()
+}
+
+/// The versions that a text holds between markers.
+#[must_use]
+pub fn recorded_in(text: &[u8]) -> Option<Recorded> {
+    conflicted(text).map(Recorded)
+}
+
+impl Recorded {
+    /// Whether a side may be a sops file.
+    #[must_use]
+    pub fn is_sops(&self) -> bool {
+        let token = |text: &[u8]| memmem::find(text, TOKEN).is_some();
+        token(&self.0.ours) || token(&self.0.theirs)
+    }
+
+    /// Applies a function to each version and shows the results as one text with conflict markers. If the base cannot
+    /// be read, ours stands in for it.
+    ///
+    /// # Errors
+    /// That of ours, or of theirs.
+    pub fn marked(
+        &self,
+        read: impl Fn(&[u8]) -> Result<Zeroizing<Vec<u8>>, Error>,
+    ) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let (ours, theirs) = (read(&self.0.ours)?, read(&self.0.theirs)?);
+        let base = read(&self.0.base).unwrap_or_else(|_| ours.clone());
+        Ok(marked(&Sides { ours, base, theirs }, MARKERS).text)
+    }
+
+    /// The versions.
+    #[must_use]
+    pub fn versions(&self) -> Versions<'_> {
+        let Sides { ours, base, theirs } = &self.0;
+        Versions { base: Some(base.as_slice()).filter(|base| !base.is_empty()), ours, theirs }
+    }
+}
+
 fn is_plain(error: &Error) -> bool {
     matches!(error, Error::Sops { error: sops::Error::MetadataNotFound, .. })
 }
 
 impl Unmerged {
-    /// Opens the editor on the plaintext with the conflicts between markers, and seals what it leaves.
+    /// The merged file, encrypted, with conflict markers where the sides do not agree. Taking the same side of every
+    /// conflict gives a valid file.
+    ///
+    /// # Errors
+    /// A side that the format cannot hold.
+    pub fn record(&self, session: &Session, markers: usize) -> Result<Vec<u8>, MergeError> {
+        let seal = |tree: &Tree| self.file.seal(tree.clone(), session);
+        let Sides { ours, base, theirs } = &self.trees;
+        let texts = Sides { ours: seal(ours)?, base: seal(base)?, theirs: seal(theirs)? };
+        Ok(recorded(&texts, markers, NOTE).text.to_vec())
+    }
+
+    /// The merged file with the base's value in every conflict.
+    ///
+    /// # Errors
+    /// A base that the format cannot hold.
+    pub fn as_before(&self, session: &Session) -> Result<Vec<u8>, MergeError> {
+        Ok(self.file.seal(self.trees.base.clone(), session)?)
+    }
+
+    /// Opens the editor on the plaintext with conflict markers, and encrypts the result.
     ///
     /// # Errors
     /// The content is no text, the editor fails, markers remain, or the result cannot be sealed.

@@ -1,13 +1,15 @@
 //! Who can read a file: what the rules want, what the file has, and bringing the two together.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use rand::rngs::OsRng;
 
 use super::error::Error;
 use super::file::SopsFile;
 use super::session::{Rules, Session};
-use crate::keys::recipient::Recipient;
+use crate::keys::recipient::{Recipient, RecipientError};
+use crate::rules::UnknownKey;
 use crate::sops::data_key::DataKey;
 use crate::sops::metadata::{AgeKey, Changes, KeyGroup, Metadata};
 use crate::sops::selector::Selector;
@@ -15,12 +17,58 @@ use crate::sops::selector::Selector;
 /// Names recipients in place of the rules', as for sops.
 pub const RECIPIENTS: &str = "SOPS_AGE_RECIPIENTS";
 
-/// Recipients as they are given on a command line: each word may hold several, with commas between them.
+/// Recipients as they are given on a command line: each word may hold several, with commas between them. An empty one
+/// stays: it is refused where it is used, for it was meant to be somebody.
 #[must_use]
 pub fn list(words: &[String]) -> Vec<String> {
-    let pieces = words.iter().flat_map(|word| word.split(','));
-    pieces.map(|piece| piece.trim().to_owned()).filter(|piece| !piece.is_empty()).collect()
+    words.iter().flat_map(|word| word.split(',')).map(|piece| piece.trim().to_owned()).collect()
 }
+
+/// The same, refused at once where one is empty.
+///
+/// # Errors
+/// One that is empty, such as a variable that is not set leaves behind.
+pub fn given(words: &[String]) -> Result<Vec<String>, Error> {
+    let recipients = list(words);
+    match recipients.iter().any(String::is_empty) {
+        true => Err(Error::Recipient { recipient: String::new(), error: RecipientError::Empty }),
+        false => Ok(recipients),
+    }
+}
+
+/// Who names the recipients of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A creation rule.
+    Rule {
+        /// The rules' file.
+        rules: PathBuf,
+        /// The rule, from 1.
+        number: usize,
+        /// Its line, from 1.
+        line: usize,
+    },
+    /// The file itself.
+    File(PathBuf),
+    /// A command line or a variable.
+    #[default]
+    Given,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule { rules, number, line } => {
+                write!(f, "`{}`: line {line}: creation rule {number}", rules.display())
+            }
+            Self::File(path) => write!(f, "`{}`", path.display()),
+            Self::Given => write!(f, "the recipients that were given"),
+        }
+    }
+}
+
+/// sops numbers the shares of the data key in a byte.
+const MOST_GROUPS: usize = 255;
 
 /// What the rules want of a file.
 #[derive(Clone, Debug, Default)]
@@ -28,14 +76,30 @@ pub struct Plan {
     /// Recipients, group by group.
     pub groups: Vec<Vec<String>>,
     /// How many groups are needed; 0 for all of them.
-    pub shamir_threshold: u32,
+    pub shamir_threshold: i64,
     /// Which values are encrypted; `None` for sops' default.
     pub selector: Option<Selector>,
     /// Whether the MAC covers encrypted values only.
     pub mac_only_encrypted: bool,
+    /// Who names the recipients.
+    origin: Origin,
+    /// Keys of the rule, or beside the rules, that sops passes over, each with its file.
+    pub(super) unknown_keys: Vec<(PathBuf, UnknownKey)>,
 }
 
 impl Plan {
+    /// Recipients that were given, whatever the rules say.
+    #[must_use]
+    pub fn of_given(recipients: &[String]) -> Self {
+        Self::of_groups(vec![recipients.to_vec()])
+    }
+
+    /// The same, group by group.
+    #[must_use]
+    pub fn of_groups(groups: Vec<Vec<String>>) -> Self {
+        Self { groups, ..Self::default() }
+    }
+
     /// What the creation rules say of a file.
     ///
     /// # Errors
@@ -60,6 +124,7 @@ impl Plan {
         };
         if !named.is_empty() {
             plan.groups = vec![named.to_vec()];
+            plan.origin = Origin::Given;
         }
         Ok(plan)
     }
@@ -69,7 +134,7 @@ impl Plan {
     pub fn named_by_environment(session: &Session) -> Vec<String> {
         let value =
             session.environment.non_empty(RECIPIENTS).map(|value| value.to_string_lossy().into_owned());
-        list(value.as_slice())
+        value.map(|value| list(&[value])).unwrap_or_default()
     }
 
     /// The recipients that a file has, to be changed.
@@ -82,27 +147,27 @@ impl Plan {
             return Err(Error::OtherHolders { path: path.to_path_buf(), kinds: kinds.join(", ") });
         }
         let names = |group: &KeyGroup| group.age.iter().map(|key| key.recipient.clone()).collect();
-        Ok(Self { groups: metadata.groups.iter().map(names).collect(), ..Self::default() })
+        let groups = metadata.groups.iter().map(names).collect();
+        Ok(Self { origin: Origin::File(path.to_path_buf()), ..Self::of_groups(groups) })
     }
 
-    /// Whether every group has somebody in it who can be used.
+    /// Whether a file of this plan and with this threshold can be opened by those it names: every group has somebody
+    /// who can be used, and the threshold fits. To be asked before anybody is bothered with a passphrase or an
+    /// editor; [`Plan::wrap`] asks it again for whoever forgot.
     ///
     /// # Errors
-    /// The first that has not.
-    pub fn check_of_file(&self, path: &Path) -> Result<(), Error> {
-        match self.groups.iter().position(Vec::is_empty) {
-            Some(group) => Err(Error::EmptyGroup { path: path.to_path_buf(), group }),
-            None => self.check(),
+    /// The first group or recipient of which that is not so.
+    pub fn check(&self, threshold: i64) -> Result<(), Error> {
+        let count = self.groups.len();
+        if let Some(group) = self.groups.iter().position(Vec::is_empty).or((count == 0).then_some(0)) {
+            return Err(Error::EmptyGroup { origin: self.origin.clone(), group, count });
         }
-    }
-
-    /// Whether every recipient can be used.
-    ///
-    /// # Errors
-    /// The first that cannot.
-    pub fn check(&self) -> Result<(), Error> {
         for text in self.groups.iter().flatten() {
             Recipient::parse(text).map_err(|error| Error::Recipient { recipient: text.clone(), error })?;
+        }
+        let needed = if threshold == 0 { count } else { usize::try_from(threshold).unwrap_or(0) };
+        if count > 1 && !(2..=count.min(MOST_GROUPS)).contains(&needed) {
+            return Err(Error::BadThreshold { origin: self.origin.clone(), count, threshold });
         }
         Ok(())
     }
@@ -113,22 +178,30 @@ impl Plan {
     /// None matches, or the one that does wants what civm does not do.
     pub fn of(rules: &Rules, session: &Session, file: &Path) -> Result<Self, Error> {
         let match_path = rules.match_path(&session.absolute(file));
-        let rule = rules
+        let wrong = |error| Error::Rules { path: rules.path.clone(), error };
+        let index = rules
             .config
-            .rule_for(&match_path)
-            .map_err(|error| Error::Rules { path: rules.path.clone(), error })?
+            .position(&match_path)
+            .map_err(wrong)?
             .ok_or_else(|| Error::NoRule { config: rules.path.clone(), path: file.to_path_buf() })?;
+        let Some(rule) = rules.config.rule(index).transpose().map_err(wrong)? else {
+            return Err(Error::NoRule { config: rules.path.clone(), path: file.to_path_buf() });
+        };
         let kinds = rule.other_kinds();
         if !kinds.is_empty() {
             let kinds = kinds.join(", ");
             return Err(Error::OtherKeys { path: file.to_path_buf(), kinds });
         }
-        if rule.recipients().next().is_none() {
-            return Err(Error::NoRecipients(file.to_path_buf()));
-        }
+        let line = rules.config.line(index).unwrap_or(1);
         Ok(Self {
+            origin: Origin::Rule { rules: rules.path.clone(), number: index + 1, line },
             groups: rule.recipient_groups(),
             shamir_threshold: rule.shamir_threshold,
+            unknown_keys: rules
+                .config
+                .unknown_keys_of(index + 1)
+                .map(|key| (rules.path.clone(), key.clone()))
+                .collect(),
             selector: rule.selector.clone(),
             mac_only_encrypted: rule.mac_only_encrypted,
         })
@@ -138,11 +211,15 @@ impl Plan {
     /// of it in each of several.
     ///
     /// # Errors
-    /// A recipient that cannot be used, a threshold that makes no sense.
+    /// As [`Plan::check`]; a recipient that cannot be wrapped for. The metadata is as it was then.
     pub fn wrap(&self, metadata: &mut Metadata, key: &DataKey, session: &Session) -> Result<(), Error> {
-        metadata.groups = self.groups.iter().map(|_| KeyGroup::default()).collect();
-        let parts = metadata.parts(key, &mut OsRng).map_err(Error::Split)?;
-        for ((group, recipients), part) in metadata.groups.iter_mut().zip(&self.groups).zip(&parts) {
+        self.check(metadata.shamir_threshold)?;
+        let mut wrapped = Metadata {
+            groups: self.groups.iter().map(|_| KeyGroup::default()).collect(),
+            ..metadata.clone()
+        };
+        let parts = wrapped.parts(key, &mut OsRng).map_err(Error::Split)?;
+        for ((group, recipients), part) in wrapped.groups.iter_mut().zip(&self.groups).zip(&parts) {
             for text in recipients {
                 let failed = |error| Error::Recipient { recipient: text.clone(), error };
                 let recipient = session.recipient(text).map_err(failed)?;
@@ -150,6 +227,7 @@ impl Plan {
                 group.age.push(AgeKey { recipient: text.clone(), enc });
             }
         }
+        *metadata = wrapped;
         Ok(())
     }
 }
@@ -199,9 +277,11 @@ impl SopsFile {
     /// # Errors
     /// No identity opens the file, or a recipient cannot be used.
     pub fn with_recipients(mut self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
-        let key = self.data_key(session.identities())?;
         // As in sops the rule's threshold does not count: the file's own stays, where there are as many groups.
-        self.metadata.shamir_threshold = self.metadata.changes(&plan.groups).threshold_after;
+        let threshold = self.metadata.changes(&plan.groups).threshold_after;
+        plan.check(threshold)?;
+        let key = self.data_key(session.identities())?;
+        self.metadata.shamir_threshold = threshold;
         plan.wrap(&mut self.metadata, &key, session)?;
         self.render()
     }

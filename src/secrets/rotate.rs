@@ -55,7 +55,7 @@ impl Rotation {
         for group in &mut plan.groups {
             group.retain(|recipient| !self.remove.contains(recipient));
         }
-        plan.check_of_file(path)?;
+        plan.check(metadata.shamir_threshold)?;
         Ok(plan)
     }
 }

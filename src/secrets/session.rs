@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::Error;
+use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::terminal::{Nobody, Prompt};
 use crate::keys::identity::Identities;
@@ -15,9 +16,6 @@ use crate::keys::recipient::{Recipient, RecipientError};
 use crate::rules::{self, Config};
 use crate::sops::time::Time;
 use crate::store::{Format, Indents, Store};
-
-/// The rules' file name, the only one that sops looks for.
-const CONFIG_NAME: &str = ".sops.yaml";
 
 /// One run's view of the world. Rules are read once; identities are looked for at the first file that
 /// needs them and asked for at most once each.
@@ -31,14 +29,19 @@ pub struct Session {
     /// Where rules are looked for upwards: the project where one was named, else the directory.
     home: PathBuf,
     explicit: Option<PathBuf>,
+    /// Whether rules further down govern what lies below them.
+    nested: bool,
     indent: Option<i64>,
     format: Option<Format>,
     known: Mutex<BTreeMap<PathBuf, Arc<Rules>>>,
+    /// Where the rules for the files of a directory are.
+    places: Mutex<BTreeMap<PathBuf, Option<PathBuf>>>,
     identities: OnceLock<Identities>,
     recipients: Mutex<BTreeMap<String, Recipient>>,
 }
 
 /// Creation rules and where they stand.
+#[derive(Debug)]
 pub struct Rules {
     /// Their file.
     pub path: PathBuf,
@@ -58,9 +61,11 @@ impl Session {
             home: directory.clone(),
             directory,
             explicit: None,
+            nested: false,
             indent: None,
             format: None,
             known: Mutex::default(),
+            places: Mutex::default(),
             identities: OnceLock::new(),
             recipients: Mutex::default(),
         }
@@ -77,6 +82,14 @@ impl Session {
     #[must_use]
     pub fn with_config(mut self, config: &Path) -> Self {
         self.explicit = Some(self.absolute(config));
+        self
+    }
+
+    /// The same where rules further down, as of a submodule, govern what lies below them. sops knows no others than
+    /// those that it finds from where it was started.
+    #[must_use]
+    pub fn with_nested_rules(mut self) -> Self {
+        self.nested = true;
         self
     }
 
@@ -103,9 +116,11 @@ impl Session {
             directory: self.directory.clone(),
             home: self.home.clone(),
             explicit: self.explicit.clone(),
+            nested: self.nested,
             indent: self.indent,
             format: self.format,
             known: Mutex::default(),
+            places: Mutex::default(),
             identities: OnceLock::new(),
             recipients: Mutex::default(),
         }
@@ -121,7 +136,7 @@ impl Session {
     /// # Errors
     /// It cannot be used.
     pub fn recipient(&self, text: &str) -> Result<Recipient, RecipientError> {
-        let mut known = self.recipients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.recipients);
         if let Some(recipient) = known.get(text) {
             return Ok(recipient.clone());
         }
@@ -155,12 +170,27 @@ impl Session {
     /// about where the files are.
     #[must_use]
     pub fn root(&self) -> Option<PathBuf> {
-        let rules = self.rules(&self.directory).ok().flatten().filter(|_| self.explicit.is_none())?;
+        let rules = self.own_rules().ok().flatten().filter(|_| self.explicit.is_none())?;
         rules.path.parent().map(Path::to_path_buf)
     }
 
-    /// The creation rules for a file: the ones that were named, else `.sops.yaml` upwards from the project
-    /// or where the run was started, else upwards from the file.
+    /// The creation rules that were named, else `.sops.yaml` upwards from the project or where the run was started.
+    ///
+    /// # Errors
+    /// As [`Session::rules`].
+    pub fn own_rules(&self) -> Result<Option<Arc<Rules>>, Error> {
+        self.own_rules_path().map(|path| self.read_rules(path)).transpose()
+    }
+
+    /// Where those are, whatever is in them.
+    #[must_use]
+    pub fn own_rules_path(&self) -> Option<PathBuf> {
+        self.explicit.clone().or_else(|| self.upwards(&self.home))
+    }
+
+    /// The creation rules for a file: the ones that were named, else `.sops.yaml` upwards from the project or where
+    /// the run was started, else upwards from the file. Where nested rules count, those below the former that are
+    /// nearest to the file.
     ///
     /// # Errors
     /// The rules cannot be read or understood. Having none is not an error here.
@@ -171,18 +201,45 @@ impl Session {
     /// Where the rules for a file are, whatever is in them.
     #[must_use]
     pub fn rules_path(&self, file: &Path) -> Option<PathBuf> {
-        let found = self.explicit.clone().or_else(|| upwards(&self.home));
-        found.or_else(|| self.absolute(file).parent().and_then(upwards))
+        let directory = self.absolute(file).parent()?.to_path_buf();
+        if let Some(place) = locked(&self.places).get(&directory) {
+            return place.clone();
+        }
+        let place = self.rules_for(&directory);
+        locked(&self.places).insert(directory, place.clone());
+        place
+    }
+
+    fn rules_for(&self, directory: &Path) -> Option<PathBuf> {
+        let Some(own) = self.own_rules_path() else { return self.upwards(directory) };
+        if self.explicit.is_some() || !self.nested {
+            return Some(own);
+        }
+        let root = own.parent().and_then(|root| fs::canonicalize(root).ok());
+        let nested = self.upwards(directory).filter(|nested| {
+            let directory = nested.parent().and_then(|directory| fs::canonicalize(directory).ok());
+            directory
+                .zip(root)
+                .is_some_and(|(directory, root)| directory != root && directory.starts_with(root))
+        });
+        Some(nested.unwrap_or(own))
+    }
+
+    /// `.sops.yaml` in a directory or above it; one that was taken from elsewhere need not be on the disk.
+    fn upwards(&self, from: &Path) -> Option<PathBuf> {
+        let known = locked(&self.known);
+        let mut places = from.ancestors().map(|directory| directory.join(rules::FILE));
+        places.find(|path| known.contains_key(path) || path.is_file())
     }
 
     /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
-    /// because they are only beside the file, keep nobody from reading it by being broken.
+    /// because they are only beside or above the file, keep nobody from reading it by being broken.
     ///
     /// # Errors
     /// The rules cannot be read or understood.
     pub fn indents(&self, file: &Path) -> Result<Indents, Error> {
         let found = match self.rules(file) {
-            Err(_) if self.explicit.is_none() && upwards(&self.home).is_none() => None,
+            Err(_) if self.rules_path(file) != self.own_rules_path() => None,
             found => found?,
         };
         let of_rules = found.map_or_else(Indents::default, |rules| rules.config.stores);
@@ -197,57 +254,72 @@ impl Session {
         Ok(format.store(self.indents(file)?))
     }
 
-    /// The format of a file: the one that was named, else what its name says.
+    /// The format of a plaintext: the one that was named, else what the file's name says.
     #[must_use]
     pub fn format_of(&self, file: &Path) -> Format {
         self.format.unwrap_or_else(|| Format::of_path(file))
     }
 
-    /// The store of a file's format.
+    /// The format of an encrypted text: the one that was named, else what the file's name and the text say.
+    #[must_use]
+    pub fn format_of_encrypted(&self, file: &Path, text: &[u8]) -> Format {
+        self.format.unwrap_or_else(|| Format::of_encrypted(file, text))
+    }
+
+    /// The store of a plaintext's format.
     ///
     /// # Errors
     /// The rules cannot be read or understood.
-    pub fn store_for(&self, file: &Path) -> Result<Arc<dyn Store>, Error> {
+    pub fn store_of(&self, file: &Path) -> Result<Arc<dyn Store>, Error> {
         self.store(self.format_of(file), file)
+    }
+
+    /// The store of an encrypted text's format.
+    ///
+    /// # Errors
+    /// The rules cannot be read or understood.
+    pub fn store_of_encrypted(&self, file: &Path, text: &[u8]) -> Result<Arc<dyn Store>, Error> {
+        self.store(self.format_of_encrypted(file, text), file)
     }
 
     /// The rules that were read in this run so far.
     #[must_use]
     pub fn known_rules(&self) -> Vec<Arc<Rules>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+        locked(&self.known).values().map(Arc::clone).collect()
     }
 
     /// Takes a text for that of a rules' file, whatever the file holds.
     ///
     /// # Errors
     /// The rules cannot be understood.
-    pub fn take_rules(&self, path: PathBuf, text: String) -> Result<(), Error> {
-        let rules = Arc::new(Rules::parse(path.clone(), text)?);
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(path, rules);
+    pub fn take_rules(&self, path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
+        let rules = Arc::new(Rules::of_bytes(path.clone(), bytes)?);
+        locked(&self.known).insert(path, rules);
+        locked(&self.places).clear();
         Ok(())
     }
 
     fn read_rules(&self, path: PathBuf) -> Result<Arc<Rules>, Error> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.known);
         if let Some(rules) = known.get(&path) {
             return Ok(Arc::clone(rules));
         }
-        let text =
-            fs::read_to_string(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
-        let rules = Arc::new(Rules::parse(path.clone(), text)?);
+        let bytes = fs::read(&path).map_err(|source| Error::NoRules { path: path.clone(), source })?;
+        let rules = Arc::new(Rules::of_bytes(path.clone(), &bytes)?);
         known.insert(path, Arc::clone(&rules));
         Ok(rules)
     }
 }
 
 impl Rules {
-    /// Takes a text for the rules of a file.
+    /// Takes what a file of rules holds.
     ///
     /// # Errors
     /// The rules cannot be understood.
-    pub fn parse(path: PathBuf, text: String) -> Result<Self, Error> {
-        match Config::parse(&text) {
-            Ok(config) => Ok(Self { path, text, config }),
+    fn of_bytes(path: PathBuf, bytes: &[u8]) -> Result<Self, Error> {
+        let parsed = rules::decode(bytes).and_then(|text| Ok((Config::parse(&text)?, text)));
+        match parsed {
+            Ok((config, text)) => Ok(Self { path, text, config }),
             Err(error) => Err(Error::Rules { path, error }),
         }
     }
@@ -259,8 +331,8 @@ impl Rules {
     }
 }
 
-fn upwards(from: &Path) -> Option<PathBuf> {
-    from.ancestors().map(|directory| directory.join(CONFIG_NAME)).find(|path| path.is_file())
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads a file, telling a missing one and a directory from other failures.
@@ -268,11 +340,32 @@ fn upwards(from: &Path) -> Option<PathBuf> {
 /// # Errors
 /// It is missing, a directory, or the system refuses.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| match source.kind() {
+    sweep_beside(path);
+    fs::read(path).map_err(|source| unreadable(path, source))
+}
+
+/// Reads a file that is to be rewritten: not while another civm writes it.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_settled(path: &Path) -> Result<Vec<u8>, Error> {
+    sweep_beside(path);
+    atomic::read_settled(path).map_err(|source| unreadable(path, source))
+}
+
+/// What a killed civm left where a file is goes before that is read.
+fn sweep_beside(path: &Path) {
+    if let Some(directory) = fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
+        atomic::sweep(directory);
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> Error {
+    match source.kind() {
         io::ErrorKind::NotFound => Error::Missing(path.to_path_buf()),
         io::ErrorKind::IsADirectory => Error::Directory(path.to_path_buf()),
         _ => Error::Read { path: path.to_path_buf(), source },
-    })
+    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,13 @@ use crate::sops::document;
 use crate::sops::metadata::Metadata;
 use crate::store::Store;
 
-/// The metadata of a text, if sops takes it for an encrypted file: one with a version and a MAC.
+/// The metadata of a text, if sops would take it for an encrypted file: one with a version and a MAC.
 ///
 /// # Errors
-/// The text is not of the store's format, or its metadata makes no sense.
+/// The text is not of the store's format, or its metadata is not valid.
 pub fn metadata(store: &dyn Store, path: &Path, text: &[u8]) -> Result<Option<Metadata>, Error> {
     let tree = store.load(text).map_err(|error| Error::Store { path: path.to_path_buf(), error })?;
-    match document::split(tree) {
+    match document::split(tree, store.is_metadata()) {
         Ok((_, metadata)) => Ok(Some(metadata).filter(Metadata::is_complete)),
         Err(crate::sops::Error::MetadataNotFound) => Ok(None),
         Err(error) => Err(Error::Sops { path: path.to_path_buf(), error }),

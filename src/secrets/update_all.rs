@@ -10,8 +10,8 @@ use super::error::Error;
 use super::file::SopsFile;
 use super::many;
 use super::recipients::Plan;
-use super::session::{Session, read};
-use crate::edge::atomic;
+use super::rewrite::rewrite;
+use super::session::Session;
 use crate::sops::metadata::Changes;
 
 /// How far to go.
@@ -75,15 +75,15 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
     let file = SopsFile::parse(session, path, text)?;
     let mut change = file.metadata.changes(&plan.groups);
+    if !change.is_empty() {
+        plan.check(change.threshold_after)?;
+    }
     if mode == Mode::Write && !change.is_empty() {
-        // The text is as old as the search: what was changed meanwhile must not be undone.
-        let now = read(path)?;
-        let file = if now == text { file } else { SopsFile::parse(session, path, &now)? };
-        change = file.metadata.changes(&plan.groups);
-        if !change.is_empty() {
-            let text = file.with_recipients(&plan, session)?;
-            atomic::replace(path, &text, 0o600)?;
-        }
+        change = rewrite(session, path, |file| {
+            let change = file.metadata.changes(&plan.groups);
+            let text = if change.is_empty() { None } else { Some(file.with_recipients(&plan, session)?) };
+            Ok((text, change))
+        })?;
     }
     Ok((plan.groups.iter().map(Vec::len).sum(), change))
 }

@@ -1,42 +1,43 @@
-//! Who can read which files, and who will once they are in line with the rules.
+//! Who can read which files now, and after `update-all`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::discover::{Found, sops_files};
 use super::error::Error;
 use super::file::SopsFile;
-use super::session::Session;
+use super::session::{Rules, Session};
 use super::update_all::as_rules_see;
 use crate::keys::recipient::{SameKey, same_key};
 
-/// What a recipient has to do with a file.
+/// How a recipient relates to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It reads the file.
+    /// It can read the file.
     Reads,
-    /// It will once the file is in line with its rule.
+    /// It can once the file is updated.
     Added,
-    /// It does so until then.
+    /// It can until the file is updated.
     Removed,
 }
 
 /// A recipient of a file, or of its rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// As it stands in the file, else in the rule.
+    /// As it is written in the file, else in the rule.
     pub recipient: String,
     /// Which key it is.
     pub key: SameKey,
-    /// What it has to do with the file.
+    /// How it relates to the file.
     pub standing: Standing,
 }
 
-/// Who reads a file.
+/// Who can read a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readers {
-    /// Whether a rule is for the file. Without one it stays as it is.
+    /// Whether a rule matches the file. Without one it stays as it is.
     pub ruled: bool,
     /// How many of the groups are needed.
     pub needed: usize,
@@ -49,12 +50,14 @@ pub struct Readers {
 pub struct Read {
     /// Its real path.
     pub path: PathBuf,
-    /// Who reads it, or why that cannot be told.
+    /// The rules that govern it, if they can be read: they have the names of its readers.
+    pub rules: Option<Arc<Rules>>,
+    /// Who can read it, or why that cannot be told.
     pub readers: Result<Readers, Error>,
 }
 
-/// Who reads the sops files under the paths, in the order of their paths. Needs no key. What no rule is for and
-/// cannot be read is passed over, unless it was named itself.
+/// Who can read the sops files below the paths, in the order of their paths. Needs no key. A file that no rule matches
+/// and that cannot be read is skipped, unless it was named itself.
 #[must_use]
 pub fn who(session: &Session, paths: &[PathBuf]) -> Vec<Read> {
     sops_files(paths, &session.environment)
@@ -64,14 +67,15 @@ pub fn who(session: &Session, paths: &[PathBuf]) -> Vec<Read> {
             let unruled = matches!(wanted, Ok(Wanted::Nothing));
             let readers = text.and_then(|text| of_file(session, &path, &text, wanted?));
             let told = named || !unruled || readers.is_ok();
-            told.then_some(Read { path, readers })
+            let rules = session.rules(&path).ok().flatten();
+            told.then_some(Read { path, rules, readers })
         })
         .collect()
 }
 
 impl Readers {
-    /// How one key stands to the file; `None` where it has nothing to do with it. A key of several groups counts
-    /// as reading where it does so in one.
+    /// How a key relates to the file; `None` if it is not among its recipients. A key in several groups reads the file
+    /// if it does so in one of them.
     #[must_use]
     pub fn standing(&self, key: &SameKey) -> Option<Standing> {
         let all: Vec<Standing> = self
@@ -108,11 +112,11 @@ fn of_file(session: &Session, path: &Path, text: &[u8], wanted: Wanted) -> Resul
     Ok(Readers { ruled, needed: file.metadata.groups_needed(), groups: groups.collect() })
 }
 
-/// What the rule of a file wants.
+/// What the rule of a file says.
 enum Wanted {
-    /// There is none.
+    /// There is no rule.
     Nothing,
-    /// Keys of other kinds as well, which are not read: nobody counts as coming or leaving.
+    /// There are keys of other kinds, which are not read: nobody counts as added or removed.
     Unknown,
     /// These recipients, group by group.
     Groups(Vec<Vec<String>>),

@@ -3,6 +3,7 @@
 mod audit;
 mod decrypt;
 mod encrypt;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -14,9 +15,10 @@ use super::metadata::{self, Metadata};
 use super::stash::Stash;
 use super::tree::{Item, Key, Tree, Value};
 
-pub use audit::{Fault, Stray, audit};
+pub use audit::{Fault, Stray, audit, is_all_clear};
 pub use decrypt::{MacCheck, decrypt};
 pub use encrypt::encrypt;
+pub use reach::selects_nothing;
 
 /// A decrypted document.
 #[derive(Debug, Default)]
@@ -52,15 +54,18 @@ impl fmt::Display for Warning {
     }
 }
 
+/// Tells the entry of a document that holds the metadata from the others. What it looks like is the format's word.
+pub type IsMetadata = fn(&Item) -> bool;
+
 /// Takes the metadata off a file as it was read. Only the first document's counts; those of the others
 /// are dropped.
 ///
 /// # Errors
 /// No metadata, more than one, or metadata that cannot be read.
-pub fn split(mut tree: Tree) -> Result<(Tree, Metadata), Error> {
+pub fn split(mut tree: Tree, is_metadata: IsMetadata) -> Result<(Tree, Metadata), Error> {
     let mut found = None;
     for (index, branch) in tree.documents.iter_mut().enumerate() {
-        for item in branch.extract_if(.., |item| is_metadata(item)) {
+        for item in branch.extract_if(.., |item: &mut Item| is_metadata(item)) {
             if index == 0
                 && let Item::Entry(_, value) = item
                 && found.replace(value).is_some()
@@ -83,7 +88,7 @@ pub fn split(mut tree: Tree) -> Result<(Tree, Metadata), Error> {
 ///
 /// # Errors
 /// A document that has a `sops` entry of its own.
-pub fn join(mut tree: Tree, metadata: &Metadata) -> Result<Tree, Error> {
+pub fn join(mut tree: Tree, metadata: &Metadata, is_metadata: IsMetadata) -> Result<Tree, Error> {
     if let Some(index) = tree.documents.iter().position(|branch| branch.iter().any(is_metadata)) {
         return Err(Error::ReservedKey { document: index + 1 });
     }

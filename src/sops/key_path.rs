@@ -19,6 +19,8 @@ pub enum Step {
     Key(Text),
     /// A position in a list, from 0. Comments count, as sops counts them.
     Index(usize),
+    /// A position where a list is, a key everywhere else.
+    Part(Text),
 }
 
 /// Steps from the root of a document; none is the document itself.
@@ -34,6 +36,14 @@ pub enum PathError {
     /// No such key (sops: exit code 1).
     #[error("component {0} not found")]
     NotFound(Step),
+    /// A position before the start of a list. What stands before it in the path may be missing already.
+    #[error("component [{index}] is negative")]
+    Negative {
+        /// The steps before it.
+        before: KeyPath,
+        /// The position.
+        index: i64,
+    },
     /// A position behind the end of a list (sops: exit code 1).
     #[error("component {0} accesses out of bounds")]
     OutOfBounds(Step),
@@ -80,9 +90,13 @@ impl KeyPath {
                 }
                 steps.push(Step::Key(characters.as_str().into()));
             } else {
-                match inside.parse::<i64>().map(usize::try_from) {
+                let number = inside.parse::<i64>();
+                match number.clone().map(usize::try_from) {
                     Ok(Ok(index)) => steps.push(Step::Index(index)),
-                    Ok(Err(_)) => return malformed(format!("component [{inside}] is negative")),
+                    Ok(Err(_)) => {
+                        let index = number.unwrap_or_default();
+                        return Err(PathError::Negative { before: Self(steps), index });
+                    }
                     Err(_) => {
                         return malformed(format!(
                             "component [{inside}] is neither a quoted key nor a number"
@@ -103,6 +117,13 @@ impl KeyPath {
         &self.0
     }
 
+    /// The path with one more step.
+    #[must_use]
+    pub fn then(mut self, step: Step) -> Self {
+        self.0.push(step);
+        self
+    }
+
     /// Whether it is the document itself.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -113,6 +134,27 @@ impl KeyPath {
 impl From<Vec<Step>> for KeyPath {
     fn from(steps: Vec<Step>) -> Self {
         Self(steps)
+    }
+}
+
+impl Step {
+    /// The key, or the position in digits.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Key(key) | Self::Part(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
+            Self::Index(index) => index.to_string(),
+        }
+    }
+
+    /// What it means at a value: a part of a path that could be both is a position or a key now.
+    fn at(&self, value: &Value) -> Self {
+        let Self::Part(text) = self else { return self.clone() };
+        let position = || text.as_str().ok()?.parse().ok();
+        match value {
+            Value::List(_) => position().map_or_else(|| Self::Key(text.clone()), Self::Index),
+            _ => Self::Key(text.clone()),
+        }
     }
 }
 
@@ -144,11 +186,12 @@ pub enum Found<'a> {
 /// A path that leads nowhere.
 pub fn get<'a>(document: &'a Branch, path: &KeyPath) -> Result<Found<'a>, PathError> {
     let Some((first, rest)) = path.0.split_first() else { return Ok(Found::Document(document)) };
-    let Step::Key(key) = first else {
+    let (Step::Key(key) | Step::Part(key)) = first else {
         return Err(PathError::WrongKind { step: first.clone(), container: "a mapping" });
     };
     let mut value = entry(document, key).ok_or_else(|| PathError::NotFound(first.clone()))?;
     for step in rest {
+        let step = &step.at(value);
         value = match (step, value) {
             (Step::Key(key), Value::Map(branch)) => {
                 entry(branch, key).ok_or_else(|| PathError::NotFound(step.clone()))?
@@ -176,7 +219,9 @@ fn describe(value: &Value) -> &'static str {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Key(key) => write!(f, "[\"{}\"]", String::from_utf8_lossy(key.as_bytes()).escape_debug()),
+            Self::Key(key) | Self::Part(key) => {
+                write!(f, "[\"{}\"]", String::from_utf8_lossy(key.as_bytes()).escape_debug())
+            }
             Self::Index(index) => write!(f, "[{index}]"),
         }
     }
@@ -222,7 +267,10 @@ mod tests {
         for text in
             ["a", r#"a["b"]"#, r#"["a""#, r#"["]"#, r#"["a]"#, r#"["a']"#, "[]", "[-1]", "[x]", "[1.0]"]
         {
-            assert!(matches!(KeyPath::parse(text), Err(PathError::Malformed(_))), "{text}");
+            assert!(
+                matches!(KeyPath::parse(text), Err(PathError::Malformed(_) | PathError::Negative { .. })),
+                "{text}"
+            );
         }
         assert!(KeyPath::parse(&"[0]".repeat(1001)).is_err());
     }

@@ -1,7 +1,7 @@
-//! Three-way merge of plaintext documents: mappings by key, lists by content, comments with what they stand at.
+//! Three-way merge of plaintext documents: mappings by key, lists by content, comments with the key below them.
 //!
-//! What only one side changed is taken from it. What both changed in different ways is a conflict, and so is a
-//! change of what the other side removed. The result comes in three readings, which differ where conflicts are.
+//! What only one side changed is taken from that side. It is a conflict if both changed it in different ways, or if one
+//! changed what the other removed. The result is three trees, which differ only in the conflicts.
 
 mod markers;
 pub(super) mod order;
@@ -17,7 +17,7 @@ use super::key_path::{KeyPath, Step};
 use super::tree::{Branch, Item, Tree, Value};
 use order::{Block, split};
 
-pub use markers::{Marked, marked};
+pub use markers::{Marked, conflicted, marked, recorded};
 pub use pieces::{Piece, pieces};
 
 /// One thing as each side has it.
@@ -40,10 +40,10 @@ pub struct Merged {
     pub conflicts: Vec<Conflict>,
 }
 
-/// A place on which the sides do not agree.
+/// A conflict's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// The document, counted from 1; `None` where the file has but one.
+    /// The document, counted from 1; `None` if the file has only one.
     pub document: Option<usize>,
     /// The value in it, or what holds the values or comments that differ.
     pub path: KeyPath,
@@ -111,12 +111,12 @@ pub fn merge(base: Option<&Tree>, ours: &Tree, theirs: &Tree) -> Merged {
     Merged { trees, conflicts }
 }
 
-/// Whether the elements of a list may be merged each with the one in its place.
+/// Whether the elements of a list may be merged one by one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Elements {
-    /// Where as many stand there as before, and none of them moved.
+    /// If there are as many as before, and none of them moved.
     OneByOne,
-    /// The same, but one side may have put more behind them: documents are what they are by their number.
+    /// The same, but a side may have appended more: documents are identified by their number.
     Numbered,
     /// Never: they are lines of one text.
     Whole,

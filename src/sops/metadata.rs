@@ -29,7 +29,7 @@ pub struct Metadata {
     /// The key groups. One group holds the data key itself, several hold a share of it each.
     pub groups: Vec<KeyGroup>,
     /// How many groups are needed, where there are several; 0 where nothing is said.
-    pub shamir_threshold: u32,
+    pub shamir_threshold: i64,
     /// Which leaves are encrypted; `None` is all of them (binary files).
     pub selector: Option<Selector>,
     /// Whether the MAC covers the encrypted leaves only.

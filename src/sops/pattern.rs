@@ -68,6 +68,12 @@ impl Pattern {
         self.regex.find_iter(text.as_bytes()).any(|found| text.is_char_boundary(found.start()))
     }
 
+    /// The expression in the dialect of the `regex` crate.
+    #[must_use]
+    pub fn spelled(&self) -> &str {
+        self.regex.as_str()
+    }
+
     /// The expression as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_file_of_two_groups_that_sops_wrote_is_opened() {
-        let (data, metadata) = document::split(tree(GROUPS)).expect("metadata");
+        let (data, metadata) = document::split(tree(GROUPS), document::is_metadata).expect("metadata");
         assert_eq!((metadata.groups.len(), metadata.shamir_threshold), (2, 2));
         let share = |index: usize| Zeroizing::new(unwrap(&metadata.groups[index].age[0].enc).expect("ours"));
         let key = combine(&[share(0), share(1)]).expect("two shares");

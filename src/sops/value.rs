@@ -46,6 +46,19 @@ pub fn to_bytes(value: &Value) -> Option<Bytes<'_>> {
     }
 }
 
+/// Whether a leaf that was read back is the one that was written. A `-0` reads back as the integer 0; it stands in
+/// clear only where the MAC does not cover it.
+#[must_use]
+pub fn reads_back(meant: &Value, found: &Value) -> bool {
+    match (meant, found) {
+        (Value::Float(meant), Value::Int(0)) => *meant == 0.0,
+        _ => match (to_bytes(meant), to_bytes(found)) {
+            (Some(meant), Some(found)) => *meant == *found,
+            _ => false,
+        },
+    }
+}
+
 /// The type that a leaf is encrypted as. Legacy bytes become a string, as in sops.
 #[must_use]
 pub fn kind(value: &Value) -> Option<Kind> {

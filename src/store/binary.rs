@@ -7,7 +7,7 @@ use crate::store::json::Json;
 use crate::store::{Error, Store};
 
 /// The key that the content stands under.
-const DATA: &str = "data";
+pub(super) const DATA: &str = "data";
 
 /// What a new file starts with.
 const EXAMPLE: &str = "Replace this line by the content of the file, which is encrypted as one value.\n";
@@ -70,7 +70,7 @@ impl Store for Binary {
         branch.iter().any(document::is_metadata)
             || content(branch)
                 .and_then(|text| self.json.load(text.as_bytes()).ok())
-                .is_some_and(|tree| document::split(tree).is_ok())
+                .is_some_and(|tree| document::split(tree, document::is_metadata).is_ok())
     }
 
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {

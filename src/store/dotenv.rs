@@ -5,26 +5,25 @@
 //! comment, an empty one nothing. Where sops would lose data this store does not:
 //!
 //! - a name that cannot be a name (with a `=` or a newline in it, or a `#` at its start) is not written;
-//! - several documents are not written as one file, of which sops keeps the first;
+//! - several documents are not written into one encrypted file, of which sops keeps the first;
 //! - null and clear values that their MAC would not match on reading are not written into an encrypted file.
 //!
 //! In an encrypted file, quotes that another tool has put around the metadata and the ciphertexts are taken
-//! off, and so is a carriage return behind the metadata. A value called just `sops` is refused: it stands where
-//! this store puts the metadata.
+//! off, and so is a carriage return behind the metadata.
 
 #[cfg(test)]
 mod tests;
 
 use super::buffer::Buffer;
 use super::flat;
-use super::texts::{compare, escaped, only_document, spelled, unescaped};
+use super::texts::{compare, escaped, leaf_bytes, only_document, spelled, unescaped};
 use super::{Error, Store};
-use crate::sops::document::is_metadata;
+use crate::sops::document::{IsMetadata, is_metadata};
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::metadata::KEY;
 use crate::sops::text::Text;
 use crate::sops::tree::{Branch, Comment, Item, Key, Tree, Value};
-use crate::sops::value::{describe, to_bytes};
+use crate::sops::value::describe;
 
 /// What the names of the metadata start with.
 const PREFIX: &[u8] = b"sops_";
@@ -140,9 +139,6 @@ impl Store for Dotenv {
                     if let Some(name) = name.strip_prefix(PREFIX) {
                         let value = unquoted(value.strip_suffix(b"\r").unwrap_or(value));
                         metadata.push(flat::Line { name, value, number });
-                    } else if name == KEY.as_bytes() {
-                        let message = "a value cannot be called `sops`, which stands for the metadata";
-                        return Err(Error::Syntax { line: number, message: message.to_owned() });
                     } else {
                         branch.push(entry(name, without_quotes_of_token(value)));
                     }
@@ -186,9 +182,11 @@ impl Store for Dotenv {
         Ok(Tree { documents: vec![items.collect::<Result<_, _>>()?] })
     }
 
+    /// Of several documents the first, as in sops.
     fn emit_plain(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
         let mut out = Buffer::default();
-        document(tree)?.iter().try_for_each(|item| write(&mut out, item))?;
+        let first = tree.documents.first().map(Vec::as_slice).unwrap_or_default();
+        first.iter().try_for_each(|item| write(&mut out, item))?;
         Ok(out.into_vec())
     }
 
@@ -203,6 +201,11 @@ impl Store for Dotenv {
         }
     }
 
+    /// A value may be called `sops` here: the metadata has other names in the text, and is a mapping in the tree.
+    fn is_metadata(&self) -> IsMetadata {
+        |item| is_metadata(item) && matches!(item, Item::Entry(_, Value::Map(_)))
+    }
+
     fn is_encrypted(&self, branch: &Branch) -> bool {
         branch.iter().any(|item| match item {
             Item::Entry(Key::Str(name), _) => name.as_bytes().starts_with(PREFIX),
@@ -212,7 +215,8 @@ impl Store for Dotenv {
 
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
         let read = self.load(emitted)?;
-        compare(document(tree)?, document(&read)?, to_bytes)
+        let meant = document(tree)?;
+        compare(meant, document(&read)?, leaf_bytes(meant))
     }
 
     /// A `\n` that is no newline, as other formats and `set` can bring it in, would become one.

@@ -36,11 +36,10 @@ mod writer;
 
 use super::flat;
 use super::json::Json;
-use super::texts::{compare, only_document};
+use super::texts::{compare, leaf_bytes, only_document};
 use super::{Error, Store};
 use crate::sops::metadata::KEY;
 use crate::sops::tree::{Branch, Item, Key, Tree, Value};
-use crate::sops::value::to_bytes;
 use convert::{entry, sections, tokens};
 use reader::{DEFAULT, attach};
 
@@ -123,7 +122,7 @@ impl Store for Ini {
         if !matches!(first, Some(Item::Entry(Key::Str(name), _)) if *name == DEFAULT) {
             found = found.get(1..).unwrap_or_default();
         }
-        compare(meant, found, to_bytes)
+        compare(meant, found, leaf_bytes(meant))
     }
 
     fn example(&self) -> &'static str {

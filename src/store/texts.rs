@@ -84,6 +84,21 @@ pub(super) fn only_document<'a>(tree: &'a Tree, format: &str) -> Result<&'a Bran
     }
 }
 
+/// How the leaves of an encrypted document are compared with the texts that they were written as: by what the MAC covers.
+/// One that covers encrypted leaves only leaves the others to be what they look like; but null would become a text.
+pub(super) fn leaf_bytes(document: &Branch) -> fn(&Value) -> Option<Bytes<'_>> {
+    let only_encrypted = document.iter().any(|item| match item {
+        Item::Entry(_, Value::Map(metadata)) if is_metadata(item) => metadata
+            .iter()
+            .any(|item| matches!(item, Item::Entry(Key::Str(key), Value::Bool(true)) if *key == "mac_only_encrypted")),
+        _ => false,
+    });
+    match only_encrypted {
+        true => |value| if matches!(value, Value::Null) { None } else { spelled(value) },
+        false => to_bytes,
+    }
+}
+
 /// Compares documents with what was read from their text: values by their `bytes`, and the metadata by its flat
 /// form. Comments do not count.
 ///

@@ -11,7 +11,7 @@
 //! - a value in a later document that is not what its tag says is an error, not null.
 
 use crate::sops::tree::{Tree, Value};
-use crate::store::{Error, Store, size};
+use crate::store::{Error, Store, Surprise, size};
 
 mod chars;
 mod check;
@@ -27,6 +27,8 @@ mod parser;
 mod reader;
 mod resolve;
 mod scanner;
+pub mod settings;
+mod surprises;
 #[cfg(test)]
 mod tests;
 mod timestamp;
@@ -38,6 +40,7 @@ use emitter::Emitter;
 use parser::Parser;
 
 pub use locate::line_of;
+pub use reader::text;
 
 /// The indent when none is configured.
 const DEFAULT_INDENT: usize = 4;
@@ -113,6 +116,10 @@ impl Store for Yaml {
         let mut emitter = Emitter::new(DEFAULT_INDENT, 0);
         emitter.value(value)?;
         Ok(emitter.finish())
+    }
+
+    fn surprises(&self, input: &[u8]) -> Vec<Surprise> {
+        surprises::surprises(input)
     }
 
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {

@@ -49,6 +49,11 @@ pub enum Event {
         /// What, without any secret value.
         message: String,
     },
+    /// The boot waits for something, and goes on after a while all the same.
+    Waiting {
+        /// For what.
+        what: String,
+    },
     /// sshd answers and every unit of the layer has been started.
     Ready {
         /// Milliseconds since the guest's kernel started.
@@ -57,10 +62,10 @@ pub enum Event {
 }
 
 impl Event {
-    /// Reads a line of the guest, whose texts nobody vouches for: they come out printable and of bounded length.
+    /// Reads a line of the guest. Nobody vouches for its texts: they come out printable and of bounded length.
     ///
     /// # Errors
-    /// It is no event.
+    /// It is not an event.
     pub fn parse(line: &str) -> Result<Self, serde_json::Error> {
         let bounded = |text: String| printable(&text).chars().take(TEXT_MAX).collect();
         Ok(match serde_json::from_str(line)? {
@@ -69,6 +74,7 @@ impl Event {
             }
             Self::Warning { message } => Self::Warning { message: bounded(message) },
             Self::Failed { message } => Self::Failed { message: bounded(message) },
+            Self::Waiting { what } => Self::Waiting { what: bounded(what) },
             event @ (Self::Started { .. }
             | Self::Point { .. }
             | Self::KeyTaken
@@ -84,6 +90,18 @@ impl Event {
 pub enum Command {
     /// To power off in good order. The ACPI power button says the same to guests that listen to it.
     PowerOff,
+    /// To set the clock, which stood still while the machine did.
+    SetTime {
+        /// The host's time, in milliseconds since the epoch.
+        unix_ms: u64,
+    },
+    /// The size of the terminal that the serial console is shown on.
+    ConsoleSize {
+        /// Lines of text.
+        rows: u16,
+        /// Characters in a line.
+        columns: u16,
+    },
 }
 
 #[cfg(test)]
@@ -97,6 +115,7 @@ mod tests {
         for (sent, heard) in [
             (Event::Warning { message: said.clone() }, Event::Warning { message: told.clone() }),
             (Event::Failed { message: said.clone() }, Event::Failed { message: told.clone() }),
+            (Event::Waiting { what: said.clone() }, Event::Waiting { what: told.clone() }),
             (
                 Event::SecretsInstalled { count: 1, recipient: said },
                 Event::SecretsInstalled { count: 1, recipient: told },

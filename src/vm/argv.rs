@@ -10,9 +10,14 @@ const TCG_BUFFER_MIB: u32 = 512;
 /// What QEMU itself must not be able to do once it runs.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// What every kernel is told: to end the run on a panic, to say little on the slow serial port, and to skip
-/// self-tests that cost half a second under TCG.
+/// What every kernel is told: to reset the machine on a panic that comes before the driver of [`PANIC_DEVICE`], to
+/// say little on the slow serial port, and to skip self-tests that cost half a second under TCG.
 const KERNEL_PARAMETERS: [&str; 3] = ["panic=-1", "quiet", "cryptomgr.notests"];
+
+/// The device by which a guest's kernel says that it panicked.
+const PANIC_DEVICE: &str = "pvpanic-pci";
+/// A kernel that panicked stands still, so that one can look at it. A guest that resets boots again.
+const ACTIONS: &str = "panic=pause";
 
 /// QEMU's arguments, without the program's own name.
 #[must_use]
@@ -73,8 +78,8 @@ fn machine(draft: &Draft, argv: &mut Vec<String>) {
     push(argv, "-cpu", cpu);
     push(argv, "-smp", draft.cpus.to_string());
     push(argv, "-m", format!("{}M", draft.memory_mib));
-    // A panic ends the run (`panic=-1`) instead of booting again and again.
-    argv.push("-no-reboot".to_owned());
+    push(argv, "-action", ACTIONS);
+    push(argv, "-device", PANIC_DEVICE);
 }
 
 fn boot(draft: &Draft, argv: &mut Vec<String>) {
@@ -88,38 +93,57 @@ fn boot(draft: &Draft, argv: &mut Vec<String>) {
     push(argv, "-append", words.join(" "));
 }
 
-/// A character device; `extra` follows its other end.
-fn chardev(argv: &mut Vec<String>, id: &str, channel: &Channel, extra: &str) {
+fn chardev(argv: &mut Vec<String>, id: &str, channel: &Channel) {
     let end = match channel {
         Channel::Socket(path) => format!("path={},server=on,wait=off", path_text(path)),
         Channel::Descriptor(number) => format!("fd={number}"),
     };
-    push(argv, "-chardev", format!("socket,id={id},{end}{extra}"));
+    push(argv, "-chardev", format!("socket,id={id},{end}"));
 }
 
 fn console(draft: &Draft, argv: &mut Vec<String>) {
-    let log = draft.console.log.as_deref();
-    let log = log.map(|log| format!(",logfile={},logappend=off", path_text(log))).unwrap_or_default();
-    chardev(argv, "console", &draft.console.channel, &log);
+    chardev(argv, "console", &draft.console.channel);
     push(argv, "-serial", "chardev:console");
 }
 
 fn control(draft: &Draft, argv: &mut Vec<String>) {
     if let Some(channel) = &draft.qmp {
-        chardev(argv, "qmp", channel, "");
+        chardev(argv, "qmp", channel);
         push(argv, "-mon", "chardev=qmp,mode=control");
     }
 }
 
+/// Numbers of the sets that hold the descriptors of the disk and of its base.
+const DISK_SET: u32 = 1;
+const BASE_SET: u32 = 2;
+
 fn disk(draft: &Draft, argv: &mut Vec<String>) {
     let Some(disk) = &draft.disk else { return };
     let flush = if disk.ephemeral { ",cache.no-flush=on" } else { "" };
-    let path = path_text(&disk.path);
+    let mut backing = "";
+    let mut path = path_text(&disk.path);
+    if let Some(files) = draft.disk_files {
+        // The path is there for whoever reads the list of processes.
+        push(argv, "-add-fd", format!("fd={},set={DISK_SET},opaque={path}", files.disk));
+        path = format!("/dev/fdset/{DISK_SET}");
+        if let Some(base) = files.base {
+            push(argv, "-add-fd", format!("fd={base},set={BASE_SET}"));
+            push(
+                argv,
+                "-blockdev",
+                format!(
+                    "driver=qcow2,node-name=base,read-only=on,file.driver=file,\
+                     file.filename=/dev/fdset/{BASE_SET},file.read-only=on"
+                ),
+            );
+            backing = "backing=base,";
+        }
+    }
     push(
         argv,
         "-blockdev",
         format!(
-            "driver=qcow2,node-name=root,discard=unmap,detect-zeroes=unmap{flush},\
+            "driver=qcow2,node-name=root,{backing}discard=unmap,detect-zeroes=unmap{flush},\
              file.driver=file,file.filename={path},file.discard=unmap{}",
             flush.replace("cache.", "file.cache.")
         ),
@@ -164,7 +188,7 @@ fn devices(argv: &mut Vec<String>) {
 fn agent_port(draft: &Draft, argv: &mut Vec<String>) {
     let Some(channel) = &draft.agent else { return };
     push(argv, "-device", "virtio-serial-pci");
-    chardev(argv, "agent", channel, "");
+    chardev(argv, "agent", channel);
     push(argv, "-device", format!("virtserialport,chardev=agent,name={}", agent::PORT));
 }
 
@@ -172,7 +196,7 @@ fn agent_port(draft: &Draft, argv: &mut Vec<String>) {
 mod tests {
     use super::render;
     use crate::vm::ports::Forward;
-    use crate::vm::spec::{Accel, Arch, Channel, Draft, Spec, sample};
+    use crate::vm::spec::{Accel, Arch, Channel, DiskFiles, Draft, Spec, sample};
 
     /// Compares with a golden file of one argument a line; `CIVM_BLESS` writes it anew.
     fn golden(name: &str, draft: Draft, native: Arch) {
@@ -223,8 +247,15 @@ mod tests {
         (d.disk, d.share, d.qmp, d.agent, d.boot.initrd) = (None, None, None, None, None);
         d.forwards.clear();
         d.console.channel = Channel::Descriptor(3);
-        d.console.log = None;
         golden("least", d, Arch::X86_64);
+    }
+
+    #[test]
+    fn files_that_are_open_are_inherited() {
+        let mut d = sample();
+        d.disk.as_mut().unwrap().ephemeral = true;
+        d.disk_files = Some(DiskFiles { disk: 7, base: Some(8) });
+        golden("inherited", d, Arch::X86_64);
     }
 
     #[test]
@@ -233,7 +264,6 @@ mod tests {
         d.disk.as_mut().unwrap().path = "/a,b c/d.qcow2".into();
         d.share.as_mut().unwrap().source = "/run/a,b c/share".into();
         d.console.channel = Channel::Socket("/run/a,b/c.sock".into());
-        d.console.log = Some("/state/a,b/console.log".into());
         d.qmp = Some(Channel::Socket("/run/a,b/qmp.sock".into()));
         d.forwards = vec![Forward::loopback(1, 2)];
         golden("commas", d, Arch::X86_64);

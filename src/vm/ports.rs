@@ -53,17 +53,17 @@ impl fmt::Display for Forward {
     }
 }
 
-/// Why a forward is none.
+/// Why a text is not a forward.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Neither `[ADDRESS:]HOST:GUEST` nor `auto:GUEST`.
-    #[error("`{0}` is no forward: expected `HOST:GUEST`, `ADDRESS:HOST:GUEST` or `auto:GUEST`")]
+    #[error("`{0}` is not a forward: expected `HOST:GUEST`, `ADDRESS:HOST:GUEST` or `auto:GUEST`")]
     Syntax(String),
-    /// A number that no port can have.
-    #[error("`{0}` is no port (1 to 65535)")]
+    /// Not a port number.
+    #[error("`{0}` is not a port number (1 to 65535)")]
     Port(String),
     /// Not an IPv4 address.
-    #[error("`{0}` is no IPv4 address")]
+    #[error("`{0}` is not an IPv4 address")]
     Address(String),
 }
 
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_forward_is_refused_with_the_part_named() {
+    fn what_is_not_a_forward_is_refused_with_the_part_named() {
         assert_eq!("2222".parse::<Forward>(), Err(Error::Syntax("2222".into())));
         assert_eq!("0:22".parse::<Forward>(), Err(Error::Port("0".into())));
         assert_eq!("70000:22".parse::<Forward>(), Err(Error::Port("70000".into())));

@@ -20,6 +20,8 @@ pub enum Command {
     QueryKvm,
     /// The ACPI power button.
     SystemPowerdown,
+    /// Lets a machine that was stopped run again.
+    Continue,
     /// Ends QEMU at once, as a power cut for the guest.
     Quit,
     /// The forwards that are listening.
@@ -35,6 +37,7 @@ impl Command {
             Self::QueryStatus => ("query-status", None),
             Self::QueryKvm => ("query-kvm", None),
             Self::SystemPowerdown => ("system_powerdown", None),
+            Self::Continue => ("cont", None),
             Self::Quit => ("quit", None),
             Self::InfoUsernet => ("human-monitor-command", Some(json!({"command-line": "info usernet"}))),
         };
@@ -78,7 +81,7 @@ impl Message {
     /// Reads one line.
     ///
     /// # Errors
-    /// A line that is no QMP message.
+    /// A line that is not a QMP message.
     pub fn parse(line: &str) -> Result<Self, Error> {
         let value: Value = serde_json::from_str(line).map_err(|_| Error::Malformed)?;
         let id = value.get("id").and_then(Value::as_u64);
@@ -104,10 +107,10 @@ pub enum Error {
     /// QEMU closed the connection.
     #[error("QEMU closed its control connection")]
     Closed,
-    /// A message that is none.
-    #[error("QEMU sent something that is no QMP message")]
+    /// Not a message.
+    #[error("QEMU sent something that is not a QMP message")]
     Malformed,
-    /// A message beyond any sense.
+    /// A message of impossible length.
     #[error("QEMU sent a message of more than {MESSAGE_MAX} bytes")]
     TooLong,
     /// No greeting came first.
@@ -135,7 +138,10 @@ pub struct Kvm {
     pub present: bool,
 }
 
-/// A conversation with QEMU. Events that arrive between are kept for [`Client::take_events`].
+/// Events that are kept while an answer is awaited; those of a machine that is just starting are few.
+const EVENTS_MAX: usize = 64;
+
+/// The first conversation with QEMU: until it has said how the machine came up.
 #[derive(Debug)]
 pub struct Client<R, W> {
     reader: R,
@@ -168,15 +174,6 @@ impl<R: BufRead, W: Write> Client<R, W> {
         Ok(Kvm { enabled: fact("enabled")?, present: fact("present")? })
     }
 
-    /// The machine's run state (`running`, `paused`, `shutdown`, ...).
-    ///
-    /// # Errors
-    /// A refusal or a failed connection.
-    pub fn query_status(&mut self) -> Result<String, Error> {
-        let value = self.execute(Command::QueryStatus, "query-status")?;
-        value.get("status").and_then(Value::as_str).map(str::to_owned).ok_or(Error::Malformed)
-    }
-
     /// The forwards that are listening, with the ports that the kernel chose.
     ///
     /// # Errors
@@ -186,31 +183,11 @@ impl<R: BufRead, W: Write> Client<R, W> {
         value.as_str().map(parse_usernet).ok_or(Error::Malformed)
     }
 
-    /// Presses the ACPI power button.
-    ///
-    /// # Errors
-    /// A refusal or a failed connection.
-    pub fn system_powerdown(&mut self) -> Result<(), Error> {
-        self.execute(Command::SystemPowerdown, "system_powerdown").map(drop)
-    }
-
-    /// Ends QEMU at once.
-    ///
-    /// # Errors
-    /// A refusal or a failed connection.
-    pub fn quit(&mut self) -> Result<(), Error> {
-        match self.execute(Command::Quit, "quit") {
-            // QEMU may be gone before its answer is.
-            Ok(_) | Err(Error::Closed) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Waits for the next message.
     ///
     /// # Errors
-    /// A failed connection or something that is no message.
-    pub fn receive(&mut self) -> Result<Message, Error> {
+    /// A failed connection or something that is not a message.
+    fn receive(&mut self) -> Result<Message, Error> {
         let mut line = String::new();
         let limit = u64::try_from(MESSAGE_MAX).unwrap_or(u64::MAX);
         let length = std::io::Read::take(&mut self.reader, limit).read_line(&mut line)?;
@@ -222,14 +199,9 @@ impl<R: BufRead, W: Write> Client<R, W> {
         }
     }
 
-    /// Events that came while answers were awaited.
-    pub fn take_events(&mut self) -> Vec<Message> {
-        std::mem::take(&mut self.events)
-    }
-
-    /// The two halves of the connection, for a caller that waits for several things at once.
-    pub fn into_parts(self) -> (R, W, Vec<Message>) {
-        (self.reader, self.writer, self.events)
+    /// The reader, which may hold more bytes already, and the events that came while answers were awaited.
+    pub fn into_parts(self) -> (R, Vec<Message>) {
+        (self.reader, self.events)
     }
 
     fn execute(&mut self, command: Command, name: &'static str) -> Result<Value, Error> {
@@ -243,7 +215,11 @@ impl<R: BufRead, W: Write> Client<R, W> {
                 Message::Failure { id, description } if id == Some(wanted) => {
                     return Err(Error::Refused { command: name, description });
                 }
-                event @ Message::Event { .. } => self.events.push(event),
+                event @ Message::Event { .. } => {
+                    if self.events.len() < EVENTS_MAX {
+                        self.events.push(event);
+                    }
+                }
                 // A greeting or an answer to something else: not ours.
                 Message::Greeting | Message::Return { .. } | Message::Failure { .. } => {}
             }
@@ -253,7 +229,7 @@ impl<R: BufRead, W: Write> Client<R, W> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Client, Command, Error, Kvm, Message};
+    use super::{Client, Command, EVENTS_MAX, Error, Kvm, Message};
     use crate::vm::ports::Forward;
 
     const GREETING: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 22, \"minor\": 2, \"major\": 7}}, \
@@ -264,13 +240,13 @@ mod tests {
         Client::connect(std::io::Cursor::new(text.into_bytes()), Vec::new())
     }
 
+    const KVM: &str = "{\"return\": {\"enabled\": false, \"present\": true}, \"id\": 2}\r\n";
+
     #[test]
     fn greets_negotiates_and_asks() {
-        let mut client =
-            client("{\"return\": {\"enabled\": false, \"present\": true}, \"id\": 2}\r\n").unwrap();
+        let mut client = client(KVM).unwrap();
         assert_eq!(client.query_kvm().unwrap(), Kvm { enabled: false, present: true });
-        let (_, written, _) = client.into_parts();
-        let written = String::from_utf8(written).unwrap();
+        let written = String::from_utf8(client.writer).unwrap();
         assert_eq!(
             written,
             "{\"execute\":\"qmp_capabilities\",\"id\":1}\n{\"execute\":\"query-kvm\",\"id\":2}\n"
@@ -278,14 +254,13 @@ mod tests {
     }
 
     #[test]
-    fn events_between_are_kept() {
-        let mut client = client(
-            "{\"timestamp\": {}, \"event\": \"RESUME\"}\r\n{\"return\": {\"status\": \"running\"}, \"id\": 2}\r\n",
-        )
-        .unwrap();
-        assert_eq!(client.query_status().unwrap(), "running");
-        let events = client.take_events();
-        assert!(matches!(&events[..], [Message::Event { name, .. }] if name == "RESUME"));
+    fn events_between_are_kept_but_not_without_end() {
+        let event = "{\"timestamp\": {}, \"event\": \"RESUME\"}\r\n";
+        let mut client = client(&format!("{}{KVM}", event.repeat(3 * EVENTS_MAX))).unwrap();
+        client.query_kvm().unwrap();
+        let (_, events) = client.into_parts();
+        assert!(matches!(&events[..], [Message::Event { name, .. }, ..] if name == "RESUME"));
+        assert_eq!(events.len(), EVENTS_MAX);
     }
 
     #[test]
@@ -302,16 +277,11 @@ mod tests {
     fn a_refusal_names_the_command() {
         let mut client =
             client("{\"error\": {\"class\": \"GenericError\", \"desc\": \"no\"}, \"id\": 2}\r\n").unwrap();
-        assert_eq!(client.system_powerdown().unwrap_err().to_string(), "QEMU refused `system_powerdown`: no");
+        assert_eq!(client.query_kvm().unwrap_err().to_string(), "QEMU refused `query-kvm`: no");
     }
 
     #[test]
-    fn quit_does_not_mind_that_qemu_is_gone() {
-        assert!(client("").unwrap().quit().is_ok());
-    }
-
-    #[test]
-    fn a_peer_that_is_no_qemu_is_told_apart() {
+    fn a_peer_that_is_not_qemu_is_told_apart() {
         let silent = Client::connect(std::io::Cursor::new(Vec::new()), Vec::new());
         assert!(matches!(silent, Err(Error::Closed)));
         let other = Client::connect(std::io::Cursor::new(b"SSH-2.0\n".to_vec()), Vec::new());

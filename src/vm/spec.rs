@@ -5,14 +5,51 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::host::spec::Arch;
 use crate::vm::ports::Forward;
 
 mod check;
 
 pub use check::{CPUS_MAX, Error, MEMORY_MIN_MIB, MOUNT_TAG_MAX, NAME_MAX, SOCKET_PATH_MAX, check_name};
 
+/// A kind of machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    /// 64-bit Intel and AMD.
+    #[serde(rename = "x86_64")]
+    X86_64,
+    /// 64-bit ARM.
+    Aarch64,
+}
+
 impl Arch {
+    /// The kind of the machine that this program was built for, where it is one of the two.
+    #[must_use]
+    pub fn native() -> Option<Self> {
+        if cfg!(target_arch = "x86_64") {
+            Some(Self::X86_64)
+        } else if cfg!(target_arch = "aarch64") {
+            Some(Self::Aarch64)
+        } else {
+            None
+        }
+    }
+
+    /// The kind with a name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        [Self::X86_64, Self::Aarch64].into_iter().find(|arch| arch.name() == name)
+    }
+
+    /// Its name, as the kernel and Nix spell it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Aarch64 => "aarch64",
+        }
+    }
+
     /// The QEMU program that runs such guests.
     #[must_use]
     pub fn qemu(self) -> &'static str {
@@ -29,6 +66,12 @@ impl Arch {
             Self::X86_64 => "ttyS0",
             Self::Aarch64 => "ttyAMA0",
         }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -75,6 +118,17 @@ pub struct Disk {
     pub ephemeral: bool,
 }
 
+/// The files of the disk, which QEMU inherits open: it needs no right to their paths, and opens no other file that
+/// the disk's header may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskFiles {
+    /// Descriptor of the disk itself.
+    pub disk: i32,
+    /// Descriptor of the qcow2 image that an ephemeral disk holds the differences from.
+    pub base: Option<i32>,
+}
+
 /// A directory of the host that the guest can mount, read-only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -101,8 +155,6 @@ pub enum Channel {
 pub struct Console {
     /// Where one attaches to it.
     pub channel: Channel,
-    /// File that keeps all it ever printed.
-    pub log: Option<PathBuf>,
 }
 
 /// A machine as it is wished for; [`Spec::new`] says whether it can be.
@@ -123,6 +175,8 @@ pub struct Draft {
     pub boot: Boot,
     /// Root disk.
     pub disk: Option<Disk>,
+    /// Its files, where QEMU inherits them.
+    pub disk_files: Option<DiskFiles>,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
     /// Whether the guest is kept from the outside; forwards still work.
@@ -173,13 +227,11 @@ pub(crate) fn sample() -> Draft {
             append: vec!["civm.packages=0f".into()],
         },
         disk: Some(Disk { path: "/project/builder.qcow2".into(), size_mib: 16384, ephemeral: false }),
+        disk_files: None,
         forwards: vec![Forward::loopback(2322, 22)],
         restrict_network: false,
         share: Some(Share { source: "/run/user/1000/civm/0f/share".into(), tag: "shr".into() }),
-        console: Console {
-            channel: Channel::Socket("/run/user/1000/civm/0f/console.sock".into()),
-            log: Some("/state/console.log".into()),
-        },
+        console: Console { channel: Channel::Socket("/run/user/1000/civm/0f/console.sock".into()) },
         qmp: Some(Channel::Descriptor(5)),
         agent: Some(Channel::Descriptor(6)),
     }

@@ -189,3 +189,56 @@ fn another_user_gets_the_secrets_and_nothing_of_root() {
         assert_eq!(ran.out(), "nobody\nA: hush\n");
     }
 }
+
+const NESTED: &str = "TOKEN: hush\ndb:\n    user: me\n    ports:\n        - 1\n        - 2\n";
+
+#[test]
+fn what_is_nested_is_refused_left_out_or_flattened() {
+    let scene = scene(NESTED);
+    env(&scene, &[], "true").code(1).says("offending key db").says("--skip-nested").says("--flatten");
+    let all = "echo \"$TOKEN|$db_user|$db_ports_1\"";
+    assert_eq!(env(&scene, &["--skip-nested"], all).ok().out(), "hush||\n");
+    assert_eq!(env(&scene, &["--flatten"], all).ok().out(), "hush|me|2\n");
+    env(&scene, &["--flatten", "--skip-nested"], "true").code(8);
+    scene.write("t.yaml", "a_b: one\na:\n    b: two\n");
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "t.yaml"])).ok();
+    let mut twice = scene.civm(&["secrets", "exec-env", "--flatten", "t.yaml", "--", "true"]);
+    run(twice.env("SOPS_AGE_KEY", ALICE)).code(1).says("variable a_b").silent_on("one");
+}
+
+fn for_shells(scene: &Scene, name: &str, options: &[&str]) -> Ran {
+    let words = [&["secrets", "decrypt", "--output-type", "sh"], options, &[name]].concat();
+    run(scene.civm(&words).env("SOPS_AGE_KEY", ALICE))
+}
+
+#[test]
+fn a_shell_evaluates_what_is_decrypted_for_it_and_nothing_else() {
+    let odd = "it's \"$HOME\" `touch evil` $(touch evil); \\\n two lines'";
+    let scene = scene(NESTED);
+    scene.write("odd.json", serde_json::json!({ "ODD": odd, "_empty": "", "N": 7 }).to_string());
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "odd.json"])).ok();
+    let lines = for_shells(&scene, "odd.json", &[]).ok();
+    assert!(lines.out().starts_with("export ODD='"), "{}", lines.out());
+    for shell in ["sh", "bash", "dash"] {
+        let mut command = scene.command(shell);
+        command.arg("-euc").arg("eval \"$1\"; printf '%s|%s|' \"$_empty\" \"$N\"; printenv ODD").arg("sh");
+        if scene.command(shell).args(["-c", "true"]).output().is_err() {
+            eprintln!("skipped: {shell} is not installed");
+            continue;
+        }
+        assert_eq!(run(command.arg(lines.out())).ok().out(), format!("|7|{odd}\n"), "{shell}");
+    }
+    assert!(!scene.file("evil").exists());
+
+    for_shells(&scene, "s.yaml", &[]).code(1).says("--flatten");
+    assert_eq!(for_shells(&scene, "s.yaml", &["--skip-nested"]).ok().out(), "export TOKEN='hush'\n");
+    let flat = "export TOKEN='hush'\nexport db_user='me'\nexport db_ports_0='1'\nexport db_ports_1='2'\n";
+    assert_eq!(for_shells(&scene, "s.yaml", &["--flatten"]).ok().out(), flat);
+    scene.write("names.yaml", "a-b: hush\nx;touch evil: hush\ngood: a\n");
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "names.yaml"])).ok();
+    let refused = for_shells(&scene, "names.yaml", &[]).code(1).says("`a-b`, `x;touch evil`");
+    assert_eq!(refused.silent_on("hush").out(), "");
+    for_shells(&scene, "s.yaml", &["--extract", "[\"TOKEN\"]"]).code(8);
+    let mut flags = scene.civm(&["secrets", "decrypt", "--flatten", "s.yaml"]);
+    run(flags.env("SOPS_AGE_KEY", ALICE)).code(8).says("--output-type sh");
+}

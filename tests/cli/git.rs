@@ -12,7 +12,9 @@ const BOB: &str = "AGE-SECRET-KEY-16NC6D5XQZ5GXKRZETARH27RQ8FT888FC4NNLLMVQAR5AG
 const BOB_AGE: &str = "age12h7333pd5phz20zqy2xqurkpuanr288ud8lyjxvgh2j6jdu3w4asgvy23q";
 const CAROL_AGE: &str = "age15096taqg3qls9fhljy57qr8wsqvnnnur758886q09rdmja2mtdlszg45wl";
 
+mod cases;
 mod content;
+mod everyday;
 mod setup;
 
 const FILE: &str = "hosts/web/secrets.yaml";
@@ -189,20 +191,25 @@ fn both_may_make_the_same_change() {
 }
 
 #[test]
-fn a_conflict_names_the_keys_and_leaves_the_file_encrypted() {
+fn a_conflict_names_the_keys_and_stays_in_the_file_encrypted() {
     let repository = Repository::new();
     repository.diverge(
         || repository.change("s/one/ours-secret/; s/: three/: 3/"),
         || repository.change("s/one/theirs-secret/; s/deep: two/deep: 2/"),
     );
-    let before = repository.0.read(FILE);
     let merge = repository.as_who(Some(ALICE), &["merge", "theirs"]).code(1);
     let merge = merge.says(r#"both sides changed ["first"]"#).says("civm secrets merge");
     let _ = merge.silent_on("ours-secret").silent_on("theirs-secret").silent_on("[\"third\"]");
-    assert_eq!(repository.0.read(FILE), before);
+    let before = repository.0.read(FILE);
+    // The value that both changed, and the MAC; what merged is there once.
+    assert_eq!(
+        before.matches("\n<<<<<<< ours (not merged yet, resolve with `civm secrets merge`)\n").count(),
+        2
+    );
+    assert_eq!((before.matches("first: ENC[").count(), before.matches("third: ENC[").count()), (3, 1));
     let status = repository.git(&["status", "--porcelain"]);
     assert!(status.out().contains(&format!("UU {FILE}")), "{}", status.out());
-    nothing_leaked(&repository, &["ours-secret", "theirs-secret", "<<<<<<<"]);
+    nothing_leaked(&repository, &["ours-secret", "theirs-secret"]);
 
     // Later, with an editor: markers that are left keep the file as it is.
     let resolve = |editor: &str| {
@@ -211,7 +218,7 @@ fn a_conflict_names_the_keys_and_leaves_the_file_encrypted() {
     };
     assert_ne!(resolve("true").code, 0);
     assert_ne!(resolve("false").code, 0);
-    assert_ne!(resolve("sed -i s/first/1st/").says("conflicts between markers").code, 0);
+    assert_ne!(resolve("sed -i s/first/1st/").says("still has conflict markers").code, 0);
     assert_eq!(repository.0.read(FILE), before);
     run(&mut repository.prepared(repository.0.civm(&["secrets", "merge", FILE]), Some(ALICE))).code(1);
     assert_eq!(repository.0.read(FILE), before);
@@ -236,7 +243,7 @@ fn a_conflict_names_the_keys_and_leaves_the_file_encrypted() {
     nothing_leaked(&repository, &["ours-secret", "theirs-secret"]);
     run(&mut repository.prepared(repository.0.civm(&["secrets", "merge", FILE]), Some(ALICE)))
         .code(1)
-        .says("not unmerged");
+        .says("has no merge conflict");
 }
 
 #[test]
@@ -263,8 +270,15 @@ fn without_a_key_the_merge_is_a_conflict_and_nothing_is_lost() {
     let before = repository.0.read(FILE);
     for key in [None, Some(BOB)] {
         repository.as_who(key, &["merge", "theirs"]).code(1).says("ours: ").says(ALICE_AGE);
-        assert_eq!(repository.0.read(FILE), before);
+        repository.civm(&["secrets", "get", FILE, "first"]).code(2).says("not resolved yet");
         repository.git(&["merge", "--abort"]);
+        assert_eq!(repository.0.read(FILE), before);
+        // Whoever has a key can resolve it even where the index has only what is in the file.
+        repository.as_who(key, &["merge", "theirs"]).code(1);
+        repository.git(&["commit", "-qam", "merged without a key"]);
+        repository.civm(&["secrets", "merge", FILE]).ok();
+        assert_eq!(repository.plaintext(), PLAIN.replace("one", "1").replace("three", "3"));
+        repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
     }
     repository.git(&["merge", "-q", "theirs", "-m", "merged"]);
 }
@@ -286,8 +300,9 @@ fn recipients_of_both_sides_merge() {
             repository.change("s/one/changed/");
         },
     );
-    // The rules are no sops file: git has its own opinion of them.
-    let _ = repository.as_who(Some(ALICE), &["merge", "-q", "-X", "ours", "theirs", "-m", "merged"]);
+    // The rules merge as well.
+    repository.git(&["merge", "-q", "theirs", "-m", "merged"]);
+    repository.civm(&["secrets", "check", "--strict"]).ok();
     let text = repository.0.read(FILE);
     assert!(text.contains(BOB_AGE) && text.contains(ALICE_AGE) && !text.contains(CAROL_AGE), "{text}");
     let as_bob = repository.prepared(repository.0.civm(&["secrets", "get", FILE, "first"]), Some(BOB));
@@ -364,10 +379,11 @@ fn a_binary_file_that_is_no_text_is_a_conflict_without_an_editor() {
     repository.git(&["add", "-A"]);
     repository.git(&["commit", "-qm", "set up"]);
     repository.diverge(|| write(b"\xff\x00ours"), || write(b"\xff\x00theirs"));
-    let before = repository.0.read(name);
     repository.as_who(Some(ALICE), &["merge", "theirs"]).code(1);
+    let before = repository.0.read(name);
+    assert!(before.contains("\n<<<<<<< ours") && before.contains("\n>>>>>>> theirs\n"), "{before}");
     let merge = repository.0.civm(&["secrets", "merge", "--edit", name]);
-    run(repository.prepared(merge, Some(ALICE)).env("EDITOR", "true")).code(1).says("no text");
+    run(repository.prepared(merge, Some(ALICE)).env("EDITOR", "true")).code(1).says("not text");
     assert_eq!(repository.0.read(name), before);
 }
 
@@ -433,8 +449,13 @@ fn a_file_that_is_not_encrypted_merges_as_text() {
     assert_eq!(repository.0.read(name), "a: 3\n\n\n\nb: 4\n");
     repository.git(&["reset", "-q", "--hard", "HEAD~1"]);
     write("a: 3\n\n\n\nb: 5\n");
-    repository.as_who(None, &["merge", "theirs"]).code(1).says("same lines");
-    assert!(repository.0.read(name).contains("<<<<<<< ours\nb: 5\n"));
+    let merge = repository.as_who(None, &["merge", "theirs"]).code(1);
+    assert_eq!(merge.stderr, "");
+    let text = repository.0.read(name);
+    assert!(
+        ["<<<<<<< ours\nb: 5\n", "<<<<<<< HEAD\nb: 5\n"].iter().any(|ours| text.contains(ours)),
+        "{text}"
+    );
 }
 
 #[test]

@@ -41,21 +41,23 @@ fn keys(scene: &Scene, words: &[&str]) -> Ran {
 #[test]
 fn a_key_is_named_and_reads_the_files_of_the_rules_that_are_meant() {
     let scene = project();
-    let ran = keys(&scene, &["add", "bob", BOB_AGE]).ok().says("no rule names it yet");
+    let ran = keys(&scene, &["add", "bob", BOB_AGE]).ok().says("it is in no rule yet");
     assert_eq!(ran.out(), format!("{BOB_AGE}\n"));
     let named = rules().replace("her laptop\n", &format!("her laptop\n  - &bob {BOB_AGE}\n"));
     assert_eq!(scene.read(".sops.yaml"), named);
 
     keys(&scene, &["add", "bob", "--to", "^hosts/web/"])
         .ok()
-        .says("it is to read ^hosts/web/")
+        .says("in the rule for ^hosts/web/")
         .says("update-all");
     let first = named.replace("[*alice]", "[*alice, *bob]");
     assert_eq!(scene.read(".sops.yaml"), first);
-    keys(&scene, &["add", "bob", "--to", "1", "--to", "hosts/web/secrets.yaml"]).ok().says("says so already");
+    keys(&scene, &["add", "bob", "--to", "1", "--to", "hosts/web/secrets.yaml"])
+        .ok()
+        .says("has this already");
     assert_eq!(scene.read(".sops.yaml"), first);
 
-    keys(&scene, &["rm", "bob"]).ok().says("no file names it");
+    keys(&scene, &["rm", "bob"]).ok().says("no file has it");
     assert_eq!(scene.read(".sops.yaml"), rules());
     keys(&scene, &["add", "bob", BOB_AGE, "--all"]).ok();
     let both = first.replace(&format!("{SSH_AS_AGE}\n"), &format!("{SSH_AS_AGE},\n      {BOB_AGE}\n"));
@@ -74,7 +76,7 @@ fn a_public_key_is_taken_from_its_file_and_written_as_its_age_recipient() {
     let wanted =
         format!("keys:\n  - &carol {SSH_AS_AGE}\ncreation_rules:\n  - age: {ALICE_AGE},{SSH_AS_AGE}\n");
     assert_eq!(scene.read(".sops.yaml"), wanted);
-    keys(&scene, &["add", "carol", public_key().trim(), "--all"]).ok().says("says so already");
+    keys(&scene, &["add", "carol", public_key().trim(), "--all"]).ok().says("has this already");
     keys(&scene, &["add", "me"]).ok();
     assert!(scene.read(".sops.yaml").contains(&format!("  - &me {ALICE_AGE}\n")), "the caller's own");
 }
@@ -90,16 +92,16 @@ fn what_is_no_key_or_is_known_otherwise_is_refused() {
     for (words, code, reason) in [
         (&["add", "bob", "nothing.pub"][..], 100, "neither a recipient nor a file"),
         (&["add", "bob", "two.pub"], 2, "it holds 2 lines"),
-        (&["add", "bob", "private"], 2, "where one key is wanted"),
+        (&["add", "bob", "private"], 2, "it must hold one key"),
         (&["add", "bob", "age1wrong"], 1, "recipient `age1wrong`"),
         (&["add", "bob", ALICE], 1, "AGE-SECRET-KEY-…"),
-        (&["add", "alice", BOB_AGE], 1, "alice is the name of"),
-        (&["add", "alice"], 1, "known there already"),
-        (&["add", "bob", ALICE_AGE], 1, "known there as alice"),
+        (&["add", "alice", BOB_AGE], 1, "the name alice belongs to"),
+        (&["add", "alice"], 1, "alice is there already"),
+        (&["add", "bob", ALICE_AGE], 1, "is there already, as alice"),
         (&["add", "b b", BOB_AGE], 1, "cannot be the name of a key"),
         (&["add", "bob", BOB_AGE, "--to", "nowhere"], 1, "has no rule `nowhere`"),
         (&["add", "bob", BOB_AGE, "--to", "1", "--group", "2"], 1, "no group 2"),
-        (&["rm", "dave"], 1, "no key has the name dave"),
+        (&["rm", "dave"], 1, "there is no key named dave"),
         (&["rm", BOB_AGE], 1, "not named there"),
         (&["rm", "alice"], 1, "nobody else is in it"),
     ] {
@@ -117,7 +119,7 @@ fn a_key_that_goes_leaves_commands_or_the_files_in_line() {
     let before = scene.read("hosts/db/secrets.yaml");
     let ran = keys(&scene, &["rm", SSH_AS_AGE]).ok().says("  civm secrets update-all\n");
     let ran = ran.says(&format!("  civm secrets rotate --rm-age {SSH_AS_AGE} hosts/db/secrets.yaml\n"));
-    ran.says("change the secrets themselves, too");
+    ran.says("change the secrets themselves as well");
     let without = rules().replace(&format!(",\n      {SSH_AS_AGE}\n"), "\n");
     assert_eq!(scene.read(".sops.yaml"), without);
     assert_eq!(scene.read("hosts/db/secrets.yaml"), before);
@@ -155,5 +157,5 @@ fn update_all_names_the_files_that_want_new_data_keys() {
     let scene = project();
     keys(&scene, &["rm", SSH_AS_AGE]).ok();
     let ran = run(scene.civm(&["secrets", "update-all"]).env("SOPS_AGE_KEY", ALICE)).ok();
-    ran.says("civm secrets rotate hosts/db/secrets.yaml").says("change the secrets themselves, too");
+    ran.says("civm secrets rotate hosts/db/secrets.yaml").says("change the secrets themselves as well");
 }

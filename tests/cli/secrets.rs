@@ -266,7 +266,7 @@ fn update_all_goes_on_past_what_it_cannot_do() {
         format!("creation_rules:\n  - path_regex: ^a\n    age: {ALICE_AGE},{BOB_AGE}\n  - path_regex: ^bobs\n    age: {CAROL_AGE}\n"),
     );
     let ran = run(as_alice(&mut scene.civm(&["secrets", "update-all"]))).code(1);
-    let ran = ran.says("no rule for nobody/b.yaml").says("bobs.yaml");
+    let ran = ran.says("no rule matches nobody/b.yaml").says("bobs.yaml");
     let ran = ran.says("3 files: 1 updated, 0 current, 1 failed, 1 without a rule");
     assert_eq!(ran.out().lines().count(), 1, "{}", ran.out());
 }
@@ -354,7 +354,8 @@ fn empty_variables_count_as_unset() {
     scene.write("s.yaml", PLAIN);
     run(encrypt.envs([("SOPS_CONFIG", ""), ("CIVM_PROJECT", ""), ("SOPS_AGE_RECIPIENTS", "")])).ok();
     let mut encrypt = scene.civm(&["secrets", "encrypt", "s.yaml"]);
-    let ran = run(encrypt.env("SOPS_AGE_RECIPIENTS", BOB_AGE)).ok().says("in place of the rule's");
+    let ran =
+        run(encrypt.env("SOPS_AGE_RECIPIENTS", BOB_AGE)).ok().says("replaces the recipients of the rule");
     assert!(ran.out().contains(BOB_AGE) && !ran.out().contains(ALICE_AGE));
     run(&mut scene.civm(&["secrets", "encrypt", "-i", "--output", "x", "s.yaml"])).code(8);
     run(&mut scene.civm(&["secrets", "decrypt", "."])).code(2);
@@ -382,14 +383,14 @@ fn json_and_files_of_any_other_name_are_encrypted_edited_and_decrypted() {
     assert_eq!(plain.out(), "{\n\t\"a\": 1,\n\t\"b\": \"2\",\n\t\"b\": [\n\t\t3\n\t]\n}\n");
     let content = b"\0any\xffbytes, one\n";
     scene.write("key", content);
-    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).ok().says("encrypted_regex is ignored");
-    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).code(203).says("encrypted already");
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).ok().says("encrypted_regex has no effect");
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "key"])).code(203).says("already encrypted");
     let mut edit = scene.civm(&["secrets", "edit", "key"]);
     run(as_alice(&mut edit).env("EDITOR", "sed -i s/one/two/")).ok();
     let plain = run(as_alice(&mut scene.civm(&["secrets", "get", "key", "data"]))).ok();
     assert_eq!(plain.stdout, b"\0any\xffbytes, two\n");
     let mut edit = scene.civm(&["secrets", "edit", "new"]);
-    run(edit.env("EDITOR", "sed -i 1s/^/new:/")).ok().says("encrypted_regex is ignored");
+    run(edit.env("EDITOR", "sed -i 1s/^/new:/")).ok().says("encrypted_regex has no effect");
     let plain = run(as_alice(&mut scene.civm(&["secrets", "decrypt", "new"]))).ok();
     assert!(plain.out().starts_with("new:"), "{}", plain.out());
 }

@@ -192,7 +192,7 @@ fn rotation_lets_in_and_keeps_out() {
     run(scene.civm(&["secrets", "decrypt", "s.yaml"]).env("SOPS_AGE_KEY", BOB)).ok();
     alice(&scene, &["rotate", "s.yaml", "--add-age", BOB_AGE]).ok();
     assert_eq!(scene.read("s.yaml").matches(BOB_AGE).count(), 1, "nobody twice");
-    alice(&scene, &["rotate", "s.yaml", "--rm-age", CAROL_AGE]).ok().says("was no recipient");
+    alice(&scene, &["rotate", "s.yaml", "--rm-age", CAROL_AGE]).ok().says("was not a recipient");
     let before = scene.read("s.yaml");
     let everybody = format!("{ALICE_AGE},{BOB_AGE}");
     alice(&scene, &["rotate", "s.yaml", "--rm-age", &everybody]).code(1).says("no recipient");

@@ -173,7 +173,7 @@ fn the_rules_of_this_project_match_its_files() {
         assert!(!paths.iter().any(|path| path.ends_with(ending)), "{paths:?}");
     }
     let mut command: Command = scene.civm(&["secrets", "check"]);
-    run(command.current_dir(root)).ok().says("1 sops files looked at").says("0 findings");
+    run(command.current_dir(root)).ok().says("1 sops files checked").says("0 findings");
 }
 
 #[test]
@@ -184,8 +184,8 @@ fn files_without_a_rule_fail_only_where_somebody_asks_for_them() {
     scene.write("tests/input/good.yaml", scene.read("a.yaml"));
     let ran = check(&scene, &[])
         .ok()
-        .says("no rule for tests/input/good.yaml")
-        .says("no rule for tests/input/broken.yaml");
+        .says("no rule matches tests/input/good.yaml")
+        .says("no rule matches tests/input/broken.yaml");
     ran.says("3 files: 0 behind, 1 current, 0 failed, 2 without a rule");
     check(&scene, &["tests"]).ok().says("2 without a rule");
     check(&scene, &["tests/input/good.yaml"]).code(1).says("no creation rule").says("1 failed");

@@ -43,7 +43,7 @@ fn project() -> Scene {
 fn every_file_and_its_readers_make_a_table() {
     let scene = project();
     let ran =
-        run(&mut scene.civm(&["secrets", "who"])).ok().says("+ will read it after `civm secrets update-all`");
+        run(&mut scene.civm(&["secrets", "who"])).ok().says("+ can read it after `civm secrets update-all`");
     assert_eq!(
         ran.out(),
         "a.yaml       -alice carol +bob\ngroups.yaml  2 of 3: [alice] [bob carol] [carol]\nlost.yaml    bob carol  (no rule)\n"
@@ -57,12 +57,12 @@ fn a_file_tells_its_readers() {
     assert_eq!(
         who(&scene, &["a.yaml"]),
         format!(
-            "alice  {ALICE_AGE}  will not read it any more {after}\ncarol  {SSH} carol@home\nbob    {BOB_AGE}  will read it {after}\n"
+            "alice  {ALICE_AGE}  can no longer read it {after}\ncarol  {SSH} carol@home\nbob    {BOB_AGE}  can read it {after}\n"
         )
     );
     let groups = who(&scene, &["groups.yaml"]);
     assert!(
-        groups.starts_with(&format!("group 1 of 3 (2 are needed):\nalice  {ALICE_AGE}\ngroup 2")),
+        groups.starts_with(&format!("group 1 of 3 (2 needed):\nalice  {ALICE_AGE}\ngroup 2")),
         "{groups}"
     );
 }
@@ -81,9 +81,9 @@ fn a_reader_tells_its_files_by_name_and_by_either_form_of_the_key() {
     assert!(who(&scene, &["bob"]).starts_with("a.yaml  (only after update-all)\n"));
     assert!(who(&scene, &["alice", "bob"]).starts_with("alice:\na.yaml"));
     let nobody = "age1q9h7cgpgt0msxmntzew65n9gnycldrp7mqn5tzjn7ggm7vusk3as7wk7jh";
-    run(&mut scene.civm(&["secrets", "who", nobody])).ok().says("reads no file here");
+    run(&mut scene.civm(&["secrets", "who", nobody])).ok().says("cannot read any file here");
     let unknown = run(&mut scene.civm(&["secrets", "who", "dave"])).code(100);
-    unknown.says("neither a name").says("there are").says("alice");
+    unknown.says("not a name").says("the names are").says("alice");
 }
 
 #[test]

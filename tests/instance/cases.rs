@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use civm::instance::stage::Mode;
 use civm::instance::state::Phase;
-use civm::instance::{Error, console, stop};
+use civm::instance::stop::{self, Patience};
+use civm::instance::{Error, console};
 use nix::sys::signal::Signal;
 
 use crate::kernel::WORD;
@@ -32,7 +33,7 @@ pub const ALL: [(&str, Case); 12] = [
 const PATIENCE: Duration = Duration::from_millis(200);
 
 fn down(scene: &Scene, host: &str) -> Result<stop::Stopped, Error> {
-    stop::down(&scene.place(host), PATIENCE, &scene.environment, &mut |_| {})
+    stop::down(&scene.place(host), Patience::Usual(PATIENCE), &scene.environment, &mut |_| {})
 }
 
 fn starts_and_goes_down(mode: Mode) {
@@ -52,7 +53,7 @@ fn nothing_stays(mode: Mode) {
     for name in ["__hold", "__keeper", "__supervisor", "qemu-system-x86_64 -name"] {
         let scene = Scene::new();
         let mut caller = scene.hold(mode);
-        let record = scene.place("held").running().expect("it runs");
+        let record = scene.place("held").running().expect("readable").expect("it runs");
         assert_eq!(scene.processes().len(), 4, "caller, keeper, supervisor, QEMU");
         scene.kill(name, Signal::SIGKILL);
         caller.wait().expect("the caller ends as well");
@@ -63,7 +64,12 @@ fn nothing_stays(mode: Mode) {
 fn the_staged_key_is_hidden() {
     let scene = Scene::new();
     let _running = scene.start(scene.machine("a", 0), Some(Mode::Namespaces)).expect("it starts");
-    let runtime = scene.place("a").running().and_then(|record| record.runtime).expect("a runtime directory");
+    let runtime = scene
+        .place("a")
+        .running()
+        .expect("readable")
+        .and_then(|record| record.runtime)
+        .expect("a runtime directory");
     let share = runtime.join("share");
     assert_eq!(fs::read_dir(&share).expect("the mount point").count(), 0, "something is outside");
     assert!(!fs::read_to_string("/proc/self/mounts").expect("mounts").contains(&*share.to_string_lossy()));
@@ -82,7 +88,7 @@ fn a_detached_machine_outlives_its_caller() {
     let running = scene.start(scene.machine("a", 0), None).expect("it starts");
     running.detach().expect("it is told");
     std::thread::sleep(Duration::from_millis(300));
-    let record = scene.place("a").running().expect("it still runs");
+    let record = scene.place("a").running().expect("readable").expect("it still runs");
     assert_eq!(record.phase, Phase::Booting);
     down(&scene, "a").expect("it goes down");
     scene.assert_gone(&record);
@@ -107,7 +113,7 @@ fn a_taken_port_is_named() {
 fn a_deadline_passes() {
     let scene = Scene::new();
     let mut running = scene.start(scene.machine("a", 0), None).expect("it starts");
-    let record = scene.place("a").running().expect("it runs");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
     wait_until("the kernel speaks", || scene.console("a").contains(WORD));
     let error = running.wait_ready(Duration::from_millis(100), None, &mut |_| {}).expect_err("it never is");
     assert!(matches!(&error, Error::NotReady { tail, .. } if tail.console.iter().any(|line| line == WORD)));
@@ -126,7 +132,7 @@ fn what_qemu_refuses_is_repeated() {
 fn a_hung_supervisor_is_ended() {
     let scene = Scene::new();
     let running = scene.start(scene.machine("a", 0), None).expect("it starts");
-    let record = scene.place("a").running().expect("it runs");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
     running.detach().expect("it is told");
     scene.kill("__supervisor", Signal::SIGSTOP);
     down(&scene, "a").expect("it goes down all the same");
@@ -137,7 +143,7 @@ fn the_console_is_the_owners() {
     use std::os::unix::fs::PermissionsExt;
     let scene = Scene::new();
     let running = scene.start(scene.machine("a", 0), None).expect("it starts");
-    let record = scene.place("a").running().expect("it runs");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
     let socket = record.console().expect("a console");
     let mode = |path: &std::path::Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
     assert_eq!((mode(&socket), mode(record.runtime.as_ref().expect("a directory"))), (0o700, 0o700));
@@ -146,7 +152,7 @@ fn the_console_is_the_owners() {
         std::thread::sleep(Duration::from_millis(300));
         drop(running);
     });
-    let left = console::attach(&socket, &mut Vec::new()).expect("it attaches");
+    let left = console::attach(&record, console::Input::Ignored, &mut Vec::new()).expect("it attaches");
     assert_eq!(left, console::Left::Ended);
     stopping.join().expect("it ends");
     scene.assert_gone(&record);

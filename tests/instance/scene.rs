@@ -1,5 +1,7 @@
 //! A state directory of its own, machines in it, and the processes that belong to them.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -8,8 +10,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use civm::edge::environment::Environment;
-use civm::instance::accel::Wish;
-use civm::instance::plan::{Machine, Staged};
+use civm::instance::accel::AccelRequest;
+use civm::instance::plan::{ConsoleLog, Machine, Staged};
 use civm::instance::stage::Mode;
 use civm::instance::state::{Home, Place, Record};
 use civm::instance::{Error, Request, Running, start};
@@ -39,6 +41,8 @@ pub fn cannot_run() -> Option<String> {
 pub struct Scene {
     directory: tempfile::TempDir,
     pub environment: Environment,
+    /// The processes that were seen: number and start.
+    seen: RefCell<BTreeSet<(i32, u64)>>,
 }
 
 impl Scene {
@@ -46,7 +50,7 @@ impl Scene {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("kernel"), kernel::elf()).expect("a kernel");
         let environment = environment(directory.path());
-        Self { directory, environment }
+        Self { directory, environment, seen: RefCell::default() }
     }
 
     pub fn home(&self) -> Home {
@@ -69,6 +73,7 @@ impl Scene {
             forwards: vec![Forward::loopback(port, 22)],
             restrict_network: true,
             share_tag: "shr".to_owned(),
+            console_log: ConsoleLog::UntilReady,
         }
     }
 
@@ -79,7 +84,8 @@ impl Scene {
             home: &home,
             place: &place,
             machine,
-            wish: Wish::Tcg,
+            accel: AccelRequest::Tcg,
+            qemu_as_root: false,
             staged,
             mode,
             environment: &self.environment,
@@ -102,20 +108,35 @@ impl Scene {
         child
     }
 
-    /// Living processes with this scene in their arguments: callers, stages and machines.
+    /// Living processes of this scene: callers and stages have it in their arguments. The machines are the
+    /// supervisors' children: one that runs as a user of its own is given no path. Whoever was seen once is looked
+    /// for ever after.
     pub fn processes(&self) -> Vec<(Pid, String)> {
         let mark = self.directory.path().to_string_lossy().into_owned();
         let mut found = Vec::new();
+        let mut rest = Vec::new();
         for entry in fs::read_dir("/proc").expect("/proc").flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             // Those of a dead process that nobody has waited for yet are empty.
             let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-            if arguments.contains(&mark) {
-                found.push((Pid::from_raw(pid), arguments));
+            let Some((parent, started)) = parent_and_start(&entry.path()) else { continue };
+            if arguments.contains(&mark) || self.seen.borrow().contains(&(pid, started)) {
+                found.push((pid, started, arguments));
+            } else {
+                rest.push((pid, parent, started, arguments));
             }
         }
-        found
+        for (pid, parent, started, arguments) in rest {
+            let of_stage =
+                |(stage, _, text): &(i32, u64, String)| *stage == parent && text.contains("__supervisor");
+            if !arguments.is_empty() && found.iter().any(of_stage) {
+                found.push((pid, started, arguments));
+            }
+        }
+        self.seen.borrow_mut().extend(found.iter().map(|(pid, started, _)| (*pid, *started)));
+        let living = found.into_iter().filter(|(_, _, arguments)| !arguments.is_empty());
+        living.map(|(pid, _, arguments)| (Pid::from_raw(pid), arguments)).collect()
     }
 
     /// Kills the process of this name, and no other.
@@ -143,6 +164,14 @@ impl Scene {
     pub fn console(&self, host: &str) -> String {
         fs::read_to_string(self.place(host).console_log()).unwrap_or_default()
     }
+}
+
+/// A process's parent and when it started.
+fn parent_and_start(directory: &Path) -> Option<(i32, u64)> {
+    let stat = fs::read_to_string(directory.join("stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    Some((fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?))
 }
 
 impl Drop for Scene {
@@ -188,13 +217,15 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         forwards: vec![Forward::loopback(0, 22)],
         restrict_network: true,
         share_tag: "shr".to_owned(),
+        console_log: ConsoleLog::UntilReady,
     };
     let staged = vec![Staged::bytes(KEY, 0o400, Zeroizing::new(b"private".to_vec()))];
     let request = Request {
         home: &home,
         place: &place,
         machine,
-        wish: Wish::Tcg,
+        accel: AccelRequest::Tcg,
+        qemu_as_root: false,
         staged,
         mode: Some(mode),
         environment: &environment,

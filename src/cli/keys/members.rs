@@ -1,28 +1,28 @@
-//! `civm keys add` and `civm keys rm`.
+//! Arguments of `civm keys add` and `civm keys rm`.
 
 use clap::Args;
 
 /// `civm keys add`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The name becomes an anchor under `keys:`, and an alias in the rules. ssh ed25519 keys are written as the age
-recipient that belongs to them. Every other byte of .sops.yaml stays as it is.
+The name becomes an anchor under `keys:` and an alias in the rules. An ssh ed25519 key is written as its age
+recipient. Every other byte of .sops.yaml stays as it is.
 
     civm keys add alice age1… --to 'hosts/web/secrets\\.yaml$'
     civm keys add bob ~/bob.pub --all && civm secrets update-all")]
 pub struct Add {
-    /// The key's name in .sops.yaml; one that is known already only goes into the rules
+    /// The key's name in .sops.yaml; if it is there already, the key is only added to the rules
     pub name: String,
-    /// age1…, ssh-… or the path of a public key (default: your own)
+    /// age1…, ssh-… or the path of a public key (default: your own key)
     #[arg(allow_hyphen_values = true)]
     pub recipient: Option<String>,
-    /// Let it read the files of this rule: its path_regex, its number, or a file that it is for; may be repeated
+    /// Add the key to this rule, given by its path_regex, its number, or a file that it matches; may be repeated
     #[arg(long, value_name = "RULE", conflicts_with = "all")]
     pub to: Vec<String>,
-    /// Let it read the files of every rule
+    /// Add the key to every rule
     #[arg(long)]
     pub all: bool,
-    /// The key group, from 1, where rules have several
+    /// The key group, counted from 1, if rules have several
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     pub group: Option<u16>,
 }
@@ -30,13 +30,14 @@ pub struct Add {
 /// `civm keys rm`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-It goes out of `keys:` and of every rule, in whatever form it stands there. The files still name it until
-`civm secrets update-all`, and who could read them knows their data keys until those are made anew: civm offers both.")]
+The key is removed from `keys:` and from every rule, however it is written there. The files keep it as a recipient until
+`civm secrets update-all`, and whoever could read a file knows its data key until `civm secrets rotate`. civm offers to
+do both.")]
 pub struct Rm {
     /// The key's name in .sops.yaml, or its recipient
     #[arg(value_name = "NAME|RECIPIENT")]
     pub key: String,
-    /// Bring the files in line and give them new data keys without asking
+    /// Update the files and rotate their data keys without asking
     #[arg(short, long)]
     pub yes: bool,
 }

@@ -7,29 +7,32 @@ use clap::{Args, ValueHint};
 /// `civm secrets check`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Needs no key and asks nothing. Looked at are the creation rules, whether every sops file has the recipients, groups
-and selector of its rule, whether every value is encrypted that is to be, whether the metadata is well formed, and
-whether a file that a rule is for is not encrypted at all. Where an identity is at hand, MACs are verified.
+Needs no key and asks nothing. It checks that the creation rules make sense; that every sops file has the recipients, key
+groups and selector of its rule, well-formed metadata, and every value encrypted that should be; and that no file is in
+plaintext that a rule wants encrypted. If an identity can be used without asking, MACs are verified too.
 
-Files that are no sops files and that no rule is for are passed over, so that a hook can name all files of a commit.
-A rule that matches .sops.yaml itself, as `.*` does, flags no plaintext. Where .sops.yaml is named or staged, every
-sops file is looked at: the change may put any of them behind.
+Other files are ignored, so that a hook can pass all files of a commit. A rule for all files, such as `.*`, or for all files
+with an ending, such as `\\.ya?ml$`, reports plaintext only if the file name looks like one for secrets and is not one that
+tools use, such as package.json or .github/. Files in which the rule would encrypt nothing are not reported.
+
+A .sops.yaml further down governs the files below it. Files that a .civmignore names (in the syntax of .gitignore) are not
+secrets of the project and are ignored. If a .sops.yaml is named or staged, all sops files are checked.
 
     civm secrets check --staged     # in .git/hooks/pre-commit
     civm secrets check              # in CI
 
-Exit code 1 where something is found.")]
+Exit code 1 if something is wrong. Warnings, about what may be meant so, count only with --strict.")]
 pub struct Check {
     /// Only these files and directories
     #[arg(value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
-    /// What is staged for the next commit, as it is in git's index, instead of the files
+    /// Check what is staged for the next commit, as it is in git's index, instead of the files
     #[arg(long)]
     pub staged: bool,
-    /// Also find fault with sops files that no rule is for
+    /// Also report sops files that no rule matches, and treat warnings as errors
     #[arg(long)]
     pub strict: bool,
-    /// One JSON object with every finding
+    /// Print one JSON object with every finding
     #[arg(long)]
     pub json: bool,
 }

@@ -16,10 +16,43 @@ impl ValueEnum for Format {
     }
 }
 
+/// The format of a plaintext that is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainFormat {
+    /// One that files have.
+    File(Format),
+    /// Lines that a shell can `eval`.
+    Sh,
+}
+
+impl PlainFormat {
+    const ALL: [Self; 6] = [
+        Self::File(Format::Yaml),
+        Self::File(Format::Json),
+        Self::File(Format::Dotenv),
+        Self::File(Format::Ini),
+        Self::File(Format::Binary),
+        Self::Sh,
+    ];
+}
+
+impl ValueEnum for PlainFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::File(format) => format.to_possible_value(),
+            Self::Sh => Some(PossibleValue::new("sh")),
+        }
+    }
+}
+
 /// The format of a file whose name does not tell it.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Input {
-    /// The file's format (default: what its ending says)
+    /// The file's format (default: what its name says, or what it holds if it is encrypted)
     #[arg(long, value_name = "FORMAT")]
     pub input_type: Option<Format>,
 }

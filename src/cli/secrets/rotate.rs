@@ -9,28 +9,28 @@ use super::Input;
 /// `civm secrets rotate`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Who could read a file knows its data key, and reads with it what the file becomes, even where he is none of its \
-recipients any more. A new data key ends that; what he read before, he knows still.
+Whoever could read a file may have kept its data key, and can use it to read later versions, even after being removed from the \
+recipients. A new data key ends that; what they read before, they still know.
 
-The recipients stay as they are in the file, but for --add-age and --rm-age; .sops.yaml is not looked at. Change it, too \
-(`civm keys add`, `civm keys rm`), or the next `update-all` takes this back.")]
+The recipients of the file stay, apart from --add-age and --rm-age; .sops.yaml is not read. Change it as well \
+(`civm keys add`, `civm keys rm`), or the next `update-all` undoes this.")]
 pub struct Rotate {
-    /// The files, and directories with sops files below
+    /// Files, and directories with sops files in them
     #[arg(required_unless_present = "all", value_hint = ValueHint::AnyPath)]
     pub files: Vec<PathBuf>,
-    /// Every sops file of the project
+    /// Every sops file in the project
     #[arg(long, conflicts_with_all = ["files", "input_type"])]
     pub all: bool,
-    /// Let this recipient read the files, too; may be repeated
+    /// Add this recipient to the files; may be repeated
     #[arg(long, value_name = "RECIPIENT")]
     pub add_age: Vec<String>,
-    /// Keep this recipient out, in every group and whatever its form; may be repeated
+    /// Remove this recipient from every group, in whatever form it is written; may be repeated
     #[arg(long, value_name = "RECIPIENT")]
     pub rm_age: Vec<String>,
     /// The file's format
     #[command(flatten)]
     pub input: Input,
-    /// What sops wants to be told, and what is always done here
+    /// Accepted because sops needs it; files are always changed in place here
     #[arg(short, long, hide = true)]
     pub in_place: bool,
 }
@@ -38,7 +38,7 @@ pub struct Rotate {
 /// `civm secrets groups`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Where a file has several key groups, one reader of each is needed to open it, or of as many as the threshold says. The \
+To open a file with several key groups, one member of each group is needed, or of as many groups as the threshold says. The \
 values, the MAC and the time of the last change stay as they are.")]
 pub struct Groups {
     /// What to do
@@ -46,7 +46,7 @@ pub struct Groups {
     pub command: GroupsCommand,
 }
 
-/// What can be done with a file's key groups.
+/// What can be done with the key groups of a file.
 #[derive(Clone, Debug, Subcommand)]
 pub enum GroupsCommand {
     /// Add a group
@@ -57,7 +57,7 @@ pub enum GroupsCommand {
         /// Its members
         #[arg(required = true, value_name = "RECIPIENT")]
         recipients: Vec<String>,
-        /// How many groups are needed to open the file (default: as before, or all of them)
+        /// How many groups are needed to open the file (default: unchanged, or all of them)
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
         threshold: Option<u32>,
     },
@@ -67,9 +67,9 @@ pub enum GroupsCommand {
         /// The encrypted file
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
-        /// Which: 0 is the first
+        /// Its number; 0 is the first
         group: usize,
-        /// How many groups are needed to open the file (default: as before)
+        /// How many groups are needed to open the file (default: unchanged)
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
         threshold: Option<u32>,
     },

@@ -1,18 +1,20 @@
-//! civm's lines in `.gitattributes`, between two comments; all others stay as they are.
+//! civm's lines in `.gitattributes`, between two comments. All other lines stay as they are.
 
 /// The line before civm's.
-const BEGIN: &str = "# civm: sops files; `civm git install` renews these lines";
-/// The line behind them.
+pub(super) const BEGIN: &str = "# civm: sops files; `civm git install` renews these lines";
+/// The line after them.
 pub(super) const END: &str = "# civm: end";
-/// What is said of each file.
+/// The attributes of sops files.
 const ATTRIBUTES: &str = "diff=civm merge=civm";
+/// The line for the rules: two people who each add a key change the same lines of them.
+const RULES: &str = ".sops.yaml merge=civm";
 
-/// The line before civm's is there, the one behind them is not.
+/// The comment before civm's lines is there, and the one after them is not.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("line {0} starts civm's lines, but nothing ends them")]
+#[error("line {0} starts civm's lines, but no line ends them")]
 pub(super) struct OpenBlock(usize);
 
-/// The text with a line for each pattern, in the place of those that it has.
+/// The text with a line for each pattern, in place of civm's lines so far.
 pub(super) fn with_block(text: &[u8], patterns: &[String]) -> Result<Vec<u8>, OpenBlock> {
     let (before, after) = split(text)?;
     if patterns.is_empty() {
@@ -20,7 +22,7 @@ pub(super) fn with_block(text: &[u8], patterns: &[String]) -> Result<Vec<u8>, Op
     }
     let lines: String = patterns.iter().map(|pattern| format!("{pattern} {ATTRIBUTES}\n")).collect();
     let gap: &[u8] = if before.is_empty() || before.ends_with(b"\n") { b"" } else { b"\n" };
-    Ok([before, gap, format!("{BEGIN}\n{lines}{END}\n").as_bytes(), after].concat())
+    Ok([before, gap, format!("{BEGIN}\n{RULES}\n{lines}{END}\n").as_bytes(), after].concat())
 }
 
 /// The text without civm's lines.
@@ -29,7 +31,7 @@ pub(super) fn without_block(text: &[u8]) -> Result<Vec<u8>, OpenBlock> {
     Ok([before, after].concat())
 }
 
-/// What stands before and behind civm's lines.
+/// What comes before civm's lines, and what comes after them.
 fn split(text: &[u8]) -> Result<(&[u8], &[u8]), OpenBlock> {
     let mut offset = 0;
     let mut start = None;
@@ -48,34 +50,33 @@ fn split(text: &[u8]) -> Result<(&[u8], &[u8]), OpenBlock> {
     }
 }
 
-/// A pattern for this path from the root, then for what `rest` matches below it.
-pub(super) fn pattern(path: &[u8], rest: &str) -> String {
-    let mut plain = String::from("/");
-    let mut quoted = false;
+/// A pattern for this path alone.
+pub(super) fn of_path(path: &[u8]) -> String {
+    let mut glob = b"/".to_vec();
     for &byte in path {
-        match byte {
-            b'*' | b'?' | b'[' | b'\\' => plain.extend(['\\', char::from(byte)]),
-            b'!'..=b'~' if byte != b'"' => plain.push(char::from(byte)),
-            other => {
-                // Spaces end a pattern; in quotes, any byte can be spelled.
-                quoted = true;
-                plain.push(char::from(other));
-            }
+        if b"*?[\\".contains(&byte) {
+            glob.push(b'\\');
         }
+        glob.push(byte);
     }
-    if !quoted {
-        return plain + rest;
+    quoted(&glob)
+}
+
+/// A glob as it is written: spaces would end it, so it is put into quotes where that is needed.
+pub(super) fn quoted(glob: &[u8]) -> String {
+    let plain = glob.iter().all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'"');
+    if plain && !glob.starts_with(b"#") && !glob.starts_with(b"!") {
+        return String::from_utf8_lossy(glob).into_owned();
     }
     let mut text = String::from("\"");
-    for c in plain.chars() {
-        match c {
-            '\\' | '"' => text.extend(['\\', c]),
-            ' '..='~' => text.push(c),
-            // One byte each, as pushed above.
-            other => text.push_str(&format!("\\{:03o}", u32::from(other))),
+    for &byte in glob {
+        match byte {
+            b'\\' | b'"' => text.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => text.push(char::from(byte)),
+            other => text.push_str(&format!("\\{other:03o}")),
         }
     }
-    text + rest + "\""
+    text + "\""
 }
 
 #[cfg(test)]
@@ -112,10 +113,12 @@ mod tests {
 
     #[test]
     fn a_pattern_matches_its_path_alone() {
-        assert_eq!(pattern(b"a/b.yaml", ""), "/a/b.yaml");
-        assert_eq!(pattern(b"#a", ""), "/#a");
-        assert_eq!(pattern(b"a*[b]", "/*/c"), r"/a\*\[b]/*/c");
-        assert_eq!(pattern("a b\"\u{e9}".as_bytes(), ""), r#""/a b\"\303\251""#);
-        assert_eq!(pattern(br"x y\z", ""), r#""/x y\\\\z""#);
+        assert_eq!(of_path(b"a/b.yaml"), "/a/b.yaml");
+        assert_eq!(of_path(b"#a"), "/#a");
+        assert_eq!(of_path(b"a*[b]"), r"/a\*\[b]");
+        assert_eq!(of_path("a b\"\u{e9}".as_bytes()), r#""/a b\"\303\251""#);
+        assert_eq!(of_path(br"x y\z"), r#""/x y\\\\z""#);
+        assert_eq!(quoted(b"*.sops.yaml"), "*.sops.yaml");
+        assert_eq!(quoted(b"a b/**"), r#""a b/**""#);
     }
 }

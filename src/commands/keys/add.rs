@@ -15,44 +15,43 @@ pub(super) fn run(args: &Add, context: &Context) -> Outcome {
     let session = secrets::session(context, None)?;
     let file = RulesFile::find(&session)?;
     let rules = rules(args, &file, &session)?;
-    let recipient = whom(args, &file, context)?;
+    let recipient = recipient_to_add(args, &file, context)?;
     let group = args.group.map(|group| usize::from(group) - 1);
     let key = NewKey { name: &args.name, recipient: &recipient, rules: &rules, group };
     let after = add_key(&file.text, key).map_err(|error| file.wrong(&error))?;
     if after == file.text {
-        context.screen.note(format!("`{}` says so already", file.path.display()));
+        context.screen.note(format!("`{}` has this already; nothing to change", file.path.display()));
     } else {
         file.replace(&after)?;
-        context.screen.note(format!("`{}` knows {}", file.path.display(), args.name));
+        context.screen.note(format!("added {} to `{}`", args.name, file.path.display()));
     }
     let all = file.config.rules().map_err(|error| file.wrong(&error))?;
     for rule in rules.iter().filter_map(|&rule| all.get(rule)) {
-        let of = if rule.path_regex.is_empty() { "every other file" } else { &rule.path_regex };
-        context.screen.note(format!("  it is to read {of}"));
+        let of = if rule.path_regex.is_empty() { "all other files" } else { &rule.path_regex };
+        context.screen.note(format!("  in the rule for {of}"));
     }
     if rules.is_empty() {
-        let next =
-            "no rule names it yet: --to RULE lets it read the files of a rule, --all those of every rule";
+        let next = "it is in no rule yet: --to RULE adds it to one, --all to every rule";
         context.screen.note(next);
     } else {
-        context.screen.note("next: `civm secrets update-all` lets it read the files that are there");
+        context.screen.note("next: `civm secrets update-all` adds it to the files that exist");
     }
     context.screen.line(&recipient)?;
     Ok(0)
 }
 
-/// The recipient: as given, as the name has it already, else the caller's own.
-fn whom(args: &Add, file: &RulesFile, context: &Context) -> Result<String, Failure> {
+/// The recipient: as given, as it is there under that name, or the caller's own.
+fn recipient_to_add(args: &Add, file: &RulesFile, context: &Context) -> Result<String, Failure> {
     let known = file.recipient_of(&args.name);
     let given = args.recipient.as_deref().map(|given| recipient(given, context)).transpose()?;
     let recipient = match (given, known) {
         (Some(given), Some(known)) if same_key(&given) != same_key(&known) => {
-            return Err(file.wrong(&format!("{} is the name of {known}", args.name)));
+            return Err(file.wrong(&format!("the name {} belongs to {known}", args.name)));
         }
         (None, Some(_)) if args.to.is_empty() && !args.all => {
             return Err(file
-                .wrong(&format!("{} is known there already", args.name))
-                .help("--to RULE lets it read the files of a rule, --all those of every rule"));
+                .wrong(&format!("{} is there already", args.name))
+                .help("--to RULE adds it to a rule, --all to every rule"));
         }
         (_, Some(known)) => return Ok(known),
         (Some(given), None) => given,
@@ -60,8 +59,8 @@ fn whom(args: &Add, file: &RulesFile, context: &Context) -> Result<String, Failu
     };
     match file.name_of(&recipient) {
         Some(name) => Err(file
-            .wrong(&format!("{recipient} is known there as {name}"))
-            .help(format!("`civm keys add {name} --to RULE` lets it read the files of a rule"))),
+            .wrong(&format!("{recipient} is there already, as {name}"))
+            .help(format!("`civm keys add {name} --to RULE` adds it to a rule"))),
         None => Ok(recipient),
     }
 }
@@ -76,7 +75,7 @@ fn rules(args: &Add, file: &RulesFile, session: &Session) -> Result<Vec<usize>, 
     let mut rules = Vec::new();
     for word in &args.to {
         let mut found = file.config.find(word);
-        // A path counts only where something is, so that a slip does not end at the rule for all others.
+        // A path counts only if the file exists, so that a typo does not end at the rule for all others.
         let path = session.absolute(Path::new(word));
         if found.is_none() && path.exists() {
             let place = match_path(&path, directory);
@@ -86,9 +85,9 @@ fn rules(args: &Add, file: &RulesFile, session: &Session) -> Result<Vec<usize>, 
             let known = all.iter().enumerate().map(|(at, rule)| format!("{}: {}", at + 1, rule.path_regex));
             let failure = Failure::new(
                 Code::Generic,
-                format!("`{}` has no rule `{word}`, and none for a file of that name", file.path.display()),
+                format!("`{}` has no rule `{word}`, and there is no file of that name", file.path.display()),
             );
-            known.fold(failure.help("a rule is named by its path_regex or its number:"), Failure::help)
+            known.fold(failure.help("give a rule by its path_regex or its number:"), Failure::help)
         })?;
         if !rules.contains(&rule) {
             rules.push(rule);

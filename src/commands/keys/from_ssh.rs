@@ -32,7 +32,7 @@ pub(super) fn run(args: &FromSsh, prompt: &dyn Prompt, context: &Context) -> Out
         Some(path) => atomic::create(path, text.as_bytes(), mode, args.force).map_err(|error| {
             let failure = Failure::new(Code::CouldNotWriteOutput, error.to_string());
             match error {
-                WriteError::Exists(_) => failure.help("--force replaces it"),
+                WriteError::Exists(_) => failure.help("use --force to replace it"),
                 _ => failure,
             }
         })?,
@@ -112,9 +112,7 @@ fn recipients(text: &[u8], name: &str, context: &Context) -> Result<Zeroizing<St
             Err(error) => {
                 let failure = Failure::new(Code::Generic, format!("{name}, {error}"));
                 return Err(match error.error {
-                    PublicKeyError::PrivateKey => {
-                        failure.help("--private gives the age identity that belongs to it")
-                    }
+                    PublicKeyError::PrivateKey => failure.help("--private converts it to an age identity"),
                     _ => failure,
                 });
             }

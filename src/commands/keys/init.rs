@@ -24,7 +24,7 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
     let target = keys_file::path(environment).ok_or_else(|| {
         Failure::new(
             Code::Generic,
-            "neither HOME nor XDG_CONFIG_HOME is set, so there is no place for identities",
+            "neither HOME nor XDG_CONFIG_HOME is set, so there is no directory for identities",
         )
     })?;
     make_directories(&target)?;
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
         if args.post_quantum {
             return failure;
         }
-        failure.help("`civm keys from-ssh --private` prints the identity, to be put where you want it")
+        failure.help("`civm keys from-ssh --private` prints the identity; save it where you want it")
     })?;
     match added {
         Some(text) => {
@@ -56,10 +56,10 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
                 .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
             context.screen.note(format!("{what} is in `{}`", target.display()));
         }
-        None => context.screen.note(format!("{what} was in `{}` already", target.display())),
+        None => context.screen.note(format!("{what} is in `{}` already", target.display())),
     }
     warn_if_open(&target, context);
-    context.screen.note("a line for .sops.yaml, under `keys:`; a rule then names it as an alias:");
+    context.screen.note("a line for `keys:` in .sops.yaml; rules then use the name as an alias:");
     context.screen.note(format!("  - &{} {}", anchor(environment), identity.recipient()));
     context.screen.line(identity.recipient())?;
     Ok(0)
@@ -92,7 +92,7 @@ fn existing(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
 fn make_directories(file: &Path) -> Result<(), Failure> {
     let Some(directory) = file.parent() else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| {
-        Failure::new(Code::CouldNotWriteOutput, format!("cannot make `{}`: {error}", directory.display()))
+        Failure::new(Code::CouldNotWriteOutput, format!("cannot create `{}`: {error}", directory.display()))
     })
 }
 
@@ -101,7 +101,7 @@ fn warn_if_open(path: &Path, context: &Context) {
     let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o7777);
     if mode & 0o077 != 0 {
         context.screen.warn(format!(
-            "`{}` has mode {mode:04o}: others can get at your identities; `chmod 600` it",
+            "`{}` has mode {mode:04o}: other users can read your identities; run `chmod 600` on it",
             path.display()
         ));
     }

@@ -15,7 +15,7 @@ use crate::keys::recipient::{Recipient, same_key, shown};
 use crate::keys::ssh::host_key::HostKey;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::Config;
-use crate::rules::edit::{NewHost, add_host};
+use crate::rules::edit::{NewHost, add_host, decode};
 use crate::secrets::Session;
 use crate::secrets::file::NewFile;
 use crate::secrets::recipients::Plan;
@@ -32,16 +32,17 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let (file, host_file) = (project.secrets_file(name), project.host_file(name));
     if file.symlink_metadata().is_ok() {
-        return Err(Failure::new(Code::Generic, format!("`{}` is there already", file.display()))
-            .help(format!("`civm secrets edit {}` changes it", file.display())));
+        return Err(Failure::new(Code::Generic, format!("`{}` exists already", file.display()))
+            .help(format!("change it with `civm secrets edit {}`", file.display())));
     }
     let rules = project.rules_file();
     // From here on the rules and the ports of the project are nobody else's to change.
     let _lock = Lock::exclusive(project.root()).map_err(|error| wrong(project.root(), &error))?;
-    let before = fs::read_to_string(&rules).map_err(|error| {
+    let bytes = fs::read(&rules).map_err(|error| {
         Failure::new(Code::Generic, format!("cannot read `{}`: {error}", rules.display()))
-            .help("`civm init` makes a project with its rules")
+            .help("`civm init` creates a project with rules")
     })?;
+    let before = decode(&bytes).map_err(|error| wrong(&rules, &error))?;
 
     let key = HostKey::generate(&mut OsRng, name).map_err(|error| wrong(&rules, &error))?;
     let readers = readers(args, &before, &rules, context)?;
@@ -54,12 +55,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     write(&project, name, &sealed, &after)?;
 
     context.screen.note(format!(
-        "`{}` has the host's ssh key, for {} readers and the host itself",
+        "`{}` has the host's ssh key; {} recipients and the host itself can read it",
         file.display(),
         readers.len()
     ));
-    context.screen.note(format!("`{}` knows it as {name}", rules.display()));
-    context.screen.note(format!("`{}` says what machine it is", host_file.display()));
+    context.screen.note(format!("`{}` has its key as {name}", rules.display()));
+    context.screen.note(format!("`{}` describes the machine", host_file.display()));
     context.screen.note(format!("next: `civm secrets edit {}`, `civm up {name}`", file.display()));
     context.screen.line(key.recipient())?;
     Ok(0)
@@ -83,7 +84,7 @@ fn readers(args: &Args, rules: &str, path: &Path, context: &Context) -> Result<V
     let kinds = common_kinds(&config).map_err(|error| wrong(path, &error))?;
     if !kinds.is_empty() {
         context.screen.warn(format!(
-            "the rules have {} keys in common, which are not taken over: who reads by them cannot read the new \
+            "all rules have {} keys, which civm cannot encrypt to: whoever reads with them cannot read the new \
              file",
             kinds.join(" and ")
         ));
@@ -159,7 +160,7 @@ fn unwritten(error: WriteError) -> Failure {
 }
 
 fn unwritable(dir: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Code::CouldNotWriteOutput, format!("cannot make `{}`: {error}", dir.display()))
+    Failure::new(Code::CouldNotWriteOutput, format!("cannot create `{}`: {error}", dir.display()))
 }
 
 /// A port of this machine that no host of the project forwards. A host that cannot be read counts as none.

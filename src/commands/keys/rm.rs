@@ -12,20 +12,22 @@ pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome 
     let session = secrets::session(context, None)?;
     let (recipient, path) = {
         let file = RulesFile::find(&session)?;
-        let recipient = whom(&args.key, &file)?;
+        let recipient = recipient_to_remove(&args.key, &file)?;
         let key = same_key(&recipient);
         let after =
             remove_key(&file.text, &|other| same_key(other) == key).map_err(|error| file.wrong(&error))?;
         file.replace(&after)?;
         (recipient, file.path.clone())
     };
-    context.screen.note(format!("`{}` no longer names {} ({})", path.display(), args.key, shown(&recipient)));
+    context.screen.note(format!("removed {1} ({2}) from `{0}`", path.display(), args.key, shown(&recipient)));
     let Some(commands) = secrets::to_forget(&recipient, context)? else {
-        context.screen.note("no file names it");
+        context.screen.note("no file has it as a recipient");
         return Ok(0);
     };
-    context.screen.note("its files still do, and who could read them knows their data keys");
-    let question = "take it out of the files, and give those new data keys?";
+    context
+        .screen
+        .note("files still have it as a recipient, and whoever could read them knows their data keys");
+    let question = "remove it from the files and rotate their data keys?";
     let asked = || terminal::stderr_is_terminal() && prompt.confirm(question, true).unwrap_or(false);
     if args.yes || asked() {
         return secrets::forget(&recipient, context);
@@ -37,7 +39,7 @@ pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome 
 }
 
 /// The recipient that is meant.
-fn whom(key: &str, file: &RulesFile) -> Result<String, Failure> {
+fn recipient_to_remove(key: &str, file: &RulesFile) -> Result<String, Failure> {
     let key = key.trim();
     if let Some(recipient) = file.recipient_of(key) {
         return Ok(recipient);
@@ -46,6 +48,6 @@ fn whom(key: &str, file: &RulesFile) -> Result<String, Failure> {
         return Ok(key.to_owned());
     }
     let names: Vec<String> = crate::rules::names(&file.text).into_values().collect();
-    let failure = file.wrong(&format!("no key has the name {}", shown(key)));
-    Err(if names.is_empty() { failure } else { failure.help(format!("there are {}", names.join(", "))) })
+    let failure = file.wrong(&format!("there is no key named {}", shown(key)));
+    Err(if names.is_empty() { failure } else { failure.help(format!("the names are {}", names.join(", "))) })
 }

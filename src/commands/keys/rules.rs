@@ -1,4 +1,4 @@
-//! The rules that a command changes, and whom it is about.
+//! The rules file that a command changes, and the recipient that it adds.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use crate::edge::lock::Lock;
 use crate::keys::recipient::{Recipient, same_key, shown};
 use crate::keys::ssh::public::{self, Ed25519Public, PublicLine};
 use crate::outcome::{Code, Failure};
-use crate::rules::Config;
+use crate::rules::{Config, edit};
 use crate::secrets::Session;
 
-/// The rules' file of a run, which is nobody else's to change until this is dropped.
+/// The rules file of a run, locked until this is dropped.
 pub(super) struct RulesFile {
     /// Where it is.
     pub(super) path: PathBuf,
@@ -26,15 +26,16 @@ pub(super) struct RulesFile {
 impl RulesFile {
     /// The rules that are found from where the run was started.
     pub(super) fn find(session: &Session) -> Result<Self, Failure> {
-        let rules = session.rules(&session.directory).map_err(secrets::failure)?;
+        let rules = session.own_rules().map_err(secrets::failure)?;
         let path = rules.map(|rules| rules.path.clone()).ok_or_else(|| {
             Failure::new(Code::Generic, "there is no .sops.yaml here or above")
-                .help("`civm init` makes a project with its rules")
+                .help("`civm init` creates a project with rules")
         })?;
         let lock =
             Lock::exclusive(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
         // Read again: who had the lock before may have changed it.
-        let text = fs::read_to_string(&path).map_err(|error| wrong(&path, &error))?;
+        let bytes = fs::read(&path).map_err(|error| wrong(&path, &error))?;
+        let text = edit::decode(&bytes).map_err(|error| wrong(&path, &error))?;
         let config = Config::parse(&text).map_err(|error| wrong(&path, &error))?;
         Ok(Self { path, text, config, _lock: lock })
     }
@@ -77,7 +78,7 @@ pub(super) fn recipient(given: &str, context: &Context) -> Result<String, Failur
     if !is_text && !Path::new(given).exists() {
         let message = format!("`{}` is neither a recipient nor a file", shown(given));
         return Err(Failure::new(Code::NoFileSpecified, message).help(
-            "a recipient is age1… or ssh-…; a file is that of a public key, such as ~/.ssh/id_ed25519.pub",
+            "a recipient starts with age1 or ssh-; a file holds a public key, as ~/.ssh/id_ed25519.pub does",
         ));
     }
     let text = if is_text { given.to_owned() } else { of_file(Path::new(given))? };
@@ -104,7 +105,7 @@ fn of_file(path: &Path) -> Result<String, Failure> {
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let [line] = lines.as_slice() else {
-        return Err(failed(format!("it holds {} lines, where one key is wanted", lines.len())));
+        return Err(failed(format!("it holds {} lines; it must hold one key", lines.len())));
     };
     if line.starts_with("age1") {
         return Ok((*line).to_owned());

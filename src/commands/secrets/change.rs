@@ -53,7 +53,7 @@ fn mac(ignore: bool) -> MacCheck {
     if ignore { MacCheck::Ignore } else { MacCheck::Verify }
 }
 
-/// The value from wherever it is; asked for where it is nowhere.
+/// The value, from the command line, a file or standard input; else the user is asked.
 fn value(args: &Set, session: &Session) -> Result<Value, Failure> {
     let bytes = if let Some(value) = &args.value {
         Zeroizing::new(value.clone().into_bytes())

@@ -1,6 +1,7 @@
 //! `civm secrets check`.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde_json::json;
@@ -9,13 +10,15 @@ use super::failure::failure;
 use super::update_all::{root, without_rule};
 use crate::cli::secrets::Check;
 use crate::commands::Context;
+use crate::commands::git::uncovered;
 use crate::edge::index::Index;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::check::{Content, Report, Source, check, is_about_secrets, take_staged_rules};
-use crate::secrets::discover::candidates;
+use crate::rules::FILE;
+use crate::secrets::check::{Content, Report, Source, check, take_staged_rules, wants_encrypted};
+use crate::secrets::discover::{candidates, is_sops, no_secrets, sops_text};
 use crate::secrets::{Error, Session};
 
-/// What every value that sops encrypted starts with.
+/// How every encrypted value starts.
 const TOKEN: &str = "ENC[AES256_GCM,";
 
 pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome {
@@ -23,16 +26,27 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
         return Err(failure(Error::Missing(missing.clone())));
     }
     let sources = if args.staged { staged(args, session)? } else { files(args, session, context) };
+    let uncovered = without_driver(&sources, args, session);
     let report = check(session, sources, args.strict);
     if args.json {
-        context.screen.line(to_json(&report).to_string())?;
+        context.screen.line(to_json(&report, &uncovered).to_string())?;
     } else {
         tell(&report, session, context)?;
+        for path in &uncovered {
+            let shown = session.shown(path);
+            context
+                .screen
+                .warn(format!("git would merge `{shown}` as text: no line of .gitattributes matches it"));
+        }
+        if !uncovered.is_empty() {
+            context.screen.note("help: `civm git install` adds one; then commit .gitattributes");
+        }
     }
-    Ok(if report.findings.is_empty() { 0 } else { Code::Generic as u8 })
+    let fails = report.fails() || (!uncovered.is_empty() && args.strict);
+    Ok(if fails { Code::Generic as u8 } else { 0 })
 }
 
-/// The files that were named, else those of the project; all of them where the rules are among the named ones.
+/// The files that were named, else those of the project; all of them if rules are among the named ones.
 fn files(args: &Check, session: &Session, context: &Context) -> Vec<Source> {
     let root = root(session, context);
     let mut paths = args.paths.clone();
@@ -42,33 +56,61 @@ fn files(args: &Check, session: &Session, context: &Context) -> Vec<Source> {
     candidates(&paths, &session.environment).into_iter().map(Source::of).collect()
 }
 
-/// What is staged. The rules count as they are staged, too.
+/// What is staged, with the rules as they are staged.
 fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
     let wrong =
-        |error| Failure::new(Code::Generic, format!("{error}")).help("--staged wants a git repository");
+        |error| Failure::new(Code::Generic, format!("{error}")).help("--staged works in a git repository");
     let index = Index::of(&session.directory, &session.environment).map_err(wrong)?;
     let staged = index.staged(&args.paths).map_err(wrong)?;
-    take_staged_rules(session, |path| index.text(path)).map_err(failure)?;
     let encrypted = index.with(TOKEN).map_err(wrong)?;
+    let files = staged.iter().chain(&encrypted);
+    let mut of_rules = Ok(());
+    let staged_rules = |path: &Path| {
+        let text = index.text(path).unwrap_or_else(|error| {
+            of_rules = Err(wrong(error));
+            None
+        });
+        text.map(|text| text.to_vec())
+    };
+    take_staged_rules(session, files, staged_rules).map_err(failure)?;
+    of_rules?;
     let all = names_rules(staged.iter(), session);
     let others = encrypted.iter().filter(|path| all && !staged.contains(*path));
-    // git is asked only for the text of files that can matter.
-    let matter = staged.iter().filter(|path| encrypted.contains(*path) || is_about_secrets(session, path));
-    let paths: Vec<&PathBuf> = matter.chain(others).collect();
+    // git is only asked for the text of files that matter.
+    let matter = staged.iter().filter(|path| encrypted.contains(*path) || wants_encrypted(session, path));
+    let mut no_secrets = no_secrets(index.root());
+    let paths: Vec<&PathBuf> = matter.chain(others).filter(|path| !no_secrets.leaves_out(path)).collect();
     let source = |path: &PathBuf| {
-        let content = Content::Text(index.text(path)?);
+        let content = match index.text(path) {
+            Ok(text) => Content::Text(text?.to_vec()),
+            Err(error) => {
+                let source = std::io::Error::other(error);
+                Content::Failed(Error::Read { path: path.clone(), source })
+            }
+        };
         Some(Source { path: path.clone(), content })
     };
     Ok(paths.into_par_iter().filter_map(source).collect())
 }
 
-/// Whether the rules' own file is among some paths.
-fn names_rules<'a>(mut paths: impl Iterator<Item = &'a PathBuf>, session: &Session) -> bool {
-    let Some(rules) = session.rules_path(&session.directory).and_then(|rules| rules.canonicalize().ok())
-    else {
-        return false;
+/// The sops files that git would merge as text although the repository is set up for civm.
+fn without_driver(sources: &[Source], args: &Check, session: &Session) -> Vec<PathBuf> {
+    let by_path: BTreeMap<_, _> = sources.iter().map(|source| (&*source.path, &source.content)).collect();
+    let is_sops_file = |path: &PathBuf| match by_path.get(&**path) {
+        Some(Content::Text(text)) => is_sops(path, text),
+        Some(Content::File) => sops_text(path).is_ok_and(|text| text.is_some()),
+        _ => false,
     };
-    paths.any(|path| path.is_file() && path.canonicalize().is_ok_and(|path| path == rules))
+    let paths = by_path.keys().copied();
+    let mut paths = uncovered(&session.directory, &session.environment, paths, args.staged);
+    paths.retain(is_sops_file);
+    paths
+}
+
+/// Whether a file of rules is among the paths.
+fn names_rules<'a>(mut paths: impl Iterator<Item = &'a PathBuf>, session: &Session) -> bool {
+    let own = session.own_rules_path().and_then(|rules| rules.canonicalize().ok());
+    paths.any(|path| path.ends_with(FILE) || own.is_some() && path.canonicalize().ok() == own)
 }
 
 fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Failure> {
@@ -80,15 +122,15 @@ fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Fai
     for line in report.help() {
         context.screen.note(format!("help: {line}"));
     }
-    context.screen.note(format!(
-        "{} sops files looked at{without}: {} findings",
-        report.files,
-        report.findings.len()
-    ));
+    let (files, warnings) =
+        (report.files, report.findings.iter().filter(|finding| finding.is_warning).count());
+    let findings = report.findings.len() - warnings;
+    let warnings = if warnings == 0 { String::new() } else { format!(", {warnings} warnings") };
+    context.screen.note(format!("{files} sops files checked{without}: {findings} findings{warnings}"));
     Ok(())
 }
 
-fn to_json(report: &Report) -> serde_json::Value {
+fn to_json(report: &Report, uncovered: &[PathBuf]) -> serde_json::Value {
     let findings: Vec<_> = report
         .findings
         .iter()
@@ -97,12 +139,16 @@ fn to_json(report: &Report) -> serde_json::Value {
                 "path": finding.path.to_string_lossy(),
                 "line": finding.line,
                 "kind": finding.kind.name(),
+                "severity": if finding.is_warning { "warning" } else { "error" },
                 "key": finding.key.as_ref().map(ToString::to_string),
                 "message": finding.message,
                 "help": finding.kind.help(),
             })
         })
         .collect();
-    let unruled: Vec<_> = report.unruled.iter().map(|path| path.to_string_lossy()).collect();
-    json!({ "files": report.files, "findings": findings, "without_rule": unruled })
+    let shown = |paths: &[PathBuf]| -> Vec<_> {
+        paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
+    };
+    let (unruled, uncovered) = (shown(&report.unruled), shown(uncovered));
+    json!({ "files": report.files, "findings": findings, "without_rule": unruled, "merged_as_text": uncovered })
 }

@@ -1,57 +1,104 @@
 //! `civm secrets decrypt`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::failure::failure;
-use crate::cli::secrets::Decrypt;
+use crate::cli::secrets::{Decrypt, PlainFormat};
 use crate::commands::Context;
 use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::Session;
-use crate::secrets::file::SopsFile;
+use crate::secrets::exec::{Nested, Variables};
+use crate::secrets::file::{OpenFile, SopsFile};
+use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
+use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 use crate::sops::key_path::KeyPath;
 use crate::store::Format;
 
+/// The name of standard input if none is given.
+const STDIN: &str = "stdin";
+
 pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outcome {
+    if args.nested.how() != Nested::Refuse && args.output_type != Some(PlainFormat::Sh) {
+        let message = "--skip-nested and --flatten work with --output-type sh only";
+        return Err(Failure::new(Code::ConflictingParameters, message));
+    }
     let path = match &args.extract {
         Some(path) => Some(parse(path)?),
         None => None,
     };
-    let (text, file) = match &args.file {
-        Some(file) => (Zeroizing::new(read(file).map_err(failure)?), file.clone()),
-        None => (from_stdin(args)?, PathBuf::from("stdin.yaml")),
+    let file = super::named(args.file.as_ref());
+    let text = match file {
+        Some(file) => Zeroizing::new(read(file).map_err(failure)?),
+        None => from_stdin(args)?,
     };
-    let name: &Path = args.filename_override.as_deref().unwrap_or(&file);
+    let name = args.filename_override.as_deref().or(file).unwrap_or(Path::new(STDIN));
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
-    let input = session.format_of(name);
-    // What is one value has no other form, and a part of a file has none, whatever ending it gets.
+    let input = session.format_of_encrypted(name, &text);
+    // A single value, or a part of a file, is printed as it is, whatever the ending of the output.
     let output = args.output.as_deref().filter(|_| input != Format::Binary && path.is_none());
-    let output = args.output_type.or_else(|| Format::of_ending(output?)).unwrap_or(input);
+    let output = match args.output_type {
+        Some(PlainFormat::File(format)) => format,
+        Some(PlainFormat::Sh) => input,
+        None => output.and_then(Format::of_ending).unwrap_or(input),
+    };
     let stores = session.stores(name, input, output).map_err(failure)?;
-    let open = SopsFile::of_store(stores.input, name, &text)
-        .and_then(|file| file.open(session.identities(), mac))
-        .map_err(failure)?
-        .with_store(stores.output);
-    super::warn(context, name, &open.warnings);
-    let plain = match path {
-        Some(path) => open.extract(&path).map_err(|error| super::not_written(error, input, output)),
-        None => super::plaintext(&open, input, output),
-    }?;
-    let written = |result: Result<(), atomic::WriteError>| result.map_err(|error| failure(error.into()));
-    match (&args.output, args.in_place) {
-        // Plaintext is for its reader alone, whatever the umask.
-        (Some(output), _) => written(atomic::create(output, &plain, 0o600, true))?,
-        (None, true) => written(atomic::replace(&file, &plain, 0o600))?,
-        (None, false) => context.screen.data(&plain)?,
+    let decrypted = |text: &[u8]| {
+        let mut open = SopsFile::of_store(Arc::clone(&stores.input), name, text)
+            .and_then(|file| file.open(session.identities(), mac))
+            .map_err(failure)?
+            .with_store(Arc::clone(&stores.output));
+        let warnings = std::mem::take(&mut open.warnings);
+        let plain = match &path {
+            _ if args.output_type == Some(PlainFormat::Sh) => for_shells(args, &open),
+            Some(path) => open.extract(path).map_err(|error| super::not_written(error, input, output)),
+            None => super::plaintext(&open, input, output),
+        }?;
+        Ok::<_, Failure>((plain, warnings))
+    };
+    if args.in_place && args.output.is_none() {
+        let in_place = |text: &[u8]| decrypted(text).map(|(plain, warnings)| (Some(plain), warnings));
+        let warnings = transform(file.unwrap_or(name), in_place)?;
+        super::warn(context, name, &warnings);
+        return Ok(0);
+    }
+    let (plain, warnings) = decrypted(&text)?;
+    super::warn(context, name, &warnings);
+    match &args.output {
+        // Plaintext is readable by its owner only, whatever the umask.
+        Some(output) => {
+            atomic::create(output, &plain, 0o600, true).map_err(|error| failure(error.into()))?;
+        }
+        None => context.screen.data(&plain)?,
     }
     Ok(0)
 }
 
-/// A key path, with sops' code for one that makes no sense.
+/// Lines that a shell can `eval`.
+fn for_shells(args: &Decrypt, open: &OpenFile) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    if args.extract.is_some() {
+        let message = "--output-type sh prints whole files: it cannot be combined with --extract";
+        return Err(Failure::new(Code::ConflictingParameters, message));
+    }
+    if open.tree.documents.len() > 1 {
+        let message = format!(
+            "`{}` has {} documents, but variables can come from one only",
+            open.path.display(),
+            open.tree.documents.len()
+        );
+        return Err(Failure::new(Code::Dump, message));
+    }
+    let lines = Variables::of(open, args.nested.how()).and_then(|variables| {
+        variables.for_shells().map_err(|error| Error::Variable { path: open.path.clone(), error })
+    });
+    lines.map_err(failure)
+}
+
+/// A key path, with sops' exit code if it is malformed.
 fn parse(text: &str) -> Result<KeyPath, Failure> {
     KeyPath::parse(text).map_err(|error| {
         Failure::new(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))

@@ -8,6 +8,7 @@ use serde_json::{Value as Json, json};
 use zeroize::Zeroizing;
 
 use super::failure::failure;
+use super::update_all::names;
 use crate::cli::secrets_git::Diff;
 use crate::commands::Context;
 use crate::outcome::{Code, Failure, Outcome};
@@ -20,7 +21,7 @@ use crate::store::{Format, Indents, Store};
 
 mod revisions;
 
-/// A version's name, and its text where it has one.
+/// The path of a version, and its text if the file exists in it.
 struct Side {
     path: PathBuf,
     text: Option<Zeroizing<Vec<u8>>>,
@@ -30,13 +31,13 @@ struct Side {
 struct Pair {
     old: Side,
     new: Side,
-    /// The file's name to the user.
+    /// How the user knows the file.
     shown: String,
     /// Where the newer version is, for format and rules.
     file: PathBuf,
 }
 
-/// One file of the answer.
+/// The answer for one file.
 struct Answer<'a> {
     pair: &'a Pair,
     compared: Compared,
@@ -77,7 +78,7 @@ pub(super) fn run(args: &Diff, session: &Session, context: &Context) -> Outcome 
         context.screen.data(text.as_bytes())?;
         if !answer.compared.decrypted {
             context.screen.note(format!(
-                "{}: no identity opens both versions; values that were only encrypted anew count as changed",
+                "{}: no identity opens both versions; values that were only encrypted again count as changed",
                 pair.shown
             ));
         }
@@ -88,7 +89,7 @@ pub(super) fn run(args: &Diff, session: &Session, context: &Context) -> Outcome 
     Ok(if failed || (args.exit_code && different) { Code::Generic as u8 } else { 0 })
 }
 
-/// Two files in place of revisions.
+/// Two files instead of revisions.
 fn two_files(args: &Diff, session: &Session, context: &Context) -> Result<Option<Pair>, Failure> {
     let ([old, new], []) = (args.args.as_slice(), args.paths.as_slice()) else { return Ok(None) };
     let is_file = |name: &str| Path::new(name).is_file() && !revisions::is_one(name, session, context);
@@ -103,18 +104,21 @@ fn two_files(args: &Diff, session: &Session, context: &Context) -> Result<Option
 }
 
 fn look<'a>(pair: &'a Pair, values: bool, session: &Session) -> Result<Option<Answer<'a>>, Error> {
-    let format = Format::of_path(&pair.file);
-    // Old revisions are no place to stumble over the rules of today.
+    // Either version may be missing, or in plaintext.
+    let texts =
+        [&pair.new, &pair.old].map(|side| side.text.as_deref().map(Vec::as_slice).unwrap_or_default());
+    let encrypted = texts.into_iter().find(|text| Format::recognise(text).is_some());
+    let format = Format::of_encrypted(&pair.file, encrypted.unwrap_or_default());
+    // Broken rules must not keep anybody from comparing old revisions.
     let store = session.store(format, &pair.file).unwrap_or_else(|_| format.store(Indents::default()));
     let side = |side: &'a Side| (&*side.path, side.text.as_deref().map(Vec::as_slice));
     let compared = compare(session, &store, [side(&pair.old), side(&pair.new)], values)?;
-    let rules = session.rules(&pair.file).ok().flatten();
-    let names = rules.map(|rules| crate::rules::names(&rules.text)).unwrap_or_default();
+    let names = names(session, &pair.file);
     Ok(compared.map(|compared| Answer { pair, compared, store, names }))
 }
 
 impl Answer<'_> {
-    /// What differs, a line each; with the values, more.
+    /// What differs, one line each; more where values are shown.
     fn lines(&self, show: bool) -> Result<Vec<Zeroizing<String>>, Failure> {
         let mut lines = Vec::new();
         for difference in self.compared.values() {
@@ -145,7 +149,7 @@ impl Answer<'_> {
         Ok(lines)
     }
 
-    /// A value as its file would have it: behind its key, or below it where it needs several lines.
+    /// A value as it stands in its file: after its key, or below it if it needs several lines.
     fn spelled(&self, value: &Value) -> Result<Zeroizing<String>, Failure> {
         let text = self.store.emit_value(value).map(Zeroizing::new);
         let text = text.map_err(|error| failure(Error::Store { path: self.pair.file.clone(), error }))?;

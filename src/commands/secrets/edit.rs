@@ -16,16 +16,17 @@ pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome 
     Ok(0)
 }
 
-/// Does work with the editor, telling the user what comes up.
+/// Runs an edit and tells the user what happens.
 pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watch<'_>) -> T) -> T {
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => super::warn_on_disk(context, "while it is edited", &refused),
-        Notice::Ignored(selector) => super::warn_ignored(context, &selector),
+        Notice::Doubt(doubt) => context.screen.warn(doubt.to_string()),
+        Notice::EditorMayFork(hint) => context.screen.warn(hint),
         Notice::Odd(warning) => super::warn(context, file, &[warning]),
     };
     let again = |error: &Error| {
         context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));
-        // Nobody there to press it: the end of the input.
+        // At the end of the input nobody is there to press it.
         std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
     };
     work(&Watch { tell: &tell, again: &again })

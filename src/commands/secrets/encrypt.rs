@@ -1,6 +1,7 @@
 //! `civm secrets encrypt`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -9,32 +10,55 @@ use crate::cli::secrets::{Encrypt, Selector as Flags};
 use crate::commands::Context;
 use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::Session;
-use crate::secrets::file::NewFile;
-use crate::secrets::recipients::{Plan, RECIPIENTS, list};
+use crate::secrets::file::{Doubt, NewFile};
+use crate::secrets::recipients::{Plan, RECIPIENTS, given};
+use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
+use crate::secrets::{Error, Session};
 use crate::sops::selector::Selector;
 use crate::store::Format;
 
+mod all;
+
 pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outcome {
-    let (text, path) = match &args.file {
-        Some(file) => (Zeroizing::new(read(file).map_err(failure)?), file.as_path()),
-        None => (from_stdin(args)?, Path::new("")),
+    if args.all {
+        return all::run(args, session, context);
+    }
+    let file = super::named(args.file.as_ref());
+    let text = match file {
+        Some(file) => Zeroizing::new(read(file).map_err(failure)?),
+        None => from_stdin(args)?,
     };
-    let name = args.filename_override.as_deref().unwrap_or(path);
+    // Standard input has no name of its own and takes that of the output.
+    let name = args.filename_override.as_deref().or(file).or(args.output.as_deref()).unwrap_or(Path::new(""));
+    if args.input.input_type.is_none() && Format::recognise(&text).is_some() {
+        return Err(failure(Error::AlreadyEncrypted(name.to_path_buf())));
+    }
     let plan = plan(args, session, name, context)?;
     let input = session.format_of(name);
-    // The encrypted file is found by its name again, so that chooses its format where it tells one.
+    // The name of the encrypted file chooses its format, if it has a known ending: readers go by it.
     let endings = [args.output.as_deref(), Some(name)].into_iter().flatten().find_map(Format::of_ending);
     let output = args.output_type.or(endings).unwrap_or(input);
     let stores = session.stores(name, input, output).map_err(failure)?;
-    let new = NewFile::of_stores(&*stores.input, stores.output, name, &text).map_err(failure)?;
-    if let Some(selector) = new.ignored(&plan) {
-        super::warn_ignored(context, selector);
+    let encrypted = |text: &[u8]| {
+        let new =
+            NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), name, text).map_err(failure)?;
+        let doubts = new.doubts(&plan, &*stores.input, text);
+        let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
+        Ok::<_, Failure>((sealed, doubts))
+    };
+    let told = |doubts: Vec<Doubt>| {
+        plan.doubts().iter().chain(&doubts).for_each(|doubt| context.screen.warn(doubt.to_string()));
+    };
+    if args.in_place {
+        told(transform(file.unwrap_or(name), |text| {
+            encrypted(text).map(|(sealed, doubts)| (Some(sealed), doubts))
+        })?);
+        return Ok(0);
     }
-    let sealed = new.seal(&plan, session).map_err(|error| super::not_written(error, input, output))?;
-    let target = if args.in_place { args.file.as_deref() } else { args.output.as_deref() };
-    match target {
+    let (sealed, doubts) = encrypted(&text)?;
+    told(doubts);
+    match &args.output {
         Some(target) => atomic::replace(target, &sealed, 0o666).map_err(|error| failure(error.into()))?,
         None => context.screen.data(&sealed)?,
     }
@@ -42,10 +66,10 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
 }
 
 fn from_stdin(args: &Encrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    if args.filename_override.is_none() {
+    if args.filename_override.is_none() && args.output.is_none() {
         return Err(Failure::new(
             Code::ConflictingParameters,
-            "no file given: to encrypt standard input, say its name with --filename-override",
+            "standard input has no name, which is needed to choose the rule: use --output or --filename-override",
         ));
     }
     if args.in_place {
@@ -54,14 +78,14 @@ fn from_stdin(args: &Encrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
     super::stdin()
 }
 
-/// The rule's plan, with recipients and selector of the command line in place of the rule's.
+/// What the rule says, with the recipients and the selector of the command line in place of the rule's.
 fn plan(args: &Encrypt, session: &Session, name: &Path, context: &Context) -> Result<Plan, Failure> {
-    let mut named = list(&args.age);
+    let mut named = given(&args.age).map_err(failure)?;
     if named.is_empty() {
         named = Plan::named_by_environment(session);
         if !named.is_empty() && Plan::of_rules(session, name).is_ok_and(|plan| plan.groups != [named.clone()])
         {
-            context.screen.warn(format!("{RECIPIENTS} is set: it counts in place of the rule's recipients"));
+            context.screen.warn(format!("{RECIPIENTS} is set and replaces the recipients of the rule"));
         }
     }
     let mut plan = Plan::of_new(session, name, &named).map_err(failure)?;
@@ -69,7 +93,7 @@ fn plan(args: &Encrypt, session: &Session, name: &Path, context: &Context) -> Re
         if plan.selector.is_some() {
             return Err(Failure::new(
                 Code::ConflictingParameters,
-                "the creation rule chooses the values to encrypt; it cannot be chosen on the command line as well",
+                "the creation rule already selects the values to encrypt; remove the option from the command line",
             ));
         }
         plan.selector = Some(selector);

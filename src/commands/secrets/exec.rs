@@ -12,8 +12,8 @@ use crate::secrets::Session;
 use crate::secrets::exec::{self, Place, Program, Run, Shape, Variables};
 
 pub(super) fn with_variables(args: &ExecEnv, session: &Session, context: &Context) -> Outcome {
-    let open = super::open(&args.file, None, session, context)?;
-    let variables = Variables::of(&open).map_err(failure)?;
+    let (open, _) = super::open(&args.file, None, session, context)?;
+    let variables = Variables::of(&open, args.nested.how()).map_err(failure)?;
     let run = Run { pristine: args.pristine, ..run(&args.command, args.user.as_ref(), session) };
     if args.same_process {
         return Err(failure(exec::become_with_variables(&run, &variables)));
@@ -22,8 +22,7 @@ pub(super) fn with_variables(args: &ExecEnv, session: &Session, context: &Contex
 }
 
 pub(super) fn with_file(args: &ExecFile, session: &Session, context: &Context) -> Outcome {
-    let open = super::open(&args.file, args.output_type, session, context)?;
-    let input = session.format_of(&args.file);
+    let (open, input) = super::open(&args.file, args.output_type, session, context)?;
     let plaintext = super::plaintext(&open, input, args.output_type.unwrap_or(input))?;
     drop(open);
     let own_name = || args.file.file_name().map(Into::into);

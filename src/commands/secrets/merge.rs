@@ -7,71 +7,124 @@ use super::edit::watched;
 use super::failure::failure;
 use crate::cli::secrets_git::{Editing, Merge as Args, MergeDriver};
 use crate::commands::Context;
-use crate::edge::git::Git;
+use crate::edge::git::{Git, Stages};
+use crate::edge::process::ProcessError;
 use crate::edge::{atomic, terminal};
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::merge::{Merge, MergeError, Versions, merge};
-use crate::secrets::session::read;
+use crate::rules;
+use crate::secrets::discover::is_sops;
+use crate::secrets::merge::{MARKERS, Merge, MergeError, Versions, merge, record, recorded_in};
+use crate::secrets::session::{read, read_settled};
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
+use crate::store::Indents;
 
-/// The signs of a marker, as git has them where nothing else is said.
-const MARKER: usize = 7;
+/// The rules file, which is not encrypted.
+const RULES: &str = ".sops.yaml";
 
-/// For git: 0 where the file is merged, 1 for everything else. git takes a number above 128 for a reason to stop
-/// altogether; a file that could not be merged is a conflict, whatever the reason, and stays as it was.
+/// git's merge driver: 0 if the file is merged, 1 otherwise. A file that cannot be merged is a conflict, whatever the
+/// reason, and holds all versions; above 128 git would stop the whole merge.
 pub(super) fn driver(args: &MergeDriver, session: &Session, context: &Context) -> u8 {
-    let result = driven(args, session, context);
-    if let Err(failure) = &result {
-        context.screen.failure(failure);
+    match driven(args, session, context) {
+        Ok(merged) => u8::from(!merged),
+        Err(failure) => {
+            context.screen.failure(&failure);
+            1
+        }
     }
-    u8::from(result.is_err())
 }
 
-fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<(), Failure> {
+/// Whether the file is merged.
+fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<bool, Failure> {
     let name = args.pathname.as_deref().unwrap_or(&args.ours);
     let [base, ours, theirs] = [&args.base, &args.ours, &args.theirs].map(|path| read(path).map_err(failure));
     let (base, ours, theirs) = (base?, ours?, theirs?);
     let versions =
         Versions { base: Some(&*base).filter(|base| !base.is_empty()), ours: &ours, theirs: &theirs };
-    let how = How { editing: args.editing, markers: args.marker_size, mac: MacCheck::Verify };
-    match merged(session, name, &versions, how, context) {
-        Ok(text) => write(&args.ours, &text),
-        Err(Refusal::Plain) => merge_plain(args, session, name, context),
-        Err(Refusal::Failure(failure)) => Err(failure),
+    if name.file_name() == Some(OsStr::new(RULES)) {
+        return merge_rules(args, &versions, session, context);
+    }
+    if ![&base, &ours, &theirs].iter().any(|text| is_sops(name, text)) {
+        return merge_text(args, session, context);
+    }
+    let how = How {
+        editing: args.editing,
+        markers: args.marker_size,
+        mac: MacCheck::Verify,
+        ancestors: args.common_ancestors,
+    };
+    match merged(session, name, &versions, &how, context) {
+        Ok(text) => write(&args.ours, &text).map(|()| true),
+        Err(Refusal::Plain) => merge_text(args, session, context),
+        // git takes this for the base of the actual merge. The older base makes every difference show there.
+        Err(Refusal::Failure { left, .. }) if args.common_ancestors => {
+            write(&args.ours, left.as_deref().unwrap_or(&base)).map(|()| true)
+        }
+        Err(Refusal::Failure { failure, left }) => {
+            write(&args.ours, &left.unwrap_or_else(|| record(&versions, args.marker_size)))?;
+            Err(failure)
+        }
     }
 }
 
-/// A file that is not encrypted merges as git itself would have merged it.
-fn merge_plain(args: &MergeDriver, session: &Session, name: &Path, context: &Context) -> Result<(), Failure> {
+/// Merges any other file as git itself would. git reports the conflicts.
+fn merge_text(args: &MergeDriver, session: &Session, context: &Context) -> Result<bool, Failure> {
     let size = format!("--marker-size={}", args.marker_size);
-    let labels = ["-L", "ours", "-L", "base", "-L", "theirs", "--"];
-    let words = ["merge-file", &size].into_iter().chain(labels).map(OsStr::new);
+    let [base, ours, theirs] = match args.labels.as_slice() {
+        [base, ours, theirs] => [base, ours, theirs].map(String::as_str),
+        _ => ["base", "ours", "theirs"],
+    };
+    let words = ["merge-file", "--quiet", &size, "-L", ours, "-L", base, "-L", theirs, "--"].map(OsStr::new);
     let files = [&args.ours, &args.base, &args.theirs].map(|path| path.as_os_str());
-    let merged = Git::new(&context.environment, &session.directory).output(words.chain(files));
-    merged.map(drop).map_err(|_| {
-        Failure::new(Code::Generic, format!("`{}`: both sides changed the same lines", name.display()))
-            .help("it is not encrypted in any version, so it was merged as text")
-    })
+    match Git::here(&context.environment, &session.directory).output(words.into_iter().chain(files)) {
+        Ok(_) => Ok(true),
+        // The number of conflicts; from 128 on, an error.
+        Err(ProcessError::Failed { status, .. }) if status.code().is_some_and(|code| code < 128) => Ok(false),
+        Err(error) => Err(of_git(error)),
+    }
 }
 
-/// A file that git left unmerged, from what its index holds of it.
+/// Merges rules as text, and where both sides changed the same lines, by the keys that each added and removed.
+fn merge_rules(
+    args: &MergeDriver,
+    versions: &Versions<'_>,
+    session: &Session,
+    context: &Context,
+) -> Result<bool, Failure> {
+    if merge_text(args, session, context)? {
+        return Ok(true);
+    }
+    let text = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned).ok();
+    let texts = (text(versions.base.unwrap_or_default()), text(versions.ours), text(versions.theirs));
+    let (Some(base), Some(ours), Some(theirs)) = texts else { return Ok(false) };
+    match rules::merge(&base, &ours, &theirs) {
+        Some(merged) => write(&args.ours, merged.as_bytes()).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Merges a file in conflict: from the versions in git's index, or if they are gone, from those in the file itself.
 pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome {
     let path = session.absolute(&args.file);
     let directory = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().map(Path::new).unwrap_or(&path);
-    let git = Git::new(&context.environment, directory);
-    let stages = git.stages(name).map_err(of_git)?;
+    let git = Git::here(&context.environment, directory);
     let shown = args.file.display();
-    let (base, ours, theirs) = match stages {
-        [base, Some(ours), Some(theirs)] => (base, ours, theirs),
-        [_, None, None] => {
-            return Err(Failure::new(
-                Code::Generic,
-                format!("`{shown}` is not unmerged: there is nothing to merge"),
-            ));
+    let before = read_settled(&path).ok();
+    let on_disk = before.as_deref().unwrap_or_default();
+    let recorded = recorded_in(on_disk);
+    let stages = match git.stages(name) {
+        // The versions in the file need no git.
+        Err(_) if recorded.is_some() => Stages::default(),
+        stages => stages.map_err(of_git)?,
+    };
+    let texts = match (stages.ours, stages.theirs) {
+        (Some(ours), Some(theirs)) => {
+            let base = stages.base.map(|base| git.blob(base)).transpose().map_err(of_git)?;
+            Some((base, git.blob(ours).map_err(of_git)?, git.blob(theirs).map_err(of_git)?))
         }
-        [_, ours, _] => {
+        (None, None) => None,
+        (ours, _) => {
             let (side, other) = if ours.is_some() { ("theirs", "ours") } else { ("ours", "theirs") };
             return Err(Failure::new(
                 Code::Generic,
@@ -82,33 +135,70 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
             )));
         }
     };
-    let base = base.map(|base| git.blob(base)).transpose().map_err(of_git)?;
-    let (ours, theirs) = (git.blob(ours).map_err(of_git)?, git.blob(theirs).map_err(of_git)?);
-    let versions = Versions { base: base.as_deref().map(Vec::as_slice), ours: &ours, theirs: &theirs };
+    let versions = match (&texts, &recorded) {
+        (Some((base, ours, theirs)), recorded) => {
+            if recorded.is_none()
+                && ![ours, theirs].iter().any(|side| ***side == *on_disk)
+                && !on_disk.is_empty()
+            {
+                return Err(Failure::new(
+                    Code::Generic,
+                    format!("`{shown}` was changed since the merge and has no conflict any more"),
+                )
+                .help(format!(
+                    "`git add {shown}` accepts it as it is; `git checkout -m {shown}` brings the conflict back"
+                )));
+            }
+            Versions { base: base.as_deref().map(Vec::as_slice), ours, theirs }
+        }
+        (None, Some(recorded)) => recorded.versions(),
+        (None, None) => {
+            return Err(Failure::new(Code::Generic, format!("`{shown}` has no merge conflict")));
+        }
+    };
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
-    let how = How { editing: args.editing, markers: MARKER, mac };
-    let text = merged(session, &args.file, &versions, how, context).map_err(|refusal| match refusal {
-        Refusal::Failure(failure) => failure,
-        Refusal::Plain => Failure::new(Code::Generic, format!("`{shown}` is not encrypted in any version"))
-            .help("resolve it as any other file"),
-    })?;
-    write(&args.file, &text)?;
-    context.screen.note(format!("merged `{shown}`; go on with `git add {shown}`"));
+    let how = How { editing: args.editing, markers: MARKERS, mac, ancestors: false };
+    let put = |text: &[u8]| match atomic::swap(&path, before.as_deref(), text, 0o666) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::new(
+            Code::Generic,
+            format!("`{shown}` was changed by somebody else meanwhile; it is left as it is now"),
+        )
+        .help("merge it again")),
+        Err(error) => Err(failure(Error::Write(error))),
+    };
+    match merged(session, &args.file, &versions, &how, context) {
+        Ok(text) => put(&text)?,
+        Err(Refusal::Plain) => {
+            return Err(Failure::new(Code::Generic, format!("`{shown}` is not encrypted in any version"))
+                .help("resolve the conflict as in any other file"));
+        }
+        Err(Refusal::Failure { failure, left }) => {
+            // No file without markers stays behind: it would hide the conflict.
+            if recorded.is_none() {
+                put(&left.unwrap_or_else(|| record(&versions, MARKERS)))?;
+            }
+            return Err(failure);
+        }
+    }
+    context.screen.note(format!("merged `{shown}`; next: `git add {shown}`"));
     Ok(0)
 }
 
-/// How far a merge may go.
+/// The options of a merge.
 struct How {
     editing: Editing,
     markers: usize,
     mac: MacCheck,
+    /// Whether the versions are common ancestors, which git merges first.
+    ancestors: bool,
 }
 
 impl How {
-    /// An editor needs somebody in front of it.
+    /// Whether to open an editor: someone must be there to use it.
     fn may_edit(&self) -> bool {
         let at_terminal = terminal::stdin_is_terminal() && terminal::stdout_is_terminal();
-        self.editing.edit || (at_terminal && !self.editing.no_edit)
+        !self.ancestors && (self.editing.edit || (at_terminal && !self.editing.no_edit))
     }
 }
 
@@ -117,35 +207,48 @@ enum Refusal {
     /// There is nothing to decrypt.
     Plain,
     /// Anything else.
-    Failure(Failure),
+    Failure {
+        /// What to say.
+        failure: Failure,
+        /// What to leave in the file until the conflict is resolved; the three versions if there is nothing better.
+        left: Option<Vec<u8>>,
+    },
 }
 
 fn merged(
     session: &Session,
     path: &Path,
     versions: &Versions<'_>,
-    how: How,
+    how: &How,
     context: &Context,
 ) -> Result<Vec<u8>, Refusal> {
-    let store = session.store_for(path).map_err(|error| Refusal::Failure(failure(error)))?;
-    let of_merge = |error| match error {
-        MergeError::Plain => Refusal::Plain,
-        error => Refusal::Failure(merge_failure(path, error)),
+    // The rules may be in conflict themselves.
+    let format = session.format_of_encrypted(path, versions.ours);
+    let store = session.store(format, path).unwrap_or_else(|_| format.store(Indents::default()));
+    let of_merge = |left: Option<Vec<u8>>| {
+        move |error| match error {
+            MergeError::Plain => Refusal::Plain,
+            error => Refusal::Failure { failure: merge_failure(path, error), left },
+        }
     };
-    let unmerged = match merge(session, path, &store, versions, how.mac).map_err(of_merge)? {
+    let unmerged = match merge(session, path, &store, versions, how.mac).map_err(of_merge(None))? {
         Merge::Clean(text) => return Ok(text),
         Merge::Conflict(unmerged) => unmerged,
     };
+    let left =
+        if how.ancestors { unmerged.as_before(session) } else { unmerged.record(session, how.markers) };
+    // Where a side cannot be written alone, the three versions are kept.
+    let left = left.ok();
     let places: Vec<String> = unmerged.conflicts.iter().map(ToString::to_string).collect();
     let told = format!("`{}`: both sides changed {}", path.display(), places.join(", "));
     if how.may_edit() {
         context.screen.note(&told);
         return watched(path, context, |watch| unmerged.resolve(session, how.markers, watch))
-            .map_err(of_merge);
+            .map_err(of_merge(left));
     }
     let advice =
         format!("resolve it in your editor with `civm secrets merge {}`, then `git add` it", path.display());
-    Err(Refusal::Failure(Failure::new(Code::Generic, told).help(advice)))
+    Err(Refusal::Failure { failure: Failure::new(Code::Generic, told).help(advice), left })
 }
 
 fn write(path: &Path, text: &[u8]) -> Result<(), Failure> {
@@ -163,12 +266,12 @@ fn merge_failure(path: &Path, error: MergeError) -> Failure {
             error => failure(error),
         },
         other => Failure::new(Code::Generic, format!("`{}`: {other}", path.display())).help(
-            "take one side with `git checkout --ours` or `--theirs` and bring the other's changes in by hand",
+            "take one side with `git checkout --ours` or `--theirs` and make the other side's changes by hand",
         ),
     }
 }
 
-/// git's own words.
-pub(in crate::commands) fn of_git(error: crate::edge::process::ProcessError) -> Failure {
+/// A failure in git's own words.
+pub(in crate::commands) fn of_git(error: ProcessError) -> Failure {
     Failure::new(Code::Generic, error.to_string())
 }

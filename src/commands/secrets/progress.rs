@@ -1,10 +1,10 @@
-//! How far the work on many files is.
+//! Progress of work on many files.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Context;
 
-/// A bar where one may be drawn, and what moves it by one of so many files.
+/// A progress bar, hidden where none may be drawn, and a function that advances it by one of so many files.
 pub(super) fn progress(context: &Context) -> (ProgressBar, impl Fn(usize) + Sync) {
     let bar = if context.screen.draws() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files");

@@ -13,10 +13,10 @@ use crate::secrets::session::read;
 use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outcome {
-    let text = match &args.from {
+    let text = match super::named(args.from.as_ref()) {
         Some(from) => Zeroizing::new(read(from).map_err(failure)?),
-        None if terminal::stdin_is_terminal() => {
-            return Err(Failure::new(Code::NoFileSpecified, "no new plaintext is given")
+        None if args.from.is_none() && terminal::stdin_is_terminal() => {
+            return Err(Failure::new(Code::NoFileSpecified, "no new plaintext was given")
                 .help("name a file with --from, or pipe the plaintext in"));
         }
         None => super::stdin()?,
@@ -35,7 +35,7 @@ pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outco
     super::warn(context, &args.file, &warnings);
     if same {
         let file = args.file.display();
-        context.screen.note(format!("`{file}` has this content already; it is left as it is"));
+        context.screen.note(format!("`{file}` already has this content; it was not changed"));
     }
     Ok(0)
 }

@@ -8,7 +8,7 @@ use super::update_all::{CHANGE_THEM_TOO, below, root};
 use crate::cli::secrets::{GroupsCommand, Rotate};
 use crate::commands::Context;
 use crate::outcome::{Code, Failure, Outcome};
-use crate::secrets::recipients::list;
+use crate::secrets::recipients::{given, list};
 use crate::secrets::rewrite::rewrite;
 use crate::secrets::rotate::{Rotated, Rotation, Which, rotate_all};
 use crate::secrets::{Error, Session};
@@ -20,17 +20,18 @@ pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcom
     if args.input.input_type.is_some()
         && let Some(directory) = args.files.iter().find(|path| path.is_dir())
     {
-        let message = format!("`{}` is a directory: --input-type is for files", directory.display());
+        let message = format!("`{}` is a directory, but --input-type is for files only", directory.display());
         return Err(Failure::new(Code::ConflictingParameters, message));
     }
-    let rotation = Rotation { add: list(&args.add_age), remove: list(&args.rm_age) };
+    let add = given(&args.add_age).map_err(failure)?;
+    let rotation = Rotation { add, remove: given(&args.rm_age).map_err(failure)? };
     let root = root(session, context);
     let root = root.canonicalize().unwrap_or(root);
     let paths = if args.all { vec![root.clone()] } else { args.files.clone() };
     rotate(&paths, &root, &rotation, Which::All, session, context)
 }
 
-/// Gives files new data keys and says so.
+/// Gives files new data keys and prints which.
 pub(super) fn rotate(
     paths: &[PathBuf],
     root: &Path,
@@ -60,7 +61,7 @@ pub(super) fn rotate(
         context.screen.note(format!("{total} files: {rotated} rotated, {} failed", failures.len()));
     }
     if rotated > 0 && removed == 0 && !rotation.remove.is_empty() {
-        context.screen.warn(format!("{} was no recipient of these files", rotation.remove.join(", ")));
+        context.screen.warn(format!("{} was not a recipient of these files", rotation.remove.join(", ")));
     }
     if removed > 0 {
         context.screen.note(CHANGE_THEM_TOO);
@@ -72,11 +73,11 @@ pub(super) fn rotate(
 pub(super) fn groups(command: &GroupsCommand, session: &Session) -> Outcome {
     match command {
         GroupsCommand::Add { file, recipients, threshold } => rewrite(session, file, |file| {
-            Ok((Some(file.add_group(&list(recipients), *threshold, session)?), ()))
+            Ok((Some(file.add_group(&list(recipients), threshold.map(i64::from), session)?), ()))
         }),
-        GroupsCommand::Rm { file, group, threshold } => {
-            rewrite(session, file, |file| Ok((Some(file.remove_group(*group, *threshold, session)?), ())))
-        }
+        GroupsCommand::Rm { file, group, threshold } => rewrite(session, file, |file| {
+            Ok((Some(file.remove_group(*group, threshold.map(i64::from), session)?), ()))
+        }),
     }
     .map_err(failure)?;
     Ok(0)

@@ -56,5 +56,6 @@ pub(super) fn run(args: &Status, session: &Session, context: &Context) -> Outcom
 }
 
 fn of(path: &Path, session: &Session) -> Result<Option<Metadata>, Error> {
-    status::metadata(&*session.store_for(path)?, path, &read(path)?)
+    let text = read(path)?;
+    status::metadata(&*session.store_of_encrypted(path, &text)?, path, &text)
 }

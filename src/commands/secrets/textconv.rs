@@ -1,5 +1,7 @@
 //! `civm secrets textconv`: what `git diff` compares and `git log -p` shows.
 
+use sha2::{Digest as _, Sha256};
+
 use super::failure::failure;
 use crate::cli::secrets_git::Textconv;
 use crate::commands::Context;
@@ -8,15 +10,27 @@ use crate::secrets::Session;
 use crate::secrets::session::read;
 use crate::secrets::textconv::textconv;
 
-/// A log goes on whatever a file of it is: one that cannot be opened is shown as it is, and nobody is asked.
+/// Prints the plaintext, or the file as it is if it cannot be decrypted: `git log` must go on, and nobody is asked.
 pub(super) fn run(args: &Textconv, session: &Session, context: &Context) -> Outcome {
     let text = read(&args.file).map_err(failure)?;
-    match textconv(session, session.format_of(&args.file), &args.file, &text) {
+    match textconv(session, session.format_of_encrypted(&args.file, &text), &args.file, &text) {
         Ok(plain) => context.screen.data(&plain)?,
         Err(error) => {
             context.screen.detail(format!("shown as it is: {error}"));
-            context.screen.data(&text)?;
+            match is_binary(&text) {
+                true => context.screen.line(format!(
+                    "binary file, {} bytes, SHA-256 {:x}",
+                    text.len(),
+                    Sha256::digest(&text)
+                ))?,
+                false => context.screen.data(&text)?,
+            }
         }
     }
     Ok(0)
+}
+
+/// Whether git itself would show no content: the pattern matched a file that is not a sops file.
+fn is_binary(text: &[u8]) -> bool {
+    text.iter().take(8000).any(|byte| *byte == 0)
 }

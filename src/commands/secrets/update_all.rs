@@ -20,19 +20,20 @@ use crate::secrets::who::{Read, Standing, who};
 use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
 
-/// More files than these without a rule are no slip: a project has them on purpose.
+/// A project with more files than this without a rule has them on purpose.
 const MANY: usize = 5;
 
-/// What neither new recipients nor new data keys undo.
+/// What neither new recipients nor new data keys can undo.
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
-    "who was removed may have kept the old files: change the secrets themselves, too";
+    "whoever was removed may have kept the old files: change the secrets themselves as well";
 
-/// The files that name a recipient until they are in line with rules that do not. Files that no rule is for stay as
-/// they are.
+/// The files that still have a recipient whom their rules no longer name. Files that no rule matches stay as they are.
 struct Left {
     session: Session,
     root: PathBuf,
     files: Vec<PathBuf>,
+    /// How many files keep it because the rules further down that govern them still name it.
+    elsewhere: BTreeMap<PathBuf, usize>,
 }
 
 impl Left {
@@ -41,18 +42,31 @@ impl Left {
         let root = root(&session, context);
         let root = root.canonicalize().unwrap_or(root);
         let key = same_key(recipient);
-        let leaves = |read: &Read| {
-            read.readers.as_ref().is_ok_and(|readers| readers.standing(&key) == Some(Standing::Removed))
-        };
-        let all = who(&session, std::slice::from_ref(&root)).into_iter();
-        let files = all.filter(leaves).map(|read| read.path).collect();
-        Ok(Self { session, root, files })
+        let own = session.own_rules_path();
+        let (mut files, mut elsewhere) = (Vec::new(), BTreeMap::new());
+        for Read { path, rules, readers } in who(&session, std::slice::from_ref(&root)) {
+            match readers.ok().and_then(|readers| readers.standing(&key)) {
+                Some(Standing::Removed) => files.push(path),
+                Some(Standing::Reads) => {
+                    let other = rules.filter(|rules| own.as_ref() != Some(&rules.path));
+                    other
+                        .into_iter()
+                        .for_each(|rules| *elsewhere.entry(rules.path.clone()).or_insert(0) += 1);
+                }
+                Some(Standing::Added) | None => {}
+            }
+        }
+        Ok(Self { session, root, files, elsewhere })
     }
 }
 
-/// The commands that take a recipient which the rules no longer name out of its files; `None` where no file has it.
+/// The commands that remove a recipient from its files; `None` if no file has it.
 pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Result<Option<String>, Failure> {
     let left = Left::of(recipient, context)?;
+    for (rules, count) in &left.elsewhere {
+        let rules = below(rules, &left.root);
+        context.screen.note(format!("`{rules}` still names it, and {count} file(s) governed by it keep it"));
+    }
     let files: Vec<String> = left.files.iter().map(|path| quoted(&below(path, &left.root))).collect();
     Ok((!files.is_empty()).then(|| {
         let recipient = quoted(recipient);
@@ -60,13 +74,12 @@ pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Resu
     }))
 }
 
-/// Takes a recipient that the rules no longer name out of its files, which get new data keys with it, and brings all
-/// others in line.
+/// Removes a recipient from its files, which get new data keys, and updates all other files.
 pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
-    let Left { session, root, files } = Left::of(recipient, context)?;
+    let Left { session, root, files, .. } = Left::of(recipient, context)?;
     let rotation = Rotation { remove: vec![recipient.to_owned()], ..Rotation::default() };
     let rotated = rotate(&files, &root, &rotation, Which::Readable, &session, context);
-    // Whatever could not be rotated may still be brought in line.
+    // Files that could not be rotated may still be updated.
     let updated = run(&UpdateAll::default(), &session, context)?;
     rotated.map(|code| code.max(updated))
 }
@@ -83,7 +96,6 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(failure(Error::Missing(missing.clone())));
     }
-    let names = names(session, &root);
 
     let (bar, tick) = progress(context);
     let looked = update_all(session, &paths, mode, &|total, _| tick(total));
@@ -93,14 +105,14 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
         context.screen.line(to_json(&looked, mode).to_string())?;
     } else {
         for one in &looked {
-            report(one, mode, &names, &root, args.strict, context)?;
+            report(one, mode, session, &root, args.strict, context)?;
         }
     }
     summary(&looked, mode, args, &root, context)
 }
 
-/// Where to look: the project as named, else the directory of the rules that are found from here, else the
-/// project that is.
+/// Where to look: the project that was named, else the directory of the rules that are found from here, else the
+/// project that is found from here.
 pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
     if let Some(project) = &context.project {
         return session.absolute(project);
@@ -111,20 +123,15 @@ pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
         .unwrap_or_else(|| session.directory.clone())
 }
 
-/// The names that .sops.yaml gives its recipients.
-pub(super) fn names(session: &Session, root: &Path) -> BTreeMap<String, String> {
-    session
-        .rules(&root.join("any"))
-        .ok()
-        .flatten()
-        .map(|rules| crate::rules::names(&rules.text))
-        .unwrap_or_default()
+/// The names of the recipients in the rules that govern a file.
+pub(super) fn names(session: &Session, file: &Path) -> BTreeMap<String, String> {
+    session.rules(file).ok().flatten().map(|rules| crate::rules::names(&rules.text)).unwrap_or_default()
 }
 
 fn report(
     looked: &Looked,
     mode: Mode,
-    names: &BTreeMap<String, String>,
+    session: &Session,
     root: &Path,
     strict: bool,
     context: &Context,
@@ -138,7 +145,9 @@ fn report(
                 Mode::DryRun => "would update",
                 Mode::Write => "updated",
             };
-            context.screen.line(format!("{word} {path}: {}", in_words(change, names)))?;
+            context
+                .screen
+                .line(format!("{word} {path}: {}", in_words(change, &names(session, &looked.path))))?;
         }
         Err(_) if looked.has_no_rule() && !strict => {}
         Err(error) => context.screen.warn(error.to_string()),
@@ -212,7 +221,7 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
             .map(|(one, _)| quoted(&below(&one.path, root)))
             .collect();
         if mode == Mode::Write && !lost.is_empty() {
-            context.screen.note("who was removed knows the data keys of the files; new ones come with");
+            context.screen.note("whoever was removed knows the data keys of these files; new data keys:");
             context.screen.note(format!("  civm secrets rotate {}", lost.join(" ")));
             context.screen.note(CHANGE_THEM_TOO);
         }
@@ -221,12 +230,12 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
     Ok(if failed > 0 || behind { Code::Generic as u8 } else { 0 })
 }
 
-/// Names the files that were passed over because no rule is for them, unless they are many; and what a summary says
-/// of them.
+/// Names the files that were skipped because no rule matches them, unless they are many; with their part of the
+/// summary.
 pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
     let many = paths.len() > MANY;
     for path in paths {
-        let line = format!("no rule for {path}");
+        let line = format!("no rule matches {path}");
         if many { context.screen.detail(line) } else { context.screen.note(line) }
     }
     match paths.len() {
@@ -236,7 +245,7 @@ pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
     }
 }
 
-/// A path as a shell takes it.
+/// A path quoted for a shell.
 fn quoted(path: &str) -> String {
     shlex::try_quote(path).map_or_else(|_| path.to_owned(), std::borrow::Cow::into_owned)
 }

@@ -5,10 +5,12 @@ use std::path::Path;
 use super::failure::failure;
 use crate::cli::secrets::Updatekeys;
 use crate::commands::Context;
-use crate::edge::{atomic, terminal};
+use crate::edge::terminal;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{Plan, as_sops_shows_them};
+use crate::secrets::rewrite::put;
+use crate::secrets::session::read_settled;
 use crate::secrets::{Error, Session};
 
 pub(super) fn run(args: &Updatekeys, session: &Session, context: &Context) -> Outcome {
@@ -28,25 +30,35 @@ pub(super) fn run(args: &Updatekeys, session: &Session, context: &Context) -> Ou
 fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(), Failure> {
     let shown = session.absolute(path);
     context.screen.note(format!("Syncing keys for file {}", shown.display()));
-    let file = SopsFile::load(session, path).map_err(failure)?;
-    let plan = Plan::of_rules(session, path).map_err(failure)?;
-    let change = file.metadata.changes(&plan.groups);
-    if change.is_empty() {
-        context.screen.note(format!("File {} already up to date", shown.display()));
-        return Ok(());
+    let mut agreed_to = None;
+    loop {
+        let before = read_settled(path).map_err(failure)?;
+        let file = SopsFile::parse(session, path, &before).map_err(failure)?;
+        let plan = Plan::of_rules(session, path).map_err(failure)?;
+        let change = file.metadata.changes(&plan.groups);
+        if change.is_empty() {
+            context.screen.note(format!("File {} already up to date", shown.display()));
+            return Ok(());
+        }
+        plan.check(change.threshold_after).map_err(failure)?;
+        if agreed_to.as_ref() != Some(&change) {
+            let colours = terminal::colours(&context.environment, terminal::stdout_is_terminal());
+            context.screen.data(as_sops_shows_them(&change, colours).as_bytes())?;
+            if !yes && !agreed(context)? {
+                context.screen.note(format!("File {} left unchanged", shown.display()));
+                return Ok(());
+            }
+        }
+        let text = file.with_recipients(&plan, session).map_err(failure)?;
+        if put(path, &before, &text).map_err(|error| failure(Error::Write(error)))? {
+            context.screen.note(format!("File {} synced with new keys", shown.display()));
+            return Ok(());
+        }
+        context
+            .screen
+            .note(format!("File {} was changed by somebody else; looking at it again", shown.display()));
+        agreed_to = Some(change);
     }
-    context.screen.data(
-        as_sops_shows_them(&change, terminal::colours(&context.environment, terminal::stdout_is_terminal()))
-            .as_bytes(),
-    )?;
-    if !yes && !agreed(context)? {
-        context.screen.note(format!("File {} left unchanged", shown.display()));
-        return Ok(());
-    }
-    let text = file.with_recipients(&plan, session).map_err(failure)?;
-    atomic::replace(path, &text, 0o600).map_err(|error| failure(Error::Write(error)))?;
-    context.screen.note(format!("File {} synced with new keys", shown.display()));
-    Ok(())
 }
 
 /// sops' question: only `y` and `n` are answers.
@@ -61,9 +73,9 @@ fn agreed(context: &Context) -> Result<bool, Failure> {
             _ if read == 0 => {
                 return Err(Failure::new(
                     Code::Generic,
-                    "EOF instead of an answer; the file is left as it is",
+                    "end of input instead of an answer; the file was not changed",
                 )
-                .help("use --yes where nobody can answer"));
+                .help("use --yes if nobody can answer"));
             }
             "y" => return Ok(true),
             "n" => return Ok(false),

@@ -1,20 +1,22 @@
 //! `civm secrets who`.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::update_all::{names, root};
+use super::update_all::root;
 use crate::cli::secrets::Who;
 use crate::commands::Context;
 use crate::keys::recipient::{Recipient, SameKey, same_key};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
-use crate::secrets::who::{Read, Reader, Readers, Standing, who};
+use crate::secrets::session::Rules;
+use crate::secrets::who::{Read, Standing, who};
 
-/// Characters of a recipient without a name in a table.
-const SHOWN: usize = 16;
+mod as_json;
+mod table;
 
 /// What was asked about.
 enum About {
@@ -24,20 +26,65 @@ enum About {
     Path(PathBuf),
 }
 
-/// The names of keys.
-struct Names(BTreeMap<SameKey, String>);
+/// The names of keys in each `.sops.yaml`, the project's own first: one further down may use a name for another key.
+#[derive(Default)]
+struct Names(Vec<(PathBuf, BTreeMap<SameKey, String>)>);
 
 impl Names {
-    fn of(&self, key: &SameKey, recipient: &str) -> String {
-        self.0.get(key).cloned().unwrap_or_else(|| recipient.to_owned())
+    fn add(&mut self, rules: &Rules) {
+        if self.0.iter().all(|(path, _)| *path != rules.path) {
+            let names = crate::rules::names(&rules.text).into_iter().rev();
+            self.0.push((rules.path.clone(), names.map(|(one, name)| (same_key(&one), name)).collect()));
+        }
+    }
+
+    /// The name of a key in the rules that govern a file.
+    fn of(&self, read: &Read, key: &SameKey) -> Option<&str> {
+        let rules = read.rules.as_ref()?;
+        let (_, names) = self.0.iter().find(|(path, _)| *path == rules.path)?;
+        names.get(key).map(String::as_str)
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&SameKey, &str)> {
+        self.0.iter().flat_map(|(_, names)| names).map(|(key, name)| (key, name.as_str()))
+    }
+
+    /// The key that a word means: a name, or the recipient itself.
+    fn key(&self, word: &str) -> Option<About> {
+        if let Some((key, name)) = self.all().find(|(_, name)| *name == word) {
+            return Some(About::Key(key.clone(), name.to_owned()));
+        }
+        let is_recipient =
+            Recipient::parse(word).is_ok() || word.starts_with("age1") || word.starts_with("ssh-");
+        is_recipient.then(|| {
+            let key = same_key(word);
+            let name = self.all().find(|(known, _)| **known == key).map_or(word, |(_, name)| name);
+            About::Key(key.clone(), name.to_owned())
+        })
     }
 }
 
 pub(super) fn run(args: &Who, session: &Session, context: &Context) -> Outcome {
-    let root = root(session, context);
-    let known = names(session, &root);
-    let about: Vec<About> = args.about.iter().map(|word| about(word, &known)).collect::<Result<_, _>>()?;
-    let names = Names(known.iter().rev().map(|(one, name)| (same_key(one), name.clone())).collect());
+    let root = [root(session, context)];
+    let everywhere = OnceCell::new();
+    let everywhere = || -> &Vec<Read> { everywhere.get_or_init(|| who(session, &root)) };
+    let mut names = Names::default();
+    if let Ok(Some(own)) = session.own_rules() {
+        names.add(&own);
+    }
+    let add = |names: &mut Names, reads: &[Read]| {
+        reads.iter().filter_map(|read| read.rules.as_deref()).for_each(|rules| names.add(rules));
+    };
+    let mut about = Vec::new();
+    for word in &args.about {
+        // A name comes before a path of the same text.
+        let path = || Some(PathBuf::from(word)).filter(|path| path.exists()).map(About::Path);
+        let found = names.key(word).or_else(path).or_else(|| {
+            add(&mut names, everywhere());
+            names.key(word)
+        });
+        about.push(found.ok_or_else(|| unknown(word, &names))?);
+    }
 
     let keys: Vec<(&SameKey, &String)> = about
         .iter()
@@ -53,24 +100,27 @@ pub(super) fn run(args: &Who, session: &Session, context: &Context) -> Outcome {
             About::Key(..) => None,
         })
         .collect();
-    let all = if about.is_empty() || !keys.is_empty() { who(session, &[root]) } else { Vec::new() };
+    let none = Vec::new();
+    let all = if about.is_empty() || !keys.is_empty() { everywhere() } else { &none };
     let asked = if paths.is_empty() { Vec::new() } else { who(session, &paths) };
-    let table = if about.is_empty() { &all } else { &asked };
+    let files = if about.is_empty() { all } else { &asked };
+    add(&mut names, all);
+    add(&mut names, &asked);
 
     if args.json {
-        let files: Vec<_> = table.iter().map(|read| file_json(read, &names)).collect();
-        let recipients: Vec<_> = keys.iter().map(|(key, name)| key_json(key, name, &all)).collect();
+        let files: Vec<_> = files.iter().map(|read| as_json::file(read, &names)).collect();
+        let recipients: Vec<_> = keys.iter().map(|(key, name)| as_json::key(key, name, all)).collect();
         context.screen.line(json!({ "files": files, "recipients": recipients }).to_string())?;
     } else {
-        match table.as_slice() {
+        match files.as_slice() {
             [one] if paths.len() == 1 && paths[0].is_file() => details(one, &names, context)?,
-            files => rows(files, &names, session, context)?,
+            files => table::print(files, args.all, &names, session, context)?,
         }
         for (key, name) in &keys {
             if keys.len() > 1 {
                 context.screen.line(format!("{name}:"))?;
             }
-            of_key(key, name, &all, session, context)?;
+            of_key(key, name, all, session, context)?;
         }
     }
     let mut failed = false;
@@ -83,106 +133,36 @@ pub(super) fn run(args: &Who, session: &Session, context: &Context) -> Outcome {
     Ok(if failed { Code::Generic as u8 } else { 0 })
 }
 
-/// A name counts before a path of the same text.
-fn about(word: &str, names: &BTreeMap<String, String>) -> Result<About, Failure> {
-    if let Some((recipient, name)) = names.iter().find(|(_, name)| *name == word) {
-        return Ok(About::Key(same_key(recipient), name.clone()));
-    }
-    if Recipient::parse(word).is_ok() || word.starts_with("age1") || word.starts_with("ssh-") {
-        let key = same_key(word);
-        let name = names.iter().find(|(known, _)| same_key(known) == key).map(|(_, name)| name.clone());
-        return Ok(About::Key(key, name.unwrap_or_else(|| word.to_owned())));
-    }
-    let path = PathBuf::from(word);
-    if path.exists() {
-        return Ok(About::Path(path));
-    }
-    let message = format!("`{word}` is neither a name in .sops.yaml, nor a recipient, nor a file");
+fn unknown(word: &str, names: &Names) -> Failure {
+    let message = format!("`{word}` is not a name in .sops.yaml, a recipient or a file");
     let failure = Failure::new(Code::NoFileSpecified, message);
-    let known: Vec<&str> = names.values().map(String::as_str).collect();
-    Err(if known.is_empty() { failure } else { failure.help(format!("there are {}", known.join(", "))) })
-}
-
-/// A line for each file.
-fn rows(files: &[Read], names: &Names, session: &Session, context: &Context) -> Result<(), Failure> {
-    let paths: Vec<String> = files.iter().map(|read| session.shown(&read.path)).collect();
-    let width = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
-    let mut marked = false;
-    for (read, path) in files.iter().zip(&paths) {
-        let Ok(readers) = &read.readers else { continue };
-        marked |= readers.groups.iter().flatten().any(|reader| reader.standing != Standing::Reads);
-        let note = if readers.ruled { "" } else { "  (no rule)" };
-        context.screen.line(format!("{path:width$}  {}{note}", in_words(readers, names)))?;
-    }
-    if marked {
-        context.screen.note("+ will read it after `civm secrets update-all`, - will not any more");
-    }
-    Ok(())
-}
-
-fn in_words(readers: &Readers, names: &Names) -> String {
-    let group = |group: &Vec<Reader>| {
-        let words: Vec<String> = group
-            .iter()
-            .map(|reader| {
-                format!("{}{}", sign(reader.standing), names.of(&reader.key, &short(&reader.recipient)))
-            })
-            .collect();
-        words.join(" ")
-    };
-    match readers.groups.as_slice() {
-        [one] => group(one),
-        several => {
-            let groups: Vec<String> = several.iter().map(|one| format!("[{}]", group(one))).collect();
-            format!("{} of {}: {}", readers.needed, several.len(), groups.join(" "))
-        }
-    }
-}
-
-/// As much of a recipient as tells it from others.
-fn short(recipient: &str) -> String {
-    let first: String = recipient.chars().take(SHOWN).collect();
-    match recipient.split_once(' ').filter(|_| recipient.starts_with("ssh-")) {
-        Some((kind, key)) => {
-            let key = key.split(' ').next().unwrap_or_default();
-            let last: String = key.chars().skip(key.chars().count().saturating_sub(8)).collect();
-            format!("{kind}…{last}")
-        }
-        None if first == recipient => first,
-        None => format!("{first}…"),
-    }
-}
-
-fn sign(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Reads => "",
-        Standing::Added => "+",
-        Standing::Removed => "-",
-    }
+    let known: Vec<&str> = names.all().map(|(_, name)| name).collect();
+    if known.is_empty() { failure } else { failure.help(format!("the names are {}", known.join(", "))) }
 }
 
 /// A line for each reader of one file.
 fn details(read: &Read, names: &Names, context: &Context) -> Result<(), Failure> {
     let Ok(readers) = &read.readers else { return Ok(()) };
+    let name = |key: &SameKey| names.of(read, key).unwrap_or_default().to_owned();
     let all = readers.groups.iter().flatten();
-    let width = all.map(|reader| names.of(&reader.key, "").chars().count()).max().unwrap_or(0);
+    let width = all.map(|reader| name(&reader.key).chars().count()).max().unwrap_or(0);
     for (index, group) in readers.groups.iter().enumerate() {
         if readers.groups.len() > 1 {
             let (number, count, needed) = (index + 1, readers.groups.len(), readers.needed);
-            context.screen.line(format!("group {number} of {count} ({needed} are needed):"))?;
+            context.screen.line(format!("group {number} of {count} ({needed} needed):"))?;
         }
         for reader in group {
-            let name = names.of(&reader.key, "");
+            let name = name(&reader.key);
             let note = match reader.standing {
                 Standing::Reads => "",
-                Standing::Added => "  will read it after `civm secrets update-all`",
-                Standing::Removed => "  will not read it any more after `civm secrets update-all`",
+                Standing::Added => "  can read it after `civm secrets update-all`",
+                Standing::Removed => "  can no longer read it after `civm secrets update-all`",
             };
             context.screen.line(format!("{name:width$}  {}{note}", reader.recipient))?;
         }
     }
     if !readers.ruled {
-        context.screen.note("no creation rule is for it");
+        context.screen.note("no creation rule matches it");
     }
     Ok(())
 }
@@ -212,51 +192,7 @@ fn of_key(
         context.screen.line(format!("{}{notes}", session.shown(&read.path)))?;
     }
     if !any {
-        context.screen.note(format!("{name} reads no file here"));
+        context.screen.note(format!("{name} cannot read any file here"));
     }
     Ok(())
-}
-
-fn state(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Reads => "reads",
-        Standing::Added => "added",
-        Standing::Removed => "removed",
-    }
-}
-
-fn file_json(read: &Read, names: &Names) -> serde_json::Value {
-    let path = read.path.to_string_lossy();
-    match &read.readers {
-        Err(error) => json!({ "path": path, "error": error.to_string() }),
-        Ok(readers) => {
-            let reader = |reader: &Reader| {
-                json!({
-                    "recipient": reader.recipient,
-                    "name": names.0.get(&reader.key),
-                    "state": state(reader.standing),
-                })
-            };
-            let groups: Vec<Vec<_>> =
-                readers.groups.iter().map(|group| group.iter().map(reader).collect()).collect();
-            json!({ "path": path, "rule": readers.ruled, "groups_needed": readers.needed, "groups": groups })
-        }
-    }
-}
-
-fn key_json(key: &SameKey, name: &str, files: &[Read]) -> serde_json::Value {
-    let files: Vec<_> = files
-        .iter()
-        .filter_map(|read| {
-            let readers = read.readers.as_ref().ok()?;
-            let standing = readers.standing(key)?;
-            Some(json!({
-                "path": read.path.to_string_lossy(),
-                "state": state(standing),
-                "groups": readers.groups.len(),
-                "groups_needed": readers.needed,
-            }))
-        })
-        .collect();
-    json!({ "name": name, "files": files })
 }

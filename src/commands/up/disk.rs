@@ -89,12 +89,15 @@ impl RootDisk {
     }
 }
 
-/// Whether git has the file in its index. A project outside of git has no such files.
+/// Whether git has the file in its index. A project outside of git has no such files; where git cannot tell, the file
+/// counts as one.
 fn is_tracked(root: &Path, path: &Path, context: &Context) -> bool {
-    let environment = context.environment.for_tools();
     let args = ["--literal-pathspecs", "ls-files", "-z", "--"].map(OsStr::new);
-    let listed = Git::new(&environment, root).output(args.into_iter().chain([path.as_os_str()]));
-    listed.is_ok_and(|listed| !listed.is_empty())
+    let git = Git::in_repository_of(root, &context.environment.for_tools());
+    match git.records(args.into_iter().chain([path.as_os_str()]), None) {
+        Ok(listed) => !listed.is_empty(),
+        Err(_) => root.ancestors().any(|directory| directory.join(".git").exists()),
+    }
 }
 
 fn remove(path: &Path) -> Result<(), Failure> {

@@ -59,6 +59,7 @@ fn step(event: &Event) -> Option<String> {
             agent::Event::KeyTaken => "the guest took its host key".to_owned(),
             agent::Event::LayerApplied => "the host layer is applied".to_owned(),
             agent::Event::SecretsInstalled { count, .. } => format!("{count} secrets installed"),
+            agent::Event::Waiting { what } => format!("still starting: {what}"),
             agent::Event::Ready { .. } => "the guest is ready; logging in".to_owned(),
             agent::Event::Warning { .. } | agent::Event::Failed { .. } => return None,
         },

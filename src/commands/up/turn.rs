@@ -34,9 +34,19 @@ pub(super) fn take(place: &Place, context: &Context) -> Result<Lock, Failure> {
 /// is waited for.
 pub(super) fn is_ready(place: &Place, context: &Context) -> Result<bool, Failure> {
     let until = Instant::now() + scaled(GONE, &context.environment);
+    // One that another version of civm runs is that one's.
+    place.load().map_err(instance::failure)?;
+    if let Some(lost) = place.lost_directory() {
+        context.screen.warn(lost);
+    }
     while place.is_alive() {
-        if place.record().is_some_and(|record| record.phase == Phase::Ready) {
-            return Ok(true);
+        match place.record().map(|record| record.phase) {
+            Some(Phase::Ready) => return Ok(true),
+            Some(Phase::Panicked) => {
+                return Err(instance::failure(crate::instance::Error::Running(place.host.clone()))
+                    .help(format!("its kernel panicked: `civm down {}` ends it", place.host)));
+            }
+            _ => {}
         }
         if Instant::now() > until {
             return Err(instance::failure(crate::instance::Error::Running(place.host.clone()))

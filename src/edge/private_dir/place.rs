@@ -1,16 +1,16 @@
 //! The places that private directories are made in: each is a directory of this user alone.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::libc;
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::Uid;
 
-use super::{NAME_LEN, Refused};
+use super::Refused;
 use crate::edge::environment::Environment;
+use crate::edge::held_dir::{NAME_LEN, is_named, open, try_lock};
 use crate::edge::lock::Lock;
 
 /// Longest path of a place, in bytes, below which ssh still has room for the control socket of root: 90
@@ -102,7 +102,7 @@ fn make_and_open(path: &Path) -> io::Result<File> {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        match open_directory(path) {
+        match open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
@@ -116,7 +116,7 @@ fn unsteady() -> io::Error {
 
 /// Removes a place with nothing in it that nobody holds.
 pub(super) fn remove(base: &Path) {
-    if let Ok(Some(_lock)) = lock_directory(base) {
+    if let Ok(Some(_lock)) = try_lock(base) {
         // Refused where something is in it.
         let _ = fs::remove_dir(base);
     }
@@ -142,7 +142,7 @@ pub(super) fn open_own(path: &Path) -> Result<File, String> {
 
 /// Opens a directory without following a link in its last part, and checks owner and mode on what was opened.
 pub(super) fn check_own(path: &Path) -> Result<File, String> {
-    let directory = open_directory(path).map_err(|error| plain(&error))?;
+    let directory = open(path).map_err(|error| plain(&error))?;
     owned(&directory)?;
     Ok(directory)
 }
@@ -158,30 +158,10 @@ fn owned(directory: &File) -> Result<(), String> {
     }
 }
 
-fn open_directory(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
-}
-
 /// An error's words, without the number that `io::Error` adds.
 fn plain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string(),
-    }
-}
-
-/// Locks a directory; `None` if another holds it or it is no longer there under its name.
-pub(super) fn lock_directory(path: &Path) -> io::Result<Option<Lock>> {
-    let Some(lock) = Lock::try_open(open_directory(path)?)? else { return Ok(None) };
-    Ok(is_named(lock.file(), path)?.then_some(lock))
-}
-
-/// Whether a directory is still the one at a path.
-fn is_named(directory: &File, path: &Path) -> io::Result<bool> {
-    let held = directory.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(named) => Ok((held.dev(), held.ino()) == (named.dev(), named.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }

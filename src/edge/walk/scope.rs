@@ -1,10 +1,8 @@
 //! What one repository says of its files: which it ignores, and which it tracks even so.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use ignore::Match;
@@ -12,23 +10,13 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::WalkError;
 use crate::edge::environment::Environment;
-use crate::edge::process;
+use crate::edge::git::Git;
+use crate::edge::process::ProcessError;
 
 /// The name of a repository's own directory; in worktrees and submodules of a file that points to it.
 pub(super) const GIT: &str = ".git";
 /// The name of the files that say what is ignored.
 pub(super) const IGNORE_FILE: &str = ".gitignore";
-/// Where a run inside a git hook is told of another repository or index than the one walked.
-const OF_HOOKS: [&str; 7] = [
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_WORK_TREE",
-];
-
 /// One repository, or a tree that is in none, as seen from one of its directories.
 pub(super) struct Scope {
     /// `info/exclude`, then one for each directory from the repository's root to the present one.
@@ -52,7 +40,8 @@ impl Scope {
         let Some(root) = directory.ancestors().find(|directory| is_repository(directory)) else {
             return (Self { rules: Vec::new(), tracked: HashSet::new(), ways: HashSet::new() }, errors);
         };
-        let mut scope = Self::with_tracked(root, directory, environment);
+        let (mut scope, untold) = Self::with_tracked(root, directory, environment);
+        errors.extend(untold);
         let mut parents: Vec<_> =
             directory.ancestors().skip(1).take_while(|parent| parent.starts_with(root)).collect();
         parents.reverse();
@@ -64,13 +53,19 @@ impl Scope {
         (scope, errors)
     }
 
-    /// A repository, as seen from outside of its root.
-    pub(super) fn of_repository(root: &Path, environment: &Environment) -> Self {
+    /// A repository, as seen from outside of its root. With the error where git does not say what it tracks.
+    pub(super) fn of_repository(root: &Path, environment: &Environment) -> (Self, Option<WalkError>) {
         Self::with_tracked(root, root, environment)
     }
 
-    fn with_tracked(root: &Path, directory: &Path, environment: &Environment) -> Self {
-        let tracked = tracked(directory, environment);
+    fn with_tracked(root: &Path, directory: &Path, environment: &Environment) -> (Self, Option<WalkError>) {
+        let (tracked, error) = match tracked(root, directory, environment) {
+            Ok(tracked) => (tracked, None),
+            Err(error) => {
+                let source = io::Error::other(format!("which files git tracks is not known: {error}"));
+                (HashSet::new(), Some(WalkError { path: root.join(GIT), source }))
+            }
+        };
         let ways = tracked
             .iter()
             .flat_map(|path| path.ancestors().skip(1).take_while(|way| *way != directory))
@@ -78,7 +73,7 @@ impl Scope {
             .collect();
         // Only git writes there; an `exclude` that cannot be read hides nothing.
         let exclude = rules(root, &exclude_file(root)).unwrap_or_else(|_| Gitignore::empty());
-        Self { rules: vec![exclude], tracked, ways }
+        (Self { rules: vec![exclude], tracked, ways }, error)
     }
 
     /// Goes into a directory: its `.gitignore` counts until [`Scope::leave`].
@@ -115,7 +110,7 @@ impl Scope {
 }
 
 /// The rules of one file, for paths below a directory. A missing file has none.
-fn rules(directory: &Path, file: &Path) -> io::Result<Gitignore> {
+pub(super) fn rules(directory: &Path, file: &Path) -> io::Result<Gitignore> {
     let text = match fs::symlink_metadata(file) {
         // As git does it: a link or a directory of that name says nothing.
         Ok(metadata) if metadata.is_file() => fs::read(file)?,
@@ -134,28 +129,49 @@ fn rules(directory: &Path, file: &Path) -> io::Result<Gitignore> {
     builder.build().map_err(io::Error::other)
 }
 
-/// A repository's `info/exclude`; worktrees share that of their main one.
-fn exclude_file(root: &Path) -> PathBuf {
-    let line = |path: &Path| fs::read_to_string(path).map(|text| text.trim_end().to_owned());
-    let mut git = root.join(GIT);
-    if let Some(elsewhere) = line(&git).ok().as_deref().and_then(|text| text.strip_prefix("gitdir: ")) {
-        git = root.join(elsewhere);
+/// The directory of a repository that git writes in; a worktree has one of its own.
+fn git_directory(root: &Path) -> PathBuf {
+    let git = root.join(GIT);
+    match line(&git).as_deref().and_then(|text| text.strip_prefix("gitdir: ")) {
+        Some(elsewhere) => root.join(elsewhere),
+        None => git,
     }
-    if let Ok(common) = line(&git.join("commondir")) {
-        git.push(common);
-    }
-    git.join("info/exclude")
 }
 
-/// The files below a directory that git tracks.
-fn tracked(directory: &Path, environment: &Environment) -> HashSet<PathBuf> {
-    let environment = OF_HOOKS.iter().fold(environment.clone(), |all, name| all.without(name));
-    let mut git = process::command("git", &environment);
-    // The list is all that is wanted: no program that the repository names is started for it.
-    git.args(["-c", "core.fsmonitor=false", "ls-files", "-z"]).current_dir(directory);
-    let Ok(list) = process::capture(&mut git, None) else { return HashSet::new() };
-    list.split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-        .map(|name| directory.join(OsStr::from_bytes(name)))
-        .collect()
+/// What worktrees share with their main one.
+fn common(mut git_directory: PathBuf) -> PathBuf {
+    if let Some(common) = line(&git_directory.join("commondir")) {
+        git_directory.push(common);
+    }
+    git_directory
+}
+
+/// A repository's `info/exclude`.
+fn exclude_file(root: &Path) -> PathBuf {
+    common(git_directory(root)).join("info/exclude")
+}
+
+fn line(path: &Path) -> Option<String> {
+    fs::read_to_string(path).map(|text| text.trim_end().to_owned()).ok()
+}
+
+/// The files below a directory that git tracks. Where git is not installed, nothing is known to be tracked.
+fn tracked(
+    root: &Path,
+    directory: &Path,
+    environment: &Environment,
+) -> Result<HashSet<PathBuf>, ProcessError> {
+    // Something of this name that is not a repository, to git either.
+    let own = git_directory(root);
+    if own.join("HEAD").symlink_metadata().is_err() || !common(own).join("objects").is_dir() {
+        return Ok(HashSet::new());
+    }
+    let git = Git::in_repository_of(directory, environment);
+    match git.records(["ls-files", "-z"], None) {
+        Ok(names) => Ok(names.into_iter().map(|name| directory.join(name)).collect()),
+        Err(ProcessError::Start { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(HashSet::new())
+        }
+        Err(error) => Err(error),
+    }
 }

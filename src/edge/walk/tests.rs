@@ -148,3 +148,40 @@ fn what_cannot_be_read_is_told_and_the_rest_goes_on() {
     assert!(found.iter().flatten().any(|entry| entry.inside == Path::new("z")), "{found:?}");
     assert_eq!(walk(&tree.0.path().join("none"), &Environment::empty()).len(), 1);
 }
+
+#[test]
+fn what_git_cannot_say_is_told_and_is_not_nothing() {
+    let tree = Tree::new(&[(".gitignore", "*.yaml\n"), ("s.yaml", "")]);
+    if !tree.git("", &["init", "-q"]) {
+        return eprintln!("skipped: git is not installed");
+    }
+    tree.git("", &["add", "-f", "s.yaml"]);
+    assert_eq!(tree.files(""), [".gitignore", "s.yaml"]);
+    fs::write(tree.0.path().join(".git/index"), "not an index").unwrap();
+    let environment = Environment::of_process().with("HOME", tree.0.path());
+    let errors: Vec<_> = walk(tree.0.path(), &environment).into_iter().filter_map(Result::err).collect();
+    let [error] = errors.as_slice() else { panic!("{errors:?}") };
+    assert!(error.to_string().contains("which files git tracks is not known: `git` failed"), "{error}");
+}
+
+#[test]
+fn however_long_the_list_of_tracked_files_is_it_is_read() {
+    let tree = Tree::new(&[(".gitignore", "/out\n"), ("out/last", "")]);
+    if !tree.git("", &["init", "-q"]) {
+        return eprintln!("skipped: git is not installed");
+    }
+    tree.git("", &["add", "-f", "out/last"]);
+    // 20 MiB of names, put into the index as they are.
+    let object = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
+    let folder = format!("{0}/{0}/{0}/{0}", "f".repeat(250));
+    let list: String = (0..20_500).map(|at| format!("100644 {object} 0\t{folder}/{at}\n")).collect();
+    let mut git = Command::new("git")
+        .args(["update-index", "--index-info"])
+        .current_dir(tree.0.path())
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    io::Write::write_all(&mut git.stdin.take().unwrap(), list.as_bytes()).unwrap();
+    assert!(git.wait().unwrap().success());
+    assert_eq!(tree.files(""), [".gitignore", "out/last"]);
+}

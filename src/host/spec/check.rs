@@ -86,6 +86,14 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         zram,
         known_hosts: check_nix::known_hosts(host.known_hosts, sources)?,
         console_login: host.console_login.unwrap_or(true),
+        console_log: match host.console_log.as_deref() {
+            None | Some("until-ready") => false,
+            Some("always") => true,
+            Some(other) => {
+                let message = format!("console_log is `{other}`: it can be `until-ready` or `always`");
+                return Err(sources.error(&["console_log"], message));
+            }
+        },
         source: host.source.unwrap_or(false),
     };
     for path in generated::paths(&spec) {

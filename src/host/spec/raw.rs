@@ -33,6 +33,7 @@ pub(super) struct Host {
     pub(super) nix: Option<Nix>,
     pub(super) known_hosts: Option<Mapping<Either<String, Vec<String>>>>,
     pub(super) console_login: Option<bool>,
+    pub(super) console_log: Option<String>,
     pub(super) source: Option<bool>,
 }
 

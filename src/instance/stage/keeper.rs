@@ -84,7 +84,7 @@ fn keep(mode: Mode, place: &Place, report: &mut Report) -> io::Result<ExitCode> 
 }
 
 fn open_runtime(mode: Mode, place: &Place) -> io::Result<Runtime> {
-    match (PrivateDir::in_memory_unwatched(&Environment::of_process()), mode) {
+    match (PrivateDir::in_memory(&Environment::of_process()), mode) {
         (Ok(directory), _) => Ok(Runtime::Memory(directory)),
         (Err(error), Mode::Memory) => Err(io::Error::other(error)),
         // Only sockets and an empty mount point are in it: no secret touches the disk.

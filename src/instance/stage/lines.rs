@@ -1,57 +1,55 @@
 //! Lines from a socket that is read only when it has something.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
+
+use crate::vm::lines;
 
 /// Longest line, in bytes; what is longer is dropped whole.
 const LINE_MAX: usize = 1 << 20;
-/// Bytes taken at once, so that one talker does not keep the others waiting.
-const READ_MAX: usize = 64 << 10;
+/// Bytes taken at once, so that one sender does not keep the others waiting.
+const READ_MAX: usize = 16 << 10;
 
 /// A socket's lines.
 #[derive(Debug)]
 pub(super) struct Lines {
     pub(super) socket: UnixStream,
-    partial: Vec<u8>,
-    dropping: bool,
+    lines: lines::Lines,
+    /// What was read before this began.
+    before: Vec<u8>,
 }
 
 impl Lines {
     /// Reads a socket from here on; `before` was read from it already.
     pub(super) fn new(socket: UnixStream, before: &[u8]) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, partial: before.to_vec(), dropping: false })
+        Ok(Self { socket, lines: lines::Lines::new(LINE_MAX), before: before.to_vec() })
     }
 
     /// The whole lines that have come; `None` once the other end is closed.
     pub(super) fn receive(&mut self) -> Option<Vec<String>> {
+        let mut lines = self.lines.push(&std::mem::take(&mut self.before));
         let mut chunk = vec![0; READ_MAX];
         let open = match self.socket.read(&mut chunk) {
             Ok(0) => false,
             Ok(count) => {
-                self.partial.extend_from_slice(chunk.get(..count).unwrap_or_default());
+                lines.extend(self.lines.push(chunk.get(..count).unwrap_or_default()));
                 true
             }
             Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         };
-        let lines = self.split();
-        if open || !lines.is_empty() { Some(lines) } else { None }
+        let text = |line: &Vec<u8>| String::from_utf8_lossy(line).trim_end().to_owned();
+        if open || !lines.is_empty() { Some(lines.iter().map(text).collect()) } else { None }
     }
 
-    fn split(&mut self) -> Vec<String> {
-        let mut lines = Vec::new();
-        while let Some(end) = self.partial.iter().position(|byte| *byte == b'\n') {
-            let rest = self.partial.split_off(end + 1);
-            let line = std::mem::replace(&mut self.partial, rest);
-            if !std::mem::take(&mut self.dropping) {
-                lines.push(String::from_utf8_lossy(&line).trim_end().to_owned());
-            }
-        }
-        if self.partial.len() > LINE_MAX {
-            self.partial.clear();
-            self.dropping = true;
-        }
-        lines
+    /// Forgets a line that has begun: its sender starts anew.
+    pub(super) fn clear(&mut self) {
+        self.lines.clear();
+    }
+
+    /// Sends a line, unless the other end has let so many pile up that it takes no more.
+    pub(super) fn send(&mut self, line: &str) {
+        let _ = self.socket.write_all(line.as_bytes());
     }
 }
 

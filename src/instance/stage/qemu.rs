@@ -1,8 +1,7 @@
 //! QEMU as the supervisor's child.
 
-use std::fs::File;
-use std::io::{self, BufReader, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, BufReader, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -16,6 +15,8 @@ use nix::unistd::Pid;
 
 use crate::edge::environment::Environment;
 use crate::instance::stage::lines::Lines;
+use crate::instance::stage::log::Log;
+use crate::instance::stage::user::QemuUser;
 use crate::instance::stage::{Mode, child};
 use crate::vm::agent;
 use crate::vm::argv;
@@ -39,29 +40,44 @@ impl std::fmt::Display for Exit {
     }
 }
 
+/// What a signal did to QEMU's process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Stopped {
+    /// It stands still (SIGSTOP).
+    now: bool,
+    /// It went on after standing still, and nobody has been told yet.
+    resumed: bool,
+}
+
 /// A running QEMU and our ends of its channels.
 #[derive(Debug)]
 pub(super) struct Qemu {
     pid: Pid,
     exit: Option<Exit>,
+    stopped: Stopped,
     pub(super) qmp: Lines,
     pub(super) agent: Lines,
+    messages: Messages,
     /// What it says executes the guest.
     pub(super) accel: Accel,
     /// What listens.
     pub(super) forwards: Vec<Forward>,
+    /// What happened before it had answered.
+    pub(super) events: Vec<qmp::Message>,
 }
 
 /// The sockets that QEMU will inherit, and our ends.
 pub(super) struct Channels {
     qmp: (UnixStream, UnixStream),
     agent: (UnixStream, UnixStream),
+    console: (UnixStream, UnixStream),
 }
 
 impl Channels {
     pub(super) fn open() -> io::Result<Self> {
-        let channels = Self { qmp: UnixStream::pair()?, agent: UnixStream::pair()? };
-        for theirs in [&channels.qmp.1, &channels.agent.1] {
+        let channels =
+            Self { qmp: UnixStream::pair()?, agent: UnixStream::pair()?, console: UnixStream::pair()? };
+        for theirs in [&channels.qmp.1, &channels.agent.1, &channels.console.1] {
             fcntl(theirs, FcntlArg::F_SETFD(FdFlag::empty()))?;
         }
         Ok(channels)
@@ -74,62 +90,111 @@ impl Channels {
     pub(super) fn agent(&self) -> Channel {
         Channel::Descriptor(self.agent.1.as_raw_fd())
     }
+
+    pub(super) fn console(&self) -> Channel {
+        Channel::Descriptor(self.console.1.as_raw_fd())
+    }
 }
 
-/// Starts QEMU and waits until it answers. Its messages go to `log`.
-pub(super) fn start(
-    program: &Path,
-    spec: &Spec,
-    channels: Channels,
-    mode: Mode,
-    log: &File,
-    patience: Duration,
-) -> Result<Qemu, String> {
+/// QEMU's own messages on their way into a log that a guest cannot make grow without end.
+#[derive(Debug)]
+struct Messages {
+    socket: UnixStream,
+    open: bool,
+    log: Log,
+}
+
+impl Messages {
+    fn new(socket: UnixStream, log: Log) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, open: true, log })
+    }
+
+    /// Writes down what has come.
+    fn take(&mut self) {
+        let mut chunk = [0; 4096];
+        while self.open {
+            match self.socket.read(&mut chunk) {
+                Ok(0) => self.open = false,
+                Ok(count) => self.log.append(chunk.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.open = false,
+            }
+        }
+    }
+}
+
+/// How QEMU is run.
+pub(super) struct Run<'a> {
+    pub(super) program: &'a Path,
+    pub(super) spec: &'a Spec,
+    pub(super) mode: Mode,
+    /// The user that it runs as, where that is not ours.
+    pub(super) user: Option<QemuUser>,
+    pub(super) log: Log,
+    /// How long it may take to answer.
+    pub(super) patience: Duration,
+}
+
+/// Starts QEMU and waits until it answers; gives our end of the guest's console as well.
+pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStream), String> {
+    let Run { program, spec, mode, user, log, patience } = run;
     let mut command = match mode {
         // The kernel ends it with the first process of its PID namespace.
         Mode::Namespaces => Command::new(program),
         Mode::Memory => child::command(program, &Environment::of_process()),
     };
-    let logs = log.try_clone().and_then(|out| log.try_clone().map(|err| (out, err)));
-    let (out, err) = logs.map_err(|error| error.to_string())?;
-    command.args(argv::render(spec)).env_clear().stdin(Stdio::null()).stdout(out).stderr(err);
+    let (messages, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
+    let (err, out) = (theirs.try_clone().map_err(|error| error.to_string())?, theirs);
+    command.args(argv::render(spec)).env_clear().stdin(Stdio::null());
+    command.stdout(OwnedFd::from(out)).stderr(OwnedFd::from(err));
+    if let Some(user) = user {
+        user.run(&mut command);
+    }
     let spawned = command.spawn().map_err(|error| format!("cannot run {}: {error}", program.display()))?;
+    // With their ends closed here, QEMU's end is seen as the end of its channels.
+    drop(command);
     let pid = i32::try_from(spawned.id()).map(Pid::from_raw).map_err(|error| error.to_string())?;
-    let Channels { qmp: (qmp, theirs), agent: (agent, theirs_too) } = channels;
-    // With them closed here, QEMU's end is seen as the end of its channels.
-    drop((theirs, theirs_too));
-    let mut exit = None;
+    let Channels { qmp: (qmp, _), agent: (agent, _), console: (console, _) } = channels;
+    let mut messages = Messages::new(messages, log).map_err(|error| error.to_string())?;
+    let (mut exit, mut stopped) = (None, Stopped::default());
     match greet(qmp, agent, patience) {
-        Ok((qmp, agent, accel, forwards)) => Ok(Qemu { pid, exit, qmp, agent, accel, forwards }),
+        Ok((qmp, agent, accel, forwards, events)) => {
+            let qemu = Qemu { pid, exit, stopped, qmp, agent, messages, accel, forwards, events };
+            Ok((qemu, console))
+        }
         Err(error) => {
             // A QEMU that refuses its arguments closes its channels a moment before it exits.
-            let exit = wait_for(pid, &mut exit, Duration::from_secs(2)).or_else(|| {
+            let rest = Duration::from_secs(2);
+            let exit = wait_for(pid, &mut exit, &mut stopped, rest).or_else(|| {
                 let _ = kill(pid, Signal::SIGKILL);
-                wait_for(pid, &mut exit, Duration::from_secs(2));
+                wait_for(pid, &mut exit, &mut stopped, rest);
                 None
             });
+            messages.take();
             Err(exit.map_or_else(|| error.to_string(), |exit| exit.to_string()))
         }
     }
 }
 
-type Greeted = (Lines, Lines, Accel, Vec<Forward>);
+type Greeted = (Lines, Lines, Accel, Vec<Forward>, Vec<qmp::Message>);
 
 fn greet(qmp: UnixStream, agent: UnixStream, patience: Duration) -> Result<Greeted, qmp::Error> {
     qmp.set_read_timeout(Some(patience))?;
     let mut client = Client::connect(BufReader::new(qmp.try_clone()?), qmp.try_clone()?)?;
     let accel = if client.query_kvm()?.enabled { Accel::Kvm } else { Accel::Tcg };
     let forwards = client.forwards()?;
-    let (reader, _, _) = client.into_parts();
+    let (reader, events) = client.into_parts();
     let lines = Lines::new(qmp, reader.buffer())?;
-    Ok((lines, Lines::new(agent, b"")?, accel, forwards))
+    Ok((lines, Lines::new(agent, b"")?, accel, forwards, events))
 }
 
-fn wait_for(pid: Pid, exit: &mut Option<Exit>, patience: Duration) -> Option<Exit> {
+fn wait_for(pid: Pid, exit: &mut Option<Exit>, stopped: &mut Stopped, patience: Duration) -> Option<Exit> {
     let step = Duration::from_millis(20);
     let mut waited = Duration::ZERO;
     while exit.is_none() && waited < patience {
-        reap(pid, exit);
+        reap(pid, exit, stopped);
         if exit.is_none() {
             std::thread::sleep(step);
             waited += step;
@@ -139,11 +204,14 @@ fn wait_for(pid: Pid, exit: &mut Option<Exit>, patience: Duration) -> Option<Exi
 }
 
 /// Reaps whatever has ended: the first process of a PID namespace inherits orphans.
-fn reap(pid: Pid, exit: &mut Option<Exit>) {
+fn reap(pid: Pid, exit: &mut Option<Exit>, stopped: &mut Stopped) {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        match waitpid(None, Some(flags)) {
             Ok(WaitStatus::Exited(who, code)) if who == pid => *exit = Some(Exit::Code(code)),
             Ok(WaitStatus::Signaled(who, signal, _)) if who == pid => *exit = Some(Exit::Signal(signal)),
+            Ok(WaitStatus::Stopped(who, _)) if who == pid => stopped.now = true,
+            Ok(WaitStatus::Continued(who)) if who == pid => *stopped = Stopped { now: false, resumed: true },
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return,
@@ -155,32 +223,66 @@ impl Qemu {
     /// How it ended, once it has.
     pub(super) fn exit(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
-            reap(self.pid, &mut self.exit);
+            reap(self.pid, &mut self.exit, &mut self.stopped);
         }
         self.exit
     }
 
     /// Waits for its end, for a while.
     pub(super) fn wait(&mut self, patience: Duration) -> Option<Exit> {
-        wait_for(self.pid, &mut self.exit, patience)
+        wait_for(self.pid, &mut self.exit, &mut self.stopped, patience)
     }
 
-    /// Presses the power button and tells the guest's agent; neither waits for an answer.
+    /// Whether a signal has stopped it.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.now
+    }
+
+    /// Whether it went on after a signal had stopped it; said once.
+    pub(super) fn was_resumed(&mut self) -> bool {
+        std::mem::take(&mut self.stopped.resumed)
+    }
+
+    /// What to wait for besides its channels: its messages.
+    pub(super) fn watched(&self) -> Option<BorrowedFd<'_>> {
+        self.messages.open.then(|| self.messages.socket.as_fd())
+    }
+
+    /// Writes down its messages.
+    pub(super) fn take_messages(&mut self) {
+        self.messages.take();
+    }
+
+    /// Presses the power button and tells the guest's agent; neither waits for an answer. A machine that stands
+    /// still goes on first, so that its guest can power off.
     pub(super) fn power_off(&mut self) {
-        if let Ok(line) = serde_json::to_string(&agent::Command::PowerOff) {
-            let _ = self.agent.socket.write_all(format!("{line}\n").as_bytes());
-        }
+        let _ = kill(self.pid, Signal::SIGCONT);
+        self.command(qmp::Command::Continue);
+        self.tell_guest(agent::Command::PowerOff);
         self.command(qmp::Command::SystemPowerdown);
     }
 
     /// Asks QEMU to end at once.
     pub(super) fn quit(&mut self) {
+        let _ = kill(self.pid, Signal::SIGCONT);
         self.command(qmp::Command::Quit);
+    }
+
+    /// Asks QEMU for the machine's state; the answer has this number.
+    pub(super) fn ask_status(&mut self, id: u64) {
+        self.qmp.send(&qmp::Command::QueryStatus.render(id));
+    }
+
+    /// Sends a command to the guest's agent.
+    pub(super) fn tell_guest(&mut self, command: agent::Command) {
+        if let Ok(line) = serde_json::to_string(&command) {
+            self.agent.send(&format!("{line}\n"));
+        }
     }
 
     fn command(&mut self, command: qmp::Command) {
         // Answers are not awaited: what counts is that QEMU ends.
-        let _ = self.qmp.socket.write_all(command.render(0).as_bytes());
+        self.qmp.send(&command.render(0));
     }
 
     /// Ends it without asking.

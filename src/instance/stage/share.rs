@@ -8,39 +8,75 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::instance::plan::{Entry, Kind, is_inner, receive_object};
+use crate::instance::stage::user::QemuUser;
 
 /// Directory of the share whose files the guest takes and we take back.
 const SECRETS: &str = "secrets";
 /// Bytes copied at once.
 const CHUNK: usize = 64 << 10;
 
+/// A secret that a guest takes at each boot. It is kept in this process, which nobody may look into and which
+/// dumps no core, rather than in the share: there any process of the same user could read it by way of QEMU's own.
+struct Secret {
+    entry: Entry,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
 /// The directory that the guest mounts.
-#[derive(Debug)]
 pub(super) struct Share {
     path: PathBuf,
+    owner: Option<QemuUser>,
+    secrets: Vec<Secret>,
 }
 
 impl Share {
     /// Makes the directory; a tmpfs may be mounted on it afterwards.
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path })
+        Ok(Self { path, owner: None, secrets: Vec::new() })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Receives files until the list ends; says how many there were.
-    pub(super) fn receive(&self, from: &mut impl Read) -> io::Result<usize> {
+    /// Receives files until the list ends; says how many there were. Where QEMU has a user of its own, they are that
+    /// user's.
+    pub(super) fn receive(&mut self, from: &mut impl Read, owner: Option<QemuUser>) -> io::Result<usize> {
         let mut count = 0;
         while let Some(entry) = receive_object::<Entry>(from)? {
-            self.place(&entry, from).map_err(|error| {
+            let failed = |error: io::Error| {
                 io::Error::new(error.kind(), format!("cannot stage `{}`: {error}", entry.path))
-            })?;
+            };
+            match entry.kind {
+                Kind::File { length } if Path::new(&entry.path).starts_with(SECRETS) => {
+                    let mut bytes =
+                        Zeroizing::new(vec![0; usize::try_from(length).map_err(io::Error::other)?]);
+                    from.read_exact(&mut bytes).map_err(failed)?;
+                    self.place(&entry, &mut bytes.as_slice()).map_err(failed)?;
+                    self.secrets.push(Secret { entry, bytes });
+                }
+                _ => self.place(&entry, from).map_err(failed)?,
+            }
             count += 1;
         }
+        self.owner = owner;
+        self.give()?;
         Ok(count)
+    }
+
+    /// Puts the secrets there again, for a guest that boots again.
+    pub(super) fn restage(&self) -> io::Result<()> {
+        // A guest that reset before it took them has them still.
+        self.remove_secrets()?;
+        for secret in &self.secrets {
+            self.place(&secret.entry, &mut secret.bytes.as_slice())?;
+        }
+        self.give()
+    }
+
+    fn give(&self) -> io::Result<()> {
+        self.owner.map_or(Ok(()), |owner| owner.own(&self.path))
     }
 
     fn place(&self, entry: &Entry, from: &mut impl Read) -> io::Result<()> {
@@ -100,7 +136,8 @@ impl Share {
 
     /// Removes everything, as far as it goes: the directory's file system ends with this process or its
     /// keeper anyway.
-    pub(super) fn remove(&self) {
+    pub(super) fn remove(&mut self) {
+        self.secrets.clear();
         let _ = self.remove_secrets();
         if let Ok(entries) = fs::read_dir(&self.path) {
             for entry in entries.flatten() {
@@ -158,6 +195,31 @@ mod tests {
         assert!(!share.path().join("secrets/key").exists());
         assert!(share.path().join("host/layer.json").exists());
         assert!(!share.remove_secrets().unwrap());
+    }
+
+    #[test]
+    fn a_secret_that_was_taken_back_is_staged_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut share = share(directory.path());
+        let mut wire = Vec::new();
+        for entry in [file("secrets/key", 0o400, 3), file("host/layer.json", 0o644, 2)] {
+            let text = serde_json::to_vec(&entry).unwrap();
+            wire.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+            wire.extend(text);
+            wire.extend(if entry.mode == 0o400 { b"abc".as_slice() } else { b"{}" });
+        }
+        wire.extend([0; 4]);
+        assert_eq!(share.receive(&mut wire.as_slice(), None).unwrap(), 2);
+        let key = share.path().join("secrets/key");
+        assert!(share.remove_secrets().unwrap() && !key.exists());
+        for _ in 0..2 {
+            share.restage().unwrap();
+            assert_eq!(std::fs::read(&key).unwrap(), b"abc");
+            assert_eq!(key.metadata().unwrap().permissions().mode() & 0o7777, 0o400);
+        }
+        share.remove();
+        share.restage().unwrap();
+        assert!(!key.exists(), "nothing is kept beyond the end");
     }
 
     #[test]

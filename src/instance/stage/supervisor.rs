@@ -1,9 +1,8 @@
 //! The supervisor: stages the files, runs QEMU as its child and stays until it is gone.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,20 +11,31 @@ use nix::sys::stat::{Mode as Bits, umask};
 
 use crate::edge::environment::Environment;
 use crate::edge::hardening::forbid_core_dumps;
+use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
 use crate::instance::event::Event;
-use crate::instance::plan::{Plan, receive_object};
+use crate::instance::plan::{Plan, Wiring, receive_object};
+use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Control;
-use crate::instance::stage::qemu::{self, Channels};
+use crate::instance::stage::log::Log;
+use crate::instance::stage::qemu::{self, Channels, Qemu};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
+use crate::instance::stage::user::{Inherited, QemuUser};
 use crate::instance::stage::{Mode, child, namespaces};
-use crate::instance::state::{Phase, Place, Record, lock_patiently};
+use crate::instance::state::{CONSOLE_SOCKET, CONTROL_SOCKET, Phase, Place, Record, lock_patiently};
 
+mod disk;
+mod guest;
+mod signals;
 mod watch;
+
+use watch::Machine;
 
 /// How long QEMU may take to answer on its control channel; a loaded machine is slow to load it.
 const GREETING: Duration = Duration::from_secs(20);
+/// Bytes of QEMU's own messages in a log; there are two at most.
+const QEMU_LOG_MAX: u64 = 128 << 10;
 
 /// The hidden subcommand: `MODE KEEPER RUNTIME STATE PROJECT HOST`.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -53,9 +63,9 @@ struct Stage {
     place: Place,
     share: Share,
     control: Control,
-    signals: watch::Signals,
+    signals: signals::Signals,
     environment: Environment,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Stage {
@@ -66,7 +76,7 @@ impl Stage {
         place: Place,
         report: &mut Report,
     ) -> io::Result<Self> {
-        let signals = watch::Signals::watch()?;
+        let signals = signals::Signals::watch()?;
         // In namespaces the kernel cleans up; in memory we want to be told, and do it.
         let fate = if mode == Mode::Namespaces { Signal::SIGKILL } else { Signal::SIGTERM };
         if !child::follow_parent(keeper, fate) {
@@ -80,7 +90,7 @@ impl Stage {
             namespaces::mount_private(share.path())?;
         }
         forbid_core_dumps();
-        let control = Control::listen(&runtime.join("control.sock"))?;
+        let control = Control::listen(&runtime.join(CONTROL_SOCKET))?;
         report.send(&Event::Opened { namespaces: mode == Mode::Namespaces, runtime: runtime.clone() });
         let environment = Environment::of_process();
         Ok(Self {
@@ -102,55 +112,105 @@ impl Stage {
             Ok(mut machine) => machine.watch(&mut report),
             Err(reason) => {
                 // Before a plan has come, the record is that of an earlier run.
-                if let Some(record) = place.record().filter(|record| record.phase != Phase::Ended) {
+                if let Ok(Some(record)) = Record::load(&place.path)
+                    && record.phase != Phase::Ended
+                {
                     finish(&place, record, &reason);
                 }
                 report.send(&Event::Ended { reason, clean: false });
+                report.finish();
                 ExitCode::FAILURE
             }
         }
     }
 
-    fn start(self, report: &mut Report) -> Result<watch::Machine, String> {
+    fn start(mut self, report: &mut Report) -> Result<Machine, String> {
         let mut caller = Caller;
         let plan: Option<Plan> =
             receive_object(&mut caller).map_err(|error| format!("no plan came: {error}"))?;
-        let Some(Plan { machine, accel, qemu, mut record }) = plan else {
+        let Some(mut plan) = plan else {
             return Err("the caller gave up".to_owned());
         };
+        let record = &mut plan.record;
         record.runtime = Some(self.runtime.clone());
         record.namespaces = self.mode == Mode::Namespaces;
         record.phase = Phase::Starting;
         record.save(&self.place.path).map_err(|error| error.to_string())?;
-        let started = (|| {
-            let files = self.share.receive(&mut caller).map_err(|error| error.to_string())?;
-            report.send(&Event::Staged { files });
-            let disk = machine.disk.as_ref().map(|disk| lock_disk(&disk.path)).transpose()?;
-            let channels = Channels::open().map_err(|error| error.to_string())?;
-            let log = self.place.console_log();
-            let spec = machine.spec(accel, &self.runtime, Some(log), channels.qmp(), channels.agent());
-            let spec = spec.map_err(|error| error.to_string())?;
-            let log = OpenOptions::new().append(true).create(true).open(self.place.qemu_log());
-            let log = log.map_err(|error| error.to_string())?;
-            let patience = scaled(GREETING, &self.environment);
-            let qemu = qemu::start(&qemu, &spec, channels, self.mode, &log, patience)?;
-            Ok((qemu, disk))
-        })();
-        let (qemu, disk) = match started {
+        let started = self.launch(&plan, &mut caller, report);
+        let (qemu, console, disk) = match started {
             Ok(started) => started,
             Err(reason) => {
                 self.share.remove();
                 return Err(reason);
             }
         };
+        let mut record = plan.record;
         (record.accel, record.forwards) = (Some(qemu.accel), qemu.forwards.clone());
         record.phase = Phase::Booting;
         let started = Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() };
-        let machine = watch::Machine::new(self, qemu, disk, record);
+        let machine = Machine::new(self, qemu, console, disk, record);
         // Whoever hears of it finds it in the record.
         machine.save();
         report.send(&started);
         Ok(machine)
+    }
+
+    /// Stages the files and starts QEMU; its console and the lock on its disk come with it.
+    fn launch(
+        &mut self,
+        plan: &Plan,
+        caller: &mut Caller,
+        report: &mut Report,
+    ) -> Result<(Qemu, Console, Option<Lock>), String> {
+        let failed = |error: io::Error| error.to_string();
+        let user =
+            if plan.qemu_as_root { None } else { QemuUser::choose(&self.place.path, &self.environment) };
+        let files = self.share.receive(caller, user).map_err(failed)?;
+        report.send(&Event::Staged { files });
+        let mut machine = plan.machine.clone();
+        let disk = machine.disk.as_ref().map(disk::Files::open).transpose()?;
+        let mut inherited = Inherited::default();
+        let channels = Channels::open().map_err(failed)?;
+        let mut wiring = Wiring {
+            console: channels.console(),
+            qmp: channels.qmp(),
+            agent: channels.agent(),
+            share: self.share.path().to_owned(),
+            disk_files: disk.as_ref().map(|disk| disk.inherit(&mut inherited)).transpose().map_err(failed)?,
+        };
+        if user.is_some() {
+            // The ways to them are root's alone.
+            for path in
+                [Some(&mut machine.boot.kernel), machine.boot.initrd.as_mut(), Some(&mut wiring.share)]
+                    .into_iter()
+                    .flatten()
+            {
+                *path = inherited.path(path).map_err(failed)?;
+            }
+        }
+        let spec = machine.spec(plan.accel, wiring).map_err(|error| error.to_string())?;
+        let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
+        let patience = scaled(GREETING, &self.environment);
+        let run = qemu::Run { program: &plan.qemu, spec: &spec, mode: self.mode, user, log, patience };
+        let (qemu, guest) = qemu::start(run, channels).map_err(|reason| match user {
+            Some(_) if plan.machine.forwards.iter().any(|forward| (1..1024).contains(&forward.host_port)) => {
+                format!(
+                    "{reason} (only root may listen on ports below 1024: `--qemu-as-root` or higher ports)"
+                )
+            }
+            _ => reason,
+        })?;
+        let socket = self.runtime.join(CONSOLE_SOCKET);
+        let console = Console::open(&socket, guest, self.place.console_log(), machine.console_log);
+        let console = console.map_err(|error| {
+            qemu.kill();
+            format!("cannot make {}: {error}", socket.display())
+        })?;
+        if let Some(disk) = machine.disk.filter(|disk| disk.ephemeral) {
+            // QEMU has it open: whatever is killed, it is gone with QEMU.
+            let _ = std::fs::remove_file(disk.path);
+        }
+        Ok((qemu, console, disk.map(disk::Files::into_lock)))
     }
 }
 
@@ -161,15 +221,6 @@ struct Caller;
 impl Read for Caller {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         nix::unistd::read(io::stdin(), buffer).map_err(Into::into)
-    }
-}
-
-/// Holds a disk against every other instance; QEMU's own lock is of another kind and comes on top.
-fn lock_disk(path: &Path) -> Result<File, String> {
-    let file = File::open(path).map_err(|error| format!("cannot open disk {}: {error}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => Err(format!("disk {} is in use by another instance", path.display())),
     }
 }
 

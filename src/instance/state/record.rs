@@ -12,6 +12,11 @@ use crate::vm::spec::Accel;
 
 /// Name of the record in an instance's state directory.
 const FILE: &str = "instance.json";
+/// What this civm writes, and what it understands. Whatever a later version changes, `version` and `phase` stay.
+const VERSION: u32 = 2;
+/// Names of the sockets in the instance's directory in memory.
+pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
+pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 
 /// How far an instance has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +28,8 @@ pub enum Phase {
     Booting,
     /// The guest said that it is ready.
     Ready,
+    /// The guest's kernel panicked, and the machine stands still.
+    Panicked,
     /// It was asked to stop.
     Stopping,
     /// It is over.
@@ -35,6 +42,7 @@ impl std::fmt::Display for Phase {
             Self::Starting => "starting",
             Self::Booting => "booting",
             Self::Ready => "ready",
+            Self::Panicked => "panicked",
             Self::Stopping => "stopping",
             Self::Ended => "ended",
         })
@@ -44,6 +52,8 @@ impl std::fmt::Display for Phase {
 /// A running instance, or the last run of one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
+    /// The version of what follows; the first civm wrote none.
+    pub version: u32,
     /// The project's directory.
     pub project: PathBuf,
     /// The host.
@@ -70,8 +80,17 @@ pub struct Record {
     pub namespaces: bool,
     /// Whether the staged key has been taken back.
     pub key_removed: bool,
-    /// How it ended.
+    /// How it ended, or why its kernel panicked.
     pub reason: Option<String>,
+}
+
+/// The part of a record that every version has.
+#[derive(Debug, Deserialize)]
+struct Head {
+    #[serde(default)]
+    version: u32,
+    #[serde(default)]
+    phase: Option<String>,
 }
 
 impl Record {
@@ -79,6 +98,7 @@ impl Record {
     #[must_use]
     pub fn new(place: &Place, started_at: u64) -> Self {
         Self {
+            version: VERSION,
             project: place.project.clone(),
             host: place.host.clone(),
             phase: Phase::Starting,
@@ -96,10 +116,36 @@ impl Record {
         }
     }
 
-    /// The record in a state directory; `None` where there is none that can be read.
-    #[must_use]
-    pub(crate) fn load(directory: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(directory.join(FILE)).ok()?).ok()
+    /// The record in a directory; `None` where there is none, or only that of a run of another version of civm which
+    /// is over.
+    ///
+    /// # Errors
+    /// There is one that this civm cannot read: it must be left alone, and whatever it stands for as well.
+    pub(crate) fn load(directory: &Path) -> Result<Option<Self>, Error> {
+        let path = directory.join(FILE);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::file("cannot read", path)(error)),
+        };
+        let foreign = |reason: String| Err(Error::Record { path: path.clone(), reason });
+        let head: Head = match serde_json::from_slice(&text) {
+            Ok(head) => head,
+            Err(error) => return foreign(format!("it is damaged ({error})")),
+        };
+        match head.version {
+            VERSION => match serde_json::from_slice(&text) {
+                Ok(record) => Ok(Some(record)),
+                Err(error) => foreign(format!("it is damaged ({error})")),
+            },
+            _ if head.phase.as_deref() == Some("ended") => Ok(None),
+            version if version < VERSION => {
+                foreign(format!("an older civm wrote it (version {version}, this one reads {VERSION})"))
+            }
+            version => {
+                foreign(format!("a newer civm wrote it (version {version}, this one reads {VERSION})"))
+            }
+        }
     }
 
     /// Writes the record, in one step.
@@ -108,11 +154,8 @@ impl Record {
     /// It cannot be written.
     pub(crate) fn save(&self, directory: &Path) -> Result<(), Error> {
         let path = directory.join(FILE);
-        // Renamed into place: a reader sees the old record or the new. It need not survive a power cut.
-        let fresh = directory.join("instance.json.new");
         let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other);
-        text.and_then(|text| fs::write(&fresh, text))
-            .and_then(|()| fs::rename(&fresh, &path))
+        text.and_then(|text| crate::edge::atomic::replace(&path, &text, 0o600).map_err(std::io::Error::other))
             .map_err(Error::file("cannot write", &path))
     }
 
@@ -133,12 +176,55 @@ impl Record {
     /// The serial console's socket.
     #[must_use]
     pub fn console(&self) -> Option<PathBuf> {
-        self.runtime.as_ref().map(|runtime| runtime.join("console.sock"))
+        self.runtime.as_ref().map(|runtime| runtime.join(CONSOLE_SOCKET))
     }
 
     /// The supervisor's own socket.
     #[must_use]
     pub fn control(&self) -> Option<PathBuf> {
-        self.runtime.as_ref().map(|runtime| runtime.join("control.sock"))
+        self.runtime.as_ref().map(|runtime| runtime.join(CONTROL_SOCKET))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FILE, Head, Phase, Record, VERSION};
+    use crate::instance::error::Error;
+    use crate::instance::state::Place;
+    use std::fs;
+
+    #[test]
+    fn a_record_of_another_civm_is_told_from_none_and_from_one_that_is_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let load = |text: &str| {
+            fs::write(directory.path().join(FILE), text).unwrap();
+            Record::load(directory.path())
+        };
+        assert_eq!(Record::load(directory.path()).unwrap(), None);
+        let reason = |text: &str| match load(text) {
+            Err(Error::Record { reason, path }) => {
+                assert_eq!(path, directory.path().join(FILE));
+                reason
+            }
+            other => panic!("{text}: {other:?}"),
+        };
+        assert!(
+            reason(r#"{"version": 99, "phase": "ready"}"#).starts_with("a newer civm wrote it (version 99")
+        );
+        assert!(reason(r#"{"version": 99, "phase": "resting"}"#).starts_with("a newer civm"));
+        assert!(
+            reason(r#"{"phase": "booting", "host": "a"}"#).starts_with("an older civm wrote it (version 0")
+        );
+        for damaged in ["", "{", "nonsense", &format!(r#"{{"version": {VERSION}, "phase": "ready"}}"#)] {
+            assert!(reason(damaged).starts_with("it is damaged"), "{damaged}");
+        }
+        assert_eq!(load(r#"{"phase": "ended"}"#).unwrap(), None);
+        assert_eq!(load(r#"{"version": 99, "phase": "ended"}"#).unwrap(), None);
+        let place = Place { project: "/p".into(), host: "a".into(), path: directory.path().into() };
+        let record = Record { phase: Phase::Ready, ..Record::new(&place, 1) };
+        record.save(directory.path()).unwrap();
+        assert_eq!(Record::load(directory.path()).unwrap(), Some(record));
+        let head: Head = serde_json::from_slice(&fs::read(directory.path().join(FILE)).unwrap()).unwrap();
+        assert_eq!((head.version, head.phase.as_deref()), (VERSION, Some("ready")));
     }
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::end::{End, tree};
+use super::end::{End, Outcome, tree};
 use super::flags::{
-    CONFIG, DECRYPTION_ORDER, IGNORE_MAC, IN_PLACE, INDENT, INPUT_TYPE, KEYSERVICE, LOCAL_KEYSERVICE, OUTPUT,
-    OUTPUT_TYPE,
+    ALL, CHECK_FILE, CONFIG, DECRYPTION_ORDER, IGNORE_MAC, IN_PLACE, INDENT, INPUT_TYPE, KEYSERVICE,
+    LOCAL_KEYSERVICE, OUTPUT, OUTPUT_TYPE,
 };
 use super::log::{Log, harmless};
 use super::parse::Call;
+use super::tables::Verb;
 use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::private_dir::Refused;
@@ -25,6 +26,8 @@ use crate::personas::go_text::{quoted, reason};
 use crate::secrets::Session;
 use crate::secrets::file::{OpenFile, SopsFile};
 use crate::secrets::formats::Stores;
+use crate::secrets::recipients::list;
+use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
 use crate::sops::document::{MacCheck, Warning};
 use crate::store::{Format, Store};
@@ -66,6 +69,10 @@ impl Context {
         } else {
             session = session.with_config(Path::new(&config));
         }
+        // What sops does not have works as civm's own commands do.
+        if call.given.is_on(&ALL) || call.verb == Verb::Filestatus && call.given.is_on(&CHECK_FILE) {
+            session = session.with_nested_rules();
+        }
         if call.global.on_line(&INDENT) {
             session = session.with_indent(call.global.int(&INDENT));
         }
@@ -84,6 +91,12 @@ impl Context {
     /// A flag's text as text.
     pub(super) fn text(&self, flag: &Flag) -> String {
         self.given.text(flag).to_string_lossy().into_owned()
+    }
+
+    /// The recipients of a flag; none where it is not given or empty.
+    pub(super) fn recipients(&self, flag: &Flag) -> Vec<String> {
+        let text = self.text(flag);
+        if text.is_empty() { Vec::new() } else { list(&[text]) }
     }
 
     /// A path that a flag names; `None` where it is not given.
@@ -169,13 +182,36 @@ impl Context {
     /// Whether there are rules where sops looks for them. Those that are only beside a file keep nobody from what
     /// sops would do without any.
     pub(super) fn finds_rules(&self) -> Result<bool, End> {
-        Ok(self.session.rules(&self.session.directory)?.is_some())
+        Ok(self.session.own_rules()?.is_some())
     }
 
     /// How the file of this name is read and written.
     pub(super) fn stores(&self, name: &Path) -> Result<Stores, End> {
         let (input, output) = (self.format(&INPUT_TYPE, name), self.format(&OUTPUT_TYPE, name));
         Ok(self.session.stores(name, input, output)?)
+    }
+
+    /// How an encrypted file is read and written whose content may tell its format where its name does not: there
+    /// sops takes it for a binary file and fails.
+    pub(super) fn stores_of_encrypted(&self, name: &Path, text: &[u8]) -> Result<Stores, End> {
+        let input = self.format_of_encrypted(name, text);
+        if input == self.format(&INPUT_TYPE, name) {
+            return self.stores(name);
+        }
+        let output = self.named_format(&OUTPUT_TYPE).unwrap_or(input);
+        Ok(self.session.stores(name, input, output)?)
+    }
+
+    /// The format of an encrypted text.
+    pub(super) fn format_of_encrypted(&self, name: &Path, text: &[u8]) -> Format {
+        self.named_format(&INPUT_TYPE).unwrap_or_else(|| Format::of_encrypted(name, text))
+    }
+
+    /// The same for what is at a path, if anything is.
+    pub(super) fn stores_at(&self, name: &Path, path: &Path) -> Result<Stores, End> {
+        let tells = self.named_format(&INPUT_TYPE).is_some();
+        let text = if tells { Vec::new() } else { std::fs::read(path).unwrap_or_default() };
+        self.stores_of_encrypted(name, &text)
     }
 
     /// The format that a flag names, else that of a file's name.
@@ -251,11 +287,24 @@ impl Context {
         ));
     }
 
-    /// Writes a result where the flags say: into the file itself, into another, else to stdout.
-    pub(super) fn deliver(&self, file: Option<&Path>, bytes: &[u8], secret: bool) -> Result<u8, End> {
-        if let Some(file) = file.filter(|_| self.given.is_on(&IN_PLACE)) {
-            return self.replace(file, bytes);
+    /// Does work on a text and writes the result where the flags say: into the file itself, into another, else to
+    /// stdout.
+    pub(super) fn deliver<B: AsRef<[u8]>>(
+        &self,
+        source: &Source,
+        secret: bool,
+        work: impl Fn(&[u8]) -> Result<B, End>,
+    ) -> Outcome {
+        match source {
+            Source::File(path) if self.given.is_on(&IN_PLACE) => {
+                self.change(path, |text| work(text).map(Some)).map(|_| 0)
+            }
+            _ => self.print(work(&source.read()?)?.as_ref(), secret),
         }
+    }
+
+    /// Writes a result into another file, or to stdout.
+    fn print(&self, bytes: &[u8], secret: bool) -> Outcome {
         let Some(output) = self.path(&OUTPUT) else {
             return print(bytes);
         };
@@ -269,11 +318,22 @@ impl Context {
         Ok(0)
     }
 
-    /// Replaces a file; where it is a new one, the umask decides who can read it.
-    pub(super) fn replace(&self, file: &Path, bytes: &[u8]) -> Result<u8, End> {
-        atomic::replace(file, bytes, 0o666).map_err(|error| End::writing("in-place file", &error))?;
-        self.log.info("File written successfully");
-        Ok(0)
+    /// Replaces a file by what `work` makes of it, and says so; false where it is to stay. What others write
+    /// meanwhile is worked on again.
+    pub(super) fn change<B: AsRef<[u8]>>(
+        &self,
+        file: &Path,
+        work: impl Fn(&[u8]) -> Result<Option<B>, End>,
+    ) -> Result<bool, End> {
+        let written = transform(file, |text| {
+            let text = work(text)?;
+            let written = text.is_some();
+            Ok::<_, End>((text, written))
+        })?;
+        if written {
+            self.log.info("File written successfully");
+        }
+        Ok(written)
     }
 }
 
@@ -298,15 +358,6 @@ impl Source {
 /// Whether a path leads to nothing.
 pub(super) fn is_missing(path: &Path) -> bool {
     std::fs::metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-}
-
-/// Refuses to write a file that is not any more what was read.
-pub(super) fn unchanged(path: &Path, on_disk: &[u8]) -> Result<(), End> {
-    if read(path)? == on_disk {
-        return Ok(());
-    }
-    let shown = path.display();
-    Err(End::generic(format!("{shown} was changed by somebody else meanwhile; it is left as it is now")))
 }
 
 /// A word on rules that do not count because their file ends in `.yml`.

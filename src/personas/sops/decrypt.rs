@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::context::{Context, Source, conflict, print};
 use super::encrypt::named;
 use super::end::{End, Outcome};
-use super::flags::{EXTRACT, IN_PLACE, INPUT_TYPE, OUTPUT, OUTPUT_TYPE, TEXTCONV};
+use super::flags::{EXTRACT, IN_PLACE, OUTPUT, OUTPUT_TYPE, TEXTCONV};
 use crate::outcome::Code;
 use crate::secrets::{self, Error};
 use crate::sops::key_path::{KeyPath, PathError, Step};
@@ -34,7 +34,8 @@ fn textconv(context: &Context, source: &Source) -> Outcome {
     context.alone(&TEXTCONV, &[IN_PLACE, OUTPUT, OUTPUT_TYPE, EXTRACT])?;
     let name = named(context, source.path());
     let text = source.read()?;
-    match secrets::textconv::textconv(&context.session, context.format(&INPUT_TYPE, &name), &name, &text) {
+    let format = context.format_of_encrypted(&name, &text);
+    match secrets::textconv::textconv(&context.session, format, &name, &text) {
         Ok(plain) => print(&plain),
         Err(error) => {
             context.log.info(&format!("shown as it is: {error}"));
@@ -46,20 +47,18 @@ fn textconv(context: &Context, source: &Source) -> Outcome {
 /// Decrypts a text that is there.
 pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
     let name = named(context, source.path());
-    let stores = context.stores(&name)?;
+    let text = source.read()?;
+    let stores = context.stores_of_encrypted(&name, &text)?;
     context.check_order()?;
     let path = KeyPath::parse(&context.text(&EXTRACT)).map_err(|error| {
         End::Said(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
     })?;
-    let text = source.read()?;
-    let open = context.open(&name, &text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
-    let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
-    let plain = plain.map_err(|error| dumping(error, stores.output_format))?;
-    let file = match source {
-        Source::File(path) => Some(path.as_path()),
-        Source::Stdin => None,
-    };
-    context.deliver(file, &plain, true)
+    context.deliver(source, true, |text| {
+        let open =
+            context.open(&name, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
+        plain.map_err(|error| dumping(error, stores.output_format))
+    })
 }
 
 /// A plaintext that could not be written.

@@ -9,6 +9,7 @@ use super::flags::SHOW_MASTER_KEYS;
 use crate::outcome::Code;
 use crate::secrets::Error;
 use crate::secrets::edit::{Form, Notice, Watch, change, create};
+use crate::secrets::file::Doubt;
 use crate::store;
 
 /// What the error is followed by where the editor can be opened again.
@@ -23,13 +24,17 @@ pub(super) fn run(context: &Context) -> Outcome {
 /// Edits a file, or makes one.
 pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
     let name = named(context, path);
-    let stores = context.stores(&name)?;
+    let stores = context.stores_at(&name, path)?;
     context.check_order()?;
     let format = stores.input_format;
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => context.on_disk("edited", &refused),
+        Notice::EditorMayFork(hint) => context.log.warn(&hint),
         Notice::Odd(warning) => context.odd(&warning),
-        Notice::Ignored(selector) => context.log.warn(&of_one_value(selector.name(), format)),
+        Notice::Doubt(Doubt::Ignored(selector)) => {
+            context.log.warn(&of_one_value(selector.name(), format));
+        }
+        Notice::Doubt(doubt) => context.log.warn(&doubt.to_string()),
     };
     let again = |error: &Error| {
         context.log.error(&format!("{} {AGAIN}", what_is_wrong(error)), Some(&error.to_string()));
@@ -53,6 +58,13 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
             Err(End::loading(error))
         }
         Err(Error::Write(error)) => Err(End::writing("in-place file", &error)),
+        // The data key is made on the way, and cannot be had.
+        Err(error @ (Error::EmptyGroup { .. } | Error::BadThreshold { .. } | Error::Split(_))) => {
+            let words = End::from(error).into_words();
+            let words = words.strip_prefix("Could not generate data key: ").unwrap_or(&words);
+            let words = format!("Error encrypting the data key with one or more master keys: {words}");
+            Err(End::Said(Code::CouldNotRetrieveKey, words))
+        }
         Err(error @ Error::EditorLostFile) => {
             Err(End::Said(Code::CouldNotReadInput, format!("Could not hash file: {error}")))
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::context::{Context, Source, conflict, unchanged};
+use super::context::{Context, Source, conflict};
 use super::end::{End, Outcome};
 use super::flags::{
     AGE, FILENAME_OVERRIDE, IN_PLACE, INPUT_TYPE, KEEP, MAC_ONLY_ENCRYPTED, OTHER_KEYS, OUTPUT, OUTPUT_TYPE,
@@ -11,9 +11,10 @@ use super::flags::{
 };
 use crate::outcome::Code;
 use crate::secrets::Error;
-use crate::secrets::file::NewFile;
+use crate::secrets::file::{Doubt, NewFile};
 use crate::secrets::formats::Stores;
-use crate::secrets::recipients::{Plan, RECIPIENTS, list};
+use crate::secrets::recipients::{Plan, RECIPIENTS};
+use crate::secrets::rewrite::transform;
 use crate::secrets::session::read;
 use crate::sops::selector::{self, Selector};
 use crate::store::Format;
@@ -43,24 +44,24 @@ fn keep(context: &Context, source: &Source) -> Outcome {
     };
     let target = context.session.absolute(&target);
     Context::must_exist(&target)?;
-    // What is there has its format already, and its own name tells it. A plaintext of no known ending is like it.
-    let output = context.format(&OUTPUT_TYPE, &target);
+    // What is there has its format already. A plaintext of no known ending is like it.
+    let on_disk = read(&target)?;
+    let of_content = || Format::of_encrypted(&target, &on_disk);
+    let output = context.named_format(&OUTPUT_TYPE).unwrap_or_else(of_content);
     let of_ending = || Format::of_ending(&named(context, source.path()));
     let input = context.named_format(&INPUT_TYPE).or_else(of_ending).unwrap_or(output);
     let stores = context.session.stores(&target, input, output)?;
     let text = source.read()?;
-    let on_disk = read(&target)?;
-    let open = context.open(&target, &on_disk, stores.output)?;
-    match open.replaced(Some(&*stores.input), &text, &context.session)? {
-        Some(sealed) => {
-            unchanged(&target, &on_disk)?;
-            context.deliver(None, &sealed, false)
-        }
-        None => {
-            context.log.info("File not written due to no change");
-            Ok(0)
-        }
+    let written = transform(&target, |on_disk| {
+        let open = context.open(&target, on_disk, Arc::clone(&stores.output))?;
+        let sealed = open.replaced(Some(&*stores.input), &text, &context.session)?;
+        let written = sealed.is_some();
+        Ok::<_, End>((sealed, written))
+    })?;
+    if !written {
+        context.log.info("File not written due to no change");
     }
+    Ok(0)
 }
 
 fn from_stdin(context: &Context) -> Result<Source, End> {
@@ -78,14 +79,18 @@ pub(super) fn encrypt(context: &Context, source: &Source) -> Outcome {
     let name = named(context, source.path());
     let stores = context.stores(&name)?;
     let plan = plan(context, &name, &stores)?;
-    let text = source.read()?;
-    let new = NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), &name, &text)?;
-    let sealed = new.seal(&plan, &context.session)?;
-    let file = match source {
-        Source::File(path) => Some(path.as_path()),
-        Source::Stdin => None,
-    };
-    context.deliver(file, &sealed, false)
+    context.deliver(source, false, |text| {
+        let new = NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), &name, text)?;
+        let doubts = new.doubts(&plan, &*stores.input, text);
+        let sealed = new.seal(&plan, &context.session)?;
+        // That a selector does not count was said with the flags, and what YAML makes of values is known to who uses
+        // sops; but nobody wants a file in plaintext.
+        let in_clear = |doubt: &Doubt| matches!(doubt, Doubt::UnknownKey { .. } | Doubt::NothingEncrypted(_));
+        for doubt in plan.doubts().into_iter().chain(doubts).filter(in_clear) {
+            context.log.warn(&doubt.to_string());
+        }
+        Ok(sealed)
+    })
 }
 
 /// The path by which rule and format are chosen.
@@ -99,12 +104,12 @@ pub(super) fn named(context: &Context, path: &Path) -> std::path::PathBuf {
 /// What a new file is to be: the rule's word, with the flags' in place of it.
 pub(super) fn plan(context: &Context, name: &Path, stores: &Stores) -> Result<Plan, End> {
     context.refuse_others(&OTHER_KEYS)?;
-    let recipients = list(&[context.text(&AGE)]);
+    let recipients = context.recipients(&AGE);
     let mut plan = match Plan::of_new(&context.session, name, &recipients) {
         Err(Error::NoRule { .. } | Error::Rules { .. })
             if !recipients.is_empty() && !context.finds_rules()? =>
         {
-            Plan { groups: vec![recipients.clone()], ..Plan::default() }
+            Plan::of_given(&recipients)
         }
         plan => plan?,
     };
@@ -116,10 +121,9 @@ pub(super) fn plan(context: &Context, name: &Path, stores: &Stores) -> Result<Pl
     }
     plan.mac_only_encrypted |= context.global.is_on(&MAC_ONLY_ENCRYPTED);
     plan.selector = selector(context, plan.selector.take(), stores)?;
-    match u32::try_from(context.given.int(&THRESHOLD)) {
-        Ok(0) => {}
-        Ok(threshold) => plan.shamir_threshold = threshold,
-        Err(_) => return Err(End::generic("Error: --shamir-secret-sharing-threshold is out of range")),
+    match context.given.int(&THRESHOLD) {
+        0 => {}
+        threshold => plan.shamir_threshold = threshold,
     }
     Ok(plan)
 }

@@ -100,10 +100,10 @@ impl From<Error> for End {
                 (code, format!("error loading config: no matching creation rules found: {error}"))
             }
             // To the letter: sops' own tests compare the whole of it.
-            Error::NoRecipients(_) | Error::EmptyGroup { .. } => {
+            Error::EmptyGroup { .. } => {
                 (code, "Could not generate data key: [empty key group provided]".to_owned())
             }
-            Error::Recipient { recipient, error: RecipientError::Unknown(_) } => {
+            Error::Recipient { recipient, error: RecipientError::Unknown(_) | RecipientError::Empty } => {
                 let recipient = quoted(&shown(&recipient));
                 (code, format!("failed to parse input, unknown recipient type: {recipient}"))
             }
@@ -113,7 +113,7 @@ impl From<Error> for End {
             }
             Error::Editor(error) => (code, format!("Could not run editor: {error}")),
             Error::Unchanged => (code, "File has not changed, exiting.".to_owned()),
-            Error::Write(error) => return Self::writing("output file", &error),
+            Error::Write(error) => return Self::writing("in-place file", &error),
             other => (code, other.to_string()),
         };
         Self::Said(code, words)

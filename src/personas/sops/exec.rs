@@ -14,7 +14,7 @@ use super::flags::{BACKGROUND, FILENAME, NO_FIFO, PRISTINE, SAME_PROCESS, USER};
 use crate::edge::foreground;
 use crate::secrets::Error;
 use crate::secrets::exec::{
-    Place, Program, Run, Shape, Variables, become_with_variables, with_file, with_variables,
+    Nested, Place, Program, Run, Shape, Variables, become_with_variables, with_file, with_variables,
 };
 use crate::secrets::session::read;
 
@@ -22,7 +22,7 @@ pub(super) fn env(context: &Context) -> Outcome {
     let (file, command) = arguments(context)?;
     // The path as it was given: it is named in the words.
     let path = Path::new(file);
-    let store = context.stores(path)?.input;
+    let store = context.stores_at(path, path)?.input;
     context.check_order()?;
     warn_of_background(context, "exec-env");
     let same_process = context.given.is_on(&SAME_PROCESS);
@@ -30,7 +30,7 @@ pub(super) fn env(context: &Context) -> Outcome {
         return Err(conflict("Error: The --same-process flag cannot be used with --background"));
     }
     let open = context.open(path, &read(path)?, store)?;
-    let variables = Variables::of(&open)?;
+    let variables = Variables::of(&open, Nested::Refuse)?;
     drop(open);
     let run = run(context, command);
     if same_process {
@@ -43,7 +43,7 @@ pub(super) fn file(context: &Context) -> Outcome {
     let (file, command) = arguments(context)?;
     // The path as it was given: it is named in the words.
     let path = Path::new(file);
-    let stores = context.stores(path)?;
+    let stores = context.stores_at(path, path)?;
     context.check_order()?;
     let open = context.open(path, &read(path)?, stores.input)?.with_store(stores.output);
     let plain = open.plaintext().map_err(|error| dumping(error, stores.output_format))?;

@@ -15,7 +15,7 @@ use crate::store;
 pub(super) fn run(context: &Context) -> Outcome {
     // The path as it was given: it is named in the words.
     let path = Path::new(context.file()?);
-    let store = context.stores(path)?.input;
+    let store = context.stores_at(path, path)?.input;
     let failed = |end: End| {
         End::Fatal(format!("cannot check file status: cannot load encrypted file: {}", end.into_words()))
     };
@@ -47,5 +47,5 @@ fn check(context: &Context, path: &Path) -> Outcome {
     for line in report.help() {
         last_words(&format!("help: {line}"));
     }
-    Ok(u8::from(!report.findings.is_empty()))
+    Ok(u8::from(report.fails()))
 }

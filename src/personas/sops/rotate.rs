@@ -1,20 +1,21 @@
 //! `sops rotate`, `sops -r`, and `sops groups`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use super::context::{Context, is_missing, print};
+use super::context::{Context, Source, is_missing, print};
 use super::encrypt::named;
 use super::end::{End, Outcome};
 use super::flags::{
     ADD_AGE, AWS_PROFILE, ENCRYPTION_CONTEXT, FILE, GROUP_AGE, IN_PLACE, OTHER_CHANGES, OTHER_GROUP_KEYS,
     RM_AGE, THRESHOLD,
 };
-use crate::edge::atomic;
 use crate::outcome::Code;
 use crate::personas::go_text::quoted;
 use crate::secrets::Error;
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::list;
+use crate::secrets::rewrite::transform;
 use crate::secrets::rotate::Rotation;
 use crate::secrets::session::read;
 
@@ -42,15 +43,16 @@ pub(super) fn keys_need_a_file(context: &Context, path: &Path, instead: &str) ->
 /// Gives a file a new data key.
 pub(super) fn rotate(context: &Context, path: &Path) -> Outcome {
     let name = named(context, path);
-    let stores = context.stores(&name)?;
+    let stores = context.stores_at(&name, path)?;
     context.check_order()?;
     context.refuse_others(&OTHER_CHANGES)?;
     context.refuse_others(&[AWS_PROFILE, ENCRYPTION_CONTEXT])?;
-    let recipients = |flag| list(&[context.text(flag)]);
-    let rotation = Rotation { add: recipients(&ADD_AGE), remove: recipients(&RM_AGE) };
-    let open = context.open(path, &read(path)?, stores.input)?.with_store(stores.output);
-    let sealed = open.rotate(&rotation, &context.session)?;
-    context.deliver(Some(path), &sealed, false)
+    let rotation = Rotation { add: context.recipients(&ADD_AGE), remove: context.recipients(&RM_AGE) };
+    context.deliver(&Source::File(path.to_path_buf()), false, |text| {
+        let open =
+            context.open(path, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        Ok(open.rotate(&rotation, &context.session)?)
+    })
 }
 
 pub(super) fn add_group(context: &Context) -> Outcome {
@@ -60,10 +62,8 @@ pub(super) fn add_group(context: &Context) -> Outcome {
     context.refuse_others(&OTHER_GROUP_KEYS)?;
     let recipients: Vec<String> =
         context.given.texts(&GROUP_AGE).iter().map(|text| text.to_string_lossy().into_owned()).collect();
-    let (path, file) = group_file(context)?;
-    let text =
-        file.add_group(&list(&recipients), threshold(context)?, &context.session).map_err(fatal(context))?;
-    deliver(context, &path, &text)
+    let (recipients, threshold) = (list(&recipients), threshold(context)?);
+    change_groups(context, |file| file.add_group(&recipients, threshold, &context.session))
 }
 
 pub(super) fn delete_group(context: &Context) -> Outcome {
@@ -77,25 +77,30 @@ pub(super) fn delete_group(context: &Context) -> Outcome {
             "failed to parse [index] argument: strconv.ParseUint: parsing {index}: invalid syntax"
         ))
     })?;
-    let (path, file) = group_file(context)?;
-    let text = file.remove_group(group, threshold(context)?, &context.session).map_err(fatal(context))?;
-    deliver(context, &path, &text)
+    let threshold = threshold(context)?;
+    change_groups(context, |file| file.remove_group(group, threshold, &context.session))
 }
 
-fn group_file(context: &Context) -> Result<(PathBuf, SopsFile), End> {
-    let given = context.path(&FILE).unwrap_or_default();
-    let store = context.stores(&given)?.input;
-    let text = read(&given)?;
-    let file = SopsFile::of_store(store, &given, &text)
-        .map_err(|error| End::Fatal(End::loading(error).into_words()))?;
-    Ok((given, file))
+/// Writes what becomes of the file: into itself, or to stdout.
+fn change_groups(context: &Context, work: impl Fn(SopsFile) -> Result<Vec<u8>, Error>) -> Outcome {
+    let path = context.path(&FILE).unwrap_or_default();
+    let store = context.stores_at(&path, &path)?.input;
+    let changed = |text: &[u8]| work(SopsFile::of_store(Arc::clone(&store), &path, text)?);
+    if !context.given.is_on(&IN_PLACE) {
+        return print(&changed(&read(&path)?).map_err(fatal(context))?);
+    }
+    transform(&path, |text| Ok::<_, Error>((Some(changed(text)?), ()))).map_err(fatal(context))?;
+    Ok(0)
 }
 
 /// The threshold that is wanted; `None` where the file's own stays.
-fn threshold(context: &Context) -> Result<Option<u32>, End> {
-    match u32::try_from(context.given.int(&THRESHOLD)) {
-        Ok(threshold) => Ok(Some(threshold).filter(|threshold| *threshold != 0)),
-        Err(_) => Err(End::generic("Error: --shamir-secret-sharing-threshold is out of range")),
+fn threshold(context: &Context) -> Result<Option<i64>, End> {
+    match context.given.int(&THRESHOLD) {
+        0 => Ok(None),
+        threshold if threshold < 0 => {
+            Err(End::generic("Error: --shamir-secret-sharing-threshold is out of range"))
+        }
+        threshold => Ok(Some(threshold)),
     }
 }
 
@@ -103,14 +108,8 @@ fn threshold(context: &Context) -> Result<Option<u32>, End> {
 fn fatal(context: &Context) -> impl Fn(Error) -> End + '_ {
     |error| match error {
         Error::Locked { .. } => End::generic(context.colour(error).into_words()),
-        other => End::Fatal(End::from(other).into_words()),
+        Error::Missing(_) | Error::Read { .. } | Error::Directory(_) => error.into(),
+        Error::Write(error) => End::Fatal(error.to_string()),
+        other => End::Fatal(End::loading(other).into_words()),
     }
-}
-
-fn deliver(context: &Context, path: &Path, text: &[u8]) -> Outcome {
-    if !context.given.is_on(&IN_PLACE) {
-        return print(text);
-    }
-    atomic::replace(path, text, 0o666).map_err(|error| End::Fatal(error.to_string()))?;
-    Ok(0)
 }

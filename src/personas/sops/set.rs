@@ -13,7 +13,6 @@ use crate::outcome::Code;
 use crate::personas::go_text::reason;
 use crate::secrets::Error;
 use crate::secrets::change::json_value_as_sops;
-use crate::secrets::session::read;
 use crate::sops::key_path::{KeyPath, PathError, Step};
 use crate::sops::tree::Value;
 
@@ -38,7 +37,7 @@ pub(super) fn set(context: &Context) -> Outcome {
         }
     };
     let file = context.session.absolute(Path::new(file));
-    context.stores(&file)?;
+    context.stores_at(&file, &file)?;
     let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("set index", &error))?;
     let text = match value {
         None => read_stdin().map_err(|error| End::stdin(&error))?,
@@ -51,7 +50,7 @@ pub(super) fn set(context: &Context) -> Outcome {
         Some(value) => Zeroizing::new(value.as_encoded_bytes().to_vec()),
     };
     let value = json_value_as_sops(&text)?;
-    apply(context, &file, &path, value)
+    apply(context, &file, &path, &value)
 }
 
 /// `sops --set 'PATH VALUE'`: the path ends at the first bracket that a space follows.
@@ -60,7 +59,7 @@ pub(super) fn legacy(context: &Context, file: &Path, text: &str) -> Outcome {
     let (path, value) = text.split_once("] ").ok_or_else(wrong)?;
     let value = json_value_as_sops(value.as_bytes())?;
     let path = KeyPath::parse(&format!("{path}]")).map_err(|_| wrong())?;
-    apply(context, file, &path, value)
+    apply(context, file, &path, &value)
 }
 
 pub(super) fn unset(context: &Context) -> Outcome {
@@ -68,31 +67,51 @@ pub(super) fn unset(context: &Context) -> Outcome {
         return Err(missing("Error: no file specified, or index is missing"));
     };
     let file = context.session.absolute(Path::new(file));
-    let stores = context.stores(&file)?;
-    let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("unset index", &error))?;
+    let stores = context.stores_at(&file, &file)?;
+    let idempotent = context.given.is_on(&IDEMPOTENT);
+    let wrong = |error: &PathError| malformed("unset index", error);
+    let (path, negative) = match KeyPath::parse(&index.to_string_lossy()) {
+        // Only a list minds: where there is none, there is nothing to remove. No list is as long as this.
+        Err(PathError::Negative { before, index }) => (before.then(Step::Index(usize::MAX)), Some(index)),
+        path => (path.map_err(|error| wrong(&error))?, None),
+    };
     context.check_order()?;
-    let mut open = context.open(&file, &read(&file)?, stores.input)?.with_store(stores.output);
-    match open.unset(&path) {
-        Ok(()) => {}
-        Err(Error::Path { error, .. }) if error.is_absent() && context.given.is_on(&IDEMPOTENT) => {
-            return Ok(0);
+    context.change(&file, |text| {
+        let mut open =
+            context.open(&file, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        match (open.unset(&path), &negative) {
+            (Ok(()), _) => Ok(Some(open.reseal(&context.session)?)),
+            (Err(Error::Path { error: PathError::OutOfBounds(_), .. }), Some(index)) => {
+                Err(wrong(&PathError::Negative { before: path.clone(), index: *index }))
+            }
+            (Err(error), _) if idempotent && is_absent(&error) => Ok(None),
+            (Err(Error::Path { error: PathError::NotFound(Step::Index(_)), .. }), Some(index)) => {
+                Err(End::generic(format!("Key not found: {index}")))
+            }
+            (Err(error), _) => Err(no_such_value(error)),
         }
-        Err(error) => return Err(no_such_value(error)),
-    }
-    context.replace(&file, &open.reseal(&context.session)?)
+    })?;
+    Ok(0)
 }
 
-fn apply(context: &Context, file: &Path, path: &KeyPath, value: Value) -> Outcome {
-    let stores = context.stores(file)?;
+fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::Path { error, .. } if error.is_absent())
+}
+
+fn apply(context: &Context, file: &Path, path: &KeyPath, value: &Value) -> Outcome {
+    let stores = context.stores_at(file, file)?;
     context.check_order()?;
-    let text = read(file)?;
-    let mut open = context.open(file, &text, stores.input)?.with_store(Arc::clone(&stores.output));
-    let changed = open.set(path, value).map_err(no_such_value)?;
-    if !changed && context.given.is_on(&IDEMPOTENT) {
+    let written = context.change(file, |text| {
+        let mut open =
+            context.open(file, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        let changed = open.set(path, value.clone()).map_err(no_such_value)?;
+        let writes = changed || !context.given.is_on(&IDEMPOTENT);
+        if writes { Ok(Some(open.reseal(&context.session)?)) } else { Ok(None) }
+    })?;
+    if !written {
         context.log.info("File not written due to no change");
-        return Ok(0);
     }
-    context.replace(file, &open.reseal(&context.session)?)
+    Ok(0)
 }
 
 fn missing(words: &str) -> End {
@@ -105,16 +124,12 @@ fn malformed(what: &str, error: &PathError) -> End {
 
 fn no_such_value(error: Error) -> End {
     let Error::Path { error, .. } = error else { return error.into() };
-    let name = |step: &Step| match step {
-        Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
-        Step::Index(index) => index.to_string(),
-    };
     End::generic(match &error {
-        PathError::NotFound(step) => format!("Key not found: {}", name(step)),
-        PathError::OutOfBounds(step) => format!("Index {} out of bounds", name(step)),
+        PathError::NotFound(step) => format!("Key not found: {}", step.name()),
+        PathError::OutOfBounds(step) => format!("Index {} out of bounds", step.name()),
         PathError::WrongKind { step, container } => {
             let container = container.split_once(' ').map_or(*container, |(_, kind)| kind);
-            format!("Unsupported type: {container} for item '{}'", name(step))
+            format!("Unsupported type: {container} for item '{}'", step.name())
         }
         _ => error.to_string(),
     })

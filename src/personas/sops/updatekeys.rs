@@ -2,17 +2,19 @@
 
 use std::io::{self, BufRead as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::context::{Context, print, unchanged};
+use super::context::{Context, print};
 use super::end::{End, Outcome};
 use super::flags::{ALL, CHECK_KEYS, INPUT_TYPE, YES};
-use crate::edge::atomic::{self, WriteError};
+use crate::edge::atomic::WriteError;
 use crate::outcome::Code;
 use crate::personas::go_text::reason;
 use crate::secrets::Error;
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{Plan, as_sops_shows_them};
-use crate::secrets::session::read;
+use crate::secrets::rewrite::put;
+use crate::secrets::session::read_settled;
 use crate::secrets::update_all::{Mode, as_rules_see, update_all};
 use crate::sops::metadata::Changes;
 
@@ -122,44 +124,55 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
     if kind.is_dir() {
         return Err(End::generic("can't operate on a directory"));
     }
-    let store = context.stores(path)?.input;
+    let store = context.stores_at(path, path)?.input;
     context.log.note(&format!("Syncing keys for file {shown}"));
-    let on_disk = read(path)?;
-    let file = SopsFile::of_store(store, path, &on_disk).map_err(End::loading)?;
-    let plan = Plan::of_rules(session, seen).map_err(|error| match error {
-        Error::NoConfig(_) => {
-            let rules = rules.path.display();
-            End::generic(format!("The config file {rules} does not contain any creation rule"))
+    let mut agreed_to = None;
+    loop {
+        let before = read_settled(path)?;
+        let file = SopsFile::of_store(Arc::clone(&store), path, &before).map_err(End::loading)?;
+        let plan = Plan::of_rules(session, seen).map_err(|error| match error {
+            Error::NoConfig(_) => {
+                let rules = rules.path.display();
+                End::generic(format!("The config file {rules} does not contain any creation rule"))
+            }
+            other => other.into(),
+        })?;
+        let change = file.metadata.changes(&plan.groups);
+        if change.is_empty() {
+            context.log.note(&format!("File {shown} already up to date"));
+            return Ok(false);
         }
-        other => other.into(),
-    })?;
-    let change = file.metadata.changes(&plan.groups);
-    if change.is_empty() {
-        context.log.note(&format!("File {shown} already up to date"));
-        return Ok(false);
+        if agreed_to.as_ref() != Some(&change) {
+            show(context, &change)?;
+            if context.given.is_on(&CHECK_KEYS) {
+                context.log.note(&format!("File {shown} {BEHIND}"));
+                return Ok(true);
+            }
+            if !context.given.is_on(&YES) && !agreed()? {
+                context.log.note(&format!("File {shown} left unchanged"));
+                return Ok(false);
+            }
+        }
+        let text = file.with_recipients(&plan, session).map_err(|error| context.colour(error))?;
+        if put(path, &before, &text).map_err(unwritten)? {
+            context.log.note(&format!("File {shown} {SYNCED}"));
+            return Ok(false);
+        }
+        // The answer may have taken its time.
+        context.log.note(&format!("File {shown} was changed by somebody else; looking at it again"));
+        agreed_to = Some(change);
     }
-    show(context, &change)?;
-    if context.given.is_on(&CHECK_KEYS) {
-        context.log.note(&format!("File {shown} {BEHIND}"));
-        return Ok(true);
-    }
-    if !context.given.is_on(&YES) && !agreed()? {
-        context.log.note(&format!("File {shown} left unchanged"));
-        return Ok(false);
-    }
-    let text = file.with_recipients(&plan, session).map_err(|error| context.colour(error))?;
-    // The answer may have taken its time: what was changed meanwhile must not be undone.
-    unchanged(path, &on_disk)?;
-    atomic::replace(path, &text, 0o600).map_err(|error| match error {
+}
+
+fn unwritten(error: WriteError) -> End {
+    match error {
         WriteError::Io { path, source } => End::generic(format!(
             "could not open file for writing: open {}: {}",
             path.display(),
             reason(&source)
         )),
         other => End::generic(format!("could not open file for writing: {other}")),
-    })?;
-    context.log.note(&format!("File {shown} {SYNCED}"));
-    Ok(false)
+    }
 }
 
 fn show(context: &Context, change: &Changes) -> Outcome {

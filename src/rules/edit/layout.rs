@@ -5,6 +5,9 @@ use std::ops::Range;
 use super::super::Error;
 use super::spell::scalar;
 
+/// What may stand in front of a text.
+const MARK: char = '\u{feff}';
+
 /// The lines of the two sections that an edit touches.
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -59,9 +62,11 @@ impl Splice {
 
     /// The text with the new lines in it. A final newline that is missing stays missing.
     pub(super) fn apply(&self, text: &str) -> String {
-        let at = text.split_inclusive('\n').take(self.line).map(str::len).sum();
+        let at: usize = text.split_inclusive('\n').take(self.line).map(str::len).sum();
+        // A byte order mark stays in front.
+        let at = at.max(text.len() - text.trim_start_matches(MARK).len());
         let (before, after) = text.split_at(at);
-        if before.is_empty() || before.ends_with('\n') {
+        if before.trim_start_matches(MARK).is_empty() || before.ends_with('\n') {
             return format!("{before}{}{after}", self.text);
         }
         let newline = if self.text.ends_with("\r\n") { "\r\n" } else { "\n" };
@@ -98,7 +103,7 @@ pub(super) fn item_indent(line: &str) -> Option<Indent> {
 
 impl Layout {
     pub(super) fn of(text: &str) -> Result<Self, Error> {
-        let lines: Vec<&str> = text.lines().collect();
+        let lines: Vec<&str> = text.trim_start_matches(MARK).lines().collect();
         let keys = section(&lines, "keys");
         let rules = section(&lines, "creation_rules");
         if let Some(rules) = rules.as_ref().filter(|rules| rules.inline) {

@@ -133,10 +133,24 @@ pub(super) fn in_flow(text: &str, name: &str, recipient: &str) -> Result<Option<
     })
 }
 
+/// Refuses a text that is one pair of braces.
+pub(super) fn in_block(text: &str) -> Result<(), Error> {
+    let root = outline(text).map_err(|error| Error::Syntax(error.to_string()))?;
+    match root.as_ref().map(|root| &root.body) {
+        Some(Body::Map { flow: true, .. }) => Err(Error::Edit(
+            "they stand in braces, as in JSON, where keys have no names; write them as YAML in lines, or change them by \
+             hand"
+                .to_owned(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn named(text: &str, name: &str, recipient: &str) -> Result<String, Error> {
     match in_flow(text, name, recipient)? {
         Some(text) => Ok(text),
-        None => Ok(Layout::of(text)?.anchor_splice(text, name, recipient)?.apply(text)),
+        None => in_block(text)
+            .and_then(|()| Ok(Layout::of(text)?.anchor_splice(text, name, recipient)?.apply(text))),
     }
 }
 

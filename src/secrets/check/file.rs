@@ -11,14 +11,14 @@ use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::session::Rules;
 use crate::sops::data_key::DataKey;
-use crate::sops::document::{self, Fault, MacCheck, Stray, audit};
+use crate::sops::document::{self, Fault, MacCheck, Stray, audit, is_all_clear};
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::metadata;
 use crate::sops::token::{Kind as TokenKind, Token};
 use crate::store::yaml::line_of;
 use crate::store::{self, Format, Indents};
 
-/// One file under the eye.
+/// A file that is being checked.
 struct Look<'a> {
     path: &'a Path,
     text: &'a [u8],
@@ -33,7 +33,7 @@ pub(super) fn look(
     rule: Option<(&Rules, &Rule)>,
     identities: &Identities,
 ) -> Vec<Finding> {
-    let format = Format::of_path(path);
+    let format = Format::of_encrypted(path, text);
     let mut look = Look { path, text, format, findings: Vec::new() };
     match SopsFile::of_store(format.store(Indents::default()), path, text) {
         Ok(file) => look.file(file, rule, identities),
@@ -47,6 +47,11 @@ pub(super) fn look(
             };
             look.tell(Kind::Unreadable, line, None, message);
         }
+        Err(Error::Unmerged(_)) => {
+            let line = text.split(|byte| *byte == b'\n').position(|line| line.starts_with(b"<<<<<<<"));
+            let message = "has a merge conflict that is not resolved yet".to_owned();
+            look.tell(Kind::Conflict, line.map(|index| index + 1), None, message);
+        }
         Err(Error::Sops { error, .. }) => look.tell(Kind::Metadata, None, None, error.to_string()),
         Err(other) => look.tell(Kind::Unreadable, None, None, other.to_string()),
     }
@@ -55,8 +60,7 @@ pub(super) fn look(
 
 impl Look<'_> {
     fn tell(&mut self, kind: Kind, line: Option<usize>, key: Option<KeyPath>, message: String) {
-        let path = self.path.to_path_buf();
-        self.findings.push(Finding { path, line, kind, key, message });
+        self.findings.push(Finding { line, key, ..Finding::new(self.path.to_path_buf(), kind, message) });
     }
 
     fn file(&mut self, file: SopsFile, rule: Option<(&Rules, &Rule)>, identities: &Identities) {
@@ -66,13 +70,14 @@ impl Look<'_> {
         if let Some((rules, rule)) = rule {
             self.recipients(&file, rules, rule);
             let wanted = rule.selector.clone().unwrap_or_default();
-            // One value is always encrypted, whatever the rule selects.
+            // A single value is always encrypted, whatever the rule selects.
             if self.format != Format::Binary && self.selector(&file, rule) && !wanted.reads_comments() {
                 let by_rule = audit(&file.tree, Some(&wanted)).into_iter();
                 strays.extend(by_rule.filter(|stray| stray.fault == Fault::Clear));
                 strays.dedup();
             }
         }
+        self.nothing(&file, &strays);
         let mut known: Vec<&Stray> = Vec::new();
         for stray in &strays {
             if !known.contains(&stray) {
@@ -80,16 +85,17 @@ impl Look<'_> {
                 known.push(stray);
             }
         }
-        // With values in clear it cannot match, and what is wrong was said.
+        // With values in clear the MAC cannot match, and what is wrong was reported.
         let whole = self.findings.iter().all(|finding| {
-            [Kind::Recipients, Kind::Threshold, Kind::Selector, Kind::Comment].contains(&finding.kind)
+            use Kind::{Comment, Nothing, Recipients, Selector, Threshold};
+            [Recipients, Threshold, Selector, Comment, Nothing].contains(&finding.kind)
         });
         if let Some(key) = key.filter(|_| whole) {
             self.content(file, &key);
         }
     }
 
-    /// The MAC's token as far as it can be judged without the key.
+    /// The token of the MAC, as far as it can be judged without the key.
     fn mac(&mut self, mac: &str) {
         let reason = match Token::parse(mac.as_bytes()) {
             _ if mac.is_empty() => "the file has no MAC".to_owned(),
@@ -100,7 +106,7 @@ impl Look<'_> {
         self.tell(Kind::Mac, self.line(&place(&["mac"])), Some(metadata_path("mac")), reason);
     }
 
-    /// Opens what can be opened without asking; wrapped keys that are damaged are told.
+    /// Opens what can be opened without asking, and reports wrapped keys that are damaged.
     fn keys(&mut self, file: &SopsFile, identities: &Identities) -> Option<DataKey> {
         let mut parts = Vec::new();
         for group in &file.metadata.groups {
@@ -125,7 +131,7 @@ impl Look<'_> {
         let names = names(&rules.text);
         let name = |recipient: &str| names.get(recipient).cloned().unwrap_or_else(|| shown(recipient));
         let changes = file.metadata.changes(&rule.recipient_groups());
-        // Keys of other kinds that the rule asks for are not compared: which ones it is, civm does not read.
+        // Keys of other kinds are not compared, because civm does not read them from the rule.
         let others = file.metadata.groups.iter().flat_map(|group| &group.others).count() > 0;
         let mixed = others && !rule.other_kinds().is_empty();
         let is_age =
@@ -151,21 +157,21 @@ impl Look<'_> {
         let (has, wants) = (file.metadata.groups_needed(), rule.groups_needed());
         if groups > 1 && wanted > 1 && has != wants {
             let message =
-                format!("needs {has} of {groups} key groups, where its rule wants {wants} of {wanted}");
+                format!("needs {has} of {groups} key groups, but its rule wants {wants} of {wanted}");
             let line = self.line(&place(&["shamir_threshold"]));
             self.tell(Kind::Threshold, line, Some(metadata_path("shamir_threshold")), message);
         }
     }
 
-    /// Whether the file selects its values in another way than the rule wants.
+    /// Whether the file selects values in another way than the rule.
     fn selector(&mut self, file: &SopsFile, rule: &Rule) -> bool {
         let (has, wants) =
             (file.metadata.selector.clone().unwrap_or_default(), rule.selector.clone().unwrap_or_default());
         if file.metadata.mac_only_encrypted != rule.mac_only_encrypted {
             let message = if rule.mac_only_encrypted {
-                "its MAC covers all values, where its rule wants the encrypted ones only"
+                "its MAC covers all values, but its rule wants only the encrypted ones covered"
             } else {
-                "its MAC covers encrypted values only, where its rule wants all of them"
+                "its MAC covers only encrypted values, but its rule wants all of them covered"
             };
             self.tell(Kind::Selector, self.line(&place(&[])), None, message.to_owned());
         }
@@ -174,7 +180,7 @@ impl Look<'_> {
         }
         let shown = |name: &str, value: &str| format!("{name} `{value}`");
         let message = format!(
-            "selects values by {}, where its rule wants {}",
+            "selects values by {}, but its rule says {}",
             shown(has.name(), has.value()),
             shown(wants.name(), wants.value())
         );
@@ -182,16 +188,24 @@ impl Look<'_> {
         true
     }
 
+    /// Reports a selector that leaves every value of the file in clear.
+    fn nothing(&mut self, file: &SopsFile, strays: &[Stray]) {
+        if is_all_clear(&file.tree) && strays.iter().all(|stray| stray.fault == Fault::ClearComment) {
+            let selector = file.metadata.selector.clone().unwrap_or_default();
+            let (name, value) = (selector.name(), selector.value());
+            let message = format!("no value in it is encrypted: {name} `{value}` selects none");
+            self.tell(Kind::Nothing, self.line(&place(&[name])), None, message);
+        }
+    }
+
     fn stray(&mut self, stray: &Stray) {
         let (kind, message) = match stray.fault {
-            Fault::Clear => (Kind::Value, "stands in clear, and is to be encrypted".to_owned()),
-            Fault::ClearComment => {
-                (Kind::Comment, "a comment stands in clear, and is to be encrypted".to_owned())
-            }
+            Fault::Clear => (Kind::Value, "is not encrypted, but should be".to_owned()),
+            Fault::ClearComment => (Kind::Comment, "a comment is not encrypted, but should be".to_owned()),
             Fault::Token(error) => (Kind::Token, error.to_string()),
             Fault::NeverDecrypted => (
                 Kind::Token,
-                "is encrypted where the file wants it in clear, so that nobody decrypts it".to_owned(),
+                "is encrypted, but the selector of the file leaves it out, so nobody decrypts it".to_owned(),
             ),
             Fault::Key => {
                 (Kind::Token, "has a key that is not a string, which cannot be encrypted".to_owned())
@@ -204,16 +218,13 @@ impl Look<'_> {
         self.tell(kind, line, Some(stray.path.clone()), message);
     }
 
-    /// What only the key tells.
+    /// What can only be seen with the key.
     fn content(&mut self, file: SopsFile, key: &DataKey) {
         use crate::sops::Error as Sops;
         match document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify) {
             Ok(_) => {}
             Err(Sops::Decrypt { path, reason }) => {
-                let steps = path.steps().iter().map(|step| match step {
-                    Step::Key(key) => String::from_utf8_lossy(key.as_bytes()).into_owned(),
-                    Step::Index(index) => index.to_string(),
-                });
+                let steps = path.steps().iter().map(Step::name);
                 let line = self.line(&steps.collect::<Vec<_>>());
                 self.tell(Kind::Token, line, Some(path), reason.to_string());
             }

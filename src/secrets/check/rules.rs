@@ -1,16 +1,13 @@
 //! What is wrong with the rules themselves.
 
-use std::path::Path;
-
 use super::{Finding, Kind};
 use crate::keys::recipient::{Recipient, shown};
 use crate::rules::{Error, Rule};
 use crate::secrets::session::Rules;
-use crate::store::yaml::line_of;
 
 /// Everything that is wrong with a file of rules that could be read.
 pub(super) fn faults(rules: &Rules) -> Vec<Finding> {
-    let of_rule = |number: usize, message: String| finding(&rules.path, &rules.text, number, message);
+    let of_rule = |number: usize, message: String| finding(rules, number, message);
     let mut findings: Vec<Finding> = rules
         .config
         .faults()
@@ -20,6 +17,16 @@ pub(super) fn faults(rules: &Rules) -> Vec<Finding> {
             other => of_rule(0, other.to_string()),
         })
         .collect();
+    findings.extend(rules.config.unknown_keys.iter().map(|key| {
+        let of_rule = key.rule.map(|number| format!("creation rule {number}: ")).unwrap_or_default();
+        let message = format!("{of_rule}{}", key.message());
+        // Nothing is wrong for sops; but what was meant does not hold.
+        Finding {
+            line: Some(key.line),
+            is_warning: true,
+            ..Finding::new(rules.path.clone(), Kind::Rule, message)
+        }
+    }));
     let usable = (0..).map_while(|index| rules.config.rule(index)).enumerate();
     for (index, rule) in usable.filter_map(|(index, rule)| Some((index, rule.ok()?))) {
         findings.extend(of_keys(rule).into_iter().map(|message| of_rule(index + 1, message)));
@@ -27,11 +34,10 @@ pub(super) fn faults(rules: &Rules) -> Vec<Finding> {
     findings
 }
 
-fn finding(path: &Path, text: &str, number: usize, message: String) -> Finding {
-    let index = number.saturating_sub(1).to_string();
-    let line = line_of(text.as_bytes(), &["creation_rules", &index]);
+fn finding(rules: &Rules, number: usize, message: String) -> Finding {
+    let line = number.checked_sub(1).and_then(|index| rules.config.line(index));
     let message = format!("creation rule {number}: {message}");
-    Finding { path: path.to_path_buf(), line, kind: Kind::Rule, key: None, message }
+    Finding { line, ..Finding::new(rules.path.clone(), Kind::Rule, message) }
 }
 
 fn of_keys(rule: &Rule) -> Vec<String> {

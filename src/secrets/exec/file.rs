@@ -1,14 +1,12 @@
 //! The plaintext of a file as a file for one program.
 
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitStatus;
 
-use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use zeroize::Zeroizing;
 
@@ -68,7 +66,7 @@ pub fn with_file(
         return start(path.as_os_str(), foreground);
     }
     // Only what watches its signals itself can clean up after the program's end.
-    let dir = PrivateDir::in_memory_if_possible_unwatched(run.environment)?;
+    let dir = PrivateDir::in_memory_if_possible(run.environment)?;
     let path = dir.path().join(name);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(|source| write_error(&path, source))?;
@@ -84,9 +82,7 @@ pub fn with_file(
                 on_disk(dir.refused());
             }
             atomic::create(&path, &plaintext, 0o600, false)?;
-            let ended = start(path.as_os_str(), foreground);
-            overwrite(&path, plaintext.len());
-            ended
+            start(path.as_os_str(), foreground)
         }
     }
 }
@@ -102,15 +98,6 @@ fn anonymous(content: &[u8]) -> io::Result<(PathBuf, OwnedFd)> {
     file.write_all(content)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     Ok((path, file.into()))
-}
-
-/// Before its directory goes: a removed file's pages may be read from memory for a while. What the program put in
-/// its place is its own.
-fn overwrite(path: &Path, length: usize) {
-    let open = OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-    if let Ok(mut file) = open {
-        let _ = file.write_all(&vec![0; length]);
-    }
 }
 
 #[cfg(test)]
@@ -142,21 +129,5 @@ mod tests {
             thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(fs::read(&out).expect("written"), b"hush\nhush\n");
-    }
-
-    #[test]
-    fn what_the_program_put_in_place_of_its_file_is_its_own() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let (path, other) = (directory.path().join("secret"), directory.path().join("other"));
-        fs::write(&path, "hush").expect("written");
-        overwrite(&path, 4);
-        assert_eq!(fs::read(&path).expect("there"), [0; 4]);
-        fs::remove_file(&path).expect("removed");
-        overwrite(&path, 4);
-        assert!(!path.exists());
-        fs::write(&other, "mine").expect("written");
-        std::os::unix::fs::symlink(&other, &path).expect("linked");
-        overwrite(&path, 4);
-        assert_eq!(fs::read(&other).expect("there"), b"mine");
     }
 }

@@ -1,7 +1,10 @@
 //! The variables of a program from the first document of a file.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
+
+use zeroize::Zeroizing;
 
 use super::super::error::Error;
 use super::super::file::OpenFile;
@@ -28,20 +31,69 @@ pub enum VariableError {
     /// A key or value with a zero byte.
     #[error("cannot use keys or values with a zero byte in environment; offending key {0}")]
     Zero(String),
+    /// Two values that would get one name.
+    #[error("two values would both be the variable {0}")]
+    Twice(String),
+    /// Keys that a shell does not take for names.
+    #[error("a shell variable cannot be named {0}: letters, digits and _ can be used, and no digit first")]
+    NotForShells(String),
+}
+
+/// What becomes of mappings and lists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Nested {
+    /// There must be none, as in sops.
+    #[default]
+    Refuse,
+    /// They are left out.
+    Skip,
+    /// Each value in them is a variable, its name the keys and positions that lead to it with `_` between them.
+    Flatten,
 }
 
 /// Names and values, in the order of the file; of a name given twice the last counts.
 pub struct Variables(Vec<(Text, Text)>);
 
 impl Variables {
-    /// The top-level scalars of a file's first document. Values that are not strings are spelled as in a dotenv
-    /// file.
+    /// The scalars of a file's first document. Values that are not strings are spelled as in a dotenv file.
     ///
     /// # Errors
     /// The first thing that cannot be a variable.
-    pub fn of(file: &OpenFile) -> Result<Self, Error> {
+    pub fn of(file: &OpenFile, nested: Nested) -> Result<Self, Error> {
         let first = file.tree.documents.first().map(Vec::as_slice).unwrap_or_default();
-        of_items(first).map_err(|error| Error::Variable { path: file.path.clone(), error })
+        of_items(first, nested).map_err(|error| Error::Variable { path: file.path.clone(), error })
+    }
+
+    /// Lines that a shell can `eval`, each of which exports a variable.
+    ///
+    /// # Errors
+    /// The names that a shell does not take.
+    pub fn for_shells(&self) -> Result<Zeroizing<Vec<u8>>, VariableError> {
+        let is_name = |name: &[u8]| {
+            let letters = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+            letters && !name.first().is_none_or(u8::is_ascii_digit)
+        };
+        let wrong = self.0.iter().map(|(name, _)| name.as_bytes()).filter(|name| !is_name(name));
+        let wrong: Vec<_> = wrong.map(|name| format!("`{}`", String::from_utf8_lossy(name))).collect();
+        if !wrong.is_empty() {
+            return Err(VariableError::NotForShells(wrong.join(", ")));
+        }
+        let length = |(name, value): &(Text, Text)| name.as_bytes().len() + 4 * value.as_bytes().len() + 16;
+        // Never grown, so that no copy stays behind.
+        let mut lines = Zeroizing::new(Vec::with_capacity(self.0.iter().map(length).sum()));
+        for (name, value) in &self.0 {
+            lines.extend_from_slice(b"export ");
+            lines.extend_from_slice(name.as_bytes());
+            lines.extend_from_slice(b"='");
+            for byte in value.as_bytes() {
+                match byte {
+                    b'\'' => lines.extend_from_slice(b"'\\''"),
+                    byte => lines.push(*byte),
+                }
+            }
+            lines.extend_from_slice(b"'\n");
+        }
+        Ok(lines)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
@@ -51,31 +103,70 @@ impl Variables {
     }
 }
 
-fn of_items(items: &[Item]) -> Result<Variables, VariableError> {
+fn of_items(items: &[Item], nested: Nested) -> Result<Variables, VariableError> {
     let mut variables = Vec::new();
-    for item in items {
-        let Item::Entry(key, value) = item else { continue };
-        let name = match key {
-            Key::Str(name) => name,
-            Key::Other(other) => return Err(VariableError::Key(describe(other))),
-        };
-        let shown = || String::from_utf8_lossy(name.as_bytes()).into_owned();
-        if matches!(value, Value::Comment(_)) {
-            continue;
+    add_items(items, None, nested, &mut variables)?;
+    if nested == Nested::Flatten {
+        let mut names = BTreeSet::new();
+        if let Some((name, _)) = variables.iter().find(|(name, _)| !names.insert(name.as_bytes())) {
+            return Err(VariableError::Twice(String::from_utf8_lossy(name.as_bytes()).into_owned()));
         }
-        let text = spelled(value).ok_or_else(|| VariableError::Complex(shown()))?;
-        if name.as_bytes().contains(&b'=') {
-            return Err(VariableError::Equals(shown()));
-        }
-        if name.is_empty() {
-            return Err(VariableError::NoName);
-        }
-        if name.as_bytes().contains(&0) || text.contains(&0) {
-            return Err(VariableError::Zero(shown()));
-        }
-        variables.push((name.clone(), Text::from(text.to_vec())));
     }
     Ok(Variables(variables))
+}
+
+fn add_items(
+    items: &[Item],
+    above: Option<&Text>,
+    nested: Nested,
+    variables: &mut Vec<(Text, Text)>,
+) -> Result<(), VariableError> {
+    for item in items {
+        let Item::Entry(key, value) = item else { continue };
+        match key {
+            Key::Str(name) => add(joined(above, name.as_bytes()), value, nested, variables)?,
+            Key::Other(other) => return Err(VariableError::Key(describe(other))),
+        }
+    }
+    Ok(())
+}
+
+fn joined(above: Option<&Text>, name: &[u8]) -> Text {
+    match above {
+        Some(above) => Text::from([above.as_bytes(), b"_", name].concat()),
+        None => Text::from(name.to_vec()),
+    }
+}
+
+fn add(
+    name: Text,
+    value: &Value,
+    nested: Nested,
+    variables: &mut Vec<(Text, Text)>,
+) -> Result<(), VariableError> {
+    let shown = || String::from_utf8_lossy(name.as_bytes()).into_owned();
+    let text = match (value, nested) {
+        (Value::Comment(_), _) | (Value::Map(_) | Value::List(_), Nested::Skip) => return Ok(()),
+        (Value::Map(items), Nested::Flatten) => return add_items(items, Some(&name), nested, variables),
+        (Value::List(items), Nested::Flatten) => {
+            let items = items.iter().filter(|item| !matches!(item, Value::Comment(_)));
+            return items.enumerate().try_for_each(|(index, item)| {
+                add(joined(Some(&name), index.to_string().as_bytes()), item, nested, variables)
+            });
+        }
+        _ => spelled(value).ok_or_else(|| VariableError::Complex(shown()))?,
+    };
+    if name.as_bytes().contains(&b'=') {
+        return Err(VariableError::Equals(shown()));
+    }
+    if name.is_empty() {
+        return Err(VariableError::NoName);
+    }
+    if name.as_bytes().contains(&0) || text.contains(&0) {
+        return Err(VariableError::Zero(shown()));
+    }
+    variables.push((name, Text::from(text.to_vec())));
+    Ok(())
 }
 
 #[cfg(test)]
@@ -84,7 +175,7 @@ mod tests {
     use crate::sops::tree::Comment;
 
     fn error(item: Item) -> VariableError {
-        of_items(&[item]).err().expect("refused")
+        of_items(&[item], Nested::Refuse).err().expect("refused")
     }
 
     #[test]
@@ -95,7 +186,7 @@ mod tests {
             Item::entry("B", Value::Float(2.0)),
             Item::entry("C", Value::Null),
         ];
-        let variables = of_items(&items).expect("good");
+        let variables = of_items(&items, Nested::Refuse).expect("good");
         let found: Vec<_> =
             variables.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let wanted = [("A", "x\ny"), ("B", "2.0"), ("C", "<nil>")];
@@ -113,5 +204,46 @@ mod tests {
             error(Item::Entry(Key::Other(Value::Int(1)), Value::Null)),
             VariableError::Key("an integer")
         );
+    }
+
+    fn nested() -> Vec<Item> {
+        let inner = vec![Item::entry("user", Value::str("me")), Item::Comment(Comment::line(" c"))];
+        let comment = Value::Comment(Comment::line(" c"));
+        let list =
+            vec![comment, Value::str("x"), Value::List(vec![Value::Int(2)]), Value::Map(inner.clone())];
+        vec![
+            Item::entry("a", Value::Int(1)),
+            Item::entry("db", Value::Map(inner)),
+            Item::entry("l", Value::List(list)),
+            Item::entry("none", Value::Map(Vec::new())),
+        ]
+    }
+
+    fn names(variables: &Variables) -> Vec<&str> {
+        variables.iter().map(|(name, _)| name.to_str().expect("UTF-8")).collect()
+    }
+
+    #[test]
+    fn what_is_nested_is_left_out_or_named_by_its_way() {
+        let skipped = of_items(&nested(), Nested::Skip).expect("good");
+        assert_eq!(names(&skipped), ["a"]);
+        let flat = of_items(&nested(), Nested::Flatten).expect("good");
+        assert_eq!(names(&flat), ["a", "db_user", "l_0", "l_1_0", "l_2_user"]);
+        let mut twice = nested();
+        twice.push(Item::entry("db_user", Value::Null));
+        let error = of_items(&twice, Nested::Flatten).err();
+        assert_eq!(error, Some(VariableError::Twice("db_user".into())));
+    }
+
+    #[test]
+    fn a_shell_gets_quoted_values_of_names_that_it_takes() {
+        let items = [Item::entry("A", Value::str("it's $HOME\n`x`")), Item::entry("_b1", Value::Null)];
+        let lines = of_items(&items, Nested::Refuse).expect("good").for_shells().expect("names");
+        assert_eq!(lines.as_slice(), b"export A='it'\\''s $HOME\n`x`'\nexport _b1='<nil>'\n");
+        let items = [("a-b", 1), ("good", 2), ("1a", 3), ("\u{e9}", 4), ("a b", 5), ("x;y", 6)];
+        let items = items.map(|(name, number)| Item::entry(name, Value::Int(number)));
+        let error = of_items(&items, Nested::Refuse).expect("good").for_shells().err();
+        let names = "`a-b`, `1a`, `\u{e9}`, `a b`, `x;y`";
+        assert_eq!(error, Some(VariableError::NotForShells(names.into())));
     }
 }

@@ -23,7 +23,8 @@ impl OpenFile {
     /// # Errors
     /// The tree cannot be written.
     pub fn with_metadata(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let whole = document::join(self.tree.clone(), &self.metadata).map_err(within(&self.path))?;
+        let whole = document::join(self.tree.clone(), &self.metadata, self.store.is_metadata())
+            .map_err(within(&self.path))?;
         checked(&*self.store, &self.path, &whole).map(Zeroizing::new)
     }
 
@@ -34,7 +35,7 @@ impl OpenFile {
     pub fn read_edited_with_metadata(&self, text: &[u8]) -> Result<Tree, Error> {
         let edited = || Error::MetadataEdited(self.path.clone());
         let tree = self.store.load(text).map_err(|error| at(&self.path, error))?;
-        let (tree, metadata) = document::split(tree).map_err(|_| edited())?;
+        let (tree, metadata) = document::split(tree, self.store.is_metadata()).map_err(|_| edited())?;
         if metadata == self.metadata { Ok(tree) } else { Err(edited()) }
     }
 

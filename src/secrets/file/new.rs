@@ -7,12 +7,12 @@ use rand::rngs::OsRng;
 
 use super::{at, nonces, refuse_encrypted, sealed, within};
 use crate::secrets::error::Error;
+use crate::secrets::merge::recorded_in;
 use crate::secrets::recipients::Plan;
 use crate::secrets::session::Session;
 use crate::sops::data_key::DataKey;
 use crate::sops::document;
 use crate::sops::metadata::{Metadata, SOPS_VERSION};
-use crate::sops::selector::Selector;
 use crate::sops::stash::Stash;
 use crate::sops::tree::{Item, Tree, Value};
 use crate::store::Store;
@@ -22,7 +22,7 @@ pub struct NewFile {
     path: PathBuf,
     store: Arc<dyn Store>,
     /// Whether the plaintext was read as one value.
-    single_value: bool,
+    pub(super) single_value: bool,
     /// The plaintext.
     pub tree: Tree,
 }
@@ -33,7 +33,7 @@ impl NewFile {
     /// # Errors
     /// It is not valid, or already encrypted.
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let store = session.store_for(path)?;
+        let store = session.store_of(path)?;
         Self::of_stores(&*store, Arc::clone(&store), path, text)
     }
 
@@ -47,6 +47,10 @@ impl NewFile {
         path: &Path,
         text: &[u8],
     ) -> Result<Self, Error> {
+        // Bytes are a value whatever they are, an encrypted file with conflicts in it, too.
+        if input.is_single_value() && recorded_in(text).is_some_and(|recorded| recorded.is_sops()) {
+            return Err(Error::Unmerged(path.to_path_buf()));
+        }
         let tree = input.load_plain(text).map_err(|error| at(path, error))?;
         refuse_encrypted(&*output, path, &tree)?;
         Ok(Self { path: path.to_path_buf(), store: output, single_value: input.is_single_value(), tree })
@@ -61,16 +65,10 @@ impl NewFile {
         path: &Path,
         secrets: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, Error> {
-        let store = session.store_for(path)?;
+        let store = session.store_of(path)?;
         let branch = secrets.into_iter().map(|(name, text)| Item::entry(name, Value::str(text))).collect();
         let tree = Tree { documents: vec![branch] };
         Ok(Self { path: path.to_path_buf(), store, single_value: false, tree })
-    }
-
-    /// The plan's selector, where it does not count because the file is one value.
-    #[must_use]
-    pub fn ignored<'a>(&self, plan: &'a Plan) -> Option<&'a Selector> {
-        plan.selector.as_ref().filter(|_| self.single_value)
     }
 
     /// Encrypts it for the recipients of a plan. One value is always encrypted, and like sops its file says

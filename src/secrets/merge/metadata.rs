@@ -1,4 +1,4 @@
-//! The metadata of a merged file: who can read it and what of it is encrypted, from both sides.
+//! Merging metadata: recipients, and which values are encrypted.
 
 use crate::keys::recipient::Recipient;
 use crate::secrets::error::Error;
@@ -10,12 +10,15 @@ use crate::sops::metadata::{AgeKey, KeyGroup, Metadata, OtherKeys, is_newer};
 /// Changes that cannot be merged.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Both sides changed it, and differently.
-    #[error("both sides changed {0}, and differently")]
+    /// Both sides changed it in different ways.
+    #[error("both sides changed {0} in different ways")]
     Both(&'static str),
-    /// A key of another kind came with another data key.
+    /// Each side removed the recipients that the other kept.
+    #[error("no recipient is left: each side removed those that the other kept")]
+    NoRecipients,
+    /// A master key of another kind belongs to the other data key.
     #[error(
-        "the side that changed the data key does not have the key `{0}`, and civm encrypts to age recipients only"
+        "the side with the new data key does not have the key `{0}`, and civm encrypts to age recipients only"
     )]
     OtherKey(String),
     /// A recipient that cannot be used.
@@ -42,7 +45,7 @@ fn either<'a, T: PartialEq>(base: Option<&T>, ours: &'a T, theirs: &'a T) -> Opt
     }
 }
 
-/// Merges the metadata for a file with this data key. MAC and time are ours: sealing sets both.
+/// Merges the metadata for a file with this data key. MAC and time are set when the file is encrypted.
 pub(super) fn merge(
     base: Option<&Metadata>,
     ours: Side<'_>,
@@ -71,7 +74,7 @@ pub(super) fn merge(
     Ok(merged)
 }
 
-/// Several groups hold shares that belong together: they come from one side.
+/// Several key groups hold shares of one split, so all of them come from one side.
 fn with_groups(
     mut merged: Metadata,
     base: Option<&Metadata>,
@@ -103,13 +106,13 @@ fn with_groups(
         let groups = merged.groups.iter();
         let groups =
             groups.map(|group| group.age.iter().map(|key| key.recipient.clone()).collect()).collect();
-        let plan = Plan { groups, ..Plan::default() };
+        let plan = Plan::of_groups(groups);
         plan.wrap(&mut merged, key, session).map_err(Box::new)?;
     }
     Ok(merged)
 }
 
-/// Whoever either side added, without whom either side removed.
+/// The recipients that either side added, without those that either side removed.
 fn one_group(
     base: Option<&Metadata>,
     ours: Side<'_>,
@@ -124,7 +127,7 @@ fn one_group(
     let added = other.iter().filter(|name| !one.contains(name) && !before.contains(name));
     let wanted: Vec<&String> = one.iter().filter(stays).chain(added).collect();
     if wanted.is_empty() {
-        return Err(Refused::Both("the recipients, so that none is left"));
+        return Err(Refused::NoRecipients);
     }
     let mut group = KeyGroup::default();
     let sources =

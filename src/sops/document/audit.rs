@@ -45,6 +45,31 @@ pub fn audit(tree: &Tree, selector: Option<&Selector>) -> Vec<Stray> {
     walk.strays
 }
 
+/// Whether there are values that could be encrypted, and none of them is.
+#[must_use]
+pub fn is_all_clear(tree: &Tree) -> bool {
+    let mut clear = false;
+    let mut left: Vec<&Value> = Vec::new();
+    for branch in &tree.documents {
+        left.extend(values(branch));
+    }
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Map(branch) => left.extend(values(branch)),
+            Value::List(items) => left.extend(items),
+            Value::Null | Value::Comment(_) => {}
+            Value::Str(text) if text.is_empty() => {}
+            Value::Str(text) if Token::parse(text.as_bytes()).is_ok() => return false,
+            _ => clear = true,
+        }
+    }
+    clear
+}
+
+fn values(branch: &Branch) -> impl Iterator<Item = &Value> {
+    branch.iter().filter_map(|item| if let Item::Entry(_, value) = item { Some(value) } else { None })
+}
+
 struct Walk<'a> {
     selector: Option<&'a Selector>,
     document: usize,

@@ -21,8 +21,7 @@ use super::super::value;
 /// stash knows keep their nonces, and with the same data key their ciphertexts.
 ///
 /// # Errors
-/// A key that is not a string, an integer above the signed range, or a document that already holds a
-/// `sops` entry. The metadata is as before then.
+/// A key that is not a string, or an integer above the signed range. The metadata is as before then.
 pub fn encrypt(
     tree: Tree,
     metadata: &mut Metadata,
@@ -35,15 +34,13 @@ pub fn encrypt(
         cipher: Cipher::new(key),
         selector: metadata.selector.as_ref(),
         mac: Mac::new(metadata.mac_only_encrypted),
+        covers_clear: !metadata.mac_only_encrypted,
         aad: Aad::default(),
         nonces: stash.taker(),
         rng,
     };
     let mut tree = tree;
-    for (index, branch) in tree.documents.iter_mut().enumerate() {
-        if branch.iter().any(super::is_metadata) {
-            return Err(Error::ReservedKey { document: index + 1 });
-        }
+    for branch in &mut tree.documents {
         walk.branch(branch, Scope::default()).map_err(Located::encrypting)?;
     }
     let last_modified = now.whole_second();
@@ -62,6 +59,8 @@ struct Walk<'a, R> {
     cipher: Cipher,
     selector: Option<&'a Selector>,
     mac: Mac,
+    /// Whether the MAC covers what stays in clear.
+    covers_clear: bool,
     aad: Aad,
     nonces: Taker<'a>,
     rng: &'a mut R,
@@ -127,7 +126,9 @@ impl<R: RngCore + CryptoRng> Walk<'_, R> {
             _ => {}
         }
         let encrypted = scope.encrypts(self.selector, false);
-        if !encrypted && matches!(value, Value::Float(number) if *number == 0.0 && number.is_sign_negative())
+        if !encrypted
+            && self.covers_clear
+            && matches!(value, Value::Float(number) if *number == 0.0 && number.is_sign_negative())
         {
             // In clear it would be written `-0`, read back as the integer 0, and miss its own MAC.
             *value = Value::Int(0);

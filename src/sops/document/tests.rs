@@ -51,7 +51,7 @@ fn token(text: &str, index: usize) -> String {
 }
 
 fn opened(encrypted: &str) -> (Decrypted, Metadata, DataKey) {
-    let (data, metadata) = split(tree(encrypted)).expect("metadata");
+    let (data, metadata) = split(tree(encrypted), is_metadata).expect("metadata");
     let key = data_key(&metadata);
     let decrypted = decrypt(data, &metadata, &key, MacCheck::Verify).expect("it decrypts");
     (decrypted, metadata, key)
@@ -74,7 +74,7 @@ fn unchanged_values_keep_their_ciphertext() {
     let mac = metadata.mac.clone();
     let again = encrypt(decrypted.tree, &mut metadata, &key, &decrypted.stash, &mut rng(), last);
     // At the same second even the MAC is the same: the whole file is.
-    let whole = join(again.expect("it encrypts"), &metadata).expect("no sops key");
+    let whole = join(again.expect("it encrypts"), &metadata, is_metadata).expect("no sops key");
     assert_eq!(metadata.mac, mac);
     let expected: serde_json::Value = serde_json::from_str(TYPES_ENC).expect("JSON");
     assert_eq!(json(&whole.documents[0]).to_string(), expected.to_string());
@@ -86,7 +86,7 @@ fn only_a_changed_value_gets_a_new_ciphertext() {
     let old_mac = metadata.mac.clone();
     decrypted.tree.documents[0][0] = Item::entry("str", Value::str("changed"));
     let again = encrypt(decrypted.tree, &mut metadata, &key, &decrypted.stash, &mut rng(), now());
-    let (new, old) = (again.expect("it encrypts"), split(tree(TYPES_ENC)).expect("metadata").0);
+    let (new, old) = (again.expect("it encrypts"), split(tree(TYPES_ENC), is_metadata).expect("metadata").0);
     assert_ne!(new.documents[0][0], old.documents[0][0]);
     assert_eq!(new.documents[0][1..], old.documents[0][1..]);
     assert_ne!(metadata.mac, old_mac);
@@ -98,7 +98,7 @@ fn a_clear_value_may_change_where_the_mac_covers_encrypted_ones_only() {
     let (decrypted, metadata, key) = opened(ONLY_ENC);
     assert!(metadata.mac_only_encrypted);
     assert_eq!(decrypted.tree, tree(TYPES));
-    let (mut data, _) = split(tree(ONLY_ENC)).expect("metadata");
+    let (mut data, _) = split(tree(ONLY_ENC), is_metadata).expect("metadata");
     data.documents[0][0] = Item::entry("str", Value::str("changed by hand"));
     assert!(decrypt(data.clone(), &metadata, &key, MacCheck::Verify).is_ok());
     let covers_all = Metadata { mac_only_encrypted: false, ..metadata };

@@ -12,7 +12,7 @@ use super::{KeyPath, PathError, Step, describe};
 pub fn set(document: &mut Branch, path: &KeyPath, value: Value) -> Result<bool, PathError> {
     match path.steps().split_first() {
         None => Err(PathError::Empty),
-        Some((Step::Key(key), rest)) => set_entry(document, key, rest, value),
+        Some((Step::Key(key) | Step::Part(key), rest)) => set_entry(document, key, rest, value),
         Some((step, _)) => Err(PathError::WrongKind { step: step.clone(), container: "a mapping" }),
     }
 }
@@ -23,7 +23,7 @@ fn set_value(place: &mut Value, path: &[Step], value: Value) -> Result<bool, Pat
         *place = value;
         return Ok(changed);
     };
-    match (step, place) {
+    match (&step.at(place), place) {
         (Step::Key(key), Value::Map(branch)) => set_entry(branch, key, rest, value),
         (Step::Index(index), Value::List(items)) => match items.get_mut(*index) {
             Some(item) => set_value(item, rest, value),
@@ -57,7 +57,7 @@ fn set_entry(branch: &mut Branch, key: &Text, rest: &[Step], value: Value) -> Re
 /// A value with the mappings and lists of a path around it.
 fn nested(path: &[Step], value: Value) -> Value {
     path.iter().rev().fold(value, |inner, step| match step {
-        Step::Key(key) => Value::Map(vec![Item::Entry(Key::Str(key.clone()), inner)]),
+        Step::Key(key) | Step::Part(key) => Value::Map(vec![Item::Entry(Key::Str(key.clone()), inner)]),
         Step::Index(_) => Value::List(vec![inner]),
     })
 }
@@ -90,8 +90,9 @@ fn same(one: &Value, other: &Value) -> bool {
 pub fn unset(document: &mut Branch, path: &KeyPath) -> Result<(), PathError> {
     match path.steps().split_first() {
         None => Err(PathError::Empty),
-        Some((Step::Key(key), rest)) => unset_entry(document, key, rest),
-        Some((step, _)) => Err(PathError::WrongKind { step: step.clone(), container: "a mapping" }),
+        Some((Step::Key(key) | Step::Part(key), rest)) => unset_entry(document, key, rest),
+        // As in sops: a mapping has no positions, so that there is nothing to remove.
+        Some((step, _)) => Err(PathError::NotFound(step.clone())),
     }
 }
 
@@ -113,9 +114,10 @@ fn unset_entry(branch: &mut Branch, key: &Text, rest: &[Step]) -> Result<(), Pat
 /// Removes what a path of at least one step leads to.
 fn unset_value(place: &mut Value, path: &[Step]) -> Result<(), PathError> {
     let Some((step, rest)) = path.split_first() else { return Err(PathError::Empty) };
-    match (step, place) {
+    match (&step.at(place), place) {
         (Step::Key(key), Value::Map(branch)) => unset_entry(branch, key, rest),
-        (Step::Index(index), Value::List(items)) => match items.get_mut(*index) {
+        (step @ Step::Index(_), Value::Map(_)) => Err(PathError::NotFound(step.clone())),
+        (step @ Step::Index(index), Value::List(items)) => match items.get_mut(*index) {
             None => Err(PathError::OutOfBounds(step.clone())),
             Some(_) if rest.is_empty() => {
                 items.remove(*index);
@@ -191,7 +193,8 @@ mod tests {
         for path in [r#"["zz"]"#, r#"["a"]["zz"]["y"]"#, r#"["a"]["b"][7]"#] {
             assert!(after_unset(document, path).is_err_and(|error| error.is_absent()), "{path}");
         }
-        for path in [r#"["s"]["x"]"#, r#"["a"][0]"#] {
+        assert!(after_unset(document, r#"["a"][0]"#).is_err_and(|error| error.is_absent()));
+        for path in [r#"["s"]["x"]"#, r#"["a"]["b"]["x"]"#] {
             assert!(after_unset(document, path).is_err_and(|error| !error.is_absent()), "{path}");
         }
     }

@@ -1,4 +1,4 @@
-//! The keys of a mapping that is merged: which belong together, and in which order they stand.
+//! The keys of merged mappings: which ones correspond, and their order.
 
 use std::collections::{HashMap, HashSet};
 
@@ -50,8 +50,8 @@ pub(in super::super) fn split(items: &[Item]) -> (Vec<Block<'_>>, &[Item]) {
 
 /// Every key that ours or theirs has, as base, ours and theirs have it.
 ///
-/// They stand as in ours, unless only theirs has put the common ones in another order. What the other side has
-/// added stands behind what it stands behind there.
+/// The order is that of ours, unless only theirs reordered the common keys. A key that the other side added comes after
+/// the key that it follows there.
 pub(super) fn in_order<'a, 'b>(
     base: &'b [Block<'a>],
     ours: &'b [Block<'a>],

@@ -1,4 +1,4 @@
-//! Three sequences cut into pieces: what is the same in all three, and what lies between.
+//! Cutting three sequences into pieces: elements that are the same in all three, and what lies between them.
 
 use std::hash::Hash;
 use std::ops::Range;

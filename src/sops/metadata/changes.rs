@@ -9,9 +9,9 @@ pub struct Changes {
     /// Group by group, as many as the longer side has.
     pub groups: Vec<GroupChanges>,
     /// The file's threshold; 0 where it has none.
-    pub threshold_before: u32,
+    pub threshold_before: i64,
     /// The threshold that it will have: its own, but not more than there are groups.
-    pub threshold_after: u32,
+    pub threshold_after: i64,
 }
 
 /// The difference in one group.
@@ -54,7 +54,7 @@ impl Metadata {
             let removed = has.into_iter().filter(|recipient| !wants.contains(recipient)).collect();
             GroupChanges { kept, added, removed }
         });
-        let most = u32::try_from(wanted.len()).unwrap_or(u32::MAX);
+        let most = i64::try_from(wanted.len()).unwrap_or(i64::MAX);
         Changes {
             groups: groups.collect(),
             threshold_before: self.shamir_threshold,

@@ -44,11 +44,11 @@ pub(super) fn text(value: &Value, field: &str) -> Result<String, Error> {
 }
 
 /// A number, or a scalar that sops turns into one.
-pub(super) fn number(value: &Value, field: &str) -> Result<u32, Error> {
+pub(super) fn number(value: &Value, field: &str) -> Result<i64, Error> {
     let number = match value {
         Value::Null => Some(0),
-        Value::Int(number) => u32::try_from(*number).ok(),
-        Value::Bool(flag) => Some(u32::from(*flag)),
+        Value::Int(number) => Some(*number),
+        Value::Bool(flag) => Some(i64::from(*flag)),
         // Old JSON files hold whole numbers as floats.
         Value::Float(number) if number.fract() == 0.0 => format!("{number:.0}").parse().ok(),
         Value::Str(text) if text.is_empty() => Some(0),

@@ -15,7 +15,7 @@ impl Metadata {
     pub fn groups_needed(&self) -> usize {
         match self.groups.len() {
             0 | 1 => 1,
-            _ => usize::try_from(self.shamir_threshold).unwrap_or(usize::MAX).max(2),
+            _ => usize::try_from(self.shamir_threshold.max(2)).unwrap_or(usize::MAX),
         }
     }
 
@@ -33,10 +33,10 @@ impl Metadata {
             0 => Err(Error::NoKeys),
             1 => Ok(vec![Zeroizing::new(key.as_bytes().to_vec())]),
             groups => {
-                let count = u32::try_from(groups).unwrap_or(u32::MAX);
+                let count = i64::try_from(groups).unwrap_or(i64::MAX);
                 let threshold = if self.shamir_threshold == 0 { count } else { self.shamir_threshold };
-                let shares =
-                    shamir::split(key, groups, usize::try_from(threshold).unwrap_or(usize::MAX), rng)?;
+                // A negative one is as wrong as none of the groups.
+                let shares = shamir::split(key, groups, usize::try_from(threshold).unwrap_or(0), rng)?;
                 self.shamir_threshold = threshold;
                 Ok(shares)
             }
@@ -67,7 +67,7 @@ mod tests {
     use super::super::KeyGroup;
     use super::*;
 
-    fn metadata(groups: usize, shamir_threshold: u32) -> Metadata {
+    fn metadata(groups: usize, shamir_threshold: i64) -> Metadata {
         let now = Time::from_unix(0).expect("1970");
         let groups = vec![KeyGroup::default(); groups];
         Metadata { shamir_threshold, ..Metadata::new(groups, None, now, "3.13.3") }

@@ -18,7 +18,7 @@ impl Metadata {
             fields.push(("key_groups", Value::List(groups)));
         }
         if self.shamir_threshold != 0 {
-            fields.push(("shamir_threshold", Value::Int(i64::from(self.shamir_threshold))));
+            fields.push(("shamir_threshold", Value::Int(self.shamir_threshold)));
         }
         if let Some(selector) = &self.selector {
             fields.push((selector.name(), Value::str(selector.value())));

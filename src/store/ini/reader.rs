@@ -44,7 +44,7 @@ pub(super) fn read(input: &[u8]) -> Result<Vec<Section>, Error> {
     };
     let mut reader = Reader { rest: input, line: 0, comment: Buffer::default() };
     let mut sections = vec![Section { name: DEFAULT.into(), ..Section::default() }];
-    let mut lines_of_names = HashMap::new();
+    let mut places = HashMap::new();
     let mut unnamed = 0;
     while let Some(raw) = reader.next_line() {
         let line = trim_start(raw);
@@ -55,7 +55,7 @@ pub(super) fn read(input: &[u8]) -> Result<Vec<Section>, Error> {
             [b'[', behind @ ..] => {
                 let name = reader.header(behind)?;
                 sections.push(Section { name, comment: reader.take_comment(), keys: Vec::new() });
-                lines_of_names.clear();
+                places.clear();
                 unnamed = 0;
             }
             _ => {
@@ -65,19 +65,25 @@ pub(super) fn read(input: &[u8]) -> Result<Vec<Section>, Error> {
                     name = format!("#{unnamed}").into_bytes();
                 }
                 let value = reader.value(behind)?;
-                match lines_of_names.entry(name.clone()) {
-                    Entry::Occupied(first) => {
-                        let first: &usize = first.get();
-                        return Err(wrong(
-                            at,
-                            format!("the key of line {first} again: sops would drop the first value"),
-                        ));
+                let Some(section) = sections.last_mut() else { continue };
+                match places.entry(name.clone()) {
+                    Entry::Vacant(place) => {
+                        place.insert(section.keys.len());
+                        let comment = reader.take_comment();
+                        section.keys.push(Pair { name: name.into(), value, comment, line: at });
                     }
-                    Entry::Vacant(place) => place.insert(at),
-                };
-                let comment = reader.take_comment();
-                if let Some(section) = sections.last_mut() {
-                    section.keys.push(Pair { name: name.into(), value, comment, line: at });
+                    Entry::Occupied(place) => {
+                        let place: &usize = place.get();
+                        let Some(first) = section.keys.get(*place) else { continue };
+                        // The same pair again says nothing new. Its comment stays for what follows.
+                        if first.value != value {
+                            let line = first.line;
+                            return Err(wrong(
+                                at,
+                                format!("the key of line {line} again: sops would drop the first value"),
+                            ));
+                        }
+                    }
                 }
             }
         }

@@ -55,7 +55,7 @@ fn value_of(text: &str) -> String {
 }
 
 fn split(text: &str) -> (Tree, Metadata) {
-    document::split(Ini.load(text.as_bytes()).expect(text)).expect(text)
+    document::split(Ini.load(text.as_bytes()).expect(text), Ini.is_metadata()).expect(text)
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn files_are_written_as_sops_writes_them() {
 fn encrypted_files_of_sops_are_written_as_sops_would_now() {
     for text in MADE_BY {
         let (tree, metadata) = split(text);
-        let whole = document::join(tree, &metadata).expect("joins");
+        let whole = document::join(tree, &metadata, Ini.is_metadata()).expect("joins");
         let bytes = Ini.emit(&whole).expect("emits");
         let written = String::from_utf8_lossy(&bytes);
         let (mut before, mut after): (Vec<_>, Vec<_>) = (text.lines().collect(), written.lines().collect());
@@ -151,7 +151,7 @@ fn a_comment_that_nothing_follows_is_kept() {
     // The comment of a file without keys stands above the metadata, where sops loses it.
     let (tree, metadata) = split(MADE_BY[1]);
     drop(tree);
-    let whole = document::join(plain("# alone"), &metadata).expect("joins");
+    let whole = document::join(plain("# alone"), &metadata, Ini.is_metadata()).expect("joins");
     let bytes = Ini.emit(&whole).expect("emits");
     let (again, _) = split(&String::from_utf8_lossy(&bytes));
     assert_eq!(written(&again), "; alone\n");

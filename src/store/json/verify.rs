@@ -55,10 +55,7 @@ fn same_value(meant: &Value, found: &Value, path: &mut Vec<String>) -> bool {
         (Value::Map(meant), Value::Map(found)) => same_branch(meant, found, path),
         (Value::List(meant), Value::List(found)) => same_list(meant, found, path),
         (Value::Null, Value::Null) => true,
-        _ => match (value::to_bytes(meant), value::to_bytes(found)) {
-            (Some(meant), Some(found)) => *meant == *found,
-            _ => false,
-        },
+        _ => value::reads_back(meant, found),
     }
 }
 

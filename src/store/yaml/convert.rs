@@ -28,9 +28,10 @@ impl Converter {
     /// an alias inside what it stands for, too much expansion; with their line.
     pub(super) fn document(&mut self, nodes: &Nodes, document: &Document) -> Result<Branch, Error> {
         let mut branch = Branch::new();
-        add_comments(&mut branch, &document.head);
+        // What no alias copies costs nothing.
+        self.comments(&mut branch, 0, &document.head)?;
         self.root(nodes, document.root, &mut branch)?;
-        add_comments(&mut branch, &document.foot);
+        self.comments(&mut branch, 0, &document.foot)?;
         Ok(branch)
     }
 
@@ -42,8 +43,8 @@ impl Converter {
                 return Err(syntax(node.line, "a document must be a mapping, and this one is a list"));
             }
             Content::Scalar { text, tag } => {
-                add_comments(branch, node.comments.head());
-                add_comments(branch, node.comments.line());
+                self.comments(branch, node.line, node.comments.head())?;
+                self.comments(branch, node.line, node.comments.line())?;
                 if resolve::value(text, *tag) != Some(Value::Null) {
                     return Err(syntax(
                         node.line,
@@ -52,12 +53,12 @@ impl Converter {
                 }
             }
             Content::Alias(target) => {
-                add_comments(branch, node.comments.head());
-                add_comments(branch, node.comments.line());
+                self.comments(branch, node.line, node.comments.head())?;
+                self.comments(branch, node.line, node.comments.line())?;
                 self.enter_alias(node.line, *target)?;
                 self.root(nodes, *target, branch)?;
                 self.expanding.pop();
-                add_comments(branch, node.comments.foot());
+                self.comments(branch, node.line, node.comments.foot())?;
             }
         }
         Ok(())
@@ -76,28 +77,29 @@ impl Converter {
         let node = nodes.get(id);
         self.enter(node.line)?;
         if !placed {
-            add_comments(branch, node.comments.head());
-            add_comments(branch, node.comments.line());
+            self.comments(branch, node.line, node.comments.head())?;
+            self.comments(branch, node.line, node.comments.line())?;
         }
         for pair in children.chunks_exact(2) {
             let (key, value) = (nodes.get(pair[0]), nodes.get(pair[1]));
             let lone = matches!(value.content, Content::Scalar { .. } | Content::Alias(_));
-            add_comments(branch, key.comments.head());
-            add_comments(branch, key.comments.line());
+            self.comments(branch, key.line, key.comments.head())?;
+            self.comments(branch, key.line, key.comments.line())?;
             if lone {
-                add_comments(branch, value.comments.head());
-                add_inline_comments(branch, value.comments.line());
+                self.comments(branch, value.line, value.comments.head())?;
+                let inline = self.lines(value.line, value.comments.line(), true)?;
+                branch.extend(inline.map(Item::Comment));
             }
             let name = self.key(nodes, pair[0])?;
             let content = self.value(nodes, pair[1], lone)?;
             branch.push(Item::Entry(name, content));
             if lone {
-                add_comments(branch, value.comments.foot());
+                self.comments(branch, value.line, value.comments.foot())?;
             }
-            add_comments(branch, key.comments.foot());
+            self.comments(branch, key.line, key.comments.foot())?;
         }
         if !placed {
-            add_comments(branch, node.comments.foot());
+            self.comments(branch, node.line, node.comments.foot())?;
         }
         self.depth -= 1;
         Ok(())
@@ -114,18 +116,18 @@ impl Converter {
         self.enter(node.line)?;
         let mut list = Vec::with_capacity(children.len());
         if !placed {
-            list.extend(comments(node.comments.head(), false).map(Value::Comment));
-            list.extend(comments(node.comments.line(), false).map(Value::Comment));
+            list.extend(self.lines(node.line, node.comments.head(), false)?.map(Value::Comment));
+            list.extend(self.lines(node.line, node.comments.line(), false)?.map(Value::Comment));
         }
         for &child in children {
             let item = nodes.get(child);
-            list.extend(comments(item.comments.head(), false).map(Value::Comment));
-            list.extend(comments(item.comments.line(), true).map(Value::Comment));
+            list.extend(self.lines(item.line, item.comments.head(), false)?.map(Value::Comment));
+            list.extend(self.lines(item.line, item.comments.line(), true)?.map(Value::Comment));
             list.push(self.value(nodes, child, true)?);
-            list.extend(comments(item.comments.foot(), false).map(Value::Comment));
+            list.extend(self.lines(item.line, item.comments.foot(), false)?.map(Value::Comment));
         }
         if !placed {
-            list.extend(comments(node.comments.foot(), false).map(Value::Comment));
+            list.extend(self.lines(node.line, node.comments.foot(), false)?.map(Value::Comment));
         }
         self.depth -= 1;
         Ok(list)
@@ -186,6 +188,27 @@ impl Converter {
         Ok(())
     }
 
+    /// Puts the lines of a comment into a mapping.
+    fn comments(&mut self, branch: &mut Branch, line: usize, text: &[u8]) -> Result<(), Error> {
+        branch.extend(self.lines(line, text, false)?.map(Item::Comment));
+        Ok(())
+    }
+
+    /// The lines of a comment, each without its `#`; empty lines vanish. Each is paid for where an alias copies it.
+    fn lines<'t>(
+        &mut self,
+        line: usize,
+        text: &'t [u8],
+        inline: bool,
+    ) -> Result<impl Iterator<Item = Comment> + use<'t>, Error> {
+        let lines = || text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        if !self.expanding.is_empty() {
+            lines().try_for_each(|comment| self.spend(line, comment.len()))?;
+        }
+        Ok(lines().map(move |line| Comment { text: Text::from(line[1..].to_vec()), inline }))
+    }
+
+    /// Pays for a node or comment and its text, which costs something where an alias copies it.
     fn spend(&mut self, line: usize, bytes: usize) -> Result<(), Error> {
         if self.expanding.is_empty() {
             return Ok(());
@@ -200,21 +223,6 @@ impl Converter {
         }
         Ok(())
     }
-}
-
-/// The lines of a comment, each without its `#`; empty lines vanish.
-fn comments(text: &[u8], inline: bool) -> impl Iterator<Item = Comment> {
-    text.split(|&byte| byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(move |line| Comment { text: Text::from(line[1..].to_vec()), inline })
-}
-
-fn add_comments(branch: &mut Branch, text: &[u8]) {
-    branch.extend(comments(text, false).map(Item::Comment));
-}
-
-fn add_inline_comments(branch: &mut Branch, text: &[u8]) {
-    branch.extend(comments(text, true).map(Item::Comment));
 }
 
 fn syntax(line: usize, message: &str) -> Error {

@@ -50,6 +50,19 @@ pub(super) fn read(input: &[u8]) -> Result<Source<'_>, Error> {
     Ok(text)
 }
 
+/// The text of a file as people edit it, in UTF-8 with the byte order mark that it has, and whether it was UTF-16.
+///
+/// # Errors
+/// Bytes that are no text; with their line.
+pub fn text(input: &[u8]) -> Result<(String, bool), Error> {
+    let wide = matches!(input, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..]);
+    let bytes = if wide { read(input)?.to_vec() } else { input.to_vec() };
+    let text = String::from_utf8(bytes);
+    let text =
+        text.map_err(|error| syntax(input, error.utf8_error().valid_up_to(), "bytes that are not UTF-8"))?;
+    Ok((text, wide))
+}
+
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Buffer, Error> {
     let error =
         || Error::Syntax { line: 1, message: "not the UTF-16 that its first bytes announce".to_owned() };

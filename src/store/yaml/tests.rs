@@ -381,6 +381,23 @@ fn what_aliases_add_is_bounded() {
 }
 
 #[test]
+fn comments_that_aliases_copy_are_bounded() {
+    // One value with very many comments, and one with a very long one, each copied a thousand times and more.
+    let many = format!("a: &a\n{}  k: v\n", "  # c\n".repeat(20_000));
+    let long = format!("a: &a\n  # {}\n  k: v\n", "c".repeat(1 << 20));
+    let foot = format!("a: &a\n  k: v\n{}\n", "  # c\n".repeat(20_000));
+    let items = format!("a: &a\n  - x\n{}  - y\n", "  # c\n".repeat(20_000));
+    let inline = format!("a: &a [\n{}x]\n", "x, # c\n".repeat(20_000));
+    let start = std::time::Instant::now();
+    let limited = |text: &str| assert!(matches!(error(text), Error::Limit { .. }), "{}", &text[..40]);
+    limited(&format!("{many}b:\n{}", "  - <<: *a\n".repeat(1000)));
+    for text in [many, long, foot, items, inline] {
+        limited(&format!("{text}b: &b [{}]\nc: [*b, *b, *b, *b]\n", vec!["*a"; 50].join(", ")));
+    }
+    assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
+}
+
+#[test]
 fn large_files_are_read_and_written_in_linear_time() {
     let mut text = String::new();
     for at in 0..20_000 {

@@ -1,4 +1,4 @@
-//! What makes a draft a machine that QEMU can run.
+//! Whether a draft is a machine that QEMU can run.
 
 use std::path::Path;
 
@@ -40,25 +40,22 @@ pub(super) fn draft(draft: &Draft, native: Option<Arch>) -> Result<(), Error> {
         check_path("share", &share.source)?;
         check_tag(&share.tag)?;
     }
-    if let Some(log) = &draft.console.log {
-        check_path("console log", log)?;
-    }
     check_forwards(&draft.forwards)?;
     check_channels(draft)?;
     Ok(())
 }
 
-/// Why a draft is no machine.
+/// Why a draft is not a machine that can run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// A name that cannot be a host name.
-    #[error("`{0}` is no machine name: letters, digits and inner hyphens, {NAME_MAX} at most")]
+    #[error("`{0}` is not a machine name: letters, digits and inner hyphens, at most {NAME_MAX} characters")]
     Name(String),
     /// No CPU, or more than the machine type takes.
-    #[error("{0} cpus: from 1 to {CPUS_MAX}")]
+    #[error("{0} cpus: a machine has 1 to {CPUS_MAX}")]
     Cpus(u32),
     /// Too little to boot in.
-    #[error("{0} MiB of memory: at least {MEMORY_MIN_MIB}")]
+    #[error("{0} MiB of memory: a machine needs at least {MEMORY_MIN_MIB} MiB")]
     Memory(u32),
     /// KVM for another architecture.
     #[error("KVM cannot run {0} guests on this machine")]
@@ -71,8 +68,8 @@ pub enum Error {
         /// The path.
         path: String,
     },
-    /// A path that a command line cannot carry.
-    #[error("path of the {what} holds bytes that are no text: `{path}`")]
+    /// A path that cannot stand on a command line.
+    #[error("path of the {what} is not UTF-8 text: `{path}`")]
     PathText {
         /// Whose path.
         what: &'static str,
@@ -80,10 +77,12 @@ pub enum Error {
         path: String,
     },
     /// A parameter that would be read as several, or not at all.
-    #[error("`{0}` is no kernel parameter: one word each, blanks only within double quotes")]
+    #[error("`{0}` is not a kernel parameter: each is one word, with blanks only inside double quotes")]
     Append(String),
-    /// A mount tag that 9p cannot carry.
-    #[error("`{0}` is no mount tag: letters, digits, `-`, `_` and `.`, {MOUNT_TAG_MAX} at most")]
+    /// Not a mount tag of 9p.
+    #[error(
+        "`{0}` is not a mount tag: letters, digits, `-`, `_` and `.`, at most {MOUNT_TAG_MAX} characters"
+    )]
     MountTag(String),
     /// Two forwards of one port.
     #[error("port {port} of the host is forwarded twice")]
@@ -94,16 +93,16 @@ pub enum Error {
     /// A forward to guest port 0.
     #[error("port {0} of the host leads to guest port 0")]
     GuestPort(u16),
-    /// A socket whose path the kernel does not take.
-    #[error("socket path is {length} bytes long, at most {SOCKET_PATH_MAX}: `{path}`")]
+    /// A path too long for a socket.
+    #[error("the path of a socket has {length} bytes, at most {SOCKET_PATH_MAX} are possible: `{path}`")]
     SocketPath {
         /// The path.
         path: String,
         /// Its length in bytes.
         length: usize,
     },
-    /// Two character devices with one other end.
-    #[error("console, QMP and agent must not share a channel")]
+    /// Two character devices with the same other end.
+    #[error("console, QMP and agent cannot share a channel")]
     ChannelTwice,
 }
 

@@ -1,7 +1,6 @@
 //! What git says of two revisions: the files that differ, and what each had in them.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -18,10 +17,10 @@ use crate::secrets::session::read;
 
 /// Whether git knows a word as a revision.
 pub(super) fn is_one(word: &str, session: &Session, context: &Context) -> bool {
-    tree(word, &Git::new(&context.environment, &session.directory))
+    tree(word, &Git::here(&context.environment, &session.directory))
 }
 
-fn tree(word: &str, git: &Git<'_>) -> bool {
+fn tree(word: &str, git: &Git) -> bool {
     let object = format!("{word}^{{tree}}");
     git.output(["rev-parse", "--verify", "--quiet", "--end-of-options", &object]).is_ok()
 }
@@ -29,7 +28,7 @@ fn tree(word: &str, git: &Git<'_>) -> bool {
 /// The files that differ between the revisions that were named: HEAD and the files as they are, one and the files
 /// as they are, or two.
 pub(super) fn pairs(args: &Diff, session: &Session, context: &Context) -> Result<Vec<Pair>, Failure> {
-    let git = Git::new(&context.environment, &session.directory);
+    let git = Git::here(&context.environment, &session.directory);
     let top = git.top().map_err(of_git)?;
     let (mut revisions, paths) = named(args, &git)?;
     if revisions.is_empty() && !args.staged {
@@ -44,8 +43,8 @@ pub(super) fn pairs(args: &Diff, session: &Session, context: &Context) -> Result
     words.extend(revisions.into_iter().map(OsString::from));
     words.push("--".into());
     words.extend(paths.into_iter().map(PathBuf::into_os_string));
-    let listed = git.output(&words).map_err(of_git)?;
-    let mut fields = listed.split(|byte| *byte == 0).map(OsStr::from_bytes);
+    let listed = git.records(&words, None).map_err(of_git)?;
+    let mut fields = listed.iter().map(OsString::as_os_str);
     let mut pairs = Vec::new();
     while let Some(head) = fields.next().and_then(OsStr::to_str).and_then(|head| head.strip_prefix(':')) {
         let mut words = head.split(' ');
@@ -91,7 +90,7 @@ impl Version<'_> {
     }
 
     /// Its text. git does not name what is only in the work tree.
-    fn text(&self, git: &Git<'_>, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    fn text(&self, git: &Git, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
         if self.is_missing() {
             return Ok(None);
         }
@@ -103,7 +102,7 @@ impl Version<'_> {
 }
 
 /// Revisions and paths, told apart as git does: revisions come first.
-fn named(args: &Diff, git: &Git<'_>) -> Result<(Vec<String>, Vec<PathBuf>), Failure> {
+fn named(args: &Diff, git: &Git) -> Result<(Vec<String>, Vec<PathBuf>), Failure> {
     let mut revisions = Vec::new();
     let mut paths = Vec::new();
     for word in &args.args {

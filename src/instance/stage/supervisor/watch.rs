@@ -1,7 +1,6 @@
 //! Watching over a running machine: one loop over everything that can happen.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -10,89 +9,78 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::Value;
-use signal_hook::consts::{SIGCHLD, SIGTERM};
 
+use super::guest::STATUS_ID;
+use super::signals::Signals;
 use crate::edge::environment::Environment;
+use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
-use crate::instance::event::{Ask, Event};
+use crate::instance::event::{Ask, Event, Health};
 use crate::instance::plan::DETACH;
 use crate::instance::stage::child::has_parent;
+use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Control;
 use crate::instance::stage::ending::{Ending, Step};
+use crate::instance::stage::pulse::Pulse;
 use crate::instance::stage::qemu::Qemu;
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
 use crate::instance::stage::supervisor::{Caller, Stage, finish};
+use crate::instance::stage::throttle::Throttle;
 use crate::instance::state::{Phase, Place, Record};
 use crate::vm::agent;
-use crate::vm::qmp::Message;
 
 /// How long a guest may take to power off when its caller is gone or the system goes down.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The same for a guest that is not ready yet: it hardly can, and has little to lose.
 const PATIENCE_BOOTING: Duration = Duration::from_secs(5);
 /// How long QEMU may take to quit when told.
-const QUIT: Duration = Duration::from_secs(5);
+pub(super) const QUIT: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end a killed QEMU.
 const KILLED: Duration = Duration::from_secs(5);
-
-/// Sockets that become readable with a signal.
-pub(super) struct Signals {
-    any: UnixStream,
-    asked: UnixStream,
-}
-
-impl Signals {
-    pub(super) fn watch() -> io::Result<Self> {
-        let (any, write) = UnixStream::pair()?;
-        signal_hook::low_level::pipe::register(SIGCHLD, write)?;
-        let (asked, write) = UnixStream::pair()?;
-        signal_hook::low_level::pipe::register(SIGTERM, write)?;
-        any.set_nonblocking(true)?;
-        asked.set_nonblocking(true)?;
-        Ok(Self { any, asked })
-    }
-
-    /// Empties both; says whether we were asked to end.
-    fn drain(&self) -> bool {
-        let mut bytes = [0; 64];
-        while (&self.any).read(&mut bytes).is_ok_and(|count| count > 0) {}
-        let mut asked = false;
-        while (&self.asked).read(&mut bytes).is_ok_and(|count| count > 0) {
-            asked = true;
-        }
-        asked
-    }
-}
+/// Pieces of output that are read after QEMU's end at most: what it had written by then fits a socket's buffer.
+const LAST_PIECES: usize = 64;
 
 /// A machine that runs.
 pub(super) struct Machine {
     keeper: OsString,
     runtime: PathBuf,
     place: Place,
-    share: Share,
+    pub(super) share: Share,
     control: Control,
     signals: Signals,
-    environment: Environment,
-    qemu: Qemu,
-    record: Record,
-    ending: Ending,
+    pub(super) environment: Environment,
+    pub(super) qemu: Qemu,
+    pub(super) console: Console,
+    pub(super) record: Record,
+    pub(super) ending: Ending,
     caller: bool,
-    channels: Channels,
-    /// What QEMU said of the reason why the machine went down.
-    shutdown: Option<String>,
-    _locks: (File, Option<File>),
+    pub(super) channels: Channels,
+    pub(super) throttle: Throttle,
+    pub(super) pulse: Pulse,
+    /// Why the machine goes down, as far as somebody said so.
+    pub(super) cause: Option<String>,
+    /// Neither the guest nor anybody here wanted that.
+    pub(super) failed: bool,
+    /// The guest sent a report that nobody understands.
+    pub(super) unknown_report: bool,
+    _locks: (Lock, Option<Lock>),
 }
 
 /// Which of QEMU's channels are open.
-struct Channels {
-    qmp: bool,
-    agent: bool,
+pub(super) struct Channels {
+    pub(super) qmp: bool,
+    pub(super) agent: bool,
 }
 
 impl Machine {
-    pub(super) fn new(stage: Stage, qemu: Qemu, disk: Option<File>, record: Record) -> Self {
+    pub(super) fn new(
+        stage: Stage,
+        qemu: Qemu,
+        console: Console,
+        disk: Option<Lock>,
+        record: Record,
+    ) -> Self {
         Self {
             keeper: stage.keeper,
             runtime: stage.runtime,
@@ -102,18 +90,25 @@ impl Machine {
             signals: stage.signals,
             environment: stage.environment,
             qemu,
+            console,
             record,
-            ending: Ending::Not,
+            ending: Ending::Running,
             caller: true,
             channels: Channels { qmp: true, agent: true },
-            shutdown: None,
+            throttle: Throttle::new(Instant::now()),
+            pulse: Pulse::new(Instant::now()),
+            cause: None,
+            failed: false,
+            unknown_report: false,
             _locks: (stage._lock, disk),
         }
     }
 
     pub(super) fn save(&self) {
-        // Another civm then sees an older state; the machine runs all the same.
+        // Another civm then sees an older state; the machine runs all the same. The second copy is for those who
+        // have lost the state directory.
         let _ = self.record.save(&self.place.path);
+        let _ = self.record.save(&self.runtime);
     }
 
     /// Stays until QEMU is gone.
@@ -122,16 +117,19 @@ impl Machine {
             if let Some(exit) = self.qemu.exit() {
                 break Some(exit);
             }
-            self.wait();
+            self.wait(report);
             if self.signals.drain() {
                 self.asked_by_signal(report);
             }
-            self.hear_qemu();
+            self.hear_qemu(report);
             self.hear_guest(report);
             self.hear_caller(report);
+            self.console.serve();
             for (ask, socket) in self.control.receive() {
                 self.answer(ask, socket, report);
             }
+            self.look_after(report);
+            report.flush();
             if let Some(step) = self.ending.due(Instant::now()) {
                 self.step(step, report);
             }
@@ -140,17 +138,23 @@ impl Machine {
             }
         };
         // What QEMU and the guest said last.
-        self.hear_qemu();
+        self.hear_qemu(report);
         self.hear_guest(report);
+        for _ in 0..LAST_PIECES {
+            if !self.console.serve() {
+                break;
+            }
+        }
         self.share.remove();
-        let clean = self.ending != Ending::Not || self.shutdown.is_some();
-        let reason = match (&self.shutdown, exit) {
+        let clean = !self.failed && (self.ending != Ending::Running || self.cause.is_some());
+        let reason = match (&self.cause, exit) {
             (_, None) => "QEMU could not be ended".to_owned(),
-            (Some(shutdown), _) => shutdown.clone(),
+            (Some(cause), _) => cause.clone(),
             (None, Some(exit)) => exit.to_string(),
         };
         finish(&self.place, self.record.clone(), &reason);
         report.send(&Event::Ended { reason, clean });
+        report.finish();
         if !has_parent(&self.keeper) {
             // Nobody cleans up after us.
             let _ = std::fs::remove_dir_all(&self.runtime);
@@ -158,79 +162,38 @@ impl Machine {
         if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn wait(&self) {
+    fn wait(&mut self, report: &Report) {
+        let now = Instant::now();
+        let listen_again = self.throttle.closed_until(now);
         let stdin = io::stdin();
-        let mut watched = vec![self.signals.any.as_fd(), self.signals.asked.as_fd()];
-        if self.channels.qmp {
-            watched.push(self.qemu.qmp.socket.as_fd());
-        }
-        if self.channels.agent {
-            watched.push(self.qemu.agent.socket.as_fd());
-        }
-        if self.caller {
-            watched.push(stdin.as_fd());
-        }
+        let mut watched = self.signals.watched().to_vec();
+        watched.extend(self.channels.qmp.then(|| self.qemu.qmp.socket.as_fd()));
+        watched
+            .extend((self.channels.agent && listen_again.is_none()).then(|| self.qemu.agent.socket.as_fd()));
+        watched.extend(self.qemu.watched());
+        watched.extend(self.caller.then(|| stdin.as_fd()));
         watched.extend(self.control.descriptors());
         let mut watched: Vec<PollFd<'_>> =
             watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
-        let left = self.ending.next().map(|until| until.saturating_duration_since(Instant::now()));
-        let timeout = match left {
-            // A little more, so that the step is due when we wake.
-            Some(left) => PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
-            None => PollTimeout::NONE,
-        };
+        watched.extend(self.console.watched());
+        watched.extend(report.watched());
+        let next = [self.ending.next(), listen_again].into_iter().flatten().chain([self.pulse.next()]);
+        let left = next.min().map_or(Duration::ZERO, |next| next.saturating_duration_since(now));
+        // A little more, so that what is due is so when we wake.
+        let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let _ = poll(&mut watched, timeout);
     }
 
-    fn hear_qemu(&mut self) {
-        let Some(lines) = self.qemu.qmp.receive() else {
-            self.channels.qmp = false;
-            return;
-        };
-        for line in lines {
-            let Ok(Message::Event { name, data }) = Message::parse(&line) else { continue };
-            if name == "SHUTDOWN" {
-                let why = data.get("reason").and_then(Value::as_str).unwrap_or("unknown");
-                self.shutdown = Some(describe_shutdown(why));
-            }
+    /// Sees whether QEMU is alive, and whether the machine stood still.
+    fn look_after(&mut self, report: &mut Report) {
+        let due = self.pulse.due(Instant::now());
+        if due.ask {
+            self.qemu.ask_status(STATUS_ID);
         }
-    }
-
-    fn hear_guest(&mut self, report: &mut Report) {
-        let Some(lines) = self.qemu.agent.receive() else {
-            self.channels.agent = false;
-            return;
-        };
-        for line in lines {
-            match agent::Event::parse(&line) {
-                Ok(event) => self.guest_reported(event, report),
-                // Its text stays away from logs and terminals.
-                Err(_) => report.send(&Event::Warning { message: "the guest sent an unknown report".into() }),
-            }
+        if self.qemu.was_resumed() || due.stood_still {
+            self.went_on();
         }
-    }
-
-    fn guest_reported(&mut self, event: agent::Event, report: &mut Report) {
-        let key_taken = event == agent::Event::KeyTaken;
-        if matches!(event, agent::Event::Ready { .. }) && self.record.phase == Phase::Booting {
-            // Whoever hears of it finds it in the record.
-            self.record.phase = Phase::Ready;
-            self.save();
-        }
-        report.send(&Event::Guest { report: event });
-        if key_taken {
-            match self.share.remove_secrets() {
-                Ok(true) => report.send(&Event::KeyRemoved),
-                Ok(false) => {}
-                Err(error) => {
-                    report
-                        .send(&Event::Warning { message: format!("cannot remove the staged key: {error}") });
-                    return;
-                }
-            }
-            self.record.key_removed = true;
-            self.save();
-        }
+        self.tell_of_silence(report);
     }
 
     fn hear_caller(&mut self, report: &mut Report) {
@@ -265,43 +228,82 @@ impl Machine {
     }
 
     fn answer(&mut self, ask: Ask, socket: Option<UnixStream>, report: &mut Report) {
-        if let Some(socket) = socket {
-            report.listen(socket);
-        }
         match ask {
-            Ask::Stop { patience_ms, quit_ms } => {
+            Ask::Stop { patience_ms, quit_ms, hurry } => {
                 let (patience, quit) = (Duration::from_millis(patience_ms), Duration::from_millis(quit_ms));
-                self.stop_within("asked to", patience, quit, report);
+                self.stop_within("as asked", patience, quit, hurry, report);
+                self.join(socket, report);
             }
             Ask::Kill => {
+                self.join(socket, report);
                 let step = self.ending.kill();
                 self.step(step, report);
             }
+            Ask::Status if self.qemu.is_stopped() => {
+                if let Some(socket) = socket {
+                    report.listen(socket, &Event::Status { health: Health::Frozen });
+                }
+            }
+            Ask::Status => {
+                if let Some(socket) = socket
+                    && self.pulse.wanted(socket, Instant::now())
+                {
+                    self.qemu.ask_status(STATUS_ID);
+                }
+            }
+            Ask::ConsoleSize { rows, columns } => {
+                self.qemu.tell_guest(agent::Command::ConsoleSize { rows, columns });
+            }
+        }
+    }
+
+    /// Whoever asked hears at once that it goes on, and how long it may take; then how it ends.
+    fn join(&self, socket: Option<UnixStream>, report: &mut Report) {
+        if let Some(socket) = socket {
+            let left = self.ending.left(Instant::now());
+            let within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            report.listen(socket, &Event::Stopping { reason: "as asked".to_owned(), within_ms });
         }
     }
 
     fn stop(&mut self, reason: &str, patience: Duration, quit: Duration, report: &mut Report) {
         let (patience, quit) = (scaled(patience, &self.environment), scaled(quit, &self.environment));
-        self.stop_within(reason, patience, quit, report);
+        self.stop_within(reason, patience, quit, false, report);
     }
 
-    fn stop_within(&mut self, reason: &str, patience: Duration, quit: Duration, report: &mut Report) {
-        let ready = self.record.phase == Phase::Ready;
-        let most = scaled(PATIENCE_BOOTING, &self.environment);
-        let patience = if ready { patience } else { patience.min(most) };
-        if let Some(step) = self.ending.begin(Instant::now(), patience, quit) {
-            self.record.phase = Phase::Stopping;
-            self.save();
-            report.send(&Event::Stopping { reason: reason.to_owned() });
-            // A guest that goes down needs no key.
-            if self.share.remove_secrets().is_ok_and(|any| any) {
-                report.send(&Event::KeyRemoved);
-            }
-            self.step(step, report);
+    fn stop_within(
+        &mut self,
+        reason: &str,
+        patience: Duration,
+        quit: Duration,
+        hurry: bool,
+        report: &mut Report,
+    ) {
+        let panicked = self.record.phase == Phase::Panicked;
+        let booting = matches!(self.record.phase, Phase::Starting | Phase::Booting);
+        let patience =
+            if booting { patience.min(scaled(PATIENCE_BOOTING, &self.environment)) } else { patience };
+        let now = Instant::now();
+        let first = self.ending == Ending::Running;
+        let step = if first && panicked {
+            // Nobody is left who could power off.
+            self.ending.quit(now, quit)
+        } else {
+            self.ending.begin(now, patience, quit, hurry)
+        };
+        let Some(step) = step else { return };
+        self.record.phase = Phase::Stopping;
+        self.save();
+        let within_ms = u64::try_from(self.ending.left(now).as_millis()).unwrap_or(u64::MAX);
+        report.send(&Event::Stopping { reason: reason.to_owned(), within_ms });
+        // A guest that goes down needs no key.
+        if self.share.remove_secrets().is_ok_and(|any| any) {
+            report.send(&Event::KeyRemoved);
         }
+        self.step(step, report);
     }
 
-    fn step(&mut self, step: Step, report: &mut Report) {
+    pub(super) fn step(&mut self, step: Step, report: &mut Report) {
         match step {
             Step::Ask => self.qemu.power_off(),
             Step::Quit => {
@@ -313,17 +315,5 @@ impl Machine {
                 self.qemu.kill();
             }
         }
-    }
-}
-
-/// QEMU's `ShutdownCause` in words.
-fn describe_shutdown(cause: &str) -> String {
-    match cause {
-        "guest-shutdown" => "the guest powered off".to_owned(),
-        "guest-reset" => "the guest asked for a reset".to_owned(),
-        "guest-panic" => "the guest panicked".to_owned(),
-        "host-qmp-quit" => "QEMU was told to quit".to_owned(),
-        "host-signal" => "QEMU was ended by a signal".to_owned(),
-        other => format!("the machine went down ({other})"),
     }
 }

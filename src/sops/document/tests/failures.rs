@@ -123,8 +123,7 @@ fn what_cannot_be_encrypted_is_refused_and_the_metadata_kept() {
 fn a_document_of_its_own_under_sops_is_refused() {
     let mut metadata = metadata(None);
     let reserved = Tree { documents: vec![Vec::new(), vec![Item::entry("sops", Value::Null)]] };
-    assert_eq!(encrypted(reserved.clone(), &mut metadata), Err(Error::ReservedKey { document: 2 }));
-    assert_eq!(join(reserved, &metadata), Err(Error::ReservedKey { document: 2 }));
+    assert_eq!(join(reserved, &metadata, is_metadata), Err(Error::ReservedKey { document: 2 }));
     let nested = tree(r#"{"a": {"sops": 1}}"#);
     assert!(!nested.documents[0].iter().any(is_metadata));
     assert!(encrypted(nested, &mut metadata).is_ok());
@@ -139,18 +138,18 @@ fn metadata_is_read_from_the_first_document_and_written_to_all() {
     let first = || Value::Map(keyed.to_branch());
     let file = Tree { documents: vec![with("a", first()), with("b", Value::Int(5))] };
     assert!(file.documents[0].iter().any(is_metadata));
-    let (data, read) = split(file).expect("metadata");
+    let (data, read) = split(file, is_metadata).expect("metadata");
     assert_eq!(read, keyed);
     assert_eq!(data.documents.iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
-    let joined = join(data, &read).expect("no sops key");
+    let joined = join(data, &read, is_metadata).expect("no sops key");
     for document in &joined.documents {
         assert_eq!(document.last(), Some(&Item::entry("sops", first())));
     }
     let twice = one_document(vec![Item::entry("sops", first()), Item::entry("sops", sops())]);
-    assert_eq!(split(twice).err(), Some(Error::DuplicateMetadata));
-    assert_eq!(split(tree(r#"{"a": 1}"#)).err(), Some(Error::MetadataNotFound));
-    assert_eq!(split(Tree::default()).err(), Some(Error::MetadataNotFound));
-    let scalar = split(tree(r#"{"sops": 5}"#)).expect_err("no mapping").to_string();
+    assert_eq!(split(twice, is_metadata).err(), Some(Error::DuplicateMetadata));
+    assert_eq!(split(tree(r#"{"a": 1}"#), is_metadata).err(), Some(Error::MetadataNotFound));
+    assert_eq!(split(Tree::default(), is_metadata).err(), Some(Error::MetadataNotFound));
+    let scalar = split(tree(r#"{"sops": 5}"#), is_metadata).expect_err("no mapping").to_string();
     assert_eq!(scalar, "sops metadata: sops: expected a mapping, but got an integer");
 }
 

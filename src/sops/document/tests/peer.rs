@@ -131,7 +131,7 @@ fn sops_decrypts_what_we_encrypt() {
         // Texts that look like tokens in clear are in the documents themselves.
         let strays = audit(&data, metadata.selector.as_ref());
         assert!(strays.iter().all(|stray| stray.fault == Fault::NeverDecrypted), "{strays:?}");
-        let text = json(&join(data, &metadata).expect("no sops key").documents[0]).to_string();
+        let text = json(&join(data, &metadata, is_metadata).expect("no sops key").documents[0]).to_string();
         if let Some(output) = sops(&["decrypt"], &text) {
             assert_eq!(tree(&output.expect("sops decrypts")), plain);
         }
@@ -146,14 +146,14 @@ fn we_decrypt_what_sops_encrypts_and_give_it_back_unchanged() {
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let Some(output) = sops(&flags, &json(&plain.documents[0]).to_string()) else { return };
         let file = tree(&output.expect("sops encrypts"));
-        let (data, mut metadata) = split(file.clone()).expect("metadata");
+        let (data, mut metadata) = split(file.clone(), is_metadata).expect("metadata");
         assert_eq!((metadata.selector.as_ref(), metadata.mac_only_encrypted), (Some(&selector), only));
         let key = data_key(&metadata);
         let decrypted = decrypt(data, &metadata, &key, MacCheck::Verify).expect("it decrypts");
         assert_eq!(decrypted.tree, plain);
         let time = metadata.last_modified;
         let again = encrypt(decrypted.tree, &mut metadata, &key, &decrypted.stash, &mut rng(), time);
-        assert_eq!(join(again.expect("ok"), &metadata), Ok(file));
+        assert_eq!(join(again.expect("ok"), &metadata, is_metadata), Ok(file));
     });
 }
 
@@ -169,7 +169,7 @@ fn sops_opens_the_key_groups_that_we_split() {
     }
     let plain = tree(r#"{"a": "b"}"#);
     let data = encrypt(plain.clone(), &mut metadata, &key, &Stash::new(), &mut rng(), now()).expect("ok");
-    let text = json(&join(data, &metadata).expect("no sops key").documents[0]).to_string();
+    let text = json(&join(data, &metadata, is_metadata).expect("no sops key").documents[0]).to_string();
     if let Some(output) = sops(&["decrypt"], &text) {
         assert_eq!(tree(&output.expect("sops decrypts")), plain);
     }

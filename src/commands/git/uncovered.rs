@@ -1,0 +1,35 @@
+//! Sops files that git would merge as text, although the repository is set up for civm.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::{ATTRIBUTES, attributes};
+use crate::edge::environment::Environment;
+use crate::edge::git::Git;
+
+/// What the files that civm merges have for the attribute `merge`.
+const DRIVER: &str = "civm";
+
+/// Of these files those that civm does not merge; as the index has the attributes, where that is asked for. None where
+/// the repository is not set up for civm, or is not one.
+pub(in crate::commands) fn uncovered<'a>(
+    directory: &Path,
+    environment: &Environment,
+    paths: impl IntoIterator<Item = &'a Path>,
+    staged: bool,
+) -> Vec<PathBuf> {
+    let git = if staged {
+        Git::here(environment, directory)
+    } else {
+        Git::in_repository_of(directory, environment)
+    };
+    let Some(top) = git.top().ok().and_then(|top| top.canonicalize().ok()) else { return Vec::new() };
+    let begins =
+        |text: Vec<u8>| text.split(|byte| *byte == b'\n').any(|line| line == attributes::BEGIN.as_bytes());
+    if !std::fs::read(top.join(ATTRIBUTES)).is_ok_and(begins) {
+        return Vec::new();
+    }
+    let inside: Vec<&Path> = paths.into_iter().filter(|path| path.starts_with(&top)).collect();
+    let values = git.attribute("merge", &inside, staged).unwrap_or_default();
+    values.into_iter().filter(|(_, value)| value != OsStr::new(DRIVER)).map(|(path, _)| path).collect()
+}

@@ -1,0 +1,75 @@
+//! `civm secrets encrypt --all`.
+
+use std::path::PathBuf;
+
+use super::super::failure::failure;
+use super::super::progress::progress;
+use super::super::update_all::{below, root};
+use crate::cli::secrets::Encrypt;
+use crate::commands::Context;
+use crate::edge::terminal;
+use crate::outcome::{Code, Failure, Outcome};
+use crate::secrets::check::{Source, unencrypted};
+use crate::secrets::discover::candidates;
+use crate::secrets::encrypt_all::encrypt_all;
+use crate::secrets::{Error, Session};
+
+pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outcome {
+    let mut paths: Vec<PathBuf> = args.file.iter().chain(&args.more).cloned().collect();
+    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        return Err(failure(Error::Missing(missing.clone())));
+    }
+    let root = root(session, context);
+    let root = root.canonicalize().unwrap_or(root);
+    if paths.is_empty() {
+        paths.push(root.clone());
+    }
+    let sources = candidates(&paths, &session.environment).into_iter().map(Source::of).collect();
+    let (mut files, mut failures) = (Vec::new(), Vec::new());
+    for (path, text) in unencrypted(session, sources) {
+        match text {
+            Ok(_) => files.push(path),
+            Err(error) => failures.push(failure(error)),
+        }
+    }
+    let total = files.len() + failures.len();
+    if files.is_empty() {
+        super::super::several(failures, total, context)?;
+        context.screen.note("nothing to encrypt: every file that the rules want encrypted is");
+        return Ok(0);
+    }
+    for path in &files {
+        context.screen.line(below(path, &root))?;
+    }
+    if !args.yes && !agreed(files.len(), session)? {
+        context.screen.note("no file was changed");
+        return Ok(0);
+    }
+    let (bar, tick) = progress(context);
+    let done = encrypt_all(session, files, &tick);
+    bar.finish_and_clear();
+    let encrypted = done.iter().filter(|(_, result)| result.is_ok()).count();
+    failures.extend(done.into_iter().filter_map(|(_, result)| result.err()).map(failure));
+    if encrypted > 0 {
+        let s = if encrypted == 1 { "" } else { "s" };
+        context.screen.note(format!("{encrypted} file{s} encrypted"));
+        context
+            .screen
+            .note("secrets that were committed or shared in plaintext are known to others: change them");
+    }
+    super::super::several(failures, total, context)?;
+    Ok(0)
+}
+
+fn agreed(files: usize, session: &Session) -> Result<bool, Failure> {
+    if !terminal::stdin_is_terminal() || !terminal::stderr_is_terminal() {
+        return Err(Failure::new(
+            Code::Generic,
+            "these files should be encrypted, but there is no terminal to ask for confirmation",
+        )
+        .help("use --yes to encrypt them without asking"));
+    }
+    let which = if files == 1 { "this file" } else { "these files" };
+    let answer = session.prompt.confirm(&format!("encrypt {which} in place?"), false);
+    answer.map_err(|error| Failure::new(Code::Generic, format!("cannot read the answer: {error}")))
+}

@@ -1,0 +1,145 @@
+//! The private directory in which a file's new content is made.
+//!
+//! It lies beside the file, so that a rename is enough; nobody else can enter it, a `.gitignore` in it keeps git
+//! away, and its name tells every civm what it is. One that a kill left is unlocked, and the next civm to work in
+//! that place removes it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use nix::libc;
+use tempfile::TempPath;
+use zeroize::Zeroizing;
+
+use super::{WriteError, sync_directory};
+use crate::edge::cleanup::Undisturbed;
+use crate::edge::held_dir::{self, GITIGNORE, HeldDir, is_named};
+use crate::edge::lock::Lock;
+
+/// What the names of these directories begin with.
+const PREFIX: &str = ".civm-tmp-";
+/// The new content's name while nothing depends on it.
+const PART: &str = "part";
+/// The directory in it for a content that is whole and belongs into the file of its name.
+const WHOLE: &str = "whole";
+
+/// A private directory beside a file.
+pub(super) struct Beside(HeldDir);
+
+/// Whether a name is that of such a directory.
+#[must_use]
+pub fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+}
+
+/// Removes what killed processes left in a directory, and finishes the files that they were writing. Each directory
+/// is looked at once in a run.
+pub fn sweep(directory: &Path) {
+    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    // Held to the end: other threads find the files finished.
+    let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if swept.insert(directory.to_path_buf()) {
+        held_dir::sweep(directory, PREFIX, |left| finish(left, directory));
+    }
+}
+
+impl Beside {
+    pub(super) fn make(directory: &Path) -> io::Result<Self> {
+        let dir = HeldDir::make(directory, PREFIX, held_dir::remove)?;
+        // Nothing is made in a directory that a signal is just removing.
+        let undisturbed = Undisturbed::begin();
+        // Under a name that git never takes until it says what it has to.
+        let unfinished = dir.path().join(".git");
+        fs::write(&unfinished, "*\n")?;
+        fs::rename(unfinished, dir.path().join(GITIGNORE))?;
+        drop(undisturbed);
+        Ok(Self(dir))
+    }
+
+    fn part(&self) -> PathBuf {
+        self.0.path().join(PART)
+    }
+
+    /// The file for the new content.
+    pub(super) fn file(&self, mode: u32) -> io::Result<File> {
+        let _undisturbed = Undisturbed::begin();
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(self.part())
+    }
+
+    /// Gives the content the file's name.
+    pub(super) fn rename(self, target: &Path) -> io::Result<()> {
+        // Who removes what a signal left must not find the file under its old name and wipe it under the new one.
+        let _undisturbed = Undisturbed::begin();
+        fs::rename(self.part(), target)
+    }
+
+    /// Gives the content a name that nothing has yet; false where something has it.
+    pub(super) fn link(self, target: &Path) -> io::Result<bool> {
+        let _undisturbed = Undisturbed::begin();
+        match TempPath::try_from_path(self.part())?.persist_noclobber(target) {
+            Ok(()) => Ok(true),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error.error),
+        }
+    }
+
+    /// Writes the content into a file that is to stay what it is. Until that is done no signal ends the process; if
+    /// it is killed, the next sweep does it.
+    pub(super) fn write_through(
+        self,
+        name: &OsStr,
+        file: &File,
+        content: &[u8],
+        path: &Path,
+        directory: &Path,
+    ) -> Result<(), WriteError> {
+        let failed = |source| WriteError::Io { path: path.to_owned(), source };
+        let undisturbed = Undisturbed::begin();
+        let whole = self.0.path().join(WHOLE);
+        fs::create_dir(&whole).map_err(failed)?;
+        let copy = whole.join(name);
+        fs::rename(self.part(), &copy).map_err(failed)?;
+        [&whole, self.0.path(), directory].into_iter().try_for_each(sync_directory).map_err(failed)?;
+        let written = overwrite(file, content);
+        drop(undisturbed);
+        written.map_err(|source| {
+            self.0.leave();
+            WriteError::BrokenOff { path: path.to_owned(), copy, source }
+        })
+    }
+}
+
+/// Emptied first, as sops does it: what is broken off is the beginning of the content, and nothing else.
+fn overwrite(file: &File, content: &[u8]) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all_at(content, 0)?;
+    file.sync_all()
+}
+
+/// Writes a file that a kill broke off, and says whether nothing is left to do. One that holds anything but the
+/// beginning of the copy is not touched: somebody else has written it since.
+fn finish(left: &Path, directory: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(left.join(WHOLE)) else { return true };
+    let mut copies = entries.flatten().map(|entry| (entry.path(), directory.join(entry.file_name())));
+    copies.all(|(copy, target)| match finish_file(&copy, &target) {
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+        Ok(()) => true,
+    })
+}
+
+fn finish_file(copy: &Path, target: &Path) -> io::Result<()> {
+    let content = Zeroizing::new(fs::read(copy)?);
+    let file =
+        OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(target)?;
+    let lock = Lock::wait(file)?;
+    let now = Zeroizing::new(fs::read(target)?);
+    if is_named(lock.file(), target)? && now.len() < content.len() && content.starts_with(&now) {
+        overwrite(lock.file(), &content)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What must not outlive this process: directories that go with it when a signal ends it, too.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
+use signal_hook::iterator::Signals;
+
+use super::foreground::ignored;
+
+/// What ends a process that does nothing about it, and can be caught. SIGPIPE is not among them: Rust ignores it.
+const ENDING: [i32; 11] =
+    [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGXFSZ];
+
+/// Who deals with signals that end this process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signalled {
+    /// Nobody has said: the kernel.
+    Kernel,
+    /// This module, as soon as there is something to remove.
+    Here,
+    /// This module, which listens.
+    Listening,
+    /// Other code, which removes what there is by dropping it.
+    Elsewhere,
+}
+
+struct State {
+    signalled: Signalled,
+    /// Directories, and what removes them.
+    registered: Vec<(PathBuf, fn(&Path))>,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { signalled: Signalled::Kernel, registered: Vec::new() });
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// From here on a signal that ends this process removes what is registered first. For programs that do nothing else
+/// about signals; what they ignore stays ignored.
+pub fn on_signals() {
+    let mut state = state();
+    if state.signalled == Signalled::Kernel {
+        state.signalled = Signalled::Here;
+    }
+}
+
+/// From here on other code deals with signals.
+pub(super) fn leave_signals() {
+    state().signalled = Signalled::Elsewhere;
+}
+
+/// While this lives no signal ends the process by way of this module.
+pub(super) struct Undisturbed {
+    state: MutexGuard<'static, State>,
+}
+
+impl Undisturbed {
+    pub(super) fn begin() -> Self {
+        let mut state = state();
+        if state.signalled == Signalled::Here && listen() {
+            state.signalled = Signalled::Listening;
+        }
+        Self { state }
+    }
+
+    /// Registers a directory.
+    pub(super) fn register(&mut self, path: &Path, remove: fn(&Path)) {
+        self.state.registered.push((path.to_path_buf(), remove));
+    }
+
+    /// Forgets one.
+    pub(super) fn forget(&mut self, path: &Path) {
+        self.state.registered.retain(|(known, _)| known != path);
+    }
+}
+
+/// Starts to listen. Where the system refuses, a signal leaves what there is to the next sweep.
+fn listen() -> bool {
+    let ignored = ignored();
+    let wanted = ENDING.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+    let Ok(mut signals) = Signals::new(wanted) else { return false };
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            // Held to the end: nobody makes another directory.
+            let mut state = state();
+            if state.signalled == Signalled::Listening {
+                for (path, remove) in state.registered.drain(..) {
+                    remove(&path);
+                }
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
+        }
+    });
+    true
+}

@@ -1,0 +1,114 @@
+//! The stages that run, found in the list of processes: even those whose state directory is gone.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+
+use crate::instance::stage::{KEEPER, SUPERVISOR};
+use crate::instance::state::Place;
+
+/// A keeper or a supervisor of this user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StageProcess {
+    pid: Pid,
+    /// When it started, in the kernel's ticks: with the number it names one process for ever.
+    started: u64,
+    /// The state that it was started for.
+    pub(crate) place: Place,
+    /// The instance's directory in memory, where a supervisor's arguments name it.
+    pub(crate) runtime: Option<PathBuf>,
+}
+
+impl StageProcess {
+    /// Every one of this user.
+    pub(crate) fn all() -> Vec<Self> {
+        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+        let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        numbers.filter_map(|pid| Self::read(Pid::from_raw(pid))).collect()
+    }
+
+    /// Those of one instance.
+    pub(crate) fn of(place: &Place) -> Vec<Self> {
+        Self::all().into_iter().filter(|stage| stage.place.path == place.path).collect()
+    }
+
+    fn read(pid: Pid) -> Option<Self> {
+        let directory = PathBuf::from(format!("/proc/{pid}"));
+        let arguments = fs::read(directory.join("cmdline")).ok()?;
+        let (place, runtime) = parse(&arguments)?;
+        // Its owner is no help: the files of a process that dumps no core are root's.
+        let status = fs::read_to_string(directory.join("status")).ok()?;
+        let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+        let user: u32 = users.split_whitespace().next()?.parse().ok()?;
+        (user == Uid::current().as_raw()).then_some(())?;
+        Some(Self { pid, started: started(&directory)?, place, runtime })
+    }
+
+    /// Ends this very process, and no other that has its number by now. Says whether it was there.
+    pub(crate) fn kill(&self) -> bool {
+        Self::read(self.pid).as_ref() == Some(self) && kill(self.pid, Signal::SIGKILL).is_ok()
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+}
+
+/// `civm __keeper MODE STATE PROJECT HOST`, `civm __supervisor MODE KEEPER RUNTIME STATE PROJECT HOST`.
+fn parse(arguments: &[u8]) -> Option<(Place, Option<PathBuf>)> {
+    let words = arguments.strip_suffix(b"\0")?.split(|byte| *byte == 0);
+    let words: Vec<OsString> = words.map(|word| OsString::from_vec(word.to_vec())).collect();
+    let (runtime, rest) = match words.as_slice() {
+        [_, part, _, rest @ ..] if part == KEEPER => (None, rest),
+        [_, part, _, _, runtime, rest @ ..] if part == SUPERVISOR => (Some(runtime.into()), rest),
+        _ => return None,
+    };
+    let [state, project, host] = rest else { return None };
+    Some((Place { project: project.into(), host: host.to_str()?.to_owned(), path: state.into() }, runtime))
+}
+
+/// Field 22 of stat: the name before it, in brackets, may hold anything.
+fn started(directory: &Path) -> Option<u64> {
+    let stat = fs::read_to_string(directory.join("stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{StageProcess, parse, started};
+    use std::path::Path;
+
+    #[test]
+    fn a_stage_is_known_by_its_arguments() {
+        let (place, runtime) = parse(b"civm\0__keeper\0memory\0/state/a\0/project\0a\0").unwrap();
+        assert_eq!((place.path.as_path(), place.host.as_str(), runtime), (Path::new("/state/a"), "a", None));
+        let (place, runtime) =
+            parse(b"civm\0__supervisor\0memory\042\0/run/x\0/state/a\0/project\0a\0").unwrap();
+        assert_eq!(
+            (place.project.as_path(), runtime.as_deref()),
+            (Path::new("/project"), Some(Path::new("/run/x")))
+        );
+        assert_eq!(parse(b"civm\0up\0a\0"), None);
+        assert_eq!(parse(b"vi\0__keeper\0"), None);
+        assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_start_as_well() {
+        let own = started(Path::new("/proc/self")).unwrap();
+        assert!(own > 0);
+        let mut child =
+            std::process::Command::new("sh").args(["-c", "sleep 60; :", "__keeper", "x"]).spawn().unwrap();
+        let directory = format!("/proc/{}", child.id());
+        assert!(started(Path::new(&directory)).unwrap() >= own);
+        assert!(!StageProcess::all().iter().any(|stage| stage.pid.as_raw().unsigned_abs() == child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,69 @@
+//! Files in plaintext that a rule wants encrypted.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::ruling::{Governing, Ruling, ruling};
+use super::{Content, Finding, Kind, Source, unusable};
+use crate::secrets::discover::{is_sops, sops_text};
+use crate::secrets::error::Error;
+use crate::secrets::session::{Session, read};
+use crate::sops::document::{Fault, audit};
+use crate::store::{Format, Indents};
+
+/// What is wrong with a file that is not encrypted.
+pub(super) fn look(session: &Session, path: &Path, text: impl FnOnce() -> Option<Vec<u8>>) -> Vec<Finding> {
+    match ruling(session, path) {
+        Ruling::Broken(error) => error.map(unusable).into_iter().collect(),
+        Ruling::Rule(rule)
+            if rule.wants_encrypted() && text().is_some_and(|text| is_secret(&rule, path, &text)) =>
+        {
+            let message = format!("is not encrypted, but creation rule {} matches it", rule.index + 1);
+            vec![Finding::new(path.to_path_buf(), Kind::Plaintext, message)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The files that should be encrypted and are not, with their text; or why that cannot be told.
+#[must_use]
+pub fn unencrypted(session: &Session, sources: Vec<Source>) -> Vec<(PathBuf, Result<Vec<u8>, Error>)> {
+    let files = sources.into_par_iter().filter_map(|Source { path, content }| {
+        let text = match content {
+            Content::Failed(error) => return Some((path, Err(error))),
+            Content::Text(text) => Ok(Some(text)),
+            Content::File if !super::wants_encrypted(session, &path) => return None,
+            Content::File => match sops_text(&path) {
+                Ok(Some(_)) => return None,
+                Ok(None) => read(&path).map(Some),
+                Err(error) => Err(error),
+            },
+        };
+        let text = match text {
+            Ok(text) => text.filter(|text| !is_sops(&path, text))?,
+            Err(error) => return Some((path, Err(error))),
+        };
+        match ruling(session, &path) {
+            Ruling::Rule(rule) if rule.wants_encrypted() && is_secret(&rule, &path, &text) => {
+                Some((path, Ok(text)))
+            }
+            Ruling::Broken(Some(error)) => Some((path, Err(error))),
+            _ => None,
+        }
+    });
+    files.collect()
+}
+
+/// Whether a text has anything that the rule would encrypt: an empty file has not, nor one in which the rule's selector
+/// matches no value.
+fn is_secret(rule: &Governing, path: &Path, text: &[u8]) -> bool {
+    if text.trim_ascii().is_empty() {
+        return false;
+    }
+    let (Some(format), Some(rule)) = (Format::of_ending(path), rule.rule()) else { return true };
+    let Ok(tree) = format.store(Indents::default()).load_plain(text) else { return true };
+    let selector = rule.selector.clone().unwrap_or_default();
+    let is_clear = |fault| [Fault::Clear, Fault::ClearComment].contains(&fault);
+    audit(&tree, Some(&selector)).iter().any(|stray| is_clear(stray.fault))
+}

@@ -1,0 +1,96 @@
+//! What is odd about a file that is made: no error to sops, but hardly what somebody wanted.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::NewFile;
+use crate::rules::UnknownKey;
+use crate::secrets::recipients::Plan;
+use crate::sops::document;
+use crate::sops::selector::Selector;
+use crate::store::{Store, Surprise};
+
+/// So many values of a file are named; more say nothing new.
+const NAMED: usize = 5;
+
+/// Something to be told to whoever makes a file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Doubt {
+    /// The selector does not count, because the file is one value.
+    Ignored(Selector),
+    /// The selector selects no value, so that all of them stay in clear.
+    NothingEncrypted(Selector),
+    /// A key in the rules that sops passes over.
+    UnknownKey {
+        /// The rules' file.
+        rules: PathBuf,
+        /// The key.
+        key: UnknownKey,
+    },
+    /// A value that the format takes for something else than it looks like.
+    Surprise(Surprise),
+    /// More of those.
+    MoreSurprises(usize),
+}
+
+impl NewFile {
+    /// What is odd about its content, read by a store from a text.
+    #[must_use]
+    pub fn doubts(&self, plan: &Plan, input: &dyn Store, text: &[u8]) -> Vec<Doubt> {
+        let mut doubts = Vec::new();
+        if self.single_value {
+            doubts.extend(plan.selector.clone().map(Doubt::Ignored));
+        } else {
+            let selector = plan.selector.clone().unwrap_or_default();
+            if document::selects_nothing(&self.tree, &selector) {
+                doubts.push(Doubt::NothingEncrypted(selector));
+            }
+        }
+        let mut surprises = input.surprises(text);
+        let more = surprises.len().saturating_sub(NAMED);
+        surprises.truncate(NAMED);
+        doubts.extend(surprises.into_iter().map(Doubt::Surprise));
+        doubts.extend((more > 0).then_some(Doubt::MoreSurprises(more)));
+        doubts
+    }
+}
+
+impl Plan {
+    /// What is odd about its rule.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<Doubt> {
+        let doubt = |(rules, key): &(PathBuf, UnknownKey)| Doubt::UnknownKey {
+            rules: rules.clone(),
+            key: key.clone(),
+        };
+        self.unknown_keys.iter().map(doubt).collect()
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ignored(selector) => {
+                let name = selector.name();
+                write!(f, "{name} is ignored: the file is one value, which is always encrypted")
+            }
+            Self::NothingEncrypted(selector) => {
+                let (name, value) = (selector.name(), selector.value());
+                write!(
+                    f,
+                    "nothing is encrypted: {name} `{value}` selects no value of the file, so all stay in plaintext"
+                )
+            }
+            Self::UnknownKey { rules, key } => {
+                write!(f, "`{}`: line {}: {}", rules.display(), key.line, key.message())
+            }
+            Self::Surprise(surprise) => {
+                let Surprise { line, path, what } = surprise;
+                write!(f, "line {line}: {path}: {what}; quote the value to keep it as it looks")
+            }
+            Self::MoreSurprises(more) => {
+                write!(f, "{more} more values are read as something else than they look like")
+            }
+        }
+    }
+}
