@@ -88,7 +88,9 @@ impl Kind {
     pub fn help(self) -> &'static str {
         match self {
             Self::Unreadable => "repair the file, or restore an earlier version of it",
-            Self::Conflict => "`civm secrets merge FILE` resolves it; both versions are in the file, encrypted",
+            Self::Conflict => {
+                "`civm secrets merge FILE` resolves it; both versions are in the file, encrypted"
+            }
             Self::Rule => "correct the rule in .sops.yaml",
             Self::Plaintext => {
                 "`civm secrets encrypt -i FILE` encrypts it, `civm secrets encrypt --all` all such files; if it holds \
