@@ -60,10 +60,10 @@ fn find_shm(directory: &Path) -> Result<PathBuf, Refused> {
         .rand_bytes(NAME_LEN)
         .permissions(fs::Permissions::from_mode(0o700))
         .tempdir_in(directory);
-    let refused = || Refused { place: base.clone(), reason };
-    let made = made.map_err(|_| refused())?;
-    check_tmpfs(made.path(), false).map_err(|_| refused())?;
-    Ok(made.keep())
+    match made {
+        Ok(made) if check_tmpfs(made.path(), false).is_ok() => Ok(made.keep()),
+        _ => Err(Refused { place: base, reason }),
+    }
 }
 
 /// The place on a disk, for want of a better one.

@@ -171,7 +171,9 @@ fn the_hosts_that_ship_have_their_figures() {
     let controller = shipped("jenkins-controller", Arch::X86_64);
     assert_eq!(figures(&controller), (4, "16G".into(), "200G".into()));
     assert_eq!(ssh(&controller), "127.0.0.1:2222");
-    assert!(controller.forwards.iter().any(|forward| forward.host == 8081 && forward.guest == 8081));
+    assert!(
+        controller.forwards.iter().any(|forward| forward.host_port == 8081 && forward.guest_port == 8081)
+    );
     let secrets: Vec<_> =
         controller.secrets.iter().map(|secret| (secret.name.as_str(), secret.mode)).collect();
     assert_eq!(secrets, [("vedenemo_builder_ssh_key", 0o400), ("vm_builder_ssh_key", 0o400)]);
