@@ -63,7 +63,7 @@ impl Machine {
                     self.cause.get_or_insert_with(|| describe_shutdown(why));
                 }
                 "RESET" if data.get("guest").and_then(Value::as_bool) == Some(true) => {
-                    self.guest_reset(report)
+                    self.guest_reset(report);
                 }
                 "GUEST_PANICKED" => self.guest_panicked(report),
                 "RESUME" => self.went_on(),
@@ -137,9 +137,9 @@ impl Machine {
         }
         let event = Event::Guest { report: event };
         if ready {
-            report.send(&event)
+            report.send(&event);
         } else {
-            report.send_of_guest(&event)
+            report.send_of_guest(&event);
         }
         if key_taken && !self.record.key_removed {
             match self.share.remove_secrets() {
