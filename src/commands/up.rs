@@ -15,7 +15,6 @@ use crate::instance::console::{self, Input, Left};
 use crate::instance::plan::{ConsoleLog, Machine};
 use crate::instance::{Home, Place, ProjectState, Request, Running, launch, ssh, start, stop};
 use crate::outcome::{Code, Failure, Outcome};
-use crate::vm::ports::Forward;
 use crate::vm::spec::{self as machine, Boot};
 
 mod accounts;
@@ -138,11 +137,6 @@ fn nothing_yet() -> Boot {
 
 /// The machine as the instance room wants it; without an image only to be checked.
 fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machine {
-    let forwards = spec.forwards.iter().map(|forward| Forward {
-        address: forward.address,
-        host_port: forward.host,
-        guest_port: forward.guest,
-    });
     let size_mib = spec.disk.in_mebibytes();
     Machine {
         name: spec.name.clone(),
@@ -155,7 +149,7 @@ fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machi
             append: image.append.clone(),
         }),
         disk: Some(machine::Disk { path: disk.to_path_buf(), size_mib, ephemeral: args.ephemeral }),
-        forwards: forwards.collect(),
+        forwards: spec.forwards.clone(),
         restrict_network: false,
         share_tag: crate::host::layer::SHARE_TAG.to_owned(),
         console_log: if spec.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },

@@ -1,7 +1,6 @@
 //! The validated description of a host: what `host.yaml` says, with its defaults, for one kind of machine.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 pub mod load;
 
@@ -14,6 +13,7 @@ mod locate;
 mod raw;
 mod units;
 
+use crate::vm::ports::Forward;
 pub use crate::vm::spec::Arch;
 #[cfg(test)]
 pub(super) use raw::shapes;
@@ -99,12 +99,6 @@ impl Spec {
         }
         Ok(self)
     }
-
-    /// The forward that leads to the guest's sshd.
-    #[must_use]
-    pub fn ssh(&self) -> Option<&Forward> {
-        self.forwards.iter().find(|forward| forward.guest == SSH_PORT)
-    }
 }
 
 /// What a host boots.
@@ -135,19 +129,6 @@ pub fn is_suite(name: &str) -> bool {
 pub enum Provider {
     /// Debian packages, by mmdebstrap.
     Debian,
-}
-
-/// A port of the machine that leads into the guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// What it is for, where it was given a name.
-    pub name: Option<String>,
-    /// The address it listens on.
-    pub address: Ipv4Addr,
-    /// The port it listens on.
-    pub host: u16,
-    /// The port in the guest.
-    pub guest: u16,
 }
 
 /// A secret that is installed in the guest.

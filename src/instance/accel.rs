@@ -63,7 +63,7 @@ pub enum AccelRequest {
 pub struct Verdict {
     /// The accelerator.
     pub accel: Accel,
-    /// Why, in words for the user.
+    /// Why, as text for the user.
     pub reason: String,
 }
 

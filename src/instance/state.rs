@@ -2,7 +2,7 @@
 //!
 //! An instance is a host of a project. Below the state directory it has `PROJECT/HOST/` with its logs,
 //! its record and a lock; while it runs, a directory in memory holds its sockets. Alive is whose lock is
-//! held: process numbers are never trusted.
+//! held; a process number alone is never trusted.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -294,7 +294,7 @@ impl Place {
         swept
     }
 
-    /// The same without a word.
+    /// The same without a report.
     pub fn sweep(&self) {
         drop(self.sweep_report());
     }

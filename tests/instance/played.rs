@@ -318,5 +318,5 @@ pub fn several_look_at_the_console_and_see_the_prompt() {
         viewer.read_exact(&mut prompt).expect("it is shown at once");
         assert_eq!(&prompt, b"# ");
     }
-    wait_until("the log is closed", || scene.console("a").contains("not written down"));
+    wait_until("the log is closed", || scene.console("a").contains("not logged"));
 }

@@ -7,9 +7,10 @@ use std::ops::RangeInclusive;
 use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Mode, Names, Plain, Size};
-use super::{Arch, Forward, Spec, check_image, check_nix, check_secrets, check_users};
+use super::{Arch, Spec, check_image, check_nix, check_secrets, check_users};
 use crate::host::error::SpecError;
 use crate::host::{generated, layer};
+use crate::vm::ports::{Forward, SSH};
 
 pub(super) type Checked<T> = Result<T, SpecError>;
 
@@ -183,15 +184,9 @@ fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked
     };
     for (key, name, text) in list {
         let path = ["forwards", key.as_str()];
-        let forward = forward(name, &text).map_err(|message| sources.error(&path, message))?;
-        let clash = out.iter().find(|other| {
-            let overlap = other.address == forward.address
-                || other.address.is_unspecified()
-                || forward.address.is_unspecified();
-            other.host == forward.host && overlap
-        });
-        if clash.is_some() {
-            return Err(sources.error(&path, format!("port {} is forwarded twice", forward.host)));
+        let forward = forward(name.as_deref(), &text).map_err(|message| sources.error(&path, message))?;
+        if out.iter().any(|other| other.clashes(&forward)) {
+            return Err(sources.error(&path, format!("port {} is forwarded twice", forward.host_port)));
         }
         out.push(forward);
     }
@@ -199,7 +194,7 @@ fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked
 }
 
 /// `[[ADDRESS:]HOST:]GUEST`; a forward that is called `ssh` leads to the guest's sshd where it names no port.
-fn forward(name: Option<String>, text: &str) -> Result<Forward, String> {
+fn forward(name: Option<&str>, text: &str) -> Result<Forward, String> {
     let bad = || format!("`{text}` is not a forward: write PORT, HOST_PORT:PORT or ADDRESS:HOST_PORT:PORT");
     let (rest, guest) = text.rsplit_once(':').map_or((None, text), |(rest, guest)| (Some(rest), guest));
     let (address, host) = match rest.map(|rest| rest.rsplit_once(':').unwrap_or(("", rest))) {
@@ -216,8 +211,8 @@ fn forward(name: Option<String>, text: &str) -> Result<Forward, String> {
         }
         text => text.parse().map_err(|_| bad())?,
     };
-    let guest = if rest.is_none() && name.as_deref() == Some("ssh") { super::SSH_PORT } else { guest };
-    Ok(Forward { name, address, host, guest })
+    let guest = if rest.is_none() && name == Some("ssh") { SSH } else { guest };
+    Ok(Forward { address, host_port: host, guest_port: guest })
 }
 
 fn services(services: Option<Vec<String>>, sources: &Sources) -> Checked<Vec<String>> {

@@ -11,7 +11,7 @@ use nix::libc;
 /// State of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's tcp_states.h).
 const LISTEN: &str = "0A";
 
-/// The holder of a port, in words.
+/// The holder of a port, as text for the user.
 pub(super) fn find(address: Ipv4Addr, port: u16) -> String {
     let mut inodes = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {

@@ -24,7 +24,7 @@ pub(super) const STATUS_ID: u64 = 1;
 pub(super) struct Boot {
     /// The guest has reported something.
     heard: bool,
-    /// It reported something that nobody understands.
+    /// It sent a report that this civm does not know.
     unknown_report: bool,
     /// Resets before it reported anything.
     resets: u32,
@@ -63,7 +63,7 @@ impl Machine {
                     self.cause.get_or_insert_with(|| describe_shutdown(why));
                 }
                 "RESET" if data.get("guest").and_then(Value::as_bool) == Some(true) => {
-                    self.guest_reset(report)
+                    self.guest_reset(report);
                 }
                 "GUEST_PANICKED" => self.guest_panicked(report),
                 "RESUME" => self.went_on(),
@@ -129,7 +129,7 @@ impl Machine {
         let key_taken = event == agent::Event::KeyTaken;
         let ready = matches!(event, agent::Event::Ready { .. });
         if ready && self.record.phase == Phase::Booting {
-            // Whoever hears of it finds it in the record.
+            // The record is written before anybody is told.
             self.record.phase = Phase::Ready;
             self.console.catch_up();
             self.console.boot_ended();
@@ -137,9 +137,9 @@ impl Machine {
         }
         let event = Event::Guest { report: event };
         if ready {
-            report.send(&event)
+            report.send(&event);
         } else {
-            report.send_of_guest(&event)
+            report.send_of_guest(&event);
         }
         if key_taken && !self.record.key_removed {
             match self.share.remove_secrets() {
@@ -156,8 +156,8 @@ impl Machine {
         }
     }
 
-    /// A guest that is up may reset: it boots again and finds its secrets again. One that resets before it is
-    /// ready would do so for ever, and one that was told to stop has stopped.
+    /// A guest that is ready may reset: it boots again, and its secrets are staged again. One that resets before it
+    /// is ready would go on doing so, and one that was told to stop has shut down already.
     fn guest_reset(&mut self, report: &mut Report) {
         self.qemu.agent.clear();
         match self.record.phase {
@@ -191,7 +191,7 @@ impl Machine {
         }
     }
 
-    /// The machine stands still from now on, and its last screen can be looked at.
+    /// QEMU has paused the machine; its console can still be looked at.
     fn guest_panicked(&mut self, report: &mut Report) {
         if self.record.phase == Phase::Panicked {
             return;
@@ -221,7 +221,7 @@ impl Machine {
     }
 }
 
-/// QEMU's `ShutdownCause` in words.
+/// QEMU's `ShutdownCause` as text for the user.
 fn describe_shutdown(cause: &str) -> String {
     match cause {
         "guest-shutdown" => "the guest powered off".to_owned(),

@@ -58,7 +58,7 @@ pub(super) struct Machine {
     pub(super) pulse: Pulse,
     /// Why the machine goes down, as far as somebody said so.
     pub(super) cause: Option<String>,
-    /// Neither the guest nor anybody here wanted that.
+    /// The machine ended in a way that nobody asked for.
     pub(super) failed: bool,
     pub(super) boot: Boot,
     _locks: (Lock, Option<Lock>),
@@ -250,7 +250,7 @@ impl Machine {
         }
     }
 
-    /// Whoever asked hears at once that it goes on, and how long it may take; then how it ends.
+    /// Tells the one who asked at once how long it may take; later they hear how it ended.
     fn join(&self, socket: Option<UnixStream>, report: &mut Report) {
         if let Some(socket) = socket {
             let left = self.ending.left(Instant::now());
