@@ -212,8 +212,8 @@ fn await_qemu(
         };
         on(&event);
         match event {
-            Event::Started { accel, forwards } => {
-                return Ok(Running::new(stream, lifeline, place.clone(), accel, forwards, environment));
+            Event::Started { forwards, .. } => {
+                return Ok(Running::new(stream, lifeline, place.clone(), forwards, environment));
             }
             Event::Ended { reason, .. } | Event::Unavailable { reason } => {
                 stream.finish();

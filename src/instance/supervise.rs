@@ -15,7 +15,6 @@ use crate::instance::state::{Phase, Place};
 use crate::instance::{ssh, stop};
 use crate::vm::agent;
 use crate::vm::ports::Forward;
-use crate::vm::spec::Accel;
 
 /// Events that wait for a caller that is busy elsewhere; further ones wait in the stage, as far as it keeps them.
 const WAITING: usize = 256;
@@ -70,7 +69,6 @@ pub struct Running {
     stream: Stream,
     lifeline: UnixStream,
     place: Place,
-    accel: Accel,
     forwards: Vec<Forward>,
     environment: Environment,
 }
@@ -80,34 +78,16 @@ impl Running {
         stream: Stream,
         lifeline: UnixStream,
         place: Place,
-        accel: Accel,
         forwards: Vec<Forward>,
         environment: &Environment,
     ) -> Self {
-        Self { stream, lifeline, place, accel, forwards, environment: environment.clone() }
-    }
-
-    /// Where its state is.
-    #[must_use]
-    pub fn place(&self) -> &Place {
-        &self.place
-    }
-
-    /// What executes the guest.
-    #[must_use]
-    pub fn accel(&self) -> Accel {
-        self.accel
+        Self { stream, lifeline, place, forwards, environment: environment.clone() }
     }
 
     /// The forwards, with the ports that were chosen.
     #[must_use]
     pub fn forwards(&self) -> &[Forward] {
         &self.forwards
-    }
-
-    /// The next event; `None` when none comes in time, or never again.
-    pub fn next(&mut self, patience: Duration) -> Option<Event> {
-        self.stream.next(patience)
     }
 
     /// Waits until the guest says that it is ready and, where `login` is given, one can log in.

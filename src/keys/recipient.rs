@@ -111,12 +111,6 @@ impl Recipient {
         &self.text
     }
 
-    /// Which key it is, whatever its form and comment.
-    #[must_use]
-    pub fn same_key(&self) -> SameKey {
-        same_key(&self.text)
-    }
-
     /// Encrypts a data key, or a share of one, to this recipient: age armor as sops writes it, lines of 64
     /// columns and a final newline.
     ///

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::recipients::Plan;
-use super::session::{Session, read};
+use super::session::Session;
 use crate::keys::identity::Identities;
 use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
@@ -75,18 +75,10 @@ fn within(path: &Path) -> impl Fn(crate::sops::Error) -> Error + '_ {
 }
 
 impl SopsFile {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// It cannot be read, has another format, or has no valid metadata.
-    pub fn load(session: &Session, path: &Path) -> Result<Self, Error> {
-        Self::parse(session, path, &read(path)?)
-    }
-
     /// Parses a text as the file of this name.
     ///
     /// # Errors
-    /// As [`SopsFile::load`].
+    /// It has another format, or no valid metadata.
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
         Self::of_store(session.store_of_encrypted(path, text)?, path, text)
     }

@@ -35,12 +35,6 @@ impl Arch {
         }
     }
 
-    /// The kind with a name.
-    #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
-        [Self::X86_64, Self::Aarch64].into_iter().find(|arch| arch.name() == name)
-    }
-
     /// Its name, as the kernel and Nix spell it.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -28,19 +28,10 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Reads a plaintext.
-    ///
-    /// # Errors
-    /// It is not valid, or already encrypted.
-    pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
-        let store = session.store_of(path)?;
-        Self::of_stores(&*store, Arc::clone(&store), path, text)
-    }
-
     /// Reads a plaintext with one store, to be written by another.
     ///
     /// # Errors
-    /// As [`NewFile::parse`].
+    /// It is not valid, or already encrypted.
     pub fn of_stores(
         input: &dyn Store,
         output: Arc<dyn Store>,
