@@ -31,7 +31,6 @@ pub struct Session {
     explicit: Option<PathBuf>,
     /// Whether rules further down govern what lies below them.
     nested: bool,
-    /// Whether broken rules keep nobody from reading a file.
     tolerant: bool,
     indent: Option<i64>,
     format: Option<Format>,
@@ -244,7 +243,7 @@ impl Session {
     }
 
     /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
-    /// because they are only beside or above the file, may be broken; so may all in a tolerant session.
+    /// because they are only beside or above the file, may be broken; in a tolerant session all may.
     ///
     /// # Errors
     /// The rules cannot be read or understood.

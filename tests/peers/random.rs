@@ -17,10 +17,11 @@ use crate::support::{Ran, civm_binary, run};
 const THIRD: &str = "age12h7333pd5phz20zqy2xqurkpuanr288ud8lyjxvgh2j6jdu3w4asgvy23q";
 const OTHER: &str = "age10yxnlmgmfxvptr92k8mj0y4sz2qnkwyf98k4gku43kyps0e8a5ws9nauq8";
 
+/// What civm says where sops opens the editor again and again, though nobody presses enter.
+const NOBODY: &str = "nobody can be asked";
+
 /// What civm says where it refuses on purpose what sops does.
-const DIFFERENCES: [&str; 11] = [
-    // sops opens the editor again and again, though nobody presses enter.
-    "nobody can be asked",
+const DIFFERENCES: [&str; 10] = [
     // A value that its MAC would not match, or that would be another one.
     "would not read back as it is",
     // Comments that choose what is encrypted, and move.
@@ -167,7 +168,16 @@ impl Both<'_> {
         let mut command = self.tools.scene.command(if real { &self.tools.sops } else { &self.civm });
         let mut words = words.to_vec();
         if let ["edit", edit] = words[..] {
-            command.env("EDITOR", format!("sed -i '{edit}'"));
+            // sops opens it again on what is not valid, for ever: the second time it fails.
+            let script = "[ -e ../edited ] && exit 1; touch ../edited; sed -i \"$0\" \"$1\"";
+            let _ = std::fs::remove_file(self.tools.scene.path("edited"));
+            command.env(
+                "EDITOR",
+                format!(
+                    "sh -c '{}' '{edit}'",
+                    script.replace("../edited", &self.tools.scene.path("edited").display().to_string())
+                ),
+            );
             words = vec!["edit"];
         }
         // sops takes the file before the path.
@@ -188,6 +198,7 @@ impl Both<'_> {
     /// civm says which of [`DIFFERENCES`] it is.
     fn is_meant(&self, theirs: &Ran, ours: &Ran, left: &str) -> bool {
         theirs.stderr.contains("goroutine")
+            || ours.stderr.contains(NOBODY)
             || theirs.code == 0 && DIFFERENCES.iter().any(|words| ours.stderr.contains(words))
             || theirs.code == 0 && self.readable(left).code != 0
     }
