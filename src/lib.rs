@@ -1,7 +1,7 @@
 //! civm: secrets in sops files, and the virtual machines of a CI infrastructure.
 //!
-//! The rooms below stand in the order of their dependencies: a room imports only rooms above it.
-//! `tests/architecture.rs` reads the `use` lines and fails on any other arrow.
+//! The rooms have an order, and a room imports only rooms before it: `tests/architecture.rs` has the list, and fails
+//! on any other import.
 
 // The command line's types.
 pub mod cli;

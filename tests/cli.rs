@@ -29,6 +29,7 @@ mod cli {
     mod private_dir;
     mod project;
     mod readme;
+    mod rule_files;
     mod secrets;
     mod secrets_change;
     mod sops;

@@ -19,6 +19,8 @@ use std::process::ExitCode;
 mod cases;
 #[path = "instance/kernel.rs"]
 mod kernel;
+#[path = "instance/played.rs"]
+mod played;
 #[path = "instance/scene.rs"]
 mod scene;
 

@@ -28,6 +28,7 @@ mod peers {
     mod merge;
     mod own_suite;
     mod patterns;
+    mod random;
     mod recipients;
     mod rules;
     mod sops_cli;

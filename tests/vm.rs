@@ -15,6 +15,7 @@
 mod vm {
     mod demo;
     mod killed;
+    mod life;
     mod machine;
     mod secrets;
 }

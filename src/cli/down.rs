@@ -7,7 +7,7 @@ use clap::Args;
 pub struct Down {
     /// The host
     pub host: String,
-    /// How many seconds the guest may take to power off: 30, or what a `down` that is under way gave it
+    /// How many seconds the guest may take to power off [default: 30; a `down` that is under way keeps its own]
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
 }

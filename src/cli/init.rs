@@ -10,10 +10,10 @@ use clap::{Args, ValueHint};
 Who can read the project's secrets: the recipients that you name, else you, by the identities that are found where
 sops looks for them or by ~/.ssh/id_ed25519.")]
 pub struct Init {
-    /// Where; made where it does not exist (default: --project, else here)
+    /// The project's directory, made if need be (default: --project, else here)
     #[arg(value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
-    /// The first reader of the project's secrets, in place of you
+    /// The first reader of the project's secrets, instead of you
     #[arg(short, long, value_name = "RECIPIENT")]
     pub recipient: Option<String>,
 }

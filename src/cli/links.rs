@@ -7,10 +7,10 @@ use clap::{Args, ValueHint};
 /// `civm links DIR`.
 #[derive(Args, Clone, Debug)]
 pub struct Links {
-    /// Where to, best a directory in PATH; made where it does not exist
+    /// The directory for the links, best one in PATH; made if need be
     #[arg(value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
-    /// Also replace files that are no links to a civm
+    /// Also replace files that are not links to civm
     #[arg(long)]
     pub force: bool,
 }

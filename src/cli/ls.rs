@@ -5,7 +5,7 @@ use clap::Args;
 /// `civm ls`.
 #[derive(Args, Clone, Debug)]
 pub struct Ls {
-    /// A JSON array, for scripts
+    /// Print a JSON array, for scripts
     #[arg(long)]
     pub json: bool,
 }

@@ -10,19 +10,19 @@ pub struct Up {
     /// Return as soon as the guest is ready, and let it run
     #[arg(short, long)]
     pub detach: bool,
-    /// Boot although its secrets cannot be decrypted, or should not be: none reach the guest
+    /// Boot without secrets, be it that they cannot be decrypted: none reach the guest
     #[arg(long)]
     pub without_secrets: bool,
-    /// On a disk that is thrown away afterwards
+    /// Use a disk that is thrown away afterwards
     #[arg(long)]
     pub ephemeral: bool,
-    /// What executes the guest
+    /// How the guest is executed
     #[arg(long, value_enum, default_value_t)]
     pub accel: Accel,
-    /// Processors, in place of host.yaml's
+    /// Number of processors, instead of host.yaml's
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Memory, in place of host.yaml's: 4G, 4096M
+    /// Memory, instead of host.yaml's: 4G, 4096M
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// As root, run QEMU as root as well, rather than as a user of its own
@@ -33,14 +33,14 @@ pub struct Up {
     pub print_command: bool,
 }
 
-/// What executes the guest.
+/// How the guest is executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Accel {
-    /// KVM where it works (it is tried), else TCG
+    /// KVM where it works (civm tries it), else TCG
     #[default]
     Auto,
-    /// KVM or nothing
+    /// KVM only
     Kvm,
-    /// Emulation
+    /// TCG: emulation, slower
     Tcg,
 }

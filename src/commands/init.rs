@@ -20,7 +20,7 @@ pub(super) fn run(args: &Init, context: &Context) -> Outcome {
     let dir = &directory(args, context)?;
     let rules = dir.join(".sops.yaml");
     if rules.symlink_metadata().is_ok() {
-        let failure = Failure::new(Code::Generic, format!("`{}` is there already", rules.display()));
+        let failure = Failure::new(Code::Generic, format!("`{}` exists already", rules.display()));
         return Err(failure.help("`civm keys new-host NAME` adds a host to it"));
     }
     let recipient = match &args.recipient {
@@ -63,14 +63,15 @@ fn directory(args: &Init, context: &Context) -> Result<PathBuf, Failure> {
     if same || from_environment {
         return Ok(dir.clone());
     }
-    let message = format!("`{}` and --project `{}` are two directories", dir.display(), project.display());
+    let message =
+        format!("`{}` and --project `{}` are different directories", dir.display(), project.display());
     Err(Failure::new(Code::ConflictingParameters, message))
 }
 
 /// The first age recipient of the caller's identities, else the ssh one.
 pub(super) fn own_recipient(context: &Context) -> Result<String, Failure> {
     secrets::own_recipients(context).into_iter().next().ok_or_else(|| {
-        Failure::new(Code::Generic, "you have no identity yet that could open a file").help(
+        Failure::new(Code::Generic, "you have no identity that could open a file").help(
             "`ssh-keygen -t ed25519` makes an ssh key, which is enough; or name a recipient with --recipient",
         )
     })

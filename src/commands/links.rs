@@ -26,7 +26,7 @@ pub(super) fn run(args: &Links, context: &Context) -> Outcome {
     if let Some(taken) = links.iter().find(|link| !may_replace(link, &civm, args.force)) {
         let failure = Failure::new(
             Code::CouldNotWriteOutput,
-            format!("`{}` is there and no link to a civm; no link was made", taken.display()),
+            format!("`{}` exists and is not a link to civm; no link was made", taken.display()),
         );
         let is_dir = taken.is_dir() && !taken.is_symlink();
         return Err(if is_dir { failure } else { failure.help("--force replaces it") });

@@ -10,7 +10,9 @@ use super::{Context, instance, project};
 use crate::cli::ls::Ls;
 use crate::host::Project;
 use crate::image::{debian, disk};
-use crate::instance::{Home, Record};
+use crate::instance::event::Health;
+use crate::instance::state::Phase;
+use crate::instance::{Home, Record, stop};
 use crate::outcome::Outcome;
 
 /// One line of the list.
@@ -18,11 +20,28 @@ struct Line {
     project: String,
     host: String,
     record: Option<Record>,
+    /// What is wrong with a machine that does not run as it should.
+    health: Option<Health>,
+}
+
+impl Line {
+    /// How far the instance has come, or what is wrong with it.
+    fn state(&self) -> String {
+        match (&self.record, self.health) {
+            (Some(_), Some(health)) => health.to_string(),
+            (Some(record), None) => record.phase.to_string(),
+            (None, _) => "-".to_owned(),
+        }
+    }
 }
 
 /// Lists the instances of this user, and the hosts of the project that have none.
 pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
-    let running = Home::find(&context.environment).map_err(instance::failure)?.running();
+    let home = Home::find(&context.environment).map_err(instance::failure)?;
+    let running = home.running();
+    for complaint in home.complaints() {
+        context.screen.warn(complaint);
+    }
     // Without a project the running ones are still worth a list.
     let found = match (project::find(context), &context.project) {
         (Ok(project), _) => Some(project),
@@ -35,7 +54,14 @@ pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
         Some(found) => found.hosts().map_err(project::failure)?,
         None => Vec::new(),
     };
-    let lines = lines(running, &defined, root.as_deref());
+    let mut lines = lines(running, &defined, root.as_deref());
+    for line in &mut lines {
+        // One that is coming up or going down has no time for questions.
+        let phases = [Phase::Booting, Phase::Ready, Phase::Panicked];
+        let watched = line.record.as_ref().filter(|record| phases.contains(&record.phase));
+        let health = watched.map(|record| stop::health(record, &context.environment));
+        line.health = health.filter(|health| *health != Health::Running);
+    }
     if args.json {
         let list: Vec<Value> = lines.iter().map(describe).collect();
         context.screen.line(format!("{:#}", Value::Array(list)))?;
@@ -64,12 +90,14 @@ fn lines(running: Vec<Record>, defined: &[String], root: Option<&Path>) -> Vec<L
         |host: &str| running.iter().any(|record| record.host == host && Some(&*record.project) == root);
     let project = root.map(|root| root.display().to_string()).unwrap_or_default();
     let idle = defined.iter().filter(|host| !is_running(host));
-    let mut lines: Vec<Line> =
-        idle.map(|host| Line { project: project.clone(), host: host.clone(), record: None }).collect();
+    let mut lines: Vec<Line> = idle
+        .map(|host| Line { project: project.clone(), host: host.clone(), record: None, health: None })
+        .collect();
     lines.extend(running.into_iter().map(|record| Line {
         project: record.project.display().to_string(),
         host: record.host.clone(),
         record: Some(record),
+        health: None,
     }));
     // This project first, then by name.
     lines.sort_by(|a, b| {
@@ -90,7 +118,7 @@ fn describe(line: &Line) -> Value {
     json!({
         "host": line.host,
         "project": line.project,
-        "state": record.phase,
+        "state": line.state(),
         "started_at": record.started_at,
         "accel": record.accel,
         "cpus": record.cpus,
@@ -112,7 +140,7 @@ fn table(lines: &[Line], root: Option<&Path>, now: u64) -> String {
             None => [host, "-".into(), String::new(), String::new(), String::new()],
             Some(record) => [
                 host,
-                record.phase.to_string(),
+                line.state(),
                 age(now.saturating_sub(record.started_at)),
                 record.accel.map(|accel| accel.to_string()).unwrap_or_default(),
                 ports(record),
@@ -156,6 +184,7 @@ fn age(seconds: u64) -> String {
 mod tests {
     use super::{age, describe, lines, table};
     use crate::instance::Record;
+    use crate::instance::event::Health;
     use crate::instance::state::Phase;
     use crate::vm::ports::Forward;
     use crate::vm::spec::Accel;
@@ -178,7 +207,7 @@ mod tests {
         let root = Path::new("/p");
         let defined = ["builder".to_owned(), "controller".to_owned()];
         let running = vec![record("/other", "builder"), record("/p", "controller")];
-        let lines = lines(running, &defined, Some(root));
+        let mut lines = lines(running, &defined, Some(root));
         assert_eq!(
             table(&lines, Some(root), 161),
             "HOST              STATE  UP     ACCEL  PORTS\n\
@@ -187,8 +216,12 @@ mod tests {
              builder (/other)  ready  1 min  TCG    2322->22\n"
         );
         assert_eq!(describe(&lines[0])["state"], "defined");
+        assert_eq!(describe(&lines[1])["state"], "ready");
         assert_eq!(describe(&lines[1])["forwards"][0]["host_port"], 2322);
         assert_eq!(describe(&lines[1])["console"], "/run/x/console.sock");
+        lines[1].health = Some(Health::Frozen);
+        assert_eq!(describe(&lines[1])["state"], "frozen");
+        assert!(table(&lines, Some(root), 161).contains("controller        frozen  1 min"));
     }
 
     #[test]

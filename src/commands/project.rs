@@ -22,7 +22,7 @@ pub(super) fn load(project: &Project, host: &str) -> Result<Spec, Failure> {
     let arch = Arch::native().ok_or_else(|| {
         Failure::new(
             Code::MachineUnavailable,
-            format!("civm starts no machines on {}", std::env::consts::ARCH),
+            format!("civm cannot start machines on {}", std::env::consts::ARCH),
         )
     })?;
     project.load(host, arch).map_err(failure)

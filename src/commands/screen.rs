@@ -46,7 +46,7 @@ impl Screen {
         self.data(format!("{}\n", line.as_ref()).as_bytes())
     }
 
-    /// A word on what happens, to stderr; silenced by `--quiet`.
+    /// What happens, to stderr; silenced by `--quiet`.
     pub fn note(self, line: impl AsRef<str>) {
         if !self.quiet {
             to_stderr(line.as_ref());

@@ -54,6 +54,14 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     if let Some(indent) = args.indent {
         session = session.with_indent(indent);
     }
+    if needs_no_rules(&args.command) {
+        if let Err(error @ Error::Rules { .. }) = session.rules(&session.directory)
+            && !matches!(args.command, Command::Textconv(_))
+        {
+            context.screen.warn(format!("{error} (the rules are not needed here)"));
+        }
+        session = session.tolerant();
+    }
     match args.command {
         Command::Encrypt(args) => encrypt::run(&args, &session, context),
         Command::Decrypt(args) => decrypt::run(&args, &session, context),
@@ -76,6 +84,12 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::MergeDriver(args) => Ok(merge::driver(&args, &session, context)),
         Command::Textconv(args) => textconv::run(&args, &session, context),
     }
+}
+
+/// Whether a command only reads files. Rules decide how files are written.
+fn needs_no_rules(command: &Command) -> bool {
+    use Command::{Decrypt, Diff, ExecEnv, ExecFile, Get, Status, Textconv};
+    matches!(command, Decrypt(_) | Get(_) | Diff(_) | ExecEnv(_) | ExecFile(_) | Status(_) | Textconv(_))
 }
 
 /// A session in the current directory.

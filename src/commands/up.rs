@@ -15,7 +15,6 @@ use crate::instance::console::{self, Input, Left};
 use crate::instance::plan::{ConsoleLog, Machine};
 use crate::instance::{Home, Place, ProjectState, Request, Running, launch, ssh, start, stop};
 use crate::outcome::{Code, Failure, Outcome};
-use crate::vm::ports::Forward;
 use crate::vm::spec::{self as machine, Boot};
 
 mod accounts;
@@ -37,7 +36,7 @@ const READY: Duration = Duration::from_secs(240);
 pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let begun = Instant::now();
     let project = project::find(context)?;
-    let mut spec = means(project::load(&project, &args.host)?, args)?;
+    let mut spec = resources(project::load(&project, &args.host)?, args)?;
     let home = Home::find(&context.environment).map_err(instance::failure)?;
     let state = home.project(project.root()).map_err(instance::failure)?;
     let place = state.place(&spec.name).map_err(instance::failure)?;
@@ -93,13 +92,13 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
 }
 
 /// `--cpus` and `--memory` in place of host.yaml's figures.
-fn means(spec: Spec, args: &Up) -> Result<Spec, Failure> {
+fn resources(spec: Spec, args: &Up) -> Result<Spec, Failure> {
     let wrong = |why: String| Failure::new(Code::CouldNotReadInput, why);
     let memory = args
         .memory
         .as_deref()
         .map(|text| Size::parse(text).map_err(|why| wrong(format!("--memory {text}: {why}"))));
-    spec.with_means(args.cpus, memory.transpose()?).map_err(wrong)
+    spec.with_resources(args.cpus, memory.transpose()?).map_err(wrong)
 }
 
 /// What would be run, without making or starting anything; what is not there yet is said.
@@ -138,11 +137,6 @@ fn nothing_yet() -> Boot {
 
 /// The machine as the instance room wants it; without an image only to be checked.
 fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machine {
-    let forwards = spec.forwards.iter().map(|forward| Forward {
-        address: forward.address,
-        host_port: forward.host,
-        guest_port: forward.guest,
-    });
     let size_mib = spec.disk.in_mebibytes();
     Machine {
         name: spec.name.clone(),
@@ -155,7 +149,7 @@ fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machi
             append: image.append.clone(),
         }),
         disk: Some(machine::Disk { path: disk.to_path_buf(), size_mib, ephemeral: args.ephemeral }),
-        forwards: forwards.collect(),
+        forwards: spec.forwards.clone(),
         restrict_network: false,
         share_tag: crate::host::layer::SHARE_TAG.to_owned(),
         console_log: if spec.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },

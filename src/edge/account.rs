@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::environment::Environment;
 use super::process::{capture, command};
 
-/// An account that cannot be had.
+/// Why an account could not be used.
 #[derive(Debug, Error)]
 pub enum AccountError {
     /// Nobody has this name.
@@ -45,7 +45,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// Nobody has that name.
     pub fn find(name: &str, environment: &Environment) -> Result<Self, AccountError> {
         let found = parse(&text_of("passwd"), name).or_else(|| {
             let line = ask("getent", &["passwd", "--", name], environment)?;
@@ -127,7 +127,7 @@ fn text_of(database: &str) -> String {
 /// What a program of the machine answers; `None` where it is missing or knows nothing.
 fn ask(program: &str, arguments: &[&str], environment: &Environment) -> Option<String> {
     let program = environment.find_program(program)?;
-    let answer = capture(command(program, environment).args(arguments), None).ok()?;
+    let answer = capture(command(program, &environment.for_tools()).args(arguments), None).ok()?;
     String::from_utf8(answer.to_vec()).ok()
 }
 

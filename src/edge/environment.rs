@@ -46,6 +46,9 @@ const PACKAGES: [&str; 11] = [
     "SOURCE_DATE_EPOCH",
 ];
 
+/// What git reads besides its own: where its configuration is, and who owns a repository under sudo.
+const GIT_ALSO: [&str; 2] = ["XDG_CONFIG_HOME", "SUDO_UID"];
+
 /// The variables of a run. `Debug` shows names only: a variable may hold a key.
 #[derive(Clone, Default)]
 pub struct Environment {
@@ -74,6 +77,16 @@ impl Environment {
     pub fn for_package_tools(&self) -> Self {
         let tools = self.only(|name| ORDINARY.contains(&name) || PACKAGES.contains(&name));
         tools.with_system_dirs().with("LC_ALL", "C.UTF-8").with("DEBIAN_FRONTEND", "noninteractive")
+    }
+
+    /// The same for git: its own variables say which repository and which index a hook runs for. Those that change how
+    /// it reads paths are left out, for civm spells paths in one way.
+    #[must_use]
+    pub fn for_git(&self) -> Self {
+        self.only(|name| {
+            let of_git = name.starts_with("GIT_") && !name.ends_with("_PATHSPECS");
+            of_git || GIT_ALSO.contains(&name) || ORDINARY.contains(&name) || name.starts_with(LOCALE)
+        })
     }
 
     fn only(&self, keep: impl Fn(&str) -> bool) -> Self {

@@ -1,8 +1,10 @@
 //! git, run for what it knows: objects, the index, its configuration. Every run of git goes through here.
 //!
-//! git gets the variables of the run. Inside a hook these name the repository and the index that are about to be
-//! committed, which is right for questions about that commit ([`Git::here`]), and wrong for a directory that was
-//! found on the way ([`Git::in_repository_of`]). No pager, no file system monitor and no lock is used for reading.
+//! git gets its own variables, and none that could hold a key. Inside a hook they name the repository and the index of
+//! the commit. That is right for questions about the commit ([`Git::here`]) and wrong for any other directory
+//! ([`Git::in_repository_of`]). civm reads without a pager, a file system monitor or a lock. Everything else in git's
+//! configuration counts as in any other run of git: what a repository's owner may start there is what they may start
+//! with `git status`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,14 +16,21 @@ use zeroize::Zeroizing;
 use super::environment::Environment;
 use super::process::{self, ProcessError};
 
-/// Variables by which git tells a hook about the repository that it runs for.
-const OF_HOOKS: [&str; 7] = [
+/// Variables that belong to one repository, as `git rev-parse --local-env-vars` lists them, without those for
+/// configuration; and the namespace.
+const OF_HOOKS: [&str; 13] = [
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
     "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
     "GIT_INDEX_FILE",
     "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
     "GIT_WORK_TREE",
 ];
 /// No file of secrets is larger: 256 MiB.
@@ -49,7 +58,7 @@ impl Git {
     /// git as if started in a directory, for the repository that the run is about.
     #[must_use]
     pub fn here(environment: &Environment, directory: &Path) -> Self {
-        let environment = environment.clone().with("GIT_OPTIONAL_LOCKS", "0");
+        let environment = environment.for_git().with("GIT_OPTIONAL_LOCKS", "0");
         Self { environment, directory: directory.to_path_buf() }
     }
 
@@ -170,5 +179,47 @@ impl Git {
         let mut command = process::command("git", &self.environment);
         command.args(["--no-pager", "-c", "core.fsmonitor=false"]).args(args).current_dir(&self.directory);
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_sees_its_own_variables_and_no_keys() {
+        let run = Environment::of_process()
+            .with("SOPS_AGE_KEY", "a key")
+            .with("GIT_DIR", "/elsewhere")
+            .with("GIT_LITERAL_PATHSPECS", "1")
+            .with("GIT_AUTHOR_NAME", "me");
+        let names = |git: &Git| -> Vec<String> {
+            let command = git.command(["version"]);
+            command.get_envs().map(|(name, _)| name.to_string_lossy().into_owned()).collect()
+        };
+        let here = names(&Git::here(&run, Path::new("/")));
+        let there = names(&Git::in_repository_of(Path::new("/"), &run));
+        for (name, is_here, is_there) in [
+            ("SOPS_AGE_KEY", false, false),
+            ("GIT_LITERAL_PATHSPECS", false, false),
+            ("GIT_DIR", true, false),
+            ("GIT_AUTHOR_NAME", true, true),
+            ("PATH", true, true),
+        ] {
+            let has = |names: &[String]| names.iter().any(|known| known == name);
+            assert_eq!((has(&here), has(&there)), (is_here, is_there), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_git_lists_as_a_repositorys_own_variables_stays_behind() {
+        let git = Git::here(&Environment::of_process(), Path::new("/"));
+        let Ok(listed) = git.output(["rev-parse", "--local-env-vars"]) else {
+            return eprintln!("skipped: git is not installed");
+        };
+        let listed = String::from_utf8_lossy(&listed).into_owned();
+        for name in listed.lines().filter(|name| !name.starts_with("GIT_CONFIG")) {
+            assert!(OF_HOOKS.contains(&name) || name == "GIT_INTERNAL_SUPER_PREFIX", "{name}");
+        }
     }
 }

@@ -5,12 +5,13 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::libc;
 use nix::unistd::Uid;
 use walkdir::WalkDir;
 
-use super::cleanup::Undisturbed;
+use super::cleanup::{HoldSignals, Remove};
 use super::lock::Lock;
 
 /// Length of the random part of a name.
@@ -24,14 +25,15 @@ const ZEROS: [u8; 1 << 14] = [0; 1 << 14];
 #[derive(Debug)]
 pub(super) struct HeldDir {
     path: PathBuf,
-    remove: fn(&Path),
+    remove: Remove,
+    left: AtomicBool,
     _lock: Lock,
 }
 
 impl HeldDir {
     /// Makes one, whose name begins with `prefix`. It is removed by `remove`, which is [`remove`] and what else goes
     /// with it.
-    pub(super) fn make(base: &Path, prefix: &str, remove: fn(&Path)) -> io::Result<Self> {
+    pub(super) fn make(base: &Path, prefix: &str, remove: Remove) -> io::Result<Self> {
         loop {
             let path = Self::registered(base, prefix, remove)?;
             // A sweep of another process may have been faster than the lock.
@@ -40,22 +42,24 @@ impl HeldDir {
                 opened => Some(Lock::wait(opened?)?),
             };
             match lock {
-                Some(lock) if is_named(lock.file(), &path)? => return Ok(Self { path, remove, _lock: lock }),
-                _ => Undisturbed::begin().forget(&path),
+                Some(lock) if is_named(lock.file(), &path)? => {
+                    return Ok(Self { path, remove, left: AtomicBool::new(false), _lock: lock });
+                }
+                _ => HoldSignals::begin().forget(&path),
             }
         }
     }
 
     /// Makes a directory that goes with this process from the beginning.
-    fn registered(base: &Path, prefix: &str, remove: fn(&Path)) -> io::Result<PathBuf> {
-        let mut undisturbed = Undisturbed::begin();
+    fn registered(base: &Path, prefix: &str, remove: Remove) -> io::Result<PathBuf> {
+        let mut signals = HoldSignals::begin();
         // With mkdir as it is: tempfile's own directories come with the random name in their errors.
         let made = tempfile::Builder::new()
             .prefix(prefix)
             .rand_bytes(NAME_LEN)
             .make_in(base, |path| DirBuilder::new().mode(0o700).create(path))?;
         let path = made.into_temp_path().keep().map_err(|error| error.error)?;
-        undisturbed.register(&path, remove);
+        signals.register(&path, remove);
         Ok(path)
     }
 
@@ -64,17 +68,19 @@ impl HeldDir {
     }
 
     /// Leaves the directory to the next sweep.
-    pub(super) fn leave(mut self) {
-        self.remove = |_| {};
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for HeldDir {
     fn drop(&mut self) {
         // A signal that came in between would end the process with the work half done.
-        let mut undisturbed = Undisturbed::begin();
-        (self.remove)(&self.path);
-        undisturbed.forget(&self.path);
+        let mut signals = HoldSignals::begin();
+        if !self.left.load(Ordering::Relaxed) {
+            (self.remove)(&self.path);
+        }
+        signals.forget(&self.path);
     }
 }
 
@@ -98,11 +104,16 @@ pub(super) fn sweep(base: &Path, prefix: &str, may_go: impl Fn(&Path) -> bool) {
 pub(super) fn remove(path: &Path) {
     for entry in WalkDir::new(path).same_file_system(true).into_iter().flatten() {
         if entry.file_type().is_file() && entry.file_name() != GITIGNORE {
-            let _ = wipe(entry.path());
-            let _ = fs::remove_file(entry.path());
+            remove_file(entry.path());
         }
     }
     let _ = fs::remove_dir_all(path);
+}
+
+/// Overwrites and removes a file.
+pub(super) fn remove_file(path: &Path) {
+    let _ = wipe(path);
+    let _ = fs::remove_file(path);
 }
 
 /// Overwrites a file where it is, unless another name leads to it as well.
@@ -187,6 +198,7 @@ mod tests {
         let left = dead.path().to_path_buf();
         fs::write(left.join("plain"), "hush").expect("written");
         dead.leave();
+        drop(dead);
         fs::create_dir(base.path().join("y-left")).expect("made");
         sweep(base.path(), "x-", |_| false);
         assert!(left.exists());

@@ -1,4 +1,4 @@
-//! The standard streams of this process.
+//! Standard input, output and error.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
@@ -66,7 +66,7 @@ mod tests {
     impl Read for Drops<'_> {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             self.1 += 1;
-            if self.1 % 7 == 0 {
+            if self.1.is_multiple_of(7) {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             let length = self.1.min(buffer.len()).min(self.0.len());

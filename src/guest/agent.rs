@@ -1,5 +1,5 @@
-//! The agent: holds the port to the host, passes events on to it and does what it says; listens to the
-//! power button as well.
+//! The agent: holds the port to the host, sends it events and follows its commands; it also listens to
+//! the power button.
 
 use std::env;
 use std::fs::{self, File};
@@ -65,7 +65,7 @@ fn relay(socket: &UnixDatagram, mut port: Option<File>, boot_ended: &Sender<()>)
     }
 }
 
-/// Does what the host says, a line at a time. The port neither blocks nor ends.
+/// Follows the host's commands, one a line. Reads of the port neither block nor end.
 fn obey(mut port: File) {
     let mut lines = Lines::new(LONGEST);
     let mut piece = [0_u8; 1024];
@@ -89,7 +89,7 @@ fn follow(line: &[u8]) {
             Err(error) => console::log(&error.to_string()),
         },
         Ok(Command::ConsoleSize { rows, columns }) => resize_console(rows, columns),
-        Err(error) => console::log(&format!("the host says something unknown: {error}")),
+        Err(error) => console::log(&format!("unknown command of the host: {error}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Messages for whoever looks at the guest: on its console and in its journal.
+//! Messages on the guest's console and in its journal.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -28,7 +28,7 @@ pub(super) fn log(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
-/// Runs a program of the image to its end; its words become part of an error.
+/// Runs a program of the image to its end; its messages become part of an error.
 pub(super) fn run(program: &str, args: &[&str]) -> Result<(), Error> {
     let output = Command::new(program).args(args).output().map_err(Error::io("run", program))?;
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -158,7 +158,11 @@ fn inside(path: &Path) -> Result<PathBuf, Error> {
             }
         }
     }
-    if clean.as_os_str().is_empty() { Err(Error::content(path, "is no path of a file")) } else { Ok(clean) }
+    if clean.as_os_str().is_empty() {
+        Err(Error::content(path, "is not a path of a file"))
+    } else {
+        Ok(clean)
+    }
 }
 
 /// Replaces a file at once: whoever has it open keeps the old one.

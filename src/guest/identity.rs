@@ -49,7 +49,7 @@ pub(super) fn machine_id(id: &str) -> Result<(), Error> {
     }
     fs::write(MACHINE_ID, format!("{id}\n")).map_err(Error::io("write", MACHINE_ID))?;
     root::bind(Path::new(MACHINE_ID), Path::new("/etc/machine-id"))?;
-    // The journal was begun under the generic id; whoever reads it looks under the machine's own.
+    // The journal was begun under the generic id, but journalctl looks under the machine's own.
     let (own, generic) = (Path::new(JOURNAL).join(id), Path::new(JOURNAL).join(units::GENERIC_MACHINE_ID));
     if generic.is_dir() && own.symlink_metadata().is_err() {
         symlink(units::GENERIC_MACHINE_ID, &own).map_err(Error::io("create", &own))?;

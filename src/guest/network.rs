@@ -196,10 +196,35 @@ mod tests {
 
     #[test]
     fn the_kernel_takes_our_form_of_a_message() {
-        // Raising lo once more changes nothing; without the right to, the answer is EPERM, not EINVAL.
-        let (Ok(mut netlink), Some(lo)) = (Netlink::open(), index("lo")) else { return };
-        if let Err(error) = netlink.request(RTM_NEWLINK, 0, &link_up(lo)) {
-            assert_eq!(error.raw_os_error(), Some(1), "{error}");
+        // In a network of the test's own, where it is root and may raise the loopback interface.
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--net", "--map-root-user"]).arg(std::env::current_exe().expect("this test"));
+        unshare.args(["--exact", "guest::network::tests::raise_loopback", "--ignored", "--nocapture"]);
+        match unshare.output() {
+            Ok(output) if output.status.success() => {
+                let said = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(said.contains("1 passed"), "{said}");
+            }
+            Ok(output) if String::from_utf8_lossy(&output.stderr).contains("unshare failed") => {
+                eprintln!("skipped: no network namespace: {}", String::from_utf8_lossy(&output.stderr));
+            }
+            Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stdout)),
+            Err(error) => eprintln!("skipped: unshare: {error}"),
         }
+    }
+
+    #[test]
+    #[ignore = "for a network namespace of its own; the test above makes one"]
+    fn raise_loopback() {
+        // The first interface of a new network is lo.
+        let mut netlink = Netlink::open().expect("netlink");
+        netlink.request(RTM_NEWLINK, 0, &link_up(1)).expect("lo is raised");
+        let refused =
+            netlink.request(RTM_NEWLINK, 0, &link_up(4242)).expect_err("there is no such interface");
+        assert_eq!(refused.raw_os_error(), Some(nix::libc::ENODEV));
+        // With lo up, its address answers.
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("an address to listen on");
+        std::net::TcpStream::connect(listener.local_addr().expect("its port")).expect("lo is up");
+        netlink.request(RTM_NEWADDR, NLM_F_CREATE, &address(1)).expect("the address is added");
     }
 }

@@ -71,15 +71,15 @@ pub(super) fn failed(unit: &str) {
         return;
     }
     // Its own messages; systemd's about it where it wrote none.
-    let own = last_words(&[&format!("_SYSTEMD_UNIT={unit}.service")]);
-    let words = if own.is_empty() { last_words(&["-u", unit]) } else { own };
-    let message = format!("{unit} failed: {words}");
+    let own = last_messages(&[&format!("_SYSTEMD_UNIT={unit}.service")]);
+    let messages = if own.is_empty() { last_messages(&["-u", unit]) } else { own };
+    let message = format!("{unit} failed: {messages}");
     console::say(&message);
     events::send(&Event::Failed { message });
 }
 
 /// The end of the journal of this boot, of what `matches` choose; each line once.
-fn last_words(matches: &[&str]) -> String {
+fn last_messages(matches: &[&str]) -> String {
     let output = Command::new("journalctl").args(["-q", "-b", "-n", "8", "-o", "cat"]).args(matches).output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     let mut lines: Vec<&str> = Vec::new();
@@ -129,9 +129,9 @@ fn start_units(layer: &Layer) -> Result<(), Error> {
     }
     let output = child.wait_with_output().map_err(Error::io("run", "systemctl"))?;
     if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr);
+        let messages = String::from_utf8_lossy(&output.stderr);
         // One sentence a failed unit; what follows is advice on how to look at it.
-        for line in words.lines().filter(|line| !line.starts_with("See \"")) {
+        for line in messages.lines().filter(|line| !line.starts_with("See \"")) {
             warn(line.to_owned());
         }
     }

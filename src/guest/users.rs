@@ -19,7 +19,7 @@ const SUDOERS: &str = "/etc/sudoers.d/civm";
 const NO_SHELL: &str = "/usr/sbin/nologin";
 /// The ids that host.yaml gives to users.
 const UIDS: RangeInclusive<u32> = 1_000..=59_999;
-/// A password that none matches; other than `!`, it does not keep sshd from letting keys in.
+/// A password that no text matches; unlike `!`, it lets sshd accept keys.
 const KEYS_ONLY: &str = "*";
 
 /// A program to run for a user or group, whose name comes last.
@@ -250,7 +250,7 @@ fn authorize(layer: &Layer, dir: &Path) -> Result<(), Error> {
     let users = layer.users.iter().map(|user| (user.name.as_str(), &user.authorized_keys));
     for (name, keys) in root.into_iter().chain(users) {
         if name.contains('/') || name.starts_with('.') {
-            return Err(Error::content(name, "is no user name"));
+            return Err(Error::content(name, "is not a user name"));
         }
         let text: String = keys.iter().map(|key| format!("{}\n", key.trim_end())).collect();
         files::write(&dir.join(name), text.as_bytes(), 0o644)?;

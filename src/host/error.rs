@@ -9,7 +9,7 @@ use crate::store::yaml::settings;
 /// Why a project or a host could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No directory upwards looks like a project.
+    /// Neither the directory nor one above it is a project.
     #[error(
         "no project found: neither {} nor a directory above it has a directory `hosts` or a file `.sops.yaml`",
         start.display()
@@ -18,7 +18,7 @@ pub enum Error {
         /// Where the search began.
         start: PathBuf,
     },
-    /// The named directory does not look like a project.
+    /// The named directory is not a project.
     #[error("{} is not a project: it has neither a directory `hosts` nor a file `.sops.yaml`", dir.display())]
     NotAProject {
         /// The directory.
@@ -51,7 +51,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A link of the project that leads out of it.
-    #[error("{} leads out of the project, to {}: that is not read", path.display(), target.display())]
+    #[error("{} leads out of the project, to {}, which is not read", path.display(), target.display())]
     Outside {
         /// The link, or something below it.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
-    /// A host.yaml that makes no sense.
+    /// A host.yaml that is not valid.
     #[error(transparent)]
     Spec(#[from] SpecError),
 }
@@ -114,7 +114,7 @@ impl Error {
     }
 }
 
-/// Something in a host.yaml that makes no sense, with its place.
+/// Something in a host.yaml that is not valid, with its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecError {
     /// The file.

@@ -28,7 +28,7 @@ pub const ROOTFS_DIR: &str = "rootfs";
 const HOST_FILE_MAX: u64 = 1 << 20;
 /// The most bytes of a file of secrets: more do not fit into what a machine is given.
 pub const SECRETS_MAX: u64 = 16 << 20;
-/// Host names are host names of DNS: a label has at most 63 characters (RFC 1035).
+/// A host's name is a label of DNS, which has at most 63 characters (RFC 1035).
 const NAME_MAX: usize = 63;
 
 /// A project.
@@ -136,7 +136,7 @@ impl Project {
     /// Reads a host: its host.yaml, those that it extends, checked as a whole for one kind of machine.
     ///
     /// # Errors
-    /// No such host, a file that cannot be read, or a description that makes no sense.
+    /// No such host, a file that cannot be read, or a description that is not valid.
     pub fn load(&self, name: &str, arch: Arch) -> Result<Spec, Error> {
         load::load(name, arch, &|name| self.names_of_secrets(name), &|name| self.source(name))
     }

@@ -38,7 +38,7 @@ pub enum Kind {
 /// Reads a tree: parents before children, each directory sorted by name. A tree that is not there is empty.
 ///
 /// # Errors
-/// Something that cannot be read, or is no file, directory or link.
+/// Something that cannot be read, or is not a file, directory or link.
 pub fn read(dir: &Path) -> Result<Vec<Entry>, Error> {
     match fs::metadata(dir) {
         Ok(found) if found.is_dir() => {}

@@ -1,7 +1,6 @@
 //! The validated description of a host: what `host.yaml` says, with its defaults, for one kind of machine.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 
 pub mod load;
 
@@ -14,6 +13,7 @@ mod locate;
 mod raw;
 mod units;
 
+use crate::vm::ports::Forward;
 pub use crate::vm::spec::Arch;
 #[cfg(test)]
 pub(super) use raw::shapes;
@@ -21,7 +21,7 @@ pub use units::Size;
 
 use super::layer;
 
-/// A host that makes sense.
+/// A valid host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// Its name: that of its directory, and the guest's host name.
@@ -80,14 +80,14 @@ pub struct Spec {
 pub const SSH_PORT: u16 = 22;
 
 impl Spec {
-    /// The same with other means than host.yaml's, where they are given.
+    /// The same with other resources than host.yaml's, where they are given.
     ///
     /// # Errors
-    /// Means that no machine or guest can do with.
-    pub fn with_means(mut self, cpus: Option<u32>, memory: Option<Size>) -> Result<Self, String> {
+    /// More than a machine can have, or less than a guest needs.
+    pub fn with_resources(mut self, cpus: Option<u32>, memory: Option<Size>) -> Result<Self, String> {
         if let Some(cpus) = cpus {
             if !(1..=check::CPUS_MAX).contains(&cpus) {
-                return Err(format!("{cpus} processors: a machine has 1 to {}", check::CPUS_MAX));
+                return Err(format!("{cpus} processors: a machine can have 1 to {}", check::CPUS_MAX));
             }
             self.cpus = cpus;
         }
@@ -98,12 +98,6 @@ impl Spec {
             self.memory = memory;
         }
         Ok(self)
-    }
-
-    /// The forward that leads to the guest's sshd.
-    #[must_use]
-    pub fn ssh(&self) -> Option<&Forward> {
-        self.forwards.iter().find(|forward| forward.guest == SSH_PORT)
     }
 }
 
@@ -135,19 +129,6 @@ pub fn is_suite(name: &str) -> bool {
 pub enum Provider {
     /// Debian packages, by mmdebstrap.
     Debian,
-}
-
-/// A port of the machine that leads into the guest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// What it is for, where it was given a name.
-    pub name: Option<String>,
-    /// The address it listens on.
-    pub address: Ipv4Addr,
-    /// The port it listens on.
-    pub host: u16,
-    /// The port in the guest.
-    pub guest: u16,
 }
 
 /// A secret that is installed in the guest.

@@ -84,9 +84,9 @@ pub fn ensure(
             let sources = sources::find(spec, &recipe.suite, &tools_environment)?;
             match cache.begin(&recipe.id, progress)? {
                 Some(build) => build_image(spec, &recipe, &sources, build, &cache, progress)?,
-                None => cache
-                    .find(&recipe.id)
-                    .ok_or_else(|| Error::content(cache_dir, "the image is gone again"))?,
+                None => cache.find(&recipe.id).ok_or_else(|| {
+                    Error::content(cache_dir, "the image was removed while this civm waited for it")
+                })?,
             }
         }
     };

@@ -99,7 +99,7 @@ pub struct Disk {
 /// where there is none yet.
 ///
 /// # Errors
-/// What is there is no disk of its own: a pipe, a directory, an empty or foreign file, a link that leads nowhere or
+/// What is there is not a disk of its own: a pipe, a directory, an empty or foreign file, a link that leads nowhere or
 /// to somebody else's file, or a disk that refers to other files.
 pub fn inspect(path: &Path) -> Result<Option<Disk>, Error> {
     let link = match path.symlink_metadata() {

@@ -45,7 +45,8 @@ impl GuestBinary {
             None => std::env::current_exe().map_err(Error::io("find", "the running civm"))?,
         };
         let content = fs::read(&path).map_err(unreadable).map_err(Error::io("read", &path))?;
-        let elf = Elf::parse(&content).ok_or_else(|| Error::content(&path, "is no 64-bit Linux program"))?;
+        let elf =
+            Elf::parse(&content).ok_or_else(|| Error::content(&path, "is not a 64-bit Linux program"))?;
         let machine = match arch {
             Arch::X86_64 => EM_X86_64,
             Arch::Aarch64 => EM_AARCH64,

@@ -53,7 +53,7 @@ pub(super) fn fetch(dir: &Path, arch: Arch, apt: &Apt, job: &Job) -> Result<Kern
     let modules = modules.iter().find(|dir| dir.is_dir());
     let release = match modules {
         Some(dir) => only_entry(dir)?,
-        None => return Err(Error::content(&deb, "holds no kernel modules")),
+        None => return Err(Error::content(&deb, "contains no kernel modules")),
     };
     let release = release.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Kernel { root, release })

@@ -9,10 +9,12 @@ use super::kernel::Kernel;
 use super::run::{Job, Tool};
 
 /// What PID 1 of the initrd loads before the root disk is mounted, in this order.
-const EARLY: [&str; 9] = [
+const EARLY: [&str; 10] = [
     // First the way to tell the host that the guest lives.
     "virtio_pci",
     "virtio_console",
+    // And the way to tell it that the kernel panicked.
+    "pvpanic_pci",
     "crc32c_generic",
     "crc32c_intel",
     "virtio_blk",
@@ -24,7 +26,7 @@ const EARLY: [&str; 9] = [
 /// The file system of the share; apart, since it needs its transport first.
 const EARLY_LAST: &str = "9p";
 /// Those of the early ones that some kernels or processors do without.
-const OPTIONAL: [&str; 2] = ["crc32c_generic", "crc32c_intel"];
+const OPTIONAL: [&str; 3] = ["crc32c_generic", "crc32c_intel", "pvpanic_pci"];
 /// What guests may want later; a kernel without one of them is fine.
 const LATE: &[&str] = &[
     // The power button, swap in memory, giving memory back.

@@ -1,4 +1,4 @@
-//! Generations: numbered folders, and the link that leads to the current one.
+//! Generations: numbered directories, and the link that leads to the current one.
 
 use std::fs;
 use std::io;
@@ -12,16 +12,16 @@ use super::{links, write};
 pub(super) struct Generation {
     /// Its number.
     pub(super) number: u64,
-    /// Its folder.
+    /// Its directory.
     pub(super) path: PathBuf,
 }
 
-/// Makes the folder of the next generation; one that a broken run left there is replaced.
+/// Makes the directory of the next generation; one that a broken run left there is replaced.
 pub(super) fn begin(plan: &Plan) -> Result<Generation, Error> {
     let number = next_number(plan)?;
     let path = plan.mount_point.join(number.to_string());
     remove(&path).map_err(Error::io("remove", &path))?;
-    write::folders(&path, write::folder_owner(plan)).map_err(Error::io("create directory", &path))?;
+    write::directories(&path, write::directory_owner(plan)).map_err(Error::io("create directory", &path))?;
     Ok(Generation { number, path })
 }
 
@@ -52,7 +52,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// Lets the link lead to a generation, in one step.
 ///
-/// Anything at its place that is no link gives way: a folder of plain files may be what a machine had before.
+/// Anything there that is not a link gives way: a directory of plain files may be what a machine had before.
 pub(super) fn switch(plan: &Plan, generation: &Generation) -> Result<(), Error> {
     let link = &plan.symlink;
     if let Some(parent) = link.parent() {
@@ -64,7 +64,7 @@ pub(super) fn switch(plan: &Plan, generation: &Generation) -> Result<(), Error> 
     links::replace(link, &generation.path, None).map_err(Error::io("switch", link))
 }
 
-/// Removes generations that are too old. Names that are no numbers, and higher numbers, stay.
+/// Removes generations that are too old. Names that are not numbers, and higher numbers, stay.
 pub(super) fn prune(plan: &Plan, current: &Generation) -> Result<(), Error> {
     if plan.keep == 0 {
         return Ok(());

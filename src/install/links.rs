@@ -17,7 +17,7 @@ pub(super) fn check(plan: &Plan, generation: &Generation) -> Result<(), Error> {
         let actual = inside.map_or_else(|| path.to_owned(), |below| generation.path.join(below));
         let taken =
             |reason: String| Error::Taken { path: path.to_owned(), name: secret.name.clone(), reason };
-        if let Some(found) = parent_that_is_no_folder(&actual) {
+        if let Some(found) = parent_that_is_not_a_directory(&actual) {
             return Err(taken(format!("{} is not a directory", found.display())));
         }
         let Ok(found) = fs::symlink_metadata(&actual) else { continue };
@@ -41,7 +41,7 @@ pub(super) fn make(plan: &Plan) -> Result<(), Error> {
         let target = plan.symlink.join(&secret.below);
         let owner = (!plan.user_mode).then_some(secret.owner);
         if let Some(parent) = path.parent() {
-            make_folders(parent, !plan.user_mode).map_err(Error::io("create directory", parent))?;
+            make_directories(parent, !plan.user_mode).map_err(Error::io("create directory", parent))?;
         }
         if !stands(path, &target, owner) {
             if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
@@ -53,16 +53,16 @@ pub(super) fn make(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes a folder and its missing parents. Each belongs to whoever has the folder that it is made in, so that what is
+/// Makes a directory and its missing parents. Each belongs to whoever has the directory that it is made in, so that what is
 /// made below a user's home is the user's (sops-nix leaves it to root).
-fn make_folders(path: &Path, give: bool) -> io::Result<()> {
+fn make_directories(path: &Path, give: bool) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
         return fs::create_dir(path);
     };
-    make_folders(parent, give)?;
+    make_directories(parent, give)?;
     fs::create_dir(path)?;
     let owner = fs::metadata(parent)?;
     if give { lchown(path, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
@@ -81,15 +81,15 @@ fn stands(path: &Path, target: &Path, owner: Option<Owner>) -> bool {
 
 /// Puts a link at a path in one step; a file or another link there gives way.
 pub(super) fn replace(path: &Path, target: &Path, owner: Option<Owner>) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(path);
-    let new = tempfile::Builder::new().prefix(".civm-").make_in(folder, |new| symlink(target, new))?;
+    let directory = path.parent().unwrap_or(path);
+    let new = tempfile::Builder::new().prefix(".civm-").make_in(directory, |new| symlink(target, new))?;
     owner.map_or(Ok(()), |owner| lchown(new.path(), Some(owner.uid), Some(owner.gid)))?;
     new.into_temp_path().persist(path)?;
     Ok(())
 }
 
-/// The nearest parent that is there and is no folder.
-fn parent_that_is_no_folder(path: &Path) -> Option<PathBuf> {
+/// The nearest parent that exists and is not a directory.
+fn parent_that_is_not_a_directory(path: &Path) -> Option<PathBuf> {
     path.ancestors().skip(1).find_map(|parent| match fs::metadata(parent) {
         Ok(found) if found.is_dir() => None,
         Ok(_) => Some(parent.to_owned()),
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_belong_to_whoever_has_the_one_they_are_made_in() {
+    fn directories_belong_to_whoever_has_the_one_they_are_made_in() {
         let dir = tempfile::tempdir().expect("a directory");
         let home = dir.path().join("home/alice");
         fs::create_dir_all(&home).expect("made");
@@ -111,9 +111,9 @@ mod tests {
             return;
         }
         lchown(&home, Some(4001), Some(4002)).expect("given away");
-        make_folders(&home.join(".config/app"), true).expect("made");
-        make_folders(&dir.path().join("etc/app"), true).expect("made");
-        make_folders(&home.join(".cache"), false).expect("made");
+        make_directories(&home.join(".config/app"), true).expect("made");
+        make_directories(&dir.path().join("etc/app"), true).expect("made");
+        make_directories(&home.join(".cache"), false).expect("made");
         let owner = |path: &str| {
             let found = fs::metadata(dir.path().join(path)).expect("there");
             (found.uid(), found.gid())
@@ -123,8 +123,8 @@ mod tests {
             ((4001, 4002), (4001, 4002))
         );
         assert_eq!((owner("etc/app"), owner("home/alice/.cache")), ((0, 0), (0, 0)));
-        assert!(make_folders(&home.join(".config/app"), true).is_ok(), "one that is there stays");
+        assert!(make_directories(&home.join(".config/app"), true).is_ok(), "one that is there stays");
         fs::write(home.join("file"), "").expect("written");
-        assert!(make_folders(&home.join("file/below"), true).is_err());
+        assert!(make_directories(&home.join("file/below"), true).is_err());
     }
 }

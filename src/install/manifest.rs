@@ -125,7 +125,7 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// Text that is no JSON object, or a field of another type.
+    /// Text that is not a JSON object, or a field of another type.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {
         let first = serde_json::Deserializer::from_slice(text).into_iter::<Value>().next();
         let mut fields = match first.transpose().map_err(Error::Parse)? {

@@ -13,15 +13,15 @@ use super::error::Error;
 use super::validate::Plan;
 use super::write;
 
-/// Mode of the mount point and of every folder below it.
-pub(super) const FOLDER_MODE: u32 = 0o751;
+/// Mode of the mount point and of every directory below it.
+pub(super) const DIRECTORY_MODE: u32 = 0o751;
 /// `RAMFS_MAGIC` of linux/magic.h.
 const RAMFS_MAGIC: u32 = 0x8584_58f6;
 
 /// Makes the mount point and mounts a ramfs (or tmpfs) there, unless one is there already.
 pub(super) fn prepare(plan: &Plan) -> Result<(), Error> {
     let point = &plan.mount_point;
-    write::folders(point, None).map_err(Error::io("create directory", point))?;
+    write::directories(point, None).map_err(Error::io("create directory", point))?;
     if plan.user_mode {
         return Ok(());
     }

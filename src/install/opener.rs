@@ -34,7 +34,7 @@ pub trait Opener {
     /// Reads the identities of an age key file.
     ///
     /// # Errors
-    /// A line that is no identity.
+    /// A line that is not an identity.
     fn age_keys(&self, text: &[u8]) -> Result<Vec<Self::Identity>, Cause>;
 
     /// Reads an encrypted file without a key: the names stand in it, the values are ENC tokens, and

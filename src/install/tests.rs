@@ -60,8 +60,8 @@ fn parse(text: &str, leaf: &dyn Fn(&str) -> Value) -> Tree {
     let mut branch = Branch::new();
     for (name, value) in text.lines().filter_map(|line| line.split_once('=')) {
         match name.split_once('/') {
-            Some((folder, name)) => {
-                branch.push(Item::entry(folder, Value::Map(vec![Item::entry(name, leaf(value))])));
+            Some((directory, name)) => {
+                branch.push(Item::entry(directory, Value::Map(vec![Item::entry(name, leaf(value))])));
             }
             None => branch.push(Item::entry(name, leaf(value))),
         }
@@ -69,7 +69,7 @@ fn parse(text: &str, leaf: &dyn Fn(&str) -> Value) -> Tree {
     Tree { documents: vec![branch] }
 }
 
-/// A folder with a key and an encrypted file, and the manifest of an installation below it.
+/// A directory with a key and an encrypted file, and the manifest of an installation below it.
 struct Place {
     dir: TempDir,
     manifest: Manifest,
@@ -77,7 +77,7 @@ struct Place {
 
 impl Place {
     fn new(names: &[&str]) -> Self {
-        let dir = TempDir::new().expect("a folder");
+        let dir = TempDir::new().expect("a directory");
         let at = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
         fs::write(at("key"), KEY).expect("a key");
         fs::write(at("file"), "a=value of a\nb=value of b\nc/d=value of d\nn=12\n").expect("a file");
@@ -194,7 +194,7 @@ fn a_new_generation_takes_the_place_of_the_old_one() {
         fs::write(place.path("file"), format!("a={value}\n")).expect("a file");
         assert_eq!(place.run().expect("installed").0.generation, generation);
         assert_eq!(place.read("a"), value);
-        assert_eq!(fs::read_dir(place.path("secrets.d")).expect("a folder").count(), 1);
+        assert_eq!(fs::read_dir(place.path("secrets.d")).expect("a directory").count(), 1);
     }
 }
 

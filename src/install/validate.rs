@@ -28,7 +28,7 @@ pub struct Plan {
     pub symlink: PathBuf,
     /// How many generations stay; 0 keeps all.
     pub keep: u64,
-    /// Group of the folders.
+    /// Group of the directories.
     pub keys_gid: u32,
     /// A tmpfs in place of the ramfs.
     pub tmpfs: bool,
@@ -59,7 +59,7 @@ pub struct Planned {
 
 /// The permission bits that have an effect.
 const PERMISSIONS: u32 = 0o777;
-/// Owners of the folders, the first group that there is.
+/// Owners of the directories, the first group that there is.
 const KEYS_GROUPS: [&str; 2] = ["keys", "nogroup"];
 
 /// Checks a manifest without opening any file that it names.
@@ -122,7 +122,7 @@ fn planned(secret: &Secret, symlink: &Path, path: &Path, options: &Options) -> R
     let name = &secret.name;
     let below = paths::below(name)?;
     let mode = match u32::from_str_radix(&secret.mode, 8) {
-        // A sign is no digit, and the field of the mode has 16 bits.
+        // A sign is not a digit, and the field of the mode has 16 bits.
         Ok(mode) if mode <= u32::from(u16::MAX) && !secret.mode.starts_with('+') => mode & PERMISSIONS,
         _ => return invalid(format!("invalid number in mode: {}", secret.mode)),
     };
@@ -206,10 +206,10 @@ fn names_fit(secrets: &[Planned]) -> Result<(), Error> {
         }
     }
     for secret in secrets {
-        for folder in secret.below.ancestors().skip(1) {
-            if let Some(other) = names.get(folder) {
+        for directory in secret.below.ancestors().skip(1) {
+            if let Some(other) = names.get(directory) {
                 return invalid(format!(
-                    "secret {} needs a folder where secret {other} is a file",
+                    "secret {} needs a directory where secret {other} is a file",
                     secret.name
                 ));
             }

@@ -1,4 +1,4 @@
-//! Folders and files of a generation, with the owner and mode that were asked for, whatever the umask.
+//! Directories and files of a generation, with the owner and mode that were asked for, whatever the umask.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -9,11 +9,11 @@ use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::generation::Generation;
-use super::mount::FOLDER_MODE;
+use super::mount::DIRECTORY_MODE;
 use super::validate::{Owner, Plan};
 
-/// Makes a folder and its missing parents, 0751, and gives the new ones to `owner`.
-pub(super) fn folders(path: &Path, owner: Option<Owner>) -> io::Result<()> {
+/// Makes a directory and its missing parents, 0751, and gives the new ones to `owner`.
+pub(super) fn directories(path: &Path, owner: Option<Owner>) -> io::Result<()> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Ok(()),
         Ok(_) => return Err(io::Error::from(io::ErrorKind::NotADirectory)),
@@ -21,10 +21,10 @@ pub(super) fn folders(path: &Path, owner: Option<Owner>) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        folders(parent, owner)?;
+        directories(parent, owner)?;
     }
-    DirBuilder::new().mode(FOLDER_MODE).create(path)?;
-    fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE))?;
+    DirBuilder::new().mode(DIRECTORY_MODE).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))?;
     owner.map_or(Ok(()), |owner| chown(path, Some(owner.uid), Some(owner.gid)))
 }
 
@@ -37,7 +37,7 @@ pub(super) fn secrets(
     for (secret, content) in plan.secrets.iter().zip(contents) {
         let path = generation.path.join(&secret.below);
         if let Some(parent) = path.parent() {
-            folders(parent, folder_owner(plan)).map_err(Error::io("create directory", parent))?;
+            directories(parent, directory_owner(plan)).map_err(Error::io("create directory", parent))?;
         }
         let owner = (!plan.user_mode).then_some(secret.owner);
         file(&path, content, owner, secret.mode).map_err(Error::io("write", path))?;
@@ -45,8 +45,8 @@ pub(super) fn secrets(
     Ok(())
 }
 
-/// Who owns the folders; in user mode they stay the caller's.
-pub(super) fn folder_owner(plan: &Plan) -> Option<Owner> {
+/// Who owns the directories; in user mode they stay the caller's.
+pub(super) fn directory_owner(plan: &Plan) -> Option<Owner> {
     (!plan.user_mode).then_some(Owner { uid: 0, gid: plan.keys_gid })
 }
 

@@ -63,7 +63,7 @@ pub enum AccelRequest {
 pub struct Verdict {
     /// The accelerator.
     pub accel: Accel,
-    /// Why, in words for the user.
+    /// Why, as text for the user.
     pub reason: String,
 }
 
@@ -89,11 +89,21 @@ pub struct Probe<'a> {
 pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error> {
     let kvm = Path::new("/dev/kvm");
     let Probe { arch, environment, .. } = *probe;
+    let openable = |device: &Path| {
+        openable(device, environment)?;
+        match probe.user {
+            Some(user) if !user.may_use_kvm() => Err(format!(
+                "{} is for root alone, and QEMU runs as a user of its own (udev's rules for kvm are missing)",
+                device.display()
+            )),
+            _ => Ok(()),
+        }
+    };
     let outcome = match request {
         AccelRequest::Tcg => return Ok(Verdict { accel: Accel::Tcg, reason: "TCG as asked".to_owned() }),
         _ if Arch::native() != Some(arch) => Err(format!("KVM runs no {arch} guests on this machine")),
-        AccelRequest::Kvm => openable(kvm, environment).and_then(|()| fresh(probe)),
-        AccelRequest::Auto => openable(kvm, environment).and_then(|()| known(probe)),
+        AccelRequest::Kvm => openable(kvm).and_then(|()| fresh(probe)),
+        AccelRequest::Auto => openable(kvm).and_then(|()| known(probe)),
     };
     match (outcome, request) {
         (Ok(reason), _) => Ok(Verdict { accel: Accel::Kvm, reason }),

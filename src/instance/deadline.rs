@@ -6,7 +6,7 @@ use crate::edge::environment::Environment;
 
 /// The variable by which every deadline is multiplied (`3`, `0.5`).
 pub const SCALE_VARIABLE: &str = "CIVM_TIMEOUT_SCALE";
-/// Bounds of the factor: below, even a good machine fails; above, a deadline is none.
+/// Bounds of the factor: below, even a fast machine fails; above, there is no deadline any more.
 const SCALE_RANGE: (f64, f64) = (0.05, 1000.0);
 
 /// A deadline times what [`SCALE_VARIABLE`] says; unchanged where it says nothing sensible.

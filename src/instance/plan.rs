@@ -15,7 +15,7 @@ use crate::instance::state::Record;
 use crate::vm::ports::Forward;
 use crate::vm::spec::{self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Share, Spec};
 
-/// The caller's word that the instance may go on without it.
+/// Tells the stage that the instance may go on without its caller.
 pub(crate) const DETACH: u8 = b'd';
 /// Longest JSON object on the socket, in bytes.
 const OBJECT_MAX: u32 = 1 << 20;
@@ -38,7 +38,7 @@ pub struct Machine {
     pub disk: Option<Disk>,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
-    /// Whether the guest is kept from the outside; forwards still work.
+    /// Whether the guest cannot reach other machines; forwards still work.
     pub restrict_network: bool,
     /// Mount tag of the share.
     pub share_tag: String,
@@ -57,7 +57,7 @@ pub enum ConsoleLog {
     Always,
 }
 
-/// The ends of a machine's wires, as far as they are not the same for every one.
+/// Where a machine's sockets, share and disk files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wiring {
     /// The serial console.

@@ -97,7 +97,7 @@ impl Resources {
     }
 }
 
-/// Compares wishes with means: what will be slow or may fail later.
+/// Compares what is asked for with what this machine has: what will be slow or may fail later.
 ///
 /// # Errors
 /// What cannot be at all.
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_gives_no_word() {
+    fn a_machine_that_fits_gives_no_warning() {
         assert!(compare(&machine(), &ENOUGH).unwrap().is_empty());
     }
 

@@ -1,4 +1,4 @@
-//! ssh to an instance: a client key of civm's own, and a host key that is known before the first login.
+//! ssh to an instance: with civm's own client key, and a host key that is known before the first login.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -203,16 +203,15 @@ impl Login {
         arguments
     }
 
-    /// The arguments that open the connection which everything else to this user of the guest then goes over: one
-    /// login, however many commands follow.
+    /// The arguments of the ssh that opens the shared connection: one login, however many commands follow.
     fn master(&self) -> Vec<OsString> {
         let own = ["BatchMode=yes", "ControlMaster=yes"].iter().flat_map(|option| ["-o", option]);
         let own = own.chain(["-f", "-N"]).map(OsString::from);
         own.chain(self.arguments(&[])).collect()
     }
 
-    /// Sees to it that there is such a connection, opened by one run of civm at a time. Where it cannot be opened,
-    /// the command's own connection says why.
+    /// Opens the shared connection if there is none yet; only one process does so at a time. If that fails, the
+    /// command connects by itself, and ssh says what is wrong.
     fn connect(&self, ssh: &Path, environment: &Environment) {
         let Some(control) = &self.control else { return };
         if UnixStream::connect(control).is_ok() {
@@ -221,7 +220,7 @@ impl Login {
         let mut lock = control.clone().into_os_string();
         lock.push(".lock");
         let Ok(_lock) = open_file(Path::new(&lock)).and_then(Lock::wait) else { return };
-        // Whoever had the lock before may have opened it.
+        // The process that had the lock before may have opened it.
         if UnixStream::connect(control).is_err() {
             let _ = std::fs::remove_file(control);
             let mut command = process::command(ssh, &environment.for_tools());
@@ -252,7 +251,7 @@ impl Login {
     /// Logs in once, for real.
     ///
     /// # Errors
-    /// In words: why it did not work.
+    /// Why it did not work, as text for the user.
     pub fn check(&self, patience: Duration, environment: &Environment) -> Result<(), String> {
         let ssh = find_ssh(environment).map_err(|error| error.to_string())?;
         let until = Instant::now() + patience.min(ATTEMPT);
@@ -374,5 +373,26 @@ mod tests {
     #[test]
     fn paths_survive_sshs_configuration() {
         assert_eq!(config_path("/a b/50%".as_ref()), "\"/a b/50%%\"");
+    }
+
+    #[test]
+    fn ssh_sees_no_key_of_the_caller() {
+        let directory = tempfile::tempdir().unwrap();
+        let (project, place) = state(directory.path());
+        pin(&place, "ssh-ed25519 AAAA").unwrap();
+        let mut record = Record::new(&place, 0);
+        record.forwards = vec![Forward::loopback(1, 22)];
+        let login = Login::new(&project, &place, &record, "root").unwrap();
+        // Written by another process: a program that a test beside this one starts would hold the file open.
+        let ssh = directory.path().join("ssh");
+        let script = format!("#!/bin/sh\n/usr/bin/env >{}/seen\n", directory.path().display());
+        let write = ["-c", "printf %s \"$1\" >\"$0\" && chmod 755 \"$0\""];
+        assert!(
+            std::process::Command::new("sh").args(write).arg(&ssh).arg(script).status().unwrap().success()
+        );
+        let environment = Environment::of_process().with("PATH", directory.path()).with("SOPS_AGE_KEY", "k");
+        assert!(login.run(&[], &environment.with("TERM", "xterm")).unwrap().success());
+        let seen = std::fs::read_to_string(directory.path().join("seen")).unwrap();
+        assert!(seen.contains("TERM=xterm\n") && !seen.contains("SOPS_AGE_KEY"), "{seen}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An instance is a host of a project. Below the state directory it has `PROJECT/HOST/` with its logs,
 //! its record and a lock; while it runs, a directory in memory holds its sockets. Alive is whose lock is
-//! held: process numbers are never trusted.
+//! held; a process number alone is never trusted.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -102,9 +102,10 @@ impl Home {
             }
         }
         for stage in StageProcess::all() {
-            let known = |place: &Place| place.path == stage.place.path;
-            if stage.place.path.starts_with(&self.path) && !places.iter().any(|(place, _)| known(place)) {
-                let record = stage.runtime.as_deref().map_or(Ok(None), Record::load);
+            let Some(runtime) = &stage.runtime else { continue };
+            let known = places.iter().any(|(place, _)| place.path == stage.place.path);
+            if stage.place.path.starts_with(&self.path) && !known {
+                let record = Record::load(runtime);
                 places.push((stage.place, record));
             }
         }
@@ -293,7 +294,7 @@ impl Place {
         swept
     }
 
-    /// The same without a word.
+    /// The same without a report.
     pub fn sweep(&self) {
         drop(self.sweep_report());
     }

@@ -24,14 +24,14 @@ const SETTLING: Duration = Duration::from_secs(3);
 /// How long a supervisor may take to answer before it counts as hung.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long a look at a machine's health may take.
-const HEALTH: Duration = Duration::from_secs(2);
+const HEALTH: Duration = Duration::from_secs(4);
 
 /// How an instance was stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stopped {
     /// How the machine ended; `None` where it was not running any more.
     pub reason: Option<String>,
-    /// What had to be cleaned up besides, in words.
+    /// What else had to be cleaned up, as text for the user.
     pub cleaned: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ pub fn down(
     Ok(stopped)
 }
 
-/// Makes sure that the instance is gone, whatever it takes.
+/// Makes sure that the instance is gone, and kills what does not answer.
 fn make_sure(
     place: &Place,
     record: Option<&Record>,
@@ -232,7 +232,7 @@ fn wait_until_dead(place: &Place, patience: Duration) -> bool {
     true
 }
 
-/// What is left of an instance, in words.
+/// What is left of an instance, as text for the user.
 fn remains(place: &Place, record: Option<&Record>) -> Vec<String> {
     let mut left = Vec::new();
     if place.is_alive() {

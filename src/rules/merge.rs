@@ -294,9 +294,15 @@ mod tests {
         assert_eq!(merge(BASE, &bob, &bob.replace("age1bob", "age1other")), None);
         // Both changed which files a rule is for.
         assert_eq!(merge(BASE, &BASE.replace("^a", "^aa"), &BASE.replace("^a", "^ab")), None);
-        // A remark in a line that both changed would be lost.
-        let remark = add(BASE, "carol", &[0]).replace("*carol]", "*carol] # for a week");
-        assert_eq!(merge(BASE, &bob, &remark), None);
+        // Remarks in a line that both changed: one stays, of two one would be lost.
+        let remark = |name: &str, text: &str| {
+            add(BASE, name, &[0]).replace(&format!("*{name}]"), &format!("*{name}] # {text}"))
+        };
+        let carol = remark("carol", "for a week");
+        for merged in [merge(BASE, &bob, &carol), merge(BASE, &carol, &bob)] {
+            assert!(merged.is_some_and(|merged| merged.contains("] # for a week\n")));
+        }
+        assert_eq!(merge(BASE, &remark("bob", "for a day"), &carol), None);
         assert_eq!(merge(BASE, &bob, "<<<<<<< x\n"), None);
     }
 }

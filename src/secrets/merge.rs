@@ -6,19 +6,19 @@ mod metadata;
 use std::path::Path;
 use std::sync::Arc;
 
-use memchr::memmem;
 use zeroize::Zeroizing;
 
 use super::edit::{Watch, in_editor};
 use super::error::Error;
 use super::file::{OpenFile, SopsFile};
 use super::opener::Opener;
-use super::session::Session;
+use super::session::{Session, read};
+use crate::rules::Config;
 use crate::sops;
 use crate::sops::document::MacCheck;
 use crate::sops::merge::{self, Conflict, Sides, conflicted, marked, recorded};
 use crate::sops::tree::Tree;
-use crate::store::Store;
+use crate::store::{Format, Store, may_be_encrypted};
 
 pub use metadata::Refused;
 
@@ -41,8 +41,6 @@ const NOTE: &str = " (not merged yet, resolve with `civm secrets merge`)";
 
 /// git's default length of conflict markers.
 pub const MARKERS: usize = 7;
-/// What every value that sops encrypted starts with.
-const TOKEN: &[u8] = b"ENC[AES256_GCM,";
 
 /// The result of a merge.
 pub enum Merge {
@@ -159,6 +157,16 @@ pub fn merge(
     Ok(Merge::Conflict(Box::new(Unmerged { conflicts: merged.conflicts, trees: merged.trees, file })))
 }
 
+/// The store that writes the merged file. If the rules themselves have a conflict, our side of them says how.
+#[must_use]
+pub fn store(session: &Session, format: Format, path: &Path) -> Arc<dyn Store> {
+    let ours = || {
+        let sides = conflicted(&read(&session.rules_path(path)?).ok()?)?;
+        Some(Config::parse(std::str::from_utf8(&sides.ours).ok()?).ok()?.stores)
+    };
+    session.store(format, path).unwrap_or_else(|_| format.store(ours().unwrap_or_default()))
+}
+
 /// All three versions in one text, with conflict markers. No format can read it as a file, it holds no plaintext that
 /// the versions do not hold, and [`recorded_in`] reads the versions back.
 #[must_use]
@@ -178,8 +186,7 @@ impl Recorded {
     /// Whether a side may be a sops file.
     #[must_use]
     pub fn is_sops(&self) -> bool {
-        let token = |text: &[u8]| memmem::find(text, TOKEN).is_some();
-        token(&self.0.ours) || token(&self.0.theirs)
+        may_be_encrypted(&self.0.ours) || may_be_encrypted(&self.0.theirs)
     }
 
     /// Applies a function to each version and shows the results as one text with conflict markers. If the base cannot

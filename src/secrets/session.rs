@@ -17,8 +17,8 @@ use crate::rules::{self, Config};
 use crate::sops::time::Time;
 use crate::store::{Format, Indents, Store};
 
-/// One run's view of the world. Rules are read once; identities are looked for at the first file that
-/// needs them and asked for at most once each.
+/// What one run knows. Rules are read once; identities are looked for when the first file needs them, and each is
+/// asked for at most once.
 pub struct Session {
     /// The variables of the run.
     pub environment: Environment,
@@ -31,6 +31,8 @@ pub struct Session {
     explicit: Option<PathBuf>,
     /// Whether rules further down govern what lies below them.
     nested: bool,
+    /// Whether broken rules keep nobody from reading a file.
+    tolerant: bool,
     indent: Option<i64>,
     format: Option<Format>,
     known: Mutex<BTreeMap<PathBuf, Arc<Rules>>>,
@@ -62,6 +64,7 @@ impl Session {
             directory,
             explicit: None,
             nested: false,
+            tolerant: false,
             indent: None,
             format: None,
             known: Mutex::default(),
@@ -107,6 +110,13 @@ impl Session {
         self
     }
 
+    /// The same for work that needs the rules for the indent alone: broken ones do not stop it.
+    #[must_use]
+    pub fn tolerant(mut self) -> Self {
+        self.tolerant = true;
+        self
+    }
+
     /// The same where nobody is there to be asked.
     #[must_use]
     pub fn unattended(&self) -> Self {
@@ -117,6 +127,7 @@ impl Session {
             home: self.home.clone(),
             explicit: self.explicit.clone(),
             nested: self.nested,
+            tolerant: self.tolerant,
             indent: self.indent,
             format: self.format,
             known: Mutex::default(),
@@ -233,13 +244,13 @@ impl Session {
     }
 
     /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
-    /// because they are only beside or above the file, keep nobody from reading it by being broken.
+    /// because they are only beside or above the file, may be broken; so may all in a tolerant session.
     ///
     /// # Errors
     /// The rules cannot be read or understood.
     pub fn indents(&self, file: &Path) -> Result<Indents, Error> {
         let found = match self.rules(file) {
-            Err(_) if self.rules_path(file) != self.own_rules_path() => None,
+            Err(_) if self.tolerant || self.rules_path(file) != self.own_rules_path() => None,
             found => found?,
         };
         let of_rules = found.map_or_else(Indents::default, |rules| rules.config.stores);
@@ -348,9 +359,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_settled(path: &Path) -> Result<Vec<u8>, Error> {
+pub fn read_locked(path: &Path) -> Result<Vec<u8>, Error> {
     sweep_beside(path);
-    atomic::read_settled(path).map_err(|source| unreadable(path, source))
+    atomic::read_locked(path).map_err(|source| unreadable(path, source))
 }
 
 /// What a killed civm left where a file is goes before that is read.

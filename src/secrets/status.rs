@@ -12,7 +12,7 @@ use crate::store::Store;
 /// # Errors
 /// The text is not of the store's format, or its metadata is not valid.
 pub fn metadata(store: &dyn Store, path: &Path, text: &[u8]) -> Result<Option<Metadata>, Error> {
-    let tree = store.load(text).map_err(|error| Error::Store { path: path.to_path_buf(), error })?;
+    let tree = store.load(text).map_err(|error| Error::of_text(path, text, error))?;
     match document::split(tree, store.is_metadata()) {
         Ok((_, metadata)) => Ok(Some(metadata).filter(Metadata::is_complete)),
         Err(crate::sops::Error::MetadataNotFound) => Ok(None),

@@ -1,4 +1,4 @@
-//! What `git diff` compares and `git log -p` shows of a file.
+//! The text of a file for `git diff` and `git log -p`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::session::Session;
 use crate::sops::document::MacCheck;
 use crate::store::{Format, Indents};
 
-/// The plaintext of a file, without asking anybody for a passphrase. Where this fails, callers print the text itself,
-/// so that `git log` goes on.
+/// The plaintext of a file, if it can be decrypted without asking anybody. A log must not stop at one file: the caller
+/// prints the text itself where this fails.
 ///
 /// # Errors
 /// It is not a sops file, or no identity opens it.
@@ -24,6 +24,11 @@ pub fn textconv(
     text: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let session = session.unattended();
+    let recorded = recorded_in(text).filter(Recorded::is_sops);
+    // A text with conflict markers has no format of its own; its versions have one.
+    let format = recorded
+        .as_ref()
+        .map_or(format, |recorded| session.format_of_encrypted(path, recorded.versions().ours));
     // An old revision is no place to stumble over the rules of today.
     let store = session.store(format, path).unwrap_or_else(|_| format.store(Indents::default()));
     let plaintext = |text: &[u8]| {
@@ -31,7 +36,7 @@ pub fn textconv(
         // Each value has its own authentication; how they went together is not the question here.
         file.open(session.identities(), MacCheck::Ignore)?.plaintext()
     };
-    match recorded_in(text).filter(Recorded::is_sops) {
+    match recorded {
         // A conflict is shown as one.
         Some(recorded) => recorded.marked(plaintext),
         None => plaintext(text),

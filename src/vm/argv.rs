@@ -123,7 +123,7 @@ fn disk(draft: &Draft, argv: &mut Vec<String>) {
     let mut backing = "";
     let mut path = path_text(&disk.path);
     if let Some(files) = draft.disk_files {
-        // The path is there for whoever reads the list of processes.
+        // The path is only for people who read the list of processes.
         push(argv, "-add-fd", format!("fd={},set={DISK_SET},opaque={path}", files.disk));
         path = format!("/dev/fdset/{DISK_SET}");
         if let Some(base) = files.base {

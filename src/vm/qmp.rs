@@ -138,7 +138,7 @@ pub struct Kvm {
     pub present: bool,
 }
 
-/// Events that are kept while an answer is awaited; those of a machine that is just starting are few.
+/// Events that are kept while we wait for an answer; a machine that is just starting has only a few.
 const EVENTS_MAX: usize = 64;
 
 /// The first conversation with QEMU: until it has said how the machine came up.

@@ -1,4 +1,4 @@
-//! What a machine is made of: a draft holds wishes, a [`Spec`] only what QEMU can run.
+//! What a machine is made of: a draft may ask for anything, a [`Spec`] holds only what QEMU can run.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -157,7 +157,7 @@ pub struct Console {
     pub channel: Channel,
 }
 
-/// A machine as it is wished for; [`Spec::new`] says whether it can be.
+/// A machine as somebody asks for it; [`Spec::new`] says whether QEMU can run it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Draft {
@@ -179,7 +179,7 @@ pub struct Draft {
     pub disk_files: Option<DiskFiles>,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
-    /// Whether the guest is kept from the outside; forwards still work.
+    /// Whether the guest cannot reach other machines; forwards still work.
     pub restrict_network: bool,
     /// The share.
     pub share: Option<Share>,
@@ -199,7 +199,7 @@ impl Spec {
     /// Checks a draft. `native` is the machine host's own architecture: KVM runs no other.
     ///
     /// # Errors
-    /// The first wish that cannot be fulfilled.
+    /// The first thing that QEMU cannot do.
     pub fn new(draft: Draft, native: Option<Arch>) -> Result<Self, Error> {
         check::draft(&draft, native)?;
         Ok(Self(draft))

@@ -37,6 +37,10 @@ const FILES: usize = 12;
 const FEW: usize = 20;
 const BUDGET: Duration = Duration::from_secs(60);
 
+/// Other signals that end a process, of which each round has one.
+const OTHERS: [Signal; 5] =
+    [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGXCPU];
+
 /// The verbs, and whether the file `s.yaml` is plain before and after each.
 struct Verb {
     args: &'static [&'static str],
@@ -237,8 +241,8 @@ fn signals_at_random_instants() {
         }
         let at = number % VERBS.len();
         let verb = &VERBS[at];
-        for signal in [Signal::SIGKILL, Signal::SIGINT] {
-            let signal = if signal == Signal::SIGINT && number % 3 == 1 { Signal::SIGTERM } else { signal };
+        let other = OTHERS[number % OTHERS.len()];
+        for signal in [Signal::SIGKILL, Signal::SIGINT, other] {
             world.put_back(verb);
             let after = durations[at].mul_f64(rand::thread_rng().gen_range(0.0..1.1));
             let ended = interrupted(&mut world.civm(verb.args), signal, after);
@@ -265,5 +269,29 @@ fn signals_at_random_instants() {
         eprintln!(
             "{signal}: {sent} sent, {ended} before the end of the work, {left} with something to sweep"
         );
+    }
+}
+
+/// What a kill leaves where no civm has been since.
+#[test]
+fn what_was_left_is_no_file_of_the_project_and_goes_with_the_next_civm() {
+    for args in
+        [&["secrets", "update-all", "--check"][..], &["secrets", "who"], &["sops", "decrypt", "deep/s.yaml"]]
+    {
+        let world = World::new();
+        let left = "deep/.civm-tmp-abc";
+        for name in ["part0", "f.yaml", "whole/other.yaml"] {
+            world.scene.write(&format!("{left}/{name}"), &world.sealed);
+        }
+        world.scene.write("deep/s.yaml", &world.sealed);
+        let ran = run(&mut world.civm(args));
+        assert!(
+            !ran.out().contains("civm-tmp") && !ran.stderr.contains("civm-tmp"),
+            "{} {}",
+            ran.out(),
+            ran.stderr
+        );
+        assert!(!world.scene.file(left).exists(), "{args:?}");
+        assert_eq!(world.scene.read("deep/s.yaml").as_bytes(), world.sealed, "{args:?}");
     }
 }

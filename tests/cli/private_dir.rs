@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::support::{Scene, run, run_with};
 
@@ -69,4 +70,41 @@ fn what_a_kill_left_behind_the_next_run_sweeps() {
     }
     edit(&scene("true"));
     is_gone(&plain);
+}
+
+#[test]
+fn nothing_of_it_can_be_read_any_more_however_the_edit_ends() {
+    for ending in
+        ["", "exit 3", "echo 'password: other' > \"$1\"", "echo '[' > \"$1\"", "kill -TERM $PPID; sleep 0.3"]
+    {
+        // Something still has the file open when it goes, as an indexer or a disk has.
+        let scene = scene(&format!(
+            "(exec 3<\"$1\"; : > opened; while [ -e \"$1\" ]; do sleep 0.02; done; cat <&3 > after; : > read) \
+             >/dev/null 2>&1 </dev/null &\nwhile [ ! -e opened ]; do sleep 0.02; done\n{ending}"
+        ));
+        let (_, plain) = edit(&scene);
+        is_gone(&plain);
+        let end = Instant::now() + Duration::from_secs(20);
+        while !scene.file("read").exists() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let after = scene.read("after");
+        assert!(!after.is_empty() && after.bytes().all(|byte| byte == 0), "{ending}: {after:?}");
+    }
+}
+
+#[test]
+fn an_editor_that_does_not_wait_gets_a_hint() {
+    for (name, hint) in [("code", "code --wait"), ("gvim", "gvim -f"), ("my-editor", "returned at once")] {
+        let scene = scene("");
+        fs::rename(scene.file("editor"), scene.file(name)).expect("renamed");
+        for verb in [&["secrets", "edit", "secrets.yaml"][..], &["sops", "edit", "secrets.yaml"]] {
+            let mut command = scene.civm(verb);
+            command.env("SOPS_AGE_KEY", KEY).env("EDITOR", scene.file(name));
+            let ran = run(&mut command).code(200);
+            // Under the name of sops only what is sure is said.
+            let said = verb[0] == "secrets" || name != "my-editor";
+            assert_eq!(ran.stderr.contains(hint), said, "{name} {verb:?}: {}", ran.stderr);
+        }
+    }
 }

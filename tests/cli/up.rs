@@ -38,12 +38,15 @@ fn nothing_was_built(scene: &Scene) {
     assert!(!cache.exists(), "{} was made", cache.display());
 }
 
+/// Puts something where the disk should be.
+type Make = fn(&Path);
+
 #[test]
 fn a_disk_that_is_none_is_named_at_once() {
     let scene = scene("");
     let disk = scene.file("x.qcow2");
     let begun = Instant::now();
-    let cases: [(&str, fn(&Path), &str); 6] = [
+    let cases: [(&str, Make, &str); 6] = [
         ("an empty file", |disk| fs::write(disk, "").unwrap(), "is empty: remove it"),
         ("another format", |disk| fs::write(disk, "a".repeat(9999)).unwrap(), "is not a qcow2 disk"),
         (
@@ -152,7 +155,7 @@ fn the_command_is_printed_without_building_anything() {
     let ran = ran.ok().says("its image and its disk will be made by the first `civm up x`");
     assert!(begun.elapsed() < Duration::from_secs(30));
     nothing_was_built(&scene);
-    let (mkdir, qemu) = ran.out().split_once('\n').unwrap();
+    let (mkdir, qemu) = ran.out().split_once(" && ").unwrap();
     assert!(qemu.contains("-kernel ") && qemu.contains("qemu-system"), "{qemu}");
     // What it prints makes the directories of the sockets and of the share.
     run(scene.command("sh").args(["-c", mkdir])).ok();
@@ -208,6 +211,23 @@ fn tools_seen(scene: &Scene) -> Vec<String> {
     names
 }
 
+/// An image in the cache that looks complete, at the place that the printed command names.
+fn fake_image(printed: &Ran, programs: &str) {
+    let words = printed.out().split_whitespace();
+    let kernel = words.skip_while(|word| *word != "-kernel").nth(1).expect("a kernel");
+    let image = Path::new(kernel).parent().expect("a directory");
+    fs::create_dir_all(image.join("modules")).unwrap();
+    assert!(qemu_img(&["create", "-q", "-f", "qcow2", &text(&image.join("disk.qcow2")), "4G"]));
+    let content = format!(
+        r#"{{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\n", "programs": [{programs}]}}"#
+    );
+    let files = [("kernel", "k"), ("early-modules", ""), ("accounts-and-programs.json", &content)];
+    for (name, content) in files {
+        fs::write(image.join(name), content).unwrap();
+    }
+    fs::write(image.join("contents.json"), r#"{"kernel": 1}"#).unwrap();
+}
+
 #[test]
 fn no_tool_sees_the_callers_keys() {
     let scene = scene("");
@@ -254,28 +274,19 @@ fn no_tool_sees_the_callers_keys() {
         return eprintln!("skipped: no qemu-img");
     }
     let printed = civm(&["up", "x", "--print-command"]).ok();
-    let kernel =
-        printed.out().split_whitespace().skip_while(|word| *word != "-kernel").nth(1).unwrap().to_owned();
-    let image = Path::new(&kernel).parent().unwrap();
-    fs::create_dir_all(image.join("modules")).unwrap();
-    assert!(qemu_img(&["create", "-q", "-f", "qcow2", &text(&image.join("disk.qcow2")), "4G"]));
-    let content = r#"{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\n", "programs": []}"#;
-    for (name, content) in [("kernel", "k"), ("early-modules", ""), ("accounts-and-programs.json", content)] {
-        fs::write(image.join(name), content).unwrap();
-    }
-    let size = fs::metadata(image.join("disk.qcow2")).unwrap().len();
-    fs::write(
-        image.join("contents.json"),
-        format!(
-            r#"{{"kernel": 1, "disk.qcow2": {size}, "early-modules": 0, "accounts-and-programs.json": {}}}"#,
-            content.len()
-        ),
-    )
-    .unwrap();
+    fake_image(&printed, "");
     fs::remove_file(bin.join("qemu-img")).unwrap();
     civm(&["up", "x", "--accel", "tcg"]).code(MACHINE);
+    // Where there is a /dev/kvm to try, it is tried with the same variables.
+    civm(&["up", "x", "--accel", "kvm"]).code(MACHINE);
     let native = format!("qemu-system-{}", std::env::consts::ARCH);
     assert!(tools_seen(&scene).contains(&native), "{:?}", tools_seen(&scene));
+    // The disk that this run had is gone: nobody takes the new one for it.
+    let gone = "x.qcow2` is gone since the last run: a new, empty disk is made";
+    assert!(scene.file("x.qcow2").is_file());
+    fs::remove_file(scene.file("x.qcow2")).unwrap();
+    civm(&["up", "x", "--accel", "tcg"]).code(MACHINE).says(gone);
+    assert!(!civm(&["up", "x", "--accel", "tcg"]).code(MACHINE).stderr.contains(gone));
 }
 
 #[test]
@@ -288,17 +299,7 @@ fn users_groups_and_shells_are_looked_up_in_the_image_before_the_boot() {
     if printed.code == MACHINE {
         return eprintln!("skipped: no QEMU");
     }
-    let kernel =
-        printed.out().split_whitespace().skip_while(|word| *word != "-kernel").nth(1).unwrap().to_owned();
-    let image = Path::new(&kernel).parent().unwrap();
-    fs::create_dir_all(image.join("modules")).unwrap();
-    assert!(qemu_img(&["create", "-q", "-f", "qcow2", &text(&image.join("disk.qcow2")), "4G"]));
-    let content =
-        r#"{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\n", "programs": ["bin/sh"]}"#;
-    fs::write(image.join("accounts-and-programs.json"), content).unwrap();
-    fs::write(image.join("early-modules"), "").unwrap();
-    fs::write(image.join("kernel"), "k").unwrap();
-    fs::write(image.join("contents.json"), r#"{"kernel": 1}"#).unwrap();
+    fake_image(&printed, "\"bin/sh\"");
     up(&scene, &[]).code(INPUT).says("user `alice`: the guest has no /bin/zsh").says("add one to `packages`");
     assert!(!scene.file("x.qcow2").exists(), "no disk was made for it");
 }

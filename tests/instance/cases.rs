@@ -10,11 +10,12 @@ use civm::instance::{Error, console};
 use nix::sys::signal::Signal;
 
 use crate::kernel::WORD;
+use crate::played;
 use crate::scene::{KEY, Scene, wait_until};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 12] = [
+pub const ALL: [(&str, Case); 24] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
@@ -27,6 +28,30 @@ pub const ALL: [(&str, Case); 12] = [
     ("what_qemu_refuses_is_repeated", what_qemu_refuses_is_repeated),
     ("a_hung_supervisor_is_ended_by_down", a_hung_supervisor_is_ended),
     ("the_console_is_the_owners_and_can_be_attached_to", the_console_is_the_owners),
+    ("roots_qemu_runs_as_a_user_of_its_own_unless_told_otherwise", roots_qemu_is_not_root),
+    ("a_disk_keeps_its_owner_and_an_ephemeral_one_is_gone_at_once", disks_are_handed_over_open),
+    (
+        "a_guest_that_floods_everything_harms_only_itself",
+        played::a_guest_that_floods_everything_harms_only_itself,
+    ),
+    (
+        "a_reset_keeps_the_machine_and_stages_its_key_again",
+        played::a_reset_keeps_the_machine_and_stages_its_key_again,
+    ),
+    ("a_panic_is_seen_and_its_reason_told", played::a_panic_is_seen_and_its_reason_told),
+    ("a_reset_before_readiness_ends_the_machine", played::a_reset_before_readiness_ends_the_machine),
+    (
+        "a_frozen_machine_is_seen_and_its_clock_set_afterwards",
+        played::a_frozen_machine_is_seen_and_its_clock_set_afterwards,
+    ),
+    ("a_second_down_joins_the_first", played::a_second_down_joins_the_first),
+    ("a_record_of_another_civm_keeps_its_machine", played::a_record_of_another_civm_keeps_its_machine),
+    ("a_lost_state_directory_hides_no_machine", played::a_lost_state_directory_hides_no_machine),
+    (
+        "several_look_at_the_console_and_see_the_prompt",
+        played::several_look_at_the_console_and_see_the_prompt,
+    ),
+    ("programs_that_are_missing_are_named_before_anything_starts", missing_programs_are_named),
 ];
 
 /// Every test waits for nothing longer than this when it stops a machine.
@@ -156,4 +181,77 @@ fn the_console_is_the_owners() {
     assert_eq!(left, console::Left::Ended);
     stopping.join().expect("it ends");
     scene.assert_gone(&record);
+}
+
+/// The user that the machine's QEMU runs as.
+fn user_of_qemu(scene: &Scene) -> u32 {
+    let processes = scene.processes();
+    let (pid, _) =
+        processes.iter().find(|(_, name)| name.contains("qemu-system-x86_64 -name")).expect("QEMU");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("its user");
+    line.split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a number")
+}
+
+fn roots_qemu_is_not_root() {
+    let own = nix::unistd::Uid::effective().as_raw();
+    for mode in [Mode::Namespaces, Mode::Memory] {
+        let scene = Scene::new();
+        let _running = scene.start(scene.machine("a", 0), Some(mode)).expect("it starts");
+        // Whoever is not root runs QEMU as who it is.
+        assert_eq!(own == 0, user_of_qemu(&scene) != own);
+        wait_until("the kernel speaks", || scene.console("a").contains(WORD));
+    }
+    let mut scene = Scene::new();
+    scene.qemu_as_root = true;
+    let _running = scene.start(scene.machine("a", 0), None).expect("it starts");
+    assert_eq!(user_of_qemu(&scene), own);
+}
+
+fn disks_are_handed_over_open() {
+    use civm::vm::spec::Disk;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let scene = Scene::new();
+    let qemu_img = |arguments: &[&str]| {
+        let made = std::process::Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2"])
+            .args(arguments)
+            .status();
+        assert!(made.expect("qemu-img").success());
+    };
+    let base = scene.directory().join("disk.qcow2");
+    let base_text = base.to_str().expect("text");
+    qemu_img(&[base_text, "16M"]);
+    fs::set_permissions(&base, fs::Permissions::from_mode(0o600)).expect("a mode");
+    let overlay = scene.place("a").ephemeral_disk();
+    qemu_img(&["-F", "qcow2", "-b", base_text, overlay.to_str().expect("text")]);
+    let before = base.metadata().expect("it is there");
+    for (path, ephemeral) in [(&base, false), (&overlay, true)] {
+        let mut machine = scene.machine("a", 0);
+        machine.disk = Some(Disk { path: path.clone(), size_mib: 16, ephemeral });
+        let running = scene.start(machine.clone(), None).expect("it starts");
+        assert_eq!(path.exists(), !ephemeral, "an ephemeral disk has no name any more");
+        if !ephemeral {
+            machine.name = "b".to_owned();
+            let error = scene.start(machine, None).expect_err("the disk is in use");
+            assert!(error.to_string().contains("in use"), "{error}");
+        }
+        down(&scene, "a").expect("it goes down");
+        running.wait_end(&mut |_| {});
+        let after = base.metadata().expect("it is there");
+        assert_eq!((after.uid(), after.mode()), (before.uid(), before.mode()));
+    }
+}
+
+fn missing_programs_are_named() {
+    let mut scene = Scene::new();
+    scene.environment = scene.environment.clone().with("PATH", scene.directory());
+    let name = |scene: &Scene| match scene.start(scene.machine("a", 0), None) {
+        Err(Error::NoProgram(name)) => name,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(name(&scene), "qemu-system-x86_64");
+    std::os::unix::fs::symlink("/bin/true", scene.directory().join("qemu-system-x86_64")).expect("a link");
+    assert_eq!(name(&scene), "ssh");
+    assert!(scene.processes().is_empty());
 }

@@ -41,6 +41,7 @@ pub fn cannot_run() -> Option<String> {
 pub struct Scene {
     directory: tempfile::TempDir,
     pub environment: Environment,
+    pub qemu_as_root: bool,
     /// The processes that were seen: number and start.
     seen: RefCell<BTreeSet<(i32, u64)>>,
 }
@@ -50,7 +51,11 @@ impl Scene {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("kernel"), kernel::elf()).expect("a kernel");
         let environment = environment(directory.path());
-        Self { directory, environment, seen: RefCell::default() }
+        Self { directory, environment, qemu_as_root: false, seen: RefCell::default() }
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn home(&self) -> Home {
@@ -85,7 +90,7 @@ impl Scene {
             place: &place,
             machine,
             accel: AccelRequest::Tcg,
-            qemu_as_root: false,
+            qemu_as_root: self.qemu_as_root,
             staged,
             mode,
             environment: &self.environment,

@@ -20,10 +20,7 @@ fn text(pieces: usize) -> impl Strategy<Value = String> {
 }
 
 fn line() -> impl Strategy<Value = String> {
-    let entry = (text(3), text(6))
-        .prop_filter_map("the metadata's name, of which civm says so", |(name, value)| {
-            (name != "sops").then(|| format!("{name}={value}"))
-        });
+    let entry = (text(3), text(6)).prop_map(|(name, value)| format!("{name}={value}"));
     prop_oneof![
         8 => entry,
         2 => text(4).prop_map(|text| format!("#{text}")),
@@ -31,7 +28,7 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
-fn file() -> impl Strategy<Value = String> {
+pub fn file() -> impl Strategy<Value = String> {
     (proptest::collection::vec(line(), 0..8), any::<bool>())
         .prop_map(|(lines, end)| lines.join("\n") + if end { "\n" } else { "" })
 }

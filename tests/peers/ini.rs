@@ -115,7 +115,7 @@ fn keys() -> impl Strategy<Value = String> {
     })
 }
 
-fn file() -> impl Strategy<Value = String> {
+pub fn file() -> impl Strategy<Value = String> {
     let section = (comments(), one_of(SECTIONS), one_of(["", " ; c", "#c", "  "]), keys())
         .prop_map(|(comments, name, behind, keys)| format!("{comments}[{name}]{behind}\n{keys}"));
     (keys(), proptest::collection::vec(section, 0..4), any::<bool>()).prop_map(|(top, sections, windows)| {

@@ -115,7 +115,7 @@ fn joined(open: &[u8], elements: Vec<Vec<u8>>, close: &[u8]) -> Vec<u8> {
 }
 
 /// A whole file, with something behind its object now and then.
-fn file() -> impl Strategy<Value = Vec<u8>> {
+pub fn file() -> impl Strategy<Value = Vec<u8>> {
     let behind = prop_oneof![4 => Just("\n"), 1 => Just(""), 1 => Just(" } trailing")];
     (object(value().boxed()), behind).prop_map(|(object, behind)| [&object, behind.as_bytes()].concat())
 }

@@ -168,7 +168,7 @@ fn free_port(project: &Project) -> Result<u16, Failure> {
     let mut taken = Vec::new();
     for host in project.hosts().map_err(project::failure)? {
         if let Ok(spec) = project::load(project, &host) {
-            taken.extend(spec.forwards.iter().map(|forward| forward.host));
+            taken.extend(spec.forwards.iter().map(|forward| forward.host_port));
         }
     }
     Ok((FIRST_PORT..u16::MAX).find(|port| !taken.contains(port)).unwrap_or(FIRST_PORT))

@@ -13,11 +13,10 @@ use crate::edge::{atomic, terminal};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules;
 use crate::secrets::discover::is_sops;
-use crate::secrets::merge::{MARKERS, Merge, MergeError, Versions, merge, record, recorded_in};
-use crate::secrets::session::{read, read_settled};
+use crate::secrets::merge::{MARKERS, Merge, MergeError, Versions, merge, record, recorded_in, store};
+use crate::secrets::session::{read, read_locked};
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
-use crate::store::Indents;
 
 /// The rules file, which is not encrypted.
 const RULES: &str = ".sops.yaml";
@@ -110,7 +109,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let name = path.file_name().map(Path::new).unwrap_or(&path);
     let git = Git::here(&context.environment, directory);
     let shown = args.file.display();
-    let before = read_settled(&path).ok();
+    let before = read_locked(&path).ok();
     let on_disk = before.as_deref().unwrap_or_default();
     let recorded = recorded_in(on_disk);
     let stages = match git.stages(name) {
@@ -222,9 +221,7 @@ fn merged(
     how: &How,
     context: &Context,
 ) -> Result<Vec<u8>, Refusal> {
-    // The rules may be in conflict themselves.
-    let format = session.format_of_encrypted(path, versions.ours);
-    let store = session.store(format, path).unwrap_or_else(|_| format.store(Indents::default()));
+    let store = store(session, session.format_of_encrypted(path, versions.ours), path);
     let of_merge = |left: Option<Vec<u8>>| {
         move |error| match error {
             MergeError::Plain => Refusal::Plain,

@@ -49,10 +49,10 @@ pub(super) fn ensure(spec: &Spec, context: &Context) -> Result<Image, Failure> {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     let screen = context.screen;
     let made = debian::ensure(&wanted, &cache, &context.environment, &mut |event| match event {
-        Event::Waiting => screen.note("another civm builds this image; waiting for it"),
+        Event::Waiting => screen.note("another civm is building this image; waiting for it"),
         Event::Building { log } => {
             screen.note("building the image (once for these packages; a minute or two)");
-            screen.detail(format!("the tools' own words are in `{}`", log.display()));
+            screen.detail(format!("the output of the tools is in `{}`", log.display()));
         }
         Event::Step { name } => bar.set_message(name),
         #[expect(

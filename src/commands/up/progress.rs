@@ -48,13 +48,13 @@ impl Progress {
 
 fn step(event: &Event) -> Option<String> {
     Some(match event {
-        Event::Opened { namespaces: true, .. } => "a stage in namespaces of its own".to_owned(),
-        Event::Opened { namespaces: false, .. } => "a stage in private memory".to_owned(),
+        Event::Opened { namespaces: true, .. } => "staged in namespaces of its own".to_owned(),
+        Event::Opened { namespaces: false, .. } => "staged in private memory".to_owned(),
         Event::Staged { files } => format!("{files} files staged"),
-        Event::Started { .. } => "the kernel starts".to_owned(),
+        Event::Started { .. } => "the kernel is starting".to_owned(),
         Event::KeyRemoved => "the guest has its host key; the staged one is gone".to_owned(),
         Event::Guest { report } => match report {
-            agent::Event::Started { .. } => "the guest's first process runs".to_owned(),
+            agent::Event::Started { .. } => "the guest's first process is running".to_owned(),
             agent::Event::Point { .. } => "the generic part of the boot is done".to_owned(),
             agent::Event::KeyTaken => "the guest took its host key".to_owned(),
             agent::Event::LayerApplied => "the host layer is applied".to_owned(),

@@ -1,12 +1,11 @@
 //! One `up` of a host at a time.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::commands::{Context, instance};
+use crate::edge::lock::{Lock, open_file};
 use crate::instance::Place;
 use crate::instance::deadline::scaled;
 use crate::instance::state::Phase;
@@ -17,27 +16,18 @@ const GONE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// The right to start a host: from the first look at its instance until that is ready. Two at once would both
-/// make its disk. It ends with the file's handle, however that goes.
-pub(super) fn take(place: &Place, context: &Context) -> Result<File, Failure> {
+/// make its disk. It ends with the process, however that ends.
+pub(super) fn take(place: &Place, context: &Context) -> Result<Lock, Failure> {
     let path = place.path.join("up.lock");
     let failed = |error: io::Error| {
         Failure::new(Code::CouldNotWriteOutput, format!("cannot lock `{}`: {error}", path.display()))
     };
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    let open = || open_file(&path);
+    if let Some(lock) = open().and_then(Lock::try_open).map_err(failed)? {
+        return Ok(lock);
     }
-    context.screen.note(format!("another civm starts {}; waiting for it", place.host));
-    file.lock().map_err(failed)?;
-    Ok(file)
+    context.screen.note(format!("another civm is starting {}; waiting for it", place.host));
+    open().and_then(Lock::wait).map_err(failed)
 }
 
 /// Whether the instance is up. One that is on its way down, because somebody stops it or its `up` was broken off,
@@ -60,7 +50,7 @@ pub(super) fn is_ready(place: &Place, context: &Context) -> Result<bool, Failure
         }
         if Instant::now() > until {
             return Err(instance::failure(crate::instance::Error::Running(place.host.clone()))
-                .help(format!("it is neither ready nor gone: `civm down {}`", place.host)));
+                .help(format!("it is neither ready nor stopped: `civm down {}` stops it", place.host)));
         }
         thread::sleep(POLL);
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
@@ -16,7 +16,7 @@ use crate::edge::lock::Lock;
 /// Longest path of a place, in bytes, below which ssh still has room for the control socket of root: 90
 /// bytes at most (unix(7) has 107, ssh appends 17 while it makes one). Every other socket is shorter by far.
 pub(super) const BASE_MAX: usize = 90 - "/ssh-root".len() - NAME_LEN - "/".len();
-/// How often a place that others remove at the same time is made anew.
+/// How often to try again if others remove a place as it is made.
 const TRIES: u32 = 100;
 
 /// The directories of the machine that may hold a place in memory, in the order of preference, with the
@@ -32,12 +32,41 @@ fn shared(environment: &Environment) -> Vec<(PathBuf, PathBuf)> {
     shared
 }
 
-/// The place in memory that needs no session.
-fn shm_base() -> PathBuf {
-    PathBuf::from(format!("/dev/shm/civm-{}", Uid::effective()))
+/// Where every user may make a place in memory that needs no session.
+const SHM: &str = "/dev/shm";
+
+/// The name of that place. Anybody can guess it, and take it before its user does.
+fn shm_name() -> String {
+    format!("civm-{}", Uid::effective())
 }
 
-/// The place on a disk, for want of a better one.
+/// Places of this user's with names that nobody could guess, made where the other name was taken.
+fn hidden_bases(directory: &Path) -> Vec<PathBuf> {
+    let prefix = format!("{}-", shm_name());
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let named = entries.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix));
+    named.map(|entry| entry.path()).filter(|path| check_own(path).is_ok()).collect()
+}
+
+/// The place in this directory: the one that anybody can name, if it is ours, else one that nobody could take.
+fn find_shm(directory: &Path) -> Result<PathBuf, Refused> {
+    let base = directory.join(shm_name());
+    let Err(reason) = check_tmpfs(&base, true) else { return Ok(base) };
+    if let Some(hidden) = hidden_bases(directory).into_iter().find(|base| check_tmpfs(base, false).is_ok()) {
+        return Ok(hidden);
+    }
+    let made = tempfile::Builder::new()
+        .prefix(&format!("{}-", shm_name()))
+        .rand_bytes(NAME_LEN)
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(directory);
+    match made {
+        Ok(made) if check_tmpfs(made.path(), false).is_ok() => Ok(made.keep()),
+        _ => Err(Refused { place: base, reason }),
+    }
+}
+
+/// The place on a disk, if there is no better one.
 pub(super) fn temporary_base(environment: &Environment) -> PathBuf {
     environment.temp_dir().join(format!("civm-{}", Uid::effective()))
 }
@@ -45,11 +74,13 @@ pub(super) fn temporary_base(environment: &Environment) -> PathBuf {
 /// Every place that may have something of this user in it.
 pub(super) fn bases(environment: &Environment) -> Vec<PathBuf> {
     let mut bases: Vec<PathBuf> = shared(environment).into_iter().map(|(_, base)| base).collect();
-    bases.extend([shm_base(), temporary_base(environment)]);
+    bases.push(Path::new(SHM).join(shm_name()));
+    bases.extend(hidden_bases(Path::new(SHM)));
+    bases.push(temporary_base(environment));
     bases
 }
 
-/// The first good place, and the ones before it with what is wrong with them.
+/// The first usable place, and those before it with what is wrong with them.
 pub(super) fn find_base(environment: &Environment) -> (Option<PathBuf>, Vec<Refused>) {
     let mut refused: Vec<Refused> = Vec::new();
     for (place, base) in shared(environment) {
@@ -59,11 +90,10 @@ pub(super) fn find_base(environment: &Environment) -> (Option<PathBuf>, Vec<Refu
             Err(reason) => refused.push(Refused { place, reason }),
         }
     }
-    let base = shm_base();
-    match check_tmpfs(&base, true) {
-        Ok(()) => (Some(base), refused),
-        Err(reason) => {
-            refused.push(Refused { place: base, reason });
+    match find_shm(Path::new(SHM)) {
+        Ok(base) => (Some(base), refused),
+        Err(shm) => {
+            refused.push(shm);
             (None, refused)
         }
     }
@@ -111,7 +141,7 @@ fn make_and_open(path: &Path) -> io::Result<File> {
 }
 
 fn unsteady() -> io::Error {
-    io::Error::other("goes as soon as it is made")
+    io::Error::other("it is removed as soon as it is made")
 }
 
 /// Removes a place with nothing in it that nobody holds.
@@ -163,5 +193,29 @@ fn plain(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(number) => nix::errno::Errno::from_raw(number).desc().to_lowercase(),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_somebody_else_has_taken_leads_to_one_that_nobody_could() {
+        let Ok(directory) = tempfile::tempdir_in(SHM) else {
+            eprintln!("skipped: no {SHM}");
+            return;
+        };
+        let taken = directory.path().join(shm_name());
+        // Another user's directory is refused like one that others may enter.
+        DirBuilder::new().create(&taken).expect("made");
+        fs::set_permissions(&taken, fs::Permissions::from_mode(0o777)).expect("open to all");
+        let base = find_shm(directory.path()).expect("a place all the same");
+        assert_ne!(base, taken);
+        assert_eq!(base.metadata().expect("it is there").mode() & 0o7777, 0o700);
+        assert_eq!(find_shm(directory.path()).expect("a place"), base, "the next one finds it");
+        assert_eq!(hidden_bases(directory.path()), [base], "and so does who sweeps");
+        fs::set_permissions(&taken, fs::Permissions::from_mode(0o700)).expect("ours alone");
+        assert_eq!(find_shm(directory.path()).expect("a place"), taken);
     }
 }

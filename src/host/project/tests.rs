@@ -115,7 +115,7 @@ fn a_new_host_has_a_description_that_makes_sense() {
     assert!(text.starts_with("# yaml-language-server: $schema=../host.schema.json\n"));
     let dir = project(&[("hosts/new/host.yaml", &text)]);
     let spec = Project::at(dir.path()).expect("a project").load("new", Arch::X86_64).expect("a host");
-    assert_eq!(spec.ssh().map(|forward| forward.host), Some(2223));
+    assert_eq!(spec.forwards.first().map(|forward| forward.host_port), Some(2223));
 }
 
 #[test]
@@ -152,7 +152,9 @@ fn shipped(name: &str, arch: Arch) -> Spec {
 #[test]
 fn the_hosts_that_ship_have_their_figures() {
     let figures = |spec: &Spec| (spec.cpus, spec.memory.to_string(), spec.disk.to_string());
-    let ssh = |spec: &Spec| spec.ssh().map(|f| format!("{}:{}", f.address, f.host)).expect("a forward");
+    let ssh = |spec: &Spec| {
+        spec.forwards.first().map(|f| format!("{}:{}", f.address, f.host_port)).expect("a forward")
+    };
 
     let demo = shipped("builder-demo", Arch::X86_64);
     assert_eq!(figures(&demo), (2, "4G".into(), "16G".into()));
@@ -169,7 +171,9 @@ fn the_hosts_that_ship_have_their_figures() {
     let controller = shipped("jenkins-controller", Arch::X86_64);
     assert_eq!(figures(&controller), (4, "16G".into(), "200G".into()));
     assert_eq!(ssh(&controller), "127.0.0.1:2222");
-    assert!(controller.forwards.iter().any(|forward| forward.host == 8081 && forward.guest == 8081));
+    assert!(
+        controller.forwards.iter().any(|forward| forward.host_port == 8081 && forward.guest_port == 8081)
+    );
     let secrets: Vec<_> =
         controller.secrets.iter().map(|secret| (secret.name.as_str(), secret.mode)).collect();
     assert_eq!(secrets, [("vedenemo_builder_ssh_key", 0o400), ("vm_builder_ssh_key", 0o400)]);

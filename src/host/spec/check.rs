@@ -1,4 +1,4 @@
-//! From keys and values to a host that makes sense: defaults, ranges, and what excludes each other.
+//! Checks the keys and values of a host: defaults, ranges, and what excludes each other.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -7,9 +7,10 @@ use std::ops::RangeInclusive;
 use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Mode, Names, Plain, Size};
-use super::{Arch, Forward, Spec, check_image, check_nix, check_secrets, check_users};
+use super::{Arch, Spec, check_image, check_nix, check_secrets, check_users};
 use crate::host::error::SpecError;
 use crate::host::{generated, layer};
+use crate::vm::ports::{Forward, SSH};
 
 pub(super) type Checked<T> = Result<T, SpecError>;
 
@@ -32,10 +33,9 @@ const MEMORY: Size = Size::mebibytes(2048);
 pub(super) const MEMORY_MIN: Size = Size::mebibytes(256);
 /// Disk of a host that names none.
 const DISK: Size = Size::mebibytes(16 * 1024);
-/// The most that the file system of a guest grows to: more blocks of 4 KiB it does not count (ext4 without the
-/// options for larger ones).
+/// The largest file of ext4, where most disks lie: a larger disk could never be filled.
 const DISK_MAX: Size = Size::mebibytes(16 * 1024 * 1024);
-/// More than QEMU gives a machine of either kind.
+/// What QEMU is told is a number of MiB in 32 bits.
 const MEMORY_MAX: Size = Size::mebibytes(u32::MAX as u64 / 1024 * 1024);
 /// The least size that an image's own file system has.
 const DISK_MIN: Size = Size::mebibytes(4 * 1024);
@@ -100,7 +100,7 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
     for path in generated::paths(&spec) {
         if spec.files.contains_key(path) {
             return Err(
-                sources.error(&["files", path], format!("{path} is made from other keys of this host"))
+                sources.error(&["files", path], format!("civm writes {path} from other keys of host.yaml"))
             );
         }
     }
@@ -146,7 +146,7 @@ fn cpus(value: Option<ByArch<u32>>, facts: &Facts<'_>, sources: &Sources) -> Che
     if (1..=CPUS_MAX).contains(&cpus) {
         return Ok(cpus);
     }
-    Err(sources.error(&path, format!("cpus is {cpus}: a machine has 1 to {CPUS_MAX}")))
+    Err(sources.error(&path, format!("cpus is {cpus}: a machine can have 1 to {CPUS_MAX}")))
 }
 
 fn size(
@@ -184,15 +184,9 @@ fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked
     };
     for (key, name, text) in list {
         let path = ["forwards", key.as_str()];
-        let forward = forward(name, &text).map_err(|message| sources.error(&path, message))?;
-        let clash = out.iter().find(|other| {
-            let overlap = other.address == forward.address
-                || other.address.is_unspecified()
-                || forward.address.is_unspecified();
-            other.host == forward.host && overlap
-        });
-        if clash.is_some() {
-            return Err(sources.error(&path, format!("port {} is forwarded twice", forward.host)));
+        let forward = forward(name.as_deref(), &text).map_err(|message| sources.error(&path, message))?;
+        if out.iter().any(|other| other.clashes(&forward)) {
+            return Err(sources.error(&path, format!("port {} is forwarded twice", forward.host_port)));
         }
         out.push(forward);
     }
@@ -200,7 +194,7 @@ fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked
 }
 
 /// `[[ADDRESS:]HOST:]GUEST`; a forward that is called `ssh` leads to the guest's sshd where it names no port.
-fn forward(name: Option<String>, text: &str) -> Result<Forward, String> {
+fn forward(name: Option<&str>, text: &str) -> Result<Forward, String> {
     let bad = || format!("`{text}` is not a forward: write PORT, HOST_PORT:PORT or ADDRESS:HOST_PORT:PORT");
     let (rest, guest) = text.rsplit_once(':').map_or((None, text), |(rest, guest)| (Some(rest), guest));
     let (address, host) = match rest.map(|rest| rest.rsplit_once(':').unwrap_or(("", rest))) {
@@ -217,8 +211,8 @@ fn forward(name: Option<String>, text: &str) -> Result<Forward, String> {
         }
         text => text.parse().map_err(|_| bad())?,
     };
-    let guest = if rest.is_none() && name.as_deref() == Some("ssh") { super::SSH_PORT } else { guest };
-    Ok(Forward { name, address, host, guest })
+    let guest = if rest.is_none() && name == Some("ssh") { SSH } else { guest };
+    Ok(Forward { address, host_port: host, guest_port: guest })
 }
 
 fn services(services: Option<Vec<String>>, sources: &Sources) -> Checked<Vec<String>> {
@@ -286,7 +280,7 @@ pub(super) fn is_path(path: &str) -> Result<(), String> {
     }
     for own in [layer::SHARE_MOUNT, "/run/secrets", "/run/secrets.d", "/proc", "/sys", "/dev"] {
         if path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            return Err(format!("`{path}` lies below {own}, which the guest makes itself"));
+            return Err(format!("`{path}` is below {own}, which the guest makes itself"));
         }
     }
     Ok(())
@@ -321,7 +315,7 @@ fn zram(zram: Option<Either<bool, raw::Zram>>, sources: &Sources) -> Checked<Opt
     let percent = zram.percent.unwrap_or(ZRAM_PERCENT);
     if !(1..=ZRAM_PERCENT_MAX).contains(&percent) {
         let message =
-            format!("percent is {percent}: it can be 1 to {ZRAM_PERCENT_MAX}; `zram: false` is none at all");
+            format!("percent is {percent}: it can be 1 to {ZRAM_PERCENT_MAX}; `zram: false` turns it off");
         return Err(sources.error(&["zram", "percent"], message));
     }
     let algorithm = zram.algorithm.unwrap_or_else(|| ZRAM_ALGORITHM.into());

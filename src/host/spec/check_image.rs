@@ -30,7 +30,7 @@ pub(super) fn image(
         return Err(sources.error(&["image", "suite"], message));
     }
     let packages = packages.unwrap_or_default();
-    for (at, package) in packages.iter().enumerate().filter(|(_, package)| !is_package(package)) {
+    if let Some((at, package)) = packages.iter().enumerate().find(|(_, package)| !is_package(package)) {
         let message = format!(
             "`{package}` is not a package name: it has two or more lower-case letters, digits, `+`, `-` or `.`"
         );

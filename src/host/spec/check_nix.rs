@@ -82,10 +82,10 @@ fn builder(name: String, raw: raw::Builder, secrets: &[Secret], sources: &Source
     }
     let key = raw.key.ok_or_else(|| fail("key", "the builder has no `key`".into()))?;
     if !secrets.iter().any(|secret| secret.name == key) {
-        return Err(fail("key", format!("`{key}` is none of this host's `secrets`")));
+        return Err(fail("key", format!("`{key}` is not one of this host's `secrets`")));
     }
     let count = |field: &'static str, value: Option<u32>| match value.unwrap_or(1) {
-        0 => Err(fail(field, format!("{field} is 0: it is at least 1"))),
+        0 => Err(fail(field, format!("{field} is 0: it must be at least 1"))),
         count => Ok(count),
     };
     let public_key = raw.public_key.ok_or_else(|| {

@@ -44,9 +44,8 @@ pub(super) fn secrets(
         let secret = secret(name, raw, &path, sources)?;
         in_file(&secret, file, &path, sources)?;
         if out.iter().any(|other| clash(&other.name, &secret.name)) {
-            return Err(
-                sources.error(&path, format!("`{}` and another secret need the same place", secret.name))
-            );
+            return Err(sources
+                .error(&path, format!("`{}` and another secret would have the same path", secret.name)));
         }
         if secret.path.is_some() && out.iter().any(|other| other.path == secret.path) {
             return Err(sources.error(&path, "two secrets have the same path"));
@@ -134,7 +133,7 @@ fn leaves(tree: &Tree) -> Vec<String> {
     out
 }
 
-/// Whether two names are one, or one needs a folder where the other is a file.
+/// Whether two names are one, or one needs a directory where the other is a file.
 fn clash(one: &str, other: &str) -> bool {
     let (one, other) = (Path::new(one), Path::new(other));
     one.starts_with(other) || other.starts_with(one)

@@ -34,7 +34,7 @@ pub(super) fn users(
         }
         if name == "root" {
             if user.uid.is_some() || user.groups.is_some() || user.shell.is_some() || user.sudo.is_some() {
-                return Err(fail("", "root is there already: only `authorized_keys` can be given".into()));
+                return Err(fail("", "root exists already: only `authorized_keys` can be set".into()));
             }
             root = keys;
             continue;
@@ -53,11 +53,11 @@ pub(super) fn users(
             if !UIDS.contains(&uid) {
                 return Err(fail(
                     "uid",
-                    format!("uid is {uid}: users have {} to {}", UIDS.start(), UIDS.end()),
+                    format!("uid is {uid}: a user's is between {} and {}", UIDS.start(), UIDS.end()),
                 ));
             }
             if let Some(other) = uids.insert(uid, name.clone()) {
-                return Err(fail("uid", format!("`{other}` has the uid {uid} as well")));
+                return Err(fail("uid", format!("`{other}` has the uid {uid} too")));
             }
         }
         let shell = user.shell.unwrap_or_else(|| SHELL.into());

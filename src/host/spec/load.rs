@@ -39,7 +39,7 @@ const CHAIN_MAX: usize = 16;
 /// `read` gives the host.yaml of a name, `secrets` the file of secrets of a host that has one.
 ///
 /// # Errors
-/// What `read` fails with; an unknown key, a value that cannot be, or hosts that extend each other, with the line.
+/// What `read` fails with; an unknown key, a value that is not possible, or hosts that extend each other, with the line.
 pub fn load(
     name: &str,
     arch: Arch,
@@ -60,9 +60,10 @@ pub fn load(
                 return Err(sources.last_at(&["extends"], message));
             }
             if names.len() == CHAIN_MAX {
-                return Err(
-                    sources.last_at(&["extends"], format!("more than {CHAIN_MAX} hosts extend each other"))
-                );
+                return Err(sources.last_at(
+                    &["extends"],
+                    format!("more than {CHAIN_MAX} hosts in one chain of `extends`"),
+                ));
             }
             names.push(next);
         }
@@ -100,7 +101,7 @@ fn parse(source: &Source) -> Result<(Value, Host), Error> {
     Ok((value, host))
 }
 
-/// An error of the reader in our words: the line in front, and the key that was perhaps meant.
+/// An error of the YAML reader in plain words: the line in front, and the key that was perhaps meant.
 fn explain(source: &Source, error: &serde_yaml::Error) -> SpecError {
     let place = error.location();
     let mut message = error.to_string();

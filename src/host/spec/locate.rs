@@ -1,6 +1,6 @@
 //! The line of a key or list item in a YAML text.
 //!
-//! The reader keeps no places, but its errors have them: the text is read once more, by a reader that fails
+//! The YAML reader does not keep positions, but its errors have them: the text is read once more, by a reader that fails
 //! on purpose where the path ends.
 
 use std::fmt;

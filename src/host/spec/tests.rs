@@ -118,7 +118,7 @@ fn figures_may_differ_between_machines() {
     assert_eq!(load_from(&[("h", text)], Arch::Aarch64, false).expect("a host").cpus, 20);
     let error = load_from(&[("h", "memory: {x86_64: 4G}\n")], Arch::Aarch64, false).expect_err("no figure");
     assert_eq!(error.to_string(), "hosts/h/host.yaml:1: memory is not given for aarch64");
-    assert_eq!(bad("cpus:\n  x86_64: 0\n"), "2: cpus is 0: a machine has 1 to 255");
+    assert_eq!(bad("cpus:\n  x86_64: 0\n"), "2: cpus is 0: a machine can have 1 to 255");
     assert_eq!(bad("memory: 64M\n"), "1: memory is 64M: a guest needs at least 256M");
     assert_eq!(bad("disk: 20000001K\n"), "1: disk is 20000001K: it must be whole mebibytes");
 }
@@ -127,12 +127,10 @@ fn figures_may_differ_between_machines() {
 fn forwards_listen_on_loopback_unless_an_address_is_written() {
     let seen = |text: &str| -> Vec<String> {
         let forwards = good(text).forwards;
-        forwards.iter().map(|f| format!("{}:{}:{}", f.address, f.host, f.guest)).collect()
+        forwards.iter().map(|f| format!("{}:{}:{}", f.address, f.host_port, f.guest_port)).collect()
     };
     assert_eq!(seen("forwards:\n  ssh: 2322\n  web: 8081\n"), ["127.0.0.1:2322:22", "127.0.0.1:8081:8081"]);
     assert_eq!(seen("forwards: [2322:22, 0.0.0.0:80:8080, 9]\n").len(), 3);
-    assert_eq!(good("forwards: {ssh: 2322}").ssh().map(|f| f.host), Some(2322));
-    assert_eq!(good("forwards: {http: 80}").ssh(), None);
     for wrong in ["0", "70000", "a", "1:2:3:4", "::1:2:3", "1:", "localhost:1:2", "-1", "22/tcp"] {
         let message = bad(&format!("cpus: 1\nforwards:\n- 1\n- '{wrong}'\n"));
         assert!(message.starts_with(&format!("4: `{wrong}` is not a forward")), "{message}");
@@ -158,8 +156,8 @@ fn secrets_have_names_owners_and_modes() {
     );
     assert!(bad("secrets:\n  one:\n    mode: 04755\n").starts_with("3: "));
     assert!(bad("secrets:\n  ../one: {}\n").starts_with("2: `../one` cannot be the name of a secret"));
-    assert!(bad("secrets: [a, a/b]\n").starts_with("1: `a/b` and another secret need the same place"));
-    assert!(bad("secrets:\n  a:\n    path: /shared/x\n").starts_with("3: `/shared/x` lies below /shared"));
+    assert!(bad("secrets: [a, a/b]\n").starts_with("1: `a/b` and another secret would have the same path"));
+    assert!(bad("secrets:\n  a:\n    path: /shared/x\n").starts_with("3: `/shared/x` is below /shared"));
     assert!(bad("secrets:\n  a:\n    path: x\n").starts_with("3: `x` must be an absolute path"));
 }
 
@@ -191,11 +189,9 @@ fn users_have_keys_and_numbers_of_users() {
         let message = bad(&format!("users: {{a: {{authorized_keys: ['{}']}}}}\n", line.replace("KEY", KEY)));
         assert!(message.starts_with("1: this is not a line of authorized_keys"), "{line}");
     }
-    assert!(bad("users:\n  root:\n    uid: 0\n").starts_with("2: root is there already"));
+    assert!(bad("users:\n  root:\n    uid: 0\n").starts_with("2: root exists already"));
     assert!(bad("users:\n  a:\n    uid: 12\n").starts_with("3: uid is 12"));
-    assert!(
-        bad("users:\n  a: {uid: 1000}\n  b: {uid: 1000}\n").starts_with("3: `a` has the uid 1000 as well")
-    );
+    assert!(bad("users:\n  a: {uid: 1000}\n  b: {uid: 1000}\n").starts_with("3: `a` has the uid 1000 too"));
     assert!(bad("users:\n  A: {}\n").starts_with("2: `A` is not a user name"));
     assert!(bad("users:\n  a:\n    shell: bash\n").starts_with("3: `bash` is not an absolute path"));
 }
@@ -237,7 +233,7 @@ fn files_stay_out_of_places_that_the_guest_makes() {
     good("files: {/shared-by-all: x, /run/secretsx: y}\n");
     assert!(
         bad("nix: {}\nfiles:\n  /etc/nix/nix.conf: x\n")
-            .starts_with("3: /etc/nix/nix.conf is made from other keys")
+            .starts_with("3: civm writes /etc/nix/nix.conf from other keys")
     );
 }
 
@@ -272,7 +268,7 @@ fn a_builder_is_complete_or_refused() {
     }
     assert!(
         bad(&whole.replace("key: k", "key: other"))
-            .starts_with("9: `other` is none of this host's `secrets`")
+            .starts_with("9: `other` is not one of this host's `secrets`")
     );
     assert!(
         bad(&whole.replace("user: u", "user: -oProxyCommand=x"))
@@ -290,8 +286,8 @@ fn an_extended_host_is_patched() {
     let spec = load_from(&[("child", child), ("base", base)], Arch::X86_64, false).expect("a host");
     assert_eq!((spec.cpus, spec.memory.to_string()), (8, "4G".into()));
     assert_eq!(spec.image.packages, ["vim"]);
-    let names: Vec<_> = spec.forwards.iter().filter_map(|forward| forward.name.as_deref()).collect();
-    assert_eq!(names, ["api", "ssh"]);
+    let ports: Vec<_> = spec.forwards.iter().map(|forward| forward.host_port).collect();
+    assert_eq!(ports, [90, 2222]);
     assert!(!spec.sysctls.contains_key("kernel.panic"));
     assert_eq!(spec.extends, ["base"]);
 }

@@ -25,7 +25,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the start of a file; `None` where it is no qcow2 of version 2 or 3.
+    /// Reads the start of a file; `None` where it is not a qcow2 of version 2 or 3.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let u32_at = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let u64_at = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));

@@ -11,7 +11,7 @@ use nix::libc;
 /// State of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's tcp_states.h).
 const LISTEN: &str = "0A";
 
-/// The holder of a port, in words.
+/// The holder of a port, as text for the user.
 pub(super) fn find(address: Ipv4Addr, port: u16) -> String {
     let mut inodes = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
@@ -73,13 +73,9 @@ pub(super) fn of_file(path: &Path) -> Option<String> {
 
 /// Whether any part of a file is locked by open file description, as QEMU locks its disks, or by process.
 fn is_locked(file: &File) -> bool {
-    let mut asked = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
+    let short = libc::c_short::try_from;
+    let (Ok(l_type), Ok(l_whence)) = (short(libc::F_WRLCK), short(libc::SEEK_SET)) else { return false };
+    let mut asked = libc::flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 };
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked)).is_ok() && i32::from(asked.l_type) != libc::F_UNLCK
 }
 

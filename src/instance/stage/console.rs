@@ -1,4 +1,4 @@
-//! The serial console: shared by whoever attaches, and written down as long as the guest boots.
+//! The serial console: shared by everybody who attaches, and written to a log while the guest boots.
 //!
 //! What is typed or printed after that may be secret, so it reaches no disk unless host.yaml asks for it. A viewer
 //! that does not read loses output; the guest never waits for one.
@@ -30,17 +30,19 @@ const RECENT_MAX: usize = 64 << 10;
 const LINE_MAX: usize = 512;
 /// Bytes taken from the guest at once.
 const READ_MAX: usize = 64 << 10;
+/// Pieces that are taken at most to catch up with a guest: one that floods its console is never done.
+const CATCH_UP_PIECES: usize = 64;
 /// What a kernel writes when it gives up.
 const PANIC: &str = "Kernel panic - not syncing: ";
 /// Longest part of that message, in characters.
 const PANIC_MAX: usize = 200;
 
-/// Someone who looks.
+/// Somebody who is attached.
 #[derive(Debug)]
 struct Viewer {
     socket: UnixStream,
     output: Outlet,
-    /// Something was dropped, and is to be said when there is room.
+    /// Output was dropped; the viewer is told when there is room.
     lost: bool,
 }
 
@@ -123,7 +125,16 @@ impl Console {
         heard
     }
 
-    /// The guest boots (again): its output is kept, beside that of the boot before.
+    /// Takes what the guest has written until now, within reason.
+    pub(super) fn catch_up(&mut self) {
+        for _ in 0..CATCH_UP_PIECES {
+            if !self.serve() {
+                return;
+            }
+        }
+    }
+
+    /// The guest boots again: its output is logged, and the log of the boot before is kept.
     pub(super) fn boot_begins(&mut self) {
         self.recent.clear();
         match &mut self.log {
@@ -137,19 +148,17 @@ impl Console {
         }
     }
 
-    /// The guest is ready: what follows is nobody's but the viewers'.
+    /// The guest is ready: what follows is shown to viewers and not logged.
     pub(super) fn boot_ended(&mut self) {
         if self.wanted == ConsoleLog::Always {
             return;
         }
         if let Some(mut log) = self.log.take() {
-            log.append(
-                b"\r\ncivm: the guest is ready; what its console shows from here on is not written down\r\n",
-            );
+            log.append(b"\r\ncivm: the guest is ready; from here on the console is not logged\r\n");
         }
     }
 
-    /// A line of civm's own for whoever looks.
+    /// Shows a message of civm's to all viewers.
     pub(super) fn say(&mut self, line: &str) {
         let line = format!("\r\ncivm: {line}\r\n");
         self.viewers.iter_mut().for_each(|viewer| viewer.show(line.as_bytes()));

@@ -11,7 +11,7 @@ use crate::instance::stage::lines::Lines;
 /// Connections at a time; a further one waits.
 const CLIENTS_MAX: usize = 16;
 
-/// The socket and whoever is connected.
+/// The socket and those who are connected.
 #[derive(Debug)]
 pub(super) struct Control {
     listener: UnixListener,

@@ -123,7 +123,7 @@ impl Signals {
         let (asked, write) = UnixStream::pair()?;
         signal_hook::low_level::pipe::register(SIGTERM, write.try_clone()?)?;
         signal_hook::low_level::pipe::register(SIGINT, write)?;
-        // A terminal that closes is no reason.
+        // A terminal that closes is no reason to stop.
         let _ = signal_hook::flag::register(SIGHUP, std::sync::Arc::default())?;
         for socket in [&ended, &asked] {
             socket.set_nonblocking(true)?;

@@ -1,4 +1,4 @@
-//! Bytes on their way to someone who may be slow: kept for a while, never without end, and never waited for.
+//! Bytes for a reader that may be slow: a limited number of them is kept, and nobody waits for the reader.
 
 use std::io;
 

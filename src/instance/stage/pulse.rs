@@ -10,7 +10,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// An answer that takes longer means that the machine stood still, and its clock with it. So does a pause of our own.
 const LATE: Duration = Duration::from_secs(3);
 /// How long somebody who wants to know waits for QEMU.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What has been asked, and who waits for the answer.
 #[derive(Debug)]

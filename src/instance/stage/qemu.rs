@@ -156,7 +156,8 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
     // With their ends closed here, QEMU's end is seen as the end of its channels.
     drop(command);
     let pid = i32::try_from(spawned.id()).map(Pid::from_raw).map_err(|error| error.to_string())?;
-    let Channels { qmp: (qmp, _), agent: (agent, _), console: (console, _) } = channels;
+    let Channels { qmp: (qmp, of_qmp), agent: (agent, of_agent), console: (console, of_console) } = channels;
+    drop((of_qmp, of_agent, of_console));
     let mut messages = Messages::new(messages, log).map_err(|error| error.to_string())?;
     let (mut exit, mut stopped) = (None, Stopped::default());
     match greet(qmp, agent, patience) {

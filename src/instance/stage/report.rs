@@ -1,4 +1,4 @@
-//! Telling what happens: to the caller, to the log of events and to whoever asked the instance to stop.
+//! Reports what happens: to the caller, to the log of events and to those who asked the instance to stop.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Stdout, Write};

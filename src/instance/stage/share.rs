@@ -15,8 +15,8 @@ const SECRETS: &str = "secrets";
 /// Bytes copied at once.
 const CHUNK: usize = 64 << 10;
 
-/// A secret that a guest takes at each boot. It is kept in this process, which nobody may look into and which
-/// dumps no core, rather than in the share: there any process of the same user could read it by way of QEMU's own.
+/// A secret that the guest takes at each boot. It is kept in the memory of this process, which nobody else can read
+/// and which dumps no core. In the share any process of the same user could read it through /proc/QEMU/root.
 struct Secret {
     entry: Entry,
     bytes: Zeroizing<Vec<u8>>,
@@ -219,7 +219,7 @@ mod tests {
         }
         share.remove();
         share.restage().unwrap();
-        assert!(!key.exists(), "nothing is kept beyond the end");
+        assert!(!key.exists(), "nothing is kept after the end");
     }
 
     #[test]

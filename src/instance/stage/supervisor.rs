@@ -149,7 +149,7 @@ impl Stage {
         record.phase = Phase::Booting;
         let started = Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() };
         let machine = Machine::new(self, qemu, console, disk, record);
-        // Whoever hears of it finds it in the record.
+        // The record is written before anybody is told.
         machine.save();
         report.send(&started);
         Ok(machine)

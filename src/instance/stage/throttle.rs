@@ -1,4 +1,4 @@
-//! A limit on how much of a guest's talk is listened to. What comes too fast is not read, so that the guest waits.
+//! A limit on how fast a guest's reports are read. What comes faster is read later, so that the guest waits.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Lines in that time.
 const LINES: usize = 200;
 
-/// An allowance that comes back after a while.
+/// So many lines a second.
 #[derive(Debug)]
 pub(super) struct Throttle {
     since: Instant,

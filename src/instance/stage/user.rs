@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Uid;
 
 use crate::edge::account::user_name;
@@ -52,6 +53,14 @@ impl QemuUser {
                 && user_name(Uid::from_raw(*uid), environment).is_none()
         })?;
         Some(Self { uid, gid: kvm_group().unwrap_or(uid) })
+    }
+
+    /// Whether this user may use KVM, as far as the device's mode says.
+    pub(crate) fn may_use_kvm(self) -> bool {
+        fs::metadata(KVM).is_ok_and(|device| {
+            let mode = device.mode();
+            mode & 0o006 == 0o006 || (mode & 0o060 == 0o060 && device.gid() == self.gid)
+        })
     }
 
     /// Makes a command run as this user, in no other group.
@@ -105,13 +114,27 @@ impl Inherited {
         Ok(number)
     }
 
-    /// A path by which a child opens a file or directory without any right to the directories above it.
+    /// A path by which a child opens a file or directory without any right to the directories above it. A file that
+    /// only its owner may read is given as a copy in memory.
     pub(crate) fn path(&mut self, path: &Path) -> io::Result<PathBuf> {
-        let file = File::open(path).map_err(|error| {
+        let failed = |error: io::Error| {
             io::Error::new(error.kind(), format!("cannot open {}: {error}", path.display()))
-        })?;
+        };
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let file = if metadata.is_file() && metadata.mode() & 0o004 == 0 {
+            copy_in_memory(file).map_err(failed)?
+        } else {
+            file
+        };
         Ok(PathBuf::from(format!("/proc/self/fd/{}", self.descriptor(file)?)))
     }
+}
+
+fn copy_in_memory(mut file: File) -> io::Result<File> {
+    let mut copy = File::from(memfd_create(c"civm", MFdFlags::MFD_CLOEXEC)?);
+    io::copy(&mut file, &mut copy)?;
+    Ok(copy)
 }
 
 #[cfg(test)]
@@ -157,6 +180,8 @@ mod tests {
         let ids = format!("{}\n{}\n", user.uid, user.gid);
         assert_eq!(run(&given), format!("content{ids}"));
         assert_eq!(run(&path), ids, "the way to it is root's alone");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(run(&inherited.path(&path).unwrap()), format!("content{ids}"), "by a copy");
         user.own(directory.path()).unwrap();
         assert_eq!(path.metadata().unwrap().uid(), user.uid);
     }

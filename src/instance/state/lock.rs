@@ -1,4 +1,4 @@
-//! Locks of an instance: held by whoever lives, and gone with the process.
+//! Locks of an instance: a living process holds them, and they go with it.
 
 use std::path::Path;
 use std::time::Duration;

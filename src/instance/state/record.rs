@@ -1,4 +1,4 @@
-//! What is written down about a running instance, for every other civm to read.
+//! The record of a running instance, for every other civm to read.
 
 use std::fs;
 use std::path::{Path, PathBuf};

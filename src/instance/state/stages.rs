@@ -15,7 +15,7 @@ use crate::instance::state::Place;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StageProcess {
     pid: Pid,
-    /// When it started, in the kernel's ticks: with the number it names one process for ever.
+    /// When it started, in the kernel's ticks: number and start together name one process only.
     started: u64,
     /// The state that it was started for.
     pub(crate) place: Place,
@@ -40,7 +40,7 @@ impl StageProcess {
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let arguments = fs::read(directory.join("cmdline")).ok()?;
         let (place, runtime) = parse(&arguments)?;
-        // Its owner is no help: the files of a process that dumps no core are root's.
+        // The owner of its files says nothing: those of a process that dumps no core belong to root.
         let status = fs::read_to_string(directory.join("status")).ok()?;
         let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
         let user: u32 = users.split_whitespace().next()?.parse().ok()?;
@@ -89,7 +89,7 @@ mod tests {
         let (place, runtime) = parse(b"civm\0__keeper\0memory\0/state/a\0/project\0a\0").unwrap();
         assert_eq!((place.path.as_path(), place.host.as_str(), runtime), (Path::new("/state/a"), "a", None));
         let (place, runtime) =
-            parse(b"civm\0__supervisor\0memory\042\0/run/x\0/state/a\0/project\0a\0").unwrap();
+            parse(b"civm\0__supervisor\0memory\x0042\0/run/x\0/state/a\0/project\0a\0").unwrap();
         assert_eq!(
             (place.project.as_path(), runtime.as_deref()),
             (Path::new("/project"), Some(Path::new("/run/x")))

@@ -9,8 +9,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use ed25519_dalek::SigningKey;
 use pkcs8::{EncryptedPrivateKeyInfo, PrivateKeyInfo};
-use ssh_key::LineEnding;
 use ssh_key::private::{Ed25519Keypair, KeypairData, PrivateKey as OpenSsh};
+use ssh_key::{Cipher, LineEnding};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -34,7 +34,7 @@ pub enum PrivateKeyError {
     #[error("this is a public key, not a private one")]
     PublicKey,
     /// No BEGIN line of a private key.
-    #[error("no private key is recognised: no line `-----BEGIN … PRIVATE KEY-----`")]
+    #[error("not a private key: there is no line `-----BEGIN … PRIVATE KEY-----`")]
     NotAKey,
     /// Cut off, changed, or halves that do not belong together.
     #[error("the private key is damaged: {0}")]
@@ -103,6 +103,9 @@ fn read_block(block: &Block) -> Result<PrivateKey, PrivateKeyError> {
     match block.label.as_str() {
         "OPENSSH PRIVATE KEY" => {
             let key = OpenSsh::from_bytes(&block.body).map_err(|error| openssh_error(&error))?;
+            if key.cipher() == Cipher::TDesCbc {
+                return Err(unsupported_cipher(key.cipher().as_str()));
+            }
             if key.is_encrypted() {
                 return Ok(PrivateKey::Locked(LockedKey(LockedMaterial::OpenSsh(Box::new(key)))));
             }
@@ -215,7 +218,7 @@ impl LockedKey {
             },
             LockedMaterial::Pkcs8(der) => {
                 let info = EncryptedPrivateKeyInfo::try_from(&der[..])
-                    .map_err(|_| PrivateKeyError::Damaged("it is no PKCS#8 key"))?;
+                    .map_err(|_| PrivateKeyError::Damaged("it is not a PKCS#8 key"))?;
                 let plain = info.decrypt(passphrase).map_err(|error| match error {
                     pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm {
                         ..
@@ -249,7 +252,7 @@ fn public_line(key: &OpenSsh) -> Option<String> {
 }
 
 fn from_pkcs8(der: &[u8]) -> Result<SshKey, PrivateKeyError> {
-    let damaged = |_| PrivateKeyError::Damaged("it is no PKCS#8 key");
+    let damaged = |_| PrivateKeyError::Damaged("it is not a PKCS#8 key");
     let info = PrivateKeyInfo::try_from(der).map_err(damaged)?;
     if info.algorithm.oid == OID_RSA {
         return from_pkcs1(info.private_key);
@@ -276,7 +279,7 @@ fn from_pkcs1(der: &[u8]) -> Result<SshKey, PrivateKeyError> {
     }
     text.push_str("\n-----END RSA PRIVATE KEY-----\n");
     let key = SshKey(Material::RsaPem(text));
-    key.to_ssh_identity().map(|_| key).ok_or(PrivateKeyError::Damaged("it is no RSA key"))
+    key.to_ssh_identity().map(|_| key).ok_or(PrivateKeyError::Damaged("it is not an RSA key"))
 }
 
 fn unsupported_type(algorithm: &str) -> PrivateKeyError {
@@ -284,6 +287,13 @@ fn unsupported_type(algorithm: &str) -> PrivateKeyError {
         return PrivateKeyError::NotAKey;
     };
     PrivateKeyError::Unsupported(PublicKeyError::OtherType(name).to_string())
+}
+
+/// Told before anybody types a passphrase that would not open it.
+fn unsupported_cipher(name: &str) -> PrivateKeyError {
+    PrivateKeyError::Unsupported(format!(
+        "the cipher {name} of this key is not supported; `ssh-keygen -p -Z aes256-ctr -f FILE` encrypts it with another"
+    ))
 }
 
 fn openssh_error(error: &ssh_key::Error) -> PrivateKeyError {
@@ -298,6 +308,6 @@ fn openssh_error(error: &ssh_key::Error) -> PrivateKeyError {
         ssh_key::Error::Encoding(_) => {
             PrivateKeyError::Damaged("it ends early, or a part has a wrong length")
         }
-        _ => PrivateKeyError::Damaged("it is no OpenSSH key"),
+        _ => PrivateKeyError::Damaged("it is not an OpenSSH key"),
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
     context.stores(&name)?;
     context.check_order()?;
     let path = KeyPath::parse(&context.text(&EXTRACT)).map_err(|error| {
-        End::Said(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
+        End::Exit(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
     })?;
     context.deliver(source, true, |text| {
         let stores = context.stores_of_encrypted(&name, text)?;
@@ -76,7 +76,7 @@ pub(super) fn dumping(error: Error, format: Format) -> End {
                 }
                 _ => "",
             };
-            End::Said(Code::Dump, format!("Error dumping file: {why}{hint}"))
+            End::Exit(Code::Dump, format!("Error dumping file: {why}{hint}"))
         }
         other => other.into(),
     }

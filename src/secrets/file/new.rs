@@ -1,4 +1,4 @@
-//! A file that is made: plaintext in, encrypted for the first time.
+//! A new sops file: plaintext that is encrypted for the first time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,8 +47,8 @@ impl NewFile {
         path: &Path,
         text: &[u8],
     ) -> Result<Self, Error> {
-        // Bytes are a value whatever they are, an encrypted file with conflicts in it, too.
-        if input.is_single_value() && recorded_in(text).is_some_and(|recorded| recorded.is_sops()) {
+        // Not a plaintext, though as bytes it could be encrypted once more.
+        if recorded_in(text).is_some_and(|recorded| recorded.is_sops()) {
             return Err(Error::Unmerged(path.to_path_buf()));
         }
         let tree = input.load_plain(text).map_err(|error| at(path, error))?;

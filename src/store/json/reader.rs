@@ -25,6 +25,10 @@ impl<'a> Reader<'a> {
         match self.peek() {
             Some(b'{') => self.object(),
             None => Err(self.wrong("there is nothing in the file, not even {}")),
+            // sops refuses it as well: what it would write back has none.
+            Some(0xEF | 0xFE | 0xFF) => {
+                Err(self.wrong("the file starts with a byte order mark; save it as UTF-8 without one"))
+            }
             Some(_) => Err(self
                 .wrong("the file must be a JSON object, so start with {; anything else can be put into one")),
         }
@@ -38,7 +42,7 @@ impl<'a> Reader<'a> {
         let value = self.value()?;
         match self.peek() {
             None => Ok(value),
-            Some(_) => Err(self.wrong("there is something behind the value")),
+            Some(_) => Err(self.wrong("there is more after the value")),
         }
     }
 

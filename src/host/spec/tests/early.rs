@@ -117,7 +117,7 @@ fn numbers_that_nothing_can_hold_are_called_too_large() {
     assert_eq!(bad("cpus: 4294967296\n"), "1: cpus: 4294967296 is out of range");
     assert_eq!(bad("cpus: -1\n"), "1: cpus: -1 is out of range");
     assert_eq!(bad("users:\n  a:\n    uid: 4294967296\n"), "3: users.a.uid: 4294967296 is out of range");
-    assert_eq!(bad("cpus: 256\n"), "1: cpus is 256: a machine has 1 to 255");
+    assert_eq!(bad("cpus: 256\n"), "1: cpus is 256: a machine can have 1 to 255");
     assert_eq!(bad("disk: 100T\n"), "1: disk is 100T: it can be 16T at most");
     assert_eq!(bad("memory: 5000T\n"), "1: memory is 5000T: it can be 4194303G at most");
     assert!(bad("disk: 99999999999999T\n").contains("is larger than any machine"));

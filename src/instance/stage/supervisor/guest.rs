@@ -14,8 +14,29 @@ use crate::instance::state::Phase;
 use crate::vm::agent;
 use crate::vm::qmp::Message;
 
+/// Resets that a boot may begin with.
+const SILENT_RESETS: u32 = 3;
 /// The number of our questions after the machine's state.
 pub(super) const STATUS_ID: u64 = 1;
+
+/// What is known of one boot of the guest.
+#[derive(Debug, Default)]
+pub(super) struct Boot {
+    /// The guest has reported something.
+    heard: bool,
+    /// It sent a report that this civm does not know.
+    unknown_report: bool,
+    /// Resets before it reported anything.
+    resets: u32,
+}
+
+impl Boot {
+    /// Whether a reset is one of the few that come before a guest has begun.
+    fn is_silent(&mut self) -> bool {
+        self.resets += 1;
+        !self.heard && self.resets <= SILENT_RESETS
+    }
+}
 
 impl Machine {
     pub(super) fn hear_qemu(&mut self, report: &mut Report) {
@@ -42,7 +63,7 @@ impl Machine {
                     self.cause.get_or_insert_with(|| describe_shutdown(why));
                 }
                 "RESET" if data.get("guest").and_then(Value::as_bool) == Some(true) => {
-                    self.guest_reset(report)
+                    self.guest_reset(report);
                 }
                 "GUEST_PANICKED" => self.guest_panicked(report),
                 "RESUME" => self.went_on(),
@@ -92,8 +113,8 @@ impl Machine {
         for line in lines {
             match agent::Event::parse(&line) {
                 Ok(event) => self.guest_reported(event, report),
-                Err(_) if !self.unknown_report => {
-                    self.unknown_report = true;
+                Err(_) if !self.boot.unknown_report => {
+                    self.boot.unknown_report = true;
                     // Its text stays away from logs and terminals; said once, for a guest may send more of them.
                     let message = "the guest sent a report that this civm does not know".to_owned();
                     report.send_of_guest(&Event::Warning { message });
@@ -104,19 +125,21 @@ impl Machine {
     }
 
     fn guest_reported(&mut self, event: agent::Event, report: &mut Report) {
+        self.boot.heard = true;
         let key_taken = event == agent::Event::KeyTaken;
         let ready = matches!(event, agent::Event::Ready { .. });
         if ready && self.record.phase == Phase::Booting {
-            // Whoever hears of it finds it in the record.
+            // The record is written before anybody is told.
             self.record.phase = Phase::Ready;
+            self.console.catch_up();
             self.console.boot_ended();
             self.save();
         }
         let event = Event::Guest { report: event };
         if ready {
-            report.send(&event)
+            report.send(&event);
         } else {
-            report.send_of_guest(&event)
+            report.send_of_guest(&event);
         }
         if key_taken && !self.record.key_removed {
             match self.share.remove_secrets() {
@@ -133,8 +156,8 @@ impl Machine {
         }
     }
 
-    /// A guest that is up may reset: it boots again and finds its secrets again. One that resets before it is
-    /// ready would do so for ever, and one that was told to stop has stopped.
+    /// A guest that is ready may reset: it boots again, and its secrets are staged again. One that resets before it
+    /// is ready would go on doing so, and one that was told to stop has shut down already.
     fn guest_reset(&mut self, report: &mut Report) {
         self.qemu.agent.clear();
         match self.record.phase {
@@ -149,7 +172,7 @@ impl Machine {
                 self.console.boot_begins();
                 self.console.say("the guest boots again");
                 (self.record.phase, self.record.key_removed) = (Phase::Booting, false);
-                self.unknown_report = false;
+                self.boot = Boot::default();
                 self.save();
                 report.send(&Event::Rebooting);
             }
@@ -158,6 +181,8 @@ impl Machine {
             Phase::Starting | Phase::Booting | Phase::Ready => {
                 let why = match self.console.panic_message() {
                     Some(message) => format!("the guest's kernel panicked: {message}"),
+                    // Firmware resets once more before it boots.
+                    None if self.boot.is_silent() => return,
                     None => "the guest reset before it was ready".to_owned(),
                 };
                 self.failed = true;
@@ -166,13 +191,13 @@ impl Machine {
         }
     }
 
-    /// The machine stands still from now on, and its last screen can be looked at.
+    /// QEMU has paused the machine; its console can still be looked at.
     fn guest_panicked(&mut self, report: &mut Report) {
         if self.record.phase == Phase::Panicked {
             return;
         }
         // Its last lines may come after the event.
-        while self.console.serve() {}
+        self.console.catch_up();
         let message = self.console.panic_message().unwrap_or_else(|| "without a message".to_owned());
         let reason = format!("the guest's kernel panicked: {message}");
         self.console.say(&reason);
@@ -196,7 +221,7 @@ impl Machine {
     }
 }
 
-/// QEMU's `ShutdownCause` in words.
+/// QEMU's `ShutdownCause` as text for the user.
 fn describe_shutdown(cause: &str) -> String {
     match cause {
         "guest-shutdown" => "the guest powered off".to_owned(),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::guest::STATUS_ID;
+use super::guest::{Boot, STATUS_ID};
 use super::signals::Signals;
 use crate::edge::environment::Environment;
 use crate::edge::lock::Lock;
@@ -38,8 +38,6 @@ const PATIENCE_BOOTING: Duration = Duration::from_secs(5);
 pub(super) const QUIT: Duration = Duration::from_secs(5);
 /// How long the kernel may take to end a killed QEMU.
 const KILLED: Duration = Duration::from_secs(5);
-/// Pieces of output that are read after QEMU's end at most: what it had written by then fits a socket's buffer.
-const LAST_PIECES: usize = 64;
 
 /// A machine that runs.
 pub(super) struct Machine {
@@ -60,10 +58,9 @@ pub(super) struct Machine {
     pub(super) pulse: Pulse,
     /// Why the machine goes down, as far as somebody said so.
     pub(super) cause: Option<String>,
-    /// Neither the guest nor anybody here wanted that.
+    /// The machine ended in a way that nobody asked for.
     pub(super) failed: bool,
-    /// The guest sent a report that nobody understands.
-    pub(super) unknown_report: bool,
+    pub(super) boot: Boot,
     _locks: (Lock, Option<Lock>),
 }
 
@@ -99,7 +96,7 @@ impl Machine {
             pulse: Pulse::new(Instant::now()),
             cause: None,
             failed: false,
-            unknown_report: false,
+            boot: Boot::default(),
             _locks: (stage._lock, disk),
         }
     }
@@ -140,11 +137,7 @@ impl Machine {
         // What QEMU and the guest said last.
         self.hear_qemu(report);
         self.hear_guest(report);
-        for _ in 0..LAST_PIECES {
-            if !self.console.serve() {
-                break;
-            }
-        }
+        self.console.catch_up();
         self.share.remove();
         let clean = !self.failed && (self.ending != Ending::Running || self.cause.is_some());
         let reason = match (&self.cause, exit) {
@@ -257,7 +250,7 @@ impl Machine {
         }
     }
 
-    /// Whoever asked hears at once that it goes on, and how long it may take; then how it ends.
+    /// Tells the one who asked at once how long it may take; later they hear how it ended.
     fn join(&self, socket: Option<UnixStream>, report: &mut Report) {
         if let Some(socket) = socket {
             let left = self.ending.left(Instant::now());

@@ -4,32 +4,42 @@
 //! away, and its name tells every civm what it is. One that a kill left is unlocked, and the next civm to work in
 //! that place removes it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nix::libc;
 use tempfile::TempPath;
 use zeroize::Zeroizing;
 
 use super::{WriteError, sync_directory};
-use crate::edge::cleanup::Undisturbed;
+use crate::edge::cleanup::HoldSignals;
 use crate::edge::held_dir::{self, GITIGNORE, HeldDir, is_named};
 use crate::edge::lock::Lock;
 
 /// What the names of these directories begin with.
 const PREFIX: &str = ".civm-tmp-";
-/// The new content's name while nothing depends on it.
+/// What a new content is called while nothing depends on it, before its number.
 const PART: &str = "part";
 /// The directory in it for a content that is whole and belongs into the file of its name.
 const WHOLE: &str = "whole";
 
-/// A private directory beside a file.
-pub(super) struct Beside(HeldDir);
+/// The place for a file's new content, in the private directory beside it. Threads that write files of one directory
+/// share that.
+pub(super) struct Staging {
+    dir: Arc<HeldDir>,
+    part: PathBuf,
+}
+
+/// The directories of this process, by what they are in.
+static SHARED: Mutex<BTreeMap<PathBuf, Weak<HeldDir>>> = Mutex::new(BTreeMap::new());
+/// Numbers the contents.
+static PARTS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether a name is that of such a directory.
 #[must_use]
@@ -48,40 +58,51 @@ pub fn sweep(directory: &Path) {
     }
 }
 
-impl Beside {
+impl Staging {
     pub(super) fn make(directory: &Path) -> io::Result<Self> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = shared.get(directory).and_then(Weak::upgrade);
+        let dir = match known {
+            Some(dir) => dir,
+            None => {
+                let made = Arc::new(Self::directory(directory)?);
+                shared.insert(directory.to_path_buf(), Arc::downgrade(&made));
+                made
+            }
+        };
+        let part = dir.path().join(format!("{PART}{}", PARTS.fetch_add(1, Ordering::Relaxed)));
+        Ok(Self { dir, part })
+    }
+
+    fn directory(directory: &Path) -> io::Result<HeldDir> {
         let dir = HeldDir::make(directory, PREFIX, held_dir::remove)?;
         // Nothing is made in a directory that a signal is just removing.
-        let undisturbed = Undisturbed::begin();
+        let signals = HoldSignals::begin();
         // Under a name that git never takes until it says what it has to.
         let unfinished = dir.path().join(".git");
         fs::write(&unfinished, "*\n")?;
         fs::rename(unfinished, dir.path().join(GITIGNORE))?;
-        drop(undisturbed);
-        Ok(Self(dir))
-    }
-
-    fn part(&self) -> PathBuf {
-        self.0.path().join(PART)
+        drop(signals);
+        Ok(dir)
     }
 
     /// The file for the new content.
     pub(super) fn file(&self, mode: u32) -> io::Result<File> {
-        let _undisturbed = Undisturbed::begin();
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(self.part())
+        let _signals = HoldSignals::begin();
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&self.part)
     }
 
     /// Gives the content the file's name.
     pub(super) fn rename(self, target: &Path) -> io::Result<()> {
         // Who removes what a signal left must not find the file under its old name and wipe it under the new one.
-        let _undisturbed = Undisturbed::begin();
-        fs::rename(self.part(), target)
+        let _signals = HoldSignals::begin();
+        fs::rename(&self.part, target)
     }
 
     /// Gives the content a name that nothing has yet; false where something has it.
     pub(super) fn link(self, target: &Path) -> io::Result<bool> {
-        let _undisturbed = Undisturbed::begin();
-        match TempPath::try_from_path(self.part())?.persist_noclobber(target) {
+        let _signals = HoldSignals::begin();
+        match TempPath::try_from_path(&self.part)?.persist_noclobber(target) {
             Ok(()) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error.error),
@@ -99,18 +120,28 @@ impl Beside {
         directory: &Path,
     ) -> Result<(), WriteError> {
         let failed = |source| WriteError::Io { path: path.to_owned(), source };
-        let undisturbed = Undisturbed::begin();
-        let whole = self.0.path().join(WHOLE);
-        fs::create_dir(&whole).map_err(failed)?;
+        let signals = HoldSignals::begin();
+        let whole = self.dir.path().join(WHOLE);
+        fs::create_dir_all(&whole).map_err(failed)?;
         let copy = whole.join(name);
-        fs::rename(self.part(), &copy).map_err(failed)?;
-        [&whole, self.0.path(), directory].into_iter().try_for_each(sync_directory).map_err(failed)?;
+        fs::rename(&self.part, &copy).map_err(failed)?;
+        [&whole, self.dir.path(), directory].into_iter().try_for_each(sync_directory).map_err(failed)?;
         let written = overwrite(file, content);
-        drop(undisturbed);
+        if written.is_ok() {
+            held_dir::remove_file(&copy);
+        }
+        drop(signals);
         written.map_err(|source| {
-            self.0.leave();
+            self.dir.leave();
             WriteError::BrokenOff { path: path.to_owned(), copy, source }
         })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // It is gone where all went well.
+        held_dir::remove_file(&self.part);
     }
 }
 

@@ -1,0 +1,322 @@
+//! Machines that a script plays: it stands in for QEMU and for the guest behind its sockets, so that a guest can be
+//! as bad as it likes, without a boot.
+
+use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use civm::instance::event::{Event, Health};
+use civm::instance::plan::ConsoleLog;
+use civm::instance::state::Phase;
+use civm::instance::stop::{self, Patience};
+use civm::instance::{Error, Running};
+use nix::sys::signal::Signal;
+
+use crate::scene::{Scene, wait_until};
+
+/// What every script begins with: QMP as far as civm speaks it, and helpers for the guest.
+const QEMU: &str = r#"#!/bin/bash
+PATH=/usr/bin:/bin
+for word; do
+    case "$word" in
+    socket,id=console,fd=*) console=${word##*fd=} ;;
+    socket,id=qmp,fd=*) qmp=${word##*fd=} ;;
+    socket,id=agent,fd=*) agent=${word##*fd=} ;;
+    local,path=*) share=${word#local,path=} share=${share%%,*} ;;
+    esac
+done
+key="$share/secrets/ssh_host_ed25519_key"
+qmp() { printf '%s\n' "$1" >&"$qmp"; }
+tell() { printf '{"event":"%s"%s}\n' "$1" "${2-}" >&"$agent"; }
+show() { printf '%s\r\n' "$1" >&"$console"; }
+ready() { tell ready ',"uptime_ms":1'; }
+reset() { qmp '{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}'; }
+power_down() { qmp '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}'; exit 0; }
+guest() { ready; }
+source "${0%/*}/guest"
+qmp '{"QMP": {}}'
+while read -r line <&"$qmp"; do
+    id=${line##*\"id\":} id=${id%%[,\}]*} value='{}'
+    case "$line" in
+    *query-kvm*) value='{"enabled": false, "present": true}' ;;
+    *info\ usernet*) value='"TCP[HOST_FORWARD]  13  127.0.0.1 40123  10.0.2.15  22  0  0\r\n"' ;;
+    *query-status*) value='{"status": "running"}' ;;
+    esac
+    qmp "{\"return\": $value, \"id\": $id}"
+    case "$line" in
+    *qmp_capabilities*) guest & ;;
+    *system_powerdown*) power_down ;;
+    *\"quit\"*) exit 0 ;;
+    esac
+done
+"#;
+
+/// A scene whose QEMU is a script; `guest` defines what the guest does.
+fn scene(guest: &str) -> Scene {
+    let mut scene = Scene::new();
+    let directory = scene.directory().join("bin");
+    fs::create_dir(&directory).expect("a directory");
+    let program = directory.join("qemu-system-x86_64");
+    fs::write(&program, QEMU).expect("a script");
+    fs::write(directory.join("guest"), guest).expect("a script");
+    // QEMU's own user has to read them.
+    for path in [scene.directory(), &directory, &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    let path = format!("{}:{}", directory.display(), std::env::var("PATH").expect("a PATH"));
+    scene.environment = scene.environment.clone().with("PATH", path);
+    scene
+}
+
+fn start(scene: &Scene) -> Running {
+    scene.start(scene.machine("a", 0), None).expect("it starts")
+}
+
+fn wait_ready(running: &mut Running) -> Result<(), Error> {
+    running.wait_ready(Duration::from_secs(60), None, &mut |_| {})
+}
+
+fn down(scene: &Scene, patience: Duration) -> Result<stop::Stopped, Error> {
+    stop::down(&scene.place("a"), Patience::Usual(patience), &scene.environment, &mut |_| {})
+}
+
+const SECONDS: Duration = Duration::from_secs(20);
+
+/// Megabytes of memory that a process has.
+fn memory(scene: &Scene, name: &str) -> u64 {
+    let processes = scene.processes();
+    let (pid, _) = processes.iter().find(|(_, arguments)| arguments.contains(name)).expect(name);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).expect("a number") / 1024
+}
+
+pub fn a_guest_that_floods_everything_harms_only_itself() {
+    // `CIVM_FLOOD_SECONDS=60` for a whole minute.
+    let seconds = std::env::var("CIVM_FLOOD_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
+    let scene = scene(
+        r#"guest() {
+            yes "the console is full of this" >&$console &
+            yes '{"event":"warning","message":"and the port is full of that"}' >&$agent &
+            yes 'no report at all' >&$agent &
+            head -c 100000000 /dev/zero >&2
+            ready; ready; ready
+        }"#,
+    );
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("its report is heard in the noise");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    // Nobody reads the events, and one who looks at the console sleeps.
+    let sleeps = UnixStream::connect(record.console().expect("a console")).expect("it attaches");
+    let until = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(stop::health(&record, &scene.environment), Health::Running, "the supervisor answers");
+    }
+    let before = memory(&scene, "__supervisor");
+    assert!(before < 100, "the supervisor has {before} MiB");
+    let sizes: Vec<(String, u64)> = fs::read_dir(&scene.place("a").path)
+        .expect("a directory")
+        .map(|entry| entry.expect("an entry"))
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.metadata().expect("it").len()))
+        .collect();
+    assert!(sizes.iter().all(|(_, size)| *size <= 512 << 10), "{sizes:?}");
+    assert!(down(&scene, SECONDS).expect("it goes down").reason.is_some());
+    drop(sleeps);
+    let mut host = Vec::new();
+    running.wait_end(&mut |event| {
+        if !matches!(event, Event::Guest { .. }) {
+            host.push(event.clone());
+        }
+    });
+    assert!(matches!(host.last(), Some(Event::Ended { .. })), "the caller was not dropped: {host:?}");
+    let log = fs::read_to_string(scene.place("a").events()).expect("a log");
+    assert!(
+        log.contains(r#""event":"stopping""#) && log.contains(r#""event":"ended""#),
+        "the host's own share"
+    );
+    scene.assert_gone(&record);
+}
+
+pub fn a_reset_keeps_the_machine_and_stages_its_key_again() {
+    let scene = scene(
+        r#"guest() {
+            show "first boot: $(cat $key)"
+            tell key-taken
+            while [ -e $key ]; do sleep 0.02; done
+            ready
+            sleep 0.5
+            reset
+            # Firmware does it once more.
+            reset
+            while [ ! -e $key ]; do sleep 0.02; done
+            sleep 0.2
+            show "second boot: $(cat $key)"
+            tell key-taken
+            while [ -e $key ]; do sleep 0.02; done
+            show "taken again"
+            ready
+        }"#,
+    );
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("the first boot");
+    wait_until("the second boot is over", || scene.console("a").contains("taken again"));
+    wait_until("it is ready again", || {
+        scene.place("a").record().is_some_and(|record| record.phase == Phase::Ready && record.key_removed)
+    });
+    assert!(scene.console("a").contains("second boot: private"), "{}", scene.console("a"));
+    let first =
+        fs::read_to_string(scene.place("a").path.join("console.log.1")).expect("that of the first boot");
+    assert!(first.contains("first boot: private"), "{first}");
+    let mut events = Vec::new();
+    assert_eq!(down(&scene, SECONDS).expect("it goes down").reason.as_deref(), Some("the guest powered off"));
+    running.wait_end(&mut |event| events.push(event.clone()));
+    assert!(events.contains(&Event::Rebooting));
+}
+
+pub fn a_panic_is_seen_and_its_reason_told() {
+    let scene = scene(
+        r#"guest() {
+            ready
+            sleep 0.5
+            show "[  1.0] Kernel panic - not syncing: played"
+            qmp '{"event": "GUEST_PANICKED", "data": {"action": "pause"}}'
+        }"#,
+    );
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("it is ready first");
+    running.detach().expect("it is told");
+    let phase = || scene.place("a").record().map(|record| record.phase);
+    wait_until("the panic is seen", || phase() == Some(Phase::Panicked));
+    let begun = Instant::now();
+    let stopped = down(&scene, 3 * SECONDS).expect("it goes down");
+    assert_eq!(stopped.reason.as_deref(), Some("the guest's kernel panicked: played"));
+    assert!(begun.elapsed() < SECONDS, "nobody waits for a guest that is dead");
+}
+
+pub fn a_reset_before_readiness_ends_the_machine() {
+    for (line, reason) in [
+        ("Kernel panic - not syncing: VFS: no root", "the guest's kernel panicked: VFS: no root"),
+        ("nothing", "the guest reset before it was ready"),
+    ] {
+        let scene =
+            scene(&format!("guest() {{ show '{line}'; sleep 0.3; while :; do reset; sleep 0.1; done; }}"));
+        let mut running = start(&scene);
+        let error = wait_ready(&mut running).expect_err("it never is").to_string();
+        assert!(error.contains(reason) && error.contains(line), "{error}");
+        wait_until("every process is gone", || scene.processes().is_empty());
+    }
+}
+
+pub fn a_frozen_machine_is_seen_and_its_clock_set_afterwards() {
+    let scene = scene(r#"guest() { ready; while read -r line <&$agent; do show "told: $line"; done; }"#);
+    let mut machine = scene.machine("a", 0);
+    machine.console_log = ConsoleLog::Always;
+    let mut running = scene.start(machine, None).expect("it starts");
+    wait_ready(&mut running).expect("it is ready");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    let health = || stop::health(&record, &scene.environment);
+    assert_eq!(health(), Health::Running);
+    scene.kill("qemu-system-x86_64 -name", Signal::SIGSTOP);
+    wait_until("it is seen", || health() == Health::Frozen);
+    scene.kill("qemu-system-x86_64 -name", Signal::SIGCONT);
+    wait_until("the clock is set", || {
+        scene.console("a").contains(r#"told: {"command":"set-time","unix_ms":"#)
+    });
+    assert_eq!(health(), Health::Running);
+    // One that is stopped is woken, and goes down in good order.
+    scene.kill("qemu-system-x86_64 -name", Signal::SIGSTOP);
+    let stopped = down(&scene, SECONDS).expect("it goes down");
+    assert_eq!(stopped.reason.as_deref(), Some("the guest powered off"));
+    scene.assert_gone(&record);
+}
+
+pub fn a_second_down_joins_the_first() {
+    // Longer than a supervisor that says nothing is believed to live.
+    let scene = scene(
+        r#"power_down() {
+            sleep 8
+            qmp '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}'
+            exit 0
+        }"#,
+    );
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("it is ready");
+    running.detach().expect("it is told");
+    let begun = Instant::now();
+    let ends = std::thread::scope(|scope| {
+        // The later ones would have less patience, had they come first.
+        let downs = [3 * SECONDS, Duration::from_secs(2), Duration::ZERO].map(|patience| {
+            let (place, environment) = (scene.place("a"), scene.environment.clone());
+            let down =
+                scope.spawn(move || stop::down(&place, Patience::Usual(patience), &environment, &mut |_| {}));
+            std::thread::sleep(Duration::from_millis(700));
+            down
+        });
+        downs.map(|down| down.join().expect("it ends").expect("it goes down"))
+    });
+    assert!(begun.elapsed() > Duration::from_secs(7), "it was killed early");
+    for stopped in ends {
+        assert_eq!(stopped.reason.as_deref(), Some("the guest powered off"), "{stopped:?}");
+        assert!(stopped.cleaned.is_empty(), "{stopped:?}");
+    }
+}
+
+pub fn a_record_of_another_civm_keeps_its_machine() {
+    let scene = scene("");
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("it is ready");
+    running.detach().expect("it is told");
+    let file = scene.place("a").path.join("instance.json");
+    let own = fs::read_to_string(&file).expect("a record");
+    let foreign = own.replace("\"version\": 2", "\"version\": 99");
+    assert_ne!(own, foreign);
+    for text in [foreign.as_str(), "", "{}"] {
+        fs::write(&file, text).expect("another record");
+        let error = down(&scene, Duration::ZERO).expect_err("it is not this civm's").to_string();
+        assert!(error.contains("instance.json"), "{error}");
+        assert!(scene.start(scene.machine("a", 0), None).is_err());
+        assert_eq!(scene.home().complaints().len(), 1);
+        assert_eq!(fs::read_to_string(&file).expect("the record"), text, "it is left alone");
+        assert!(scene.processes().len() >= 3, "and so is the machine: {:?}", scene.processes());
+    }
+    fs::write(&file, own).expect("the record");
+    down(&scene, SECONDS).expect("it goes down");
+}
+
+pub fn a_lost_state_directory_hides_no_machine() {
+    let scene = scene("");
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("it is ready");
+    running.detach().expect("it is told");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    fs::remove_dir_all(scene.directory().join("state")).expect("it can be removed");
+    assert_eq!(scene.home().running(), [record.clone()]);
+    let complaints = scene.home().complaints();
+    assert!(complaints.len() == 1 && complaints[0].contains("was removed while `a` ran"), "{complaints:?}");
+    assert!(matches!(scene.start(scene.machine("a", 0), None), Err(Error::Running(_))));
+    assert_eq!(scene.place("a").running().expect("readable"), Some(record.clone()));
+    let stopped = down(&scene, SECONDS).expect("it goes down");
+    assert_eq!(stopped.reason.as_deref(), Some("the guest powered off"));
+    scene.assert_gone(&record);
+}
+
+pub fn several_look_at_the_console_and_see_the_prompt() {
+    let scene =
+        scene(r#"guest() { show booted; printf '# ' >&$console; ready; cat <&$console >&$console; }"#);
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("it is ready");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    let viewers: Vec<UnixStream> = (0..3)
+        .map(|_| UnixStream::connect(record.console().expect("a console")).expect("it attaches"))
+        .collect();
+    for mut viewer in viewers {
+        viewer.set_read_timeout(Some(SECONDS)).expect("a deadline");
+        let mut prompt = [0; 2];
+        viewer.read_exact(&mut prompt).expect("it is shown at once");
+        assert_eq!(&prompt, b"# ");
+    }
+    wait_until("the log is closed", || scene.console("a").contains("not logged"));
+}

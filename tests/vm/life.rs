@@ -1,0 +1,159 @@
+//! What a machine lives through: a guest that floods its host, a pause, a reboot, a panic.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::machine::{Machine, Who, files};
+use crate::support::run;
+
+const HOST: &str = "builder-demo";
+/// As long as a guest of a small machine without KVM may take.
+const LONG: Duration = Duration::from_secs(240);
+/// What is typed, and nowhere but on the console.
+const SECRET: &str = "typed-on-the-console";
+
+/// A unit that writes as fast as it can, into the console and, as the agent does, into the port to the host.
+const UNITS: &str = r#"
+units:
+  flood.service:
+    text: |
+      [Service]
+      RuntimeMaxSec=60
+      ExecStart=/usr/bin/perl -MSocket -e 'socket(S, AF_UNIX, SOCK_DGRAM, 0); connect(S, sockaddr_un("/run/civm/agent.sock")); open(C, ">", "/dev/console"); while (1) { send(S, q({"event":"warning","message":"flood"}), 0); syswrite(C, "flood\\n"); }'
+"#;
+
+fn state(machine: &Machine) -> String {
+    let listed = run(&mut machine.civm(&["ls"])).ok();
+    let line = listed.out().lines().find(|line| line.starts_with(HOST)).unwrap_or_default().to_owned();
+    line.split_whitespace().nth(1).unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + LONG;
+    while !condition() {
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// The running QEMU: its number, and who it runs as.
+fn qemu(machine: &Machine) -> (Pid, u32) {
+    let remains = machine.remains();
+    let line = remains.iter().find(|line| line.contains("qemu-system")).expect("QEMU runs");
+    let pid: i32 = line.split([' ', ':']).nth(1).and_then(|pid| pid.parse().ok()).expect("its number");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("its user");
+    (Pid::from_raw(pid), users.split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a number"))
+}
+
+/// Types lines on the console, and gives what it showed.
+fn console(machine: &Machine, typed: &str) -> String {
+    let script = format!("printf '{typed}'; sleep 1");
+    let mut input = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().expect("sh");
+    let mut command = machine.civm(&["console", HOST]);
+    command.stdin(input.stdout.take().expect("its output"));
+    let output = command.output().expect("civm runs");
+    assert!(output.status.success(), "{output:?}");
+    input.wait().expect("it ends");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn lives(who: Who) {
+    let Some(machine) = Machine::new(who, "life") else { return };
+    let host = machine.read("hosts/builder-demo/host.yaml");
+    let flooding = host.replace("packages: [", "packages: [cron, ") + UNITS;
+    machine.write("hosts/builder-demo/host.yaml", &flooding);
+    machine.up(HOST, &[]).ok();
+    let (pid, user) = qemu(&machine);
+    assert_ne!(user, 0, "QEMU is not root, whoever runs civm");
+    let disk = machine.dir.join("builder-demo.qcow2").metadata().expect("a disk");
+    assert_eq!(disk.permissions().mode() & 0o7777, 0o600);
+    assert_eq!(disk.uid(), if who == Who::Root { 0 } else { user }, "the disk is its owner's");
+
+    // While the guest floods everything, the host answers, and its files do not grow.
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        assert_eq!(state(&machine), "ready");
+    }
+    let state_files = || files(&machine.home().join(".local/state/civm"));
+    let big: Vec<_> = state_files()
+        .into_iter()
+        .filter(|path| !path.ends_with("ephemeral.qcow2") && path.metadata().is_ok_and(|m| m.len() > 1 << 20))
+        .collect();
+    assert!(big.is_empty(), "{big:?}");
+    machine.guest(HOST, "systemctl stop flood").ok();
+
+    // Thirty at once, and no `--`.
+    let logins: Vec<_> = (0..30)
+        .map(|n| {
+            let mut command = machine.civm(&["ssh", HOST, "echo", &n.to_string()]);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("civm runs")
+        })
+        .collect();
+    for (n, login) in logins.into_iter().enumerate() {
+        let output = login.wait_with_output().expect("it ends");
+        assert_eq!(
+            (String::from_utf8_lossy(&output.stdout).trim(), output.stderr.as_slice()),
+            (n.to_string().as_str(), &b""[..])
+        );
+    }
+    // What packages have enabled runs, also after a reboot.
+    wait_for("cron runs", || machine.guest(HOST, "systemctl is-active -q cron multi-user.target").code == 0);
+    machine.guest(HOST, "echo marked > /var/mark; sync").ok();
+
+    // A pause is seen, said and made up for.
+    kill(pid, Signal::SIGSTOP).expect("it is there");
+    assert_eq!(state(&machine), "frozen");
+    let refused = machine.guest(HOST, "true");
+    assert!(refused.code != 0 && refused.stderr.contains("frozen"), "{}", refused.stderr);
+    std::thread::sleep(Duration::from_secs(15));
+    kill(pid, Signal::SIGCONT).expect("it is there");
+    wait_for("the clock is right", || {
+        let guest: u64 = machine.guest(HOST, "date +%s").out().trim().parse().unwrap_or_default();
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs().abs_diff(guest) <= 3
+    });
+
+    // What is typed on the console is on no disk.
+    let shown = console(&machine, &format!("echo {SECRET}-$((40+2))\\n"));
+    assert!(shown.contains(&format!("{SECRET}-42")), "{shown}");
+    let found: Vec<_> = state_files()
+        .into_iter()
+        .filter(|path| fs::read(path).is_ok_and(|text| String::from_utf8_lossy(&text).contains(SECRET)))
+        .collect();
+    assert!(found.is_empty(), "{found:?}");
+
+    // A reboot keeps the machine, its host key and its port.
+    let boot = machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id").ok().out();
+    machine.guest(HOST, "systemctl reboot");
+    wait_for("it boots again", || state(&machine) == "booting");
+    wait_for("it is ready again", || state(&machine) == "ready");
+    assert_ne!(machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id").ok().out(), boot);
+    assert_eq!(machine.guest(HOST, "cat /var/mark").ok().out(), "marked\n");
+
+    // A panic is told, with its reason.
+    let mut crash = machine.civm(&["ssh", HOST, "echo c > /proc/sysrq-trigger"]);
+    let mut crash = crash.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("civm runs");
+    wait_for("the panic is seen", || state(&machine) == "panicked");
+    let refused = machine.guest(HOST, "true");
+    assert!(refused.stderr.contains("kernel panicked: sysrq triggered crash"), "{}", refused.stderr);
+    let down = machine.down(HOST).ok();
+    assert!(down.stderr.contains("sysrq triggered crash"), "{}", down.stderr);
+    let _ = crash.wait();
+    machine.nothing_remains();
+}
+
+#[test]
+fn a_machine_lives_through_floods_pauses_reboots_and_panics() {
+    lives(Who::Ordinary);
+}
+
+#[test]
+fn and_so_does_one_of_roots() {
+    lives(Who::Root);
+}
