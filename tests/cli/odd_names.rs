@@ -137,6 +137,9 @@ fn under_the_name_of_sops_they_are_read_where_sops_has_no_answer() {
     let scene = scene();
     for (name, format, plain) in FILES {
         assert_eq!(sops(&scene, &["decrypt", name]).ok().out(), plain, "{name}");
+        let mut piped = scene.civm(&["sops", "decrypt"]);
+        let piped = run_with(piped.env("SOPS_AGE_KEY", ALICE), scene.read(name).as_bytes()).ok();
+        assert_eq!(piped.out(), plain, "{name} on standard input");
         assert_eq!(sops(&scene, &["filestatus", name]).ok().out(), "{\"encrypted\":true}\n", "{name}");
         sops(&scene, &["rotate", "-i", name]).ok();
         if format != "binary" && format != "ini" {

@@ -1,7 +1,6 @@
 //! `sops decrypt` and `sops -d`.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::context::{Context, Source, conflict, print};
 use super::encrypt::named;
@@ -47,23 +46,18 @@ fn textconv(context: &Context, source: &Source) -> Outcome {
 /// Decrypts a text that is there.
 pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
     let name = named(context, source.path());
-    let text = source.read()?;
-    let stores = context.stores_of_encrypted(&name, &text)?;
+    // Broken rules are an error before the file is read.
+    context.stores(&name)?;
     context.check_order()?;
     let path = KeyPath::parse(&context.text(&EXTRACT)).map_err(|error| {
         End::Exit(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
     })?;
-    let decrypted = |text: &[u8]| {
-        let open =
-            context.open(&name, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+    context.deliver(source, true, |text| {
+        let stores = context.stores_of_encrypted(&name, text)?;
+        let open = context.open(&name, text, stores.input)?.with_store(stores.output);
         let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
         plain.map_err(|error| dumping(error, stores.output_format))
-    };
-    match source {
-        // It can be read once.
-        Source::Stdin => context.print(&decrypted(&text)?, true),
-        Source::File(_) => context.deliver(source, true, decrypted),
-    }
+    })
 }
 
 /// A plaintext that could not be written.
