@@ -56,9 +56,9 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     }
     if needs_no_rules(&args.command) {
         if let Err(error @ Error::Rules { .. }) = session.rules(&session.directory)
-            && !run_by_git(&args.command)
+            && !matches!(args.command, Command::Textconv(_) | Command::MergeDriver(_))
         {
-            context.screen.warn(format!("{error} (this is done without the rules)"));
+            context.screen.warn(format!("{error} (the rules are not needed here)"));
         }
         session = session.tolerant();
     }
@@ -86,16 +86,11 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     }
 }
 
-/// Whether a command reads what is there, or merges it: the rules are for what is to be.
+/// Whether a command reads what is there, or merges it. Rules in conflict wait until the secrets are merged.
 fn needs_no_rules(command: &Command) -> bool {
-    use Command::{Decrypt, Diff, ExecEnv, ExecFile, Get, Merge, Status};
-    run_by_git(command)
-        || matches!(command, Decrypt(_) | Get(_) | Diff(_) | Merge(_) | ExecEnv(_) | ExecFile(_) | Status(_))
-}
-
-/// Whether git runs it, whose own words come with it.
-fn run_by_git(command: &Command) -> bool {
-    matches!(command, Command::MergeDriver(_) | Command::Textconv(_))
+    use Command::{Decrypt, Diff, ExecEnv, ExecFile, Get, Merge, MergeDriver, Status, Textconv};
+    let reads = matches!(command, Decrypt(_) | Get(_) | Diff(_) | ExecEnv(_) | ExecFile(_) | Status(_));
+    reads || matches!(command, Textconv(_) | Merge(_) | MergeDriver(_))
 }
 
 /// A session in the current directory.

@@ -127,7 +127,7 @@ fn text_of(database: &str) -> String {
 /// What a program of the machine answers; `None` where it is missing or knows nothing.
 fn ask(program: &str, arguments: &[&str], environment: &Environment) -> Option<String> {
     let program = environment.find_program(program)?;
-    let answer = capture(command(program, environment).args(arguments), None).ok()?;
+    let answer = capture(command(program, &environment.for_tools()).args(arguments), None).ok()?;
     String::from_utf8(answer.to_vec()).ok()
 }
 

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 mod attributes;
-mod beside;
+mod staging;
 mod target;
 
-use beside::Beside;
+use staging::Staging;
 use target::{Existing, follow_links, open_stream, split};
 
-pub use beside::{is_temporary, sweep};
+pub use staging::{is_temporary, sweep};
 
 /// A file that was not written.
 #[derive(Debug, Error)]
@@ -58,14 +58,14 @@ pub enum WriteError {
     },
 }
 
-/// How a file is written.
-struct How<'a> {
+/// WriteOptions a file is written.
+struct WriteOptions<'a> {
     /// What it must hold; `None` where that is all the same.
     expected: Option<Expected<'a>>,
     /// The mode of a new file.
     mode: u32,
     /// Whether it becomes a new file in any case, and has exactly that mode.
-    afresh: bool,
+    fresh: bool,
 }
 
 /// What a file must hold to be written.
@@ -87,7 +87,7 @@ enum Expected<'a> {
 ///
 /// The path is a directory, a file that this user may not write, or the system refuses.
 pub fn replace(path: &Path, content: &[u8], mode_if_new: u32) -> Result<(), WriteError> {
-    write(path, content, &How { expected: None, mode: mode_if_new, afresh: false }).map(drop)
+    write(path, content, &WriteOptions { expected: None, mode: mode_if_new, fresh: false }).map(drop)
 }
 
 /// Replaces a file as [`replace`] does if it still holds `old`; `None` is for a file that is not there. False where
@@ -101,7 +101,7 @@ pub fn replace(path: &Path, content: &[u8], mode_if_new: u32) -> Result<(), Writ
 /// As [`replace`].
 pub fn swap(path: &Path, old: Option<&[u8]>, new: &[u8], mode_if_new: u32) -> Result<bool, WriteError> {
     let expected = Some(old.map_or(Expected::Nothing, Expected::Content));
-    write(path, new, &How { expected, mode: mode_if_new, afresh: false })
+    write(path, new, &WriteOptions { expected, mode: mode_if_new, fresh: false })
 }
 
 /// Creates a file with exactly this mode, whatever the umask is.
@@ -118,7 +118,7 @@ pub fn create(path: &Path, content: &[u8], mode: u32, force: bool) -> Result<(),
         return Err(exists());
     }
     let expected = if force { None } else { Some(Expected::Nothing) };
-    match write(path, content, &How { expected, mode, afresh: true })? {
+    match write(path, content, &WriteOptions { expected, mode, fresh: true })? {
         true => Ok(()),
         false => Err(exists()),
     }
@@ -129,12 +129,12 @@ pub fn create(path: &Path, content: &[u8], mode: u32, force: bool) -> Result<(),
 /// # Errors
 ///
 /// The system refuses.
-pub fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
-    target::read_settled(path)
+pub fn read_locked(path: &Path) -> io::Result<Vec<u8>> {
+    target::read_locked(path)
 }
 
 /// False where the file is not as expected.
-fn write(path: &Path, content: &[u8], how: &How<'_>) -> Result<bool, WriteError> {
+fn write(path: &Path, content: &[u8], options: &WriteOptions<'_>) -> Result<bool, WriteError> {
     let failed = |source| WriteError::Io { path: path.to_owned(), source };
     if let Some(stream) = open_stream(path).map_err(failed)? {
         return write_into(stream, content).map_err(failed).map(|()| true);
@@ -143,38 +143,38 @@ fn write(path: &Path, content: &[u8], how: &How<'_>) -> Result<bool, WriteError>
     let (directory, name) = split(&target).map_err(failed)?;
     sweep(&directory);
     let existing = Existing::open(path, &target)?;
-    if !is_as_expected(how.expected, existing.as_ref(), &target).map_err(failed)? {
+    if !is_as_expected(options.expected, existing.as_ref(), &target).map_err(failed)? {
         return Ok(false);
     }
-    let beside = Beside::make(&directory).map_err(|source| match source.kind() {
+    let staging = Staging::make(&directory).map_err(|source| match source.kind() {
         io::ErrorKind::PermissionDenied => WriteError::Directory { path: path.to_owned(), source },
         _ => failed(source),
     })?;
-    let old = existing.as_ref().filter(|_| !how.afresh);
+    let old = existing.as_ref().filter(|_| !options.fresh);
     // Until it has its content, the file is nobody else's, even where the one it replaces is open to all.
-    let mode = if existing.is_some() || how.afresh { how.mode & 0o600 } else { how.mode };
-    let mut new = beside.file(mode).map_err(failed)?;
+    let mode = if existing.is_some() || options.fresh { options.mode & 0o600 } else { options.mode };
+    let mut new = staging.file(mode).map_err(failed)?;
     new.write_all(content).map_err(failed)?;
     let replaceable = match old {
         Some(old) => old.links() == 1 && attributes::take_over(&new, old.file(), old.metadata()),
         None => true,
     };
-    if how.afresh {
-        new.set_permissions(Permissions::from_mode(how.mode)).map_err(failed)?;
+    if options.fresh {
+        new.set_permissions(Permissions::from_mode(options.mode)).map_err(failed)?;
     }
     new.sync_all().map_err(failed)?;
     // Again: programs that know of no lock may have written meanwhile.
-    if !is_as_expected(how.expected, existing.as_ref(), &target).map_err(failed)? {
+    if !is_as_expected(options.expected, existing.as_ref(), &target).map_err(failed)? {
         return Ok(false);
     }
     match old.filter(|_| !replaceable) {
-        Some(old) => beside.write_through(&name, old.file(), content, path, &directory)?,
-        None if existing.is_none() && how.expected.is_some() => {
-            if !beside.link(&target).map_err(failed)? {
+        Some(old) => staging.write_through(&name, old.file(), content, path, &directory)?,
+        None if existing.is_none() && options.expected.is_some() => {
+            if !staging.link(&target).map_err(failed)? {
                 return Ok(false);
             }
         }
-        None => beside.rename(&target).map_err(failed)?,
+        None => staging.rename(&target).map_err(failed)?,
     }
     sync_directory(&directory).map_err(failed)?;
     Ok(true)

@@ -16,27 +16,27 @@ const ENDING: [i32; 11] =
 
 /// Who deals with signals that end this process.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Signalled {
+enum Handling {
     /// Nobody has said: the kernel.
-    Kernel,
+    Default,
     /// This module, as soon as there is something to remove.
-    Here,
+    OnDemand,
     /// This module, which listens.
-    Listening,
+    Installed,
     /// Other code, which removes what there is by dropping it.
-    Elsewhere,
+    External,
 }
 
 /// What removes a directory.
 pub(super) type Remove = fn(&Path);
 
 struct State {
-    signalled: Signalled,
+    handling: Handling,
     /// Directories, and what removes them.
     registered: Vec<(PathBuf, Remove)>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { signalled: Signalled::Kernel, registered: Vec::new() });
+static STATE: Mutex<State> = Mutex::new(State { handling: Handling::Default, registered: Vec::new() });
 
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,26 +46,26 @@ fn state() -> MutexGuard<'static, State> {
 /// about signals; what they ignore stays ignored.
 pub fn on_signals() {
     let mut state = state();
-    if state.signalled == Signalled::Kernel {
-        state.signalled = Signalled::Here;
+    if state.handling == Handling::Default {
+        state.handling = Handling::OnDemand;
     }
 }
 
 /// From here on other code deals with signals.
 pub(super) fn leave_signals() {
-    state().signalled = Signalled::Elsewhere;
+    state().handling = Handling::External;
 }
 
 /// While this lives no signal ends the process by way of this module.
-pub(super) struct Undisturbed {
+pub(super) struct HoldSignals {
     state: MutexGuard<'static, State>,
 }
 
-impl Undisturbed {
+impl HoldSignals {
     pub(super) fn begin() -> Self {
         let mut state = state();
-        if state.signalled == Signalled::Here && listen() {
-            state.signalled = Signalled::Listening;
+        if state.handling == Handling::OnDemand && listen() {
+            state.handling = Handling::Installed;
         }
         Self { state }
     }
@@ -90,7 +90,7 @@ fn listen() -> bool {
         for signal in signals.forever() {
             // Held to the end: nobody makes another directory.
             let mut state = state();
-            if state.signalled == Signalled::Listening {
+            if state.handling == Handling::Installed {
                 for (path, remove) in state.registered.drain(..) {
                     remove(&path);
                 }

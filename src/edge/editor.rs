@@ -25,11 +25,11 @@ const WINDOWED: [(&[&str], &[&str]); 6] = [
 /// Nobody reads and closes a file in less time.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
-/// No editor, or one that did not do its work.
+/// There is no editor, or it failed.
 #[derive(Debug, Error)]
 pub enum EditorError {
-    /// A variable is set to what no shell could split.
-    #[error("invalid ${variable}: quotes that do not end, or nothing but space")]
+    /// A variable holds something that a shell could not split.
+    #[error("invalid ${variable}: it has an unterminated quote, or only spaces")]
     Invalid {
         /// Its name.
         variable: &'static str,
@@ -45,12 +45,12 @@ pub enum EditorError {
         /// Why.
         source: std::io::Error,
     },
-    /// The editor said that it failed.
+    /// The editor exited with an error.
     #[error("the editor `{program}` failed ({status})")]
     Failed {
         /// Its name.
         program: String,
-        /// Its end.
+        /// Its exit status.
         status: ExitStatus,
     },
 }
@@ -81,11 +81,11 @@ impl Editor {
         Ok(Self { program: program.into(), arguments: Vec::new() })
     }
 
-    /// Opens a file on this process's own terminal and waits for the editor's end.
+    /// Opens a file on this process's own terminal and waits until the editor exits.
     ///
     /// # Errors
     ///
-    /// The editor cannot start, or ends with another status than 0.
+    /// The editor cannot start, or exits with a status other than 0.
     pub fn open(&self, file: &Path, environment: &Environment) -> Result<(), EditorError> {
         let program = || self.program.to_string_lossy().into_owned();
         let status = process::command(&self.program, environment)
@@ -101,26 +101,32 @@ impl Editor {
     /// What to say of an editor that came back at once and changed nothing: those with windows of their own leave
     /// the file to another process unless they are told to wait.
     #[must_use]
-    pub fn hint(&self, after: Duration) -> Option<String> {
+    pub fn hint(&self, after: Duration) -> Option<Hint> {
         let name = Path::new(&self.program).file_name().unwrap_or(&self.program).to_string_lossy();
-        let known = WINDOWED.iter().find(|(names, _)| names.contains(&&*name));
-        match known {
-            Some((_, wait))
-                if self.arguments.iter().any(|argument| wait.contains(&&*argument.to_string_lossy())) =>
-            {
-                None
-            }
-            Some((_, wait)) => Some(format!(
-                "`{name}` returns at once unless it is told to wait: set EDITOR to \"{name} {}\"",
-                wait.first().unwrap_or(&"")
-            )),
-            None if after < AT_ONCE => Some(format!(
-                "`{name}` returned at once: an editor that opens a window has to be told to wait, as in \"code --wait\" \
-                 or \"gvim -f\""
-            )),
-            None => None,
-        }
+        let Some((_, wait)) = WINDOWED.iter().find(|(names, _)| names.contains(&&*name)) else {
+            return (after < AT_ONCE).then(|| Hint {
+                text: format!(
+                    "`{name}` returned at once: an editor that opens a window has to be told to wait, as in \
+                     \"code --wait\" or \"gvim -f\""
+                ),
+                is_known: false,
+            });
+        };
+        let waits = self.arguments.iter().any(|argument| wait.iter().any(|option| argument == option));
+        let option = wait.first().filter(|_| !waits)?;
+        let text =
+            format!("`{name}` returns at once unless it is told to wait: set EDITOR to \"{name} {option}\"");
+        Some(Hint { text, is_known: true })
     }
+}
+
+/// What may be wrong with an editor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// What, and what to do about it.
+    pub text: String,
+    /// Whether this editor is known to return at once; else it is only likely.
+    pub is_known: bool,
 }
 
 #[cfg(test)]
@@ -150,14 +156,13 @@ mod tests {
             ("kate", "\"kate --block\""),
         ] {
             let hint = hint(editor, 5000).expect(editor);
-            assert!(hint.contains(advice), "{hint}");
+            assert!(hint.text.contains(advice) && hint.is_known, "{hint:?}");
         }
         for editor in ["code --wait", "code -n -w", "gvim -f", "gvim --nofork", "kate -b"] {
             assert_eq!(hint(editor, 0), None, "{editor}");
         }
-        assert!(
-            hint("/home/me/bin/my-editor", 10).expect("at once").contains("`my-editor` returned at once")
-        );
+        let unknown = hint("/home/me/bin/my-editor", 10).expect("at once");
+        assert!(unknown.text.contains("`my-editor` returned at once") && !unknown.is_known);
         assert_eq!(hint("vim", 2000), None, "somebody looked and left");
     }
 

@@ -1,4 +1,4 @@
-//! A file name from which every reader gets the same content, and which holds it nowhere.
+//! A named pipe from which every reader gets the same content; nothing is stored.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -15,23 +15,22 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use zeroize::Zeroizing;
 
-/// How long the end waits for the server; only a program that put something else in the pipe's place keeps it.
+/// How long dropping it waits for the server thread, which hangs only if a program replaced the pipe.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A named pipe that serves its content as long as the value lives.
 ///
-/// A pipe gives its content once. So each reader gets a pipe of its own: as soon as one is opened, a fresh one
-/// takes its name. Readers that open it in the very same instant share what is in it; only a regular file serves
-/// those.
+/// A pipe delivers its content once, so each reader gets its own: as soon as one is opened, a new one takes its
+/// name. Readers that open it in the same instant share one pipe; they need a regular file.
 pub struct Fifo {
     path: PathBuf,
     over: Arc<AtomicBool>,
-    /// Closed with the server's end.
+    /// Closed when the server thread ends.
     server: Receiver<()>,
 }
 
 impl Fifo {
-    /// Serves a content under a name that is not taken, to this user alone. The directory must be private.
+    /// Serves a content, to this user alone, under a name that must not exist yet. The directory must be private.
     ///
     /// # Errors
     ///
@@ -88,7 +87,7 @@ fn serve(path: &Path, content: &Arc<Zeroizing<Vec<u8>>>, over: &AtomicBool) -> i
     }
 }
 
-/// A reader that went away has seen enough.
+/// A reader that closes the pipe early is no error.
 fn fill(mut pipe: File, content: &[u8]) {
     let _ = pipe.write_all(content);
 }

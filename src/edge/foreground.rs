@@ -1,4 +1,5 @@
-//! A child that stands in this process's place: signals reach it, and this process outlives it to clean up.
+//! A child process that takes this process's place: signals are passed on to it, and this process outlives it to
+//! clean up.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,13 +15,13 @@ use signal_hook::iterator::Signals;
 
 use super::cleanup::leave_signals;
 
-/// What is passed on: everything by which a user or a supervisor speaks to a program.
+/// The signals that are passed on: those that users and supervisors send to a program.
 const PASSED_ON: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
-/// Those of them that a terminal sends to every process in its foreground.
+/// Those that a terminal sends to its whole foreground process group.
 const OF_TERMINAL: [i32; 2] = [SIGINT, SIGQUIT];
 
-/// From here on no signal that can be passed on ends this process. It stays so after the child's end, for what is
-/// to be cleaned up.
+/// From here on none of the signals that are passed on ends this process, also after the child has exited: there may
+/// be something to clean up.
 pub struct Foreground {
     signals: Signals,
 }
@@ -39,7 +40,7 @@ impl Foreground {
         Ok(Self { signals: Signals::new(watched)? })
     }
 
-    /// Starts a command, passes signals on to it and waits for its end.
+    /// Starts a command, passes signals on to it and waits until it exits.
     ///
     /// # Errors
     ///
@@ -80,7 +81,7 @@ pub(super) fn ignored() -> u64 {
     line.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// What a shell would call a child's end, but for signals: those are 255, as in sops.
+/// The exit code of a child as a shell reports it, but 255 for a signal, as in sops.
 #[must_use]
 pub fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)

@@ -11,7 +11,7 @@ use nix::libc;
 use nix::unistd::Uid;
 use walkdir::WalkDir;
 
-use super::cleanup::{Remove, Undisturbed};
+use super::cleanup::{HoldSignals, Remove};
 use super::lock::Lock;
 
 /// Length of the random part of a name.
@@ -45,21 +45,21 @@ impl HeldDir {
                 Some(lock) if is_named(lock.file(), &path)? => {
                     return Ok(Self { path, remove, left: AtomicBool::new(false), _lock: lock });
                 }
-                _ => Undisturbed::begin().forget(&path),
+                _ => HoldSignals::begin().forget(&path),
             }
         }
     }
 
     /// Makes a directory that goes with this process from the beginning.
     fn registered(base: &Path, prefix: &str, remove: Remove) -> io::Result<PathBuf> {
-        let mut undisturbed = Undisturbed::begin();
+        let mut signals = HoldSignals::begin();
         // With mkdir as it is: tempfile's own directories come with the random name in their errors.
         let made = tempfile::Builder::new()
             .prefix(prefix)
             .rand_bytes(NAME_LEN)
             .make_in(base, |path| DirBuilder::new().mode(0o700).create(path))?;
         let path = made.into_temp_path().keep().map_err(|error| error.error)?;
-        undisturbed.register(&path, remove);
+        signals.register(&path, remove);
         Ok(path)
     }
 
@@ -76,11 +76,11 @@ impl HeldDir {
 impl Drop for HeldDir {
     fn drop(&mut self) {
         // A signal that came in between would end the process with the work half done.
-        let mut undisturbed = Undisturbed::begin();
+        let mut signals = HoldSignals::begin();
         if !self.left.load(Ordering::Relaxed) {
             (self.remove)(&self.path);
         }
-        undisturbed.forget(&self.path);
+        signals.forget(&self.path);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Directories that only this user can enter, in memory where the machine has such a place.
 //!
-//! Whatever a killed process left behind, the next one sweeps away.
+//! What a killed process leaves behind, the next one removes.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ mod place;
 
 use place::{find_base, hold, temporary_base};
 
-/// The names are random from the first letter on: nothing else is in these places.
+/// Names have no prefix: nothing else is in these directories.
 const PREFIX: &str = "";
 
 /// Where a machine may keep files in memory, and why this one does not.

@@ -1,4 +1,4 @@
-//! The standard streams of this process.
+//! Standard input, output and error.
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};

@@ -12,13 +12,13 @@ use zeroize::Zeroizing;
 
 use super::environment::Environment;
 
-/// A question without an answer.
+/// Why a question was not answered.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PromptError {
     /// Nobody can be asked.
     #[error("standard input is not a terminal, and /dev/tty is not available")]
     NoTerminal,
-    /// The question was broken off.
+    /// The question was interrupted.
     #[error("cancelled")]
     Cancelled,
     /// The terminal failed.
@@ -32,14 +32,14 @@ pub trait Prompt: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Nobody can be asked, or the question is broken off.
+    /// Nobody can be asked, or the question is interrupted.
     fn passphrase(&self, question: &str) -> Result<Zeroizing<String>, PromptError>;
 
     /// Asks for a line that may show.
     ///
     /// # Errors
     ///
-    /// Nobody can be asked, or the question is broken off.
+    /// Nobody can be asked, or the question is interrupted.
     fn line(&self, question: &str) -> Result<String, PromptError>;
 
     /// Tells something that needs no answer, such as "touch your token".
@@ -49,7 +49,7 @@ pub trait Prompt: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Nobody can be asked, or the question is broken off.
+    /// Nobody can be asked, or the question is interrupted.
     fn confirm(&self, question: &str, default: bool) -> Result<bool, PromptError> {
         let choice = if default { "[Y/n]" } else { "[y/N]" };
         loop {
@@ -113,7 +113,7 @@ impl Prompt for Terminal {
     }
 }
 
-/// Nobody: every question stays without an answer.
+/// Nobody: no question is ever answered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 

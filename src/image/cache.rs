@@ -112,7 +112,11 @@ impl<'a> Cache<'a> {
     pub(super) fn sweep(&self) {
         let names = fs::read_dir(&self.images).into_iter().flatten().flatten().map(|entry| entry.file_name());
         for name in names {
-            let Some(id) = name.to_str().and_then(image_of) else { continue };
+            let Some(id) = name.to_str().and_then(image_of) else {
+                // An initrd that was being written into a complete image.
+                atomic::sweep(&self.images.join(name));
+                continue;
+            };
             // Held until the remains are gone: nobody begins to build in them meanwhile.
             if let Ok(Some(_lock)) = open_file(&self.lock_path(id)).and_then(Lock::try_open) {
                 self.remove_builds(id);

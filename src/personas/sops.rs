@@ -23,7 +23,7 @@ mod updatekeys;
 
 use std::ffi::OsString;
 
-use context::{Context, last_words, print};
+use context::{Context, print, print_error};
 use end::{End, Outcome};
 use log::Log;
 use parse::{Call, Line};
@@ -47,15 +47,15 @@ pub(super) fn run(args: &[OsString], environment: &Environment) -> u8 {
         Line::Version => print(format!("sops {SOPS_VERSION}\n").as_bytes()),
         Line::Text(text) => print(text.as_bytes()),
         Line::NoTopic(name) => {
-            last_words(&format!("No help topic for '{name}'"));
+            print_error(&format!("No help topic for '{name}'"));
             Ok(NO_TOPIC)
         }
         Line::Wrong { shown, error } => print(shown.as_bytes()).and(Err(End::Fatal(error))),
     };
     match ended {
         Ok(code) => code,
-        Err(End::Said(code, words)) => {
-            last_words(&words);
+        Err(End::Exit(code, words)) => {
+            print_error(&words);
             code as u8
         }
         Err(End::Fatal(words)) => {

@@ -233,7 +233,7 @@ impl Reader {
                 match name.as_str() {
                     "indent" => {
                         *indent =
-                            value.number().map_err(|error| in_field("indent", error))?.unwrap_or(*indent)
+                            value.number().map_err(|error| in_field("indent", error))?.unwrap_or(*indent);
                     }
                     other => self.unknown(other, line, &["indent"], true),
                 }

@@ -1,4 +1,4 @@
-//! One value of a file set or removed, and nothing else touched.
+//! Setting or removing one value of a file.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ impl OpenFile {
 /// A value in JSON; its integers are integers.
 ///
 /// # Errors
-/// It is no JSON, or a mapping in it has a key twice.
+/// It is not JSON, or a mapping in it has the same key twice.
 pub fn json_value(text: &[u8]) -> Result<Value, Error> {
     let value = json::value(text).map_err(Error::NotJson)?;
     if has_key_twice(&value) { Err(Error::RepeatedKey) } else { Ok(value) }

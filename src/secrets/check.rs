@@ -70,7 +70,7 @@ impl Source {
     pub fn of((path, candidate): (PathBuf, Candidate)) -> Self {
         let content = match candidate {
             Candidate::Failed(error) => Content::Failed(error),
-            Candidate::Named | Candidate::Met => Content::File,
+            Candidate::Named | Candidate::Walked => Content::File,
         };
         Self { path, content }
     }

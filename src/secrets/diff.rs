@@ -33,7 +33,7 @@ struct Version {
 }
 
 /// A version as it was read.
-enum Read {
+enum Parsed {
     Encrypted(Box<SopsFile>),
     Plain(Tree),
     Missing,
@@ -52,7 +52,7 @@ pub fn compare(
     values: bool,
 ) -> Result<Option<Compared>, Error> {
     let (old, new) = (read(store, old), read(store, new));
-    if ![&old, &new].iter().any(|version| matches!(version, Read::Encrypted(_))) {
+    if ![&old, &new].iter().any(|version| matches!(version, Parsed::Encrypted(_))) {
         return Ok(None);
     }
     let mut opener = Opener::new(session, MacCheck::Ignore);
@@ -70,40 +70,40 @@ pub fn compare(
     Ok(Some(Compared { old, new, decrypted: keys.is_some(), new_data_key: keys.unwrap_or(false) }))
 }
 
-fn read(store: &Arc<dyn Store>, (path, text): (&Path, Option<&[u8]>)) -> Read {
-    let Some(text) = text else { return Read::Missing };
+fn read(store: &Arc<dyn Store>, (path, text): (&Path, Option<&[u8]>)) -> Parsed {
+    let Some(text) = text else { return Parsed::Missing };
     match SopsFile::of_store(Arc::clone(store), path, text) {
-        Ok(file) => Read::Encrypted(Box::new(file)),
+        Ok(file) => Parsed::Encrypted(Box::new(file)),
         Err(error @ Error::Sops { error: sops::Error::MetadataNotFound, .. }) => {
-            store.load_plain(text).map_or(Read::Broken(error), Read::Plain)
+            store.load_plain(text).map_or(Parsed::Broken(error), Parsed::Plain)
         }
-        Err(error) => Read::Broken(error),
+        Err(error) => Parsed::Broken(error),
     }
 }
 
-fn open(opener: &mut Opener<'_>, version: &Read) -> Option<Result<OpenFile, Error>> {
-    if let Read::Encrypted(file) = version { Some(opener.open(file)) } else { None }
+fn open(opener: &mut Opener<'_>, version: &Parsed) -> Option<Result<OpenFile, Error>> {
+    if let Parsed::Encrypted(file) = version { Some(opener.open(file)) } else { None }
 }
 
 fn again(
     opener: &Opener<'_>,
-    version: &Read,
+    version: &Parsed,
     tried: Option<Result<OpenFile, Error>>,
 ) -> Result<Option<OpenFile>, Error> {
     match (version, tried) {
-        (Read::Encrypted(file), Some(tried)) => opener.again(file, tried).map(Some),
+        (Parsed::Encrypted(file), Some(tried)) => opener.again(file, tried).map(Some),
         _ => Ok(None),
     }
 }
 
 /// A version in plaintext if it was opened, else as it is.
-fn version(read: Read, opened: Option<OpenFile>) -> Result<Version, Error> {
+fn version(read: Parsed, opened: Option<OpenFile>) -> Result<Version, Error> {
     match (read, opened) {
-        (Read::Encrypted(_), Some(file)) => Ok(Version { tree: file.tree, metadata: Some(file.metadata) }),
-        (Read::Encrypted(file), None) => Ok(Version { tree: file.tree, metadata: Some(file.metadata) }),
-        (Read::Plain(tree), _) => Ok(Version { tree, metadata: None }),
-        (Read::Missing, _) => Ok(Version::default()),
-        (Read::Broken(error), _) => Err(error),
+        (Parsed::Encrypted(_), Some(file)) => Ok(Version { tree: file.tree, metadata: Some(file.metadata) }),
+        (Parsed::Encrypted(file), None) => Ok(Version { tree: file.tree, metadata: Some(file.metadata) }),
+        (Parsed::Plain(tree), _) => Ok(Version { tree, metadata: None }),
+        (Parsed::Missing, _) => Ok(Version::default()),
+        (Parsed::Broken(error), _) => Err(error),
     }
 }
 

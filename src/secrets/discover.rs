@@ -41,7 +41,7 @@ pub enum Candidate {
     /// It was named.
     Named,
     /// It was found below a directory that was named.
-    Met,
+    Walked,
     /// It cannot be read.
     Failed(Error),
 }
@@ -55,11 +55,11 @@ pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
     candidates(paths, environment)
         .into_par_iter()
         .filter_map(|(path, candidate)| {
-            let named = !matches!(candidate, Candidate::Met);
+            let named = !matches!(candidate, Candidate::Walked);
             let text = match candidate {
                 Candidate::Named => read(&path),
                 Candidate::Failed(error) => Err(error),
-                Candidate::Met => sops_text(&path).transpose()?,
+                Candidate::Walked => sops_text(&path).transpose()?,
             };
             Some(Found { path, named, text })
         })
@@ -87,7 +87,7 @@ fn below(root: &Path, environment: &Environment, candidates: &mut BTreeMap<PathB
     for entry in walk::walk(root, environment) {
         match entry {
             Ok(entry) if entry.kind == Kind::File && !no_secrets.leaves_out(&entry.path) => {
-                candidates.entry(entry.path).or_insert(Candidate::Met);
+                candidates.entry(entry.path).or_insert(Candidate::Walked);
             }
             Ok(_) => {}
             Err(error) => errors.push(error),

@@ -1,4 +1,4 @@
-//! Editing: the plaintext in an editor, in memory alone, and only what changed encrypted anew.
+//! Editing: the plaintext is opened in an editor, from memory, and only what changed is encrypted again.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,16 +13,16 @@ use zeroize::Zeroizing;
 use super::error::Error;
 use super::file::{Doubt, NewFile, SopsFile};
 use super::recipients::Plan;
-use super::rewrite::put;
+use super::rewrite::write_if_unchanged;
 use super::session::{Session, read};
 use crate::edge::atomic;
-use crate::edge::editor::Editor;
+use crate::edge::editor::{Editor, Hint};
 use crate::edge::private_dir::{PrivateDir, Refused};
 use crate::sops;
 use crate::sops::document::{MacCheck, Warning};
 use crate::store::Store;
 
-/// Whoever watches an edit.
+/// The callbacks of an edit.
 pub struct Watch<'a> {
     /// Is told what happens.
     pub tell: &'a dyn Fn(Notice),
@@ -33,12 +33,12 @@ pub struct Watch<'a> {
 /// What an edit tells while it goes on.
 #[derive(Debug)]
 pub enum Notice {
-    /// The plaintext lies on a disk while it is edited, because no place in memory is to be had.
+    /// The plaintext is on disk while it is edited, because there is no private directory in memory.
     NotInMemory(Vec<Refused>),
     /// Something odd in the file.
     Odd(Warning),
     /// The editor may have come back before anybody could edit; with what to do about it.
-    EditorMayFork(String),
+    EditorMayFork(Hint),
     /// Something odd about a file that is made.
     Doubt(Doubt),
 }
@@ -64,8 +64,7 @@ impl Form {
     }
 }
 
-/// Opens a file in the editor and writes back what was changed; one that does not exist is made as the rules
-/// want it.
+/// Opens a file in the editor and writes back what was changed; a file that does not exist is created by its rule.
 ///
 /// # Errors
 /// The file cannot be opened, the editor fails, nothing was changed, or the result cannot be written; the
@@ -107,11 +106,10 @@ pub fn change(
             if form.with_metadata { open.read_edited_with_metadata(text)? } else { open.read_edited(text)? };
         open.seal(tree, session)
     })?;
-    if put(path, &on_disk, &sealed)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
+    if write_if_unchanged(path, &on_disk, &sealed)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
 }
 
-/// Makes a new file in the editor. What would keep it from being written is found before anybody is bothered with
-/// an editor.
+/// Creates a file in the editor. What would prevent it from being written is checked before the editor opens.
 ///
 /// # Errors
 /// As [`edit`].
@@ -152,7 +150,7 @@ fn writable(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Keeps an edited version, encrypted, next to a file that has moved on.
+/// Saves an edited version, encrypted, beside a file that somebody else has changed.
 fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
     let mut number = 1;
     loop {
@@ -174,7 +172,7 @@ fn edited_name(path: &Path, number: u32) -> PathBuf {
     path.with_file_name(OsStr::from_bytes(&[stem, b".edited", number.as_bytes(), ending].concat()))
 }
 
-/// The editor on a text, again and again until the text is valid or the user gives up.
+/// Opens the editor on a text until the text is valid or the user gives up.
 pub(super) fn in_editor<T>(
     session: &Session,
     path: &Path,

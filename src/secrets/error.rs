@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::exec::VariableError;
-use super::recipients::Origin;
+use super::recipients::{MOST_GROUPS, Origin};
 use crate::edge::account::AccountError;
 use crate::edge::atomic::WriteError;
 use crate::edge::editor::EditorError;
@@ -82,7 +82,7 @@ pub enum Error {
     #[error("the value is not valid JSON: {0}")]
     NotJson(store::Error),
     /// A value to be set with a key that stands twice in its mapping: files that hold such cannot be read.
-    #[error("a mapping in the value has a key twice")]
+    #[error("a mapping in the value has the same key twice")]
     RepeatedKey,
     /// A value to be set that sops does not take: a list at the top.
     #[error("a list cannot be set as a value here")]
@@ -99,7 +99,8 @@ pub enum Error {
     },
     /// The threshold does not fit the key groups.
     #[error(
-        "{origin}: the data key cannot be shared among {count} key groups with a threshold of {threshold}; it must be from 2 to {count}, and there can be 255 groups"
+        "{origin}: a threshold of {threshold} does not fit {count} key groups: it must be at least 2 and at most {}",
+        (*count).min(MOST_GROUPS)
     )]
     BadThreshold {
         /// Who names the groups.
@@ -110,7 +111,7 @@ pub enum Error {
         threshold: i64,
     },
     /// There is no such key group.
-    #[error("`{}` has {count} key group(s), and so no group {group}: they are counted from 0", path.display())]
+    #[error("`{}` has no key group {group}: it has {count}, counted from 0", path.display())]
     NoGroup {
         /// The file.
         path: PathBuf,
@@ -131,8 +132,8 @@ pub enum Error {
     },
     /// The file has keys that cannot be made anew.
     #[error(
-        "`{}` has keys of the kind {kinds}, too; civm encrypts to age recipients only and cannot change the data \
-         key's other holders", path.display()
+        "`{}` also has keys of the kind {kinds}; civm encrypts to age recipients only and cannot wrap the data key \
+         for those", path.display()
     )]
     OtherHolders {
         /// The file.
@@ -149,7 +150,7 @@ pub enum Error {
         error: VariableError,
     },
     /// A program's file cannot have this name.
-    #[error("`{}` is no name for a file in a directory of its own", .0.display())]
+    #[error("`{}` is not a relative file name without `..`", .0.display())]
     NotLocal(PathBuf),
     /// A program cannot be run.
     #[error("cannot run `{program}`: {source}")]
@@ -235,8 +236,8 @@ pub enum Error {
     },
     /// Somebody else wrote the file while it was edited.
     #[error(
-        "`{}` was changed by somebody else while it was edited; it is left as it is now, and your version is in \
-         `{}`, encrypted", path.display(), saved.display()
+        "`{}` was changed by somebody else while you edited it; it stays as it is now, and your version is saved, \
+         encrypted, in `{}`", path.display(), saved.display()
     )]
     ChangedMeanwhile {
         /// The file.
@@ -245,7 +246,7 @@ pub enum Error {
         saved: PathBuf,
     },
     /// The editor took the file away.
-    #[error("the editor removed the file that it was to edit; nothing was changed")]
+    #[error("the editor removed the file that it was given; nothing was changed")]
     EditorLostFile,
     /// The editor left the text as it was.
     #[error("file has not changed, exiting")]
@@ -255,12 +256,12 @@ pub enum Error {
     Unresolved,
     /// The metadata was changed in the editor, where it is only shown.
     #[error(
-        "`{}`: the sops metadata was changed; recipients are changed with updatekeys and rotate, the rest is \
-         not to be changed by hand", .0.display()
+        "`{}`: the sops metadata was changed in the editor; change recipients with updatekeys or rotate, and leave \
+         the rest to sops", .0.display()
     )]
     MetadataEdited(PathBuf),
     /// The text is not valid and nobody is there to mend it.
-    #[error("the edited text is not valid and nobody can be asked to mend it: {0}")]
+    #[error("the edited text is not valid, and there is no terminal to ask whether to edit it again: {0}")]
     InvalidEdit(String),
 }
 

@@ -1,4 +1,4 @@
-//! Programs run with what is in a file: in their environment, or as a file of their own.
+//! Running programs with the secrets of a file, in their environment or in a file.
 
 mod file;
 mod variables;
@@ -38,12 +38,12 @@ pub struct Run<'a> {
     pub program: Program,
     /// The variables that it inherits, unless it is to have none.
     pub environment: &'a Environment,
-    /// Whether it gets the secrets' variables alone.
+    /// Whether it gets only the variables of the secrets.
     pub pristine: bool,
     /// The name of the user it runs as. This whole process becomes that user's, before anything is made for the
     /// program.
     pub user: Option<String>,
-    /// Whether it is left to itself, with nothing on its standard input and output.
+    /// Whether it runs in the background, without standard input and output.
     pub background: bool,
 }
 
@@ -133,7 +133,7 @@ impl Run<'_> {
         Error::Program { program: self.program.name().to_string_lossy().into_owned(), source }
     }
 
-    /// Runs a command to its end; `None` where it is left to itself.
+    /// Runs a command to its end; `None` if it runs in the background.
     fn start(&self, mut command: Command, foreground: Foreground) -> Result<Option<ExitStatus>, Error> {
         if self.background {
             return command.spawn().map(|_| None).map_err(|source| self.failed(source));
@@ -142,11 +142,11 @@ impl Run<'_> {
     }
 }
 
-/// Runs a program with secrets in its environment and says how it ended; `None` where it is left to itself. Signals
+/// Runs a program with secrets in its environment and says how it ended; `None` if it runs in the background. Signals
 /// are passed on to it. [`crate::edge::foreground::code`] is the exit code that sops would end with.
 ///
 /// # Errors
-/// The user is not to be had, or the program cannot be started.
+/// There is no such user, or the program cannot be started.
 pub fn with_variables(run: &Run<'_>, variables: &Variables) -> Result<Option<ExitStatus>, Error> {
     let account = run.account()?;
     let mut command = run.command(&run.program, account.as_ref())?;

@@ -56,7 +56,7 @@ pub struct OpenFile {
     pub(super) store: Arc<dyn Store>,
 }
 
-/// A group's keys as they are tried: age recipients first, then what only others could open.
+/// A group's keys in the order in which they are tried: age recipients first, then kinds that civm cannot open.
 fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
     let age = group.age.iter().map(|key| MasterKey::Age { recipient: &key.recipient, enc: &key.enc });
     let others = group
@@ -78,12 +78,12 @@ impl SopsFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read, is of another format, or has no metadata that makes sense.
+    /// It cannot be read, has another format, or has no valid metadata.
     pub fn load(session: &Session, path: &Path) -> Result<Self, Error> {
         Self::parse(session, path, &read(path)?)
     }
 
-    /// Takes a text for the file of this name.
+    /// Parses a text as the file of this name.
     ///
     /// # Errors
     /// As [`SopsFile::load`].
@@ -91,18 +91,18 @@ impl SopsFile {
         Self::of_store(session.store_of_encrypted(path, text)?, path, text)
     }
 
-    /// Takes a text as one store's.
+    /// Parses a text in the format of a store.
     ///
     /// # Errors
-    /// It has no form or no metadata that makes sense.
+    /// It cannot be parsed, or has no valid metadata.
     pub fn of_store(store: Arc<dyn Store>, path: &Path, text: &[u8]) -> Result<Self, Error> {
         let file = Self::of_any_version(store, path, text)?;
         file.metadata.check_version().map_err(within(path))?;
         Ok(file)
     }
 
-    /// The same, whatever the file says of the version that wrote it: the sops program refuses one that is no
-    /// version, programs that use its library to decrypt do not look.
+    /// The same without a check of the version in the metadata: the sops program refuses a file whose version cannot be
+    /// parsed; programs that use its library to decrypt do not look at it.
     ///
     /// # Errors
     /// As [`SopsFile::of_store`].
@@ -151,7 +151,7 @@ impl SopsFile {
         })
     }
 
-    /// The file's text, with whatever was changed in its metadata.
+    /// The file's text with its metadata as they are now.
     ///
     /// # Errors
     /// The tree cannot be written so that it reads back the same.
@@ -261,8 +261,8 @@ impl OpenFile {
     }
 }
 
-/// Where the nonces of a file come from: seeded by the system once, where asking it for each of them would cost
-/// more than the encryption.
+/// The generator of a file's nonces, seeded by the system once: to ask the system for each of them would cost more
+/// than the encryption.
 fn nonces() -> StdRng {
     StdRng::from_entropy()
 }
@@ -270,7 +270,7 @@ fn nonces() -> StdRng {
 /// An encrypted tree as the file's text.
 ///
 /// Writing YAML moves some comments, as in sops. Where comments choose the values that are encrypted, a moved one
-/// can make a file that nobody can decrypt; so such a text is decrypted before anybody relies on it.
+/// can make a file that nobody can decrypt; so such a text is decrypted before it is written.
 fn sealed(
     store: &Arc<dyn Store>,
     path: &Path,
@@ -288,7 +288,7 @@ fn sealed(
     Ok(text)
 }
 
-/// A first document that has a place for metadata counts as encrypted.
+/// A document with a top-level `sops` key counts as encrypted.
 fn refuse_encrypted(store: &dyn Store, path: &Path, tree: &Tree) -> Result<(), Error> {
     match tree.documents.first() {
         Some(first) if store.is_encrypted(first) => Err(Error::AlreadyEncrypted(path.to_path_buf())),

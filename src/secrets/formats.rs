@@ -1,4 +1,4 @@
-//! Files that are read in one format and written in another.
+//! The formats in which a file is read and written.
 
 use std::path::Path;
 use std::sync::Arc;

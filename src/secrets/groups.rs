@@ -1,4 +1,4 @@
-//! Key groups added and removed. The values, the MAC and the time stay as they are.
+//! Adding and removing key groups. Values, MAC and time stay as they are.
 
 use super::error::Error;
 use super::file::SopsFile;

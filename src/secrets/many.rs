@@ -4,7 +4,7 @@ use std::thread::available_parallelism;
 
 use rayon::ThreadPoolBuilder;
 
-/// Files per processor that are worked on at once: a writer waits for its disk most of the time.
+/// Files per processor to work on at once: a writer waits for the disk most of the time.
 const WRITERS: usize = 4;
 
 /// Runs work that writes files in parallel.

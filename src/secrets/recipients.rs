@@ -68,7 +68,7 @@ impl fmt::Display for Origin {
 }
 
 /// sops numbers the shares of the data key in a byte.
-const MOST_GROUPS: usize = 255;
+pub(super) const MOST_GROUPS: usize = 255;
 
 /// What the rules want of a file.
 #[derive(Clone, Debug, Default)]

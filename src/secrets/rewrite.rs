@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::file::SopsFile;
-use super::session::{Session, read_settled};
+use super::session::{Session, read_locked};
 use crate::edge::atomic::{self, WriteError};
 
 /// Rewrites a sops file in place: `work` gives its new text, or none where it is to stay, and what there is to say.
@@ -36,10 +36,10 @@ pub fn transform<T, B: AsRef<[u8]>, E: From<Error>>(
     work: impl Fn(&[u8]) -> Result<(Option<B>, T), E>,
 ) -> Result<T, E> {
     loop {
-        let before = Zeroizing::new(read_settled(path)?);
+        let before = Zeroizing::new(read_locked(path)?);
         let (after, result) = work(&before)?;
         match after {
-            Some(after) if !put(path, &before, after.as_ref()).map_err(Error::Write)? => {}
+            Some(after) if !write_if_unchanged(path, &before, after.as_ref()).map_err(Error::Write)? => {}
             _ => return Ok(result),
         }
     }
@@ -50,6 +50,6 @@ pub fn transform<T, B: AsRef<[u8]>, E: From<Error>>(
 ///
 /// # Errors
 /// The file cannot be written. It is as it was then.
-pub fn put(path: &Path, before: &[u8], after: &[u8]) -> Result<bool, WriteError> {
+pub fn write_if_unchanged(path: &Path, before: &[u8], after: &[u8]) -> Result<bool, WriteError> {
     atomic::swap(path, Some(before), after, 0o600)
 }

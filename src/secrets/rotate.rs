@@ -1,4 +1,4 @@
-//! A new data key: who kept the old one cannot read what the file becomes.
+//! Rotating the data key: who kept the old one cannot read later versions of the file.
 
 use std::path::{Path, PathBuf};
 
@@ -84,7 +84,7 @@ pub enum Which {
 /// What became of one file of many.
 #[derive(Debug)]
 pub struct Rotated {
-    /// The file's real path, or where none could be looked for.
+    /// The file's real path, or the path that could not be searched.
     pub path: PathBuf,
     /// How many recipients were removed; `None` where the file was left alone. Or why nothing could be done.
     pub result: Result<Option<usize>, Error>,

@@ -17,8 +17,8 @@ use crate::rules::{self, Config};
 use crate::sops::time::Time;
 use crate::store::{Format, Indents, Store};
 
-/// One run's view of the world. Rules are read once; identities are looked for at the first file that
-/// needs them and asked for at most once each.
+/// What one run knows. Rules are read once; identities are looked for when the first file needs them, and each is
+/// asked for at most once.
 pub struct Session {
     /// The variables of the run.
     pub environment: Environment,
@@ -110,8 +110,7 @@ impl Session {
         self
     }
 
-    /// The same for work that needs the rules for the indent alone: broken ones, with a merge's conflict in them
-    /// perhaps, do not stop it.
+    /// The same for work that needs the rules for the indent alone: broken ones do not stop it.
     #[must_use]
     pub fn tolerant(mut self) -> Self {
         self.tolerant = true;
@@ -245,8 +244,7 @@ impl Session {
     }
 
     /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
-    /// because they are only beside or above the file, keep nobody from reading it by being broken; nor do any where
-    /// the session is tolerant.
+    /// because they are only beside or above the file, may be broken; so may all in a tolerant session.
     ///
     /// # Errors
     /// The rules cannot be read or understood.
@@ -363,9 +361,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn read_settled(path: &Path) -> Result<Vec<u8>, Error> {
+pub fn read_locked(path: &Path) -> Result<Vec<u8>, Error> {
     sweep_beside(path);
-    atomic::read_settled(path).map_err(|source| unreadable(path, source))
+    atomic::read_locked(path).map_err(|source| unreadable(path, source))
 }
 
 /// What a killed civm left where a file is goes before that is read.

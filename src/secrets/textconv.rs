@@ -1,4 +1,4 @@
-//! What `git diff` compares and `git log -p` shows of a file.
+//! The text of a file for `git diff` and `git log -p`.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::session::Session;
 use crate::sops::document::MacCheck;
 use crate::store::{Format, Indents};
 
-/// The plaintext of a file, without asking anybody for a passphrase. Where this fails, callers print the text itself,
-/// so that `git log` goes on.
+/// The plaintext of a file, if it can be decrypted without asking anybody. A log must not stop at one file: the caller
+/// prints the text itself where this fails.
 ///
 /// # Errors
 /// It is not a sops file, or no identity opens it.

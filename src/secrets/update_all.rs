@@ -1,4 +1,4 @@
-//! Every sops file of a project, brought in line with the rules.
+//! Updating every sops file of a project to its rule's recipients.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ pub enum Mode {
 /// What became of one file.
 #[derive(Debug)]
 pub struct Looked {
-    /// The file's real path, or where none could be looked for.
+    /// The file's real path, or the path that could not be searched.
     pub path: PathBuf,
     /// Whether it was named itself, and is not only below a directory that was.
     pub named: bool,
@@ -88,7 +88,7 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
     Ok((plan.groups.iter().map(Vec::len).sum(), change))
 }
 
-/// A real path as the rules match it: rules that were named through a link see their files through it.
+/// A real path as the rules match it: rules that were named through a symbolic link match paths through that link.
 ///
 /// # Errors
 /// The rules cannot be read or understood.

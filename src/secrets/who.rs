@@ -47,7 +47,7 @@ pub struct Readers {
 
 /// A file and its readers.
 #[derive(Debug)]
-pub struct Read {
+pub struct FileReaders {
     /// Its real path.
     pub path: PathBuf,
     /// The rules that govern it, if they can be read: they have the names of its readers.
@@ -59,7 +59,7 @@ pub struct Read {
 /// Who can read the sops files below the paths, in the order of their paths. Needs no key. A file that no rule matches
 /// and that cannot be read is skipped, unless it was named itself.
 #[must_use]
-pub fn who(session: &Session, paths: &[PathBuf]) -> Vec<Read> {
+pub fn who(session: &Session, paths: &[PathBuf]) -> Vec<FileReaders> {
     sops_files(paths, &session.environment)
         .into_par_iter()
         .filter_map(|Found { path, named, text }| {
@@ -68,7 +68,7 @@ pub fn who(session: &Session, paths: &[PathBuf]) -> Vec<Read> {
             let readers = text.and_then(|text| of_file(session, &path, &text, wanted?));
             let told = named || !unruled || readers.is_ok();
             let rules = session.rules(&path).ok().flatten();
-            told.then_some(Read { path, rules, readers })
+            told.then_some(FileReaders { path, rules, readers })
         })
         .collect()
 }

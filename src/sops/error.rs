@@ -97,7 +97,7 @@ pub enum ValueError {
     #[error("it was not encrypted with this data key at this place")]
     Authentication,
     /// The plaintext is not of the type that the token names.
-    #[error("its plaintext is no {0}")]
+    #[error("its plaintext is not a valid {0}")]
     NotOfType(&'static str),
     /// A type that sops does not know.
     #[error("its token names an unknown type")]

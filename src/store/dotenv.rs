@@ -101,7 +101,7 @@ fn write(out: &mut Buffer, item: &Item) -> Result<(), Error> {
         Item::Entry(Key::Str(name), value) => {
             let unwritable = |reason: String| {
                 let place = KeyPath::from(vec![Step::Key(name.clone())]);
-                Error::Unwritable(format!("{place} cannot stand in a dotenv file: {reason}"))
+                Error::Unwritable(format!("{place} cannot be in a dotenv file: {reason}"))
             };
             let bytes = name.as_bytes();
             if bytes.starts_with(b"#") || bytes.contains(&b'=') || bytes.contains(&b'\n') {

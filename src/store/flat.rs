@@ -58,7 +58,7 @@ pub(super) fn unflatten(lines: &[Line<'_>]) -> Result<Branch, Error> {
             };
         }
         if node.value.replace(line.value).is_some() {
-            return Err(wrong(line.number, format!("Duplicate value: {} stands twice", shown(line.name))));
+            return Err(wrong(line.number, format!("Duplicate value: {} is given twice", shown(line.name))));
         }
     }
     branch(root)
@@ -106,7 +106,7 @@ fn steps<'a>(line: &Line<'a>) -> Result<Vec<Step<'a>>, Error> {
 fn index(digits: &[u8], line: &Line<'_>) -> Result<usize, Error> {
     let number = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     number.ok_or_else(|| {
-        wrong(line.number, format!("`__list_` without a number behind it in {}", shown(line.name)))
+        wrong(line.number, format!("`__list_` without a number after it in {}", shown(line.name)))
     })
 }
 
@@ -140,10 +140,7 @@ fn list(node: Node<'_>) -> Result<Value, Error> {
 }
 
 fn mismatch(line: usize) -> Error {
-    wrong(
-        line,
-        "Type mismatch: one name stands for a value and for a mapping or list, or for both".to_owned(),
-    )
+    wrong(line, "Type mismatch: one name is used for a value and for a mapping or list".to_owned())
 }
 
 fn wrong(line: usize, message: String) -> Error {

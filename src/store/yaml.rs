@@ -68,7 +68,7 @@ impl Yaml {
         match self.indent {
             0 => Ok(DEFAULT_INDENT),
             indent => usize::try_from(indent)
-                .map_err(|_| Error::Unwritable("YAML cannot be indented by less than nothing".to_owned())),
+                .map_err(|_| Error::Unwritable("the indent of YAML cannot be negative".to_owned())),
         }
     }
 }
@@ -91,7 +91,7 @@ impl Store for Yaml {
         if tree.documents.is_empty() {
             return Err(Error::Syntax {
                 line: 1,
-                message: "there is no document, only comments or space".to_owned(),
+                message: "there is no document, only comments or white space".to_owned(),
             });
         }
         Ok(tree)

@@ -209,7 +209,7 @@ fn rules_that_make_no_sense_are_findings_once_and_with_their_line() {
         ".sops.yaml:5: creation rule 1: path_regex: ",
         ".sops.yaml:7: creation rule 2: ",
         ".sops.yaml:10: creation rule 3: recipient `age1nobody`: ",
-        ".sops.yaml:12: creation rule 4: names no recipient",
+        ".sops.yaml:12: creation rule 4: has no recipient",
     ]) {
         assert!(line.starts_with(wanted), "{line}");
     }

@@ -115,7 +115,7 @@ fn the_plaintext_is_a_file_that_can_be_read_again_and_again() {
     let own = file(&scene, &["--filename", "conf.d/app.yml"], "case {} in */conf.d/app.yml) cat {};; esac");
     assert_eq!(own.ok().out(), "a: hush\n");
     for name in ["/x", "../x", "."] {
-        file(&scene, &["--filename", name], "true").code(1).says("is no name for a file");
+        file(&scene, &["--filename", name], "true").code(1).says("is not a relative file name");
     }
 }
 

@@ -149,6 +149,11 @@ fn under_the_name_of_sops_they_are_read_where_sops_has_no_answer() {
         rules(&scene, "*alice, *bob");
         assert_eq!(sops(&scene, &["decrypt", "--input-type", format, "--output-type", format, name]).code, 0);
     }
+    // What comes through a pipe is read once.
+    let script = "cat key.der | \"$0\" sops exec-file /dev/stdin 'cat {}'";
+    let mut piped = scene.command("sh");
+    let piped = piped.args(["-c", script]).arg(scene.civm(&[]).get_program()).env("SOPS_AGE_KEY", ALICE);
+    assert_eq!(run(piped).ok().out(), "one");
     // There sops has one: the file is encrypted as one value.
     assert!(sops(&scene, &["encrypt", "secrets"]).ok().out().starts_with("{\n\t\"data\": \"ENC["));
 }

@@ -155,7 +155,7 @@ fn the_command_is_printed_without_building_anything() {
     let ran = ran.ok().says("its image and its disk will be made by the first `civm up x`");
     assert!(begun.elapsed() < Duration::from_secs(30));
     nothing_was_built(&scene);
-    let (mkdir, qemu) = ran.out().split_once('\n').unwrap();
+    let (mkdir, qemu) = ran.out().split_once(" && ").unwrap();
     assert!(qemu.contains("-kernel ") && qemu.contains("qemu-system"), "{qemu}");
     // What it prints makes the directories of the sockets and of the share.
     run(scene.command("sh").args(["-c", mkdir])).ok();
@@ -211,6 +211,23 @@ fn tools_seen(scene: &Scene) -> Vec<String> {
     names
 }
 
+/// An image in the cache that looks complete, at the place that the printed command names.
+fn fake_image(printed: &Ran, programs: &str) {
+    let words = printed.out().split_whitespace();
+    let kernel = words.skip_while(|word| *word != "-kernel").nth(1).expect("a kernel");
+    let image = Path::new(kernel).parent().expect("a directory");
+    fs::create_dir_all(image.join("modules")).unwrap();
+    assert!(qemu_img(&["create", "-q", "-f", "qcow2", &text(&image.join("disk.qcow2")), "4G"]));
+    let content = format!(
+        r#"{{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\n", "programs": [{programs}]}}"#
+    );
+    let files = [("kernel", "k"), ("early-modules", ""), ("accounts-and-programs.json", &content)];
+    for (name, content) in files {
+        fs::write(image.join(name), content).unwrap();
+    }
+    fs::write(image.join("contents.json"), r#"{"kernel": 1}"#).unwrap();
+}
+
 #[test]
 fn no_tool_sees_the_callers_keys() {
     let scene = scene("");
@@ -257,24 +274,7 @@ fn no_tool_sees_the_callers_keys() {
         return eprintln!("skipped: no qemu-img");
     }
     let printed = civm(&["up", "x", "--print-command"]).ok();
-    let kernel =
-        printed.out().split_whitespace().skip_while(|word| *word != "-kernel").nth(1).unwrap().to_owned();
-    let image = Path::new(&kernel).parent().unwrap();
-    fs::create_dir_all(image.join("modules")).unwrap();
-    assert!(qemu_img(&["create", "-q", "-f", "qcow2", &text(&image.join("disk.qcow2")), "4G"]));
-    let content = r#"{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\n", "programs": []}"#;
-    for (name, content) in [("kernel", "k"), ("early-modules", ""), ("accounts-and-programs.json", content)] {
-        fs::write(image.join(name), content).unwrap();
-    }
-    let size = fs::metadata(image.join("disk.qcow2")).unwrap().len();
-    fs::write(
-        image.join("contents.json"),
-        format!(
-            r#"{{"kernel": 1, "disk.qcow2": {size}, "early-modules": 0, "accounts-and-programs.json": {}}}"#,
-            content.len()
-        ),
-    )
-    .unwrap();
+    fake_image(&printed, "");
     fs::remove_file(bin.join("qemu-img")).unwrap();
     civm(&["up", "x", "--accel", "tcg"]).code(MACHINE);
     // Where there is a /dev/kvm to try, it is tried with the same variables.
@@ -299,17 +299,7 @@ fn users_groups_and_shells_are_looked_up_in_the_image_before_the_boot() {
     if printed.code == MACHINE {
         return eprintln!("skipped: no QEMU");
     }
-    let kernel =
-        printed.out().split_whitespace().skip_while(|word| *word != "-kernel").nth(1).unwrap().to_owned();
-    let image = Path::new(&kernel).parent().unwrap();
-    fs::create_dir_all(image.join("modules")).unwrap();
-    assert!(qemu_img(&["create", "-q", "-f", "qcow2", &text(&image.join("disk.qcow2")), "4G"]));
-    let content =
-        r#"{"passwd": "root:x:0:0::/root:/bin/sh\n", "group": "root:x:0:\n", "programs": ["bin/sh"]}"#;
-    fs::write(image.join("accounts-and-programs.json"), content).unwrap();
-    fs::write(image.join("early-modules"), "").unwrap();
-    fs::write(image.join("kernel"), "k").unwrap();
-    fs::write(image.join("contents.json"), r#"{"kernel": 1}"#).unwrap();
+    fake_image(&printed, "\"bin/sh\"");
     up(&scene, &[]).code(INPUT).says("user `alice`: the guest has no /bin/zsh").says("add one to `packages`");
     assert!(!scene.file("x.qcow2").exists(), "no disk was made for it");
 }

@@ -18,7 +18,9 @@ const THIRD: &str = "age12h7333pd5phz20zqy2xqurkpuanr288ud8lyjxvgh2j6jdu3w4asgvy
 const OTHER: &str = "age10yxnlmgmfxvptr92k8mj0y4sz2qnkwyf98k4gku43kyps0e8a5ws9nauq8";
 
 /// What civm says where it refuses on purpose what sops does.
-const DIFFERENCES: [&str; 10] = [
+const DIFFERENCES: [&str; 11] = [
+    // sops opens the editor again and again, though nobody presses enter.
+    "nobody can be asked",
     // A value that its MAC would not match, or that would be another one.
     "would not read back as it is",
     // Comments that choose what is encrypted, and move.
@@ -29,12 +31,12 @@ const DIFFERENCES: [&str; 10] = [
     "Unsupported type",
     "does not fit",
     // A key that files of the format cannot have.
-    "cannot stand in",
+    "cannot be in a",
     "has a key twice",
     "is reserved for",
     // Data that sops would drop while reading.
     "sops would",
-    "this key stands in its mapping already",
+    "this key is already in the mapping",
 ];
 
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use crate::outcome::{Code, Failure, Outcome};
 use crate::rules;
 use crate::secrets::discover::is_sops;
 use crate::secrets::merge::{MARKERS, Merge, MergeError, Versions, merge, record, recorded_in};
-use crate::secrets::session::{read, read_settled};
+use crate::secrets::session::{read, read_locked};
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 use crate::store::Indents;
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let name = path.file_name().map(Path::new).unwrap_or(&path);
     let git = Git::here(&context.environment, directory);
     let shown = args.file.display();
-    let before = read_settled(&path).ok();
+    let before = read_locked(&path).ok();
     let on_disk = before.as_deref().unwrap_or_default();
     let recorded = recorded_in(on_disk);
     let stages = match git.stages(name) {

@@ -16,7 +16,7 @@ use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::rotate::{Rotation, Which};
 use crate::secrets::update_all::{Looked, Mode, update_all};
-use crate::secrets::who::{Read, Standing, who};
+use crate::secrets::who::{FileReaders, Standing, who};
 use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
 
@@ -44,7 +44,7 @@ impl Left {
         let key = same_key(recipient);
         let own = session.own_rules_path();
         let (mut files, mut elsewhere) = (Vec::new(), BTreeMap::new());
-        for Read { path, rules, readers } in who(&session, std::slice::from_ref(&root)) {
+        for FileReaders { path, rules, readers } in who(&session, std::slice::from_ref(&root)) {
             match readers.ok().and_then(|readers| readers.standing(&key)) {
                 Some(Standing::Removed) => files.push(path),
                 Some(Standing::Reads) => {

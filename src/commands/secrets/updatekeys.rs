@@ -9,8 +9,8 @@ use crate::edge::terminal;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{Plan, as_sops_shows_them};
-use crate::secrets::rewrite::put;
-use crate::secrets::session::read_settled;
+use crate::secrets::rewrite::write_if_unchanged;
+use crate::secrets::session::read_locked;
 use crate::secrets::{Error, Session};
 
 pub(super) fn run(args: &Updatekeys, session: &Session, context: &Context) -> Outcome {
@@ -32,7 +32,7 @@ fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(
     context.screen.note(format!("Syncing keys for file {}", shown.display()));
     let mut agreed_to = None;
     loop {
-        let before = read_settled(path).map_err(failure)?;
+        let before = read_locked(path).map_err(failure)?;
         let file = SopsFile::parse(session, path, &before).map_err(failure)?;
         let plan = Plan::of_rules(session, path).map_err(failure)?;
         let change = file.metadata.changes(&plan.groups);
@@ -50,7 +50,7 @@ fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(
             }
         }
         let text = file.with_recipients(&plan, session).map_err(failure)?;
-        if put(path, &before, &text).map_err(|error| failure(Error::Write(error)))? {
+        if write_if_unchanged(path, &before, &text).map_err(|error| failure(Error::Write(error)))? {
             context.screen.note(format!("File {} synced with new keys", shown.display()));
             return Ok(());
         }

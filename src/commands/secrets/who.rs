@@ -13,7 +13,7 @@ use crate::keys::recipient::{Recipient, SameKey, same_key};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::Session;
 use crate::secrets::session::Rules;
-use crate::secrets::who::{Read, Standing, who};
+use crate::secrets::who::{FileReaders, Standing, who};
 
 mod as_json;
 mod table;
@@ -39,7 +39,7 @@ impl Names {
     }
 
     /// The name of a key in the rules that govern a file.
-    fn of(&self, read: &Read, key: &SameKey) -> Option<&str> {
+    fn of(&self, read: &FileReaders, key: &SameKey) -> Option<&str> {
         let rules = read.rules.as_ref()?;
         let (_, names) = self.0.iter().find(|(path, _)| *path == rules.path)?;
         names.get(key).map(String::as_str)
@@ -67,12 +67,12 @@ impl Names {
 pub(super) fn run(args: &Who, session: &Session, context: &Context) -> Outcome {
     let root = [root(session, context)];
     let everywhere = OnceCell::new();
-    let everywhere = || -> &Vec<Read> { everywhere.get_or_init(|| who(session, &root)) };
+    let everywhere = || -> &Vec<FileReaders> { everywhere.get_or_init(|| who(session, &root)) };
     let mut names = Names::default();
     if let Ok(Some(own)) = session.own_rules() {
         names.add(&own);
     }
-    let add = |names: &mut Names, reads: &[Read]| {
+    let add = |names: &mut Names, reads: &[FileReaders]| {
         reads.iter().filter_map(|read| read.rules.as_deref()).for_each(|rules| names.add(rules));
     };
     let mut about = Vec::new();
@@ -141,7 +141,7 @@ fn unknown(word: &str, names: &Names) -> Failure {
 }
 
 /// A line for each reader of one file.
-fn details(read: &Read, names: &Names, context: &Context) -> Result<(), Failure> {
+fn details(read: &FileReaders, names: &Names, context: &Context) -> Result<(), Failure> {
     let Ok(readers) = &read.readers else { return Ok(()) };
     let name = |key: &SameKey| names.of(read, key).unwrap_or_default().to_owned();
     let all = readers.groups.iter().flatten();
@@ -171,7 +171,7 @@ fn details(read: &Read, names: &Names, context: &Context) -> Result<(), Failure>
 fn of_key(
     key: &SameKey,
     name: &str,
-    files: &[Read],
+    files: &[FileReaders],
     session: &Session,
     context: &Context,
 ) -> Result<(), Failure> {

@@ -59,7 +59,7 @@ impl Existing {
         &self.metadata
     }
 
-    /// How many names it has.
+    /// WriteOptions many names it has.
     pub(super) fn links(&self) -> u64 {
         self.metadata.nlink()
     }
@@ -71,7 +71,7 @@ impl Existing {
 }
 
 /// Reads a file while no civm writes into it. Where there are no locks it is read as it is.
-pub(super) fn read_settled(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_locked(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let regular = file.metadata()?.is_file();
     let mut content = Vec::new();

@@ -181,7 +181,7 @@ fn swaps_by_every_name_of_a_file_come_one_after_the_other() {
             scope.spawn(move || {
                 for _ in 0..25 {
                     loop {
-                        let before = read_settled(&file).expect("read");
+                        let before = read_locked(&file).expect("read");
                         let after = [&before[..], b"x"].concat();
                         if swap(&file, Some(&before), &after, 0o600).expect("written") {
                             break;
@@ -265,7 +265,7 @@ fn a_write_that_was_broken_off_is_finished() {
 #[test]
 fn a_write_under_way_is_left_alone_and_a_dead_one_goes_with_the_next() {
     let directory = tempfile::tempdir().expect("a directory");
-    let living = Beside::make(directory.path()).expect("made");
+    let living = Staging::make(directory.path()).expect("made");
     let mut plain = living.file(0o600).expect("made");
     plain.write_all(b"hush").expect("written");
     let (file, left) = broken_off(directory.path(), "old");

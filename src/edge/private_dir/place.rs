@@ -16,7 +16,7 @@ use crate::edge::lock::Lock;
 /// Longest path of a place, in bytes, below which ssh still has room for the control socket of root: 90
 /// bytes at most (unix(7) has 107, ssh appends 17 while it makes one). Every other socket is shorter by far.
 pub(super) const BASE_MAX: usize = 90 - "/ssh-root".len() - NAME_LEN - "/".len();
-/// How often a place that others remove at the same time is made anew.
+/// How often to try again if others remove a place as it is made.
 const TRIES: u32 = 100;
 
 /// The directories of the machine that may hold a place in memory, in the order of preference, with the
@@ -37,7 +37,7 @@ fn shm_base() -> PathBuf {
     PathBuf::from(format!("/dev/shm/civm-{}", Uid::effective()))
 }
 
-/// The place on a disk, for want of a better one.
+/// The place on a disk, if there is no better one.
 pub(super) fn temporary_base(environment: &Environment) -> PathBuf {
     environment.temp_dir().join(format!("civm-{}", Uid::effective()))
 }
@@ -49,7 +49,7 @@ pub(super) fn bases(environment: &Environment) -> Vec<PathBuf> {
     bases
 }
 
-/// The first good place, and the ones before it with what is wrong with them.
+/// The first usable place, and those before it with what is wrong with them.
 pub(super) fn find_base(environment: &Environment) -> (Option<PathBuf>, Vec<Refused>) {
     let mut refused: Vec<Refused> = Vec::new();
     for (place, base) in shared(environment) {
@@ -111,7 +111,7 @@ fn make_and_open(path: &Path) -> io::Result<File> {
 }
 
 fn unsteady() -> io::Error {
-    io::Error::other("goes as soon as it is made")
+    io::Error::other("it is removed as soon as it is made")
 }
 
 /// Removes a place with nothing in it that nobody holds.

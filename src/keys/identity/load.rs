@@ -304,7 +304,7 @@ fn ssh_key(
                     Source { sops, ..one(Key::LockedSsh(key)) }
                 }
                 Err(error) => {
-                    failed(place.clone(), "the key is behind a passphrase", other_form.unwrap_or(error))
+                    failed(place.clone(), "the key is protected by a passphrase", other_form.unwrap_or(error))
                 }
             }
         }

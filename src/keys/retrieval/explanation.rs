@@ -41,7 +41,7 @@ fn describe_halves(report: &Report, halves: &[Half], text: &mut String) {
                 writeln!(text, "  {place}: {}{}", shortened(line), passphrase(*locked))
             }
             Half::Plugin(name) => writeln!(text, "  {place}: an identity of age-plugin-{name}"),
-            Half::Hidden => writeln!(text, "  {place}: behind a passphrase"),
+            Half::Hidden => writeln!(text, "  {place}: protected by a passphrase"),
         };
     }
     for problem in &report.problems {
@@ -50,7 +50,7 @@ fn describe_halves(report: &Report, halves: &[Half], text: &mut String) {
 }
 
 fn passphrase(locked: bool) -> &'static str {
-    if locked { " (behind a passphrase)" } else { "" }
+    if locked { " (protected by a passphrase)" } else { "" }
 }
 
 /// The line of an RSA key and a post-quantum recipient are longer than a screen is wide; an X25519 recipient stays
@@ -69,7 +69,7 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
         let line = match &key.reason {
             Reason::Age(OpenError::Locked { name, reason, .. }) => {
                 format!(
-                    "`{name}` stayed behind its passphrase ({reason}): run this on a terminal and enter it"
+                    "`{name}` is still locked by its passphrase ({reason}): run this on a terminal and enter it"
                 )
             }
             Reason::Age(OpenError::Plugin { name, reason: Some(reason) }) => {

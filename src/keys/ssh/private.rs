@@ -34,7 +34,7 @@ pub enum PrivateKeyError {
     #[error("this is a public key, not a private one")]
     PublicKey,
     /// No BEGIN line of a private key.
-    #[error("no private key is recognised: no line `-----BEGIN … PRIVATE KEY-----`")]
+    #[error("not a private key: there is no line `-----BEGIN … PRIVATE KEY-----`")]
     NotAKey,
     /// Cut off, changed, or halves that do not belong together.
     #[error("the private key is damaged: {0}")]
@@ -218,7 +218,7 @@ impl LockedKey {
             },
             LockedMaterial::Pkcs8(der) => {
                 let info = EncryptedPrivateKeyInfo::try_from(&der[..])
-                    .map_err(|_| PrivateKeyError::Damaged("it is no PKCS#8 key"))?;
+                    .map_err(|_| PrivateKeyError::Damaged("it is not a PKCS#8 key"))?;
                 let plain = info.decrypt(passphrase).map_err(|error| match error {
                     pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::UnsupportedAlgorithm {
                         ..
@@ -252,7 +252,7 @@ fn public_line(key: &OpenSsh) -> Option<String> {
 }
 
 fn from_pkcs8(der: &[u8]) -> Result<SshKey, PrivateKeyError> {
-    let damaged = |_| PrivateKeyError::Damaged("it is no PKCS#8 key");
+    let damaged = |_| PrivateKeyError::Damaged("it is not a PKCS#8 key");
     let info = PrivateKeyInfo::try_from(der).map_err(damaged)?;
     if info.algorithm.oid == OID_RSA {
         return from_pkcs1(info.private_key);
@@ -279,7 +279,7 @@ fn from_pkcs1(der: &[u8]) -> Result<SshKey, PrivateKeyError> {
     }
     text.push_str("\n-----END RSA PRIVATE KEY-----\n");
     let key = SshKey(Material::RsaPem(text));
-    key.to_ssh_identity().map(|_| key).ok_or(PrivateKeyError::Damaged("it is no RSA key"))
+    key.to_ssh_identity().map(|_| key).ok_or(PrivateKeyError::Damaged("it is not an RSA key"))
 }
 
 fn unsupported_type(algorithm: &str) -> PrivateKeyError {
@@ -308,6 +308,6 @@ fn openssh_error(error: &ssh_key::Error) -> PrivateKeyError {
         ssh_key::Error::Encoding(_) => {
             PrivateKeyError::Damaged("it ends early, or a part has a wrong length")
         }
-        _ => PrivateKeyError::Damaged("it is no OpenSSH key"),
+        _ => PrivateKeyError::Damaged("it is not an OpenSSH key"),
     }
 }

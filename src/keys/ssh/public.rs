@@ -25,7 +25,7 @@ pub struct Ed25519Public(VerifyingKey);
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PublicKeyError {
     /// Nothing on the line is the base64 of a key.
-    #[error("no ssh public key is recognised")]
+    #[error("not an ssh public key")]
     NotAKey,
     /// The base64 ends early, or goes on after the key.
     #[error("the ssh public key is damaged: {0}")]
@@ -134,7 +134,7 @@ impl Ed25519Public {
             return Err(PublicKeyError::Point("it is not in canonical form"));
         }
         let key = VerifyingKey::from_bytes(bytes)
-            .map_err(|_| PublicKeyError::Point("it is no point of the curve"))?;
+            .map_err(|_| PublicKeyError::Point("it is not a point of the curve"))?;
         if key.is_weak() {
             return Err(PublicKeyError::Point("it is a point of low order"));
         }

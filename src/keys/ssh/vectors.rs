@@ -278,7 +278,7 @@ fn messages_say_what_the_input_is() {
     assert_eq!(private("mismatched-seed-key"), private("mismatched-public-key"));
     let public = |name| public::lines(&input(name)).find_map(Result::err).expect(name).to_string();
     assert_eq!(public("ed25519"), "line 1: this is a private key, not a public one");
-    assert_eq!(public("good-then-garbage.pub"), "line 2: no ssh public key is recognised");
+    assert_eq!(public("good-then-garbage.pub"), "line 2: not an ssh public key");
     assert_eq!(
         public("point-order-4.pub"),
         "line 1: the ssh public key is not valid: it is a point of low order"

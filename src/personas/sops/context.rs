@@ -1,4 +1,4 @@
-//! What every command works with: its flags, a session, and the formats of its file.
+//! What every command needs: its flags, a session, and the formats of its file.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -83,7 +83,7 @@ impl Context {
         if !call.given.is_not_off(&LOCAL_KEYSERVICE) {
             let words =
                 "no keys to work with: --enable-local-keyservice is off, and there are no other key services";
-            return Err(End::Said(Code::CouldNotRetrieveKey, words.to_owned()));
+            return Err(End::Exit(Code::CouldNotRetrieveKey, words.to_owned()));
         }
         Ok(Self { global: call.global, given: call.given, session, log })
     }
@@ -110,7 +110,7 @@ impl Context {
             .positional
             .first()
             .map(OsString::as_os_str)
-            .ok_or_else(|| End::Said(Code::NoFileSpecified, "Error: no file specified".to_owned()))
+            .ok_or_else(|| End::Exit(Code::NoFileSpecified, "Error: no file specified".to_owned()))
     }
 
     /// Says that arguments behind the first one do not count.
@@ -142,7 +142,7 @@ impl Context {
         if is_missing(path) {
             let path = quoted(&path.to_string_lossy());
             let words = format!("Error: cannot operate on non-existent file {path}");
-            return Err(End::Said(Code::NoFileSpecified, words));
+            return Err(End::Exit(Code::NoFileSpecified, words));
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Context {
             kinds.iter().enumerate().find(|(at, kind)| kinds.iter().take(*at).any(|one| one == *kind));
         match twice {
             None => Ok(()),
-            Some((_, kind)) => Err(End::Said(
+            Some((_, kind)) => Err(End::Exit(
                 Code::DuplicateDecryptionKeyType,
                 format!("Duplicate decryption key type: {kind}"),
             )),
@@ -207,10 +207,11 @@ impl Context {
         self.named_format(&INPUT_TYPE).unwrap_or_else(|| Format::of_encrypted(name, text))
     }
 
-    /// The same for what is at a path, if anything is.
+    /// As [`Context::stores_of_encrypted`], for the file at a path, if there is one.
     pub(super) fn stores_at(&self, name: &Path, path: &Path) -> Result<Stores, End> {
-        let tells = self.named_format(&INPUT_TYPE).is_some();
-        let text = if tells { Vec::new() } else { std::fs::read(path).unwrap_or_default() };
+        // A pipe can be read once only.
+        let may_be_read = self.named_format(&INPUT_TYPE).is_none() && path.is_file();
+        let text = if may_be_read { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
         self.stores_of_encrypted(name, &text)
     }
 
@@ -265,7 +266,7 @@ impl Context {
     pub(super) fn colour(&self, error: crate::secrets::Error) -> End {
         match error {
             crate::secrets::Error::Locked { locked, .. } if self.log.colours => {
-                End::Said(Code::CouldNotRetrieveKey, tree(&locked, true))
+                End::Exit(Code::CouldNotRetrieveKey, tree(&locked, true))
             }
             other => other.into(),
         }
@@ -282,7 +283,7 @@ impl Context {
         let places: Vec<String> =
             refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
         self.log.warn(&format!(
-            "the plaintext lies on a disk while it is {done}, for no place in memory is private ({})",
+            "the plaintext is on disk while it is {done}, because there is no private directory in memory ({})",
             places.join("; ")
         ));
     }
@@ -379,7 +380,7 @@ fn ignored_config(directory: &Path) -> Option<String> {
 
 /// Flags that exclude each other.
 pub(super) fn conflict(words: &str) -> End {
-    End::Said(Code::ConflictingParameters, words.to_owned())
+    End::Exit(Code::ConflictingParameters, words.to_owned())
 }
 
 /// A result on stdout.
@@ -388,7 +389,7 @@ pub(super) fn print(bytes: &[u8]) -> Result<u8, End> {
     Ok(0)
 }
 
-/// Words for stderr that end a run.
-pub(super) fn last_words(words: &str) {
+/// The last message of a run, for stderr.
+pub(super) fn print_error(words: &str) {
     crate::edge::stream::to_stderr(&harmless(words));
 }

@@ -51,7 +51,7 @@ pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
     let stores = context.stores_of_encrypted(&name, &text)?;
     context.check_order()?;
     let path = KeyPath::parse(&context.text(&EXTRACT)).map_err(|error| {
-        End::Said(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
+        End::Exit(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
     })?;
     let decrypted = |text: &[u8]| {
         let open =
@@ -82,7 +82,7 @@ pub(super) fn dumping(error: Error, format: Format) -> End {
                 }
                 _ => "",
             };
-            End::Said(Code::Dump, format!("Error dumping file: {why}{hint}"))
+            End::Exit(Code::Dump, format!("Error dumping file: {why}{hint}"))
         }
         other => other.into(),
     }

@@ -29,7 +29,9 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
     let format = stores.input_format;
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => context.on_disk("edited", &refused),
-        Notice::EditorMayFork(hint) => context.log.warn(&hint),
+        // Of others sops says nothing, and neither does this.
+        Notice::EditorMayFork(hint) if hint.is_known => context.log.warn(&hint.text),
+        Notice::EditorMayFork(_) => {}
         Notice::Odd(warning) => context.odd(&warning),
         Notice::Doubt(Doubt::Ignored(selector)) => {
             context.log.warn(&of_one_value(selector.name(), format));
@@ -60,13 +62,13 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
         Err(Error::Write(error)) => Err(End::writing("in-place file", &error)),
         // The data key is made on the way, and cannot be had.
         Err(error @ (Error::EmptyGroup { .. } | Error::BadThreshold { .. } | Error::Split(_))) => {
-            let words = End::from(error).into_words();
+            let words = End::from(error).into_message();
             let words = words.strip_prefix("Could not generate data key: ").unwrap_or(&words);
             let words = format!("Error encrypting the data key with one or more master keys: {words}");
-            Err(End::Said(Code::CouldNotRetrieveKey, words))
+            Err(End::Exit(Code::CouldNotRetrieveKey, words))
         }
         Err(error @ Error::EditorLostFile) => {
-            Err(End::Said(Code::CouldNotReadInput, format!("Could not hash file: {error}")))
+            Err(End::Exit(Code::CouldNotReadInput, format!("Could not hash file: {error}")))
         }
         Err(error) => Err(context.colour(error)),
     }

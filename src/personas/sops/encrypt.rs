@@ -122,7 +122,7 @@ pub(super) fn plan(context: &Context, name: &Path, stores: &Stores) -> Result<Pl
         && !context.given.on_line(&AGE)
         && Plan::of_rules(&context.session, name).is_ok_and(|rule| rule.groups != plan.groups)
     {
-        context.log.warn(&format!("{RECIPIENTS} is set: it counts in place of the rule's recipients"));
+        context.log.warn(&format!("{RECIPIENTS} is set and replaces the rule's recipients"));
     }
     plan.mac_only_encrypted |= context.global.is_on(&MAC_ONLY_ENCRYPTED);
     plan.selector = selector(context, plan.selector.take(), stores)?;
@@ -158,7 +158,7 @@ fn selector(context: &Context, of_rule: Option<Selector>, stores: &Stores) -> Re
         return Err(conflict(&format!("Error: cannot use more than one of {names} in the same file")));
     }
     let fields = fields.iter().map(|(field, value)| (*field, value.as_str()));
-    Selector::only(fields).map_err(|error| End::Said(Code::Generic, format!("Error: {error}")))
+    Selector::only(fields).map_err(|error| End::Exit(Code::Generic, format!("Error: {error}")))
 }
 
 /// What is said of a selector where the file is one value.

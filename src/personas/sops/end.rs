@@ -1,4 +1,4 @@
-//! How a run ends that did not do its work: sops' words and its exit codes.
+//! Errors with sops' messages and exit codes.
 
 use std::io;
 use std::path::Path;
@@ -13,22 +13,22 @@ use crate::secrets::Error;
 use crate::store;
 use crate::{rules, sops};
 
-/// The end of a run. No words hold a value of a file.
+/// Why a command failed. The messages hold no value of a file.
 #[derive(Debug)]
 pub(super) enum End {
-    /// Words for stderr and an exit code.
-    Said(Code, String),
-    /// Words for the log, and the exit code 1.
+    /// A message for stderr and an exit code.
+    Exit(Code, String),
+    /// A message for the log, and exit code 1.
     Fatal(String),
 }
 
-/// An exit code, or an end before the work was done.
+/// An exit code, or why the command failed.
 pub(super) type Outcome = Result<u8, End>;
 
 impl End {
-    /// Words with the code of whatever has none of its own.
+    /// A message with the code of errors without a code of their own.
     pub(super) fn generic(words: impl Into<String>) -> Self {
-        Self::Said(Code::Generic, words.into())
+        Self::Exit(Code::Generic, words.into())
     }
 
     /// An error on the way to an encrypted file's content: sops ends with 1 where that has no form.
@@ -49,18 +49,18 @@ impl End {
             WriteError::Io { path, source } => format!("open {}: {}", path.display(), reason(source)),
             other => other.to_string(),
         };
-        Self::Said(Code::CouldNotWriteOutput, format!("Could not open {what} for writing: {words}"))
+        Self::Exit(Code::CouldNotWriteOutput, format!("Could not open {what} for writing: {words}"))
     }
 
     /// Stdin that could not be read.
     pub(super) fn stdin(error: &io::Error) -> Self {
-        Self::Said(Code::CouldNotReadInput, format!("Error reading from stdin: {}", reason(error)))
+        Self::Exit(Code::CouldNotReadInput, format!("Error reading from stdin: {}", reason(error)))
     }
 
     /// The same without the code and the form that sops gives an error only on some ways.
-    pub(super) fn into_words(self) -> String {
+    pub(super) fn into_message(self) -> String {
         match self {
-            Self::Said(_, words) | Self::Fatal(words) => words,
+            Self::Exit(_, words) | Self::Fatal(words) => words,
         }
     }
 }
@@ -116,7 +116,7 @@ impl From<Error> for End {
             Error::Write(error) => return Self::writing("in-place file", &error),
             other => (code, other.to_string()),
         };
-        Self::Said(code, words)
+        Self::Exit(code, words)
     }
 }
 

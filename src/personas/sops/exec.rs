@@ -7,7 +7,7 @@ use std::process::ExitStatus;
 
 use nix::libc;
 
-use super::context::{Context, conflict, last_words};
+use super::context::{Context, conflict, print_error};
 use super::decrypt::dumping;
 use super::end::{End, Outcome};
 use super::flags::{BACKGROUND, FILENAME, NO_FIFO, PRISTINE, SAME_PROCESS, USER};
@@ -88,10 +88,10 @@ fn run<'a>(context: &'a Context, command: &OsStr) -> Run<'a> {
 fn code(ended: Option<ExitStatus>) -> u8 {
     let Some(status) = ended else { return 0 };
     if let Some(code) = status.code().filter(|code| *code != 0) {
-        last_words(&format!("exit status {code}"));
+        print_error(&format!("exit status {code}"));
     } else if let Some(signal) = status.signal() {
         let core = if status.core_dumped() { " (core dumped)" } else { "" };
-        last_words(&format!("signal: {}{core}", in_words(signal)));
+        print_error(&format!("signal: {}{core}", in_words(signal)));
     }
     foreground::code(status)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::context::{Context, last_words, print};
+use super::context::{Context, print, print_error};
 use super::end::{End, Outcome};
 use super::flags::{CHECK_FILE, INPUT_TYPE};
 use super::log::harmless;
@@ -17,7 +17,7 @@ pub(super) fn run(context: &Context) -> Outcome {
     let path = Path::new(context.file()?);
     let store = context.stores_at(path, path)?.input;
     let failed = |end: End| {
-        End::Fatal(format!("cannot check file status: cannot load encrypted file: {}", end.into_words()))
+        End::Fatal(format!("cannot check file status: cannot load encrypted file: {}", end.into_message()))
     };
     let text = read(path).map_err(|error| failed(error.into()))?;
     context.in_front(&[CHECK_FILE])?;
@@ -45,7 +45,7 @@ fn check(context: &Context, path: &Path) -> Outcome {
         print(harmless(&format!("{}\n", finding.line(session))).as_bytes())?;
     }
     for line in report.help() {
-        last_words(&format!("help: {line}"));
+        print_error(&format!("help: {line}"));
     }
     Ok(u8::from(report.fails()))
 }

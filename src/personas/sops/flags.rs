@@ -6,20 +6,20 @@ pub(super) const HELP: Flag = Flag::bool(&["help", "h"], "show help");
 pub(super) const VERSION: Flag = Flag::bool(&["version", "v"], "print the version");
 pub(super) const DECRYPT_MODE: Flag = Flag::bool(&["decrypt", "d"], "decrypt a file to stdout");
 pub(super) const ENCRYPT_MODE: Flag = Flag::bool(&["encrypt", "e"], "encrypt a file to stdout");
-pub(super) const ROTATE_MODE: Flag = Flag::bool(&["rotate", "r"], "encrypt a file anew with a new data key");
+pub(super) const ROTATE_MODE: Flag = Flag::bool(&["rotate", "r"], "re-encrypt a file with a new data key");
 pub(super) const SET_MODE: Flag =
     Flag::text(&["set"], "set one value: a path and JSON, as in '[\"key\"][0] {\"a\":true}'");
 pub(super) const NO_VERSION_CHECK: Flag =
-    Flag::bool(&["disable-version-check"], "accepted; no version is ever looked up")
+    Flag::bool(&["disable-version-check"], "accepted and ignored: civm never checks for updates")
         .env("SOPS_DISABLE_VERSION_CHECK");
 pub(super) const CHECK_FOR_UPDATES: Flag =
-    Flag::bool(&["check-for-updates"], "accepted; no version is ever looked up");
+    Flag::bool(&["check-for-updates"], "accepted and ignored: civm never checks for updates");
 pub(super) const AGE: Flag =
-    Flag::text(&["age", "a"], "age recipients, with commas between them").env("SOPS_AGE_RECIPIENTS");
+    Flag::text(&["age", "a"], "comma-separated age recipients").env("SOPS_AGE_RECIPIENTS");
 pub(super) const GROUP_AGE: Flag =
     Flag::text(&["age"], "an age recipient of the new group; may be given several times");
-pub(super) const ADD_AGE: Flag = Flag::text(&["add-age"], "age recipients to add, with commas between them");
-pub(super) const RM_AGE: Flag = Flag::text(&["rm-age"], "age recipients to remove, with commas between them");
+pub(super) const ADD_AGE: Flag = Flag::text(&["add-age"], "comma-separated age recipients to add");
+pub(super) const RM_AGE: Flag = Flag::text(&["rm-age"], "comma-separated age recipients to remove");
 pub(super) const IN_PLACE: Flag = Flag::bool(&["in-place", "i"], "replace the file instead of printing");
 pub(super) const OUTPUT: Flag = Flag::text(&["output"], "write to this file instead of printing");
 pub(super) const EXTRACT: Flag =
@@ -33,25 +33,25 @@ pub(super) const OUTPUT_TYPE: Flag = Flag::text(
     "the format that is written: yaml, json, dotenv, ini or binary (default: by the file's ending)",
 );
 pub(super) const SHOW_MASTER_KEYS: Flag =
-    Flag::bool(&["show-master-keys", "s"], "show the metadata in the editor, too");
+    Flag::bool(&["show-master-keys", "s"], "also show the metadata in the editor");
 pub(super) const IGNORE_MAC: Flag = Flag::bool(&["ignore-mac"], "do not check the MAC");
 pub(super) const MAC_ONLY_ENCRYPTED: Flag =
-    Flag::bool(&["mac-only-encrypted"], "let the MAC of a new file cover the encrypted values only");
+    Flag::bool(&["mac-only-encrypted"], "compute the MAC of a new file over encrypted values only");
 pub(super) const UNENCRYPTED_SUFFIX: Flag =
-    Flag::text(&["unencrypted-suffix"], "leave the values of keys clear that end so");
+    Flag::text(&["unencrypted-suffix"], "leave values unencrypted if their key ends with this");
 pub(super) const ENCRYPTED_SUFFIX: Flag =
-    Flag::text(&["encrypted-suffix"], "encrypt the values of keys only that end so");
+    Flag::text(&["encrypted-suffix"], "encrypt only values whose key ends with this");
 pub(super) const UNENCRYPTED_REGEX: Flag =
-    Flag::text(&["unencrypted-regex"], "leave the values of keys clear that match");
+    Flag::text(&["unencrypted-regex"], "leave values unencrypted if their key matches this");
 pub(super) const ENCRYPTED_REGEX: Flag =
-    Flag::text(&["encrypted-regex"], "encrypt the values of keys only that match");
+    Flag::text(&["encrypted-regex"], "encrypt only values whose key matches this");
 pub(super) const UNENCRYPTED_COMMENT_REGEX: Flag =
-    Flag::text(&["unencrypted-comment-regex"], "leave values clear whose comment matches");
+    Flag::text(&["unencrypted-comment-regex"], "leave values unencrypted if their comment matches this");
 pub(super) const ENCRYPTED_COMMENT_REGEX: Flag =
-    Flag::text(&["encrypted-comment-regex"], "encrypt values only whose comment matches");
+    Flag::text(&["encrypted-comment-regex"], "encrypt only values whose comment matches this");
 pub(super) const CONFIG: Flag = Flag::text(
     &["config"],
-    "the file of the creation rules (default: .sops.yaml here or above, else above the file)",
+    "the creation rules (default: .sops.yaml in this directory or above it, else above the file)",
 )
 .env("SOPS_CONFIG");
 pub(super) const THRESHOLD: Flag =
@@ -59,9 +59,9 @@ pub(super) const THRESHOLD: Flag =
 pub(super) const INDENT: Flag = Flag::int(&["indent"], "spaces per level of YAML and JSON");
 pub(super) const VERBOSE: Flag = Flag::bool(&["verbose"], "say more");
 pub(super) const FILENAME_OVERRIDE: Flag =
-    Flag::text(&["filename-override"], "choose rule and format as if the file had this name");
+    Flag::text(&["filename-override"], "choose the rule and the format as if the file had this name");
 pub(super) const DECRYPTION_ORDER: Flag =
-    Flag::text(&["decryption-order"], "kinds of keys in the order in which they are tried")
+    Flag::text(&["decryption-order"], "the order in which kinds of keys are tried")
         .env("SOPS_DECRYPTION_ORDER");
 pub(super) const LOCAL_KEYSERVICE: Flag =
     Flag::bool(&["enable-local-keyservice"], "use the keys of this machine; there is no other way")
@@ -70,31 +70,29 @@ pub(super) const KEYSERVICE: Flag =
     Flag::text(&["keyservice"], "refused: there are no remote key services").env("SOPS_KEYSERVICE");
 pub(super) const VALUE_FILE: Flag = Flag::bool(&["value-file"], "read the value from the file that is named");
 pub(super) const VALUE_STDIN: Flag = Flag::bool(&["value-stdin"], "read the value from stdin");
-pub(super) const IDEMPOTENT: Flag =
-    Flag::bool(&["idempotent"], "leave the file alone where that changes nothing");
+pub(super) const IDEMPOTENT: Flag = Flag::bool(&["idempotent"], "do not write the file if nothing changes");
 pub(super) const YES: Flag = Flag::bool(&["yes", "y"], "do not ask");
 pub(super) const CHECK_KEYS: Flag =
-    Flag::bool(&["check"], "change nothing, need no key; the code is 1 where a file is behind");
+    Flag::bool(&["check"], "only check, without a key; exit with 1 if a file is not up to date");
 pub(super) const ALL: Flag = Flag::bool(
     &["all"],
     "every sops file in these directories (default: where .sops.yaml is); only files that are behind are shown",
 );
 pub(super) const KEEP: Flag = Flag::bool(
     &["keep"],
-    "put the plaintext into the encrypted file that --output names; what is the same keeps its ciphertext",
+    "replace the plaintext of the encrypted file that --output names; unchanged values keep their ciphertext",
 );
 pub(super) const TEXTCONV: Flag =
-    Flag::bool(&["textconv"], "for git: ask nobody, print the file as it is where no key opens it");
-pub(super) const CHECK_FILE: Flag = Flag::bool(
-    &["check"],
-    "print what is not as .sops.yaml wants it; the code is 1 where there is something",
-);
+    Flag::bool(&["textconv"], "for git: never ask, and print the file as it is if no key opens it");
+pub(super) const CHECK_FILE: Flag =
+    Flag::bool(&["check"], "print what does not agree with .sops.yaml, and exit with 1 if there is anything");
 pub(super) const FILE: Flag = Flag::text(&["file", "f"], "the file");
 pub(super) const BACKGROUND: Flag = Flag::bool(&["background"], "do not wait for the command (deprecated)");
-pub(super) const PRISTINE: Flag = Flag::bool(&["pristine"], "give the command no other variables");
+pub(super) const PRISTINE: Flag =
+    Flag::bool(&["pristine"], "give the command no other environment variables");
 pub(super) const USER: Flag = Flag::text(&["user"], "the user to run the command as");
 pub(super) const SAME_PROCESS: Flag =
-    Flag::bool(&["same-process"], "become the command instead of starting it");
+    Flag::bool(&["same-process"], "replace this process with the command (exec)");
 pub(super) const NO_FIFO: Flag = Flag::bool(&["no-fifo"], "use a regular file instead of a pipe");
 pub(super) const FILENAME: Flag =
     Flag::text(&["filename"], "the name of the file that the command reads (default: tmp-file)");

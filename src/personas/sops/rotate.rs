@@ -32,7 +32,7 @@ pub(super) fn keys_need_a_file(context: &Context, path: &Path, instead: &str) ->
     let given = |flag| !context.given.text(flag).is_empty();
     if is_missing(path) && [ADD_AGE, RM_AGE].iter().chain(&OTHER_CHANGES).any(given) {
         let path = quoted(&path.to_string_lossy());
-        return Err(End::Said(
+        return Err(End::Exit(
             Code::CannotChangeKeysOfMissingFile,
             format!("Error: cannot add or remove keys on non-existent file {path}, {instead}"),
         ));
@@ -107,9 +107,9 @@ fn threshold(context: &Context) -> Result<Option<i64>, End> {
 /// Where sops has but a log line, the tree of what was tried is words of its own.
 fn fatal(context: &Context) -> impl Fn(Error) -> End + '_ {
     |error| match error {
-        Error::Locked { .. } => End::generic(context.colour(error).into_words()),
+        Error::Locked { .. } => End::generic(context.colour(error).into_message()),
         Error::Missing(_) | Error::Read { .. } | Error::Directory(_) => error.into(),
         Error::Write(error) => End::Fatal(error.to_string()),
-        other => End::Fatal(End::loading(other).into_words()),
+        other => End::Fatal(End::loading(other).into_message()),
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn set(context: &Context) -> Outcome {
 
 /// `sops --set 'PATH VALUE'`: the path ends at the first bracket that a space follows.
 pub(super) fn legacy(context: &Context, file: &Path, text: &str) -> Outcome {
-    let wrong = || End::Said(Code::InvalidSetFormat, "Invalid --set format".to_owned());
+    let wrong = || End::Exit(Code::InvalidSetFormat, "Invalid --set format".to_owned());
     let (path, value) = text.split_once("] ").ok_or_else(wrong)?;
     let value = json_value_as_sops(value.as_bytes())?;
     let path = KeyPath::parse(&format!("{path}]")).map_err(|_| wrong())?;
@@ -115,11 +115,11 @@ fn apply(context: &Context, file: &Path, path: &KeyPath, value: &Value) -> Outco
 }
 
 fn missing(words: &str) -> End {
-    End::Said(Code::NoFileSpecified, words.to_owned())
+    End::Exit(Code::NoFileSpecified, words.to_owned())
 }
 
 fn malformed(what: &str, error: &PathError) -> End {
-    End::Said(Code::InvalidSetFormat, format!("Invalid {what} format: {error}"))
+    End::Exit(Code::InvalidSetFormat, format!("Invalid {what} format: {error}"))
 }
 
 fn no_such_value(error: Error) -> End {

@@ -95,7 +95,7 @@ pub(super) static COMMANDS: [Command; 14] = [
     ),
     run("decrypt", "[file]", "decrypt a file, or stdin", &DECRYPT, Verb::Decrypt),
     run("encrypt", "[file]", "encrypt a file, or stdin", &ENCRYPT, Verb::Encrypt),
-    run("rotate", "file", "encrypt a file anew with a new data key", &ROTATE, Verb::Rotate),
+    run("rotate", "file", "re-encrypt a file with a new data key", &ROTATE, Verb::Rotate),
     run("edit", "file", "edit a file in your editor", &EDIT, Verb::Edit),
     run("set", "file path [value]", "set one value, given in JSON", &SET, Verb::Set),
     run("unset", "file path", "remove one value", &UNSET, Verb::Unset),

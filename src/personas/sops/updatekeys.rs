@@ -13,8 +13,8 @@ use crate::personas::go_text::reason;
 use crate::secrets::Error;
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{Plan, as_sops_shows_them};
-use crate::secrets::rewrite::put;
-use crate::secrets::session::read_settled;
+use crate::secrets::rewrite::write_if_unchanged;
+use crate::secrets::session::read_locked;
 use crate::secrets::update_all::{Mode, as_rules_see, update_all};
 use crate::sops::metadata::Changes;
 
@@ -97,7 +97,7 @@ impl Tally {
             Ok(behind) => self.behind |= behind,
             Err(end) => {
                 self.failed += 1;
-                context.log.error(&end.into_words(), None);
+                context.log.error(&end.into_message(), None);
             }
         }
     }
@@ -128,7 +128,7 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
     context.log.note(&format!("Syncing keys for file {shown}"));
     let mut agreed_to = None;
     loop {
-        let before = read_settled(path)?;
+        let before = read_locked(path)?;
         let file = SopsFile::of_store(Arc::clone(&store), path, &before).map_err(End::loading)?;
         let plan = Plan::of_rules(session, seen).map_err(|error| match error {
             Error::NoConfig(_) => {
@@ -154,7 +154,7 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
             }
         }
         let text = file.with_recipients(&plan, session).map_err(|error| context.colour(error))?;
-        if put(path, &before, &text).map_err(unwritten)? {
+        if write_if_unchanged(path, &before, &text).map_err(unwritten)? {
             context.log.note(&format!("File {shown} {SYNCED}"));
             return Ok(false);
         }
@@ -186,7 +186,7 @@ fn agreed() -> Result<bool, End> {
         print(b"Is this okay? (y/n):")?;
         let mut answer = String::new();
         let read = input.read_line(&mut answer).map_err(|error| {
-            End::Said(Code::Generic, format!("cannot read the answer: {}", reason(&error)))
+            End::Exit(Code::Generic, format!("cannot read the answer: {}", reason(&error)))
         })?;
         let mut words = answer.split_whitespace();
         match (words.next(), words.next()) {

@@ -145,7 +145,7 @@ impl Layout {
             return Ok(self.splice(line, &format!("keys:\n  - {entry}\n")));
         };
         if keys.inline {
-            return Err(Error::Edit(format!("line {}: keys is no list of names", keys.header + 1)));
+            return Err(Error::Edit(format!("line {}: keys is not a list of names", keys.header + 1)));
         }
         if keys.body.is_empty() {
             return Ok(self.splice(keys.body.start, &format!("  - {entry}\n")));
@@ -169,7 +169,10 @@ impl Layout {
             item_indent(lines[index]).map(|indent| (index, format!("{}{entry}", hyphened(indent))))
         };
         let (index, new) = anchored.or_else(listed).ok_or_else(|| {
-            Error::Edit(format!("line {}: keys is no list of names; add `{entry}` by hand", keys.header + 1))
+            Error::Edit(format!(
+                "line {}: keys is not a list of names; add `{entry}` by hand",
+                keys.header + 1
+            ))
         })?;
         // A scalar may go on below, further in.
         let own = column(lines[index]);

@@ -91,7 +91,7 @@ pub fn remove_key(text: &str, is: &dyn Fn(&str) -> bool) -> Result<String, Error
             if emptied && expected.rules()?[rule].groups[group].others.is_empty() {
                 return Err(Error::Rule {
                     number: rule + 1,
-                    reason: "nobody else is in it; give it another recipient first, or take the rule away"
+                    reason: "it would have no recipient left; add another one first, or remove the rule"
                         .to_owned(),
                 });
             }
@@ -138,7 +138,7 @@ pub(super) fn in_block(text: &str) -> Result<(), Error> {
     let root = outline(text).map_err(|error| Error::Syntax(error.to_string()))?;
     match root.as_ref().map(|root| &root.body) {
         Some(Body::Map { flow: true, .. }) => Err(Error::Edit(
-            "they stand in braces, as in JSON, where keys have no names; write them as YAML in lines, or change them by \
+            "they are in braces, as in JSON, where keys have no names; write them as YAML in lines, or change them by \
              hand"
                 .to_owned(),
         )),

@@ -87,8 +87,8 @@ impl Look<'_> {
         }
         // With values in clear the MAC cannot match, and what is wrong was reported.
         let whole = self.findings.iter().all(|finding| {
-            use Kind::{Comment, Nothing, Recipients, Selector, Threshold};
-            [Recipients, Threshold, Selector, Comment, Nothing].contains(&finding.kind)
+            use Kind::{Comment, NothingEncrypted, Recipients, Selector, Threshold};
+            [Recipients, Threshold, Selector, Comment, NothingEncrypted].contains(&finding.kind)
         });
         if let Some(key) = key.filter(|_| whole) {
             self.content(file, &key);
@@ -197,7 +197,7 @@ impl Look<'_> {
         if has_values && selects_nothing(&file.tree, &selector) {
             let (name, value) = (selector.name(), selector.value());
             let message = format!("no value in it is encrypted: {name} `{value}` selects none");
-            self.tell(Kind::Nothing, self.line(&place(&[name])), None, message);
+            self.tell(Kind::NothingEncrypted, self.line(&place(&[name])), None, message);
         }
     }
 

@@ -33,7 +33,7 @@ pub enum Kind {
     /// The file selects the values to encrypt in another way than its rule.
     Selector,
     /// No value is encrypted, because the selector matches none.
-    Nothing,
+    NothingEncrypted,
     /// No rule matches the file.
     NoRule,
 }
@@ -72,7 +72,7 @@ impl Kind {
             Self::Recipients => "recipients",
             Self::Threshold => "threshold",
             Self::Selector => "selector",
-            Self::Nothing => "nothing-encrypted",
+            Self::NothingEncrypted => "nothing-encrypted",
             Self::NoRule => "no-rule",
         }
     }
@@ -80,7 +80,7 @@ impl Kind {
     /// Whether it may be intended: then only a strict check fails.
     #[must_use]
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::Nothing)
+        matches!(self, Self::NothingEncrypted)
     }
 
     /// What to do about it.
@@ -107,7 +107,7 @@ impl Kind {
             Self::Threshold | Self::Selector => {
                 "decrypt the file and encrypt it again: `civm secrets decrypt -i FILE`, `civm secrets encrypt -i FILE`"
             }
-            Self::Nothing => {
+            Self::NothingEncrypted => {
                 "correct the selector in .sops.yaml or the keys of the file, then decrypt the file and encrypt it again"
             }
             Self::NoRule => "add a rule whose path_regex matches the file to .sops.yaml",

@@ -46,7 +46,7 @@ fn of_keys(rule: &Rule) -> Vec<String> {
     for (index, group) in rule.groups.iter().enumerate() {
         if group.age.is_empty() && group.others.is_empty() {
             let group = if several { format!("key group {} ", index + 1) } else { String::new() };
-            faults.push(format!("{group}names no recipient"));
+            faults.push(format!("{group}has no recipient"));
         }
         for recipient in &group.age {
             if let Err(error) = Recipient::parse(recipient) {
@@ -57,7 +57,7 @@ fn of_keys(rule: &Rule) -> Vec<String> {
     let needed = rule.groups_needed();
     if several && (needed > rule.groups.len() || needed < 2) {
         faults.push(format!(
-            "shamir_threshold: {needed} of {} key groups cannot be; from 2 to {0} can",
+            "shamir_threshold: {needed} of {} key groups is not possible; it must be from 2 to {0}",
             rule.groups.len()
         ));
     }

@@ -1,4 +1,4 @@
-//! The plaintext of a file as a file for one program.
+//! The plaintext of a sops file, as a file for one program.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -23,7 +23,7 @@ const NAME: &str = "tmp-file";
 /// What kind of file the program gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// A pipe, whose content is nowhere but on its way.
+    /// A named pipe, whose content is stored nowhere.
     Fifo,
     /// A regular file, in memory where the machine has such a place.
     Regular,
@@ -38,12 +38,12 @@ pub struct Place {
     pub name: Option<PathBuf>,
 }
 
-/// Runs a program with a plaintext in a file, its path in place of every `{}`, and says how it ended; `None` where
-/// it is left to itself. Signals are passed on to the program, and the file is gone after its end, however that
+/// Runs a program with a plaintext in a file, its path in place of every `{}`, and says how it ended; `None` if
+/// it runs in the background. Signals are passed on to the program, and the file is gone after its end, however that
 /// came. `on_disk` is told where a regular file cannot be kept in memory.
 ///
 /// # Errors
-/// A name that leads elsewhere; the user is not to be had; the file cannot be made; the program cannot be started.
+/// A name that leads elsewhere; no such user; the file cannot be made; the program cannot be started.
 pub fn with_file(
     run: &Run<'_>,
     plaintext: Zeroizing<Vec<u8>>,

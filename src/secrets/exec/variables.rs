@@ -1,4 +1,4 @@
-//! The variables of a program from the first document of a file.
+//! The first document of a file as environment variables.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -1,4 +1,4 @@
-//! What the editor shows of a file, and what is read back from it.
+//! The text that the editor shows, and reading it back.
 
 use zeroize::Zeroizing;
 

@@ -1,4 +1,4 @@
-//! A file that is made: plaintext in, encrypted for the first time.
+//! A new sops file: plaintext that is encrypted for the first time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

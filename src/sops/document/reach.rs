@@ -43,7 +43,7 @@ impl Reach<'_> {
                 for item in items {
                     match item {
                         Value::Comment(comment) => {
-                            scope.comment(Some(self.selector), comment.text.as_bytes())
+                            scope.comment(Some(self.selector), comment.text.as_bytes());
                         }
                         item => {
                             self.value(item, scope);

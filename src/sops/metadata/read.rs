@@ -56,7 +56,7 @@ fn time(value: &Value) -> Result<Time, Error> {
         return Ok(*time);
     }
     let field = "lastmodified";
-    Time::parse_rfc3339(&text(value, field)?).ok_or_else(|| wrong(field, "it is no RFC 3339 time"))
+    Time::parse_rfc3339(&text(value, field)?).ok_or_else(|| wrong(field, "it is not an RFC 3339 time"))
 }
 
 fn group_of(branch: &Branch, field: &str) -> Result<KeyGroup, Error> {

@@ -147,7 +147,7 @@ fn what_a_formatter_did_is_forgiven() {
 fn fields_of_a_wrong_form_are_named() {
     let no_time = MINIMAL.replace("2026-01-02T03:04:05Z", "yesterday");
     for (text, expected) in [
-        (no_time.as_str(), "sops metadata: lastmodified: it is no RFC 3339 time"),
+        (no_time.as_str(), "sops metadata: lastmodified: it is not an RFC 3339 time"),
         (r#"{"age":[{"enc":"E"}]}"#, "sops metadata: lastmodified: it is missing"),
         (&with(r#""mac_only_encrypted":[]"#), "sops metadata: mac_only_encrypted: expected true or false"),
         (&with(r#""shamir_threshold":1.5"#), "sops metadata: shamir_threshold: expected a number"),

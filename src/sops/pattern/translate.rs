@@ -206,7 +206,7 @@ impl Parser {
             }
             any = true;
         }
-        Err("invalid or unsupported Perl syntax behind `(?`".to_owned())
+        Err("invalid or unsupported Perl syntax after `(?`".to_owned())
     }
 
     fn open_group(&mut self) {

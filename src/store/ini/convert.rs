@@ -59,7 +59,7 @@ pub(super) fn sections(branch: &Branch) -> Result<Vec<Section>, Error> {
         } else {
             items.iter().try_for_each(|item| add(&mut section, item))?;
             if let Some(name) = repeated(section.keys.iter().map(|pair| &pair.name)) {
-                return Err(unwritable(&[&section.name, name], "the key stands twice in its section"));
+                return Err(unwritable(&[&section.name, name], "the key is in its section twice"));
             }
         }
         sections.push(section);
@@ -94,5 +94,5 @@ fn add(section: &mut Section, item: &Item) -> Result<(), Error> {
 /// Why something of the tree has no place in the format.
 pub(super) fn unwritable(path: &[&Text], reason: &str) -> Error {
     let steps: Vec<_> = path.iter().map(|name| Step::Key((*name).clone())).collect();
-    Error::Unwritable(format!("{} cannot stand in an INI file: {reason}", KeyPath::from(steps)))
+    Error::Unwritable(format!("{} cannot be in an INI file: {reason}", KeyPath::from(steps)))
 }

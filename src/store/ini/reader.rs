@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
 
     fn header(&mut self, line: &[u8]) -> Result<Text, Error> {
         let Some(end) = line.iter().rposition(|byte| *byte == b']') else {
-            return Err(wrong(self.line, "a `[` without a `]` behind it"));
+            return Err(wrong(self.line, "a `[` without a `]` after it"));
         };
         if end == 0 {
             return Err(wrong(self.line, "a section without a name"));
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
                 self.comment.extend(comment);
                 Ok(())
             }
-            _ => Err(wrong(self.line, "more than a comment behind the closing quote or bracket")),
+            _ => Err(wrong(self.line, "more than a comment after the closing quote or bracket")),
         }
     }
 }

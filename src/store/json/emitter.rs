@@ -50,7 +50,7 @@ impl Emitter {
     /// Writes a value. Comments in it are left out, as in sops.
     ///
     /// # Errors
-    /// A float that is no number, a key that is no string, a comment in the place of a value, too much nesting.
+    /// A float that is no number, a key that is not a string, a comment in the place of a value, too much nesting.
     pub(super) fn value(&mut self, value: &Value) -> Result<(), Error> {
         match value {
             Value::Null => self.out.extend(b"null"),
@@ -82,7 +82,7 @@ impl Emitter {
             Item::Comment(_) => None,
         });
         self.collection([b'{', b'}'], entries, |emitter, (key, value)| {
-            let Key::Str(key) = key else { return Err(unwritable("a key that is no string")) };
+            let Key::Str(key) = key else { return Err(unwritable("a key that is not a string")) };
             string::encode(&mut emitter.out, key.as_bytes());
             emitter.out.extend(b": ");
             emitter.value(value)

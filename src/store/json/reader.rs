@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         let value = self.value()?;
         match self.peek() {
             None => Ok(value),
-            Some(_) => Err(self.wrong("there is something behind the value")),
+            Some(_) => Err(self.wrong("there is more after the value")),
         }
     }
 

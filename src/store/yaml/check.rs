@@ -40,7 +40,7 @@ fn distinct_keys(nodes: &Nodes, children: &[Id]) -> Result<(), Error> {
             Content::Mapping(_) | Content::Sequence(_) => continue,
         };
         if let Some(first) = seen.insert(key, node.line) {
-            let message = format!("this key stands in its mapping already, on line {first}");
+            let message = format!("this key is already in the mapping, on line {first}");
             return Err(Error::Syntax { line: node.line, message });
         }
     }

@@ -25,7 +25,7 @@ impl Converter {
     ///
     /// # Errors
     /// A root that is no mapping, a key that is a collection, a value that is not what its tag says,
-    /// an alias inside what it stands for, too much expansion; with their line.
+    /// an alias inside the value of its own anchor, too much expansion; with their line.
     pub(super) fn document(&mut self, nodes: &Nodes, document: &Document) -> Result<Branch, Error> {
         let mut branch = Branch::new();
         // What no alias copies costs nothing.
@@ -182,7 +182,7 @@ impl Converter {
 
     fn enter_alias(&mut self, line: usize, target: Id) -> Result<(), Error> {
         if self.expanding.contains(&target) {
-            return Err(syntax(line, "an alias inside what it stands for"));
+            return Err(syntax(line, "an alias inside the value of its own anchor"));
         }
         self.expanding.push(target);
         Ok(())

@@ -180,7 +180,7 @@ impl<'a> Parser<'a> {
         let line = line_of(token);
         let name = std::mem::take(&mut token.value);
         let Some(&target) = self.anchors.get(&*name) else {
-            return Err(syntax(line, "an alias of an anchor that does not stand before it"));
+            return Err(syntax(line, "an alias without an anchor before it"));
         };
         self.skip();
         Ok(self.nodes.add(Node { content: Content::Alias(target), line, comments }))

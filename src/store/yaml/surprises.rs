@@ -50,7 +50,7 @@ fn walk(nodes: &Nodes, id: Id, path: &mut Vec<Step>, found: &mut Vec<Surprise>) 
 
 fn surprise(text: &[u8], tag: Tag) -> Option<&'static str> {
     let value = match tag {
-        Tag::Unknown => return Some("its tag is dropped, and the text behind it is all that stays"),
+        Tag::Unknown => return Some("its tag is dropped and only the text after it is kept"),
         Tag::Binary => return Some("it is decoded from base64"),
         _ => resolve::value(text, tag)?,
     };

@@ -110,6 +110,6 @@ fn same_scalar(meant: &Value, found: &Value) -> bool {
 fn key_name(key: &Key) -> String {
     match key {
         Key::Str(text) => String::from_utf8_lossy(text.as_bytes()).into_owned(),
-        Key::Other(_) => "(a key that is no string)".to_owned(),
+        Key::Other(_) => "(a key that is not a string)".to_owned(),
     }
 }

@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::Names;
 use crate::keys::recipient::SameKey;
-use crate::secrets::who::{Read, Reader, Standing};
+use crate::secrets::who::{FileReaders, Reader, Standing};
 
 /// A file and its readers.
-pub(super) fn file(read: &Read, names: &Names) -> Value {
+pub(super) fn file(read: &FileReaders, names: &Names) -> Value {
     let path = read.path.to_string_lossy();
     match &read.readers {
         Err(error) => json!({ "path": path, "error": error.to_string() }),
@@ -27,7 +27,7 @@ pub(super) fn file(read: &Read, names: &Names) -> Value {
 }
 
 /// A key and the files that it reads.
-pub(super) fn key(key: &SameKey, name: &str, files: &[Read]) -> Value {
+pub(super) fn key(key: &SameKey, name: &str, files: &[FileReaders]) -> Value {
     let files: Vec<_> = files
         .iter()
         .filter_map(|read| {

@@ -6,7 +6,7 @@ use super::Names;
 use crate::commands::Context;
 use crate::outcome::Failure;
 use crate::secrets::Session;
-use crate::secrets::who::{Read, Reader, Readers, Standing};
+use crate::secrets::who::{FileReaders, Reader, Readers, Standing};
 
 /// Characters of a recipient without a name in a table.
 const SHOWN: usize = 16;
@@ -21,7 +21,7 @@ struct Group<'a> {
 
 /// A row for each file, or for the files below a directory that have the same readers where those are many.
 pub(super) fn print(
-    reads: &[Read],
+    reads: &[FileReaders],
     all: bool,
     names: &Names,
     session: &Session,
@@ -74,7 +74,7 @@ fn common(files: &[&Path]) -> PathBuf {
     directory.to_path_buf()
 }
 
-fn in_words(read: &Read, readers: &Readers, names: &Names) -> String {
+fn in_words(read: &FileReaders, readers: &Readers, names: &Names) -> String {
     let group = |group: &Vec<Reader>| {
         let words: Vec<String> = group
             .iter()

@@ -49,9 +49,9 @@ pub(super) fn of_value(value: &Value) -> Result<Scalar<'_>, Error> {
         Value::Float(value) => ready(number::format_float(*value)),
         Value::Time(value) => ready(value.to_string()),
         Value::Str(text) | Value::Bytes(text) => string(text.as_bytes(), true),
-        Value::Comment(_) => return Err(unwritable("a comment stands where a value belongs")),
+        Value::Comment(_) => return Err(unwritable("a comment in the place of a value")),
         Value::Map(_) | Value::List(_) => {
-            return Err(unwritable("a collection stands where a single value belongs"));
+            return Err(unwritable("a collection in the place of a single value"));
         }
     })
 }

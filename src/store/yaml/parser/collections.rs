@@ -129,7 +129,7 @@ impl Parser<'_> {
             let mut kind = self.peek()?;
             if kind != Kind::FlowSequenceEnd && !std::mem::replace(&mut first, false) {
                 if kind != Kind::FlowEntry {
-                    return Err(syntax(start, "a list in '[' with neither ',' nor ']' behind an item"));
+                    return Err(syntax(start, "a list in '[' with neither ',' nor ']' after an item"));
                 }
                 self.skip();
                 kind = self.peek()?;
@@ -191,7 +191,7 @@ impl Parser<'_> {
             let mut kind = self.peek()?;
             if kind != Kind::FlowMappingEnd && !std::mem::replace(&mut first, false) {
                 if kind != Kind::FlowEntry {
-                    return Err(syntax(start, "a mapping in '{' with neither ',' nor '}' behind an entry"));
+                    return Err(syntax(start, "a mapping in '{' with neither ',' nor '}' after an entry"));
                 }
                 self.skip();
                 kind = self.peek()?;

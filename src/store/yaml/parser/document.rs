@@ -46,7 +46,7 @@ impl Parser<'_> {
     fn parse_explicit(&mut self) -> Result<crate::store::yaml::node::Id, Error> {
         self.process_directives()?;
         if self.peek()? != Kind::DocumentStart {
-            return Err(syntax(self.here()?, "directives without a '---' behind them"));
+            return Err(syntax(self.here()?, "directives without a '---' after them"));
         }
         self.skip();
         match self.peek()? {

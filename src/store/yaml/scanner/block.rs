@@ -80,7 +80,7 @@ impl Scanner<'_> {
             }
         }
         if !self.cursor.is_break_or_end(0) {
-            return Err(error_at(start, "text behind '|' or '>' on the same line"));
+            return Err(error_at(start, "text after '|' or '>' on the same line"));
         }
         self.cursor.skip_line();
         Ok((chomping.unwrap_or(Chomping::Clip), increment))

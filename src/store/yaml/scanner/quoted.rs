@@ -96,7 +96,7 @@ impl Scanner<'_> {
         }
         match char::from_u32(code) {
             Some(character) => into.push_char(character),
-            None => return Err(error_at(start, "an escape in double quotes that is no character")),
+            None => return Err(error_at(start, "an escape in double quotes that is not a character")),
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ impl Scanner<'_> {
             }
         }
         if !self.cursor.is_break_or_end(0) {
-            return Err(error_at(start, "text behind a directive"));
+            return Err(error_at(start, "text after a directive"));
         }
         self.cursor.skip_line();
         Ok(token)
@@ -107,7 +107,7 @@ impl Scanner<'_> {
             self.scan_tag_handle(start, &mut handle)?;
             if handle.len() > 1 && handle.ends_with(b"!") {
                 if !self.scan_tag_uri(start, &mut token.suffix)? {
-                    return Err(error_at(start, "a tag without a name behind its handle"));
+                    return Err(error_at(start, "a tag without a name after its handle"));
                 }
                 token.value = handle;
             } else {
@@ -122,7 +122,7 @@ impl Scanner<'_> {
             }
         }
         if !self.cursor.is_white_or_end(0) {
-            return Err(error_at(start, "a tag without white space behind it"));
+            return Err(error_at(start, "a tag without white space after it"));
         }
         Ok(token)
     }

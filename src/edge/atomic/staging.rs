@@ -18,7 +18,7 @@ use tempfile::TempPath;
 use zeroize::Zeroizing;
 
 use super::{WriteError, sync_directory};
-use crate::edge::cleanup::Undisturbed;
+use crate::edge::cleanup::HoldSignals;
 use crate::edge::held_dir::{self, GITIGNORE, HeldDir, is_named};
 use crate::edge::lock::Lock;
 
@@ -31,7 +31,7 @@ const WHOLE: &str = "whole";
 
 /// The place for a file's new content, in the private directory beside it. Threads that write files of one directory
 /// share that.
-pub(super) struct Beside {
+pub(super) struct Staging {
     dir: Arc<HeldDir>,
     part: PathBuf,
 }
@@ -58,7 +58,7 @@ pub fn sweep(directory: &Path) {
     }
 }
 
-impl Beside {
+impl Staging {
     pub(super) fn make(directory: &Path) -> io::Result<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         let known = shared.get(directory).and_then(Weak::upgrade);
@@ -77,31 +77,31 @@ impl Beside {
     fn directory(directory: &Path) -> io::Result<HeldDir> {
         let dir = HeldDir::make(directory, PREFIX, held_dir::remove)?;
         // Nothing is made in a directory that a signal is just removing.
-        let undisturbed = Undisturbed::begin();
+        let signals = HoldSignals::begin();
         // Under a name that git never takes until it says what it has to.
         let unfinished = dir.path().join(".git");
         fs::write(&unfinished, "*\n")?;
         fs::rename(unfinished, dir.path().join(GITIGNORE))?;
-        drop(undisturbed);
+        drop(signals);
         Ok(dir)
     }
 
     /// The file for the new content.
     pub(super) fn file(&self, mode: u32) -> io::Result<File> {
-        let _undisturbed = Undisturbed::begin();
+        let _signals = HoldSignals::begin();
         OpenOptions::new().write(true).create_new(true).mode(mode).open(&self.part)
     }
 
     /// Gives the content the file's name.
     pub(super) fn rename(self, target: &Path) -> io::Result<()> {
         // Who removes what a signal left must not find the file under its old name and wipe it under the new one.
-        let _undisturbed = Undisturbed::begin();
+        let _signals = HoldSignals::begin();
         fs::rename(&self.part, target)
     }
 
     /// Gives the content a name that nothing has yet; false where something has it.
     pub(super) fn link(self, target: &Path) -> io::Result<bool> {
-        let _undisturbed = Undisturbed::begin();
+        let _signals = HoldSignals::begin();
         match TempPath::try_from_path(&self.part)?.persist_noclobber(target) {
             Ok(()) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -120,7 +120,7 @@ impl Beside {
         directory: &Path,
     ) -> Result<(), WriteError> {
         let failed = |source| WriteError::Io { path: path.to_owned(), source };
-        let undisturbed = Undisturbed::begin();
+        let signals = HoldSignals::begin();
         let whole = self.dir.path().join(WHOLE);
         fs::create_dir_all(&whole).map_err(failed)?;
         let copy = whole.join(name);
@@ -130,7 +130,7 @@ impl Beside {
         if written.is_ok() {
             held_dir::remove_file(&copy);
         }
-        drop(undisturbed);
+        drop(signals);
         written.map_err(|source| {
             self.dir.leave();
             WriteError::BrokenOff { path: path.to_owned(), copy, source }
@@ -138,7 +138,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for Staging {
     fn drop(&mut self) {
         // It is gone where all went well.
         held_dir::remove_file(&self.part);
