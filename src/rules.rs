@@ -14,7 +14,7 @@ use crate::sops::pattern::{Pattern, PatternError};
 use crate::sops::selector::Selector;
 use crate::store::{Indents, yaml};
 
-pub use merge::merge;
+pub use merge::{merge, our_side};
 pub use names::{names, recipient_of};
 pub use path::{clean, match_path};
 pub use purpose::FILE;

@@ -56,7 +56,7 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     }
     if needs_no_rules(&args.command) {
         if let Err(error @ Error::Rules { .. }) = session.rules(&session.directory)
-            && !matches!(args.command, Command::Textconv(_))
+            && !matches!(args.command, Command::Textconv(_) | Command::MergeDriver(_))
         {
             context.screen.warn(format!("{error} (the rules are not needed here)"));
         }
@@ -86,10 +86,11 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     }
 }
 
-/// Whether a command only reads files. Rules decide how files are written.
+/// Whether a command reads what is there, or merges it. Rules in conflict wait until the secrets are merged.
 fn needs_no_rules(command: &Command) -> bool {
-    use Command::{Decrypt, Diff, ExecEnv, ExecFile, Get, Status, Textconv};
-    matches!(command, Decrypt(_) | Get(_) | Diff(_) | ExecEnv(_) | ExecFile(_) | Status(_) | Textconv(_))
+    use Command::{Decrypt, Diff, ExecEnv, ExecFile, Get, Merge, MergeDriver, Status, Textconv};
+    let reads = matches!(command, Decrypt(_) | Get(_) | Diff(_) | ExecEnv(_) | ExecFile(_) | Status(_));
+    reads || matches!(command, Textconv(_) | Merge(_) | MergeDriver(_))
 }
 
 /// A session in the current directory.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::edit::{NewKey, add_key, remove_key};
 use super::file::first_document;
 use super::{Config, Rule, names};
-use crate::sops::merge::pieces;
+use crate::sops::merge::{conflicted, pieces};
 
 /// Merges what two sides made of a base. `None` where that takes somebody who knows what is meant: the caller then
 /// shows the conflict.
@@ -26,6 +26,12 @@ pub fn merge(base: &str, ours: &str, theirs: &str) -> Option<String> {
     };
     // A key that leaves one rule and stays in others is easier left out than taken out.
     attempt(ours, theirs).or_else(|| attempt(theirs, ours))
+}
+
+/// Our side of rules that have conflict markers in them.
+#[must_use]
+pub fn our_side(text: &[u8]) -> Option<Config> {
+    Config::parse(std::str::from_utf8(&conflicted(text)?.ours).ok()?).ok()
 }
 
 /// The lines of both sides; of lines that both changed, ours. `None` where theirs have more to say there than who

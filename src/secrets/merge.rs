@@ -12,13 +12,12 @@ use super::edit::{Watch, in_editor};
 use super::error::Error;
 use super::file::{OpenFile, SopsFile};
 use super::opener::Opener;
-use super::session::{Session, read};
-use crate::rules::Config;
+use super::session::Session;
 use crate::sops;
 use crate::sops::document::MacCheck;
 use crate::sops::merge::{self, Conflict, Sides, conflicted, marked, recorded};
 use crate::sops::tree::Tree;
-use crate::store::{Format, Store, may_be_encrypted};
+use crate::store::{Store, may_be_encrypted};
 
 pub use metadata::Refused;
 
@@ -155,16 +154,6 @@ pub fn merge(
         return Ok(Merge::Clean(file.seal(merged.trees.ours, session)?));
     }
     Ok(Merge::Conflict(Box::new(Unmerged { conflicts: merged.conflicts, trees: merged.trees, file })))
-}
-
-/// The store that writes the merged file. If the rules themselves have a conflict, our side of them says how.
-#[must_use]
-pub fn store(session: &Session, format: Format, path: &Path) -> Arc<dyn Store> {
-    let ours = || {
-        let sides = conflicted(&read(&session.rules_path(path)?).ok()?)?;
-        Some(Config::parse(std::str::from_utf8(&sides.ours).ok()?).ok()?.stores)
-    };
-    session.store(format, path).unwrap_or_else(|_| format.store(ours().unwrap_or_default()))
 }
 
 /// All three versions in one text, with conflict markers. No format can read it as a file, it holds no plaintext that

@@ -248,11 +248,13 @@ impl Session {
     /// # Errors
     /// The rules cannot be read or understood.
     pub fn indents(&self, file: &Path) -> Result<Indents, Error> {
-        let found = match self.rules(file) {
-            Err(_) if self.tolerant || self.rules_path(file) != self.own_rules_path() => None,
-            found => found?,
+        let of_rules = match self.rules(file) {
+            Err(_) if self.tolerant || self.rules_path(file) != self.own_rules_path() => {
+                let text = self.rules_path(file).and_then(|path| read(&path).ok());
+                text.and_then(|text| rules::our_side(&text)).map(|config| config.stores).unwrap_or_default()
+            }
+            found => found?.map_or_else(Indents::default, |rules| rules.config.stores),
         };
-        let of_rules = found.map_or_else(Indents::default, |rules| rules.config.stores);
         Ok(self.indent.map_or(of_rules, |indent| Indents { yaml: indent, json: indent, json_binary: indent }))
     }
 

@@ -13,10 +13,11 @@ use crate::edge::{atomic, terminal};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules;
 use crate::secrets::discover::is_sops;
-use crate::secrets::merge::{MARKERS, Merge, MergeError, Versions, merge, record, recorded_in, store};
+use crate::secrets::merge::{MARKERS, Merge, MergeError, Versions, merge, record, recorded_in};
 use crate::secrets::session::{read, read_locked};
 use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
+use crate::store::Indents;
 
 /// The rules file, which is not encrypted.
 const RULES: &str = ".sops.yaml";
@@ -221,7 +222,9 @@ fn merged(
     how: &How,
     context: &Context,
 ) -> Result<Vec<u8>, Refusal> {
-    let store = store(session, session.format_of_encrypted(path, versions.ours), path);
+    // Rules that make no sense, a conflict in them perhaps, need not be repaired first.
+    let format = session.format_of_encrypted(path, versions.ours);
+    let store = session.store(format, path).unwrap_or_else(|_| format.store(Indents::default()));
     let of_merge = |left: Option<Vec<u8>>| {
         move |error| match error {
             MergeError::Plain => Refusal::Plain,
