@@ -129,7 +129,7 @@ fn lives(who: Who) {
     assert!(found.is_empty(), "{found:?}");
 
     // A reboot keeps the machine, its host key and its port.
-    let boot = machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id").ok().out();
+    let boot = machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id").ok().out().to_owned();
     machine.guest(HOST, "systemctl reboot");
     wait_for("it boots again", || state(&machine) == "booting");
     wait_for("it is ready again", || state(&machine) == "ready");
