@@ -293,7 +293,7 @@ pub fn a_lost_state_directory_hides_no_machine() {
     running.detach().expect("it is told");
     let record = scene.place("a").running().expect("readable").expect("it runs");
     fs::remove_dir_all(scene.directory().join("state")).expect("it can be removed");
-    assert_eq!(scene.home().running(), [record.clone()]);
+    assert_eq!(scene.home().running(), std::slice::from_ref(&record));
     let complaints = scene.home().complaints();
     assert!(complaints.len() == 1 && complaints[0].contains("was removed while `a` ran"), "{complaints:?}");
     assert!(matches!(scene.start(scene.machine("a", 0), None), Err(Error::Running(_))));

@@ -59,13 +59,13 @@ mod tests {
             if count == 0 {
                 Err(io::ErrorKind::WouldBlock.into())
             } else {
-                (&mut taken).write(&bytes[..count])
+                taken.write(&bytes[..count])
             }
         };
         assert!(outlet.flush(slow), "slow is not gone");
         assert_eq!(outlet.len(), 3);
         assert!(outlet.push(b"four!", 8));
-        assert!(outlet.flush(|bytes| (&mut taken).write(bytes)));
+        assert!(outlet.flush(|bytes| taken.write(bytes)));
         assert_eq!(taken, b"one twofour!");
         outlet.push(b"x", 8);
         assert!(!outlet.flush(|_| Err(io::ErrorKind::BrokenPipe.into())));
