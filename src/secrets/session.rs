@@ -13,9 +13,13 @@ use crate::edge::environment::Environment;
 use crate::edge::terminal::{Nobody, Prompt};
 use crate::keys::identity::Identities;
 use crate::keys::recipient::{Recipient, RecipientError};
-use crate::rules::{self, Config};
+use crate::rules as config;
 use crate::sops::time::Time;
 use crate::store::{Format, Indents, Store};
+
+mod rules;
+
+pub use self::rules::Rules;
 
 /// What one run knows. Rules are read once; identities are looked for when the first file needs them, and each is
 /// asked for at most once.
@@ -39,17 +43,6 @@ pub struct Session {
     places: Mutex<BTreeMap<PathBuf, Option<PathBuf>>>,
     identities: OnceLock<Identities>,
     recipients: Mutex<BTreeMap<String, Recipient>>,
-}
-
-/// Creation rules and where they stand.
-#[derive(Debug)]
-pub struct Rules {
-    /// Their file.
-    pub path: PathBuf,
-    /// Their text, for names and for editing.
-    pub text: String,
-    /// What they say.
-    pub config: Config,
 }
 
 impl Session {
@@ -166,7 +159,7 @@ impl Session {
     /// A path as sops matches it: absolute and clean, links not resolved.
     #[must_use]
     pub fn absolute(&self, path: &Path) -> PathBuf {
-        rules::clean(&self.directory.join(path))
+        config::clean(&self.directory.join(path))
     }
 
     /// A path as the reader knows it: from where the run was started.
@@ -238,7 +231,7 @@ impl Session {
     /// `.sops.yaml` in a directory or above it; one that was taken from elsewhere need not be on the disk.
     fn upwards(&self, from: &Path) -> Option<PathBuf> {
         let known = locked(&self.known);
-        let mut places = from.ancestors().map(|directory| directory.join(rules::FILE));
+        let mut places = from.ancestors().map(|directory| directory.join(config::FILE));
         places.find(|path| known.contains_key(path) || path.is_file())
     }
 
@@ -251,7 +244,7 @@ impl Session {
         let of_rules = match self.rules(file) {
             Err(_) if self.tolerant || self.rules_path(file) != self.own_rules_path() => {
                 let text = self.rules_path(file).and_then(|path| read(&path).ok());
-                text.and_then(|text| rules::our_side(&text)).map(|config| config.stores).unwrap_or_default()
+                text.and_then(|text| config::our_side(&text)).map(|config| config.stores).unwrap_or_default()
             }
             found => found?.map_or_else(Indents::default, |rules| rules.config.stores),
         };
@@ -320,26 +313,6 @@ impl Session {
         let rules = Arc::new(Rules::of_bytes(path.clone(), &bytes)?);
         known.insert(path, Arc::clone(&rules));
         Ok(rules)
-    }
-}
-
-impl Rules {
-    /// Takes what a file of rules holds.
-    ///
-    /// # Errors
-    /// The rules cannot be understood.
-    fn of_bytes(path: PathBuf, bytes: &[u8]) -> Result<Self, Error> {
-        let parsed = rules::decode(bytes).and_then(|text| Ok((Config::parse(&text)?, text)));
-        match parsed {
-            Ok((config, text)) => Ok(Self { path, text, config }),
-            Err(error) => Err(Error::Rules { path, error }),
-        }
-    }
-
-    /// What a rule's `path_regex` is matched with.
-    #[must_use]
-    pub fn match_path(&self, absolute: &Path) -> Vec<u8> {
-        rules::match_path(absolute, self.path.parent().unwrap_or(Path::new("/")))
     }
 }
 

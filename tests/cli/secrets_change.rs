@@ -249,7 +249,7 @@ fn groups_come_and_go_and_the_values_stay() {
     let as_both = |args: &[&str]| run(civm(&scene, args).env("SOPS_AGE_KEY", &both));
     assert_eq!(as_both(&["decrypt", "s.yaml"]).ok().out(), PLAIN);
     as_both(&["groups", "rm", "s.yaml", "1"]).code(1).says("2 of them would be needed");
-    as_both(&["groups", "rm", "s.yaml", "2"]).code(1).says("no group 2");
+    as_both(&["groups", "rm", "s.yaml", "2"]).code(1).says("no key group 2");
     as_both(&["groups", "add", "s.yaml", ALICE_AGE, "--threshold", "4"]).code(1).says("3 key group(s)");
     as_both(&["groups", "add", "s.yaml", ALICE_AGE, "--threshold", "1"]).code(1).says("at least 2");
     assert_eq!(scene.read("s.yaml"), two);

@@ -18,7 +18,7 @@ const THIRD: &str = "age12h7333pd5phz20zqy2xqurkpuanr288ud8lyjxvgh2j6jdu3w4asgvy
 const OTHER: &str = "age10yxnlmgmfxvptr92k8mj0y4sz2qnkwyf98k4gku43kyps0e8a5ws9nauq8";
 
 /// What civm says where sops opens the editor again and again, though nobody presses enter.
-const NOBODY: &str = "nobody can be asked";
+const NOBODY: &str = "there is no terminal to ask";
 
 /// What civm says where it refuses on purpose what sops does.
 const DIFFERENCES: [&str; 10] = [

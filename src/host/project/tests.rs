@@ -153,7 +153,8 @@ fn shipped(name: &str, arch: Arch) -> Spec {
 fn the_hosts_that_ship_have_their_figures() {
     let figures = |spec: &Spec| (spec.cpus, spec.memory.to_string(), spec.disk.to_string());
     let ssh = |spec: &Spec| {
-        spec.forwards.first().map(|f| format!("{}:{}", f.address, f.host_port)).expect("a forward")
+        let to_sshd = spec.forwards.iter().find(|forward| forward.guest_port == 22);
+        to_sshd.map(|f| format!("{}:{}", f.address, f.host_port)).expect("a forward")
     };
 
     let demo = shipped("builder-demo", Arch::X86_64);

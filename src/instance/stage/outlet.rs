@@ -56,11 +56,7 @@ mod tests {
         let slow = |bytes: &[u8]| {
             let count = bytes.len().min(room);
             room -= count;
-            if count == 0 {
-                Err(io::ErrorKind::WouldBlock.into())
-            } else {
-                taken.write(&bytes[..count])
-            }
+            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { taken.write(&bytes[..count]) }
         };
         assert!(outlet.flush(slow), "slow is not gone");
         assert_eq!(outlet.len(), 3);

@@ -1,0 +1,37 @@
+//! The creation rules of a file, as they were read.
+
+use std::path::{Path, PathBuf};
+
+use crate::rules::{self, Config};
+use crate::secrets::error::Error;
+
+/// Creation rules and where they stand.
+#[derive(Debug)]
+pub struct Rules {
+    /// Their file.
+    pub path: PathBuf,
+    /// Their text, for names and for editing.
+    pub text: String,
+    /// What they say.
+    pub config: Config,
+}
+
+impl Rules {
+    /// Takes what a file of rules holds.
+    ///
+    /// # Errors
+    /// The rules cannot be understood.
+    pub(super) fn of_bytes(path: PathBuf, bytes: &[u8]) -> Result<Self, Error> {
+        let parsed = rules::decode(bytes).and_then(|text| Ok((Config::parse(&text)?, text)));
+        match parsed {
+            Ok((config, text)) => Ok(Self { path, text, config }),
+            Err(error) => Err(Error::Rules { path, error }),
+        }
+    }
+
+    /// What a rule's `path_regex` is matched with.
+    #[must_use]
+    pub fn match_path(&self, absolute: &Path) -> Vec<u8> {
+        rules::match_path(absolute, self.path.parent().unwrap_or(Path::new("/")))
+    }
+}
