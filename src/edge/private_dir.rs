@@ -269,15 +269,4 @@ mod tests {
             "no private directory in memory: /a: not a tmpfs; /b: belongs to user 0"
         );
     }
-
-    #[test]
-    fn without_memory_the_temporary_directory_serves_and_says_so() {
-        let Some(runtime) = memory() else { return };
-        let temporary = tempfile::tempdir().expect("a directory");
-        let base = temporary.path().join("base");
-        open_own(&base).expect("made");
-        let directory = PrivateDir::below(&base, false, Vec::new()).expect("made");
-        assert!(!directory.on_tmpfs());
-        drop(runtime);
-    }
 }

@@ -72,6 +72,44 @@ fn what_a_kill_left_behind_the_next_run_sweeps() {
     is_gone(&plain);
 }
 
+/// In a mount namespace whose places in memory are directories on a disk.
+const WITHOUT_MEMORY: &str = r#"
+for place in /dev/shm /run/user; do
+    if [ -d $place ]; then mount --bind "$1" $place || exit 99; fi
+done
+exec "$2" secrets edit secrets.yaml"#;
+
+#[test]
+fn without_a_place_in_memory_it_lies_on_a_disk_wiped_afterwards_and_civm_says_so() {
+    let scene = scene(r#"stat -c %a "$(dirname "$1")" > modes; exec 9< "$1"; (sleep 1; cat <&9 > left) &"#);
+    let disk = scene.path("disk");
+    fs::create_dir(&disk).expect("made");
+    let kind = run(scene.command("stat").args(["-f", "-c", "%T"]).arg(&disk));
+    if kind.out().trim() == "tmpfs" {
+        return eprintln!("skipped: temporary directories lie in memory here");
+    }
+    let mut command = scene.command("unshare");
+    command.args(["--map-root-user", "--mount", "sh", "-c", WITHOUT_MEMORY, "sh"]);
+    command.arg(&disk).arg(assert_cmd::cargo::cargo_bin!("civm"));
+    command.env("SOPS_AGE_KEY", KEY).env("EDITOR", scene.file("editor"));
+    let ran = run_with(&mut command, b"");
+    if ran.code == 99 || ran.stderr.contains("unshare") {
+        return eprintln!("skipped: no mount namespaces for this user: {}", ran.stderr);
+    }
+    let ran = ran.code(200).says("the plaintext is on a disk").says("/dev/shm");
+    let plain = PathBuf::from(scene.read("seen").trim());
+    assert!(plain.starts_with(scene.path("tmp")), "{}: {}", plain.display(), ran.stderr);
+    assert_eq!(scene.read("modes"), "700\n");
+    is_gone(&plain);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !scene.file("left").exists() || scene.read("left").is_empty() {
+        assert!(Instant::now() < deadline, "nothing was left to look at");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!scene.read("left").contains("hunter2"), "the plaintext is still on the disk");
+    assert_eq!(fs::read_dir(&disk).expect("there").count(), 0, "something was left in the other places");
+}
+
 #[test]
 fn nothing_of_it_can_be_read_any_more_however_the_edit_ends() {
     for ending in

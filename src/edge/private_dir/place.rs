@@ -51,6 +51,11 @@ fn hidden_bases(directory: &Path) -> Vec<PathBuf> {
 /// The place in this directory: the one that anybody can name, if it is ours, else one that nobody could take.
 fn find_shm(directory: &Path) -> Result<PathBuf, Refused> {
     let base = directory.join(shm_name());
+    // Before anything is made there.
+    let memory = open(directory).map_err(|error| plain(&error)).and_then(|directory| tmpfs(&directory));
+    if let Err(reason) = memory {
+        return Err(Refused { place: base, reason });
+    }
     let Err(reason) = check_tmpfs(&base, true) else { return Ok(base) };
     if let Some(hidden) = hidden_bases(directory).into_iter().find(|base| check_tmpfs(base, false).is_ok()) {
         return Ok(hidden);
