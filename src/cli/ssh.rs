@@ -9,10 +9,10 @@ use clap::Args;
 pub struct Ssh {
     /// The host
     pub host: String,
-    /// The user to log in as; civm's own key opens root
+    /// The user to log in as; civm's own key is accepted for root
     #[arg(short, long, value_name = "USER", default_value = "root")]
     pub login: String,
-    /// A terminal for the command, as `ssh -t`
+    /// Give the command a terminal, as `ssh -t` does
     #[arg(short, long)]
     pub tty: bool,
     /// A command to run instead of a shell; `--` before it where it begins with a hyphen

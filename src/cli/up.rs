@@ -10,7 +10,7 @@ pub struct Up {
     /// Return as soon as the guest is ready, and let it run
     #[arg(short, long)]
     pub detach: bool,
-    /// Boot without secrets, be it that they cannot be decrypted: none reach the guest
+    /// Boot without secrets, for example because you cannot decrypt them: the guest gets none
     #[arg(long)]
     pub without_secrets: bool,
     /// Use a disk that is thrown away afterwards
@@ -25,7 +25,7 @@ pub struct Up {
     /// Memory, instead of host.yaml's: 4G, 4096M
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// As root, run QEMU as root as well, rather than as a user of its own
+    /// When civm runs as root, run QEMU as root too, rather than as a user of its own
     #[arg(long)]
     pub qemu_as_root: bool,
     /// Print the QEMU command line and start nothing

@@ -17,10 +17,10 @@ pub(super) fn run(args: &Console, context: &Context) -> Outcome {
     if stdin_is_terminal() {
         context
             .screen
-            .note(format!("console of `{}`: {ESCAPE_NAME} leaves it, the machine goes on", args.host));
+            .note(format!("console of `{}`: {ESCAPE_NAME} leaves it, the machine keeps running", args.host));
     }
     match attach(&record, Input::Typed, &mut io::stdout()).map_err(failure)? {
-        Left::Escape => context.screen.note(format!("\nleft the console; `{}` goes on", args.host)),
+        Left::Escape => context.screen.note(format!("\nleft the console; `{}` keeps running", args.host)),
         Left::InputEnded => {}
         Left::Ended => context.screen.note(format!("\n`{}` is gone", args.host)),
         Left::Signal(signal) => return Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),

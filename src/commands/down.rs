@@ -30,7 +30,7 @@ pub(super) fn run(args: &Down, context: &Context) -> Outcome {
             }
             screen.note(match stopped.reason {
                 Some(how) => format!("`{}` is down: {how}", args.host),
-                None => format!("`{}` was not running any more", args.host),
+                None => format!("`{}` was no longer running", args.host),
             });
         }
         Err(Error::NotRunning(_)) => screen.note(format!("`{}` is not running", args.host)),

@@ -44,8 +44,8 @@ pub(super) fn answering(record: &Record, environment: &Environment) -> Result<()
         Health::Paused => "is paused".to_owned(),
         Health::Frozen => "is frozen: QEMU or its supervisor does not answer".to_owned(),
         Health::Panicked => match &record.reason {
-            Some(reason) => format!("does not run any more: {reason}"),
-            None => "does not run any more: its kernel panicked".to_owned(),
+            Some(reason) => format!("has stopped: {reason}"),
+            None => "has stopped: its kernel panicked".to_owned(),
         },
     };
     Err(failure(Error::NoAnswer { host: record.host.clone(), reason }))
@@ -58,16 +58,20 @@ pub(super) fn failure(error: Error) -> Failure {
         Error::NoProgram(name) => failure
             .help(format!("install the package that has `{name}` (devshell/setup installs all of them)")),
         Error::NoStage { .. } => failure.help(
-            "allow unprivileged user namespaces, or log in so that $XDG_RUNTIME_DIR is a tmpfs of yours",
+            "allow unprivileged user namespaces, or log in so that you get an $XDG_RUNTIME_DIR on a tmpfs",
         ),
-        Error::Port { .. } => failure.help("stop its holder, or forward another port in host.yaml"),
-        Error::PortRefused { port, .. } if port < 1024 => {
-            failure.help("ports below 1024 are for root: take a higher one in host.yaml")
+        Error::Port { .. } => {
+            failure.help("stop the process that has it, or forward another port in host.yaml")
         }
-        Error::DiskInUse { .. } => failure.help("a disk has one machine at a time: stop the other one first"),
-        Error::NoKvm(_) => failure.help("`--accel auto` takes TCG instead, slower"),
+        Error::PortRefused { port, .. } if port < 1024 => {
+            failure.help("only root may use ports below 1024: choose a higher one in host.yaml")
+        }
+        Error::DiskInUse { .. } => {
+            failure.help("only one machine at a time can use a disk: stop the other one first")
+        }
+        Error::NoKvm(_) => failure.help("`--accel auto` falls back to TCG, which is slower"),
         Error::NotReady { .. } => {
-            failure.help("on a slow machine CIVM_TIMEOUT_SCALE=3 stretches every deadline")
+            failure.help("on a slow machine, CIVM_TIMEOUT_SCALE=3 makes every deadline three times as long")
         }
         Error::NotRunning(host) => failure.help(format!("`civm up {host}` starts it")),
         Error::NoAnswer { host, .. } => {

@@ -57,7 +57,7 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let identity = identity::host_key(args, &project, &mut spec, &place, context)?;
     let image = image::ensure(&spec, context)?;
     accounts::check(&spec, &image, disk.exists(), context)?;
-    disk.make(&spec, &image, &place, context)?;
+    let unstarted = disk.make(&spec, &image, &place, context)?;
     let machine = describe(&spec, Some(&image), &disk.path, args);
 
     ssh::pin(&place, &identity.public).map_err(instance::failure)?;
@@ -79,6 +79,7 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
         environment: &context.environment,
     };
     let mut running = start(request, &mut |event| progress.tell(event)).map_err(instance::failure)?;
+    drop(unstarted);
     let ready = wait(&mut running, &state, &place, context, &mut progress);
     progress.finish();
     ready?;
@@ -117,7 +118,7 @@ fn print_command(args: &Up, project: &Project, spec: &Spec, place: &Place, conte
         let words = missing.join(" and ");
         context.screen.note(format!("{words} will be made by the first `civm up {}`", spec.name));
     }
-    context.screen.note("run like this, the guest finds an empty share: no host key, users or secrets");
+    context.screen.note("started this way, the guest finds an empty share: no host key, users or secrets");
     Ok(0)
 }
 
@@ -125,7 +126,7 @@ fn print_command(args: &Up, project: &Project, spec: &Spec, place: &Place, conte
 fn tell_unlisted(spec: &Spec, context: &Context) {
     let (Some(owner), false) = (&spec.secrets_host, spec.unlisted_secrets.is_empty()) else { return };
     context.screen.note(format!(
-        "not installed, because `secrets:` of host.yaml does not list them: {} (hosts/{owner}/secrets.yaml)",
+        "not installed, because `secrets:` in host.yaml does not list them: {} (hosts/{owner}/secrets.yaml)",
         spec.unlisted_secrets.join(", ")
     ));
 }
@@ -167,9 +168,7 @@ fn wait(
     let login = place.record().and_then(|record| ssh::Login::new(state, place, &record, "root").ok());
     running
         .wait_ready(READY, login.as_ref(), &mut |event| progress.tell(event))
-        .map_err(|error| {
-            instance::failure(error).help(format!("everything is in `{}`", place.path.display()))
-        })
+        .map_err(|error| instance::failure(error).help(format!("the logs are in `{}`", place.path.display())))
         .inspect_err(|_| context.screen.detail("the machine has been stopped"))
 }
 

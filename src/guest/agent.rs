@@ -1,13 +1,10 @@
 //! The agent: holds the port to the host, sends it events and follows its commands; it also listens to
 //! the power button.
 
-use std::env;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 use std::process::Command as Program;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -164,17 +161,9 @@ fn is_power_button(event: &[u8]) -> bool {
     field(16) == EV_KEY && field(18) == KEY_POWER && event[20..24] != [0; 4]
 }
 
-/// Tells systemd that the socket exists (sd_notify(3)); nobody else asks.
+/// Tells systemd that the socket exists; nobody else asks.
 fn notify_ready() {
-    let Some(target) = env::var_os("NOTIFY_SOCKET") else { return };
-    let address = match target.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name),
-        _ => SocketAddr::from_pathname(Path::new(&target)),
-    };
-    let sent = address
-        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address))
-        .and_then(|_| io::stderr().flush());
-    if let Err(error) = sent {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         console::log(&format!("cannot notify systemd: {error}"));
     }
 }

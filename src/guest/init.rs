@@ -141,7 +141,7 @@ fn compare_packages(port: &mut Option<File>, wanted: &str) {
     if found.trim() != wanted {
         warn(
             port,
-            "the disk was made with other packages than the image has now; delete the disk to get them all",
+            "the disk was made with different packages from the image's; delete the disk to get all of them",
         );
     }
 }

@@ -236,6 +236,35 @@ mod tests {
     }
 
     #[test]
+    fn sshd_takes_keys_of_the_layer_and_those_that_a_user_has_added() {
+        use std::process::Command;
+        let dir = tempfile::tempdir().expect("tempdir");
+        write(dir.path(), dir.path(), "ttyS0").expect("written");
+        let (config, key) = (dir.path().join("civm/sshd_config"), dir.path().join("key"));
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
+        if !made.is_ok_and(|made| made.success()) {
+            return eprintln!("skipped: no ssh-keygen");
+        }
+        let option = format!("HostKey={}", key.display());
+        // The first value of an option counts: a host key that this machine has.
+        let shown = Command::new("/usr/sbin/sshd").args(["-T", "-o", &option, "-f"]).arg(&config).output();
+        let Ok(shown) = shown else { return eprintln!("skipped: no sshd") };
+        let text = String::from_utf8_lossy(&shown.stdout);
+        let words = String::from_utf8_lossy(&shown.stderr);
+        if !shown.status.success() && words.contains("privilege separation") {
+            return eprintln!("skipped: this machine's sshd was never started");
+        }
+        for line in [
+            "authorizedkeysfile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys",
+            "passwordauthentication no",
+            "maxstartups 200:30:200",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}{words}");
+        }
+    }
+
+    #[test]
     fn every_unit_that_the_target_wants_exists() {
         let wants = UNITS[0].1.lines().filter_map(|line| line.strip_prefix("Wants="));
         for name in wants.flat_map(str::split_whitespace) {

@@ -256,8 +256,12 @@ fn run_helper(dir: &Path, environment: &Environment) -> bool {
     let mut command = run::plain(&program, environment);
     // It may still be written to: then there is nothing to say, and it is tried again by the next sweep.
     command.args(["--unshare-helper", "find"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let entries = fs::read_dir(dir).map(|entries| entries.flatten().map(|entry| entry.path()));
-    let Ok(entries) = entries else { return false };
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    let entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    if entries.is_empty() {
+        // Without a path `find` would delete what is below its working directory, which is `/`.
+        return true;
+    }
     command.args(entries).arg("-delete");
     command.status().is_ok_and(|status| status.success())
 }

@@ -120,7 +120,8 @@ pub fn inspect(path: &Path) -> Result<Option<Disk>, Error> {
     if let (Some(link), Some(target)) = (&link, &link_to) {
         let own = nix::unistd::geteuid().as_raw();
         if found.uid() != own || ![own, 0].contains(&link.uid()) {
-            let reason = format!("is a link to {}: both must belong to you", target.display());
+            let reason =
+                format!("is a link to {}: the link and the disk must both be yours", target.display());
             return Err(Error::content(path, reason));
         }
     }
@@ -135,7 +136,7 @@ pub fn inspect(path: &Path) -> Result<Option<Disk>, Error> {
         return Err(Error::content(path, "is empty: remove it, and the next `civm up` makes a new disk"));
     }
     let header = Header::parse(&bytes).ok_or_else(|| {
-        let advice = "`qemu-img convert -f FORMAT -O qcow2` makes one of a disk of another format";
+        let advice = "`qemu-img convert -f FORMAT -O qcow2` converts a disk of another format";
         Error::content(path, format!("is not a qcow2 disk; {advice}"))
     })?;
     match header.refusal() {

@@ -93,7 +93,7 @@ pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error
         openable(device, environment)?;
         match probe.user {
             Some(user) if !user.may_use_kvm() => Err(format!(
-                "{} is for root alone, and QEMU runs as a user of its own (udev's rules for kvm are missing)",
+                "only root may open {}, and QEMU runs as a user of its own (udev's rules for kvm are missing)",
                 device.display()
             )),
             _ => Ok(()),
@@ -108,7 +108,9 @@ pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error
     match (outcome, request) {
         (Ok(reason), _) => Ok(Verdict { accel: Accel::Kvm, reason }),
         (Err(reason), AccelRequest::Kvm) => Err(Error::NoKvm(reason)),
-        (Err(reason), _) => Ok(Verdict { accel: Accel::Tcg, reason: format!("{reason}: using TCG, slower") }),
+        (Err(reason), _) => {
+            Ok(Verdict { accel: Accel::Tcg, reason: format!("{reason}; using TCG, which is slower") })
+        }
     }
 }
 
@@ -132,12 +134,10 @@ fn forbidden(device: &Path, environment: &Environment) -> String {
     let group = group.and_then(|m| group_name(m.gid().into(), environment));
     let device = device.display();
     match group {
-        Some(group) => format!(
-            "this user may not open {device} (`sudo usermod -aG {group} $USER` and a new login change that)"
-        ),
-        None => format!(
-            "this user may not open {device} (its mode lets only root: udev's rules for kvm are missing)"
-        ),
+        Some(group) => {
+            format!("this user may not open {device} (`sudo usermod -aG {group} $USER`, then log in again)")
+        }
+        None => format!("this user may not open {device} (only root may: udev's rules for kvm are missing)"),
     }
 }
 
@@ -250,8 +250,8 @@ fn boot_on_kvm(probe: &Probe<'_>) -> Result<String, String> {
         let _ = stderr.take(OUTPUT_MAX).read_to_string(&mut messages);
     }
     Err(match in_short(&messages) {
-        None => "KVM opens but Linux does not boot on it".to_owned(),
-        Some(line) => format!("KVM opens but does not work ({line})"),
+        None => "/dev/kvm opens, but Linux does not boot on it".to_owned(),
+        Some(line) => format!("/dev/kvm opens, but KVM does not work ({line})"),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::vm::spec;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nowhere to keep state.
-    #[error("there is no place for the state: neither XDG_STATE_HOME nor HOME is set")]
+    #[error("nowhere to keep state: XDG_STATE_HOME is not set, and this account has no home directory")]
     NoHome,
     /// A machine that cannot be.
     #[error("{0}")]
@@ -44,7 +44,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Neither namespaces nor a private directory in memory can be had.
-    #[error("there is no place for the staged files: {namespaces}; {memory}")]
+    #[error("nowhere to put the staged files: {namespaces}; {memory}")]
     NoStage {
         /// What became of the namespaces.
         namespaces: String,
@@ -65,7 +65,7 @@ pub enum Error {
         holder: String,
     },
     /// The kernel does not give the port to this user.
-    #[error("port {port} on {address} cannot be listened on: {reason}")]
+    #[error("cannot listen on port {port} of {address}: {reason}")]
     PortRefused {
         /// The port.
         port: u16,
@@ -129,7 +129,7 @@ pub enum Error {
     #[error("`{0}` is not running")]
     NotRunning(String),
     /// Something survived a stop.
-    #[error("`{host}` is not completely gone: {}", .left.join("; "))]
+    #[error("`{host}` is not completely stopped: {}", .left.join("; "))]
     Left {
         /// The instance.
         host: String,

@@ -111,12 +111,12 @@ pub fn compare(machine: &Machine, resources: &Resources) -> Result<Vec<String>, 
     }
     if memory > resources.memory_mib {
         warnings.push(format!(
-            "{memory} MiB of memory are more than this machine has ({} MiB): a guest that uses them will be killed",
+            "{memory} MiB of memory is more than this machine has ({} MiB): a guest that uses it all will be killed",
             resources.memory_mib
         ));
     } else if memory > resources.available_mib {
         warnings.push(format!(
-            "{memory} MiB of memory are more than is free now ({} MiB)",
+            "{memory} MiB of memory is more than is free now ({} MiB)",
             resources.available_mib
         ));
     }

@@ -21,15 +21,16 @@ const QUIT: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_secs(10);
 /// How long the kernel may take to free what a killed process had.
 const SETTLING: Duration = Duration::from_secs(3);
-/// How long a supervisor may take to answer before it counts as hung.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long a supervisor may take to answer before it counts as hung, and its guest is lost. It writes its record to the
+/// disk first, which takes seconds where the disk is busy.
+const ANSWER: Duration = Duration::from_secs(20);
 /// How long a look at a machine's health may take.
 const HEALTH: Duration = Duration::from_secs(4);
 
 /// How an instance was stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stopped {
-    /// How the machine ended; `None` where it was not running any more.
+    /// How the machine ended; `None` where it was no longer running.
     pub reason: Option<String>,
     /// What else had to be cleaned up, as text for the user.
     pub cleaned: Vec<String>,

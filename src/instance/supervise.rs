@@ -145,7 +145,7 @@ impl Running {
                     return Err(Error::Ended { reason, tail: self.place.tail() });
                 }
                 Event::Panicked { message } => {
-                    let reason = format!("the guest's kernel panicked before it was ready: {message}");
+                    let reason = format!("the guest's kernel panicked before the guest was ready: {message}");
                     return Err(Error::Ended { reason, tail: self.place.tail() });
                 }
                 _ => {}
@@ -166,9 +166,15 @@ impl Running {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
             };
+            let record = self.place.record();
             let over = [Phase::Ended, Phase::Panicked];
-            let ended = self.place.record().is_none_or(|record| over.contains(&record.phase));
-            if ended || Instant::now() >= until {
+            if record.as_ref().is_none_or(|record| over.contains(&record.phase)) {
+                let how =
+                    record.and_then(|record| record.reason).unwrap_or_else(|| "it was killed".to_owned());
+                let reason = format!("the machine ended before anybody could log in: {how}");
+                return Err(Error::Ended { reason, tail: self.place.tail() });
+            }
+            if Instant::now() >= until {
                 let (seconds, tail) = (deadline.as_secs(), self.place.tail());
                 return Err(Error::NotReady { seconds, waiting_for: format!("ssh: {failure}"), tail });
             }

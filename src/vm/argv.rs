@@ -220,7 +220,10 @@ mod tests {
         let mut d = sample();
         d.accel = Accel::Kvm;
         d.restrict_network = true;
-        d.forwards = vec!["auto:22".parse().unwrap(), "0.0.0.0:8081:8081".parse().unwrap()];
+        d.forwards = vec![
+            Forward::loopback(0, 22),
+            Forward { address: std::net::Ipv4Addr::UNSPECIFIED, host_port: 8081, guest_port: 8081 },
+        ];
         d.disk.as_mut().unwrap().ephemeral = true;
         golden("x86_64-kvm-ephemeral", d, Arch::X86_64);
     }

@@ -15,7 +15,7 @@ use crate::scene::{KEY, Scene, wait_until};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 24] = [
+pub const ALL: [(&str, Case); 26] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
@@ -44,6 +44,8 @@ pub const ALL: [(&str, Case); 24] = [
         "a_frozen_machine_is_seen_and_its_clock_set_afterwards",
         played::a_frozen_machine_is_seen_and_its_clock_set_afterwards,
     ),
+    ("a_qemu_that_ends_at_once_is_noticed_at_once", played::a_qemu_that_ends_at_once_is_noticed_at_once),
+    ("a_machine_is_asked_how_it_is_for_ever", played::a_machine_is_asked_how_it_is_for_ever),
     ("a_second_down_joins_the_first", played::a_second_down_joins_the_first),
     ("a_record_of_another_civm_keeps_its_machine", played::a_record_of_another_civm_keeps_its_machine),
     ("a_lost_state_directory_hides_no_machine", played::a_lost_state_directory_hides_no_machine),
@@ -160,7 +162,10 @@ fn a_hung_supervisor_is_ended() {
     let record = scene.place("a").running().expect("readable").expect("it runs");
     running.detach().expect("it is told");
     scene.kill("__supervisor", Signal::SIGSTOP);
-    down(&scene, "a").expect("it goes down all the same");
+    let hasty = scene.environment.clone().with("CIVM_TIMEOUT_SCALE", "0.1");
+    let stopped = stop::down(&scene.place("a"), Patience::Usual(PATIENCE), &hasty, &mut |_| {});
+    let stopped = stopped.expect("it goes down all the same");
+    assert!(stopped.cleaned.iter().any(|line| line.contains("did not answer")), "{stopped:?}");
     scene.assert_gone(&record);
 }
 

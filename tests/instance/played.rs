@@ -233,9 +233,35 @@ pub fn a_frozen_machine_is_seen_and_its_clock_set_afterwards() {
     scene.assert_gone(&record);
 }
 
+pub fn a_qemu_that_ends_at_once_is_noticed_at_once() {
+    // Somebody else still has its channels.
+    let scene = scene("sleep 100 & echo 'not this machine' >&2; exit 3");
+    let begun = Instant::now();
+    let error = scene.start(scene.machine("a", 0), None).expect_err("it ended").to_string();
+    assert!(error.contains("QEMU exited with status 3") && error.contains("not this machine"), "{error}");
+    assert!(begun.elapsed() < SECONDS / 2, "it was waited for: {:?}", begun.elapsed());
+    wait_until("every process is gone", || scene.processes().is_empty());
+}
+
+pub fn a_machine_is_asked_how_it_is_for_ever() {
+    let scene = scene("");
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("it is ready");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    let processes = scene.processes();
+    let (pid, _) = processes.iter().find(|(_, name)| name.contains("__supervisor")).expect("a supervisor");
+    let open = || fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors").count();
+    let before = open();
+    for _ in 0..200 {
+        assert_eq!(stop::health(&record, &scene.environment), Health::Running);
+    }
+    wait_until("every connection is closed", || open() <= before + 1);
+    assert_eq!(down(&scene, SECONDS).expect("it goes down").reason.as_deref(), Some("the guest powered off"));
+}
+
 pub fn a_second_down_joins_the_first() {
-    // Longer than a supervisor that says nothing is believed to live.
-    let scene = scene(
+    // Longer than a supervisor that says nothing is believed to live: that is two seconds here.
+    let mut scene = scene(
         r#"power_down() {
             sleep 8
             qmp '{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}'
@@ -245,10 +271,11 @@ pub fn a_second_down_joins_the_first() {
     let mut running = start(&scene);
     wait_ready(&mut running).expect("it is ready");
     running.detach().expect("it is told");
+    scene.environment = scene.environment.clone().with("CIVM_TIMEOUT_SCALE", "0.1");
     let begun = Instant::now();
     let ends = std::thread::scope(|scope| {
         // The later ones would have less patience, had they come first.
-        let downs = [3 * SECONDS, Duration::from_secs(2), Duration::ZERO].map(|patience| {
+        let downs = [30 * SECONDS, Duration::from_secs(20), Duration::ZERO].map(|patience| {
             let (place, environment) = (scene.place("a"), scene.environment.clone());
             let down =
                 scope.spawn(move || stop::down(&place, Patience::Usual(patience), &environment, &mut |_| {}));

@@ -22,13 +22,13 @@ pub(super) fn check(spec: &Spec, image: &Image, disk_exists: bool, context: &Con
     }
     if disk_exists || spec.files.keys().any(|path| OWN_ACCOUNTS.iter().any(|own| path.starts_with(own))) {
         for problem in problems {
-            context.screen.warn(format!("{problem}, unless its disk has it"));
+            context.screen.warn(format!("{problem}, unless it was installed on the disk"));
         }
         return Ok(());
     }
     let message = format!("hosts/{}/{HOST_FILE}: {}", spec.name, problems.join("\n"));
     Err(Failure::new(Code::CouldNotReadInput, message)
-        .help("packages bring users and shells: add one to `packages`, or the user to `users`"))
+        .help("users and shells come with packages: add one to `packages`, or the user to `users`"))
 }
 
 fn problems(spec: &Spec, contents: &Contents) -> Vec<String> {

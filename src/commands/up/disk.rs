@@ -42,10 +42,13 @@ impl RootDisk {
             && is_tracked(project.root(), &path, context)
         {
             // Whoever wrote the project could name any disk of this user's.
-            let message =
-                format!("`{}` is a link that comes with the project: it is not followed", path.display());
-            return Err(Failure::new(Code::MachineUnavailable, message)
-                .help("a link of your own is not committed: `git rm --cached` it, or remove it"));
+            let message = format!(
+                "`{}` is a link that comes with the project; civm does not follow it",
+                path.display()
+            );
+            return Err(Failure::new(Code::MachineUnavailable, message).help(
+                "if the link is yours, take it out of git with `git rm --cached`; otherwise remove it",
+            ));
         }
         Ok(Self { path, ephemeral: false, size: found.map(|found| found.virtual_size) })
     }
@@ -54,26 +57,29 @@ impl RootDisk {
         self.size.is_some()
     }
 
-    /// Makes it where there is none, and grows it where host.yaml asks for more.
+    /// Makes it where there is none, and grows it where host.yaml asks for more. An ephemeral one is gone again when
+    /// what this gives is dropped: by then QEMU has it open, or it was not started.
     pub(super) fn make(
         &self,
         spec: &Spec,
         image: &Image,
         place: &Place,
         context: &Context,
-    ) -> Result<(), Failure> {
+    ) -> Result<Ephemeral, Failure> {
         let (path, size, environment) = (&self.path, spec.disk.bytes(), &context.environment);
         if self.ephemeral {
             remove(path)?;
-            return disk::overlay(image, path, size, environment).map_err(image::failure);
+            let made = Ephemeral(Some(path.clone()));
+            return disk::overlay(image, path, size, environment).map(|()| made).map_err(image::failure);
         }
         let Some(has) = self.size else {
             let had = place.record().and_then(|record| record.disk).is_some_and(|disk| disk == *path);
             if had {
-                let words = "is gone since the last run: a new, empty disk is made";
+                let words = "has disappeared since the last run: making a new, empty disk";
                 context.screen.warn(format!("`{}` {words}", path.display()));
             }
-            return disk::create(image, path, size, environment).map_err(image::failure);
+            disk::create(image, path, size, environment).map_err(image::failure)?;
+            return Ok(Ephemeral(None));
         };
         if has < size {
             disk::resize(path, size, environment).map_err(image::failure)?;
@@ -85,7 +91,20 @@ impl RootDisk {
                 size / MIB
             ));
         }
-        Ok(())
+        Ok(Ephemeral(None))
+    }
+}
+
+/// The file of a disk that nobody needs once QEMU has it open, if it is such a disk.
+#[must_use]
+pub(super) struct Ephemeral(Option<PathBuf>);
+
+impl Drop for Ephemeral {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // The stage has removed it already, unless the start failed.
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 

@@ -17,8 +17,8 @@ const STEPS: u64 = 1000;
 /// What the image of a host is made of, and the cache.
 fn wanted(spec: &Spec, context: &Context) -> Result<(ImageSpec, PathBuf), Failure> {
     let cache = cache(context).ok_or_else(|| {
-        Failure::new(Code::Generic, "no place for images: this account has no home directory")
-            .help("XDG_CACHE_HOME names another place")
+        Failure::new(Code::Generic, "nowhere to keep images: this account has no home directory")
+            .help("XDG_CACHE_HOME can name another place")
     })?;
     let image = ImageSpec {
         suite: spec.image.suite.clone(),

@@ -50,7 +50,7 @@ impl Header {
     /// Why QEMU must not be given the disk, if it must not.
     pub(super) fn refusal(&self) -> Option<&'static str> {
         if self.has_backing_file {
-            Some("has a backing file: QEMU would read another file for it, wherever that is")
+            Some("has a backing file: QEMU would read that file as well, wherever it is")
         } else if self.has_data_file {
             Some("has its data in another file, wherever that is")
         } else if self.is_encrypted {
@@ -67,7 +67,7 @@ impl Header {
         if self.is_corrupt {
             "`qemu-img check -r all` repairs it"
         } else {
-            "if you trust what it refers to, `qemu-img convert -O qcow2` makes a disk of its own of it"
+            "if you trust what it refers to, `qemu-img convert -O qcow2` makes a self-contained copy"
         }
     }
 }

@@ -41,7 +41,7 @@ impl Partial {
                 return Ok(Self { file, _lock: lock });
             }
         }
-        Err(io::Error::other("another process removes it again and again"))
+        Err(io::Error::other("another process keeps removing it"))
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -148,10 +148,10 @@ fn a_link_of_ones_own_to_a_disk_of_ones_own_is_followed() {
         return;
     }
     std::os::unix::fs::chown(path("real"), Some(12345), None).expect("given away");
-    assert!(refused(&path("link")).contains("both must belong to you"));
+    assert!(refused(&path("link")).contains("must both be yours"));
     std::os::unix::fs::chown(path("real"), Some(0), None).expect("taken back");
     std::os::unix::fs::lchown(path("link"), Some(12345), None).expect("given away");
-    assert!(refused(&path("link")).contains("both must belong to you"));
+    assert!(refused(&path("link")).contains("must both be yours"));
 }
 
 #[test]

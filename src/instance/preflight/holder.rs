@@ -19,7 +19,7 @@ pub(super) fn find(address: Ipv4Addr, port: u16) -> String {
         inodes.extend(text.lines().skip(1).filter_map(|line| listener(line, address, port)));
     }
     if inodes.is_empty() {
-        return "something that is not listening has it (a connection just closed, perhaps)".to_owned();
+        return "nothing listens on it now (perhaps a connection has just been closed)".to_owned();
     }
     process_with(&inodes).unwrap_or_else(|| "another user's process has it".to_owned())
 }

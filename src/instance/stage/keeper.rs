@@ -165,7 +165,7 @@ fn conclude(place: &Place, status: ExitStatus, report: &mut Report) {
     if record.phase != Phase::Ended {
         let signal = status.signal().and_then(|number| Signal::try_from(number).ok());
         let reason = match signal {
-            Some(signal) => format!("the supervisor was ended by {signal}"),
+            Some(signal) => format!("the supervisor was killed by {signal}"),
             None => "the supervisor failed".to_owned(),
         };
         report.log_to(&place.events(), false);

@@ -10,11 +10,12 @@ const EVERY: Duration = Duration::from_secs(10);
 /// An answer that takes longer means that the machine stood still, and its clock with it. So does a pause of our own.
 const LATE: Duration = Duration::from_secs(3);
 /// How long somebody who wants to know waits for QEMU.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What has been asked, and who waits for the answer.
 #[derive(Debug)]
 pub(super) struct Pulse {
+    patience: Duration,
     next: Instant,
     asked: Option<Instant>,
     waiting: Vec<(UnixStream, Instant)>,
@@ -30,8 +31,9 @@ pub(super) struct Due {
 }
 
 impl Pulse {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { next: now + EVERY, asked: None, waiting: Vec::new() }
+    /// `patience`: how long somebody who wants to know waits for QEMU ([`PATIENCE`], scaled).
+    pub(super) fn new(now: Instant, patience: Duration) -> Self {
+        Self { patience, next: now + EVERY, asked: None, waiting: Vec::new() }
     }
 
     /// What is to be done at this time.
@@ -46,7 +48,7 @@ impl Pulse {
 
     /// Somebody wants to know; whether QEMU is to be asked now.
     pub(super) fn wanted(&mut self, socket: UnixStream, now: Instant) -> bool {
-        self.waiting.push((socket, now + PATIENCE));
+        self.waiting.push((socket, now + self.patience));
         self.begin(now)
     }
 
@@ -96,7 +98,7 @@ mod tests {
     fn one_question_is_open_at_a_time_and_a_late_answer_tells_of_a_pause() {
         let now = Instant::now();
         let second = Duration::from_secs(1);
-        let mut pulse = Pulse::new(now);
+        let mut pulse = Pulse::new(now, PATIENCE);
         assert_eq!(pulse.due(now), Due::default());
         assert_eq!(pulse.due(now + EVERY), Due { ask: true, stood_still: false });
         assert_eq!(pulse.due(now + 2 * EVERY), Due { ask: false, stood_still: false });
@@ -109,7 +111,7 @@ mod tests {
     #[test]
     fn who_wants_to_know_is_not_kept_waiting_by_a_frozen_qemu() {
         let now = Instant::now();
-        let mut pulse = Pulse::new(now);
+        let mut pulse = Pulse::new(now, PATIENCE);
         let (_one, other) = UnixStream::pair().unwrap();
         assert!(pulse.wanted(other, now));
         let (_two, other) = UnixStream::pair().unwrap();

@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -24,6 +25,9 @@ use crate::vm::ports::Forward;
 use crate::vm::qmp::{self, Client};
 use crate::vm::spec::{Accel, Channel, Spec};
 
+/// Pieces of QEMU's messages that are taken at once: more than a socket holds.
+const MESSAGE_PIECES: usize = 128;
+
 /// How QEMU's process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -35,7 +39,7 @@ impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Code(code) => write!(f, "QEMU exited with status {code}"),
-            Self::Signal(signal) => write!(f, "QEMU was ended by {signal}"),
+            Self::Signal(signal) => write!(f, "QEMU was killed by {signal}"),
         }
     }
 }
@@ -110,10 +114,13 @@ impl Messages {
         Ok(Self { socket, open: true, log })
     }
 
-    /// Writes down what has come.
+    /// Writes down what has come, within reason: a guest may make QEMU write faster than anybody reads.
     fn take(&mut self) {
         let mut chunk = [0; 4096];
-        while self.open {
+        for _ in 0..MESSAGE_PIECES {
+            if !self.open {
+                return;
+            }
             match self.socket.read(&mut chunk) {
                 Ok(0) => self.open = false,
                 Ok(count) => self.log.append(chunk.get(..count).unwrap_or_default()),
@@ -160,7 +167,12 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
     drop((of_qmp, of_agent, of_console));
     let mut messages = Messages::new(messages, log).map_err(|error| error.to_string())?;
     let (mut exit, mut stopped) = (None, Stopped::default());
-    match greet(qmp, agent, patience) {
+    let speaks = speaks(&qmp, patience, || {
+        reap(pid, &mut exit, &mut stopped);
+        exit.is_some()
+    });
+    let greeted = if speaks { greet(qmp, agent, patience) } else { Err(qmp::Error::Closed) };
+    match greeted {
         Ok((qmp, agent, accel, forwards, events)) => {
             let qemu = Qemu { pid, exit, stopped, qmp, agent, messages, accel, forwards, events };
             Ok((qemu, console))
@@ -174,7 +186,28 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
                 None
             });
             messages.take();
-            Err(exit.map_or_else(|| error.to_string(), |exit| exit.to_string()))
+            let silent = || format!("QEMU did not answer within {} s", patience.as_secs());
+            Err(match exit {
+                Some(exit) => exit.to_string(),
+                None if speaks => error.to_string(),
+                None => silent(),
+            })
+        }
+    }
+}
+
+/// Waits for the first word. A QEMU that has ended says none, even where a process that it left behind keeps its
+/// channels open.
+fn speaks(qmp: &UnixStream, patience: Duration, mut is_gone: impl FnMut() -> bool) -> bool {
+    let step = PollTimeout::from(50_u8);
+    let until = Instant::now() + patience;
+    loop {
+        let mut watched = [PollFd::new(qmp.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut watched, step).is_ok_and(|count| count > 0) {
+            return true;
+        }
+        if is_gone() || Instant::now() >= until {
+            return false;
         }
     }
 }

@@ -41,6 +41,8 @@ pub(super) struct Report {
     logged: usize,
     logged_of_guest: usize,
     listeners: Vec<(UnixStream, Outlet)>,
+    /// Those who get one answer and nothing else.
+    answered: Vec<(UnixStream, Outlet)>,
 }
 
 impl Report {
@@ -51,7 +53,8 @@ impl Report {
             .map(|flags| OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK)
             .and_then(|flags| fcntl(io::stdout(), FcntlArg::F_SETFL(flags)));
         let caller = nonblocking.is_ok().then(Outlet::default);
-        Self { caller, stdout: io::stdout(), log: None, logged: 0, logged_of_guest: 0, listeners: Vec::new() }
+        let (listeners, answered) = (Vec::new(), Vec::new());
+        Self { caller, stdout: io::stdout(), log: None, logged: 0, logged_of_guest: 0, listeners, answered }
     }
 
     /// To the log as well; `fresh` begins a new one.
@@ -71,6 +74,15 @@ impl Report {
         let mut outlet = Outlet::default();
         outlet.push(&line(first), WAITING_MAX);
         self.listeners.push((socket, outlet));
+        self.flush();
+    }
+
+    /// Answers a question. The socket is closed once the answer is out: a machine that runs for weeks is asked so
+    /// often that its supervisor would have no descriptor left.
+    pub(super) fn answer(&mut self, socket: UnixStream, event: &Event) {
+        let mut outlet = Outlet::default();
+        outlet.push(&line(event), WAITING_MAX);
+        self.answered.push((socket, outlet));
         self.flush();
     }
 
@@ -116,12 +128,17 @@ impl Report {
             let mut socket = &*socket;
             outlet.flush(|bytes| socket.write(bytes))
         });
+        self.answered.retain_mut(|(socket, outlet)| {
+            let mut socket = &*socket;
+            outlet.flush(|bytes| socket.write(bytes)) && outlet.len() > 0
+        });
     }
 
     /// What to wait for: listeners that were slow.
     pub(super) fn watched(&self) -> Vec<PollFd<'_>> {
         let caller = self.caller.iter().map(|caller| (self.stdout.as_fd(), caller));
-        let listeners = self.listeners.iter().map(|(socket, outlet)| (socket.as_fd(), outlet));
+        let listeners =
+            self.listeners.iter().chain(&self.answered).map(|(socket, outlet)| (socket.as_fd(), outlet));
         caller
             .chain(listeners)
             .filter(|(_, outlet)| outlet.len() > 0)

@@ -41,7 +41,8 @@ impl Share {
     }
 
     /// Receives files until the list ends; says how many there were. Where QEMU has a user of its own, they are that
-    /// user's.
+    /// user's. The directories in which we go on to remove and make files stay ours: a QEMU that has been taken over
+    /// could otherwise put a link there, and root would follow it.
     pub(super) fn receive(&mut self, from: &mut impl Read, owner: Option<QemuUser>) -> io::Result<usize> {
         let mut count = 0;
         while let Some(entry) = receive_object::<Entry>(from)? {
@@ -61,7 +62,13 @@ impl Share {
             count += 1;
         }
         self.owner = owner;
-        self.give()?;
+        if let Some(owner) = owner {
+            let ours = [self.path.clone(), self.path.join(SECRETS)];
+            for entry in walkdir::WalkDir::new(&self.path) {
+                let path = entry?.into_path();
+                if ours.contains(&path) { owner.may_read(&path) } else { owner.own(&path) }?;
+            }
+        }
         Ok(count)
     }
 
@@ -71,12 +78,11 @@ impl Share {
         self.remove_secrets()?;
         for secret in &self.secrets {
             self.place(&secret.entry, &mut secret.bytes.as_slice())?;
+            if let Some(owner) = self.owner {
+                owner.own(&self.path.join(&secret.entry.path))?;
+            }
         }
-        self.give()
-    }
-
-    fn give(&self) -> io::Result<()> {
-        self.owner.map_or(Ok(()), |owner| owner.own(&self.path))
+        Ok(())
     }
 
     fn place(&self, entry: &Entry, from: &mut impl Read) -> io::Result<()> {
@@ -170,8 +176,10 @@ fn copy(from: &mut impl Read, to: &mut impl Write, mut length: u64) -> io::Resul
 
 #[cfg(test)]
 mod tests {
-    use super::Share;
+    use super::{QemuUser, Share};
+    use crate::edge::environment::Environment;
     use crate::instance::plan::{Entry, Kind};
+    use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
     fn share(directory: &std::path::Path) -> Share {
@@ -220,6 +228,39 @@ mod tests {
         share.remove();
         share.restage().unwrap();
         assert!(!key.exists(), "nothing is kept after the end");
+    }
+
+    #[test]
+    fn a_qemu_with_a_user_of_its_own_reads_all_and_changes_nothing_that_root_touches_again() {
+        let environment = Environment::of_process();
+        let Some(user) = QemuUser::choose("/state/a".as_ref(), &environment) else {
+            return eprintln!("skipped: this process is not root, or root only of itself");
+        };
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let mut share = share(directory.path());
+        let mut wire = Vec::new();
+        for entry in [file("secrets/key", 0o400, 3), file("host/rootfs/a", 0o600, 3)] {
+            let text = serde_json::to_vec(&entry).unwrap();
+            wire.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+            wire.extend(text);
+            wire.extend(b"abc");
+        }
+        wire.extend([0; 4]);
+        share.receive(&mut wire.as_slice(), Some(user)).unwrap();
+        let qemu = |script: &str| {
+            let mut command = std::process::Command::new("/bin/sh");
+            command.args(["-c", script]).env_clear().env("PATH", "/usr/bin:/bin").current_dir(share.path());
+            user.run(&mut command);
+            command.stderr(std::process::Stdio::null()).status().unwrap().success()
+        };
+        for _ in 0..2 {
+            assert!(qemu("ls . secrets && cat secrets/key host/rootfs/a"));
+            for attack in ["mv secrets x", "rm -f secrets/key", "ln -s /etc secrets/x", "mkdir x"] {
+                assert!(!qemu(attack), "{attack}");
+            }
+            share.restage().unwrap();
+        }
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Stage {
         let (qemu, guest) = qemu::start(run, channels).map_err(|reason| match user {
             Some(_) if plan.machine.forwards.iter().any(|forward| (1..1024).contains(&forward.host_port)) => {
                 format!(
-                    "{reason} (only root may listen on ports below 1024: `--qemu-as-root` or higher ports)"
+                    "{reason} (only root may listen on ports below 1024: use higher ones, or --qemu-as-root)"
                 )
             }
             _ => reason,

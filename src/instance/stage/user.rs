@@ -4,12 +4,12 @@
 //! So it needs no right to any path of root's, and the files keep their owners.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{MetadataExt, lchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,12 +68,15 @@ impl QemuUser {
         command.uid(self.uid).gid(self.gid);
     }
 
-    /// Gives a directory and everything in it to this user.
-    pub(super) fn own(self, directory: &Path) -> io::Result<()> {
-        for entry in walkdir::WalkDir::new(directory) {
-            lchown(entry?.path(), Some(self.uid), Some(self.gid))?;
-        }
-        Ok(())
+    /// Gives a file or directory to this user.
+    pub(super) fn own(self, path: &Path) -> io::Result<()> {
+        lchown(path, Some(self.uid), Some(self.gid))
+    }
+
+    /// Lets this user read a directory that stays ours: what is in it can be changed by us alone.
+    pub(super) fn may_read(self, directory: &Path) -> io::Result<()> {
+        lchown(directory, None, Some(self.gid))?;
+        fs::set_permissions(directory, Permissions::from_mode(0o750))
     }
 }
 
@@ -182,7 +185,7 @@ mod tests {
         assert_eq!(run(&path), ids, "the way to it is root's alone");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(run(&inherited.path(&path).unwrap()), format!("content{ids}"), "by a copy");
-        user.own(directory.path()).unwrap();
+        user.own(&path).unwrap();
         assert_eq!(path.metadata().unwrap().uid(), user.uid);
     }
 }

@@ -52,7 +52,7 @@ pub enum Error {
     #[error("`{0}` is not a machine name: letters, digits and inner hyphens, at most {NAME_MAX} characters")]
     Name(String),
     /// No CPU, or more than the machine type takes.
-    #[error("{0} cpus: a machine has 1 to {CPUS_MAX}")]
+    #[error("{0} cpus: a machine can have 1 to {CPUS_MAX}")]
     Cpus(u32),
     /// Too little to boot in.
     #[error("{0} MiB of memory: a machine needs at least {MEMORY_MIN_MIB} MiB")]

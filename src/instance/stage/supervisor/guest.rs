@@ -74,7 +74,7 @@ impl Machine {
                 let status = value.get("status").and_then(Value::as_str).unwrap_or_default();
                 let health = pulse::health(status);
                 for socket in asked {
-                    report.listen(socket, &Event::Status { health });
+                    report.answer(socket, &Event::Status { health });
                 }
                 if late {
                     self.went_on();
@@ -87,7 +87,7 @@ impl Machine {
     /// Answers those who wait for a QEMU that says nothing.
     pub(super) fn tell_of_silence(&mut self, report: &mut Report) {
         for socket in self.pulse.given_up(Instant::now()) {
-            report.listen(socket, &Event::Status { health: Health::Frozen });
+            report.answer(socket, &Event::Status { health: Health::Frozen });
         }
     }
 
@@ -116,7 +116,7 @@ impl Machine {
                 Err(_) if !self.boot.unknown_report => {
                     self.boot.unknown_report = true;
                     // Its text stays away from logs and terminals; said once, for a guest may send more of them.
-                    let message = "the guest sent a report that this civm does not know".to_owned();
+                    let message = "the guest sent a report that this civm does not understand".to_owned();
                     report.send_of_guest(&Event::Warning { message });
                 }
                 Err(_) => {}
@@ -228,7 +228,7 @@ fn describe_shutdown(cause: &str) -> String {
         "guest-reset" => "the guest reset".to_owned(),
         "guest-panic" => "the guest's kernel panicked".to_owned(),
         "host-qmp-quit" => "QEMU was told to quit".to_owned(),
-        "host-signal" => "QEMU was ended by a signal".to_owned(),
+        "host-signal" => "QEMU was killed by a signal".to_owned(),
         other => format!("the machine went down ({other})"),
     }
 }

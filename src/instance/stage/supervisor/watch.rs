@@ -21,7 +21,7 @@ use crate::instance::stage::child::has_parent;
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Control;
 use crate::instance::stage::ending::{Ending, Step};
-use crate::instance::stage::pulse::Pulse;
+use crate::instance::stage::pulse::{self, Pulse};
 use crate::instance::stage::qemu::Qemu;
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
@@ -78,6 +78,7 @@ impl Machine {
         disk: Option<Lock>,
         record: Record,
     ) -> Self {
+        let answer_within = scaled(pulse::PATIENCE, &stage.environment);
         Self {
             keeper: stage.keeper,
             runtime: stage.runtime,
@@ -93,7 +94,7 @@ impl Machine {
             caller: true,
             channels: Channels { qmp: true, agent: true },
             throttle: Throttle::new(Instant::now()),
-            pulse: Pulse::new(Instant::now()),
+            pulse: Pulse::new(Instant::now(), answer_within),
             cause: None,
             failed: false,
             boot: Boot::default(),
@@ -234,7 +235,7 @@ impl Machine {
             }
             Ask::Status if self.qemu.is_stopped() => {
                 if let Some(socket) = socket {
-                    report.listen(socket, &Event::Status { health: Health::Frozen });
+                    report.answer(socket, &Event::Status { health: Health::Frozen });
                 }
             }
             Ask::Status => {
