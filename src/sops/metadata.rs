@@ -40,6 +40,9 @@ pub struct Metadata {
     pub mac: String,
     /// The version of sops that encrypted the file first or edited it last.
     pub version: String,
+    /// Entries of the file that are not metadata, such as `password` or `age[0].note`. sops ignores them, and so does
+    /// [`Metadata::to_branch`]: the next write drops them.
+    pub unknown: Vec<String>,
 }
 
 /// Master keys that all wrap the same thing: the data key, or one share of it.
@@ -93,6 +96,7 @@ impl Metadata {
             last_modified: now,
             mac: String::new(),
             version: version.to_owned(),
+            unknown: Vec::new(),
         }
     }
 

@@ -339,3 +339,29 @@ fn a_hook_sees_the_index_that_is_committed() {
     // Only what is named goes into this commit, by an index of its own.
     assert!(git(&["commit", "-q", "-m", "second", "--", "c"]).expect("git").status.success());
 }
+
+#[test]
+fn a_value_among_the_metadata_is_found() {
+    let scene = project();
+    let whole = scene.read("hosts/a.yaml");
+    // As somebody does who adds a line at the end of the file.
+    scene.write("hosts/a.yaml", format!("{whole}    password: hunter2\n"));
+    let line = whole.lines().count() + 1;
+    let ran = check(&scene, &[]).code(1);
+    let place = format!("hosts/a.yaml:{line}: [\"sops\"][\"password\"] ");
+    assert!(ran.out().contains(&place) && !ran.out().contains("hunter2"), "{}", ran.out());
+    // In what belongs to a key, and in a format without nesting.
+    scene.write(
+        "hosts/a.yaml",
+        whole.replacen("    age:\n        - ", "    age:\n        - note: hunter2\n          ", 1),
+    );
+    let ran = check(&scene, &[]).code(1);
+    assert!(ran.out().contains("age[0].note"), "{}", ran.out());
+    scene.write("hosts/a.yaml", whole);
+    scene.write("hosts/a.env", "A=1\n");
+    run(&mut scene.civm(&["secrets", "encrypt", "-i", "hosts/a.env"])).ok();
+    check(&scene, &[]).ok();
+    scene.write("hosts/a.env", format!("{}sops_password=hunter2\n", scene.read("hosts/a.env")));
+    let ran = check(&scene, &[]).code(1);
+    assert!(ran.out().contains("password") && !ran.out().contains("hunter2"), "{}", ran.out());
+}

@@ -242,3 +242,14 @@ fn a_shell_evaluates_what_is_decrypted_for_it_and_nothing_else() {
     let mut flags = scene.civm(&["secrets", "decrypt", "--flatten", "s.yaml"]);
     run(flags.env("SOPS_AGE_KEY", ALICE)).code(8).says("--output-type sh");
 }
+
+#[test]
+fn lines_for_a_shell_never_replace_the_file() {
+    let scene = scene("a: 1\nb:\n    c: 2\n");
+    let before = scene.read("s.yaml");
+    for options in [&[][..], &["--skip-nested"], &["--flatten"]] {
+        let words = [&["secrets", "decrypt", "-i", "--output-type", "sh"], options, &["s.yaml"]].concat();
+        run(scene.civm(&words).env("SOPS_AGE_KEY", ALICE)).code(8).says("--in-place");
+        assert_eq!(scene.read("s.yaml"), before);
+    }
+}

@@ -93,6 +93,12 @@ fn a_value_comes_from_a_pipe_or_a_file_byte_for_byte() {
     alice(&scene, &["set", "s.yaml", "first", "--value-file", "value"]).ok();
     assert_eq!(get(), "from a file\n");
     alice(&scene, &["set", "s.yaml", "first", "--value-file", "missing"]).code(100);
+    // What comes from a command that failed is not a value.
+    for options in [&[][..], &["--value-stdin"], &["--value-stdin", "--json"]] {
+        let words = [&["set", "s.yaml", "first"], options].concat();
+        run_with(&mut civm(&scene, &words), b"").code(7).says("standard input is empty");
+        assert_eq!(get(), "from a file\n");
+    }
     let mut nobody = civm(&scene, &["set", "s.yaml", "first"]);
     let ended = nobody.stdin(std::process::Stdio::null()).output().unwrap();
     assert_eq!(ended.status.code(), Some(7), "{}", String::from_utf8_lossy(&ended.stderr));

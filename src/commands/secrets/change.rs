@@ -60,11 +60,22 @@ fn value(args: &Set, session: &Session) -> Result<Value, Failure> {
     } else if let Some(file) = &args.value_file {
         Zeroizing::new(read(file).map_err(failure)?)
     } else if args.value_stdin || terminal::stdin_is_piped() {
-        super::stdin()?
+        piped(args)?
     } else {
         asked(args, session)?
     };
     if args.json { json_value(&bytes).map_err(failure) } else { Ok(Value::Str(Text::from(bytes.to_vec()))) }
+}
+
+/// What is piped in; nothing at all is more likely a command that failed than an empty secret.
+fn piped(args: &Set) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let bytes = super::stdin()?;
+    if bytes.is_empty() {
+        let (file, path) = (args.file.display(), &args.path);
+        return Err(Failure::new(Code::InvalidSetFormat, "no value was given: standard input is empty")
+            .help(format!("an empty value is set with `civm secrets set {file} {path} ''`")));
+    }
+    Ok(bytes)
 }
 
 fn asked(args: &Set, session: &Session) -> Result<Zeroizing<Vec<u8>>, Failure> {

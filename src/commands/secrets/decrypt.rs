@@ -27,6 +27,11 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
         let message = "--skip-nested and --flatten work with --output-type sh only";
         return Err(Failure::new(Code::ConflictingParameters, message));
     }
+    if args.in_place && args.output.is_none() && args.output_type == Some(PlainFormat::Sh) {
+        // The lines cannot be encrypted again as the file that they replace, and may leave out nested values.
+        let message = "--output-type sh prints lines for a shell: it cannot be combined with --in-place";
+        return Err(Failure::new(Code::ConflictingParameters, message));
+    }
     let path = match &args.extract {
         Some(path) => Some(parse(path)?),
         None => None,

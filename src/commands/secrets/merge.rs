@@ -1,5 +1,6 @@
 //! `civm secrets merge` and `civm secrets merge-driver`.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -167,7 +168,14 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
         .help("merge it again")),
         Err(error) => Err(failure(Error::Write(error))),
     };
-    match merged(session, &args.file, &versions, &how, context) {
+    let whole = |side, text| settled(session, &args.file, side, text, &how, context);
+    let result = whole("ours", versions.ours).and_then(|ours| {
+        let theirs = whole("theirs", versions.theirs)?;
+        // Without a base nothing is taken for a change of one side only.
+        let base = versions.base.filter(|base| recorded_in(base).is_none());
+        merged(session, &args.file, &Versions { base, ours: &ours, theirs: &theirs }, &how, context)
+    });
+    match result {
         Ok(text) => put(&text)?,
         Err(Refusal::Plain) => {
             return Err(Failure::new(Code::Generic, format!("`{shown}` is not encrypted in any version"))
@@ -183,6 +191,30 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     }
     context.screen.note(format!("merged `{shown}`; next: `git add {shown}`"));
     Ok(0)
+}
+
+/// A version without a conflict: git commits a file with one during a rebase, and merges it with the next commit.
+fn settled<'a>(
+    session: &Session,
+    path: &Path,
+    side: &str,
+    text: &'a [u8],
+    how: &How,
+    context: &Context,
+) -> Result<Cow<'a, [u8]>, Refusal> {
+    let Some(recorded) = recorded_in(text) else { return Ok(Cow::Borrowed(text)) };
+    let Versions { base, ours, theirs } = recorded.versions();
+    context.screen.note(format!("`{}`: {side} has an older conflict, which comes first", path.display()));
+    let ours = settled(session, path, "ours", ours, how, context)?;
+    let theirs = settled(session, path, "theirs", theirs, how, context)?;
+    let base = base.filter(|base| recorded_in(base).is_none());
+    merged(session, path, &Versions { base, ours: &ours, theirs: &theirs }, how, context)
+        .map(Cow::Owned)
+        .map_err(|refusal| match refusal {
+            // What is left of this conflict is not the whole file.
+            Refusal::Failure { failure, .. } => Refusal::Failure { failure, left: None },
+            Refusal::Plain => Refusal::Plain,
+        })
 }
 
 /// The options of a merge.

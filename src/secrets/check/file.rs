@@ -65,6 +65,7 @@ impl Look<'_> {
 
     fn file(&mut self, file: SopsFile, rule: Option<(&Rules, &Rule)>, identities: &Identities) {
         self.mac(&file.metadata.mac);
+        let unknown = file.metadata.unknown.clone();
         let key = self.keys(&file, identities);
         let mut strays = audit(&file.tree, file.metadata.selector.as_ref());
         if let Some((rules, rule)) = rule {
@@ -92,6 +93,12 @@ impl Look<'_> {
         });
         if let Some(key) = key.filter(|_| whole) {
             self.content(file, &key);
+        }
+        // Somebody's value, at the end of the file and one level too deep.
+        for field in unknown {
+            let message =
+                format!("`{field}` in sops' metadata is not encrypted, and the next change drops it");
+            self.tell(Kind::Value, self.line(&place(&[&field])), Some(metadata_path(&field)), message);
         }
     }
 

@@ -7,8 +7,11 @@ use super::super::tree::{Branch, Item, Key, Value};
 use super::fields::{branches, entries, flag, number, text, wrong};
 use super::{AgeKey, KeyGroup, Metadata, OTHER_KINDS, OtherKeys};
 
+/// What sops 1 told the reader of a file.
+const ATTENTION: &str = "attention";
+
 impl Metadata {
-    /// Reads the branch. Unknown keys and comments are passed over, as sops drops them.
+    /// Reads the branch. Unknown keys are only noted, and comments passed over, as sops drops them.
     ///
     /// # Errors
     /// A field of a wrong type, no keys at all, more than one selector, a selector that does not
@@ -22,12 +25,13 @@ impl Metadata {
         let mut last_modified = None;
         let mut mac = String::new();
         let mut version = String::new();
+        let mut unknown = Vec::new();
         for entry in entries(branch, super::KEY) {
             let (key, value) = entry?;
             match key {
                 "key_groups" => {
                     for (index, group) in branches(value, key)?.into_iter().enumerate() {
-                        grouped.push(group_of(group, &format!("key_groups[{index}]"))?);
+                        grouped.push(group_of(group, &format!("key_groups[{index}]"), &mut unknown)?);
                     }
                 }
                 "shamir_threshold" => shamir_threshold = number(value, key)?,
@@ -36,7 +40,8 @@ impl Metadata {
                 "mac" => mac = text(value, key)?,
                 "version" => version = text(value, key)?,
                 _ if NAMES.contains(&key) => selectors.push((key, text(value, key)?)),
-                _ => take_keys(&mut flat, key, value, key)?,
+                ATTENTION => {}
+                _ => take_keys(&mut flat, key, value, key, &mut unknown)?,
             }
         }
         let last_modified = last_modified.ok_or_else(|| wrong("lastmodified", "it is missing"))?;
@@ -46,7 +51,16 @@ impl Metadata {
         }
         let selector = Selector::only(selectors.iter().map(|(name, value)| (*name, value.as_str())))?;
         let selector = Some(selector.unwrap_or_default());
-        Ok(Self { groups, shamir_threshold, selector, mac_only_encrypted, last_modified, mac, version })
+        Ok(Self {
+            groups,
+            shamir_threshold,
+            selector,
+            mac_only_encrypted,
+            last_modified,
+            mac,
+            version,
+            unknown,
+        })
     }
 }
 
@@ -59,20 +73,26 @@ fn time(value: &Value) -> Result<Time, Error> {
     Time::parse_rfc3339(&text(value, field)?).ok_or_else(|| wrong(field, "it is not an RFC 3339 time"))
 }
 
-fn group_of(branch: &Branch, field: &str) -> Result<KeyGroup, Error> {
+fn group_of(branch: &Branch, field: &str, unknown: &mut Vec<String>) -> Result<KeyGroup, Error> {
     let mut group = KeyGroup::default();
     for entry in entries(branch, field) {
         let (key, value) = entry?;
-        take_keys(&mut group, key, value, &format!("{field}.{key}"))?;
+        take_keys(&mut group, key, value, &format!("{field}.{key}"), unknown)?;
     }
     Ok(group)
 }
 
-/// Takes the keys of one kind into a group; other names are passed over.
-fn take_keys(group: &mut KeyGroup, key: &str, value: &Value, field: &str) -> Result<(), Error> {
+/// Takes the keys of one kind into a group; other names are noted.
+fn take_keys(
+    group: &mut KeyGroup,
+    key: &str,
+    value: &Value,
+    field: &str,
+    unknown: &mut Vec<String>,
+) -> Result<(), Error> {
     if key == "age" {
         for (index, branch) in branches(value, field)?.into_iter().enumerate() {
-            group.age.push(age_key(branch, &format!("{field}[{index}]"))?);
+            group.age.push(age_key(branch, &format!("{field}[{index}]"), unknown)?);
         }
     } else if let Some(kind) = OTHER_KINDS.into_iter().find(|kind| *kind == key) {
         let entries: Vec<_> =
@@ -80,18 +100,20 @@ fn take_keys(group: &mut KeyGroup, key: &str, value: &Value, field: &str) -> Res
         if !entries.is_empty() {
             group.others.push(OtherKeys { kind, entries });
         }
+    } else {
+        unknown.push(field.to_owned());
     }
     Ok(())
 }
 
-fn age_key(branch: &Branch, field: &str) -> Result<AgeKey, Error> {
+fn age_key(branch: &Branch, field: &str, unknown: &mut Vec<String>) -> Result<AgeKey, Error> {
     let mut key = AgeKey { recipient: String::new(), enc: String::new() };
     for entry in entries(branch, field) {
         let (name, value) = entry?;
         match name {
             "recipient" => key.recipient = text(value, &format!("{field}.recipient"))?,
             "enc" => key.enc = text(value, &format!("{field}.enc"))?,
-            _ => {}
+            _ => unknown.push(format!("{field}.{name}")),
         }
     }
     Ok(key)

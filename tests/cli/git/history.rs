@@ -87,6 +87,39 @@ fn rebases_and_picks_merge_as_well() {
 }
 
 #[test]
+fn a_conflict_that_a_rebase_commits_is_resolved_with_the_next_one() {
+    let repository = Repository::new();
+    let theirs = || {
+        repository.change("s/one/THEIRS/");
+        repository.change("s/: three/: 3/");
+    };
+    repository.diverge(|| repository.change("s/one/OURS/"), theirs);
+    repository.git(&["checkout", "-q", "theirs"]);
+    repository.as_who(Some(ALICE), &["rebase", "ours"]).code(1);
+    // No hook runs here.
+    repository.git(&["add", "-A"]);
+    let goes_on = &["-c", "core.editor=true", "rebase", "--continue"];
+    repository.as_who(Some(ALICE), goes_on).code(1);
+    let keep_theirs = "sed -i '/^<<<<<<</,/^=======/d; /^>>>>>>>/d'";
+    let resolve = || {
+        let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
+        run(repository.prepared(merge, Some(ALICE)).env("EDITOR", keep_theirs)).ok();
+        assert_eq!(repository.plaintext(), PLAIN.replace("one", "THEIRS").replace("three", "3"));
+    };
+    let unresolved = repository.0.read(FILE);
+    resolve();
+    // The same from the file alone, after it was committed.
+    repository.0.write(FILE, &unresolved);
+    repository.git(&["add", "-A"]);
+    repository.git(goes_on);
+    let nobody = repository.civm(&["secrets", "merge", "--no-edit", FILE]);
+    assert_ne!(nobody.code, 0);
+    assert_eq!(repository.0.read(FILE), unresolved);
+    resolve();
+    nothing_leaked(&repository, &["THEIRS"]);
+}
+
+#[test]
 fn histories_that_cross_merge_without_a_question() {
     let repository = Repository::new();
     repository.diverge(|| repository.change("s/one/1/"), || repository.change("s/one/eins/"));
