@@ -10,7 +10,7 @@ use clap::{Args, ValueHint};
 Who can read the project's secrets: the recipients that you name, else you, by the identities that are found where
 sops looks for them or by ~/.ssh/id_ed25519.")]
 pub struct Init {
-    /// The project's directory, made if need be (default: --project, else here)
+    /// The project's directory, created if needed (default: --project, else here)
     #[arg(value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
     /// The first reader of the project's secrets, instead of you

@@ -50,7 +50,7 @@ pub struct MergeDriver {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[group(multiple = false)]
 pub struct Editing {
-    /// Solve conflicts in the editor even if this is not a terminal
+    /// Resolve conflicts in the editor even if this is not a terminal
     #[arg(long)]
     pub edit: bool,
     /// Never open the editor; leave conflicts to `civm secrets merge`
@@ -84,7 +84,7 @@ pub struct Diff {
     /// Print the values as well
     #[arg(long)]
     pub show: bool,
-    /// One JSON object with every file
+    /// Print one JSON object with every file
     #[arg(long)]
     pub json: bool,
     /// Exit with 1 if anything differs

@@ -15,7 +15,7 @@ pub struct Ssh {
     /// Give the command a terminal, as `ssh -t` does
     #[arg(short, long)]
     pub tty: bool,
-    /// A command to run instead of a shell; `--` before it where it begins with a hyphen
+    /// A command to run instead of a shell; put `--` before it if it starts with a hyphen
     #[arg(trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }

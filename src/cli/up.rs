@@ -10,7 +10,7 @@ pub struct Up {
     /// Return as soon as the guest is ready, and let it run
     #[arg(short, long)]
     pub detach: bool,
-    /// Boot without secrets, for example because you cannot decrypt them: the guest gets none
+    /// Boot without secrets, for example if they cannot be decrypted; the guest gets none
     #[arg(long)]
     pub without_secrets: bool,
     /// Use a disk that is thrown away afterwards

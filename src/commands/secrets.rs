@@ -55,7 +55,7 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         session = session.with_indent(indent);
     }
     if needs_no_rules(&args.command) {
-        if let Err(error @ Error::Rules { .. }) = session.rules(&session.directory)
+        if let Err(error @ Error::Rules { .. }) = session.own_rules()
             && !matches!(args.command, Command::Textconv(_) | Command::MergeDriver(_))
         {
             context.screen.warn(format!("{error} (the rules are not needed here)"));

@@ -58,7 +58,7 @@ pub enum WriteError {
     },
 }
 
-/// WriteOptions a file is written.
+/// How a file is written.
 struct WriteOptions<'a> {
     /// What it must hold; `None` where that is all the same.
     expected: Option<Expected<'a>>,

@@ -95,9 +95,7 @@ impl Editor {
             .map_err(|source| EditorError::Start { program: program(), source })?;
         if status.success() { Ok(()) } else { Err(EditorError::Failed { program: program(), status }) }
     }
-}
 
-impl Editor {
     /// What to say of an editor that came back at once and changed nothing: those with windows of their own leave
     /// the file to another process unless they are told to wait.
     #[must_use]

@@ -64,8 +64,8 @@ impl Environment {
         Self { variables: std::env::vars_os().collect(), account_home: None }
     }
 
-    /// The variables that a program is given which needs none of the caller's own: never the caller's whole environment, which may
-    /// hold keys (`SOPS_AGE_KEY`).
+    /// The variables for a program that needs none of the caller's own. It never gets the caller's whole environment,
+    /// which may hold keys (`SOPS_AGE_KEY`).
     #[must_use]
     pub fn for_tools(&self) -> Self {
         self.only(|name| ORDINARY.contains(&name) || name.starts_with(LOCALE))

@@ -40,7 +40,16 @@ impl Index {
     /// # Errors
     /// git fails.
     pub fn staged(&self, paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>, ProcessError> {
-        let diff = ["diff", "--cached", "--raw", "-z", "--no-renames", "--no-relative", "--diff-filter=d"];
+        let diff = [
+            "--literal-pathspecs",
+            "diff",
+            "--cached",
+            "--raw",
+            "-z",
+            "--no-renames",
+            "--no-relative",
+            "--diff-filter=d",
+        ];
         let mut args: Vec<&OsStr> = diff.iter().map(OsStr::new).collect();
         if !paths.is_empty() {
             args.push(OsStr::new("--"));

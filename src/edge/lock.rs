@@ -44,14 +44,7 @@ impl Lock {
     ///
     /// The system refuses.
     pub fn wait(file: File) -> io::Result<Self> {
-        loop {
-            match file.lock() {
-                Ok(()) => return Ok(Self(file)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if has_no_locks(&error) => return Ok(Self(file)),
-                Err(error) => return Err(error),
-            }
-        }
+        Self::until_done(file, File::lock)
     }
 
     /// Locks what is open already; see [`Lock::try_exclusive`].
@@ -67,16 +60,22 @@ impl Lock {
         }
     }
 
-    /// Keeps others from locking what is open already, but not from sharing it like this.
+    /// Keeps others from locking what is open already, but not from sharing it like this. On a file system without
+    /// locks nobody is kept from anything.
     ///
     /// # Errors
     ///
     /// The system refuses.
     pub fn share(file: File) -> io::Result<Self> {
+        Self::until_done(file, File::lock_shared)
+    }
+
+    fn until_done(file: File, lock: fn(&File) -> io::Result<()>) -> io::Result<Self> {
         loop {
-            match file.lock_shared() {
+            match lock(&file) {
                 Ok(()) => return Ok(Self(file)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if has_no_locks(&error) => return Ok(Self(file)),
                 Err(error) => return Err(error),
             }
         }

@@ -19,7 +19,7 @@ pub fn read_stdin() -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 /// All of a stream. Every buffer that becomes too small is wiped.
-fn read_wiping(mut stream: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(super) fn read_wiping(mut stream: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut text = Zeroizing::new(vec![0; FIRST]);
     let mut filled = 0;
     loop {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 pub mod load;
 
+mod bounded;
 mod check;
 mod check_image;
 mod check_nix;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 use self::ruling::{Ruling, ruling};
 use super::discover::{Candidate, is_sops, sops_text};
@@ -56,8 +57,8 @@ pub enum State {
 /// What was found.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// How many sops files were checked.
-    pub files: usize,
+    /// The sops files that were checked.
+    pub files: Vec<PathBuf>,
     /// Sops files that were skipped because no rule matches them.
     pub unruled: Vec<PathBuf>,
     /// What is wrong, by path.
@@ -109,7 +110,7 @@ pub fn check(session: &Session, sources: Vec<Source>, strict: bool) -> Report {
     let results: Vec<_> = sources.into_par_iter().map(|source| check.source(source)).collect();
     for (path, state, found) in results {
         match state {
-            State::Sops => report.files += 1,
+            State::Sops => report.files.push(path),
             State::NoRule => report.unruled.push(path),
             State::Other => {}
         }
@@ -155,14 +156,16 @@ impl Check<'_> {
             Content::File => sops_text(&path),
             Content::Text(text) if is_sops(&path, &text) => Ok(Some(text)),
             Content::Text(text) => {
-                let findings = plaintext::look(self.session, &path, || Some(text));
+                let findings = plaintext::look(self.session, &path, || Some(Zeroizing::new(text)));
                 return (path, State::Other, findings);
             }
             Content::Failed(error) => Err(error),
         };
         let (state, findings) = match text {
             Ok(Some(text)) => self.sops_file(&path, &text),
-            Ok(None) => (State::Other, plaintext::look(self.session, &path, || read(&path).ok())),
+            Ok(None) => {
+                (State::Other, plaintext::look(self.session, &path, || read(&path).ok().map(Zeroizing::new)))
+            }
             Err(error) => (State::Other, vec![unusable(error)]),
         };
         (path, state, findings)

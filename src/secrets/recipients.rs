@@ -50,6 +50,8 @@ pub enum Origin {
     },
     /// The file itself.
     File(PathBuf),
+    /// Two sides of a merge.
+    Merge,
     /// A command line or a variable.
     #[default]
     Given,
@@ -62,6 +64,7 @@ impl fmt::Display for Origin {
                 write!(f, "`{}`: line {line}: creation rule {number}", rules.display())
             }
             Self::File(path) => write!(f, "`{}`", path.display()),
+            Self::Merge => write!(f, "the merged file"),
             Self::Given => write!(f, "the recipients that were given"),
         }
     }
@@ -69,6 +72,23 @@ impl fmt::Display for Origin {
 
 /// sops numbers the shares of the data key in a byte.
 pub(super) const MOST_GROUPS: usize = 255;
+
+/// Whether key groups of so many keys each, and this threshold, make a file that can be opened: no file with other ones
+/// is ever written.
+///
+/// # Errors
+/// An empty group, or a threshold that does not fit.
+pub(super) fn check_groups(origin: &Origin, sizes: &[usize], threshold: i64) -> Result<(), Error> {
+    let count = sizes.len();
+    if let Some(group) = sizes.iter().position(|size| *size == 0).or((count == 0).then_some(0)) {
+        return Err(Error::EmptyGroup { origin: origin.clone(), group, count });
+    }
+    let needed = if threshold == 0 { count } else { usize::try_from(threshold).unwrap_or(0) };
+    if count > 1 && !(2..=count.min(MOST_GROUPS)).contains(&needed) {
+        return Err(Error::BadThreshold { origin: origin.clone(), count, threshold });
+    }
+    Ok(())
+}
 
 /// What the rules want of a file.
 #[derive(Clone, Debug, Default)]
@@ -158,16 +178,10 @@ impl Plan {
     /// # Errors
     /// The first group or recipient of which that is not so.
     pub fn check(&self, threshold: i64) -> Result<(), Error> {
-        let count = self.groups.len();
-        if let Some(group) = self.groups.iter().position(Vec::is_empty).or((count == 0).then_some(0)) {
-            return Err(Error::EmptyGroup { origin: self.origin.clone(), group, count });
-        }
+        let sizes: Vec<usize> = self.groups.iter().map(Vec::len).collect();
+        check_groups(&self.origin, &sizes, threshold)?;
         for text in self.groups.iter().flatten() {
             Recipient::parse(text).map_err(|error| Error::Recipient { recipient: text.clone(), error })?;
-        }
-        let needed = if threshold == 0 { count } else { usize::try_from(threshold).unwrap_or(0) };
-        if count > 1 && !(2..=count.min(MOST_GROUPS)).contains(&needed) {
-            return Err(Error::BadThreshold { origin: self.origin.clone(), count, threshold });
         }
         Ok(())
     }

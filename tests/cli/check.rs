@@ -299,6 +299,8 @@ fn what_is_staged_is_checked_as_it_is_staged() {
     let ran = check(&scene, &["--staged"]).code(1);
     assert_eq!(ran.out(), "hosts/b.yaml: is not encrypted, but creation rule 1 matches it\n");
     check(&scene, &["--staged", "hosts/a.yaml"]).ok();
+    // A path is a path, whatever git would read into it.
+    check(&scene, &["--staged", "hosts/[b].yaml", ":(top)hosts/b.yaml", ":odd.yaml"]).ok();
     assert!(git(&["rm", "-q", "--cached", "hosts/b.yaml"]));
 
     // Rules that change put files behind that do not.

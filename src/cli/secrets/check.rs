@@ -21,7 +21,7 @@ secrets of the project and are ignored. If a .sops.yaml is named or staged, all 
     civm secrets check --staged     # in .git/hooks/pre-commit
     civm secrets check              # in CI
 
-Exit code 1 if something is wrong. Warnings, about what may be meant so, count only with --strict.")]
+Exit code 1 if something is wrong. Warnings, about things that may be intended, count only with --strict.")]
 pub struct Check {
     /// Only these files and directories
     #[arg(value_hint = ValueHint::AnyPath)]

@@ -10,13 +10,10 @@ use rayon::prelude::*;
 
 use super::attributes;
 use crate::commands::Context;
-use crate::rules::Config;
 use crate::rules::globs::of_formats;
+use crate::rules::{Config, FILE, decode};
 use crate::secrets::Session;
 use crate::secrets::discover::{Candidate, candidates, sops_text};
-
-/// The rules' file, wherever in the tree.
-const RULES: &str = ".sops.yaml";
 
 /// The patterns for a work tree: what the rules in it say, so that a file to come is covered and two branches write the
 /// same lines; and a line for each sops file that no rule is for.
@@ -37,10 +34,10 @@ pub(super) fn patterns(top: &Path, session: &Session, context: &Context) -> Vec<
         }
     };
     let (mut any, mut inside) = (false, false);
-    for path in files.iter().filter(|path| path.file_name() == Some(OsStr::new(RULES))) {
+    for path in files.iter().filter(|path| path.file_name() == Some(OsStr::new(FILE))) {
         let directory =
             path.parent().and_then(|parent| parent.strip_prefix(&top).ok()).and_then(Path::to_str);
-        let config = std::fs::read_to_string(path).ok().and_then(|text| Config::parse(&text).ok());
+        let config = std::fs::read(path).ok().and_then(|text| Config::parse(&decode(&text).ok()?).ok());
         if let (Some(directory), Some(config)) = (directory, config) {
             any |= config.has_creation_rules();
             inside |= directory.is_empty();

@@ -6,30 +6,37 @@ use std::path::{Path, PathBuf};
 use super::{ATTRIBUTES, attributes};
 use crate::edge::environment::Environment;
 use crate::edge::git::Git;
+use crate::edge::process::ProcessError;
 
 /// What the files that civm merges have for the attribute `merge`.
 const DRIVER: &str = "civm";
 
 /// Of these files those that civm does not merge; as the index has the attributes, where that is asked for. None where
 /// the repository is not set up for civm, or is not one.
+///
+/// # Errors
+/// git does not say.
 pub(in crate::commands) fn uncovered<'a>(
     directory: &Path,
     environment: &Environment,
     paths: impl IntoIterator<Item = &'a Path>,
     staged: bool,
-) -> Vec<PathBuf> {
+) -> Result<Vec<PathBuf>, ProcessError> {
     let git = if staged {
         Git::here(environment, directory)
     } else {
         Git::in_repository_of(directory, environment)
     };
-    let Some(top) = git.top().ok().and_then(|top| top.canonicalize().ok()) else { return Vec::new() };
+    let Some(top) = git.top().ok().and_then(|top| top.canonicalize().ok()) else { return Ok(Vec::new()) };
     let begins =
         |text: Vec<u8>| text.split(|byte| *byte == b'\n').any(|line| line == attributes::BEGIN.as_bytes());
     if !std::fs::read(top.join(ATTRIBUTES)).is_ok_and(begins) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let inside: Vec<&Path> = paths.into_iter().filter(|path| path.starts_with(&top)).collect();
-    let values = git.attribute("merge", &inside, staged).unwrap_or_default();
-    values.into_iter().filter(|(_, value)| value != OsStr::new(DRIVER)).map(|(path, _)| path).collect()
+    if inside.is_empty() {
+        return Ok(Vec::new());
+    }
+    let values = git.attribute("merge", &inside, staged)?;
+    Ok(values.into_iter().filter(|(_, value)| value != OsStr::new(DRIVER)).map(|(path, _)| path).collect())
 }

@@ -112,8 +112,7 @@ fn common_kinds(config: &Config) -> Result<Vec<&'static str>, crate::rules::Erro
 
 /// The secrets file as the new rules want it.
 fn seal(key: &HostKey, rules: &str, path: &Path, file: &Path, session: &Session) -> Result<Vec<u8>, Failure> {
-    let config = Config::parse(rules).map_err(|error| wrong(path, &error))?;
-    let rules = Rules { path: path.to_path_buf(), text: rules.to_owned(), config };
+    let rules = Rules::of_bytes(path.to_path_buf(), rules.as_bytes()).map_err(secrets::failure)?;
     let plan = Plan::of(&rules, session, file).map_err(secrets::failure)?;
     NewFile::of_secrets(session, file, [("ssh_host_ed25519_key", key.private().as_str())])
         .and_then(|new| new.seal(&plan, session))

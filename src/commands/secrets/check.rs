@@ -1,12 +1,13 @@
 //! `civm secrets check`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde_json::json;
 
 use super::failure::failure;
+use super::merge::of_git;
 use super::update_all::{root, without_rule};
 use crate::cli::secrets::Check;
 use crate::commands::Context;
@@ -15,7 +16,7 @@ use crate::edge::index::Index;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::FILE;
 use crate::secrets::check::{Content, Report, Source, check, take_staged_rules, wants_encrypted};
-use crate::secrets::discover::{candidates, is_sops, no_secrets, sops_text};
+use crate::secrets::discover::{candidates, no_secrets};
 use crate::secrets::{Error, Session};
 
 /// How every encrypted value starts.
@@ -26,8 +27,8 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
         return Err(failure(Error::Missing(missing.clone())));
     }
     let sources = if args.staged { staged(args, session)? } else { files(args, session, context) };
-    let uncovered = without_driver(&sources, args, session);
     let report = check(session, sources, args.strict);
+    let uncovered = without_driver(&report, args, session)?;
     if args.json {
         context.screen.line(to_json(&report, &uncovered).to_string())?;
     } else {
@@ -94,17 +95,9 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
 }
 
 /// The sops files that git would merge as text although the repository is set up for civm.
-fn without_driver(sources: &[Source], args: &Check, session: &Session) -> Vec<PathBuf> {
-    let by_path: BTreeMap<_, _> = sources.iter().map(|source| (&*source.path, &source.content)).collect();
-    let is_sops_file = |path: &PathBuf| match by_path.get(&**path) {
-        Some(Content::Text(text)) => is_sops(path, text),
-        Some(Content::File) => sops_text(path).is_ok_and(|text| text.is_some()),
-        _ => false,
-    };
-    let paths = by_path.keys().copied();
-    let mut paths = uncovered(&session.directory, &session.environment, paths, args.staged);
-    paths.retain(is_sops_file);
-    paths
+fn without_driver(report: &Report, args: &Check, session: &Session) -> Result<Vec<PathBuf>, Failure> {
+    let files: BTreeSet<&Path> = report.files.iter().chain(&report.unruled).map(PathBuf::as_path).collect();
+    uncovered(&session.directory, &session.environment, files, args.staged).map_err(of_git)
 }
 
 /// Whether a file of rules is among the paths.
@@ -123,7 +116,7 @@ fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Fai
         context.screen.note(format!("help: {line}"));
     }
     let (files, warnings) =
-        (report.files, report.findings.iter().filter(|finding| finding.is_warning).count());
+        (report.files.len(), report.findings.iter().filter(|finding| finding.is_warning).count());
     let findings = report.findings.len() - warnings;
     let warnings = if warnings == 0 { String::new() } else { format!(", {warnings} warnings") };
     context.screen.note(format!("{files} sops files checked{without}: {findings} findings{warnings}"));
@@ -150,5 +143,5 @@ fn to_json(report: &Report, uncovered: &[PathBuf]) -> serde_json::Value {
         paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
     };
     let (unruled, uncovered) = (shown(&report.unruled), shown(uncovered));
-    json!({ "files": report.files, "findings": findings, "without_rule": unruled, "merged_as_text": uncovered })
+    json!({ "files": report.files.len(), "findings": findings, "without_rule": unruled, "merged_as_text": uncovered })
 }

@@ -20,9 +20,6 @@ use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 use crate::store::Indents;
 
-/// The rules file, which is not encrypted.
-const RULES: &str = ".sops.yaml";
-
 /// git's merge driver: 0 if the file is merged, 1 otherwise. A file that cannot be merged is a conflict, whatever the
 /// reason, and holds all versions; above 128 git would stop the whole merge.
 pub(super) fn driver(args: &MergeDriver, session: &Session, context: &Context) -> u8 {
@@ -42,7 +39,8 @@ fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<bo
     let (base, ours, theirs) = (base?, ours?, theirs?);
     let versions =
         Versions { base: Some(&*base).filter(|base| !base.is_empty()), ours: &ours, theirs: &theirs };
-    if name.file_name() == Some(OsStr::new(RULES)) {
+    // It is not encrypted.
+    if name.file_name() == Some(OsStr::new(rules::FILE)) {
         return merge_rules(args, &versions, session, context);
     }
     if ![&base, &ours, &theirs].iter().any(|text| is_sops(name, text)) {

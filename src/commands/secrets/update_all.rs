@@ -125,7 +125,7 @@ pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
 
 /// The names of the recipients in the rules that govern a file.
 pub(super) fn names(session: &Session, file: &Path) -> BTreeMap<String, String> {
-    session.rules(file).ok().flatten().map(|rules| crate::rules::names(&rules.text)).unwrap_or_default()
+    session.rules(file).ok().flatten().map(|rules| rules.names().clone()).unwrap_or_default()
 }
 
 fn report(

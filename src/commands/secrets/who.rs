@@ -33,8 +33,9 @@ struct Names(Vec<(PathBuf, BTreeMap<SameKey, String>)>);
 impl Names {
     fn add(&mut self, rules: &Rules) {
         if self.0.iter().all(|(path, _)| *path != rules.path) {
-            let names = crate::rules::names(&rules.text).into_iter().rev();
-            self.0.push((rules.path.clone(), names.map(|(one, name)| (same_key(&one), name)).collect()));
+            let names = rules.names().iter().rev();
+            self.0
+                .push((rules.path.clone(), names.map(|(one, name)| (same_key(one), name.clone())).collect()));
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,6 +21,7 @@ use super::{WriteError, sync_directory};
 use crate::edge::cleanup::HoldSignals;
 use crate::edge::held_dir::{self, GITIGNORE, HeldDir, is_named};
 use crate::edge::lock::Lock;
+use crate::edge::stream::read_wiping;
 
 /// What the names of these directories begin with.
 const PREFIX: &str = ".civm-tmp-";
@@ -54,7 +55,7 @@ pub fn sweep(directory: &Path) {
     // Held to the end: other threads find the files finished.
     let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if swept.insert(directory.to_path_buf()) {
-        held_dir::sweep(directory, PREFIX, |left| finish(left, directory));
+        held_dir::sweep(directory, PREFIX, |left| is_private(left) && finish(left, directory));
     }
 }
 
@@ -152,10 +153,18 @@ fn overwrite(file: &File, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Whether a directory has the mode of those that are made here. Any other came with a project that somebody else wrote,
+/// and says nothing of what civm was doing.
+fn is_private(left: &Path) -> bool {
+    fs::symlink_metadata(left).is_ok_and(|metadata| metadata.mode() & 0o7777 == 0o700)
+}
+
 /// Writes a file that a kill broke off, and says whether nothing is left to do. One that holds anything but the
 /// beginning of the copy is not touched: somebody else has written it since.
 fn finish(left: &Path, directory: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(left.join(WHOLE)) else { return true };
+    let whole = left.join(WHOLE);
+    let is_directory = fs::symlink_metadata(&whole).is_ok_and(|metadata| metadata.is_dir());
+    let Some(entries) = is_directory.then(|| fs::read_dir(&whole).ok()).flatten() else { return true };
     let mut copies = entries.flatten().map(|entry| (entry.path(), directory.join(entry.file_name())));
     copies.all(|(copy, target)| match finish_file(&copy, &target) {
         Err(error) => error.kind() == io::ErrorKind::NotFound,
@@ -164,9 +173,13 @@ fn finish(left: &Path, directory: &Path) -> bool {
 }
 
 fn finish_file(copy: &Path, target: &Path) -> io::Result<()> {
-    let content = Zeroizing::new(fs::read(copy)?);
-    let file =
-        OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(target)?;
+    let no_link = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let copy = OpenOptions::new().read(true).custom_flags(no_link).open(copy)?;
+    if !copy.metadata()?.is_file() {
+        return Ok(());
+    }
+    let content = read_wiping(copy)?;
+    let file = OpenOptions::new().write(true).custom_flags(no_link).open(target)?;
     let lock = Lock::wait(file)?;
     let now = Zeroizing::new(fs::read(target)?);
     if is_named(lock.file(), target)? && now.len() < content.len() && content.starts_with(&now) {

@@ -59,7 +59,7 @@ impl Existing {
         &self.metadata
     }
 
-    /// WriteOptions many names it has.
+    /// How many names it has.
     pub(super) fn links(&self) -> u64 {
         self.metadata.nlink()
     }

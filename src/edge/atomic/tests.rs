@@ -224,6 +224,7 @@ fn further_names_and_attributes_stay() {
 fn broken_off(directory: &Path, holds: &str) -> (PathBuf, PathBuf) {
     let left = directory.join(".civm-tmp-left");
     fs::create_dir_all(left.join("whole")).expect("made");
+    fs::set_permissions(&left, Permissions::from_mode(0o700)).expect("set");
     fs::write(left.join(".gitignore"), "*\n").expect("written");
     fs::write(left.join("whole/s.yaml"), "all of it").expect("written");
     let file = directory.join("s.yaml");
@@ -260,6 +261,36 @@ fn a_write_that_was_broken_off_is_finished() {
     sweep(directory.path());
     assert_eq!(fs::read(directory.path().join("other")).expect("there"), b"", "a link is not followed");
     assert!(left.exists(), "it is not finished");
+}
+
+#[test]
+fn what_a_project_brings_along_under_that_name_is_nothing_to_finish() {
+    let outside = tempfile::tempdir().expect("a directory");
+    fs::write(outside.path().join("key"), "not of the project").expect("written");
+    // As git checks it out.
+    let directory = tempfile::tempdir().expect("a directory");
+    let (file, left) = broken_off(directory.path(), "");
+    fs::set_permissions(&left, Permissions::from_mode(0o755)).expect("set");
+    sweep(directory.path());
+    assert!(fs::read(&file).expect("there").is_empty() && left.exists());
+    // Links lead nowhere, whatever the mode is.
+    for link_directory in [false, true] {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (_, left) = broken_off(directory.path(), "");
+        let whole = left.join("whole");
+        fs::remove_dir_all(&whole).expect("removed");
+        let file = directory.path().join("key");
+        fs::write(&file, "").expect("written");
+        if link_directory {
+            symlink(outside.path(), &whole).expect("linked");
+        } else {
+            fs::create_dir(&whole).expect("made");
+            symlink(outside.path().join("key"), whole.join("key")).expect("linked");
+        }
+        sweep(directory.path());
+        assert!(fs::read(&file).expect("there").is_empty(), "read through a link");
+        assert!(outside.path().join("key").exists());
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::edge::process::ProcessError;
 pub(super) const GIT: &str = ".git";
 /// The name of the files that say what is ignored.
 pub(super) const IGNORE_FILE: &str = ".gitignore";
+
 /// One repository, or a tree that is in none, as seen from one of its directories.
 pub(super) struct Scope {
     /// `info/exclude`, then one for each directory from the repository's root to the present one.

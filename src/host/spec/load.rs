@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_yaml::Value;
 
 use super::raw::Host;
-use super::{Arch, Spec, check, locate};
+use super::{Arch, Spec, bounded, check, locate};
 use crate::host::error::{Error, SpecError, alike};
 use crate::sops::tree::Tree;
 
@@ -96,6 +96,10 @@ pub fn load(
 /// The text as a value, for merging, and as a host, for its keys.
 fn parse(source: &Source) -> Result<(Value, Host), Error> {
     let at = |error: serde_yaml::Error| Error::Spec(explain(source, &error));
+    // Only aliases can make more of a text than it is; without them the types find what is wrong, in better words.
+    if source.text.contains('*') {
+        bounded::check(&source.text).map_err(at)?;
+    }
     let host: Host = serde_yaml::from_str(&source.text).map_err(at)?;
     let value = serde_yaml::from_str(&source.text).map_err(at)?;
     Ok((value, host))

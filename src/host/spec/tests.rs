@@ -43,6 +43,15 @@ fn bad(text: &str) -> String {
 }
 
 #[test]
+fn aliases_that_would_fill_the_memory_are_refused() {
+    let users: String = (0..20_000).map(|at| format!("  u{at}: {{groups: *g}}\n")).collect();
+    let error = bad(&format!("users:\n  a:\n    groups: &g [{}]\n{users}", "x,".repeat(100_000)));
+    assert!(error.contains("aliases"), "{error}");
+    let few = good("users:\n  a: {groups: &g [kvm]}\n  b: {groups: *g}\n");
+    assert_eq!(few.users.iter().map(|user| user.groups.concat()).collect::<Vec<_>>(), ["kvm", "kvm"]);
+}
+
+#[test]
 fn an_empty_host_has_defaults() {
     for text in ["", "# nothing\n", "{}\n"] {
         let spec = good(text);

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Finding, Kind};
 use crate::keys::identity::{Identities, OpenError};
 use crate::keys::recipient::{same_key, shown};
-use crate::rules::{Rule, names};
+use crate::rules::Rule;
 use crate::secrets::error::Error;
 use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{added, removed};
@@ -135,7 +135,7 @@ impl Look<'_> {
     }
 
     fn recipients(&mut self, file: &SopsFile, rules: &Rules, rule: &Rule) {
-        let names = names(&rules.text);
+        let names = rules.names();
         let name = |recipient: &str| names.get(recipient).cloned().unwrap_or_else(|| shown(recipient));
         let changes = file.metadata.changes(&rule.recipient_groups());
         // Keys of other kinds are not compared, because civm does not read them from the rule.

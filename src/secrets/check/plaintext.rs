@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 use super::ruling::{Governing, Ruling, ruling};
 use super::{Content, Finding, Kind, Source, unusable};
-use crate::secrets::discover::{is_sops, sops_text};
+use crate::secrets::discover::is_sops;
 use crate::secrets::error::Error;
 use crate::secrets::session::{Session, read};
 use crate::sops::document::{Fault, audit};
 use crate::store::{Format, Indents};
 
 /// What is wrong with a file that is not encrypted.
-pub(super) fn look(session: &Session, path: &Path, text: impl FnOnce() -> Option<Vec<u8>>) -> Vec<Finding> {
+pub(super) fn look(
+    session: &Session,
+    path: &Path,
+    text: impl FnOnce() -> Option<Zeroizing<Vec<u8>>>,
+) -> Vec<Finding> {
     match ruling(session, path) {
         Ruling::Broken(error) => error.map(unusable).into_iter().collect(),
         Ruling::Rule(rule)
@@ -26,30 +31,27 @@ pub(super) fn look(session: &Session, path: &Path, text: impl FnOnce() -> Option
     }
 }
 
-/// The files that should be encrypted and are not, with their text; or why that cannot be told.
+/// The files that should be encrypted and are not; or why that cannot be told of one.
 #[must_use]
-pub fn unencrypted(session: &Session, sources: Vec<Source>) -> Vec<(PathBuf, Result<Vec<u8>, Error>)> {
+pub fn unencrypted(session: &Session, sources: Vec<Source>) -> Vec<Result<PathBuf, Error>> {
     let files = sources.into_par_iter().filter_map(|Source { path, content }| {
+        let content = match content {
+            Content::Failed(error) => return Some(Err(error)),
+            content => content,
+        };
+        let rule = match ruling(session, &path) {
+            Ruling::Rule(rule) if rule.wants_encrypted() => rule,
+            Ruling::Broken(Some(error)) => return Some(Err(error)),
+            _ => return None,
+        };
         let text = match content {
-            Content::Failed(error) => return Some((path, Err(error))),
-            Content::Text(text) => Ok(Some(text)),
-            Content::File if !super::wants_encrypted(session, &path) => return None,
-            Content::File => match sops_text(&path) {
-                Ok(Some(_)) => return None,
-                Ok(None) => read(&path).map(Some),
-                Err(error) => Err(error),
-            },
+            Content::Text(text) => Ok(Zeroizing::new(text)),
+            _ => read(&path).map(Zeroizing::new),
         };
-        let text = match text {
-            Ok(text) => text.filter(|text| !is_sops(&path, text))?,
-            Err(error) => return Some((path, Err(error))),
-        };
-        match ruling(session, &path) {
-            Ruling::Rule(rule) if rule.wants_encrypted() && is_secret(&rule, &path, &text) => {
-                Some((path, Ok(text)))
-            }
-            Ruling::Broken(Some(error)) => Some((path, Err(error))),
-            _ => None,
+        match text {
+            Ok(text) if is_sops(&path, &text) || !is_secret(&rule, &path, &text) => None,
+            Ok(_) => Some(Ok(path)),
+            Err(error) => Some(Err(error)),
         }
     });
     files.collect()

@@ -2,7 +2,7 @@
 
 use crate::keys::recipient::Recipient;
 use crate::secrets::error::Error;
-use crate::secrets::recipients::Plan;
+use crate::secrets::recipients::{Origin, Plan, check_groups};
 use crate::secrets::session::Session;
 use crate::sops::data_key::DataKey;
 use crate::sops::metadata::{AgeKey, KeyGroup, Metadata, OtherKeys, is_newer};
@@ -65,12 +65,18 @@ pub(super) fn merge(
     }
     let grouped = [base, Some(one), Some(other)].into_iter().flatten().any(|side| side.groups.len() != 1);
     if grouped {
-        return with_groups(merged, base, ours, theirs, key, session);
+        merged = with_groups(merged, base, ours, theirs, key, session)?;
+    } else {
+        let threshold = base.map(|base| &base.shamir_threshold);
+        let threshold = either(threshold, &one.shamir_threshold, &other.shamir_threshold);
+        merged.shamir_threshold = *threshold.ok_or(Refused::Both("the Shamir threshold"))?;
+        merged.groups = vec![one_group(base, ours, theirs, key, session)?];
     }
-    let threshold = base.map(|base| &base.shamir_threshold);
-    let threshold = either(threshold, &one.shamir_threshold, &other.shamir_threshold);
-    merged.shamir_threshold = *threshold.ok_or(Refused::Both("the Shamir threshold"))?;
-    merged.groups = vec![one_group(base, ours, theirs, key, session)?];
+    let keys = |group: &KeyGroup| {
+        group.age.len() + group.others.iter().map(|keys| keys.entries.len()).sum::<usize>()
+    };
+    let sizes: Vec<usize> = merged.groups.iter().map(keys).collect();
+    check_groups(&Origin::Merge, &sizes, merged.shamir_threshold).map_err(Box::new)?;
     Ok(merged)
 }
 
@@ -243,6 +249,25 @@ mod tests {
         let base = of("base", &[&["a", "b"]]);
         let (ours, theirs) = (of("ours", &[&["a"]]), of("theirs", &[&["b"]]));
         assert!(merged(Some(&base), (&ours, true), (&theirs, true)).is_err());
+    }
+
+    #[test]
+    fn no_group_is_left_empty() {
+        let base = of("base", &[&["a"], &["b"]]);
+        let theirs = of("theirs", &[&["a", "c"], &[]]);
+        for (ours, theirs) in [(&base, &theirs), (&theirs, &base), (&theirs, &theirs)] {
+            let refused = merged(Some(&base), (ours, true), (theirs, true)).unwrap_err();
+            assert!(refused.contains("key group 2 of 2 has no recipient"), "{refused}");
+        }
+        let none = of("theirs", &[]);
+        assert!(merged(Some(&base), (&base, true), (&none, true)).is_err());
+        let four = |threshold| Metadata { shamir_threshold: threshold, ..base.clone() };
+        assert!(merged(Some(&base), (&base, true), (&four(4), true)).unwrap_err().contains("threshold of 4"));
+        // A key of another kind is somebody as well.
+        let mut other = of("ours", &[&["a"], &[]]);
+        let entry = Value::Map(vec![Item::entry("fp", Value::str("ABC"))]);
+        other.groups[1].others = vec![OtherKeys { kind: "pgp", entries: vec![entry] }];
+        assert!(merged(Some(&base), (&base, true), (&other, true)).is_ok());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The creation rules of a file, as they were read.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::rules::{self, Config};
 use crate::secrets::error::Error;
@@ -14,6 +16,7 @@ pub struct Rules {
     pub text: String,
     /// What they say.
     pub config: Config,
+    names: OnceLock<BTreeMap<String, String>>,
 }
 
 impl Rules {
@@ -21,12 +24,18 @@ impl Rules {
     ///
     /// # Errors
     /// The rules cannot be understood.
-    pub(super) fn of_bytes(path: PathBuf, bytes: &[u8]) -> Result<Self, Error> {
+    pub fn of_bytes(path: PathBuf, bytes: &[u8]) -> Result<Self, Error> {
         let parsed = rules::decode(bytes).and_then(|text| Ok((Config::parse(&text)?, text)));
         match parsed {
-            Ok((config, text)) => Ok(Self { path, text, config }),
+            Ok((config, text)) => Ok(Self { path, text, config, names: OnceLock::new() }),
             Err(error) => Err(Error::Rules { path, error }),
         }
+    }
+
+    /// The names of recipients. They are looked for once, however many files ask.
+    #[must_use]
+    pub fn names(&self) -> &BTreeMap<String, String> {
+        self.names.get_or_init(|| rules::names(&self.text))
     }
 
     /// What a rule's `path_regex` is matched with.

@@ -83,7 +83,9 @@ pub fn conflicted(text: &[u8]) -> Option<Sides<Zeroizing<Vec<u8>>>> {
             && (behind == b' ' || behind.is_ascii_whitespace())
     };
     let size = lines().find(|line| run(line) >= SHORTEST && is(line, 0, run(line))).map(run)?;
-    let mut sides = Sides::<Zeroizing<Vec<u8>>>::default();
+    // As large as they may become: what grows leaves pieces of itself behind in memory.
+    let side = || Zeroizing::new(Vec::with_capacity(text.len()));
+    let mut sides = Sides { ours: side(), base: side(), theirs: side() };
     // Which side a line belongs to; all of them outside of conflicts.
     let mut side = None;
     for line in lines() {

@@ -1,12 +1,13 @@
 //! Sections as parts of a tree and back.
 
-use super::reader::{Pair, Section, join, without_marker};
+use super::reader::{Pair, Section, attach, without_marker};
 use crate::sops::document::is_metadata;
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::text::Text;
 use crate::sops::token::Token;
 use crate::sops::tree::{Branch, Comment, Item, Key, Value};
 use crate::sops::value::describe;
+use crate::store::buffer::Buffer;
 use crate::store::texts::{repeated, spelled};
 use crate::store::{Error, flat};
 
@@ -57,7 +58,7 @@ pub(super) fn sections(branch: &Branch) -> Result<Vec<Section>, Error> {
             let lines = flat::flatten(items)?.into_iter();
             section.keys = lines.map(|(name, value)| Pair { name, value, comment: None, line: 0 }).collect();
         } else {
-            items.iter().try_for_each(|item| add(&mut section, item))?;
+            add(&mut section, items)?;
             if let Some(name) = repeated(section.keys.iter().map(|pair| &pair.name)) {
                 return Err(unwritable(&[&section.name, name], "the key is in its section twice"));
             }
@@ -67,28 +68,40 @@ pub(super) fn sections(branch: &Branch) -> Result<Vec<Section>, Error> {
     Ok(sections)
 }
 
-fn add(section: &mut Section, item: &Item) -> Result<(), Error> {
-    match item {
-        Item::Comment(comment) => {
-            let place = match section.keys.last_mut() {
-                Some(pair) => &mut pair.comment,
-                None => &mut section.comment,
-            };
-            join(place, &comment.text);
-        }
-        Item::Entry(Key::Str(name), value) => {
-            let Some(text) = spelled(value) else {
-                let reason = format!("its value is {}, and a section holds only texts", describe(value));
-                return Err(unwritable(&[&section.name, name], &reason));
-            };
-            let value = text.to_vec().into();
-            section.keys.push(Pair { name: name.clone(), value, comment: None, line: 0 });
-        }
-        Item::Entry(Key::Other(_), _) => {
-            return Err(unwritable(&[&section.name], "a key in it is not a string"));
+/// The items of a section. The comments behind a key, or behind the header, are one.
+fn add(section: &mut Section, items: &[Item]) -> Result<(), Error> {
+    let mut comment: Option<Buffer> = None;
+    for item in items {
+        match item {
+            Item::Comment(next) => match &mut comment {
+                Some(lines) => {
+                    lines.push(b'\n');
+                    lines.extend(next.text.as_bytes());
+                }
+                None => comment.get_or_insert_default().extend(next.text.as_bytes()),
+            },
+            Item::Entry(Key::Str(name), value) => {
+                let Some(text) = spelled(value) else {
+                    let reason = format!("its value is {}, and a section holds only texts", describe(value));
+                    return Err(unwritable(&[&section.name, name], &reason));
+                };
+                let value = text.to_vec().into();
+                put(section, comment.take());
+                section.keys.push(Pair { name: name.clone(), value, comment: None, line: 0 });
+            }
+            Item::Entry(Key::Other(_), _) => {
+                return Err(unwritable(&[&section.name], "a key in it is not a string"));
+            }
         }
     }
+    put(section, comment);
     Ok(())
+}
+
+fn put(section: &mut Section, comment: Option<Buffer>) {
+    if let Some(comment) = comment {
+        attach(std::slice::from_mut(section), Some(comment.into_vec().into()));
+    }
 }
 
 /// Why something of the tree has no place in the format.

@@ -104,7 +104,7 @@ pub(super) fn attach(sections: &mut [Section], comment: Option<Text>) {
 }
 
 /// Puts a comment below another.
-pub(super) fn join(place: &mut Option<Text>, comment: &Text) {
+fn join(place: &mut Option<Text>, comment: &Text) {
     let mut joined = Buffer::default();
     if let Some(above) = place {
         joined.extend(above.as_bytes());

@@ -305,3 +305,16 @@ fn a_section_sops_is_what_makes_a_file_encrypted() {
 fn the_example_is_a_document() {
     assert_eq!(rewrite(EXAMPLE), EXAMPLE);
 }
+
+#[test]
+fn many_comments_are_put_together_in_linear_time() {
+    let start = std::time::Instant::now();
+    let of_metadata = format!("[a]\nk = v\n{}", "; c\n[sops]\n".repeat(20_000));
+    Ini.load(of_metadata.as_bytes()).expect("loads");
+    let mut items = vec![Item::entry("k", Value::str("v"))];
+    items.extend((0..20_000).map(|_| Item::Comment(Comment::line(" a comment"))));
+    let tree = Tree { documents: vec![vec![Item::entry("a", Value::Map(items))]] };
+    assert_eq!(Ini.emit_plain(&tree).expect("emits").len(), "[a]\n; a comment\n".len() + 19_999 * 12 + 6);
+    // A quadratic step takes minutes here.
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}

@@ -28,9 +28,9 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     }
     let sources = candidates(&paths, &session.environment).into_iter().map(Source::of).collect();
     let (mut files, mut failures) = (Vec::new(), Vec::new());
-    for (path, text) in unencrypted(session, sources) {
-        match text {
-            Ok(_) => files.push(path),
+    for found in unencrypted(session, sources) {
+        match found {
+            Ok(path) => files.push(path),
             Err(error) => failures.push(failure(error)),
         }
     }
