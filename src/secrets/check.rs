@@ -175,7 +175,7 @@ impl Check<'_> {
             }
             Ruling::NoRule if !self.strict => (None, Vec::new()),
             Ruling::NoRule => {
-                let message = "no creation rule matches it".to_owned();
+                let message = "matches no creation rule".to_owned();
                 (None, vec![Finding::new(path.to_path_buf(), Kind::NoRule, message)])
             }
             Ruling::NoRules => (None, Vec::new()),

@@ -97,7 +97,7 @@ fn what_is_no_key_or_is_known_otherwise_is_refused() {
         (&["add", "bob", ALICE], 1, "AGE-SECRET-KEY-…"),
         (&["add", "alice", BOB_AGE], 1, "the name alice belongs to"),
         (&["add", "alice"], 1, "alice is there already"),
-        (&["add", "bob", ALICE_AGE], 1, "is there already, as alice"),
+        (&["add", "bob", ALICE_AGE], 1, "is already listed, as alice"),
         (&["add", "b b", BOB_AGE], 1, "cannot be the name of a key"),
         (&["add", "bob", BOB_AGE, "--to", "nowhere"], 1, "has no rule `nowhere`"),
         (&["add", "bob", BOB_AGE, "--to", "1", "--group", "2"], 1, "no group 2"),

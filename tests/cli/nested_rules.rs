@@ -117,7 +117,7 @@ fn a_removed_key_is_taken_out_of_the_files_that_its_rules_govern() {
     in_directory(&scene, "", &["secrets", "update-all"]).ok().says("1 updated");
     let ran = in_directory(&scene, "", &["keys", "rm", "bob", "--yes"]).ok();
     assert_eq!(ran.out(), "rotated own.yaml\n");
-    ran.says("team/.sops.yaml` still names it, and 2 file(s)");
+    ran.says("team/.sops.yaml` still lists it, so 2 file(s)");
     assert!(!scene.read("own.yaml").contains(BOB_AGE) && scene.read("team/t.yaml").contains(BOB_AGE));
     in_directory(&scene, "team", &["keys", "rm", "dev", "--yes"]).ok().says("2 rotated");
     assert!(!scene.read("team/t.yaml").contains(BOB_AGE));

@@ -152,7 +152,7 @@ fn the_command_is_printed_without_building_anything() {
     if ran.stderr.contains("qemu-system") && ran.code == MACHINE {
         return eprintln!("skipped: no QEMU");
     }
-    let ran = ran.ok().says("its image and its disk will be made by the first `civm up x`");
+    let ran = ran.ok().says("its image and its disk will be created by the first `civm up x`");
     assert!(begun.elapsed() < Duration::from_secs(30));
     nothing_was_built(&scene);
     let (mkdir, qemu) = ran.out().split_once(" && ").unwrap();
@@ -284,7 +284,7 @@ fn no_tool_sees_the_callers_keys() {
     let native = format!("qemu-system-{}", std::env::consts::ARCH);
     assert!(tools_seen(&scene).contains(&native), "{:?}", tools_seen(&scene));
     // The disk that this run had is gone: nobody takes the new one for it.
-    let gone = "x.qcow2` is gone since the last run: a new, empty disk is made";
+    let gone = "x.qcow2` no longer exists since the last run: creating a new, empty disk";
     assert!(scene.file("x.qcow2").is_file());
     fs::remove_file(scene.file("x.qcow2")).unwrap();
     start("tcg").says(gone);

@@ -1,4 +1,4 @@
-//! The disk of an instance: found and judged before anything is started, made or grown once its image is there.
+//! The disk of an instance: found and checked before anything is started, created or grown once its image exists.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,12 +20,12 @@ const MIB: u64 = 1 << 20;
 pub(super) struct RootDisk {
     pub(super) path: PathBuf,
     ephemeral: bool,
-    /// Its virtual size, where it is there already.
+    /// Its virtual size, if it exists already.
     size: Option<u64>,
 }
 
 impl RootDisk {
-    /// Finds it. One that QEMU must not be given is refused.
+    /// Finds it. A disk that must not be passed to QEMU is refused.
     pub(super) fn find(
         args: &Up,
         project: &Project,
@@ -41,9 +41,9 @@ impl RootDisk {
         if found.as_ref().is_some_and(|found| found.link_to.is_some())
             && is_tracked(project.root(), &path, context)
         {
-            // Whoever wrote the project could name any disk of this user's.
+            // The author of the project could point to any of this user's disks.
             let message =
-                format!("`{}` is a link that comes with the project: it is not followed", path.display());
+                format!("`{}` is a link that is part of the project: it is not followed", path.display());
             return Err(Failure::new(Code::MachineUnavailable, message)
                 .help("a link of your own is not committed: `git rm --cached` it, or remove it"));
         }
@@ -54,7 +54,7 @@ impl RootDisk {
         self.size.is_some()
     }
 
-    /// Makes it where there is none, and grows it where host.yaml asks for more.
+    /// Creates it if there is none, and grows it if host.yaml asks for more.
     pub(super) fn make(
         &self,
         spec: &Spec,
@@ -70,7 +70,7 @@ impl RootDisk {
         let Some(has) = self.size else {
             let had = place.record().and_then(|record| record.disk).is_some_and(|disk| disk == *path);
             if had {
-                let words = "is gone since the last run: a new, empty disk is made";
+                let words = "no longer exists since the last run: creating a new, empty disk";
                 context.screen.warn(format!("`{}` {words}", path.display()));
             }
             return disk::create(image, path, size, environment).map_err(image::failure);
@@ -79,7 +79,7 @@ impl RootDisk {
             disk::resize(path, size, environment).map_err(image::failure)?;
         } else if has > size {
             context.screen.warn(format!(
-                "`{}` has {} MiB, more than the {} MiB of host.yaml; it is left as it is",
+                "`{}` has {} MiB, more than the {} MiB in host.yaml; it is left unchanged",
                 path.display(),
                 has / MIB,
                 size / MIB
@@ -89,8 +89,8 @@ impl RootDisk {
     }
 }
 
-/// Whether git has the file in its index. A project outside of git has no such files; where git cannot tell, the file
-/// counts as one.
+/// Whether the file is in git's index. A project outside git has no such files; if git cannot tell, the file counts as
+/// one.
 fn is_tracked(root: &Path, path: &Path, context: &Context) -> bool {
     let args = ["--literal-pathspecs", "ls-files", "-z", "--"].map(OsStr::new);
     let git = Git::in_repository_of(root, &context.environment.for_tools());

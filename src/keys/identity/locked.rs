@@ -178,7 +178,7 @@ fn ask<T>(
         if let Ok(opened) = open(&passphrase) {
             return opened;
         }
-        prompt.tell("the passphrase is not right");
+        prompt.tell("incorrect passphrase");
     }
     Err(LockedError::WrongPassphrase)
 }

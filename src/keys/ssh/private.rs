@@ -43,7 +43,7 @@ pub enum PrivateKeyError {
     #[error("{0}")]
     Unsupported(String),
     /// The passphrase does not open it.
-    #[error("the passphrase is not right")]
+    #[error("incorrect passphrase")]
     WrongPassphrase,
 }
 
