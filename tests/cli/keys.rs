@@ -46,8 +46,7 @@ fn other_key_types_are_skipped_with_a_word() {
     let scene = Scene::new();
     let ran = run_with(&mut scene.civm(&["keys", "from-ssh"]), &input("keyscan")).ok();
     assert_eq!(ran.out(), ALICE);
-    let ran =
-        ran.says("skipped key: got ssh-rsa key type").says("skipped key: got ecdsa-sha2-nistp256 key type");
+    let ran = ran.says("skipped: got ssh-rsa key type").says("skipped: got ecdsa-sha2-nistp256 key type");
     assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
     let none = run_with(&mut scene.civm(&["keys", "from-ssh"]), &input("rsa.pub")).code(1);
     assert_eq!(none.out(), "");

@@ -103,8 +103,8 @@ fn a_link_to_a_disk_is_followed_unless_it_came_with_the_project() {
     git(&["init", "-q"]);
     up(&scene, &["--print-command"]).ok();
     git(&["add", "-f", "x.qcow2"]);
-    up(&scene, &["--print-command"]).code(MACHINE).says("is a link that comes with the project");
-    up(&scene, &[]).code(MACHINE).says("is a link that comes with the project");
+    up(&scene, &["--print-command"]).code(MACHINE).says("is a link that is part of the project");
+    up(&scene, &[]).code(MACHINE).says("is a link that is part of the project");
 }
 
 #[test]
@@ -301,7 +301,10 @@ fn users_groups_and_shells_are_looked_up_in_the_image_before_the_boot() {
         return eprintln!("skipped: no QEMU");
     }
     fake_image(&printed, "\"bin/sh\"");
-    up(&scene, &[]).code(INPUT).says("user `alice`: the guest has no /bin/zsh").says("add one to `packages`");
+    up(&scene, &[])
+        .code(INPUT)
+        .says("user `alice`: the guest has no /bin/zsh")
+        .says("add a package that provides it to `packages`");
     assert!(!scene.file("x.qcow2").exists(), "no disk was made for it");
 }
 

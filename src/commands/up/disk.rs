@@ -45,7 +45,7 @@ impl RootDisk {
             let message =
                 format!("`{}` is a link that is part of the project: it is not followed", path.display());
             return Err(Failure::new(Code::MachineUnavailable, message)
-                .help("a link of your own is not committed: `git rm --cached` it, or remove it"));
+                .help("if the link is yours, untrack it with `git rm --cached`; otherwise remove it"));
         }
         Ok(Self { path, ephemeral: false, size: found.map(|found| found.virtual_size) })
     }
