@@ -30,7 +30,7 @@ const DIFFERENCES: [&str; 10] = [
     "holds one document",
     // sops does nothing, and says nothing.
     "Unsupported type",
-    "does not fit",
+    "cannot be used on",
     // A key that files of the format cannot have.
     "cannot be in a",
     "has a key twice",
