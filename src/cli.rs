@@ -1,4 +1,4 @@
-//! The command line's types: names, help and value parsers, no work.
+//! The command line: argument types, help texts and value parsers. Nothing here does any work.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,19 +32,19 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Global {
-    /// The project: the directory with hosts/ and .sops.yaml (default: $CIVM_PROJECT, else found upwards
-    /// from here)
+    /// The project: the directory that holds hosts/ and .sops.yaml (default: $CIVM_PROJECT, else this directory or the
+    /// nearest one above it)
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub project: Option<PathBuf>,
-    /// Only errors and what was asked for
+    /// Print only errors and the requested output
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Say more
+    /// Print more detail
     #[arg(short, long, global = true)]
     pub verbose: bool,
 }
 
-/// The command line of another tool, as it stands.
+/// The command line of another tool, passed on unchanged.
 #[derive(Args, Clone, Debug)]
 pub struct Persona {
     /// The tool's own arguments
@@ -55,44 +55,44 @@ pub struct Persona {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make a project: .sops.yaml with you as its first reader, and hosts/
+    /// Create a project: hosts/, and a .sops.yaml with you as the first reader
     Init(init::Init),
-    /// ssh and age keys
+    /// Manage ssh and age keys
     Keys(keys::Keys),
-    /// Secrets in sops files
+    /// Work with secrets in sops files
     Secrets(Box<secrets::Secrets>),
-    /// git set up for sops files
+    /// Set up git for sops files
     Git(git::Git),
-    /// Stop a host: ask its guest, then QEMU, then the kernel; make sure that nothing is left
+    /// Stop a host: ask the guest to power off, then QEMU to quit, then kill it; leave nothing behind
     #[command(visible_alias = "stop")]
     Down(down::Down),
-    /// List running hosts, and those that are defined and do not run
+    /// List the hosts that are running, and those that are defined but not running
     #[command(visible_alias = "list")]
     Ls(ls::Ls),
-    /// Log in to a running host, or run a command there; the exit code is the command's
+    /// Log in to a running host or run a command on it; exits with the command's exit code
     Ssh(ssh::Ssh),
     /// Attach to the serial console of a running host
     Console(console::Console),
-    /// Start a host: decrypt its ssh key, stage it, boot, wait until it is ready
+    /// Start a host: decrypt its ssh key, stage it, boot, and wait until the guest is ready
     Up(up::Up),
-    /// Be sops: take its command line and answer as it does
+    /// Act as sops: same command line, same answers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Sops(Persona),
-    /// Be ssh-to-age: take its command line and answer as it does
+    /// Act as ssh-to-age: same command line, same answers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     SshToAge(Persona),
-    /// Make links under the names of sops and ssh-to-age, by which civm is called as these tools
+    /// Create links named sops and ssh-to-age; called through one of them, civm acts as that tool
     Links(links::Links),
     /// Print the JSON schema of host.yaml, for editors
     Schema,
-    /// Print a script that completes civm's command line in a shell
+    /// Print a shell completion script
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
     /// Write a man page for civm and each of its commands into a directory
     Man {
-        /// Where to; made where it does not exist
+        /// The directory to write to; created if it does not exist
         #[arg(value_hint = ValueHint::DirPath)]
         dir: PathBuf,
     },

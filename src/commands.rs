@@ -1,4 +1,4 @@
-//! One file per verb; with the personas the only room that prints.
+//! The commands, one file each. Only this module and `personas` print.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -34,9 +34,9 @@ pub use screen::Screen;
 /// What every command is given besides its own arguments.
 #[derive(Debug)]
 pub struct Context {
-    /// Where words go.
+    /// Where output goes.
     pub screen: Screen,
-    /// The variables of the run.
+    /// The environment variables.
     pub environment: Environment,
     /// `--project`, else `CIVM_PROJECT`, as the user gave it.
     pub project: Option<PathBuf>,
@@ -49,9 +49,9 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout and succeed; nothing is left to do where they cannot.
+            // Help and version go to stdout and succeed; if they cannot be printed, there is nothing else to do.
             let _ = error.print();
-            // sops has a number of its own for flags that exclude each other.
+            // sops has an exit code of its own for conflicting flags.
             let conflict = error.kind() == ErrorKind::ArgumentConflict;
             let code =
                 if conflict { i32::from(Code::ConflictingParameters as u8) } else { error.exit_code() };
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
             environment.with_account_home(home)
         }
     };
-    // What a killed civm had in memory goes with the next one, whatever that is for.
+    // Every run removes the in-memory files that a killed civm left behind.
     private_dir::sweep(&environment);
     let context = Context {
         screen: Screen::new(&cli.global, &environment),
@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
-    // The commands of machines have their own answer to signals.
+    // The machine commands handle signals themselves.
     if !matches!(command, Command::Up(_) | Command::Down(_) | Command::Ssh(_) | Command::Console(_)) {
         cleanup::on_signals();
     }
@@ -109,8 +109,8 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
     }
 }
 
-/// `civm TOOL …`: what a link of the tool's name does.
+/// `civm TOOL …`: does what a link with the tool's name does.
 fn as_persona(persona: Persona, args: &[OsString], context: &Context) -> u8 {
-    // The tools themselves know no home but $HOME.
+    // The tools themselves use only $HOME as the home directory.
     persona.run(persona.name(), args, &context.environment.clone().with_account_home(None))
 }

@@ -1,4 +1,4 @@
-//! How a run ends: exit codes, and the form of a failure.
+//! How a command ends: exit codes and failures.
 
 mod secrets;
 
@@ -6,23 +6,23 @@ mod secrets;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Code {
-    /// Anything without a number of its own; also sops' configuration and metadata errors.
+    /// Anything without a code of its own; also sops' configuration and metadata errors.
     Generic = 1,
     /// Wrong usage; a file that cannot be read or parsed.
     CouldNotReadInput = 2,
     /// A file that cannot be written.
     CouldNotWriteOutput = 3,
-    /// A tree that the output format cannot hold.
+    /// A tree that the output format cannot represent.
     Dump = 4,
-    /// A path or a value that nothing can be set to.
+    /// A path or value that cannot be set.
     InvalidSetFormat = 7,
-    /// Flags that exclude each other.
+    /// Conflicting flags.
     ConflictingParameters = 8,
     /// A value that cannot be encrypted.
     CouldNotEncryptTree = 23,
     /// A value that cannot be decrypted.
     CouldNotDecryptTree = 25,
-    /// Keys to be added to or removed from a file that does not exist.
+    /// Keys to add to or remove from a file that does not exist.
     CannotChangeKeysOfMissingFile = 49,
     /// The MAC does not match, or cannot be decrypted.
     MacMismatch = 51,
@@ -30,23 +30,23 @@ pub enum Code {
     MachineUnavailable = 69,
     /// A malformed `--extract` path.
     InvalidTreePath = 91,
-    /// The file has no document.
+    /// The file contains no document.
     NeedAtLeastOneDocument = 92,
-    /// No file, or one that does not exist.
+    /// No file was given, or it does not exist.
     NoFileSpecified = 100,
-    /// A kind of key that is named twice in an order.
+    /// A kind of key that is listed twice in the decryption order.
     DuplicateDecryptionKeyType = 112,
-    /// The program to be run is there, but cannot be (as shells say it).
+    /// The program exists but cannot be run (the code that shells use).
     CommandNotRun = 126,
-    /// The program to be run is nowhere (as shells say it).
+    /// The program was not found (the code that shells use).
     CommandNotFound = 127,
-    /// No identity opens the file.
+    /// No identity can decrypt the file.
     CouldNotRetrieveKey = 128,
-    /// The editor left the file as it was.
+    /// The editor did not change the file.
     FileHasNotBeenModified = 200,
-    /// No editor, or one that failed.
+    /// There is no editor, or it failed.
     NoEditorFound = 201,
-    /// The file already is encrypted.
+    /// The file is already encrypted.
     FileAlreadyEncrypted = 203,
 }
 
@@ -55,7 +55,7 @@ pub enum Code {
 pub struct Failure {
     /// The exit code.
     pub code: Code,
-    /// What failed and where, lower case, without a final stop.
+    /// What failed and where, in lower case, without a final full stop.
     pub message: String,
     /// What to do next, a line each.
     pub help: Vec<String>,
@@ -67,7 +67,7 @@ impl Failure {
         Self { code, message: message.into(), help: Vec::new() }
     }
 
-    /// The same with one more line of advice.
+    /// Adds a line of advice.
     #[must_use]
     pub fn help(mut self, line: impl Into<String>) -> Self {
         self.help.push(line.into());
@@ -75,7 +75,7 @@ impl Failure {
     }
 }
 
-/// What a command ends with: its exit code where it ran, else the failure.
+/// The result of a command: its exit code if it ran, else the failure.
 pub type Outcome = Result<u8, Failure>;
 
 impl From<std::io::Error> for Failure {

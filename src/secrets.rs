@@ -1,5 +1,5 @@
-//! Work on sops files: open, save, edit, change values, recipients and keys, one by one or all of a project, and
-//! run programs with what is in them.
+//! Operations on sops files: opening, saving and editing them; changing values, recipients and keys, for one file or a
+//! whole project; and running programs with their secrets.
 
 pub mod change;
 pub mod check;

@@ -7,7 +7,7 @@ use clap::Args;
 pub struct Down {
     /// The host
     pub host: String,
-    /// How many seconds the guest may take to power off [default: 30, or what a `down` that is already under way was given]
+    /// How many seconds the guest may take to power off [default: 30; a `down` already in progress keeps its own timeout]
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
 }

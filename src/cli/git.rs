@@ -13,31 +13,31 @@ pub struct Git {
 /// What can be set up in git.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Let git merge sops files by value, and show their plaintext in diffs
+    /// Make git merge sops files value by value, and show their plaintext in diffs
     Install(Install),
-    /// Remove what install has set up
+    /// Undo what `install` set up
     Uninstall(Uninstall),
 }
 
 /// `civm git install`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Two things are set up. git's configuration gets civm as a merge driver and for diffs. .gitattributes says which files
-civm is for: patterns made from the path_regex of the rules in .sops.yaml, and .sops.yaml itself. Commit
-.gitattributes; run this again after the rules have changed. Other lines of both stay as they are.
+This sets up two things. In git's configuration, civm becomes a merge driver and a diff filter. In .gitattributes, patterns \
+derived from the path_regex of each rule in .sops.yaml select the files that civm handles, and .sops.yaml itself. Commit \
+.gitattributes, and run this again when the rules change. All other lines of both files are kept.
 
-A file that matches a pattern but is not a sops file is merged and shown by git as before (git does not tell a merge
-driver about -X ours and -X theirs). Where civm is not installed, git goes on without it.
+A file that matches a pattern but is not a sops file is merged and shown by git as usual (but git does not tell a merge \
+driver about -X ours and -X theirs). Where civm is not installed, git works as if none of this had been set up.
 
-After a conflict the file holds both versions, encrypted, between git's markers. No program decrypts it until
+After a conflict, the file holds both versions, encrypted, between git's markers. No tool decrypts it until \
 `civm secrets merge FILE` has resolved the conflict.
 
-Diffs show plaintext to whoever has an identity. It is not stored anywhere.")]
+Diffs show plaintext to anyone who has an identity for the file. The plaintext is not stored anywhere.")]
 pub struct Install {
-    /// Set it up for all repositories of this user, not only for this one
+    /// Set it up in your global configuration, for all your repositories, instead of only for this one
     #[arg(long)]
     pub global: bool,
-    /// Check the files before each commit with a pre-commit hook, unless there is one already
+    /// Also install a pre-commit hook that checks the files, unless there is a hook already
     #[arg(long)]
     pub hooks: bool,
     /// Change nothing; exit with 1 if something is missing
@@ -48,7 +48,7 @@ pub struct Install {
 /// `civm git uninstall`.
 #[derive(Args, Clone, Debug)]
 pub struct Uninstall {
-    /// Remove it from the configuration of this user, not of this repository
+    /// Remove it from your global configuration instead of from this repository's
     #[arg(long)]
     pub global: bool,
 }

@@ -7,13 +7,13 @@ use clap::{Args, ValueHint};
 /// `civm init`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Who can read the project's secrets: the recipients that you name, else you, by the identities that are found where
-sops looks for them or by ~/.ssh/id_ed25519.")]
+The project's secrets can be read by the recipient that you name. Without one, they can be read by you, with the identities \
+found where sops looks for them or with ~/.ssh/id_ed25519.")]
 pub struct Init {
-    /// The project's directory, created if needed (default: --project, else here)
+    /// The project's directory, created if it does not exist (default: --project, else the current directory)
     #[arg(value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
-    /// The first reader of the project's secrets, instead of you
+    /// Make this recipient the first reader of the project's secrets, instead of you
     #[arg(short, long, value_name = "RECIPIENT")]
     pub recipient: Option<String>,
 }

@@ -25,7 +25,7 @@ pub enum Command {
     Init(Init),
     /// Add a host: an ssh key, a rule in .sops.yaml, a secrets file and a host.yaml
     NewHost(NewHost),
-    /// Add a key to .sops.yaml by name, and to rules
+    /// Add a named key to .sops.yaml and to its rules
     Add(Add),
     /// Remove a key from .sops.yaml
     #[command(visible_alias = "remove")]
@@ -35,22 +35,22 @@ pub enum Command {
 /// `civm keys from-ssh`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Public keys are read in the form of authorized_keys, known_hosts or ssh-keyscan's output. Each ed25519 key gives a
+Public keys are read in the format of authorized_keys, known_hosts or ssh-keyscan's output. Each ed25519 key yields a \
 recipient; keys of other types are skipped.
 
     ssh-keyscan host | civm keys from-ssh
     civm keys from-ssh --private -i ~/.ssh/id_ed25519 -o identity.txt
 
-The passphrase is taken from SSH_TO_AGE_PASSPHRASE; without it, you are asked on the terminal.")]
+The passphrase is taken from SSH_TO_AGE_PASSPHRASE; if that is not set, civm asks for it on the terminal.")]
 pub struct FromSsh {
-    /// The key, - for stdin (default: stdin if something is piped in, else ~/.ssh/id_ed25519.pub; with --private, or
+    /// The key, or - for stdin (default: stdin if something is piped in, else ~/.ssh/id_ed25519.pub; with --private, or
     /// if there is no such file, ~/.ssh/id_ed25519)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
     /// Convert a private key to an age identity
     #[arg(long)]
     pub private: bool,
-    /// Write to this file, not to stdout; an identity gets mode 0600
+    /// Write to this file instead of stdout; an identity is written with mode 0600
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
     /// Replace the output file if it exists
@@ -64,18 +64,18 @@ pub struct FromSsh {
 /// `civm keys init`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The identity is added to sops/age/keys.txt in your configuration directory; what the file holds already stays. civm
-does not need this, because it opens files with the ssh key itself; sops and age do.
+The identity is added to sops/age/keys.txt in your configuration directory; whatever the file already holds is kept. civm \
+itself does not need this, because it can use the ssh key directly; sops and age do.
 
-A file whose recipients are all post-quantum is meant to withstand quantum computers. Reading it takes civm, sops 3.12
-or age 1.3, or later versions.
+A file whose recipients are all post-quantum is meant to withstand quantum computers. Reading it takes civm, sops 3.12 \
+or later, or age 1.3 or later.
 
-The passphrase is taken from SSH_TO_AGE_PASSPHRASE; without it, you are asked on the terminal.")]
+The passphrase is taken from SSH_TO_AGE_PASSPHRASE; if that is not set, civm asks for it on the terminal.")]
 pub struct Init {
     /// Your ssh private key (default: ~/.ssh/id_ed25519)
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub input: Option<PathBuf>,
-    /// Save a post-quantum identity, not that of your ssh key; one is made if the file has none
+    /// Save a post-quantum identity instead of your ssh key's; one is generated if the file has none
     #[arg(long, conflicts_with = "input")]
     pub post_quantum: bool,
 }
@@ -83,12 +83,12 @@ pub struct Init {
 /// `civm keys new-host`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The new secrets file can be read by the host itself, by the recipients that all rules have in common (by you, if there
-are none), and by those named with --recipient. The existing lines of .sops.yaml stay as they are.")]
+The new secrets file can be read by the host itself, by the recipients that all rules have in common (by you, if there \
+are none), and by those given with --recipient. The existing lines of .sops.yaml are not changed.")]
 pub struct NewHost {
     /// The host's name: a directory in hosts/, and the guest's hostname
     pub name: String,
-    /// Another recipient of its secrets; may be repeated
+    /// An additional recipient of the host's secrets; may be repeated
     #[arg(short, long, value_name = "RECIPIENT")]
     pub recipient: Vec<String>,
 }

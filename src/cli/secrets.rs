@@ -24,16 +24,16 @@ mod status;
 mod who;
 
 /// How to write a key path.
-const KEYPATH: &str = "Where the value is: key, key/key/0, or sops' '[\"key\"][0]'";
+const KEYPATH: &str = "The path to the value: key, key/key/0, or in sops' syntax '[\"key\"][0]'";
 
 /// Options of every secrets command.
 #[derive(Args, Clone, Debug)]
 pub struct Secrets {
-    /// The file of creation rules (default: $SOPS_CONFIG, else the .sops.yaml found upwards from here, or a nearer one
-    /// above the file)
+    /// The file with the creation rules (default: $SOPS_CONFIG, else the nearest .sops.yaml in or above the current
+    /// directory, or one closer to the file)
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
-    /// Spaces per level in YAML and JSON; -1 is a tab in JSON (default: as in .sops.yaml)
+    /// Indentation of YAML and JSON, in spaces; -1 means a tab in JSON (default: as in .sops.yaml)
     #[arg(long, global = true, value_name = "SPACES", allow_negative_numbers = true)]
     pub indent: Option<i64>,
     /// What to do
@@ -44,27 +44,27 @@ pub struct Secrets {
 /// What can be done with sops files.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Encrypt a plaintext file for the recipients that .sops.yaml gives it
+    /// Encrypt a plaintext file for the recipients listed in .sops.yaml
     Encrypt(Encrypt),
     /// Decrypt a file to stdout, to another file or in place
     Decrypt(Decrypt),
     /// Print one value
     Get(Get),
-    /// Edit the plaintext in your editor; only what you change is encrypted again
+    /// Edit the plaintext in your editor; only the values that you change are encrypted again
     Edit(Edit),
     /// Set one value
     Set(Set),
     /// Remove one value
     Unset(Unset),
-    /// Encrypt files under new data keys
+    /// Re-encrypt files with new data keys
     Rotate(Rotate),
     /// Add or remove key groups
     Groups(Groups),
-    /// Tell whether files are encrypted
+    /// Show whether files are encrypted
     Status(Status),
-    /// Run a command with the values of a file as environment variables
+    /// Run a command with a file's values as environment variables
     ExecEnv(ExecEnv),
-    /// Run a command with the path of a file that holds the plaintext
+    /// Run a command with the path to a file that holds the plaintext
     ExecFile(ExecFile),
     /// Update the recipients of files to match .sops.yaml
     Updatekeys(Updatekeys),
@@ -78,31 +78,31 @@ pub enum Command {
     Replace(secrets_git::Replace),
     /// Show which values and recipients differ between revisions, or between two files
     Diff(secrets_git::Diff),
-    /// Merge a file that git left unmerged; conflicting values open in the editor
+    /// Resolve a merge conflict in a file; conflicting values open in your editor
     Merge(secrets_git::Merge),
     /// Merge three versions of a file, for git
     MergeDriver(secrets_git::MergeDriver),
-    /// Print a file's plaintext for `git diff`, or the file as it is if no identity opens it
+    /// Print a file's plaintext for `git diff`, or the file unchanged if no identity can decrypt it
     Textconv(secrets_git::Textconv),
 }
 
 /// `civm secrets encrypt`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-With --all, the files that `civm secrets check` reports as not encrypted are listed, and encrypted in place when you agree, \
-each by its rule in .sops.yaml. One that fails does not stop the others.
+With --all, civm lists the files that `civm secrets check` reports as not encrypted and, if you agree, encrypts them in place, \
+each according to its rule in .sops.yaml. If one fails, the others are still encrypted.
 
     civm secrets encrypt -i hosts/web/secrets.yaml
     generate | civm secrets encrypt --output hosts/web/secrets.yaml -
     civm secrets encrypt --all")]
 pub struct Encrypt {
-    /// The plaintext; - or none for stdin, to which --output or --filename-override gives a name
+    /// The plaintext file; with - or no FILE, stdin, with the name given by --output or --filename-override
     #[arg(value_hint = ValueHint::AnyPath)]
     pub file: Option<PathBuf>,
     /// With --all: more files and directories
     #[arg(requires = "all", value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub more: Vec<PathBuf>,
-    /// Encrypt every file of the project, or of these files and directories, that a rule wants encrypted
+    /// Encrypt every file in the project, or in the given files and directories, that a rule says must be encrypted
     #[arg(long, conflicts_with_all = [
         "output", "age", "filename_override", "input_type", "output_type", "Selector"
     ])]
@@ -113,10 +113,10 @@ pub struct Encrypt {
     /// Encrypt the file in place
     #[arg(short, long, conflicts_with = "output")]
     pub in_place: bool,
-    /// Write here instead of stdout
+    /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
-    /// Encrypt for these age recipients instead of the rule's; may be repeated (default:
+    /// Encrypt for this age recipient instead of the rule's recipients; may be repeated (default:
     /// $SOPS_AGE_RECIPIENTS)
     #[arg(short, long, value_name = "RECIPIENT")]
     pub age: Vec<String>,
@@ -126,7 +126,7 @@ pub struct Encrypt {
     /// The file's format
     #[command(flatten)]
     pub input: Input,
-    /// The format of the encrypted file (default: by the ending of --output or of the file)
+    /// The format of the encrypted file (default: from the extension of --output, else of the file)
     #[arg(long, value_name = "FORMAT")]
     pub output_type: Option<Format>,
     /// Which values are encrypted, if the rule does not say
@@ -138,16 +138,16 @@ pub struct Encrypt {
 #[derive(Args, Clone, Debug, Default)]
 #[group(multiple = false)]
 pub struct Selector {
-    /// Do not encrypt values whose key, or a key above it, ends in this
+    /// Do not encrypt values whose key, or a parent key, ends with this
     #[arg(long, value_name = "SUFFIX")]
     pub unencrypted_suffix: Option<String>,
-    /// Encrypt only values whose key, or a key above it, ends in this
+    /// Encrypt only values whose key, or a parent key, ends with this
     #[arg(long, value_name = "SUFFIX")]
     pub encrypted_suffix: Option<String>,
-    /// Do not encrypt values whose key, or a key above it, matches this
+    /// Do not encrypt values whose key, or a parent key, matches this
     #[arg(long, value_name = "REGEX")]
     pub unencrypted_regex: Option<String>,
-    /// Encrypt only values whose key, or a key above it, matches this
+    /// Encrypt only values whose key, or a parent key, matches this
     #[arg(long, value_name = "REGEX")]
     pub encrypted_regex: Option<String>,
     /// Do not encrypt values under a comment that matches this
@@ -165,17 +165,17 @@ pub struct Selector {
     git show HEAD~1:app.env | civm secrets decrypt -
     eval \"$(civm secrets decrypt --output-type sh app.env)\"")]
 pub struct Decrypt {
-    /// The encrypted file; - or none for stdin
+    /// The encrypted file; with - or no FILE, stdin
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
     /// Decrypt the file in place
     #[arg(short, long, conflicts_with_all = ["output", "extract"])]
     pub in_place: bool,
-    /// Write here instead of stdout, readable only by you
+    /// Write to this file instead of stdout, readable only by you
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Option<PathBuf>,
     /// Only the value at this path
-    #[arg(long, value_name = "PATH", help = "Only the value at this path, as in '[\"key\"][0]'")]
+    #[arg(long, value_name = "PATH", help = "Print only the value at this path, such as '[\"key\"][0]'")]
     pub extract: Option<String>,
     /// Continue even if the file's MAC does not match
     #[arg(long)]
@@ -186,7 +186,7 @@ pub struct Decrypt {
     /// The file's format
     #[command(flatten)]
     pub input: Input,
-    /// The format of the plaintext; sh prints lines that a shell can eval (default: by the ending of --output, else
+    /// The format of the plaintext; sh prints lines that a shell can eval (default: from the extension of --output, else
     /// the file's own)
     #[arg(long, value_name = "FORMAT")]
     pub output_type: Option<PlainFormat>,
@@ -215,7 +215,7 @@ pub struct Get {
 /// `civm secrets edit`.
 #[derive(Args, Clone, Debug)]
 pub struct Edit {
-    /// The file; a new one starts from an example
+    /// The file; if it does not exist, it is created from an example
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// Continue even if the file's MAC does not match
@@ -246,16 +246,16 @@ pub struct UpdateAll {
     /// Only these files and directories
     #[arg(value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
-    /// Change nothing and exit with 1 if a file is out of date; needs no key
+    /// Change nothing, and exit with code 1 if a file is out of date; needs no key
     #[arg(long, conflicts_with = "dry_run")]
     pub check: bool,
     /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Also fail if no rule matches a sops file; otherwise only if that file was named
+    /// Also fail if a sops file matches no rule; without this, only if that file was given by name
     #[arg(long)]
     pub strict: bool,
-    /// Print one JSON object with every file
+    /// Print a JSON object that lists every file
     #[arg(long)]
     pub json: bool,
 }

@@ -1,4 +1,4 @@
-//! Arguments of the `civm secrets` commands that work with git: merge, diff, textconv; and of replace.
+//! Arguments of the `civm secrets` commands that work with git (merge, diff, textconv), and of `replace`.
 
 use std::path::PathBuf;
 
@@ -24,13 +24,13 @@ pub struct Merge {
 /// `civm secrets merge-driver`.
 #[derive(Args, Clone, Debug)]
 pub struct MergeDriver {
-    /// The common base (git's %O); empty if both sides added the file
+    /// The merge base (git's %O); empty if both sides added the file
     pub base: PathBuf,
     /// Our version, which the result replaces (git's %A)
     pub ours: PathBuf,
     /// Their version (git's %B)
     pub theirs: PathBuf,
-    /// The file's path in the repository (git's %P), which selects format and rules
+    /// The file's path in the repository (git's %P), which determines its format and rule
     pub pathname: Option<PathBuf>,
     /// The length of a conflict marker (git's %L)
     #[arg(long, value_name = "SIZE", default_value_t = 7)]
@@ -38,7 +38,7 @@ pub struct MergeDriver {
     /// Labels of the conflict markers in a file that is not encrypted (git's %S, %X, %Y)
     #[arg(long, num_args = 3, allow_hyphen_values = true, value_names = ["BASE", "OURS", "THEIRS"])]
     pub labels: Vec<String>,
-    /// The versions are common ancestors, which git merges first: where they conflict, take the base
+    /// The versions are common ancestors that git merges first: in a conflict, take the base
     #[arg(long)]
     pub common_ancestors: bool,
     /// What to do where both sides changed the same value
@@ -50,10 +50,10 @@ pub struct MergeDriver {
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[group(multiple = false)]
 pub struct Editing {
-    /// Resolve conflicts in the editor even if this is not a terminal
+    /// Resolve conflicts in the editor even if there is no terminal
     #[arg(long)]
     pub edit: bool,
-    /// Never open the editor; leave conflicts to `civm secrets merge`
+    /// Never open the editor; leave conflicts for `civm secrets merge`
     #[arg(long)]
     pub no_edit: bool,
 }
@@ -72,22 +72,22 @@ pub struct Textconv {
 /// `civm secrets diff`.
 #[derive(Args, Clone, Debug)]
 pub struct Diff {
-    /// Up to two revisions (default: HEAD and the work tree), then files; or two files
+    /// Up to two revisions (default: HEAD and the working tree), then files; or two files to compare
     #[arg(value_name = "REV|PATH", value_hint = ValueHint::AnyPath)]
     pub args: Vec<String>,
     /// Only these files
     #[arg(last = true, value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Compare with the index, not with the work tree
+    /// Compare with the index instead of the working tree
     #[arg(long, visible_alias = "cached")]
     pub staged: bool,
     /// Print the values as well
     #[arg(long)]
     pub show: bool,
-    /// Print one JSON object with every file
+    /// Print a JSON object that lists every file
     #[arg(long)]
     pub json: bool,
-    /// Exit with 1 if anything differs
+    /// Exit with code 1 if anything differs
     #[arg(long)]
     pub exit_code: bool,
 }
@@ -104,10 +104,10 @@ pub struct Replace {
     /// The plaintext's format (default: the file's own)
     #[arg(long, value_name = "FORMAT")]
     pub input_type: Option<Format>,
-    /// The encrypted file's format (default: by its ending)
+    /// The encrypted file's format (default: from its extension)
     #[arg(long, value_name = "FORMAT")]
     pub output_type: Option<Format>,
-    /// Replace it even if the file's MAC does not match
+    /// Continue even if the file's MAC does not match
     #[arg(long)]
     pub ignore_mac: bool,
 }

@@ -5,30 +5,30 @@ use clap::{Args, ValueEnum};
 /// `civm up`.
 #[derive(Args, Clone, Debug)]
 pub struct Up {
-    /// The host: a directory of hosts/
+    /// The host: a directory in hosts/
     pub host: String,
-    /// Return as soon as the guest is ready, and let it run
+    /// Return as soon as the guest is ready, and leave it running
     #[arg(short, long)]
     pub detach: bool,
-    /// Boot without secrets, for example if they cannot be decrypted; the guest gets none
+    /// Boot without secrets, for example because you cannot decrypt them; the guest gets none
     #[arg(long)]
     pub without_secrets: bool,
-    /// Use a disk that is thrown away afterwards
+    /// Use a temporary disk that is deleted when the guest stops
     #[arg(long)]
     pub ephemeral: bool,
-    /// How the guest is executed
+    /// How to run the guest
     #[arg(long, value_enum, default_value_t)]
     pub accel: Accel,
-    /// Number of processors, instead of host.yaml's
+    /// Number of virtual CPUs (default: as in host.yaml)
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Memory, instead of host.yaml's: 4G, 4096M
+    /// Memory, such as 4G or 4096M (default: as in host.yaml)
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
-    /// When civm runs as root, run QEMU as root too, rather than as a user of its own
+    /// When civm runs as root, run QEMU as root too, instead of as a user of its own
     #[arg(long)]
     pub qemu_as_root: bool,
-    /// Print the QEMU command line and start nothing
+    /// Print the QEMU command line without starting anything
     #[arg(long)]
     pub print_command: bool,
 }
@@ -36,11 +36,11 @@ pub struct Up {
 /// How the guest is executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Accel {
-    /// KVM where it works (civm tries it), else TCG
+    /// KVM if it works (civm probes it), else TCG
     #[default]
     Auto,
     /// KVM only
     Kvm,
-    /// TCG: emulation, slower
+    /// TCG only: software emulation, slower
     Tcg,
 }

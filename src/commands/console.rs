@@ -9,7 +9,7 @@ use crate::edge::terminal::stdin_is_terminal;
 use crate::instance::console::{ESCAPE_NAME, Input, Left, attach};
 use crate::outcome::Outcome;
 
-/// Joins the terminal to the serial console.
+/// Connects the terminal to the serial console.
 pub(super) fn run(args: &Console, context: &Context) -> Outcome {
     let site = Site::find(context)?;
     let place = site.place(&args.host)?;
@@ -17,12 +17,14 @@ pub(super) fn run(args: &Console, context: &Context) -> Outcome {
     if stdin_is_terminal() {
         context
             .screen
-            .note(format!("console of `{}`: {ESCAPE_NAME} leaves it, the machine keeps running", args.host));
+            .note(format!("console of `{}`: {ESCAPE_NAME} detaches; the machine keeps running", args.host));
     }
     match attach(&record, Input::Typed, &mut io::stdout()).map_err(failure)? {
-        Left::Escape => context.screen.note(format!("\nleft the console; `{}` keeps running", args.host)),
+        Left::Escape => {
+            context.screen.note(format!("\ndetached from the console; `{}` keeps running", args.host))
+        }
         Left::InputEnded => {}
-        Left::Ended => context.screen.note(format!("\n`{}` is gone", args.host)),
+        Left::Ended => context.screen.note(format!("\n`{}` has stopped", args.host)),
         Left::Signal(signal) => return Ok(u8::try_from(128 + signal).unwrap_or(u8::MAX)),
     }
     Ok(0)

@@ -9,7 +9,7 @@ use crate::instance::stop::{self, Patience};
 use crate::instance::{Error, Event};
 use crate::outcome::Outcome;
 
-/// Stops an instance; one that is not running is what was wanted.
+/// Stops an instance. One that is not running is no error.
 pub(super) fn run(args: &Down, context: &Context) -> Outcome {
     let site = Site::find(context)?;
     let place = site.place(&args.host)?;

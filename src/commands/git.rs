@@ -1,4 +1,4 @@
-//! `civm git …`: sets up in git that sops files are merged by value and shown as plaintext.
+//! `civm git …`: sets up git to merge sops files value by value and to show their plaintext.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ mod uncovered;
 use configuration::{HOOK_HEAD, SECTIONS};
 pub(super) use uncovered::uncovered;
 
-/// Where git looks for a tree's attributes.
+/// The file in which git looks for a tree's attributes.
 const ATTRIBUTES: &str = ".gitattributes";
 /// The hook that checks before a commit.
 const HOOK: &str = "pre-commit";
@@ -66,7 +66,7 @@ fn install(args: &Install, git: &Git, context: &Context) -> Outcome {
             if !args.check {
                 atomic::replace(&path, &after, 0o666).map_err(|error| failure(Error::Write(error)))?;
             }
-            missing.push(format!("{ATTRIBUTES}, to be committed (patterns: {})", patterns.len()));
+            missing.push(format!("{ATTRIBUTES} ({} patterns; commit it)", patterns.len()));
         }
         missing.extend(hook(args, git, &finder, context)?);
     }
@@ -86,7 +86,7 @@ fn install(args: &Install, git: &Git, context: &Context) -> Outcome {
 fn uninstall(args: &Uninstall, git: &Git, context: &Context) -> Outcome {
     let top = top(git, args.global)?;
     for section in SECTIONS {
-        // What is not there needs no removing.
+        // A missing section is no error.
         let _ = git.output(["config", scope(args.global), "--remove-section", section]);
     }
     if let Some(top) = top {
@@ -107,7 +107,7 @@ fn uninstall(args: &Uninstall, git: &Git, context: &Context) -> Outcome {
                 .map_err(|source| failure(Error::NotWritable { path: hook.clone(), source }))?;
         }
     }
-    context.screen.note("civm is removed from git's configuration");
+    context.screen.note("civm was removed from git's configuration");
     Ok(0)
 }
 
@@ -115,7 +115,7 @@ fn scope(global: bool) -> &'static str {
     if global { "--global" } else { "--local" }
 }
 
-/// The root of the work tree; to set git up for a user needs none.
+/// The root of the work tree; `None` outside a repository, where only the user's configuration can be set up.
 fn top(git: &Git, global: bool) -> Result<Option<PathBuf>, Failure> {
     match git.top() {
         Ok(top) => Ok(Some(top)),
@@ -128,7 +128,7 @@ fn hook_path(git: &Git) -> Result<PathBuf, Failure> {
     git.path(["rev-parse", "--git-path", &format!("hooks/{HOOK}")]).map_err(of_git)
 }
 
-/// Writes the hook where there is none, or one of an earlier civm.
+/// Writes the hook if there is none, or if an earlier civm wrote it.
 fn hook(args: &Install, git: &Git, finder: &str, context: &Context) -> Result<Option<String>, Failure> {
     let path = hook_path(git)?;
     let text = configuration::hook(finder);
@@ -147,10 +147,10 @@ fn hook(args: &Install, git: &Git, finder: &str, context: &Context) -> Result<Op
         written.map_err(|source| failure(Error::NotWritable { path: path.clone(), source }))?;
         atomic::replace(&path, text.as_bytes(), 0o755).map_err(|error| failure(Error::Write(error)))?;
     }
-    Ok(Some(format!("the hook {HOOK}")))
+    Ok(Some(format!("the {HOOK} hook")))
 }
 
-/// A file's text; nothing where there is none.
+/// A file's text; empty if there is no such file.
 fn existing(path: &Path) -> Result<Vec<u8>, Failure> {
     match session::read(path) {
         Err(Error::Missing(_)) => Ok(Vec::new()),
@@ -164,5 +164,5 @@ fn failure(error: Error) -> Failure {
 
 fn attributes_failure(path: &Path, reason: attributes::OpenBlock) -> Failure {
     Failure::new(Code::Generic, format!("`{}`: {reason}", path.display()))
-        .help(format!("put the line `{}` behind civm's lines, or take them all out", attributes::END))
+        .help(format!("add the line `{}` after civm's lines, or remove them all", attributes::END))
 }

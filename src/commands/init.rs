@@ -1,4 +1,4 @@
-//! `civm init`: a project from nothing.
+//! `civm init`: creates a project.
 
 use std::fs;
 use std::io;
@@ -13,14 +13,14 @@ use crate::keys::recipient::{Recipient, shown};
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::edit;
 
-/// Disks lie beside hosts/ and belong to no repository.
+/// Disks are stored next to hosts/ and are not committed.
 const IGNORED: &str = "*.qcow2";
 
 pub(super) fn run(args: &Init, context: &Context) -> Outcome {
     let dir = &directory(args, context)?;
     let rules = dir.join(".sops.yaml");
     if rules.symlink_metadata().is_ok() {
-        let failure = Failure::new(Code::Generic, format!("`{}` exists already", rules.display()));
+        let failure = Failure::new(Code::Generic, format!("`{}` already exists", rules.display()));
         return Err(failure.help("`civm keys new-host NAME` adds a host to it"));
     }
     let recipient = match &args.recipient {
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Init, context: &Context) -> Outcome {
     })?;
     let text = edit::initial(&keys::anchor(&context.environment), &recipient)
         .map_err(|error| Failure::new(Code::Generic, error.to_string()))?;
-    fs::create_dir_all(dir.join("hosts")).map_err(|error| cannot("make", &dir.join("hosts"), &error))?;
+    fs::create_dir_all(dir.join("hosts")).map_err(|error| cannot("create", &dir.join("hosts"), &error))?;
     ignore_disks(dir)?;
     let schema = dir.join(HOSTS).join(SCHEMA_FILE);
     if schema.symlink_metadata().is_err() {
@@ -41,15 +41,15 @@ pub(super) fn run(args: &Init, context: &Context) -> Outcome {
     }
     atomic::create(&rules, text.as_bytes(), 0o644, false)
         .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
-    context
-        .screen
-        .note(format!("`{}` makes {recipient} the first reader of the project's secrets", rules.display()));
+    context.screen.note(format!(
+        "created `{}` with {recipient} as the first reader of the project's secrets",
+        rules.display()
+    ));
     context.screen.note("next: `civm keys new-host NAME`");
     Ok(0)
 }
 
-/// The directory that is named, in one way or the other. The environment names no other than an argument does:
-/// it stands back.
+/// The directory given as an argument or with --project. An argument takes precedence over CIVM_PROJECT.
 fn directory(args: &Init, context: &Context) -> Result<PathBuf, Failure> {
     let (dir, project) = match (&args.dir, &context.project) {
         (Some(dir), Some(project)) => (dir, project),
@@ -71,9 +71,8 @@ fn directory(args: &Init, context: &Context) -> Result<PathBuf, Failure> {
 /// The first age recipient of the caller's identities, else the ssh one.
 pub(super) fn own_recipient(context: &Context) -> Result<String, Failure> {
     secrets::own_recipients(context).into_iter().next().ok_or_else(|| {
-        Failure::new(Code::Generic, "you have no identity that could open a file").help(
-            "`ssh-keygen -t ed25519` makes an ssh key, which is enough; or name a recipient with --recipient",
-        )
+        Failure::new(Code::Generic, "you have no identity that could decrypt a file")
+            .help("create an ssh key with `ssh-keygen -t ed25519`, or give a recipient with --recipient")
     })
 }
 

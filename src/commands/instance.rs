@@ -1,4 +1,4 @@
-//! What commands on instances share: the place of a host, and failures with what to do next.
+//! Shared by the commands on instances: finding a host's instance, and failures with advice.
 
 use super::{Context, project};
 use crate::edge::environment::Environment;
@@ -14,14 +14,14 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// The project that a command works on, and this user's state of it.
+    /// The project that a command works on, and this user's state for it.
     pub(super) fn find(context: &Context) -> Result<Self, Failure> {
         let project = project::find(context)?;
         let state = Home::find(&context.environment).and_then(|home| home.project(project.root()));
         Ok(Self { project, state: state.map_err(failure)? })
     }
 
-    /// The place of a host that is defined, or has run before.
+    /// The place of a host that is defined or has been run before.
     pub(super) fn place(&self, host: &str) -> Result<Place, Failure> {
         if !self.project.host_file(host).is_file() && !self.state.path.join(host).is_dir() {
             // Its error says which hosts there are.
@@ -37,15 +37,15 @@ pub(super) fn running(place: &Place) -> Result<Record, Failure> {
     running.ok_or_else(|| failure(Error::NotRunning(place.host.clone())))
 }
 
-/// Refuses a machine that cannot answer, and says why.
+/// Fails, with the reason, if the machine cannot respond.
 pub(super) fn answering(record: &Record, environment: &Environment) -> Result<(), Failure> {
     let reason = match stop::health(record, environment) {
         Health::Running => return Ok(()),
         Health::Paused => "is paused".to_owned(),
-        Health::Frozen => "is frozen: QEMU or its supervisor does not answer".to_owned(),
+        Health::Frozen => "is frozen: QEMU or its supervisor does not respond".to_owned(),
         Health::Panicked => match &record.reason {
-            Some(reason) => format!("has stopped: {reason}"),
-            None => "has stopped: its kernel panicked".to_owned(),
+            Some(reason) => format!("is no longer running: {reason}"),
+            None => "is no longer running: its kernel panicked".to_owned(),
         },
     };
     Err(failure(Error::NoAnswer { host: record.host.clone(), reason }))
@@ -56,29 +56,25 @@ pub(super) fn failure(error: Error) -> Failure {
     let failure = Failure::new(code(&error), error.to_string());
     match error {
         Error::NoProgram(name) => failure
-            .help(format!("install the package that has `{name}` (devshell/setup installs all of them)")),
+            .help(format!("install the package that provides `{name}` (devshell/setup installs everything that is needed)")),
         Error::NoStage { .. } => failure.help(
-            "allow unprivileged user namespaces, or log in so that you get an $XDG_RUNTIME_DIR on a tmpfs",
+            "allow unprivileged user namespaces, or log in so that $XDG_RUNTIME_DIR is a tmpfs that you own",
         ),
-        Error::Port { .. } => {
-            failure.help("stop the process that has it, or forward another port in host.yaml")
-        }
+        Error::Port { .. } => failure.help("stop the process that uses it, or forward another port in host.yaml"),
         Error::PortRefused { port, .. } if port < 1024 => {
-            failure.help("only root may use ports below 1024: choose a higher one in host.yaml")
+            failure.help("ports below 1024 require root: use a higher one in host.yaml")
         }
-        Error::DiskInUse { .. } => {
-            failure.help("only one machine at a time can use a disk: stop the other one first")
-        }
+        Error::DiskInUse { .. } => failure.help("only one machine can use a disk at a time: stop the other one first"),
         Error::NoKvm(_) => failure.help("`--accel auto` falls back to TCG, which is slower"),
         Error::NotReady { .. } => {
-            failure.help("on a slow machine, CIVM_TIMEOUT_SCALE=3 makes every deadline three times as long")
+            failure.help("on a slow machine, set CIVM_TIMEOUT_SCALE=3 to extend every timeout")
         }
         Error::NotRunning(host) => failure.help(format!("`civm up {host}` starts it")),
         Error::NoAnswer { host, .. } => {
-            failure.help(format!("`civm console {host}` shows its console, `civm down {host}` ends it"))
+            failure.help(format!("`civm console {host}` shows its console, `civm down {host}` stops it"))
         }
         Error::Record { path, .. } => failure.help(format!(
-            "nothing was touched; use the civm that wrote it, or remove {} once its machine is gone",
+            "nothing was changed; use the version of civm that wrote it, or remove {} once its machine has stopped",
             path.display()
         )),
         _ => failure,

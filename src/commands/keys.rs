@@ -1,4 +1,4 @@
-//! `civm keys …`: one file per verb, and what they share: reading an ssh private key.
+//! `civm keys …`: one file per subcommand, and what they share: reading an ssh private key.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -24,9 +24,9 @@ pub(super) use init::anchor;
 
 /// Holds a passphrase, as for ssh-to-age; empty counts as unset.
 const PASSPHRASE: &str = "SSH_TO_AGE_PASSPHRASE";
-/// How often a passphrase that was typed wrong may be typed again.
+/// How many times a passphrase is asked for.
 const ATTEMPTS: usize = 3;
-/// No list of keys is longer; a larger input is a mistake.
+/// No list of keys is longer than this; a larger input is a mistake.
 const INPUT_LIMIT: u64 = 64 << 20;
 
 /// Runs one of the keys commands.
@@ -62,7 +62,7 @@ fn read(path: Option<&Path>) -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(content)
 }
 
-/// The private key of a text, opened with a given passphrase, with the one of the environment, or by asking.
+/// The private key in a text, unlocked with the given passphrase, with the one in the environment, or by asking.
 fn private_key(
     text: &[u8],
     name: &str,
@@ -73,7 +73,7 @@ fn private_key(
     let failed = |error: &PrivateKeyError| {
         let failure = Failure::new(Code::Generic, format!("{name}: {error}"));
         match error {
-            PrivateKeyError::PublicKey => failure.help("leave out --private for the age recipient"),
+            PrivateKeyError::PublicKey => failure.help("omit --private to get the age recipient"),
             _ => failure,
         }
     };
@@ -100,12 +100,12 @@ fn ask(key: &LockedKey, name: &str, prompt: &dyn Prompt) -> Result<SshKey, Failu
             let failure =
                 Failure::new(Code::Generic, format!("{name} is protected by a passphrase: {error}"));
             match error {
-                PromptError::NoTerminal => failure.help(format!("{PASSPHRASE} can hold the passphrase")),
+                PromptError::NoTerminal => failure.help(format!("set {PASSPHRASE} to the passphrase")),
                 _ => failure,
             }
         })?;
         match key.unlock(&passphrase) {
-            Err(PrivateKeyError::WrongPassphrase) => prompt.tell("the passphrase is not right"),
+            Err(PrivateKeyError::WrongPassphrase) => prompt.tell("incorrect passphrase"),
             Err(error) => return Err(Failure::new(Code::Generic, format!("{name}: {error}"))),
             Ok(key) => return Ok(key),
         }

@@ -10,14 +10,14 @@ use crate::cli::links::Links;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::personas::Persona;
 
-/// Makes a link to this civm for every tool that it stands in for. Where one cannot be made, none is.
+/// Creates a link to this civm for every tool that it can act as. If one cannot be created, none is.
 ///
 /// # Errors
 /// Something else has the name of a link; the system refuses.
 pub(super) fn run(args: &Links, context: &Context) -> Outcome {
     let dir = &args.dir;
     let failed = |error: io::Error| {
-        let words = format!("cannot make links in `{}`: {error}", dir.display());
+        let words = format!("cannot create links in `{}`: {error}", dir.display());
         Failure::new(Code::CouldNotWriteOutput, words)
     };
     let civm = std::env::current_exe().map_err(failed)?;
@@ -26,7 +26,7 @@ pub(super) fn run(args: &Links, context: &Context) -> Outcome {
     if let Some(taken) = links.iter().find(|link| !may_replace(link, &civm, args.force)) {
         let failure = Failure::new(
             Code::CouldNotWriteOutput,
-            format!("`{}` exists and is not a link to civm; no link was made", taken.display()),
+            format!("`{}` exists and is not a link to civm; no links were created", taken.display()),
         );
         let is_dir = taken.is_dir() && !taken.is_symlink();
         return Err(if is_dir { failure } else { failure.help("--force replaces it") });
@@ -38,14 +38,14 @@ pub(super) fn run(args: &Links, context: &Context) -> Outcome {
     Ok(0)
 }
 
-/// Whether nothing is lost: there is nothing, or a link to a file of civm's name; by force also another file.
+/// Whether the path may be replaced: there is nothing, or a link to a file named civm; with --force also another file.
 fn may_replace(link: &Path, civm: &Path, force: bool) -> bool {
     let Ok(there) = fs::symlink_metadata(link) else { return true };
     let is_link = fs::read_link(link).is_ok_and(|target| target.file_name() == civm.file_name());
     is_link || (force && !there.is_dir())
 }
 
-/// A link in place of whatever has its name, which is gone only when the link is there.
+/// Atomically replaces whatever has the link's name.
 fn replace(link: &Path, civm: &Path) -> io::Result<()> {
     let mut name = link.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));

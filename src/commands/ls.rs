@@ -1,4 +1,4 @@
-//! `civm ls`: what runs, and what is defined and does not.
+//! `civm ls`: the hosts that are running, and those that are defined but not running.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ struct Line {
     project: String,
     host: String,
     record: Option<Record>,
-    /// What is wrong with a machine that does not run as it should.
+    /// What is wrong with a machine that is not running as it should.
     health: Option<Health>,
 }
 
@@ -35,14 +35,14 @@ impl Line {
     }
 }
 
-/// Lists the instances of this user, and the hosts of the project that have none.
+/// Lists this user's instances, and the project's hosts that have none.
 pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
     let home = Home::find(&context.environment).map_err(instance::failure)?;
     let running = home.running();
     for complaint in home.complaints() {
         context.screen.warn(complaint);
     }
-    // Without a project the running ones are still worth a list.
+    // Outside a project, the running instances are still listed.
     let found = match (project::find(context), &context.project) {
         (Ok(project), _) => Some(project),
         (Err(failure), Some(_)) => return Err(failure),
@@ -56,7 +56,7 @@ pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
     };
     let mut lines = lines(running, &defined, root.as_deref());
     for line in &mut lines {
-        // One that is coming up or going down has no time for questions.
+        // An instance that is starting or stopping may not respond.
         let phases = [Phase::Booting, Phase::Ready, Phase::Panicked];
         let watched = line.record.as_ref().filter(|record| phases.contains(&record.phase));
         let health = watched.map(|record| stop::health(record, &context.environment));
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
     Ok(0)
 }
 
-/// Removes what a killed `up` left half-made: images and disks. Those that somebody is making are locked, and spared.
+/// Removes partial images and disks that a killed `up` left behind. Those still being built are locked, and skipped.
 fn sweep(project: Option<&Project>, context: &Context) {
     if let Some(cache) = image_cache(context) {
         debian::sweep(&cache, &context.environment);
@@ -134,7 +134,7 @@ fn table(lines: &[Line], root: Option<&Path>, now: u64) -> String {
     let mut rows = vec![["HOST", "STATE", "UP", "ACCEL", "PORTS"].map(str::to_owned)];
     for line in lines {
         let foreign = root.is_none_or(|root| line.project != root.display().to_string());
-        // The instance of another project is named with it.
+        // An instance of another project is shown with that project.
         let host = if foreign { format!("{} ({})", line.host, line.project) } else { line.host.clone() };
         rows.push(match &line.record {
             None => [host, "-".into(), String::new(), String::new(), String::new()],

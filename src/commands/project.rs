@@ -1,4 +1,4 @@
-//! The project and host that a command is about.
+//! The project and host that a command works on.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::host::project::Project;
 use crate::host::spec::{Arch, Spec};
 use crate::outcome::{Code, Failure};
 
-/// The project: as named, else upwards from here.
+/// The project: the one that was given, else this directory or the nearest one above it.
 pub(super) fn find(context: &Context) -> Result<Project, Failure> {
     match &context.project {
         Some(dir) => Project::at(dir),
@@ -28,7 +28,7 @@ pub(super) fn load(project: &Project, host: &str) -> Result<Spec, Failure> {
     project.load(host, arch).map_err(failure)
 }
 
-/// What the host room says, with its advice.
+/// An error of the `host` module, with advice.
 pub(super) fn failure(error: Error) -> Failure {
     let help = error.help();
     let code = match &error {

@@ -1,4 +1,4 @@
-//! The one place that prints: results to stdout, everything else to stderr.
+//! The only module that prints: results to stdout, everything else to stderr.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::edge::stream::{to_stderr, to_stdout};
 use crate::edge::terminal;
 use crate::outcome::Failure;
 
-/// Where a command's words go, and how many of them.
+/// Where a command's output goes, and how verbose it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
     quiet: bool,
@@ -24,13 +24,13 @@ impl Screen {
         Self { quiet: global.quiet, verbose: global.verbose, colours }
     }
 
-    /// Whether progress may be drawn: stderr is a terminal and nobody asked for silence.
+    /// Whether progress may be drawn: stderr is a terminal and `--quiet` was not given.
     #[must_use]
     pub fn draws(self) -> bool {
         !self.quiet && terminal::stderr_is_terminal()
     }
 
-    /// The result of a command: bytes to stdout as they are.
+    /// The result of a command: bytes, written to stdout unchanged.
     ///
     /// # Errors
     /// Stdout cannot be written. A reader that went away is not an error.
@@ -46,7 +46,7 @@ impl Screen {
         self.data(format!("{}\n", line.as_ref()).as_bytes())
     }
 
-    /// What happens, to stderr; silenced by `--quiet`.
+    /// A status message, to stderr; suppressed by `--quiet`.
     pub fn note(self, line: impl AsRef<str>) {
         if !self.quiet {
             to_stderr(line.as_ref());
@@ -60,7 +60,7 @@ impl Screen {
         }
     }
 
-    /// Something that should be looked at, though the work goes on.
+    /// A warning: something that needs attention, though the command continues.
     pub fn warn(self, line: impl AsRef<str>) {
         let head = if self.colours { "\x1b[1;33mwarning:\x1b[0m" } else { "warning:" };
         to_stderr(&format!("{head} {}", plain(line.as_ref())));
@@ -76,7 +76,7 @@ impl Screen {
     }
 }
 
-/// What others put into a message, file names among them, must not steer the terminal.
+/// Text from elsewhere, such as file names, must not send control sequences to the terminal.
 fn plain(text: &str) -> String {
     let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
     text.chars().map(|c| if harmless(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()

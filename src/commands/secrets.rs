@@ -42,7 +42,7 @@ pub(super) use failure::failure;
 pub(super) use merge::of_git;
 pub(super) use update_all::{CHANGE_THEM_TOO, forget, to_forget};
 
-/// The variable that names the file of rules, as in sops.
+/// The variable that names the rules file, as in sops.
 const CONFIG: &str = "SOPS_CONFIG";
 
 /// Runs one of the secrets commands.
@@ -86,7 +86,7 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
     }
 }
 
-/// Whether a command reads what is there, or merges it. Rules in conflict wait until the secrets are merged.
+/// Whether a command only reads existing files, or merges them. A conflict in the rules must not block either.
 fn needs_no_rules(command: &Command) -> bool {
     use Command::{Decrypt, Diff, ExecEnv, ExecFile, Get, Merge, MergeDriver, Status, Textconv};
     let reads = matches!(command, Decrypt(_) | Get(_) | Diff(_) | ExecEnv(_) | ExecFile(_) | Status(_));
@@ -118,7 +118,7 @@ pub(super) fn session_at(context: &Context, directory: PathBuf) -> Session {
 /// list is, and a key everywhere else; a key that holds a slash needs the brackets.
 fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     let wrong = |why: String| {
-        Failure::new(code, format!("key path `{text}`: {why}"))
+        Failure::new(code, format!("invalid key path `{text}`: {why}"))
             .help("a key path is key, key/inner/0, or '[\"key\"][\"inner\"][0]'")
     };
     if text.starts_with('[') {
@@ -131,15 +131,18 @@ fn key_path(text: &str, code: Code) -> Result<KeyPath, Failure> {
     Ok(KeyPath::from(steps.collect::<Vec<_>>()))
 }
 
-/// The plaintext of a whole file. If the format can hold one document only, sops drops all but the first; here that is
+/// The plaintext of a whole file. If the format can hold only one document, sops drops all but the first; here that is
 /// an error.
 fn plaintext(open: &OpenFile, input: Format, output: Format) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let one = open.tree.documents.len() <= 1 || output == Format::Yaml;
     let plain = if one {
         open.plaintext()
     } else {
-        let why =
-            format!("{} can hold one document, and there are {}", output.name(), open.tree.documents.len());
+        let why = format!(
+            "{} can hold only one document, but there are {}",
+            output.name(),
+            open.tree.documents.len()
+        );
         Err(Error::Store { path: open.path.clone(), error: store::Error::Unwritable(why) })
     };
     plain.map_err(|error| not_written(error, input, output))
@@ -151,7 +154,9 @@ fn not_written(error: Error, input: Format, output: Format) -> Failure {
     let (input, output) = (input.name(), output.name());
     let failure = failure(error);
     if other {
-        failure.help(format!("it cannot be written as {output}; --output-type {input} keeps its own format"))
+        failure.help(format!(
+            "it cannot be written as {output}; use --output-type {input} to keep its own format"
+        ))
     } else {
         failure
     }
@@ -198,17 +203,17 @@ fn several(mut failures: Vec<Failure>, files: usize, context: &Context) -> Resul
     }
 }
 
-/// Warns that a plaintext is not only in memory, and why.
+/// Warns that a plaintext is not kept in memory only, and why.
 fn warn_on_disk(context: &Context, when: &str, refused: &[Refused]) {
     let places: Vec<String> =
         refused.iter().map(|one| format!("{}: {}", one.place.display(), one.reason)).collect();
     context.screen.warn(format!(
-        "the plaintext is on a disk {when}, because there is no private place in memory ({})",
+        "the plaintext is on disk {when}, because there is no private directory in memory ({})",
         places.join("; ")
     ));
 }
 
-/// Opens a file that is printed or passed on, perhaps in another format; with the format that it has.
+/// Opens a file to be printed or passed on, perhaps in another format. Also returns the format that it has.
 fn open(
     file: &Path,
     output: Option<Format>,
@@ -227,12 +232,12 @@ fn open(
     Ok((opened, session.format_of_encrypted(file, &text)))
 }
 
-/// Warns of what is odd in a file that can be read even so.
+/// Warns about anything unusual in a file that can nevertheless be read.
 pub(super) fn warn(context: &Context, path: &Path, warnings: &[Warning]) {
     for warning in warnings {
         match warning {
             Warning::UndecryptableComment { document, container } => context.screen.warn(format!(
-                "`{}`: a comment under {container} in document {document} may not be encrypted; it is kept as it is",
+                "`{}`: a comment under {container} in document {document} may not be encrypted; it is left unchanged",
                 path.display()
             )),
         }

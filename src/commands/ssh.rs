@@ -8,7 +8,7 @@ use crate::cli::ssh::Ssh;
 use crate::instance::ssh::Login;
 use crate::outcome::Outcome;
 
-/// Logs in, and ends as ssh does: with the command's own exit code, or 255.
+/// Logs in, and exits as ssh does: with the command's exit code, or 255.
 pub(super) fn run(args: &Ssh, context: &Context) -> Outcome {
     let site = Site::find(context)?;
     let place = site.place(&args.host)?;

@@ -1,4 +1,4 @@
-//! `civm up`: secrets, image, disk, share, boot. The one place where secrets and machines meet.
+//! `civm up`: secrets, image, disk, share, boot. The only command that combines secrets and machines.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,11 +45,11 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     }
     let turn = turn::take(&place, context)?;
     if turn::is_ready(&place, context)? {
-        context.screen.note(format!("{} is running already; `civm ssh {}` logs in", spec.name, spec.name));
+        context.screen.note(format!("{} is already running; `civm ssh {}` logs in", spec.name, spec.name));
         return Ok(0);
     }
 
-    // What cannot be is refused first; then what may need a person, and what takes minutes after it.
+    // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
     let disk = RootDisk::find(args, &project, &spec, &place, context)?;
     let draft = describe(&spec, None, &disk.path, args);
     launch::check(&home, &draft, &context.environment, &mut |_| {}).map_err(instance::failure)?;
@@ -92,7 +92,7 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     foreground(running, &spec, &place, context)
 }
 
-/// `--cpus` and `--memory` in place of host.yaml's figures.
+/// Applies `--cpus` and `--memory`, which override host.yaml.
 fn resources(spec: Spec, args: &Up) -> Result<Spec, Failure> {
     let wrong = |why: String| Failure::new(Code::CouldNotReadInput, why);
     let memory = args
@@ -102,7 +102,7 @@ fn resources(spec: Spec, args: &Up) -> Result<Spec, Failure> {
     spec.with_resources(args.cpus, memory.transpose()?).map_err(wrong)
 }
 
-/// What would be run, without making or starting anything; what is not there yet is said.
+/// Prints the command that would be run, without creating or starting anything, and says what does not exist yet.
 fn print_command(args: &Up, project: &Project, spec: &Spec, place: &Place, context: &Context) -> Outcome {
     let (image, is_built) = image::locate(spec, context)?;
     let disk = RootDisk::find(args, project, spec, place, context)?;
@@ -116,13 +116,13 @@ fn print_command(args: &Up, project: &Project, spec: &Spec, place: &Place, conte
         .collect();
     if !missing.is_empty() {
         let words = missing.join(" and ");
-        context.screen.note(format!("{words} will be made by the first `civm up {}`", spec.name));
+        context.screen.note(format!("{words} will be created by the first `civm up {}`", spec.name));
     }
-    context.screen.note("started this way, the guest finds an empty share: no host key, users or secrets");
+    context.screen.note("run by hand, the guest gets an empty share: no host key, users or secrets");
     Ok(0)
 }
 
-/// Secrets that are in the file and reach no guest.
+/// Secrets that are in the file but are not installed in the guest.
 fn tell_unlisted(spec: &Spec, context: &Context) {
     let (Some(owner), false) = (&spec.secrets_host, spec.unlisted_secrets.is_empty()) else { return };
     context.screen.note(format!(
@@ -131,12 +131,12 @@ fn tell_unlisted(spec: &Spec, context: &Context) {
     ));
 }
 
-/// Stands for an image that is not there yet, while the rest of a machine is checked.
+/// Stands in for an image that does not exist yet, while the rest of a machine is checked.
 fn nothing_yet() -> Boot {
     Boot { kernel: PathBuf::from("/"), initrd: None, append: Vec::new() }
 }
 
-/// The machine as the instance room wants it; without an image only to be checked.
+/// The machine as the `instance` module needs it; without an image, only for validation.
 fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machine {
     let size_mib = spec.disk.in_mebibytes();
     Machine {
@@ -157,7 +157,7 @@ fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machi
     }
 }
 
-/// Ready means that the guest says so and that one can log in, with the host key that was staged.
+/// Waits until the guest reports that it is ready and a login works, with the staged host key.
 fn wait(
     running: &mut Running,
     state: &ProjectState,
@@ -172,11 +172,11 @@ fn wait(
         .inspect_err(|_| context.screen.detail("the machine has been stopped"))
 }
 
-/// The console, until it is left or the machine ends. A machine in the foreground does not outlive it.
+/// Shows the console until the user detaches or the machine stops. A machine in the foreground is stopped with it.
 fn foreground(running: Running, spec: &Spec, place: &Place, context: &Context) -> Outcome {
     if terminal::stdin_is_terminal() {
         let what = if spec.console_login { "a root shell on the console" } else { "the console" };
-        context.screen.note(format!("{what}; {} leaves it and stops the machine", console::ESCAPE_NAME));
+        context.screen.note(format!("{what}; {} detaches and stops the machine", console::ESCAPE_NAME));
     }
     let left = match place.running().map_err(instance::failure)? {
         Some(record) => {

@@ -1,7 +1,7 @@
-//! Where identities are found, and what they open.
+//! Finding identities and decrypting with them.
 //!
-//! The places are those of sops, in its order. All are read once per run; what is behind a passphrase is
-//! asked for only when it can help, and once. An ed25519 ssh key serves in both of its forms.
+//! Identities are searched for in the same places and order as in sops. All places are read once per run; a passphrase
+//! is asked for only if it can help, and only once. An ed25519 ssh key is used both as an ssh and as an age key.
 
 /// What sops would make of the places.
 mod as_sops;
@@ -53,7 +53,7 @@ impl fmt::Display for Place {
         match self {
             Self::Variable(name) => write!(formatter, "${name}"),
             Self::NamedFile(name, path) => write!(formatter, "{} (${name})", path.display()),
-            Self::Command(name) => write!(formatter, "the command of ${name}"),
+            Self::Command(name) => write!(formatter, "the command in ${name}"),
             Self::File(path) => write!(formatter, "{}", path.display()),
         }
     }

@@ -36,7 +36,7 @@ pub enum NativeKeyError {
     #[error("not a usable age recipient: a point of low order")]
     LowOrder,
     /// A post-quantum recipient to which no file could ever be encrypted.
-    #[error("not a usable age recipient: one of its halves is not a public key")]
+    #[error("not a usable age recipient: one of its parts is not a public key")]
     Unsound,
 }
 

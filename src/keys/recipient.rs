@@ -1,4 +1,4 @@
-//! Whom a file is encrypted to, in all spellings that sops knows.
+//! The recipients of files, in every form that sops accepts.
 
 use std::fmt;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::keys::identity::callbacks::Asking;
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RecipientError {
     /// Nothing at all.
-    #[error("it is empty; is there a comma too many, or a variable that is not set?")]
+    #[error("it is empty; is there an extra comma, or a variable that is not set?")]
     Empty,
     /// None of the known spellings.
     #[error("not a recipient: expected age1…, ssh-ed25519 … or ssh-rsa …")]
@@ -174,8 +174,8 @@ fn parse_ssh(text: &str) -> Result<age::ssh::Recipient, RecipientError> {
     }
     text.parse().map_err(|fault| {
         faulty(match fault {
-            Fault::RsaModulusTooSmall => "RSA keys of less than 2048 bits are not safe".into(),
-            Fault::RsaModulusTooLarge => "RSA keys of more than 4096 bits are not supported".into(),
+            Fault::RsaModulusTooSmall => "RSA keys with fewer than 2048 bits are not safe".into(),
+            Fault::RsaModulusTooLarge => "RSA keys with more than 4096 bits are not supported".into(),
             Fault::Unsupported(kind) => format!("age does not encrypt to {kind} keys"),
             _ => "the ssh public key is damaged".into(),
         })

@@ -1,7 +1,7 @@
-//! A file's data key from its master keys, or the reasons why none gave it.
+//! Retrieving a file's data key from its master keys, or the reasons why that failed.
 //!
-//! Each master key wraps the data key (or one share of it) on its own. Whatever needs nobody is tried on all
-//! of them before anything is asked.
+//! Each master key wraps the data key (or one share of it) on its own. Identities that need no interaction are tried on
+//! all of them before the user is asked for anything.
 
 /// What civm adds under the tree: identities, public halves, advice.
 mod explanation;
@@ -186,8 +186,11 @@ impl fmt::Display for RetrievalError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let opened = self.groups.iter().filter(|group| group.opened).count();
         match self.threshold {
-            0 => formatter.write_str("no identity opens the file"),
-            needed => write!(formatter, "{opened} of the {needed} key groups that are needed opened"),
+            0 => formatter.write_str("no identity can decrypt the file"),
+            needed => write!(
+                formatter,
+                "only {opened} of the {needed} key groups that are needed could be decrypted"
+            ),
         }
     }
 }

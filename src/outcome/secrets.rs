@@ -7,7 +7,7 @@ use crate::secrets::Error;
 use crate::{sops, store};
 
 impl Code {
-    /// The code of a failed work on a sops file: sops' own, where it has one.
+    /// The exit code for an error on a sops file: sops' own, if it has one.
     #[must_use]
     pub fn of_secrets(error: &Error) -> Self {
         match error {

@@ -1,8 +1,8 @@
-//! Changing a `.sops.yaml` by splicing text: every byte that is not new stays.
+//! Changing a `.sops.yaml` by splicing text: all other bytes are kept.
 //!
-//! The text is looked at line by line, as people and tools lay such files out. What comes out is parsed
-//! again and compared with what was to be changed, so that a layout this does not understand is
-//! refused and never damaged.
+//! The text is processed line by line, as people and tools usually lay out such files. The result is parsed
+//! again and compared with the intended change, so that a layout that is not understood is refused and never
+//! damaged.
 
 mod append;
 mod layout;
@@ -144,7 +144,7 @@ pub fn initial(name: &str, recipient: &str) -> Result<String, Error> {
 fn check(text: &str, before: &Config, host: &NewHost<'_>, regex: &str) -> Result<(), Error> {
     free(text, host.name)?;
     if before.rules()?.iter().any(|rule| rule.path_regex == regex) {
-        return Err(Error::Edit(format!("there is a rule for {} already", host.path)));
+        return Err(Error::Edit(format!("there is already a rule for {}", host.path)));
     }
     Ok(())
 }
@@ -157,14 +157,14 @@ fn free(text: &str, name: &str) -> Result<(), Error> {
     let anchor = format!("&{name}");
     let taken = |word: &str| word.trim_matches([',', '[', ']', '{', '}']) == anchor;
     if let Some(index) = text.lines().position(|line| layout::code(line).split_whitespace().any(taken)) {
-        return Err(Error::Edit(format!("line {}: the name {name} is taken already", index + 1)));
+        return Err(Error::Edit(format!("line {}: the name {name} is already in use", index + 1)));
     }
     Ok(())
 }
 
 fn bad_name(name: &str) -> Error {
     Error::Edit(format!(
-        "`{name}` cannot be the name of a key: letters, digits, dots, hyphens and underscores can"
+        "`{name}` cannot be the name of a key: only letters, digits, dots, hyphens and underscores are allowed"
     ))
 }
 
@@ -185,14 +185,14 @@ fn verify(
     let after = Config::parse(text).map_err(|_| refused("its layout is not understood"))?;
     let mut old: Vec<&Rule> = after.rules()?;
     if position >= old.len() {
-        return Err(refused("the new rule would not be read"));
+        return Err(refused("the new rule would not be recognised"));
     }
     let new = old.remove(position);
     if old != before.rules()? || after.stores != before.stores {
         return Err(refused("another rule would change"));
     }
     if after.position(host.path.as_bytes())? != Some(position) {
-        return Err(refused("the new rule would not be reached"));
+        return Err(refused("an earlier rule would match instead of the new one"));
     }
     if !new.recipients().eq(recipients.iter().copied()) || new.groups.len() != 1 {
         return Err(refused("the new rule would have other recipients"));

@@ -1,4 +1,4 @@
-//! The form of a `.sops.yaml`, as strict and as lenient as sops reads it.
+//! Parsing a `.sops.yaml`, exactly as strictly and leniently as sops.
 
 use super::{Config, CreationRule, Error, Group, Rule, UnknownKey};
 use crate::sops::pattern::Pattern;
@@ -68,7 +68,7 @@ fn read(text: &str) -> Result<Config> {
             }
             "destination_rules" => destinations(&value)?,
             "stores" => config.stores = reader.stores(&value)?,
-            // People keep what they like beside the rules, anchors above all.
+            // People keep other things next to the rules, above all anchors.
             other => reader.unknown(other, line, &FILE, false),
         }
     }
@@ -151,7 +151,7 @@ impl Reader {
         let selector = Selector::only(selectors.iter().map(|(name, text)| (*name, text.as_str())));
         let complete = || {
             rule.selector = selector.map_err(|error| error.to_string())?;
-            // Key groups, where there are any, make the rule's own keys count for nothing.
+            // If there are key groups, the rule's own keys are ignored.
             rule.groups = match groups.is_empty() {
                 false => groups.into_iter().collect::<std::result::Result<_, _>>()?,
                 true => vec![own.group()?],
@@ -164,7 +164,7 @@ impl Reader {
     /// A group with the groups merged into it in front, each key once.
     fn group(&mut self, node: &Node<'_>, depth: usize) -> Result<std::result::Result<Group, String>> {
         if depth > DEPTH {
-            return Err(node.wrong(format!("more than {DEPTH} key groups merged into one another")));
+            return Err(node.wrong(format!("more than {DEPTH} levels of merged key groups")));
         }
         let mut merged = Vec::new();
         let mut age = Vec::new();
@@ -279,11 +279,11 @@ fn keys(name: &str, node: &Node<'_>) -> std::result::Result<Vec<String>, String>
         return Ok(parts.map(str::to_owned).collect());
     }
     let Ok(Some(items)) = node.all_items() else {
-        return Err(format!("{name}: expected text or a list of texts, but got {}", node.kind()));
+        return Err(format!("{name}: expected a string or a list of strings, but got {}", node.kind()));
     };
     let text = |item: &Node<'_>| match item.is_string() || name == "hckms" {
         true => Ok(item.text().map_err(reason)?.unwrap_or_default()),
-        false => Err(format!("{name}: expected text in the list, but got {}", item.kind())),
+        false => Err(format!("{name}: expected a string in the list, but got {}", item.kind())),
     };
     items.iter().map(text).collect()
 }

@@ -1,14 +1,14 @@
-//! Globs, as git's attributes have them, for the files that creation rules are for.
+//! Globs, in the syntax of git's attributes, for the files that creation rules match.
 //!
-//! A glob may match more than its rule: what merges and shows sops files leaves every other file to git. So what an
-//! expression says is widened wherever a glob cannot say it, and never narrowed on purpose.
+//! A glob may match more than its rule, because the merge driver and textconv leave other files to git. So an expression
+//! that a glob cannot represent is widened, and never narrowed on purpose.
 
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind, Look, Repetition};
 
 use super::Config;
 
-/// How many globs one rule may become; where it would be more, parts of them are widened.
+/// How many globs a rule may become; if there would be more, parts of them are widened.
 const MOST: usize = 24;
 /// The endings by which sops knows a format: what a rule for all files is taken to mean.
 const FORMATS: [&str; 5] = ["*.yaml", "*.yml", "*.json", "*.env", "*.ini"];

@@ -1,5 +1,5 @@
-//! Two versions of a `.sops.yaml` made one: by lines, and where both sides changed the same ones, by the keys that each
-//! has added and removed. Every byte that is not about keys stays as one of the sides has it.
+//! Merging two versions of a `.sops.yaml`: line by line and, where both sides changed the same lines, by the keys that
+//! each has added and removed. Everything other than keys is taken unchanged from one of the sides.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -8,7 +8,7 @@ use super::file::first_document;
 use super::{Config, Rule, names};
 use crate::sops::merge::{conflicted, pieces};
 
-/// Merges what two sides made of a base. `None` where that takes somebody who knows what is meant: the caller then
+/// Merges the changes of two sides to a base. `None` if that needs a human decision: the caller then
 /// shows the conflict.
 ///
 /// The result is parsed again: it has the names and recipients that either side has added, none that either side has

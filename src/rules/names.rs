@@ -1,4 +1,4 @@
-//! The names that people give to recipients: their anchors.
+//! The names of recipients: their YAML anchors.
 
 use std::collections::BTreeMap;
 

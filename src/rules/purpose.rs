@@ -1,4 +1,4 @@
-//! Which of the files that a rule matches it says are secret: a rule such as `\.ya?ml$` matches far more.
+//! Which of the files that a rule matches are meant to be secret: a rule such as `\.ya?ml$` matches far more.
 
 use super::Config;
 use crate::store::Format;

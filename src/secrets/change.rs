@@ -10,8 +10,8 @@ use crate::sops::tree::{Branch, Item, Key, Value};
 use crate::store::json;
 
 impl OpenFile {
-    /// Sets a value of the first document, and says whether that changed anything: `--idempotent` writes
-    /// nothing where it did not. [`OpenFile::reseal`] gives the file's new text.
+    /// Sets a value in the first document, and returns whether that changed anything: if not, `--idempotent` writes
+    /// nothing. [`OpenFile::reseal`] gives the file's new text.
     ///
     /// # Errors
     /// A path that does not fit the document.
@@ -19,8 +19,8 @@ impl OpenFile {
         self.change(path, |document| key_path::set(document, path, value))
     }
 
-    /// Removes a value of the first document. `--idempotent` forgives the errors that
-    /// [`PathError::is_absent`] tells. [`OpenFile::reseal`] gives the file's new text.
+    /// Removes a value from the first document. `--idempotent` ignores the errors for which
+    /// [`PathError::is_absent`] is true. [`OpenFile::reseal`] gives the file's new text.
     ///
     /// # Errors
     /// There is no such value.
@@ -42,7 +42,7 @@ impl OpenFile {
 /// A value in JSON; its integers are integers.
 ///
 /// # Errors
-/// It is not JSON, or a mapping in it has the same key twice.
+/// It is not JSON, or a mapping in it has a duplicate key.
 pub fn json_value(text: &[u8]) -> Result<Value, Error> {
     let value = json::value(text).map_err(Error::NotJson)?;
     if has_key_twice(&value) { Err(Error::RepeatedKey) } else { Ok(value) }
@@ -65,15 +65,14 @@ fn has_key_twice(value: &Value) -> bool {
     }
 }
 
-/// A value in JSON as `sops set` takes it: a number alone is a float, whatever it looks like, and a list alone is
-/// refused.
+/// A value in JSON as `sops set` reads it: a number by itself is always a float, and a list by itself is refused.
 ///
 /// # Errors
 /// As [`json_value`]; a list.
 pub fn json_value_as_sops(text: &[u8]) -> Result<Value, Error> {
     match json_value(text)? {
         Value::List(_) => Err(Error::ListValue),
-        // From the digits again: a large integer would be rounded twice, and `-0` is a float of its own.
+        // Parsed from the digits again: a large integer would be rounded twice, and `-0` is a distinct float.
         Value::Int(number) => {
             let spelled = str::from_utf8(text).ok().and_then(|text| text.trim().parse().ok());
             Ok(spelled.map_or(Value::Int(number), Value::Float))

@@ -1,4 +1,4 @@
-//! Whether the files of a project are as its rules want them, as far as that can be seen without a key.
+//! Checks whether the files of a project comply with its rules, as far as that can be seen without a key.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,12 +32,12 @@ pub struct Source {
     pub content: Content,
 }
 
-/// Where the content of a file is.
+/// Where the content of a file comes from.
 #[derive(Debug)]
 pub enum Content {
     /// In the file itself.
     File,
-    /// Given here, whatever the file holds.
+    /// Given here, regardless of what the file on disk holds.
     Text(Vec<u8>),
     /// It cannot be read.
     Failed(Error),
@@ -66,7 +66,7 @@ pub struct Report {
 }
 
 impl Source {
-    /// What the search for files found.
+    /// The result of searching for files.
     #[must_use]
     pub fn of((path, candidate): (PathBuf, Candidate)) -> Self {
         let content = match candidate {
@@ -84,14 +84,14 @@ impl Report {
         self.findings.iter().any(|finding| !finding.is_warning)
     }
 
-    /// What to do about the findings, each advice once.
+    /// What to do about the findings, without duplicates.
     #[must_use]
     pub fn help(&self) -> BTreeSet<&'static str> {
         self.findings.iter().map(|finding| finding.kind.help()).collect()
     }
 }
 
-/// What a check works with.
+/// The state of a check.
 struct Check<'a> {
     session: &'a Session,
     identities: Identities,
@@ -119,7 +119,7 @@ pub fn check(session: &Session, sources: Vec<Source>, strict: bool) -> Report {
     for rules in session.known_rules() {
         findings.extend(rules::faults(&rules));
     }
-    // What is wrong with the rules comes up for every file.
+    // An error in the rules comes up for every file that they govern.
     findings.sort_by(|one, other| one.path.cmp(&other.path));
     let mut told: Vec<Finding> = Vec::with_capacity(findings.len());
     for finding in findings {
@@ -178,7 +178,7 @@ impl Check<'_> {
             }
             Ruling::NoRule if !self.strict => (None, Vec::new()),
             Ruling::NoRule => {
-                let message = "no creation rule matches it".to_owned();
+                let message = "matches no creation rule".to_owned();
                 (None, vec![Finding::new(path.to_path_buf(), Kind::NoRule, message)])
             }
             Ruling::NoRules => (None, Vec::new()),

@@ -18,10 +18,10 @@ use crate::store::Store;
 pub struct Compared {
     old: Version,
     new: Version,
-    /// Whether values could be compared. If no identity opens a version, ciphertexts are compared, and a value that
-    /// was only encrypted again counts as changed.
+    /// Whether values could be compared. If no identity can decrypt a version, ciphertexts are compared, and a value that
+    /// was merely re-encrypted counts as changed.
     pub decrypted: bool,
-    /// Whether the data key is another one; false if that cannot be known.
+    /// Whether the data key differs; false if unknown.
     pub new_data_key: bool,
 }
 
@@ -32,7 +32,7 @@ struct Version {
     metadata: Option<Metadata>,
 }
 
-/// A version as it was read.
+/// A version after parsing.
 enum Parsed {
     Encrypted(Box<SopsFile>),
     Plain(Tree),
@@ -43,8 +43,8 @@ enum Parsed {
 /// Compares two versions of a file, either of which may be missing. `None` if neither is a sops file.
 ///
 /// # Errors
-/// One version is a sops file and the other is not valid; a value cannot be decrypted; no identity opens them and
-/// `values` are wanted.
+/// One version is a sops file and the other is not valid; a value cannot be decrypted; no identity can decrypt them and
+/// `values` are requested.
 pub fn compare(
     session: &Session,
     store: &Arc<dyn Store>,

@@ -19,9 +19,9 @@ use crate::store::{Format, may_be_encrypted};
 const LARGEST: u64 = 256 << 20;
 /// The same for files whose name and first byte do not suggest a format, which are most of a tree: 16 MiB.
 const LARGEST_TEXT: u64 = 16 << 20;
-/// The name of the files that list what is not a secret of the project, such as test fixtures.
+/// The name of the files that list what does not count as a secret of the project, such as test fixtures.
 const IGNORE_FILE: &str = ".civmignore";
-/// How much of a file is searched for zero bytes, which a sops file does not have.
+/// How much of a file is searched for zero bytes, which no sops file contains.
 const HEAD: usize = 8 << 10;
 
 /// A sops file, or something that may be one and cannot be read.
@@ -29,18 +29,18 @@ const HEAD: usize = 8 << 10;
 pub struct Found {
     /// Its real path.
     pub path: PathBuf,
-    /// Whether the file itself was named, and not only a directory above it.
+    /// Whether the file itself was given, and not just a directory above it.
     pub named: bool,
     /// What it holds.
     pub text: Result<Vec<u8>, Error>,
 }
 
-/// Why a path is looked at.
+/// Why a path is a candidate.
 #[derive(Debug)]
 pub enum Candidate {
-    /// It was named.
+    /// It was given.
     Named,
-    /// It was found below a directory that was named.
+    /// It was found below a given directory.
     Walked,
     /// It cannot be read.
     Failed(Error),
@@ -48,8 +48,8 @@ pub enum Candidate {
 
 /// Every sops file among the given files and below the given directories, by its real path, sorted, each once.
 ///
-/// What [`walk::walk`] and `.civmignore` leave out is skipped, but never a path that was named itself. What cannot be
-/// read is included, with the reason.
+/// Whatever [`walk::walk`] and `.civmignore` leave out is skipped, but never a path that was given explicitly. Paths that
+/// cannot be read are included, with the reason.
 #[must_use]
 pub fn sops_files(paths: &[PathBuf], environment: &Environment) -> Vec<Found> {
     candidates(paths, environment)
@@ -77,7 +77,7 @@ pub fn candidates(paths: &[PathBuf], environment: &Environment) -> Vec<(PathBuf,
             Err(error) => drop(candidates.insert(path.clone(), Candidate::Failed(unreadable(path, error)))),
         }
     }
-    // A vector keeps the order when it is worked on in parallel.
+    // A vector keeps its order in parallel iteration.
     candidates.into_iter().collect()
 }
 
@@ -145,7 +145,7 @@ pub fn is_sops(path: &Path, bytes: &[u8]) -> bool {
     if !may_be_encrypted(bytes) {
         return false;
     }
-    // A conflict that git has left makes it no other file.
+    // A file with a merge conflict is still the same file.
     Format::of_ending(path).is_some() || Format::recognise(bytes).is_some() || conflicted(bytes).is_some()
 }
 

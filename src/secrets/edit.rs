@@ -24,22 +24,22 @@ use crate::store::Store;
 
 /// The callbacks of an edit.
 pub struct Watch<'a> {
-    /// Is told what happens.
+    /// Receives notices.
     pub tell: &'a dyn Fn(Notice),
-    /// Is told what is wrong with the edited text; true opens the editor on it again.
+    /// Receives the error in the edited text; returns true to reopen the editor.
     pub again: &'a dyn Fn(&Error) -> bool,
 }
 
-/// What an edit tells while it goes on.
+/// A notice during an edit.
 #[derive(Debug)]
 pub enum Notice {
     /// The plaintext is on disk while it is edited, because there is no private directory in memory.
     NotInMemory(Vec<Refused>),
     /// Something odd in the file.
     Odd(Warning),
-    /// The editor may have come back before anybody could edit; with what to do about it.
+    /// The editor may have returned before anybody could edit; with advice.
     EditorMayFork(Hint),
-    /// Something odd about a file that is made.
+    /// Something suspicious in a new file.
     Doubt(Doubt),
 }
 
@@ -49,12 +49,12 @@ pub struct Form {
     pub input: Arc<dyn Store>,
     /// The format that the editor shows, and that it gets.
     pub output: Arc<dyn Store>,
-    /// Whether the metadata is shown, too. It cannot be changed there.
+    /// Whether the metadata is shown as well. It cannot be changed there.
     pub with_metadata: bool,
 }
 
 impl Form {
-    /// What the file's name and its text, where it has one, say; the values alone.
+    /// The formats given by the file's name and, if it exists, its text; shows only the values.
     fn of_file(session: &Session, path: &Path) -> Result<Self, Error> {
         let store = match path.exists() {
             true => session.store_of_encrypted(path, &read(path)?)?,
@@ -64,7 +64,8 @@ impl Form {
     }
 }
 
-/// Opens a file in the editor and writes back what was changed; a file that does not exist is created by its rule.
+/// Opens a file in the editor and writes back what was changed; a file that does not exist is created according to its
+/// rule.
 ///
 /// # Errors
 /// The file cannot be opened, the editor fails, nothing was changed, or the result cannot be written; the
@@ -78,7 +79,7 @@ pub fn edit(session: &Session, path: &Path, mac: MacCheck, watch: &Watch<'_>) ->
     create(session, path, &form, &plan, watch)
 }
 
-/// Opens a file that exists in the editor and writes back what was changed.
+/// Opens an existing file in the editor and writes back what was changed.
 ///
 /// # Errors
 /// As [`edit`].
@@ -135,11 +136,11 @@ pub fn create(
             .for_each(|doubt| (watch.tell)(Notice::Doubt(doubt)));
         Ok(sealed)
     })?;
-    // The recipients read it from a repository: the umask decides, as for any file there.
+    // The file is encrypted and shared through a repository, so the umask decides, as for any file there.
     if atomic::swap(path, None, &sealed, 0o666)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
 }
 
-/// Whether the file can be replaced: it and the directory it is in.
+/// Whether the file can be replaced: it and its directory must be writable.
 fn writable(path: &Path) -> Result<(), Error> {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -150,12 +151,12 @@ fn writable(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Saves an edited version, encrypted, beside a file that somebody else has changed.
+/// Saves an edited version, encrypted, next to a file that was changed by another process.
 fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
     let mut number = 1;
     loop {
         let saved = edited_name(path, number);
-        // One that is there may be somebody's work as well.
+        // An existing one may hold somebody's work too.
         if atomic::swap(&saved, None, sealed, 0o666)? {
             return Ok(Error::ChangedMeanwhile { path: path.to_path_buf(), saved });
         }
@@ -163,7 +164,7 @@ fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
     }
 }
 
-/// `name.edited.yaml`, `name.edited2.yaml`: the ending stays, for the format is known by it.
+/// `name.edited.yaml`, `name.edited2.yaml`: the extension is kept, because it determines the format.
 fn edited_name(path: &Path, number: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().as_bytes();
     let dot = name.iter().rposition(|byte| *byte == b'.').unwrap_or(name.len());

@@ -1,4 +1,4 @@
-//! Encrypting every file that the rules want encrypted.
+//! Encrypting every file that should be encrypted according to the rules.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ fn one(session: &Session, path: &Path) -> Result<Vec<Doubt>, Error> {
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
     let store = session.store_of(path)?;
     transform(path, |text| {
-        // Somebody else may have encrypted it since the search.
+        // Another process may have encrypted it since the search.
         if is_sops(path, text) {
             return Ok((None, Vec::new()));
         }

@@ -21,7 +21,7 @@ pub enum Error {
     /// There is no such file.
     #[error("`{}` does not exist", .0.display())]
     Missing(PathBuf),
-    /// The system does not let it be read.
+    /// It cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     Read {
         /// The file.
@@ -29,7 +29,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// A directory was named where a file is wanted.
+    /// It is a directory, not a file.
     #[error("`{}` is a directory", .0.display())]
     Directory(PathBuf),
     /// The text cannot be read, or the tree cannot be written.
@@ -41,9 +41,9 @@ pub enum Error {
         error: store::Error,
     },
     /// It has conflict markers.
-    #[error("`{}` has a merge conflict that is not resolved yet", .0.display())]
+    #[error("`{}` has an unresolved merge conflict", .0.display())]
     Unmerged(PathBuf),
-    /// The document cannot be understood, decrypted or encrypted.
+    /// The document is not valid, or cannot be decrypted or encrypted.
     #[error("`{}`: {error}", path.display())]
     Sops {
         /// The file.
@@ -51,7 +51,7 @@ pub enum Error {
         /// Why.
         error: sops::Error,
     },
-    /// There is no such value in it.
+    /// There is no such value in the file.
     #[error("`{}`: {key}: {error}", path.display())]
     Path {
         /// The file.
@@ -61,36 +61,36 @@ pub enum Error {
         /// Why it is not there.
         error: PathError,
     },
-    /// Comments that choose what is encrypted would not stay where they are.
+    /// Comments that select what is encrypted would move.
     #[error(
-        "`{}`: the comments that choose the values to encrypt would move when the file is written, so that it \
-         could not be decrypted", .0.display()
+        "`{}`: comments that select which values to encrypt would move when the file is written, so it could not \
+         be decrypted", .0.display()
     )]
     CommentsMove(PathBuf),
-    /// The file to be encrypted already is.
+    /// The file to encrypt is already encrypted.
     #[error("`{}` is already encrypted: it has a top-level `sops` entry, which is sops' metadata", .0.display())]
     AlreadyEncrypted(PathBuf),
     /// No identity opens it.
-    #[error("`{}`: no identity at hand opens it", path.display())]
+    #[error("`{}`: no available identity can decrypt it", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
         /// What was tried.
         locked: Box<RetrievalError>,
     },
-    /// A value to be set that is no JSON.
+    /// A value to set that is not valid JSON.
     #[error("the value is not valid JSON: {0}")]
     NotJson(store::Error),
-    /// A value to be set with a key that stands twice in its mapping: files that hold such cannot be read.
-    #[error("a mapping in the value has the same key twice")]
+    /// A value to set with a duplicate key: a file with such a value could not be read.
+    #[error("a mapping in the value has a duplicate key")]
     RepeatedKey,
-    /// A value to be set that sops does not take: a list at the top.
+    /// A value to set that sops does not accept: a list at the top level.
     #[error("a list cannot be set as a value here")]
     ListValue,
-    /// A key group that has nobody in it would lock everybody out.
+    /// A key group without a recipient would lock everybody out.
     #[error("{origin}: {}; a file with an empty group could not be opened", nobody(*group, *count))]
     EmptyGroup {
-        /// Who names the groups.
+        /// Where the groups are defined.
         origin: Origin,
         /// The group, from 0.
         group: usize,
@@ -99,11 +99,11 @@ pub enum Error {
     },
     /// The threshold does not fit the key groups.
     #[error(
-        "{origin}: a threshold of {threshold} does not fit {count} key groups: it must be at least 2 and at most {}",
+        "{origin}: the threshold {threshold} is not valid for {count} key groups: it must be from 2 to {}",
         (*count).min(MOST_GROUPS)
     )]
     BadThreshold {
-        /// Who names the groups.
+        /// Where the groups are defined.
         origin: Origin,
         /// How many groups there are.
         count: usize,
@@ -111,7 +111,7 @@ pub enum Error {
         threshold: i64,
     },
     /// There is no such key group.
-    #[error("`{}` has no key group {group}: it has {count}, counted from 0", path.display())]
+    #[error("`{}` has no key group {group}: it has {count} groups, numbered from 0", path.display())]
     NoGroup {
         /// The file.
         path: PathBuf,
@@ -120,8 +120,8 @@ pub enum Error {
         /// How many there are.
         count: usize,
     },
-    /// More key groups would be needed to open the file than it has.
-    #[error("`{}` would have {count} key group(s), and {threshold} of them would be needed to open it", path.display())]
+    /// More key groups would be needed to decrypt the file than it has.
+    #[error("`{}` would have {count} key group(s), but {threshold} would be needed to decrypt it", path.display())]
     Threshold {
         /// The file.
         path: PathBuf,
@@ -130,9 +130,9 @@ pub enum Error {
         /// How many would be needed.
         threshold: i64,
     },
-    /// The file has keys that cannot be made anew.
+    /// The file has keys of other kinds, for which the data key cannot be wrapped again.
     #[error(
-        "`{}` also has keys of the kind {kinds}; civm encrypts to age recipients only and cannot wrap the data key \
+        "`{}` also has {kinds} keys; civm encrypts only to age recipients and cannot wrap the data key \
          for those", path.display()
     )]
     OtherHolders {
@@ -141,7 +141,7 @@ pub enum Error {
         /// Their kinds.
         kinds: String,
     },
-    /// Something in the file cannot be a variable of a program.
+    /// Something in the file cannot be an environment variable.
     #[error("`{}`: {error}", path.display())]
     Variable {
         /// The file.
@@ -149,7 +149,7 @@ pub enum Error {
         /// What, and why.
         error: VariableError,
     },
-    /// A program's file cannot have this name.
+    /// The file for a program cannot have this name.
     #[error("`{}` is not a relative file name without `..`", .0.display())]
     NotLocal(PathBuf),
     /// A program cannot be run.
@@ -160,10 +160,10 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The user that a program is to run as is not to be had.
+    /// The program cannot be run as the requested user.
     #[error(transparent)]
     Account(#[from] AccountError),
-    /// The secret that is a host's identity cannot be one.
+    /// The secret that should be a host's identity is not valid as one.
     #[error("`{}`: ssh_host_ed25519_key: {reason}", path.display())]
     HostKey {
         /// The file.
@@ -171,7 +171,7 @@ pub enum Error {
         /// Why.
         reason: String,
     },
-    /// The file of the creation rules cannot be had.
+    /// The rules file cannot be read.
     #[error("cannot read the rules `{}`: {source}", path.display())]
     NoRules {
         /// The rules' file.
@@ -179,7 +179,7 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// The creation rules make no sense.
+    /// The creation rules are not valid.
     #[error("`{}`: {error}", path.display())]
     Rules {
         /// The rules' file.
@@ -190,24 +190,24 @@ pub enum Error {
     /// There are no creation rules.
     #[error("config file not found, or has no creation rules, and no keys provided: no .sops.yaml for `{}`", .0.display())]
     NoConfig(PathBuf),
-    /// No creation rule is for this file.
-    #[error("no creation rule of `{}` matches `{}`", config.display(), path.display())]
+    /// No creation rule matches this file.
+    #[error("no creation rule in `{}` matches `{}`", config.display(), path.display())]
     NoRule {
         /// The rules' file.
         config: PathBuf,
         /// The file.
         path: PathBuf,
     },
-    /// The rule for this file wants keys that civm does not make.
-    #[error("the creation rule for `{}` has keys of the kind {kinds}; civm encrypts to age recipients only", path.display())]
+    /// The rule for this file has keys that civm cannot encrypt to.
+    #[error("the creation rule for `{}` has {kinds} keys; civm encrypts only to age recipients", path.display())]
     OtherKeys {
         /// The file.
         path: PathBuf,
         /// Their kinds.
         kinds: String,
     },
-    /// The data key cannot be shared out among the groups.
-    #[error("the key groups: {0}")]
+    /// The data key cannot be split among the groups.
+    #[error("key groups: {0}")]
     Split(sops::Error),
     /// A recipient that cannot be used.
     #[error("recipient `{}`: {error}", shown(recipient))]
@@ -220,13 +220,13 @@ pub enum Error {
     /// A file could not be replaced or created.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// There is nowhere to put the plaintext for the editor.
+    /// There is no private place for the editor's plaintext.
     #[error(transparent)]
     PrivateDir(#[from] PrivateDirError),
     /// The editor is missing or failed.
     #[error(transparent)]
     Editor(#[from] EditorError),
-    /// The file or its directory cannot be written, which is better known before the editor opens.
+    /// The file or its directory is not writable; checked before the editor opens.
     #[error("`{}` cannot be written: {source}", path.display())]
     NotWritable {
         /// The file or directory.
@@ -234,10 +234,10 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// Somebody else wrote the file while it was edited.
+    /// The file was changed by another process while it was being edited.
     #[error(
-        "`{}` was changed by somebody else while you edited it; it stays as it is now, and your version is saved, \
-         encrypted, in `{}`", path.display(), saved.display()
+        "`{}` was changed by another process while you were editing it; it was left unchanged, and your version was \
+         saved, encrypted, as `{}`", path.display(), saved.display()
     )]
     ChangedMeanwhile {
         /// The file.
@@ -245,29 +245,29 @@ pub enum Error {
         /// Where the edited version is.
         saved: PathBuf,
     },
-    /// The editor took the file away.
+    /// The editor removed the file.
     #[error("the editor removed the file that it was given; nothing was changed")]
     EditorLostFile,
-    /// The editor left the text as it was.
+    /// The editor did not change the text.
     #[error("file has not changed, exiting")]
     Unchanged,
     /// The edited text has conflict markers.
     #[error("the text still has conflict markers")]
     Unresolved,
-    /// The metadata was changed in the editor, where it is only shown.
+    /// The metadata was changed in the editor, where it is shown read-only.
     #[error(
         "`{}`: the sops metadata was changed in the editor; change recipients with updatekeys or rotate, and leave \
          the rest to sops", .0.display()
     )]
     MetadataEdited(PathBuf),
-    /// The text is not valid and nobody is there to mend it.
+    /// The text is not valid and there is nobody to ask to correct it.
     #[error("the edited text is not valid, and there is no terminal to ask whether to edit it again: {0}")]
     InvalidEdit(String),
 }
 
 fn nobody(group: usize, count: usize) -> String {
     match count {
-        0 | 1 => "no recipient is named".to_owned(),
+        0 | 1 => "there is no recipient".to_owned(),
         _ => format!("key group {} of {count} has no recipient", group + 1),
     }
 }

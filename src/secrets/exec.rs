@@ -17,7 +17,7 @@ use crate::edge::foreground::Foreground;
 pub use file::{Place, Shape, with_file};
 pub use variables::{Nested, VariableError, Variables};
 
-/// What is to be run.
+/// What to run.
 #[derive(Clone, Debug)]
 pub enum Program {
     /// A line for `/bin/sh`, as in sops.
@@ -31,14 +31,14 @@ pub enum Program {
     },
 }
 
-/// How it is to be run.
+/// How to run it.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
     /// What.
     pub program: Program,
-    /// The variables that it inherits, unless it is to have none.
+    /// The environment that it inherits, unless `pristine`.
     pub environment: &'a Environment,
-    /// Whether it gets only the variables of the secrets.
+    /// Whether it gets only the secrets as variables.
     pub pristine: bool,
     /// The name of the user it runs as. This whole process becomes that user's, before anything is made for the
     /// program.
@@ -48,7 +48,7 @@ pub struct Run<'a> {
 }
 
 impl Program {
-    /// The same with a path in place of every `{}`.
+    /// The program with every `{}` replaced by a path.
     fn with_path(&self, path: &OsStr) -> Self {
         let filled = |text: &OsStr| replace(text, path);
         match self {
@@ -91,7 +91,7 @@ impl Program {
     }
 }
 
-/// A text with another in place of every `{}`.
+/// A text with every `{}` replaced by another.
 fn replace(text: &OsStr, with: &OsStr) -> OsString {
     let mut rest = text.as_bytes();
     let mut filled = Vec::with_capacity(rest.len());
@@ -142,8 +142,8 @@ impl Run<'_> {
     }
 }
 
-/// Runs a program with secrets in its environment and says how it ended; `None` if it runs in the background. Signals
-/// are passed on to it. [`crate::edge::foreground::code`] is the exit code that sops would end with.
+/// Runs a program with secrets in its environment and returns its exit status; `None` if it runs in the background.
+/// Signals are passed on to it. [`crate::edge::foreground::code`] gives the exit code that sops would use.
 ///
 /// # Errors
 /// There is no such user, or the program cannot be started.
@@ -155,7 +155,7 @@ pub fn with_variables(run: &Run<'_>, variables: &Variables) -> Result<Option<Exi
     run.start(command, foreground)
 }
 
-/// The same in place of this process; returns only where that fails.
+/// Replaces this process with the program; returns only on failure.
 pub fn become_with_variables(run: &Run<'_>, variables: &Variables) -> Error {
     let command = run.account().and_then(|account| run.command(&run.program, account.as_ref()));
     match command {

@@ -1,4 +1,4 @@
-//! One sops file: read, opened with an identity, written again.
+//! A single sops file: reading it, decrypting it with an identity, and writing it back.
 
 mod doubts;
 mod edited;
@@ -29,7 +29,7 @@ use crate::store::{self, Store};
 pub use doubts::Doubt;
 pub use new::NewFile;
 
-/// A sops file as it stands on disk: its values still encrypted.
+/// A sops file as it is on disk, with its values still encrypted.
 #[derive(Clone)]
 pub struct SopsFile {
     /// Where it is.
@@ -49,14 +49,14 @@ pub struct OpenFile {
     pub tree: Tree,
     /// The metadata.
     pub metadata: Metadata,
-    /// What the reader should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
     pub(super) key: DataKey,
     pub(super) stash: Stash,
     pub(super) store: Arc<dyn Store>,
 }
 
-/// A group's keys in the order in which they are tried: age recipients first, then kinds that civm cannot open.
+/// A group's keys in the order in which they are tried: age recipients first, then the kinds that civm cannot use.
 fn master_keys(group: &KeyGroup) -> Vec<MasterKey<'_>> {
     let age = group.age.iter().map(|key| MasterKey::Age { recipient: &key.recipient, enc: &key.enc });
     let others = group
@@ -78,7 +78,7 @@ impl SopsFile {
     /// Parses a text as the file of this name.
     ///
     /// # Errors
-    /// It has another format, or no valid metadata.
+    /// It has a different format, or no valid metadata.
     pub fn parse(session: &Session, path: &Path, text: &[u8]) -> Result<Self, Error> {
         Self::of_store(session.store_of_encrypted(path, text)?, path, text)
     }
@@ -107,7 +107,7 @@ impl SopsFile {
     /// Unwraps the data key.
     ///
     /// # Errors
-    /// No identity opens the file.
+    /// No identity can decrypt the file.
     pub fn data_key(&self, identities: &Identities) -> Result<DataKey, Error> {
         let groups: Vec<_> = self.metadata.groups.iter().map(master_keys).collect();
         let threshold = self.metadata.groups_needed();
@@ -119,7 +119,7 @@ impl SopsFile {
     /// Decrypts the whole file.
     ///
     /// # Errors
-    /// No identity opens it, or its content is not what was encrypted.
+    /// No identity can decrypt it, or its content was changed after encryption.
     pub fn open(self, identities: &Identities, mac: MacCheck) -> Result<OpenFile, Error> {
         let key = self.data_key(identities)?;
         self.open_with(key, mac)
@@ -128,7 +128,7 @@ impl SopsFile {
     /// Decrypts the whole file with a data key that is known.
     ///
     /// # Errors
-    /// It is another file's key, or the content is not what was encrypted.
+    /// The key belongs to another file, or the content was changed after encryption.
     pub(super) fn open_with(self, key: DataKey, mac: MacCheck) -> Result<OpenFile, Error> {
         let decrypted =
             document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
@@ -253,7 +253,7 @@ impl OpenFile {
     }
 }
 
-/// The generator of a file's nonces, seeded by the system once: to ask the system for each of them would cost more
+/// The generator of a file's nonces, seeded once by the system: asking the system for each nonce would cost more
 /// than the encryption.
 fn nonces() -> StdRng {
     StdRng::from_entropy()

@@ -23,7 +23,7 @@ impl Session {
     /// The stores of two formats, for a file.
     ///
     /// # Errors
-    /// The rules cannot be read or understood.
+    /// The rules cannot be read or are not valid.
     pub fn stores(&self, file: &Path, input: Format, output: Format) -> Result<Stores, Error> {
         Ok(Stores {
             input: self.store(input, file)?,

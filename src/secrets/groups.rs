@@ -1,4 +1,4 @@
-//! Adding and removing key groups. Values, MAC and time stay as they are.
+//! Adding and removing key groups. Values, MAC and time are not changed.
 
 use super::error::Error;
 use super::file::SopsFile;
@@ -9,8 +9,8 @@ impl SopsFile {
     /// The file's new text with one more key group, and with another threshold where one is given.
     ///
     /// # Errors
-    /// A recipient that cannot be used, or none at all; a threshold that makes no sense; keys of other kinds in
-    /// the file; no identity that opens it.
+    /// A recipient that cannot be used, or none at all; an invalid threshold; keys of other kinds in
+    /// the file; no identity that can decrypt it.
     pub fn add_group(
         self,
         recipients: &[String],
@@ -26,8 +26,8 @@ impl SopsFile {
     /// given.
     ///
     /// # Errors
-    /// No such group; too few others; a threshold that makes no sense; keys of other kinds in the file; no
-    /// identity that opens it.
+    /// No such group; too few others; an invalid threshold; keys of other kinds in the file; no
+    /// identity that can decrypt it.
     pub fn remove_group(
         self,
         group: usize,

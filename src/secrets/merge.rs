@@ -23,7 +23,7 @@ pub use metadata::Refused;
 
 /// The versions of a file to merge.
 pub struct Versions<'a> {
-    /// The common base; none if both sides added the file.
+    /// The merge base; none if both sides added the file.
     pub base: Option<&'a [u8]>,
     /// Ours.
     pub ours: &'a [u8],
@@ -38,20 +38,20 @@ pub struct Recorded(Sides<Zeroizing<Vec<u8>>>);
 /// format, so that no program reads the file before the conflict is resolved.
 const NOTE: &str = " (not merged yet, resolve with `civm secrets merge`)";
 
-/// git's default length of conflict markers.
+/// git's default marker length.
 pub const MARKERS: usize = 7;
 
 /// The result of a merge.
 pub enum Merge {
     /// The merged file's text.
     Clean(Vec<u8>),
-    /// A conflict that a person has to resolve.
+    /// A conflict that somebody has to resolve.
     Conflict(Box<Unmerged>),
 }
 
 /// A file with conflicts, as plaintext in memory.
 pub struct Unmerged {
-    /// Where the sides do not agree.
+    /// Where the sides disagree.
     pub conflicts: Vec<Conflict>,
     trees: Sides<Tree>,
     /// The file, without its tree.
@@ -76,7 +76,7 @@ pub enum MergeError {
     #[error("{0}")]
     Refused(#[from] Refused),
     /// No version is a sops file.
-    #[error("no version of it is encrypted")]
+    #[error("none of its versions is encrypted")]
     Plain,
     /// A conflict in bytes that are not text.
     #[error("the content is not text, so no editor can show it")]
@@ -91,8 +91,8 @@ impl From<Error> for MergeError {
 
 /// Merges versions of the file of this name.
 ///
-/// The result has our data key, unless only theirs was changed. A version that no identity opens is opened with
-/// the data key of another one, where that is the same.
+/// The result has our data key, unless only theirs was changed. A version that no identity can decrypt is decrypted with
+/// the data key of another version, if they share it.
 ///
 /// # Errors
 /// A version cannot be decrypted, or the metadata cannot be merged.
@@ -156,8 +156,8 @@ pub fn merge(
     Ok(Merge::Conflict(Box::new(Unmerged { conflicts: merged.conflicts, trees: merged.trees, file })))
 }
 
-/// All three versions in one text, with conflict markers. No format can read it as a file, it holds no plaintext that
-/// the versions do not hold, and [`recorded_in`] reads the versions back.
+/// All three versions in one text, with conflict markers. It cannot be read in any format, holds no plaintext that
+/// is not in the versions, and [`recorded_in`] reads the versions back.
 #[must_use]
 pub fn record(versions: &Versions<'_>, markers: usize) -> Vec<u8> {
     let texts =
@@ -165,7 +165,7 @@ pub fn record(versions: &Versions<'_>, markers: usize) -> Vec<u8> {
     recorded(&texts, markers, NOTE).text.to_vec()
 }
 
-/// The versions that a text holds between markers.
+/// The versions that a text contains between markers.
 #[must_use]
 pub fn recorded_in(text: &[u8]) -> Option<Recorded> {
     conflicted(text).map(Recorded)
@@ -205,11 +205,11 @@ fn is_plain(error: &Error) -> bool {
 }
 
 impl Unmerged {
-    /// The merged file, encrypted, with conflict markers where the sides do not agree. Taking the same side of every
+    /// The merged file, encrypted, with conflict markers where the sides disagree. Taking the same side of every
     /// conflict gives a valid file.
     ///
     /// # Errors
-    /// A side that the format cannot hold.
+    /// A side that the format cannot represent.
     pub fn record(&self, session: &Session, markers: usize) -> Result<Vec<u8>, MergeError> {
         let seal = |tree: &Tree| self.file.seal(tree.clone(), session);
         let Sides { ours, base, theirs } = &self.trees;
@@ -220,7 +220,7 @@ impl Unmerged {
     /// The merged file with the base's value in every conflict.
     ///
     /// # Errors
-    /// A base that the format cannot hold.
+    /// A base that the format cannot represent.
     pub fn as_before(&self, session: &Session) -> Result<Vec<u8>, MergeError> {
         Ok(self.file.seal(self.trees.base.clone(), session)?)
     }
@@ -228,7 +228,7 @@ impl Unmerged {
     /// Opens the editor on the plaintext with conflict markers, and encrypts the result.
     ///
     /// # Errors
-    /// The content is no text, the editor fails, markers remain, or the result cannot be sealed.
+    /// The content is not text, the editor fails, markers remain, or the result cannot be sealed.
     pub fn resolve(
         self,
         session: &Session,

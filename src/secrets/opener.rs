@@ -1,4 +1,4 @@
-//! Opening several versions of one file, which mostly have one data key: nobody is asked for it twice.
+//! Decrypting several versions of a file, which usually share a data key: the user is not asked for it twice.
 
 use super::error::Error;
 use super::file::{OpenFile, SopsFile};
@@ -6,7 +6,7 @@ use super::session::Session;
 use crate::sops::data_key::DataKey;
 use crate::sops::document::MacCheck;
 
-/// The data keys that the versions so far had.
+/// The data keys of the versions so far.
 pub(super) struct Opener<'a> {
     session: &'a Session,
     mac: MacCheck,
@@ -27,7 +27,7 @@ impl<'a> Opener<'a> {
         Ok(open)
     }
 
-    /// What could not be opened may have the data key of a version that came later.
+    /// A version that could not be decrypted may share the data key of a later one.
     pub(super) fn again(&self, file: &SopsFile, tried: Result<OpenFile, Error>) -> Result<OpenFile, Error> {
         tried.or_else(|error| self.with_known(file).ok_or(error))
     }

@@ -1,4 +1,4 @@
-//! Who can read a file: what the rules want, what the file has, and bringing the two together.
+//! Who can read a file: the recipients in the rules, those in the file, and updating the latter to match.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use crate::sops::data_key::DataKey;
 use crate::sops::metadata::{AgeKey, Changes, KeyGroup, Metadata};
 use crate::sops::selector::Selector;
 
-/// Names recipients in place of the rules', as for sops.
+/// Lists recipients that override those of the rules, as for sops.
 pub const RECIPIENTS: &str = "SOPS_AGE_RECIPIENTS";
 
-/// Recipients as they are given on a command line: each word may hold several, with commas between them. An empty one
-/// stays: it is refused where it is used, for it was meant to be somebody.
+/// Recipients as given on a command line: each word may hold several, separated by commas. Empty ones are kept, and
+/// refused where they are used, because each was meant to be somebody.
 #[must_use]
 pub fn list(words: &[String]) -> Vec<String> {
     words.iter().flat_map(|word| word.split(',')).map(|piece| piece.trim().to_owned()).collect()
 }
 
-/// The same, refused at once where one is empty.
+/// Like [`list`], but refuses an empty recipient immediately.
 ///
 /// # Errors
-/// One that is empty, such as a variable that is not set leaves behind.
+/// A recipient is empty, for example because a variable is not set.
 pub fn given(words: &[String]) -> Result<Vec<String>, Error> {
     let recipients = list(words);
     match recipients.iter().any(String::is_empty) {
@@ -36,7 +36,7 @@ pub fn given(words: &[String]) -> Result<Vec<String>, Error> {
     }
 }
 
-/// Who names the recipients of a plan.
+/// Where the recipients of a plan come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origin {
     /// A creation rule.
@@ -73,8 +73,7 @@ impl fmt::Display for Origin {
 /// sops numbers the shares of the data key in a byte.
 pub(super) const MOST_GROUPS: usize = 255;
 
-/// Whether key groups of so many keys each, and this threshold, make a file that can be opened: no file with other ones
-/// is ever written.
+/// Checks that a file with key groups of these sizes and this threshold can be opened. No other file is ever written.
 ///
 /// # Errors
 /// An empty group, or a threshold that does not fit.
@@ -90,7 +89,7 @@ pub(super) fn check_groups(origin: &Origin, sizes: &[usize], threshold: i64) -> 
     Ok(())
 }
 
-/// What the rules want of a file.
+/// How a file is to be encrypted, according to the rules.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Recipients, group by group.
@@ -101,9 +100,9 @@ pub struct Plan {
     pub selector: Option<Selector>,
     /// Whether the MAC covers encrypted values only.
     pub mac_only_encrypted: bool,
-    /// Who names the recipients.
+    /// Where the recipients come from.
     origin: Origin,
-    /// Keys of the rule, or beside the rules, that sops passes over, each with its file.
+    /// Keys in the rule, or next to the rules, that sops ignores, each with its file.
     pub(super) unknown_keys: Vec<(PathBuf, UnknownKey)>,
 }
 
@@ -120,20 +119,20 @@ impl Plan {
         Self { groups, ..Self::default() }
     }
 
-    /// What the creation rules say of a file.
+    /// The plan for a file according to the creation rules.
     ///
     /// # Errors
-    /// There are none, none matches, or the one that does wants what civm does not do.
+    /// There are none, none matches, or the one that matches needs something that civm does not support.
     pub fn of_rules(session: &Session, file: &Path) -> Result<Self, Error> {
         let rules = session.rules(file)?.filter(|rules| rules.config.has_creation_rules());
         let rules = rules.ok_or_else(|| Error::NoConfig(file.to_path_buf()))?;
         Self::of(&rules, session, file)
     }
 
-    /// What a new file is to be: the rule's word, with the recipients that were named in place of the rule's.
+    /// The plan for a new file: that of its rule, with the given recipients instead of the rule's.
     ///
-    /// A rule must match even where recipients are named, as for sops; only where there are no rules at all do
-    /// the named ones stand alone.
+    /// As in sops, a rule must match even if recipients are given; only if there are no rules at all are
+    /// the given ones enough.
     ///
     /// # Errors
     /// As [`Plan::of_rules`].
@@ -149,7 +148,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The recipients that `SOPS_AGE_RECIPIENTS` names; none where it is unset or empty.
+    /// The recipients in `SOPS_AGE_RECIPIENTS`; none if it is unset or empty.
     #[must_use]
     pub fn named_by_environment(session: &Session) -> Vec<String> {
         let value =
@@ -160,7 +159,7 @@ impl Plan {
     /// The recipients that a file has, to be changed.
     ///
     /// # Errors
-    /// It has keys of other kinds, which nothing here can wrap the data key for.
+    /// It has keys of other kinds, for which civm cannot wrap the data key.
     pub fn of_file(path: &Path, metadata: &Metadata) -> Result<Self, Error> {
         let kinds = metadata.other_kinds();
         if !kinds.is_empty() {
@@ -186,10 +185,10 @@ impl Plan {
         Ok(())
     }
 
-    /// The same where the rules were read already.
+    /// The same, with rules that have already been read.
     ///
     /// # Errors
-    /// None matches, or the one that does wants what civm does not do.
+    /// None matches, or the one that matches needs something that civm does not support.
     pub fn of(rules: &Rules, session: &Session, file: &Path) -> Result<Self, Error> {
         let match_path = rules.match_path(&session.absolute(file));
         let wrong = |error| Error::Rules { path: rules.path.clone(), error };
@@ -285,13 +284,13 @@ pub fn as_sops_shows_them(changes: &Changes, colours: bool) -> String {
 }
 
 impl SopsFile {
-    /// The file's new text for the recipients of a plan: the data key is wrapped anew for all of them;
-    /// values, MAC and time stay as they are.
+    /// The file's new text for the recipients of a plan: the data key is wrapped again for all of them;
+    /// values, MAC and time are not changed.
     ///
     /// # Errors
-    /// No identity opens the file, or a recipient cannot be used.
+    /// No identity can decrypt the file, or a recipient cannot be used.
     pub fn with_recipients(mut self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
-        // As in sops the rule's threshold does not count: the file's own stays, where there are as many groups.
+        // As in sops, the rule's threshold is ignored: the file keeps its own if it has as many groups.
         let threshold = self.metadata.changes(&plan.groups).threshold_after;
         plan.check(threshold)?;
         let key = self.data_key(session.identities())?;

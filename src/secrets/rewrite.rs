@@ -1,7 +1,7 @@
-//! A file's content replaced by what becomes of it, one change after the other.
+//! Rewriting a file without losing concurrent changes.
 //!
-//! Every verb that writes a sops file works like this: read, make the new text, and put it in place of what was read
-//! if that is still there. Nobody is kept waiting while a person is asked for a passphrase or an answer.
+//! Every command that writes a sops file works like this: read the file, make the new text, and replace the file if it
+//! still holds what was read. No lock is held while the user is asked for a passphrase or an answer.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::file::SopsFile;
 use super::session::{Session, read_locked};
 use crate::edge::atomic::{self, WriteError};
 
-/// Rewrites a sops file in place: `work` gives its new text, or none where it is to stay, and what there is to say.
+/// Rewrites a sops file in place. `work` returns its new text, or `None` to leave it unchanged, and a result to pass on.
 ///
 /// # Errors
 /// As [`transform`].
@@ -24,10 +24,10 @@ pub fn rewrite<T>(
     transform(path, |text| work(SopsFile::parse(session, path, text)?))
 }
 
-/// Rewrites a file in place: `work` gives its new text, or none where it is to stay, and what there is to say.
+/// Rewrites a file in place. `work` returns its new text, or `None` to leave it unchanged, and a result to pass on.
 ///
-/// Where somebody else wrote the file in the meantime, the work is done again on what they wrote: of several changes
-/// at the same time none is lost.
+/// If another process has written the file in the meantime, `work` is run again on the new content, so no concurrent
+/// change is lost.
 ///
 /// # Errors
 /// The file cannot be read or written, or what `work` finds. The file is as it was then.
@@ -45,8 +45,8 @@ pub fn transform<T, B: AsRef<[u8]>, E: From<Error>>(
     }
 }
 
-/// Puts a new text in place of the one that was read; false where somebody else has written meanwhile. For verbs
-/// that ask somebody in between.
+/// Replaces the text that was read with a new one; false if another process has written the file in the meantime. For
+/// commands that ask the user in between.
 ///
 /// # Errors
 /// The file cannot be written. It is as it was then.

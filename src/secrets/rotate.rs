@@ -1,4 +1,4 @@
-//! Rotating the data key: who kept the old one cannot read later versions of the file.
+//! Rotating the data key, so that anyone who kept the old one cannot read later versions of the file.
 
 use std::path::{Path, PathBuf};
 
@@ -15,12 +15,12 @@ use crate::keys::recipient::{Recipient, same_key};
 use crate::sops::document::MacCheck;
 use crate::sops::metadata::Metadata;
 
-/// Whom a new data key is for, besides those who could read the file before.
+/// Changes to the recipients of a file that gets a new data key.
 #[derive(Clone, Debug, Default)]
 pub struct Rotation {
     /// New recipients, in the first group.
     pub add: Vec<String>,
-    /// Recipients that are taken out of every group, spelled as in the file.
+    /// Recipients to remove from every group, spelled as in the file.
     pub remove: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl Rotation {
                 }
             }
         }
-        // A misspelled recipient would stay in the file without a word.
+        // A misspelled recipient would silently stay in the file.
         let is_in_file = |text: &&String| metadata.age_keys().any(|key| key.recipient == **text);
         for text in self.remove.iter().filter(|text| !is_in_file(text)) {
             Recipient::parse(text).map_err(|error| Error::Recipient { recipient: text.clone(), error })?;
@@ -61,18 +61,18 @@ impl Rotation {
 }
 
 impl OpenFile {
-    /// The file's new text under a new data key: every value is encrypted anew. As in sops the values keep their
+    /// The file's new text with a new data key: every value is re-encrypted. As in sops, the values keep their
     /// nonces, which is safe under another key.
     ///
     /// # Errors
-    /// As [`Rotation::plan`], which tells it before anybody is asked for a key; a value that cannot be encrypted.
+    /// As [`Rotation::plan`], which reports it before the user is asked for a key; a value that cannot be encrypted.
     pub fn rotate(self, rotation: &Rotation, session: &Session) -> Result<Vec<u8>, Error> {
         let plan = rotation.plan(&self.path, &self.metadata)?;
         self.reseal_anew(&plan, session)
     }
 }
 
-/// Which of many files get a new data key.
+/// Which of several files get a new data key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
     /// All of them.
@@ -81,16 +81,16 @@ pub enum Which {
     Readable,
 }
 
-/// What became of one file of many.
+/// The result for one of several files.
 #[derive(Debug)]
 pub struct Rotated {
     /// The file's real path, or the path that could not be searched.
     pub path: PathBuf,
-    /// How many recipients were removed; `None` where the file was left alone. Or why nothing could be done.
+    /// How many recipients were removed; `None` if the file was left alone; or the error.
     pub result: Result<Option<usize>, Error>,
 }
 
-/// Gives the sops files under the paths new data keys, in parallel, and tells of each as soon as it is done.
+/// Rotates the data keys of the sops files under the paths, in parallel, and reports each as soon as it is done.
 /// One file that fails does not stop the others; what cannot be read is a file that fails. The result is in
 /// the order of the files' paths.
 pub fn rotate_all(
@@ -111,8 +111,8 @@ pub fn rotate_all(
     many::writing(|| work.collect())
 }
 
-/// Gives one file a new data key, in place, and says how many recipients it lost; `None` where it is none of those
-/// that are wanted. Recipients are removed in whatever form the file has them.
+/// Rotates the data key of one file in place and returns how many recipients were removed; `None` if the file is not
+/// among those to rotate. Recipients are removed in whatever form the file has them.
 ///
 /// # Errors
 /// The file cannot be opened or its content is not what was encrypted; as [`OpenFile::rotate`]; it cannot be

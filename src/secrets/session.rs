@@ -1,4 +1,4 @@
-//! What a run knows besides its files: environment, creation rules, identities.
+//! The context of a command: environment, creation rules, identities.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,19 +21,19 @@ mod rules;
 
 pub use self::rules::Rules;
 
-/// What one run knows. Rules are read once; identities are looked for when the first file needs them, and each is
-/// asked for at most once.
+/// The context of one command. Rules are read once; identities are loaded when the first file needs them, and the user is
+/// asked for each passphrase at most once.
 pub struct Session {
-    /// The variables of the run.
+    /// The environment variables.
     pub environment: Environment,
-    /// Who is asked for passphrases.
+    /// Asks the user for passphrases.
     pub prompt: Arc<dyn Prompt>,
-    /// Where the run was started, absolute: what relative paths start from.
+    /// The current directory, absolute: relative paths start from it.
     pub directory: PathBuf,
-    /// Where rules are looked for upwards: the project where one was named, else the directory.
+    /// Where the search for rules starts, going upwards: the given project, else the current directory.
     home: PathBuf,
     explicit: Option<PathBuf>,
-    /// Whether rules further down govern what lies below them.
+    /// Whether nested rules govern the files below them.
     nested: bool,
     tolerant: bool,
     indent: Option<i64>,
@@ -66,50 +66,50 @@ impl Session {
         }
     }
 
-    /// The same with the project whose rules count, wherever the run was started.
+    /// Uses the rules of this project, whatever the current directory is.
     #[must_use]
     pub fn of_project(mut self, project: &Path) -> Self {
         self.home = self.absolute(project);
         self
     }
 
-    /// The same with the rules' file named.
+    /// Uses this rules file.
     #[must_use]
     pub fn with_config(mut self, config: &Path) -> Self {
         self.explicit = Some(self.absolute(config));
         self
     }
 
-    /// The same where rules further down, as of a submodule, govern what lies below them. sops knows no others than
-    /// those that it finds from where it was started.
+    /// Lets nested rules, such as those of a submodule, govern the files below them. sops uses only the rules that it finds
+    /// from the current directory.
     #[must_use]
     pub fn with_nested_rules(mut self) -> Self {
         self.nested = true;
         self
     }
 
-    /// The same with the spaces per level named, in place of the rules' word.
+    /// Uses this indentation instead of that in the rules.
     #[must_use]
     pub fn with_indent(mut self, indent: i64) -> Self {
         self.indent = Some(indent);
         self
     }
 
-    /// The same with the format of its files named, in place of what their names say.
+    /// Uses this format for all files, whatever their names say.
     #[must_use]
     pub fn with_format(mut self, format: Format) -> Self {
         self.format = Some(format);
         self
     }
 
-    /// The same for work that needs the rules for the indent alone: broken ones do not stop it.
+    /// For work that needs the rules only for the indentation: tolerates invalid ones.
     #[must_use]
     pub fn tolerant(mut self) -> Self {
         self.tolerant = true;
         self
     }
 
-    /// The same where nobody is there to be asked.
+    /// Never asks the user.
     #[must_use]
     pub fn unattended(&self) -> Self {
         Self {
@@ -134,7 +134,7 @@ impl Session {
         self.identities.get_or_init(|| Identities::load(&self.environment, Arc::clone(&self.prompt)))
     }
 
-    /// A recipient of this text. It is checked once, however many files it is for.
+    /// The recipient with this text. It is validated only once, however many files use it.
     ///
     /// # Errors
     /// It cannot be used.
@@ -162,14 +162,14 @@ impl Session {
         config::clean(&self.directory.join(path))
     }
 
-    /// A path as the reader knows it: from where the run was started.
+    /// A path as shown to the user: relative to the current directory.
     #[must_use]
     pub fn shown(&self, path: &Path) -> String {
         let here = self.directory.canonicalize().unwrap_or_else(|_| self.directory.clone());
         path.strip_prefix(here).unwrap_or(path).display().to_string()
     }
 
-    /// The directory of the rules that are found from here. A rules' file that was named elsewhere says nothing
+    /// The directory of the rules found from here. An explicitly given rules file says nothing
     /// about where the files are.
     #[must_use]
     pub fn root(&self) -> Option<PathBuf> {
@@ -177,7 +177,7 @@ impl Session {
         rules.path.parent().map(Path::to_path_buf)
     }
 
-    /// The creation rules that were named, else `.sops.yaml` upwards from the project or where the run was started.
+    /// The creation rules that were given, else the nearest `.sops.yaml` in or above the project or current directory.
     ///
     /// # Errors
     /// As [`Session::rules`].
@@ -185,23 +185,23 @@ impl Session {
         self.own_rules_path().map(|path| self.read_rules(path)).transpose()
     }
 
-    /// Where those are, whatever is in them.
+    /// The path of those rules, whatever is in them.
     #[must_use]
     pub fn own_rules_path(&self) -> Option<PathBuf> {
         self.explicit.clone().or_else(|| self.upwards(&self.home))
     }
 
-    /// The creation rules for a file: the ones that were named, else `.sops.yaml` upwards from the project or where
-    /// the run was started, else upwards from the file. Where nested rules count, those below the former that are
+    /// The creation rules for a file: the ones that were given, else the nearest `.sops.yaml` in or above the project or
+    /// current directory, else above the file. If nested rules count, those below the former that are
     /// nearest to the file.
     ///
     /// # Errors
-    /// The rules cannot be read or understood. Having none is not an error here.
+    /// The rules cannot be read or are not valid. Having none is not an error here.
     pub fn rules(&self, file: &Path) -> Result<Option<Arc<Rules>>, Error> {
         self.rules_path(file).map(|path| self.read_rules(path)).transpose()
     }
 
-    /// Where the rules for a file are, whatever is in them.
+    /// The path of the rules for a file, whatever is in them.
     #[must_use]
     pub fn rules_path(&self, file: &Path) -> Option<PathBuf> {
         let directory = self.absolute(file).parent()?.to_path_buf();
@@ -235,11 +235,11 @@ impl Session {
         places.find(|path| known.contains_key(path) || path.is_file())
     }
 
-    /// How the stores write: as the rules want it, unless an indent was named. Rules that sops would not find,
-    /// because they are only beside or above the file, may be broken; in a tolerant session all may.
+    /// The indentation that stores use: that of the rules, unless one was given. Rules that sops would not find,
+    /// because they are only next to or above the file, may be invalid; in a tolerant session, all may.
     ///
     /// # Errors
-    /// The rules cannot be read or understood.
+    /// The rules cannot be read or are not valid.
     pub fn indents(&self, file: &Path) -> Result<Indents, Error> {
         let of_rules = match self.rules(file) {
             Err(_) if self.tolerant || self.rules_path(file) != self.own_rules_path() => {
@@ -254,18 +254,18 @@ impl Session {
     /// The store of a format, for a file.
     ///
     /// # Errors
-    /// The rules cannot be read or understood.
+    /// The rules cannot be read or are not valid.
     pub fn store(&self, format: Format, file: &Path) -> Result<Arc<dyn Store>, Error> {
         Ok(format.store(self.indents(file)?))
     }
 
-    /// The format of a plaintext: the one that was named, else what the file's name says.
+    /// The format of a plaintext: the one that was given, else that of the file's name.
     #[must_use]
     pub fn format_of(&self, file: &Path) -> Format {
         self.format.unwrap_or_else(|| Format::of_path(file))
     }
 
-    /// The format of an encrypted text: the one that was named, else what the file's name and the text say.
+    /// The format of an encrypted text: the one that was given, else that of the file's name and the text.
     #[must_use]
     pub fn format_of_encrypted(&self, file: &Path, text: &[u8]) -> Format {
         self.format.unwrap_or_else(|| Format::of_encrypted(file, text))
@@ -274,7 +274,7 @@ impl Session {
     /// The store of a plaintext's format.
     ///
     /// # Errors
-    /// The rules cannot be read or understood.
+    /// The rules cannot be read or are not valid.
     pub fn store_of(&self, file: &Path) -> Result<Arc<dyn Store>, Error> {
         self.store(self.format_of(file), file)
     }
@@ -282,21 +282,21 @@ impl Session {
     /// The store of an encrypted text's format.
     ///
     /// # Errors
-    /// The rules cannot be read or understood.
+    /// The rules cannot be read or are not valid.
     pub fn store_of_encrypted(&self, file: &Path, text: &[u8]) -> Result<Arc<dyn Store>, Error> {
         self.store(self.format_of_encrypted(file, text), file)
     }
 
-    /// The rules that were read in this run so far.
+    /// The rules that have been read so far.
     #[must_use]
     pub fn known_rules(&self) -> Vec<Arc<Rules>> {
         locked(&self.known).values().map(Arc::clone).collect()
     }
 
-    /// Takes a text for that of a rules' file, whatever the file holds.
+    /// Uses a text as the content of a rules file, whatever the file on disk holds.
     ///
     /// # Errors
-    /// The rules cannot be understood.
+    /// The rules are not valid.
     pub fn take_rules(&self, path: PathBuf, bytes: &[u8]) -> Result<(), Error> {
         let rules = Arc::new(Rules::of_bytes(path.clone(), bytes)?);
         locked(&self.known).insert(path, rules);
@@ -320,7 +320,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads a file, telling a missing one and a directory from other failures.
+/// Reads a file, distinguishing a missing file and a directory from other failures.
 ///
 /// # Errors
 /// It is missing, a directory, or the system refuses.
@@ -329,7 +329,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(|source| unreadable(path, source))
 }
 
-/// Reads a file that is to be rewritten: not while another civm writes it.
+/// Reads a file that is to be rewritten, but not while another civm is writing it.
 ///
 /// # Errors
 /// As [`read`].
@@ -338,7 +338,7 @@ pub fn read_locked(path: &Path) -> Result<Vec<u8>, Error> {
     atomic::read_locked(path).map_err(|source| unreadable(path, source))
 }
 
-/// What a killed civm left where a file is goes before that is read.
+/// Before a file is read, cleans up what a killed civm left next to it.
 fn sweep_beside(path: &Path) {
     if let Some(directory) = fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
         atomic::sweep(directory);

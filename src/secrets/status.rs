@@ -7,10 +7,10 @@ use crate::sops::document;
 use crate::sops::metadata::Metadata;
 use crate::store::Store;
 
-/// The metadata of a text, if sops would take it for an encrypted file: one with a version and a MAC.
+/// The metadata of a text, if sops would regard it as encrypted: it must have a version and a MAC.
 ///
 /// # Errors
-/// The text is not of the store's format, or its metadata is not valid.
+/// The text is not in the store's format, or its metadata is not valid.
 pub fn metadata(store: &dyn Store, path: &Path, text: &[u8]) -> Result<Option<Metadata>, Error> {
     let tree = store.load(text).map_err(|error| Error::of_text(path, text, error))?;
     match document::split(tree, store.is_metadata()) {

@@ -12,11 +12,11 @@ use super::session::Session;
 use crate::sops::document::MacCheck;
 use crate::store::{Format, Indents};
 
-/// The plaintext of a file, if it can be decrypted without asking anybody. A log must not stop at one file: the caller
-/// prints the text itself where this fails.
+/// The plaintext of a file, if it can be decrypted without asking the user. A log must not stop at one file: if this
+/// fails, the caller prints the text itself.
 ///
 /// # Errors
-/// It is not a sops file, or no identity opens it.
+/// It is not a sops file, or no identity can decrypt it.
 pub fn textconv(
     session: &Session,
     format: Format,
@@ -25,19 +25,19 @@ pub fn textconv(
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
     let session = session.unattended();
     let recorded = recorded_in(text).filter(Recorded::is_sops);
-    // A text with conflict markers has no format of its own; its versions have one.
+    // A text with conflict markers has no valid format; its versions do.
     let format = recorded
         .as_ref()
         .map_or(format, |recorded| session.format_of_encrypted(path, recorded.versions().ours));
-    // An old revision is no place to stumble over the rules of today.
+    // Invalid rules today must not prevent showing an old revision.
     let store = session.store(format, path).unwrap_or_else(|_| format.store(Indents::default()));
     let plaintext = |text: &[u8]| {
         let file = SopsFile::of_store(Arc::clone(&store), path, text)?;
-        // Each value has its own authentication; how they went together is not the question here.
+        // Each value is authenticated by itself; the MAC over all of them does not matter here.
         file.open(session.identities(), MacCheck::Ignore)?.plaintext()
     };
     match recorded {
-        // A conflict is shown as one.
+        // A conflict is shown as a conflict.
         Some(recorded) => recorded.marked(plaintext),
         None => plaintext(text),
     }

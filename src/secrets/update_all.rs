@@ -1,4 +1,4 @@
-//! Updating every sops file of a project to its rule's recipients.
+//! Updating every sops file of a project to the recipients of its rule.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,33 +21,33 @@ pub enum Mode {
     Check,
     /// Compare and show what would be changed; needs no key.
     DryRun,
-    /// Change what is behind.
+    /// Update what is out of date.
     Write,
 }
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Debug)]
 pub struct Looked {
     /// The file's real path, or the path that could not be searched.
     pub path: PathBuf,
-    /// Whether it was named itself, and is not only below a directory that was.
+    /// Whether the file itself was given, and not just a directory above it.
     pub named: bool,
-    /// The recipients it has after the run, in all groups.
+    /// The recipients that it has afterwards, in all groups.
     pub recipients: usize,
-    /// What is or would be changed; empty where the file is current. Or why nothing could be done.
+    /// What is or would be changed (empty if the file is current), or the error.
     pub result: Result<Changes, Error>,
 }
 
 impl Looked {
-    /// Whether no rule is for the file, and nobody asked for it in particular: what a project keeps in the form of
-    /// sops files besides its secrets, such as examples and the inputs of tests.
+    /// Whether the file matches no rule and was not given explicitly: a sops file that is not one of the project's secrets,
+    /// such as an example or test input.
     #[must_use]
     pub fn has_no_rule(&self) -> bool {
         !self.named && matches!(self.result, Err(Error::NoRule { .. }))
     }
 }
 
-/// Looks at every sops file under the paths, in parallel, and tells of each as soon as it is done.
+/// Processes every sops file under the paths, in parallel, and reports each as soon as it is done.
 /// One file that fails does not stop the others; what cannot be read is a file that fails. The result is
 /// in the order of the files' paths.
 pub fn update_all(
@@ -71,7 +71,7 @@ pub fn update_all(
 }
 
 fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize, Changes), Error> {
-    // The rule first: what none is for need not even be readable.
+    // The rule first: a file that matches none need not even be readable.
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
     let file = SopsFile::parse(session, path, text)?;
     let mut change = file.metadata.changes(&plan.groups);
@@ -88,7 +88,7 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
     Ok((plan.groups.iter().map(Vec::len).sum(), change))
 }
 
-/// A real path as the rules match it: rules that were named through a symbolic link match paths through that link.
+/// A real path as the rules match it: rules given through a symbolic link match paths through that link.
 ///
 /// # Errors
 /// The rules cannot be read or understood.

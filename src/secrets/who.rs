@@ -17,18 +17,18 @@ use crate::keys::recipient::{SameKey, same_key};
 pub enum Standing {
     /// It can read the file.
     Reads,
-    /// It can once the file is updated.
+    /// It can read the file once the file is updated.
     Added,
-    /// It can until the file is updated.
+    /// It can read the file until the file is updated.
     Removed,
 }
 
 /// A recipient of a file, or of its rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reader {
-    /// As it is written in the file, else in the rule.
+    /// Its text in the file, else in the rule.
     pub recipient: String,
-    /// Which key it is.
+    /// The key, independent of its form.
     pub key: SameKey,
     /// How it relates to the file.
     pub standing: Standing,
@@ -37,7 +37,7 @@ pub struct Reader {
 /// Who can read a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readers {
-    /// Whether a rule matches the file. Without one it stays as it is.
+    /// Whether a rule matches the file. Without one, the file is never updated.
     pub ruled: bool,
     /// How many of the groups are needed.
     pub needed: usize,
@@ -50,9 +50,9 @@ pub struct Readers {
 pub struct FileReaders {
     /// Its real path.
     pub path: PathBuf,
-    /// The rules that govern it, if they can be read: they have the names of its readers.
+    /// The rules that govern it, if they can be read: they hold the names of its readers.
     pub rules: Option<Arc<Rules>>,
-    /// Who can read it, or why that cannot be told.
+    /// Who can read it, or the error.
     pub readers: Result<Readers, Error>,
 }
 
@@ -112,11 +112,11 @@ fn of_file(session: &Session, path: &Path, text: &[u8], wanted: Wanted) -> Resul
     Ok(Readers { ruled, needed: file.metadata.groups_needed(), groups: groups.collect() })
 }
 
-/// What the rule of a file says.
+/// The recipients in the rule of a file.
 enum Wanted {
     /// There is no rule.
     Nothing,
-    /// There are keys of other kinds, which are not read: nobody counts as added or removed.
+    /// The rule has keys of other kinds, which are not read, so no recipient counts as added or removed.
     Unknown,
     /// These recipients, group by group.
     Groups(Vec<Vec<String>>),

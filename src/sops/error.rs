@@ -68,7 +68,7 @@ pub enum Error {
     #[error("MAC mismatch: the file has no MAC")]
     MacMissing,
     /// The MAC is another one than the content's.
-    #[error("MAC mismatch: the content is not what was encrypted")]
+    #[error("MAC mismatch: the content was changed after encryption")]
     MacMismatch,
     /// The MAC itself could not be decrypted.
     #[error("cannot decrypt MAC: {0}")]
@@ -94,7 +94,7 @@ pub enum ValueError {
     #[error("its nonce has {0} bytes")]
     NonceLength(usize),
     /// The authentication failed: another key, another place, or a changed value.
-    #[error("it was not encrypted with this data key at this place")]
+    #[error("it was not encrypted with this data key at this path")]
     Authentication,
     /// The plaintext is not of the type that the token names.
     #[error("its plaintext is not a valid {0}")]
@@ -106,7 +106,7 @@ pub enum ValueError {
     #[error("expected encrypted value as string, but got {0}")]
     NotAString(&'static str),
     /// A key that is not a string.
-    #[error("the mapping has a key that is not a string; only string keys are supported")]
+    #[error("the mapping has a key that is not a string; only strings are supported as keys")]
     NonStringKey,
     /// An integer above the signed 64-bit range.
     #[error("integers above 9223372036854775807 are not supported")]

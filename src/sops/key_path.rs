@@ -48,7 +48,7 @@ pub enum PathError {
     #[error("component {0} accesses out of bounds")]
     OutOfBounds(Step),
     /// A key where there is no mapping, or a position where there is no list.
-    #[error("component {step} does not fit {container}")]
+    #[error("component {step} cannot be used on {container}")]
     WrongKind {
         /// The step.
         step: Step,

@@ -32,7 +32,9 @@ pub fn split(
         return Err(Error::Shamir("could not split the data key: the threshold must be at least 2"));
     }
     if groups < threshold {
-        return Err(Error::Shamir("could not split the data key: the threshold exceeds the key groups"));
+        return Err(Error::Shamir(
+            "could not split the data key: the threshold exceeds the number of key groups",
+        ));
     }
     let mut shares: Vec<Share> = (0..points).map(|_| Zeroizing::new(Vec::with_capacity(SHARE_LEN))).collect();
     let mut coefficients = Zeroizing::new(vec![0; threshold - 1]);
@@ -57,15 +59,15 @@ pub fn split(
 /// Fewer than two shares, shares of another length, one point twice, or the point 0.
 pub fn combine(shares: &[Share]) -> Result<DataKey, Error> {
     if shares.len() < 2 {
-        return Err(Error::Shamir("could not put the data key together: fewer than two shares"));
+        return Err(Error::Shamir("could not reconstruct the data key: fewer than two shares"));
     }
     if shares.iter().any(|share| share.len() != SHARE_LEN) {
-        return Err(Error::Shamir("could not put the data key together: a share does not have 33 bytes"));
+        return Err(Error::Shamir("could not reconstruct the data key: a share does not have 33 bytes"));
     }
     let points: Vec<u8> = shares.iter().map(|share| share[DATA_KEY_LEN]).collect();
     let repeated = (1..points.len()).any(|index| points[..index].contains(&points[index]));
     if repeated || points.contains(&0) {
-        return Err(Error::Shamir("could not put the data key together: two shares of one group"));
+        return Err(Error::Shamir("could not reconstruct the data key: two shares of the same group"));
     }
     // Lagrange's basis polynomials at 0. Subtraction is addition here, so x / (x - p) is x / (x ^ p).
     let weights: Vec<u8> = points

@@ -1,4 +1,4 @@
-//! Files of any content: in plaintext their bytes, encrypted a JSON object with one value.
+//! Files with arbitrary content: raw bytes in plaintext, a JSON object with one value when encrypted.
 
 use crate::sops::document;
 use crate::sops::text::Text;
@@ -10,7 +10,8 @@ use crate::store::{Error, Store};
 pub(super) const DATA: &str = "data";
 
 /// What a new file starts with.
-const EXAMPLE: &str = "Replace this line by the content of the file, which is encrypted as one value.\n";
+const EXAMPLE: &str =
+    "Replace this line with the content of the file, which is encrypted as a single value.\n";
 
 /// The binary store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,15 +55,13 @@ impl Store for Binary {
             _ => None,
         }
         .ok_or_else(|| {
-            Error::Unwritable(format!(
-                "a binary file is one document with a text `{DATA}`, and this one is not"
-            ))
+            Error::Unwritable(format!("a binary file must be a single document with a string `{DATA}`"))
         })
     }
 
     /// Only the content itself can be extracted, and text is not the store's concern.
     fn emit_value(&self, _: &Value) -> Result<Vec<u8>, Error> {
-        Err(Error::Unwritable(format!("a binary file has no value but [\"{DATA}\"]")))
+        Err(Error::Unwritable(format!("the only value in a binary file is [\"{DATA}\"]")))
     }
 
     /// Also where the content itself is an encrypted file: sops would encrypt it a second time.

@@ -1,4 +1,4 @@
-//! A growing byte string that leaves no copy of itself behind.
+//! A growable byte buffer that leaves no copies of its content behind.
 
 use std::ops::Deref;
 

@@ -1,15 +1,15 @@
 //! Lines of `NAME=value` as sops reads and writes them, byte for byte.
 //!
-//! A name is whatever stands before the first `=` (spaces and `export ` too), a value whatever stands behind
-//! it: quotes are part of it, and only `\n` means something, a newline. A line that starts with `#` is a
-//! comment, an empty one nothing. Where sops would lose data this store does not:
+//! A name is everything before the first `=` (including spaces and `export `), a value everything after
+//! it: quotes are part of it, and only `\n` has a meaning, a newline. A line that starts with `#` is a
+//! comment; empty lines are ignored. Where sops would lose data, this store does not:
 //!
 //! - a name that cannot be a name (with a `=` or a newline in it, or a `#` at its start) is not written;
 //! - several documents are not written into one encrypted file, of which sops keeps the first;
 //! - null and clear values that their MAC would not match on reading are not written into an encrypted file.
 //!
-//! In an encrypted file, quotes that another tool has put around the metadata and the ciphertexts are taken
-//! off, and so is a carriage return behind the metadata.
+//! In an encrypted file, quotes that another tool has put around the metadata and the ciphertexts are
+//! removed, and so is a carriage return after the metadata.
 
 #[cfg(test)]
 mod tests;

@@ -74,7 +74,7 @@ pub(super) fn flatten(metadata: &Branch) -> Result<Vec<(Text, Text)>, Error> {
     match repeated(lines.iter().map(|(name, _)| name)) {
         Some(name) => {
             let name = shown(name.as_bytes());
-            Err(Error::Unwritable(format!("the metadata has two values that would be called {name}")))
+            Err(Error::Unwritable(format!("the metadata has two values that would both be named {name}")))
         }
         None => Ok(lines),
     }
@@ -140,7 +140,7 @@ fn list(node: Node<'_>) -> Result<Value, Error> {
 }
 
 fn mismatch(line: usize) -> Error {
-    wrong(line, "Type mismatch: one name is used for a value and for a mapping or list".to_owned())
+    wrong(line, "Type mismatch: the same name is used for a value and for a mapping or list".to_owned())
 }
 
 fn wrong(line: usize, message: String) -> Error {

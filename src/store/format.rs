@@ -1,4 +1,4 @@
-//! The formats that sops has a store for, and how one is chosen.
+//! The formats that sops supports, and how one is chosen.
 
 use std::path::Path;
 use std::sync::Arc;

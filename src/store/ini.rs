@@ -1,17 +1,17 @@
 //! INI as sops reads and writes it, byte for byte.
 //!
-//! The model is go-ini 1.67.3 under sops 3.13.3, with sections that may repeat. What stands before the first
-//! header is the section `DEFAULT`. Where sops would lose data this store does not:
+//! The model is go-ini 1.67.3 as used by sops 3.13.3, with sections that may repeat. Anything before the first
+//! header belongs to the section `DEFAULT`. Where sops would lose data, this store does not:
 //!
 //! | in the file | sops | here |
 //! |---|---|---|
 //! | `k = a;b`, `k = a#b` | the value `a` and a comment | the value `a;b`: a comment needs white space before it |
 //! | `k = "a ; b"`, `k = 'a#b'` | the value `"a` and a comment | the value `a ; b` |
-//! | `k = #a` | no value, and a comment | an error: it may be either |
+//! | `k = #a` | no value, and a comment | an error: it is ambiguous |
 //! | a key twice in a section | the last value | an error |
-//! | something behind a closing quote or bracket | nothing | an error, unless it is a comment |
-//! | a comment behind a value in backticks or `"""` | nothing | a comment of that key |
-//! | a comment that nothing follows | nothing | a comment of the last key or section |
+//! | something after a closing quote or bracket | dropped | an error, unless it is a comment |
+//! | a comment after a value in backticks or `"""` | dropped | a comment of that key |
+//! | a comment at the end of the file | dropped | a comment of the last key or section |
 //! | an empty comment line above others | a crash on decryption | an empty line of the comment |
 //! | UTF-16 | keys and values with NUL bytes | an error |
 //!
@@ -20,12 +20,12 @@
 //! | a value with quotes around it, a backslash at its end, `"""` in it, … | what reads back otherwise | it in other quotes, or an error |
 //! | a key with `#`, `;` or `[` at its start, with two kinds of quotes, … | what reads back otherwise | it in other quotes, or an error |
 //! | a first section `default` | no header, so that nothing decrypts | its header |
-//! | several comments of one key | the last | all |
+//! | several comments on one key | keeps the last | keeps all |
 //! | a mapping or list in a section | Go's notation for it | an error |
 //! | null, or clear values that their MAC would not match on reading, for encryption | a file that nobody can decrypt | an error |
 //! | several documents, for encryption | a file that nobody can decrypt | an error |
 //!
-//! Comments of other formats that stand outside of sections have no place here and are left out, as in sops.
+//! Comments from other formats that are outside any section cannot be represented and are left out, as in sops.
 
 mod convert;
 mod reader;

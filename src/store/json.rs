@@ -1,13 +1,13 @@
 //! JSON as sops reads and writes it, byte for byte.
 //!
-//! The model is Go's `encoding/json` under sops 3.13.3: entries in their order with duplicate keys kept,
-//! whatever stands behind the top-level object passed over, integers apart from floats, Go's escapes.
-//! serde_json would not do: it takes `-0` for a float, refuses lone surrogates and bytes that are no UTF-8,
-//! and leaves plaintext behind in its buffers. Where sops would lose data this store is stricter:
+//! The model is Go's `encoding/json` as used by sops 3.13.3: entries stay in order, duplicate keys are kept,
+//! anything after the top-level object is ignored, integers and floats are distinct, and escapes are Go's.
+//! serde_json is not suitable: it reads `-0` as a float, refuses lone surrogates and bytes that are not UTF-8,
+//! and leaves plaintext behind in its buffers. Where sops would lose data, this store is stricter:
 //!
-//! - a text that ends before its top-level object does is an error, where sops drops the last entry of
-//!   some such texts without a word;
-//! - several documents are not written as one encrypted file, of which sops keeps the first.
+//! - a text that ends inside its top-level object is an error, whereas sops silently drops the last entry of
+//!   some such texts;
+//! - several documents are not written to one encrypted file, of which sops keeps only the first.
 
 mod emitter;
 mod reader;

@@ -1,4 +1,4 @@
-//! Bounds that every store keeps to.
+//! Limits that apply to every store.
 
 /// Collections inside collections. Deep enough for any file, shallow enough for every recursion over
 /// trees to stay within a thread's stack.

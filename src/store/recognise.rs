@@ -1,4 +1,4 @@
-//! The format of an encrypted file, by what it holds: not every file's name tells it.
+//! Detecting the format of an encrypted file from its content, because not every file name gives it.
 
 use std::path::Path;
 

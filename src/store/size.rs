@@ -1,4 +1,4 @@
-//! About how long a text becomes. Growing a large one would copy and wipe it again and again.
+//! Estimating the length of a text. Growing a large buffer would copy and wipe it repeatedly.
 
 use crate::sops::tree::{Branch, Item, Key, Value};
 

@@ -1,4 +1,4 @@
-//! What the formats share in which every value is a text: dotenv and INI.
+//! Shared by the formats in which every value is a string: dotenv and INI.
 
 use super::Error;
 use super::buffer::Buffer;

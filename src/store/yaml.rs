@@ -1,14 +1,14 @@
 //! YAML as sops reads and writes it, byte for byte.
 //!
-//! The model is go-yaml 3.0.4 under sops 3.13.3: its scanner's rules for comments, its types of
-//! scalars, its styles on writing. Where sops would lose data this store keeps it:
+//! The model is go-yaml 3.0.4 as used by sops 3.13.3: its scanner's rules for comments, its types of
+//! scalars, its styles on writing. Where sops would lose data, this store keeps it:
 //!
-//! - a text of several lines that starts with a tab, or that starts with a space or an empty line and
-//!   stands in a list, is written so that it reads back;
-//! - a key `<<` over a value that is nothing to merge is quoted;
-//! - a comment of several lines does not become part of the text it stands beside, an empty line
-//!   before a comment not part of the text above it, and `{}` and `[]` stand before their comments;
-//! - a value in a later document that is not what its tag says is an error, not null.
+//! - a multi-line string that starts with a tab, or that starts with a space or an empty line and
+//!   is in a list, is written so that it reads back;
+//! - a key `<<` whose value cannot be merged is quoted;
+//! - a multi-line comment does not become part of the string next to it, an empty line
+//!   before a comment does not become part of the string above it, and `{}` and `[]` precede their comments;
+//! - a value in a later document that does not match its tag is an error, not null.
 
 use crate::sops::tree::{Tree, Value};
 use crate::store::{Error, Store, Surprise, size};

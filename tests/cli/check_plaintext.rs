@@ -143,7 +143,7 @@ fn a_rule_that_encrypts_nothing_is_pointed_out() {
         run(&mut scene.civm(&["secrets", "encrypt", "-i", name])).ok();
     }
     let ran = check_clear(&scene, &[]).ok().says("0 findings, 2 warnings").says("correct the selector");
-    let what = "no value in it is encrypted: encrypted_regex `^(data|stringData)$` selects none";
+    let what = "no value is encrypted: encrypted_regex `^(data|stringData)$` matches none";
     let lines: Vec<&str> = ran.out().lines().collect();
     assert!(lines[0].starts_with("k.yaml:") && lines[0].ends_with(&format!("warning: {what}")), "{lines:?}");
     assert_eq!(lines[1], format!("t.env: warning: {what}"));

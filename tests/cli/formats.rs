@@ -89,7 +89,7 @@ fn a_format_that_cannot_hold_the_content_is_refused_and_nothing_is_written() {
     scene.write("deep.yaml", "a:\n    b: hunter2\n");
     ran(&scene, "encrypt", &["-i", "deep.yaml"]).ok();
     let refused = ran(&scene, "decrypt", &["--output", "deep.env", "deep.yaml"]).code(4);
-    refused.says("--output-type yaml keeps its own format").silent_on("hunter2");
+    refused.says("use --output-type yaml to keep its own format").silent_on("hunter2");
     assert!(!scene.file("deep.env").exists());
     scene.write("plain.yaml", "a:\n    b: hunter2\n");
     let refused = ran(&scene, "encrypt", &["--output", "made.env", "plain.yaml"]).code(4);
@@ -103,7 +103,8 @@ fn no_document_is_left_out_where_a_format_has_but_one() {
     scene.write("two.yaml", "a: b\n---\nc: hunter2\n");
     ran(&scene, "encrypt", &["-i", "two.yaml"]).ok();
     let args = ["--output-type", "json", "two.yaml"];
-    let refused = ran(&scene, "decrypt", &args).code(4).says("json can hold one document, and there are 2");
+    let refused =
+        ran(&scene, "decrypt", &args).code(4).says("json can hold only one document, but there are 2");
     assert_eq!(refused.silent_on("hunter2").out(), "");
     ran(&scene, "exec-file", &[&args[..], &["--", "cat", "{}"]].concat()).code(4).silent_on("hunter2");
     assert_eq!(ran(&scene, "decrypt", &["two.yaml"]).ok().out(), "a: b\n---\nc: hunter2\n");

@@ -46,12 +46,11 @@ fn other_key_types_are_skipped_with_a_word() {
     let scene = Scene::new();
     let ran = run_with(&mut scene.civm(&["keys", "from-ssh"]), &input("keyscan")).ok();
     assert_eq!(ran.out(), ALICE);
-    let ran =
-        ran.says("skipped key: got ssh-rsa key type").says("skipped key: got ecdsa-sha2-nistp256 key type");
+    let ran = ran.says("skipped: got ssh-rsa key type").says("skipped: got ecdsa-sha2-nistp256 key type");
     assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
     let none = run_with(&mut scene.civm(&["keys", "from-ssh"]), &input("rsa.pub")).code(1);
     assert_eq!(none.out(), "");
-    none.says("holds no ssh ed25519 key");
+    none.says("contains no ssh ed25519 key");
 }
 
 #[test]
@@ -153,7 +152,7 @@ fn a_passphrase_comes_from_the_environment_or_stdin() {
     let from_stdin = [&args[..], &["--passphrase-stdin"]].concat();
     let ran = run_with(scene.civm(&from_stdin).env(PASSPHRASE, "not looked at"), b"correct horse\r\n").ok();
     assert_eq!(ran.out(), LOCKED_SECRET);
-    run(scene.civm(&args).env(PASSPHRASE, "battery staple")).code(1).says("the passphrase is not right");
+    run(scene.civm(&args).env(PASSPHRASE, "battery staple")).code(1).says("incorrect passphrase");
     let both = ["keys", "from-ssh", "--private", "--passphrase-stdin", "-i", "-"];
     run_with(&mut scene.civm(&both), &input("pass")).code(8);
 }

@@ -41,7 +41,7 @@ fn keys(scene: &Scene, words: &[&str]) -> Ran {
 #[test]
 fn a_key_is_named_and_reads_the_files_of_the_rules_that_are_meant() {
     let scene = project();
-    let ran = keys(&scene, &["add", "bob", BOB_AGE]).ok().says("it is in no rule yet");
+    let ran = keys(&scene, &["add", "bob", BOB_AGE]).ok().says("no rule uses it yet");
     assert_eq!(ran.out(), format!("{BOB_AGE}\n"));
     let named = rules().replace("her laptop\n", &format!("her laptop\n  - &bob {BOB_AGE}\n"));
     assert_eq!(scene.read(".sops.yaml"), named);
@@ -54,7 +54,7 @@ fn a_key_is_named_and_reads_the_files_of_the_rules_that_are_meant() {
     assert_eq!(scene.read(".sops.yaml"), first);
     keys(&scene, &["add", "bob", "--to", "1", "--to", "hosts/web/secrets.yaml"])
         .ok()
-        .says("has this already");
+        .says("already has this key");
     assert_eq!(scene.read(".sops.yaml"), first);
 
     keys(&scene, &["rm", "bob"]).ok().says("no file has it");
@@ -76,7 +76,7 @@ fn a_public_key_is_taken_from_its_file_and_written_as_its_age_recipient() {
     let wanted =
         format!("keys:\n  - &carol {SSH_AS_AGE}\ncreation_rules:\n  - age: {ALICE_AGE},{SSH_AS_AGE}\n");
     assert_eq!(scene.read(".sops.yaml"), wanted);
-    keys(&scene, &["add", "carol", public_key().trim(), "--all"]).ok().says("has this already");
+    keys(&scene, &["add", "carol", public_key().trim(), "--all"]).ok().says("already has this key");
     keys(&scene, &["add", "me"]).ok();
     assert!(scene.read(".sops.yaml").contains(&format!("  - &me {ALICE_AGE}\n")), "the caller's own");
 }
@@ -91,13 +91,13 @@ fn what_is_no_key_or_is_known_otherwise_is_refused() {
     scene.write("private", private.expect("a key"));
     for (words, code, reason) in [
         (&["add", "bob", "nothing.pub"][..], 100, "neither a recipient nor a file"),
-        (&["add", "bob", "two.pub"], 2, "it holds 2 lines"),
-        (&["add", "bob", "private"], 2, "it must hold one key"),
+        (&["add", "bob", "two.pub"], 2, "it has 2 lines"),
+        (&["add", "bob", "private"], 2, "it must contain exactly one key"),
         (&["add", "bob", "age1wrong"], 1, "recipient `age1wrong`"),
         (&["add", "bob", ALICE], 1, "AGE-SECRET-KEY-…"),
-        (&["add", "alice", BOB_AGE], 1, "the name alice belongs to"),
-        (&["add", "alice"], 1, "alice is there already"),
-        (&["add", "bob", ALICE_AGE], 1, "is there already, as alice"),
+        (&["add", "alice", BOB_AGE], 1, "the name alice is already used for"),
+        (&["add", "alice"], 1, "alice already exists"),
+        (&["add", "bob", ALICE_AGE], 1, "is already listed, as alice"),
         (&["add", "b b", BOB_AGE], 1, "cannot be the name of a key"),
         (&["add", "bob", BOB_AGE, "--to", "nowhere"], 1, "has no rule `nowhere`"),
         (&["add", "bob", BOB_AGE, "--to", "1", "--group", "2"], 1, "no group 2"),

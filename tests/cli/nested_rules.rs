@@ -56,7 +56,7 @@ fn the_root_takes_nobody_out_of_what_others_govern() {
     in_directory(&scene, "", &["sops", "updatekeys", "--yes", "team/new.yaml"]).ok();
     assert!(!scene.read("team/new.yaml").contains(BOB_AGE));
     let ran = in_directory(&scene, "", &["secrets", "check"]).code(1);
-    assert!(ran.out().contains("its rule wants other recipients: +dev"), "{}", ran.out());
+    assert!(ran.out().contains("its rule has other recipients: +dev"), "{}", ran.out());
     // Named rules are for everything.
     in_directory(&scene, "", &["secrets", "update-all", "--check", "--config", ".sops.yaml"]).code(1);
 }
@@ -117,7 +117,7 @@ fn a_removed_key_is_taken_out_of_the_files_that_its_rules_govern() {
     in_directory(&scene, "", &["secrets", "update-all"]).ok().says("1 updated");
     let ran = in_directory(&scene, "", &["keys", "rm", "bob", "--yes"]).ok();
     assert_eq!(ran.out(), "rotated own.yaml\n");
-    ran.says("team/.sops.yaml` still names it, and 2 file(s)");
+    ran.says("team/.sops.yaml` still lists it, so 2 file(s)");
     assert!(!scene.read("own.yaml").contains(BOB_AGE) && scene.read("team/t.yaml").contains(BOB_AGE));
     in_directory(&scene, "team", &["keys", "rm", "dev", "--yes"]).ok().says("2 rotated");
     assert!(!scene.read("team/t.yaml").contains(BOB_AGE));

@@ -26,7 +26,7 @@ fn what_a_plugin_says_is_passed_on_in_its_own_words() {
     for kind in ["identity 0", "internal"] {
         let script = format!("printf -- '-> error {kind}\\nbm8gdG91Y2g\\n-> done\\n\\n'; cat >/dev/null");
         let ran = with_plugin(&script).says("fake plugin: no touch. Did not");
-        ran.says("age-plugin-fake was of no help: no touch\n");
+        ran.says("age-plugin-fake failed: no touch\n");
     }
 }
 
@@ -39,6 +39,6 @@ fn a_plugin_that_does_not_know_the_file_is_no_error_of_its_own() {
 #[test]
 fn a_plugin_that_dies_or_talks_nonsense_is_named_and_the_file_is_not_called_damaged() {
     for script in ["exit 1", "echo nonsense; cat >/dev/null"] {
-        with_plugin(script).says("age-plugin-fake was of no help: ").silent_on("damaged");
+        with_plugin(script).says("age-plugin-fake failed: ").silent_on("damaged");
     }
 }

@@ -21,7 +21,7 @@ fn a_project_from_nothing_has_a_host_whose_secrets_its_maker_reads() {
     run(&mut scene.civm(&["init"])).ok();
     assert!(scene.file("hosts").is_dir());
     assert_eq!(scene.read(".gitignore"), "*.qcow2\n");
-    run(&mut scene.civm(&["init"])).code(1).says("exists already");
+    run(&mut scene.civm(&["init"])).code(1).says("already exists");
     let made = run(&mut scene.civm(&["keys", "new-host", "web"])).ok();
     let recipient = made.out().trim().to_owned();
     let rules = scene.read(".sops.yaml");
@@ -43,7 +43,7 @@ fn a_project_from_nothing_has_a_host_whose_secrets_its_maker_reads() {
 
     run(&mut scene.civm(&["keys", "new-host", "db"])).ok();
     assert!(scene.read("hosts/db/host.yaml").contains("ssh: 2223"), "each host has a port of its own");
-    run(&mut scene.civm(&["keys", "new-host", "web"])).code(1).says("exists already");
+    run(&mut scene.civm(&["keys", "new-host", "web"])).code(1).says("already exists");
     run(&mut scene.civm(&["keys", "new-host", "../evil"])).code(1);
 }
 

@@ -306,7 +306,7 @@ fn two_edits_at_once_lose_nothing() {
     );
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let mut edit = scene.civm(&["secrets", "edit", "s.yaml"]);
-    run(as_alice(&mut edit).env("EDITOR", &script)).code(3).says("changed by somebody else");
+    run(as_alice(&mut edit).env("EDITOR", &script)).code(3).says("changed by another process");
     let get = |file: &str, key: &str| {
         run(as_alice(&mut scene.civm(&["secrets", "get", file, key]))).ok().out().to_owned()
     };
@@ -354,8 +354,7 @@ fn empty_variables_count_as_unset() {
     scene.write("s.yaml", PLAIN);
     run(encrypt.envs([("SOPS_CONFIG", ""), ("CIVM_PROJECT", ""), ("SOPS_AGE_RECIPIENTS", "")])).ok();
     let mut encrypt = scene.civm(&["secrets", "encrypt", "s.yaml"]);
-    let ran =
-        run(encrypt.env("SOPS_AGE_RECIPIENTS", BOB_AGE)).ok().says("replaces the recipients of the rule");
+    let ran = run(encrypt.env("SOPS_AGE_RECIPIENTS", BOB_AGE)).ok().says("overrides the rule's recipients");
     assert!(ran.out().contains(BOB_AGE) && !ran.out().contains(ALICE_AGE));
     run(&mut scene.civm(&["secrets", "encrypt", "-i", "--output", "x", "s.yaml"])).code(8);
     run(&mut scene.civm(&["secrets", "decrypt", "."])).code(2);

@@ -237,7 +237,7 @@ fn what_was_changed_while_a_question_stood_is_not_undone() {
     child.stdin.take().expect("piped").write_all(b"y\n").expect("an answer");
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("changed by somebody else"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("changed by another process"));
     assert!(scene.read("s.yaml").contains(BOB_AGE), "the answer was for these recipients");
     let theirs = run(&mut sops(&scene, &["decrypt", "--extract", "[\"a\"]", "s.yaml"])).ok();
     assert_eq!(theirs.out(), "theirs");

@@ -103,8 +103,8 @@ fn a_link_to_a_disk_is_followed_unless_it_came_with_the_project() {
     git(&["init", "-q"]);
     up(&scene, &["--print-command"]).ok();
     git(&["add", "-f", "x.qcow2"]);
-    up(&scene, &["--print-command"]).code(MACHINE).says("is a link that comes with the project");
-    up(&scene, &[]).code(MACHINE).says("is a link that comes with the project");
+    up(&scene, &["--print-command"]).code(MACHINE).says("is a link that is part of the project");
+    up(&scene, &[]).code(MACHINE).says("is a link that is part of the project");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn the_command_is_printed_without_building_anything() {
     if ran.stderr.contains("qemu-system") && ran.code == MACHINE {
         return eprintln!("skipped: no QEMU");
     }
-    let ran = ran.ok().says("its image and its disk will be made by the first `civm up x`");
+    let ran = ran.ok().says("its image and its disk will be created by the first `civm up x`");
     assert!(begun.elapsed() < Duration::from_secs(30));
     nothing_was_built(&scene);
     let (mkdir, qemu) = ran.out().split_once(" && ").unwrap();
@@ -303,7 +303,7 @@ fn no_tool_sees_the_callers_keys() {
     let native = format!("qemu-system-{}", std::env::consts::ARCH);
     assert!(tools_seen(&scene).contains(&native), "{:?}", tools_seen(&scene));
     // The disk that this run had is gone: nobody takes the new one for it.
-    let gone = "x.qcow2` has disappeared since the last run: making a new, empty disk";
+    let gone = "x.qcow2` has disappeared since the last run: creating a new, empty disk";
     assert!(scene.file("x.qcow2").is_file());
     fs::remove_file(scene.file("x.qcow2")).unwrap();
     start("tcg").says(gone);
@@ -320,7 +320,10 @@ fn users_groups_and_shells_are_looked_up_in_the_image_before_the_boot() {
         return eprintln!("skipped: no QEMU");
     }
     fake_image(&printed, "\"bin/sh\"");
-    up(&scene, &[]).code(INPUT).says("user `alice`: the guest has no /bin/zsh").says("add one to `packages`");
+    up(&scene, &[])
+        .code(INPUT)
+        .says("user `alice`: the guest has no /bin/zsh")
+        .says("add a package that provides it to `packages`");
     assert!(!scene.file("x.qcow2").exists(), "no disk was made for it");
 }
 

@@ -83,7 +83,7 @@ fn a_reader_tells_its_files_by_name_and_by_either_form_of_the_key() {
     let nobody = "age1q9h7cgpgt0msxmntzew65n9gnycldrp7mqn5tzjn7ggm7vusk3as7wk7jh";
     run(&mut scene.civm(&["secrets", "who", nobody])).ok().says("cannot read any file here");
     let unknown = run(&mut scene.civm(&["secrets", "who", "dave"])).code(100);
-    unknown.says("not a name").says("the names are").says("alice");
+    unknown.says("not a name").says("known names:").says("alice");
 }
 
 #[test]

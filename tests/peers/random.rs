@@ -24,13 +24,13 @@ const NOBODY: &str = "there is no terminal to ask";
 const DIFFERENCES: [&str; 10] = [
     // A value that its MAC would not match, or that would be another one.
     "would not read back as it is",
-    // Comments that choose what is encrypted, and move.
-    "the comments that choose",
+    // Comments that select what is encrypted, and move.
+    "comments that select",
     // More documents than the format holds.
     "holds one document",
     // sops does nothing, and says nothing.
     "Unsupported type",
-    "does not fit",
+    "cannot be used on",
     // A key that files of the format cannot have.
     "cannot be in a",
     "has a key twice",

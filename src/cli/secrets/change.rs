@@ -9,16 +9,17 @@ use super::Input;
 /// `civm secrets set`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Without VALUE, civm asks for it and does not show it; or it reads what is piped in, every byte of it, a final newline too:
+Without VALUE, civm reads the value from stdin if something is piped in, including a final newline; otherwise it asks for the \
+value without echoing it:
 
     civm secrets set hosts/a/secrets.yaml api/token
     printf %s \"$TOKEN\" | civm secrets set hosts/a/secrets.yaml api/token
     civm secrets set hosts/a/secrets.yaml ssh_host_ed25519_key --value-file key
 
-Everybody on this machine can see the command line while the command runs: do not write a secret there.
+Everyone on this machine can see the command line while the command runs: do not put a secret there.
 
-Missing mappings and lists on the way are created; an index past the end of a list appends to it. Only this value, the \
-MAC and the time of the last change are different afterwards.")]
+Missing mappings and lists along the path are created; an index past the end of a list appends to it. Only this value, \
+the MAC and the time of the last change differ afterwards.")]
 pub struct Set {
     /// The encrypted file
     #[arg(value_hint = ValueHint::FilePath)]
@@ -26,19 +27,19 @@ pub struct Set {
     /// Where the value is
     #[arg(value_name = "KEYPATH", help = super::KEYPATH)]
     pub path: String,
-    /// The value; do not write a secret here
+    /// The value; do not pass a secret this way
     #[arg(allow_negative_numbers = true)]
     pub value: Option<String>,
-    /// The value is JSON (a number, true, a list, a mapping, …) instead of a string
+    /// Parse the value as JSON (a number, true, a list, a mapping, …) instead of taking it as a string
     #[arg(long)]
     pub json: bool,
-    /// Read the value from a file, every byte of it
+    /// Read the value from a file, including any final newline
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "value")]
     pub value_file: Option<PathBuf>,
-    /// Read the value from standard input, even if that is a terminal
+    /// Read the value from stdin, even if it is a terminal
     #[arg(long, conflicts_with_all = ["value", "value_file"])]
     pub value_stdin: bool,
-    /// Leave the file alone if it has this value already
+    /// Do not write the file if it already has this value
     #[arg(long)]
     pub idempotent: bool,
     /// Continue even if the file's MAC does not match

@@ -7,32 +7,33 @@ use clap::{Args, ValueHint};
 /// `civm secrets check`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Needs no key and asks nothing. It checks that the creation rules make sense; that every sops file has the recipients, key
-groups and selector of its rule, well-formed metadata, and every value encrypted that should be; and that no file is in
-plaintext that a rule wants encrypted. If an identity can be used without asking, MACs are verified too.
+This needs no key and asks no questions. It checks that the creation rules make sense; that every sops file has the \
+recipients, key groups and selector of its rule, has well-formed metadata, and has every value encrypted that should be; and \
+that no file is in plaintext that must be encrypted according to a rule. If an identity can be used without asking for a \
+passphrase, MACs are verified too.
 
-Other files are ignored, so that a hook can pass all files of a commit. A rule for all files, such as `.*`, or for all files
-with an ending, such as `\\.ya?ml$`, reports plaintext only if the file name looks like one for secrets and is not one that
-tools use, such as package.json or .github/. Files in which the rule would encrypt nothing are not reported.
+Other files are ignored, so a hook can pass all files of a commit. A rule that matches every file, such as `.*`, or every file \
+with an extension, such as `\\.ya?ml$`, reports a plaintext file only if its name suggests secrets and is not one that tools \
+use, such as package.json or .github/. Files in which the rule would encrypt nothing are not reported.
 
-A .sops.yaml further down governs the files below it. Files that a .civmignore names (in the syntax of .gitignore) are not
-secrets of the project and are ignored. If a .sops.yaml is named or staged, all sops files are checked.
+A .sops.yaml in a subdirectory governs the files below it. Files listed in a .civmignore (same syntax as .gitignore) are \
+not the project's own secrets and are ignored. If a .sops.yaml is given or staged, all sops files are checked.
 
     civm secrets check --staged     # in .git/hooks/pre-commit
     civm secrets check              # in CI
 
-Exit code 1 if something is wrong. Warnings, about things that may be intended, count only with --strict.")]
+Exits with code 1 if something is wrong. Warnings, about things that may be intended, count only with --strict.")]
 pub struct Check {
     /// Only these files and directories
     #[arg(value_hint = ValueHint::AnyPath)]
     pub paths: Vec<PathBuf>,
-    /// Check what is staged for the next commit, as it is in git's index, instead of the files
+    /// Check what is staged in git's index for the next commit, instead of the working tree
     #[arg(long)]
     pub staged: bool,
-    /// Also report sops files that no rule matches, and treat warnings as errors
+    /// Also report sops files that match no rule, and treat warnings as errors
     #[arg(long)]
     pub strict: bool,
-    /// Print one JSON object with every finding
+    /// Print a JSON object that lists every finding
     #[arg(long)]
     pub json: bool,
 }

@@ -12,8 +12,9 @@ use crate::store::Format;
 /// `civm secrets exec-env`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The strings, numbers, … at the top level of the first document become variables. Mappings and lists cannot, so a file that has \
-some is refused without --skip-nested or --flatten. The exit code is the command's own, or 255 if a signal ended it.
+The scalar values (strings, numbers, …) at the top level of the first document become variables. Mappings and lists cannot, so \
+a file that contains any is refused without --skip-nested or --flatten. The exit code is the command's own, or 255 if a \
+signal killed it.
 
     civm secrets exec-env secrets.env -- terraform apply
     civm secrets exec-env --flatten secrets.yaml -- sh -c 'psql -U \"$db_user\"'
@@ -28,13 +29,13 @@ pub struct ExecEnv {
     /// What becomes of mappings and lists
     #[command(flatten)]
     pub nested: NestedFlags,
-    /// Pass the command no variables other than the secrets
+    /// Pass the command no environment variables other than the secrets
     #[arg(long)]
     pub pristine: bool,
-    /// Run the command as this user; only root can do so
+    /// Run the command as this user; requires root
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
-    /// Replace this process by the command
+    /// Replace this process with the command, instead of running it as a child
     #[arg(long)]
     pub same_process: bool,
     /// The file's format
@@ -42,14 +43,14 @@ pub struct ExecEnv {
     pub input: Input,
 }
 
-/// What becomes of mappings and lists where only plain values fit.
+/// What to do with mappings and lists where only scalars fit.
 #[derive(Args, Clone, Copy, Debug, Default)]
 #[group(id = "nested", multiple = false)]
 pub struct NestedFlags {
     /// Leave out mappings and lists
     #[arg(long)]
     pub skip_nested: bool,
-    /// Make each value in mappings and lists a variable, named by its path with _ between the keys: db_user, list_0
+    /// Turn each value in mappings and lists into a variable, named after its path with _ between the keys: db_user, list_0
     #[arg(long)]
     pub flatten: bool,
 }
@@ -69,25 +70,25 @@ impl NestedFlags {
 /// `civm secrets exec-file`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-The plaintext comes through a named pipe that nobody else can open, and is nowhere else. The pipe can be opened again and \
-again, but not by two programs at the same moment, and programs cannot seek in it: use --no-fifo for those. The exit code is \
-the command's own, or 255 if a signal ended it.
+The plaintext is passed through a named pipe that no other user can open, and is not written anywhere else. The pipe can be \
+opened repeatedly, but not by two programs at once, and it is not seekable: use --no-fifo for programs that need that. The \
+exit code is the command's own, or 255 if a signal killed it.
 
     civm secrets exec-file secrets.yaml -- ansible-playbook -e @{} site.yml")]
 pub struct ExecFile {
     /// The encrypted file
     #[arg(value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// The command, with {} in place of the path of the plaintext; it is not passed to a shell
+    /// The command, with {} as a placeholder for the path to the plaintext; it is not passed to a shell
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
-    /// Use a regular file in memory instead of a pipe
+    /// Use a regular file in memory instead of a named pipe
     #[arg(long)]
     pub no_fifo: bool,
     /// The file name that the command sees (default: the file's own)
     #[arg(long, value_name = "NAME")]
     pub filename: Option<PathBuf>,
-    /// Run the command as this user; only root can do so
+    /// Run the command as this user; requires root
     #[arg(long, value_name = "USER")]
     pub user: Option<String>,
     /// The file's format

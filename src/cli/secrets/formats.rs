@@ -16,10 +16,10 @@ impl ValueEnum for Format {
     }
 }
 
-/// The format of a plaintext that is printed.
+/// The format in which plaintext is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlainFormat {
-    /// One that files have.
+    /// One of the file formats.
     File(Format),
     /// Lines that a shell can `eval`.
     Sh,
@@ -49,16 +49,16 @@ impl ValueEnum for PlainFormat {
     }
 }
 
-/// The format of a file whose name does not tell it.
+/// The format of a file, where its name does not give it.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Input {
-    /// The file's format (default: what its name says, or what it holds if it is encrypted)
+    /// The file's format (default: from its name, or from its content if it is encrypted)
     #[arg(long, value_name = "FORMAT")]
     pub input_type: Option<Format>,
 }
 
 impl Command {
-    /// The format that is named for the encrypted file, or for the plaintext that is to be encrypted.
+    /// The format given for the encrypted file, or for the plaintext to encrypt.
     #[must_use]
     pub fn format(&self) -> Option<Format> {
         match self {

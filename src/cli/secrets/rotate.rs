@@ -9,13 +9,13 @@ use super::Input;
 /// `civm secrets rotate`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Whoever could read a file may have kept its data key, and can use it to read later versions, even after being removed from the \
-recipients. A new data key ends that; what they read before, they still know.
+Anyone who could read a file may have kept its data key, and can use it to read later versions even after being removed from \
+the recipients. A new data key prevents that; the values that they have already read are still known to them.
 
-The recipients of the file stay, apart from --add-age and --rm-age; .sops.yaml is not read. Change it as well \
-(`civm keys add`, `civm keys rm`), or the next `update-all` undoes this.")]
+The file's recipients are kept, except for --add-age and --rm-age; .sops.yaml is not read. Change it as well \
+(`civm keys add`, `civm keys rm`), or the next `update-all` undoes your change.")]
 pub struct Rotate {
-    /// Files, and directories with sops files in them
+    /// Files, or directories that contain sops files
     #[arg(required_unless_present = "all", value_hint = ValueHint::AnyPath)]
     pub files: Vec<PathBuf>,
     /// Every sops file in the project
@@ -24,7 +24,7 @@ pub struct Rotate {
     /// Add this recipient to the files; may be repeated
     #[arg(long, value_name = "RECIPIENT")]
     pub add_age: Vec<String>,
-    /// Remove this recipient from every group, in whatever form it is written; may be repeated
+    /// Remove this recipient from every key group, in whatever form it is written; may be repeated
     #[arg(long, value_name = "RECIPIENT")]
     pub rm_age: Vec<String>,
     /// The file's format
@@ -38,8 +38,8 @@ pub struct Rotate {
 /// `civm secrets groups`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-To open a file with several key groups, one member of each group is needed, or of as many groups as the threshold says. The \
-values, the MAC and the time of the last change stay as they are.")]
+Decrypting a file with several key groups takes one member of each group, or of as many groups as the threshold says. The \
+values, the MAC and the time of the last change are not changed.")]
 pub struct Groups {
     /// What to do
     #[command(subcommand)]
@@ -57,7 +57,7 @@ pub enum GroupsCommand {
         /// Its members
         #[arg(required = true, value_name = "RECIPIENT")]
         recipients: Vec<String>,
-        /// How many groups are needed to open the file (default: unchanged, or all of them)
+        /// How many groups are needed to decrypt the file (default: unchanged, or all of them)
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
         threshold: Option<u32>,
     },
@@ -69,7 +69,7 @@ pub enum GroupsCommand {
         file: PathBuf,
         /// Its number; 0 is the first
         group: usize,
-        /// How many groups are needed to open the file (default: unchanged)
+        /// How many groups are needed to decrypt the file (default: unchanged)
         #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
         threshold: Option<u32>,
     },

@@ -9,12 +9,12 @@ use super::Input;
 /// `civm secrets status`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Needs no key. Exit code 0 if every file is encrypted, 1 if one is not.")]
+This needs no key. Exits with code 0 if every file is encrypted, else 1.")]
 pub struct Status {
     /// The files
     #[arg(required = true, value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
-    /// Print one JSON object with every file
+    /// Print a JSON object that lists every file
     #[arg(long)]
     pub json: bool,
     /// The file's format

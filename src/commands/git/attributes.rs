@@ -1,4 +1,4 @@
-//! civm's lines in `.gitattributes`, between two comments. All other lines stay as they are.
+//! civm's block of lines in `.gitattributes`, between two comments. All other lines are kept unchanged.
 
 /// The line before civm's.
 pub(super) const BEGIN: &str = "# civm: sops files; `civm git install` renews these lines";
@@ -6,15 +6,15 @@ pub(super) const BEGIN: &str = "# civm: sops files; `civm git install` renews th
 pub(super) const END: &str = "# civm: end";
 /// The attributes of sops files.
 const ATTRIBUTES: &str = "diff=civm merge=civm";
-/// The line for the rules: two people who each add a key change the same lines of them.
+/// The line for the rules file: when two people each add a key, they change the same lines of it.
 const RULES: &str = ".sops.yaml merge=civm";
 
-/// The comment before civm's lines is there, and the one after them is not.
+/// civm's opening comment has no closing one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("line {0} starts civm's lines, but no line ends them")]
+#[error("civm's block starts at line {0} but has no end line")]
 pub(super) struct OpenBlock(usize);
 
-/// The text with a line for each pattern, in place of civm's lines so far.
+/// The text with civm's block replaced by a line for each pattern.
 pub(super) fn with_block(text: &[u8], patterns: &[String]) -> Result<Vec<u8>, OpenBlock> {
     let (before, after) = split(text)?;
     if patterns.is_empty() {
@@ -62,7 +62,7 @@ pub(super) fn of_path(path: &[u8]) -> String {
     quoted(&glob)
 }
 
-/// A glob as it is written: spaces would end it, so it is put into quotes where that is needed.
+/// A glob as written in the file: in quotes where needed, because a space would end it.
 pub(super) fn quoted(glob: &[u8]) -> String {
     let plain = glob.iter().all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'"');
     if plain && !glob.starts_with(b"#") && !glob.starts_with(b"!") {

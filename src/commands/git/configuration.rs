@@ -1,5 +1,5 @@
-//! What git's configuration says about civm, and the hook. Both are lines for a shell that go on without civm where it
-//! is missing or broken: git then merges and shows the files as text, and the commit is made.
+//! civm's settings in git's configuration, and the hook. Both are shell commands that fall back where civm is missing or
+//! broken: git then merges and shows the files as text, and commits are not blocked.
 
 use crate::commands::Context;
 use crate::commands::secrets::of_git;
@@ -14,8 +14,8 @@ pub(super) const HOOK_HEAD: &str =
 /// The first version of git that passes labels for conflict markers to a merge driver (`%S`, `%X`, `%Y`).
 const WITH_LABELS: (u32, u32) = (2, 44);
 
-/// A shell expression for the path of civm: from PATH where it is there, so that the configuration outlives an update,
-/// else where this civm is installed.
+/// A shell expression for the path to civm: the one on PATH, so that the configuration survives an update, else the path
+/// at which this civm is installed.
 pub(super) fn finder() -> Result<String, Failure> {
     let unknown = |reason: String| {
         Failure::new(Code::Generic, format!("cannot find the path of civm itself: {reason}"))
@@ -41,25 +41,25 @@ pub(super) fn has_labels(git: &Git) -> Result<bool, Failure> {
 
 /// The settings by name.
 pub(super) fn settings(finder: &str, labels: bool) -> Vec<(String, String)> {
-    // git takes a percent sign for the start of a name.
+    // git expands placeholders that start with a percent sign.
     let civm = finder.replace('%', "%%");
     let names = if labels { " --labels %S %X %Y" } else { "" };
     let [base, ours, theirs] = if labels { ["%S", "%X", "%Y"] } else { ["base", "ours", "theirs"] };
-    // 0 and 1 are answers; anything else is a civm that cannot work, and must not leave our version alone in the file.
+    // 0 and 1 are results; with any other exit code civm failed, and the file must not be left with our version only.
     let driver = |how: &str| {
         format!(
             "civm={civm} && {{ \"$civm\" secrets merge-driver{how} --marker-size %L{names} -- %O %A %B %P; s=$?; \
              [ $s -gt 1 ] || exit $s; }}; git merge-file -q --marker-size=%L -L {ours} -L {base} -L {theirs} %A %O %B || exit 1"
         )
     };
-    // git puts the file behind it.
+    // git appends the file name.
     let textconv =
         format!("f() {{ civm={finder} && \"$civm\" secrets textconv -- \"$1\" || cat -- \"$1\"; }}; f");
     let [merge, inner, diff] = SECTIONS;
     [
         (merge, "name", "sops files, by value".to_owned()),
         (merge, "driver", driver("")),
-        // Where git merges common ancestors first, nobody can be asked.
+        // While git merges common ancestors, the user cannot be asked.
         (merge, "recursive", "civm-inner".to_owned()),
         (inner, "name", "sops files, by value, of common ancestors".to_owned()),
         (inner, "driver", driver(" --common-ancestors")),
@@ -80,11 +80,11 @@ pub(super) fn hook(finder: &str) -> String {
     )
 }
 
-/// Says that somebody else's hook stays.
+/// Says that a hook that civm did not write is kept.
 pub(super) fn leave_hook(path: &std::path::Path, context: &Context) {
     context.screen.warn(format!(
-        "`{}` was not written by civm and is left as it is; add `civm secrets check --staged` to it to have the files checked \
-         before each commit",
+        "`{}` was not written by civm and is left unchanged; to check the files before each commit, add `civm secrets check \
+         --staged` to it",
         path.display()
     ));
 }

@@ -1,4 +1,4 @@
-//! Which files of a repository are civm's to merge and to show.
+//! Which files of a repository git should merge and diff with civm.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,8 +15,8 @@ use crate::rules::{Config, FILE, decode};
 use crate::secrets::Session;
 use crate::secrets::discover::{Candidate, candidates, sops_text};
 
-/// The patterns for a work tree: what the rules in it say, so that a file to come is covered and two branches write the
-/// same lines; and a line for each sops file that no rule is for.
+/// The patterns for a work tree: those of its rules, so that new files are covered and two branches write the same lines,
+/// and one for each sops file that matches no rule.
 pub(super) fn patterns(top: &Path, session: &Session, context: &Context) -> Vec<String> {
     let top = top.canonicalize().unwrap_or_else(|_| top.to_path_buf());
     let found = candidates(std::slice::from_ref(&top), &context.environment);
@@ -45,13 +45,13 @@ pub(super) fn patterns(top: &Path, session: &Session, context: &Context) -> Vec<
             add(config.globs(&directory));
         }
     }
-    // Rules that lie further up, or elsewhere, are for files of any name.
+    // Rules from outside the work tree may match files of any name.
     if !any || !inside && session.rules_path(&top).is_some() {
         add(of_formats(""));
     }
     let mut matcher = GitignoreBuilder::new(&top);
     for glob in &globs {
-        // One that it cannot read covers nothing, so its files get lines of their own.
+        // A glob that cannot be parsed covers nothing, so its files get lines of their own.
         let _ = matcher.add_line(None, glob);
     }
     let matcher = matcher.build();

@@ -8,14 +8,14 @@ use crate::edge::environment::Environment;
 use crate::edge::git::Git;
 use crate::edge::process::ProcessError;
 
-/// What the files that civm merges have for the attribute `merge`.
+/// The value of the attribute `merge` for files that civm merges.
 const DRIVER: &str = "civm";
 
-/// Of these files those that civm does not merge; as the index has the attributes, where that is asked for. None where
-/// the repository is not set up for civm, or is not one.
+/// Those of the files that civm does not merge, according to the attributes in the work tree or, if `staged`, in the
+/// index. Empty if the repository is not set up for civm, or if there is no repository.
 ///
 /// # Errors
-/// git does not say.
+/// git fails.
 pub(in crate::commands) fn uncovered<'a>(
     directory: &Path,
     environment: &Environment,

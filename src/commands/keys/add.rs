@@ -20,7 +20,7 @@ pub(super) fn run(args: &Add, context: &Context) -> Outcome {
     let key = NewKey { name: &args.name, recipient: &recipient, rules: &rules, group };
     let after = add_key(&file.text, key).map_err(|error| file.wrong(&error))?;
     if after == file.text {
-        context.screen.note(format!("`{}` has this already; nothing to change", file.path.display()));
+        context.screen.note(format!("`{}` already has this key; nothing to change", file.path.display()));
     } else {
         file.replace(&after)?;
         context.screen.note(format!("added {} to `{}`", args.name, file.path.display()));
@@ -31,26 +31,26 @@ pub(super) fn run(args: &Add, context: &Context) -> Outcome {
         context.screen.note(format!("  in the rule for {of}"));
     }
     if rules.is_empty() {
-        let next = "it is in no rule yet: --to RULE adds it to one, --all to every rule";
+        let next = "no rule uses it yet: add it to one with --to RULE, or to every rule with --all";
         context.screen.note(next);
     } else {
-        context.screen.note("next: `civm secrets update-all` adds it to the files that exist");
+        context.screen.note("next: `civm secrets update-all` adds it to the existing files");
     }
     context.screen.line(&recipient)?;
     Ok(0)
 }
 
-/// The recipient: as given, as it is there under that name, or the caller's own.
+/// The recipient: the one given, the one that the name already has, or the caller's own.
 fn recipient_to_add(args: &Add, file: &RulesFile, context: &Context) -> Result<String, Failure> {
     let known = file.recipient_of(&args.name);
     let given = args.recipient.as_deref().map(|given| recipient(given, context)).transpose()?;
     let recipient = match (given, known) {
         (Some(given), Some(known)) if same_key(&given) != same_key(&known) => {
-            return Err(file.wrong(&format!("the name {} belongs to {known}", args.name)));
+            return Err(file.wrong(&format!("the name {} is already used for {known}", args.name)));
         }
         (None, Some(_)) if args.to.is_empty() && !args.all => {
             return Err(file
-                .wrong(&format!("{} is there already", args.name))
+                .wrong(&format!("{} already exists", args.name))
                 .help("--to RULE adds it to a rule, --all to every rule"));
         }
         (_, Some(known)) => return Ok(known),
@@ -59,13 +59,13 @@ fn recipient_to_add(args: &Add, file: &RulesFile, context: &Context) -> Result<S
     };
     match file.name_of(&recipient) {
         Some(name) => Err(file
-            .wrong(&format!("{recipient} is there already, as {name}"))
+            .wrong(&format!("{recipient} is already listed, as {name}"))
             .help(format!("`civm keys add {name} --to RULE` adds it to a rule"))),
         None => Ok(recipient),
     }
 }
 
-/// The rules that are meant, each once.
+/// The indices of the rules selected by --to or --all, without duplicates.
 fn rules(args: &Add, file: &RulesFile, session: &Session) -> Result<Vec<usize>, Failure> {
     let all = file.config.rules().map_err(|error| file.wrong(&error))?;
     if args.all {
@@ -75,7 +75,7 @@ fn rules(args: &Add, file: &RulesFile, session: &Session) -> Result<Vec<usize>, 
     let mut rules = Vec::new();
     for word in &args.to {
         let mut found = file.config.find(word);
-        // A path counts only if the file exists, so that a typo does not end at the rule for all others.
+        // A path counts only if the file exists, so that a typo does not select the catch-all rule.
         let path = session.absolute(Path::new(word));
         if found.is_none() && path.exists() {
             let place = match_path(&path, directory);
@@ -85,7 +85,10 @@ fn rules(args: &Add, file: &RulesFile, session: &Session) -> Result<Vec<usize>, 
             let known = all.iter().enumerate().map(|(at, rule)| format!("{}: {}", at + 1, rule.path_regex));
             let failure = Failure::new(
                 Code::Generic,
-                format!("`{}` has no rule `{word}`, and there is no file of that name", file.path.display()),
+                format!(
+                    "`{}` has no rule `{word}`, and there is no file with that name",
+                    file.path.display()
+                ),
             );
             known.fold(failure.help("give a rule by its path_regex or its number:"), Failure::help)
         })?;

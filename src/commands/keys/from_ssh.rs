@@ -13,7 +13,7 @@ use crate::keys::ssh::private::{self, PrivateKey};
 use crate::keys::ssh::public::{self, PublicKeyError, PublicLine};
 use crate::outcome::{Code, Failure, Outcome};
 
-/// An identity is for its owner alone; a recipient is for everybody.
+/// An identity may be read only by its owner, a recipient by everyone.
 const PRIVATE_MODE: u32 = 0o600;
 const PUBLIC_MODE: u32 = 0o644;
 
@@ -47,14 +47,14 @@ fn choose_input(args: &FromSsh, context: &Context) -> Result<Option<PathBuf>, Fa
         Some(path) => Ok(Some(path.clone())),
         None if terminal::stdin_is_piped() && !args.passphrase_stdin => Ok(None),
         None if args.private => default_key(&context.environment, "").map(Some),
-        // Without its .pub file a private key will do: it has its public half in it.
+        // Without the .pub file, use the private key: it contains the public key.
         None => default_key(&context.environment, ".pub")
             .or_else(|failure| default_key(&context.environment, "").map_err(|_| failure))
             .map(Some),
     }
 }
 
-/// The public half that a private key tells without its passphrase.
+/// The public key of a private key, which can be read without its passphrase.
 fn public_half(text: &[u8]) -> Option<String> {
     match private::parse(text).ok()?.key {
         PrivateKey::Plain(key) => key.public_line(),
@@ -96,7 +96,7 @@ fn identity(
     Ok(line)
 }
 
-/// A recipient for each ed25519 key, or nothing at all where a line is no key.
+/// A recipient for each ed25519 key, or nothing at all if a line is not a key.
 fn recipients(text: &[u8], name: &str, context: &Context) -> Result<Zeroizing<String>, Failure> {
     let mut found = Zeroizing::new(String::new());
     for line in public::lines(text) {
@@ -107,7 +107,7 @@ fn recipients(text: &[u8], name: &str, context: &Context) -> Result<Zeroizing<St
             }
             Ok(PublicLine::Skipped { line, algorithm }) => {
                 let reason = PublicKeyError::OtherType(algorithm);
-                context.screen.note(format!("{name}, line {line}: skipped key: {reason}"));
+                context.screen.note(format!("{name}: line {line}: skipped: {reason}"));
             }
             Err(error) => {
                 let failure = Failure::new(Code::Generic, format!("{name}, {error}"));
@@ -119,7 +119,7 @@ fn recipients(text: &[u8], name: &str, context: &Context) -> Result<Zeroizing<St
         }
     }
     if found.is_empty() {
-        return Err(Failure::new(Code::Generic, format!("{name} holds no ssh ed25519 key")));
+        return Err(Failure::new(Code::Generic, format!("{name} contains no ssh ed25519 key")));
     }
     Ok(found)
 }

@@ -48,7 +48,7 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
         if args.post_quantum {
             return failure;
         }
-        failure.help("`civm keys from-ssh --private` prints the identity; save it where you want it")
+        failure.help("print the identity with `civm keys from-ssh --private` and save it wherever you like")
     })?;
     match added {
         Some(text) => {
@@ -56,16 +56,16 @@ pub(super) fn run(args: &Init, prompt: &dyn Prompt, context: &Context) -> Outcom
                 .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))?;
             context.screen.note(format!("{what} is in `{}`", target.display()));
         }
-        None => context.screen.note(format!("{what} is in `{}` already", target.display())),
+        None => context.screen.note(format!("{what} is already in `{}`", target.display())),
     }
     warn_if_open(&target, context);
-    context.screen.note("a line for `keys:` in .sops.yaml; rules then use the name as an alias:");
+    context.screen.note("add this line to `keys:` in .sops.yaml, and use the name as an alias in the rules:");
     context.screen.note(format!("  - &{} {}", anchor(environment), identity.recipient()));
     context.screen.line(identity.recipient())?;
     Ok(0)
 }
 
-/// The identity of the ssh key, and where that lies.
+/// The identity of the ssh key, and the path of that key.
 fn converted(
     args: &Init,
     prompt: &dyn Prompt,
@@ -88,7 +88,7 @@ fn existing(path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     }
 }
 
-/// Only directories that are missing are made, for their owner alone.
+/// Creates the missing directories, accessible only by their owner.
 fn make_directories(file: &Path) -> Result<(), Failure> {
     let Some(directory) = file.parent() else { return Ok(()) };
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(|error| {
@@ -96,7 +96,7 @@ fn make_directories(file: &Path) -> Result<(), Failure> {
     })
 }
 
-/// An existing file keeps its mode; one that others can read deserves a word.
+/// An existing file keeps its mode; if others can read it, civm warns.
 fn warn_if_open(path: &Path, context: &Context) {
     let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode() & 0o7777);
     if mode & 0o077 != 0 {
@@ -107,7 +107,7 @@ fn warn_if_open(path: &Path, context: &Context) {
     }
 }
 
-/// A name for the recipient that YAML takes as an anchor: the user's.
+/// A name for the recipient that is valid as a YAML anchor: the user's name.
 pub(in crate::commands) fn anchor(environment: &Environment) -> String {
     let user = environment.non_empty("USER").or_else(|| environment.non_empty("LOGNAME"));
     let user = user.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `civm keys new-host`: a server key, its place in the rules, its secrets file, a minimal host.yaml.
+//! `civm keys new-host`: creates an ssh host key, a rule for the host, its secrets file and a minimal host.yaml.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::secrets::file::NewFile;
 use crate::secrets::recipients::Plan;
 use crate::secrets::session::Rules;
 
-/// The first port that new hosts are reached at by ssh; each gets the next one that no host has.
+/// The first port forwarded to ssh on a new host; each new host gets the next one that no host uses.
 const FIRST_PORT: u16 = 2222;
 
 pub(super) fn run(args: &Args, context: &Context) -> Outcome {
@@ -32,11 +32,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     }
     let (file, host_file) = (project.secrets_file(name), project.host_file(name));
     if file.symlink_metadata().is_ok() {
-        return Err(Failure::new(Code::Generic, format!("`{}` exists already", file.display()))
+        return Err(Failure::new(Code::Generic, format!("`{}` already exists", file.display()))
             .help(format!("change it with `civm secrets edit {}`", file.display())));
     }
     let rules = project.rules_file();
-    // From here on the rules and the ports of the project are nobody else's to change.
+    // From here on, nobody else may change the project's rules and ports.
     let _lock = Lock::exclusive(project.root()).map_err(|error| wrong(project.root(), &error))?;
     let bytes = fs::read(&rules).map_err(|error| {
         Failure::new(Code::Generic, format!("cannot read `{}`: {error}", rules.display()))
@@ -55,11 +55,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
     write(&project, name, &sealed, &after)?;
 
     context.screen.note(format!(
-        "`{}` has the host's ssh key; {} recipients and the host itself can read it",
+        "`{}` holds the host's ssh key; {} recipients and the host itself can read it",
         file.display(),
         readers.len()
     ));
-    context.screen.note(format!("`{}` has its key as {name}", rules.display()));
+    context.screen.note(format!("`{}` lists its key as {name}", rules.display()));
     context.screen.note(format!("`{}` describes the machine", host_file.display()));
     context.screen.note(format!("next: `civm secrets edit {}`, `civm up {name}`", file.display()));
     context.screen.line(key.recipient())?;
@@ -70,7 +70,7 @@ fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Code::Generic, format!("`{}`: {error}", path.display()))
 }
 
-/// Who reads the new file besides the host: those common to all rules, else the caller; and who is named.
+/// Who can read the new file besides the host: the recipients common to all rules, else the caller; and those given.
 fn readers(args: &Args, rules: &str, path: &Path, context: &Context) -> Result<Vec<String>, Failure> {
     let config = Config::parse(rules).map_err(|error| wrong(path, &error))?;
     let mut readers = config.common_recipients().map_err(|error| wrong(path, &error))?;
@@ -84,7 +84,7 @@ fn readers(args: &Args, rules: &str, path: &Path, context: &Context) -> Result<V
     let kinds = common_kinds(&config).map_err(|error| wrong(path, &error))?;
     if !kinds.is_empty() {
         context.screen.warn(format!(
-            "all rules have {} keys, which civm cannot encrypt to: whoever reads with them cannot read the new \
+            "all rules have {} keys, which civm cannot encrypt to: their owners will not be able to read the new \
              file",
             kinds.join(" and ")
         ));
@@ -110,7 +110,7 @@ fn common_kinds(config: &Config) -> Result<Vec<&'static str>, crate::rules::Erro
     Ok(kinds)
 }
 
-/// The secrets file as the new rules want it.
+/// The secrets file, encrypted according to the new rules.
 fn seal(key: &HostKey, rules: &str, path: &Path, file: &Path, session: &Session) -> Result<Vec<u8>, Failure> {
     let rules = Rules::of_bytes(path.to_path_buf(), rules.as_bytes()).map_err(secrets::failure)?;
     let plan = Plan::of(&rules, session, file).map_err(secrets::failure)?;
@@ -119,8 +119,8 @@ fn seal(key: &HostKey, rules: &str, path: &Path, file: &Path, session: &Session)
         .map_err(secrets::failure)
 }
 
-/// The rules last: until they name the host, nothing but its own new files has changed, and a failure takes
-/// those back.
+/// Writes the rules last: until then only the host's own new files have been created, and a failure removes
+/// those.
 fn write(project: &Project, name: &str, sealed: &[u8], rules: &str) -> Result<(), Failure> {
     let mut made: Vec<PathBuf> = Vec::new();
     let done = (|| {
@@ -147,7 +147,7 @@ fn write(project: &Project, name: &str, sealed: &[u8], rules: &str) -> Result<()
     })();
     if done.is_err() {
         for path in made.iter().rev() {
-            // What cannot be taken back stays for the user to see, who is told of the failure itself.
+            // What cannot be removed is left; the user is told of the original failure.
             let _ = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
         }
     }
@@ -162,7 +162,7 @@ fn unwritable(dir: &Path, error: &std::io::Error) -> Failure {
     Failure::new(Code::CouldNotWriteOutput, format!("cannot create `{}`: {error}", dir.display()))
 }
 
-/// A port of this machine that no host of the project forwards. A host that cannot be read counts as none.
+/// A port that no host of the project forwards. Hosts whose host.yaml cannot be read are skipped.
 fn free_port(project: &Project) -> Result<u16, Failure> {
     let mut taken = Vec::new();
     for host in project.hosts().map_err(project::failure)? {

@@ -24,9 +24,9 @@ pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome 
         context.screen.note("no file has it as a recipient");
         return Ok(0);
     };
-    context
-        .screen
-        .note("files still have it as a recipient, and whoever could read them knows their data keys");
+    context.screen.note(
+        "some files still have it as a recipient, and anyone who could read them may know their data keys",
+    );
     let question = "remove it from the files and rotate their data keys?";
     let asked = || terminal::stderr_is_terminal() && prompt.confirm(question, true).unwrap_or(false);
     if args.yes || asked() {
@@ -38,7 +38,7 @@ pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome 
     Ok(0)
 }
 
-/// The recipient that is meant.
+/// The recipient that the argument names.
 fn recipient_to_remove(key: &str, file: &RulesFile) -> Result<String, Failure> {
     let key = key.trim();
     if let Some(recipient) = file.recipient_of(key) {
@@ -49,5 +49,5 @@ fn recipient_to_remove(key: &str, file: &RulesFile) -> Result<String, Failure> {
     }
     let names: Vec<String> = crate::rules::names(&file.text).into_values().collect();
     let failure = file.wrong(&format!("there is no key named {}", shown(key)));
-    Err(if names.is_empty() { failure } else { failure.help(format!("the names are {}", names.join(", "))) })
+    Err(if names.is_empty() { failure } else { failure.help(format!("known names: {}", names.join(", "))) })
 }

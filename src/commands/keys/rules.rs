@@ -1,4 +1,4 @@
-//! The rules file that a command changes, and the recipient that it adds.
+//! The rules file that a command changes, and the recipient to add.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,16 +24,16 @@ pub(super) struct RulesFile {
 }
 
 impl RulesFile {
-    /// The rules that are found from where the run was started.
+    /// The rules file found from the current directory.
     pub(super) fn find(session: &Session) -> Result<Self, Failure> {
         let rules = session.own_rules().map_err(secrets::failure)?;
         let path = rules.map(|rules| rules.path.clone()).ok_or_else(|| {
-            Failure::new(Code::Generic, "there is no .sops.yaml here or above")
+            Failure::new(Code::Generic, "there is no .sops.yaml in the current directory or above it")
                 .help("`civm init` creates a project with rules")
         })?;
         let lock =
             Lock::exclusive(path.parent().unwrap_or(Path::new("/"))).map_err(|error| wrong(&path, &error))?;
-        // Read again: who had the lock before may have changed it.
+        // Read again: the previous holder of the lock may have changed it.
         let bytes = fs::read(&path).map_err(|error| wrong(&path, &error))?;
         let text = edit::decode(&bytes).map_err(|error| wrong(&path, &error))?;
         let config = Config::parse(&text).map_err(|error| wrong(&path, &error))?;
@@ -54,7 +54,7 @@ impl RulesFile {
         crate::rules::recipient_of(&self.text, name)
     }
 
-    /// Puts a new text in its place.
+    /// Replaces the file's text.
     pub(super) fn replace(&self, text: &str) -> Result<(), Failure> {
         atomic::replace(&self.path, text.as_bytes(), 0o644)
             .map_err(|error| Failure::new(Code::CouldNotWriteOutput, error.to_string()))
@@ -70,22 +70,22 @@ fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Code::Generic, format!("`{}`: {error}", path.display()))
 }
 
-/// A recipient as it is written into the rules: what was given, or what the file of a public key holds. An ssh
-/// ed25519 key is written as its age recipient.
+/// A recipient as it is written to the rules file: the given text, or the content of a public key file. An ssh
+/// ed25519 key is converted to its age recipient.
 pub(super) fn recipient(given: &str, context: &Context) -> Result<String, Failure> {
     let given = given.trim();
     let is_text = ["age1", "ssh-", "AGE-"].iter().any(|start| given.starts_with(start));
     if !is_text && !Path::new(given).exists() {
         let message = format!("`{}` is neither a recipient nor a file", shown(given));
         return Err(Failure::new(Code::NoFileSpecified, message).help(
-            "a recipient starts with age1 or ssh-; a file holds a public key, as ~/.ssh/id_ed25519.pub does",
+            "a recipient starts with age1 or ssh-; a file must hold a public key, like ~/.ssh/id_ed25519.pub",
         ));
     }
     let text = if is_text { given.to_owned() } else { of_file(Path::new(given))? };
     let recipient = match Ed25519Public::from_line(&text) {
         Ok(key) => {
             let recipient = key.recipient();
-            context.screen.note(format!("the ssh key has the age recipient {recipient}"));
+            context.screen.note(format!("the ssh key's age recipient is {recipient}"));
             recipient
         }
         Err(_) => text,
@@ -101,11 +101,11 @@ fn of_file(path: &Path) -> Result<String, Failure> {
     let failed =
         |reason: String| Failure::new(Code::CouldNotReadInput, format!("`{}`: {reason}", path.display()));
     let content = super::read(Some(path))?;
-    let text = std::str::from_utf8(&content).map_err(|_| failed("it is not text".to_owned()))?;
+    let text = std::str::from_utf8(&content).map_err(|_| failed("it is not a text file".to_owned()))?;
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
     let [line] = lines.as_slice() else {
-        return Err(failed(format!("it holds {} lines; it must hold one key", lines.len())));
+        return Err(failed(format!("it has {} lines; it must contain exactly one key", lines.len())));
     };
     if line.starts_with("age1") {
         return Ok((*line).to_owned());
@@ -114,6 +114,6 @@ fn of_file(path: &Path) -> Result<String, Failure> {
         Some(Ok(PublicLine::Key(key))) => Ok(key.recipient()),
         Some(Ok(PublicLine::Skipped { .. })) => Ok((*line).to_owned()),
         Some(Err(error)) => Err(failed(error.error.to_string())),
-        None => Err(failed("it holds no key".to_owned())),
+        None => Err(failed("it contains no key".to_owned())),
     }
 }

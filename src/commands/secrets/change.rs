@@ -53,7 +53,7 @@ fn mac(ignore: bool) -> MacCheck {
     if ignore { MacCheck::Ignore } else { MacCheck::Verify }
 }
 
-/// The value, from the command line, a file or standard input; else the user is asked.
+/// The value, from the command line, a file or stdin; otherwise the user is asked for it.
 fn value(args: &Set, session: &Session) -> Result<Value, Failure> {
     let bytes = if let Some(value) = &args.value {
         Zeroizing::new(value.clone().into_bytes())
@@ -81,7 +81,7 @@ fn piped(args: &Set) -> Result<Zeroizing<Vec<u8>>, Failure> {
 fn asked(args: &Set, session: &Session) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let typed = session.prompt.passphrase(&format!("Value of {}: ", args.path)).map_err(|error| {
         Failure::new(Code::InvalidSetFormat, format!("no value was given: {error}"))
-            .help("pipe it in, or name a file with --value-file")
+            .help("pipe it in, or give a file with --value-file")
     })?;
     Ok(Zeroizing::new(typed.as_bytes().to_vec()))
 }

@@ -37,7 +37,7 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
             let shown = session.shown(path);
             context
                 .screen
-                .warn(format!("git would merge `{shown}` as text: no line of .gitattributes matches it"));
+                .warn(format!("git would merge `{shown}` as text: no line in .gitattributes matches it"));
         }
         if !uncovered.is_empty() {
             context.screen.note("help: `civm git install` adds one; then commit .gitattributes");
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
     Ok(if fails { Code::Generic as u8 } else { 0 })
 }
 
-/// The files that were named, else those of the project; all of them if rules are among the named ones.
+/// The given files, or without any those of the project; all of them if a rules file is among those given.
 fn files(args: &Check, session: &Session, context: &Context) -> Vec<Source> {
     let root = root(session, context);
     let mut paths = args.paths.clone();
@@ -57,10 +57,10 @@ fn files(args: &Check, session: &Session, context: &Context) -> Vec<Source> {
     candidates(&paths, &session.environment).into_iter().map(Source::of).collect()
 }
 
-/// What is staged, with the rules as they are staged.
+/// The staged files, with the rules as staged.
 fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
     let wrong =
-        |error| Failure::new(Code::Generic, format!("{error}")).help("--staged works in a git repository");
+        |error| Failure::new(Code::Generic, format!("{error}")).help("--staged requires a git repository");
     let index = Index::of(&session.directory, &session.environment).map_err(wrong)?;
     let staged = index.staged(&args.paths).map_err(wrong)?;
     let encrypted = index.with(TOKEN).map_err(wrong)?;
@@ -77,7 +77,7 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
     of_rules?;
     let all = names_rules(staged.iter(), session);
     let others = encrypted.iter().filter(|path| all && !staged.contains(*path));
-    // git is only asked for the text of files that matter.
+    // Only the text of relevant files is read from git.
     let matter = staged.iter().filter(|path| encrypted.contains(*path) || wants_encrypted(session, path));
     let mut no_secrets = no_secrets(index.root());
     let paths: Vec<&PathBuf> = matter.chain(others).filter(|path| !no_secrets.leaves_out(path)).collect();
@@ -100,7 +100,7 @@ fn without_driver(report: &Report, args: &Check, session: &Session) -> Result<Ve
     uncovered(&session.directory, &session.environment, files, args.staged).map_err(of_git)
 }
 
-/// Whether a file of rules is among the paths.
+/// Whether a rules file is among the paths.
 fn names_rules<'a>(mut paths: impl Iterator<Item = &'a PathBuf>, session: &Session) -> bool {
     let own = session.own_rules_path().and_then(|rules| rules.canonicalize().ok());
     paths.any(|path| path.ends_with(FILE) || own.is_some() && path.canonicalize().ok() == own)

@@ -24,7 +24,7 @@ const STDIN: &str = "stdin";
 
 pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outcome {
     if args.nested.how() != Nested::Refuse && args.output_type != Some(PlainFormat::Sh) {
-        let message = "--skip-nested and --flatten work with --output-type sh only";
+        let message = "--skip-nested and --flatten require --output-type sh";
         return Err(Failure::new(Code::ConflictingParameters, message));
     }
     if args.in_place && args.output.is_none() && args.output_type == Some(PlainFormat::Sh) {
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     let name = args.filename_override.as_deref().or(file).unwrap_or(Path::new(STDIN));
     let mac = if args.ignore_mac { MacCheck::Ignore } else { MacCheck::Verify };
     let input = session.format_of_encrypted(name, &text);
-    // A single value, or a part of a file, is printed as it is, whatever the ending of the output.
+    // A single value, or part of a file, is printed unchanged, whatever the extension of the output file.
     let output = args.output.as_deref().filter(|_| input != Format::Binary && path.is_none());
     let output = match args.output_type {
         Some(PlainFormat::File(format)) => format,
@@ -74,7 +74,7 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     let (plain, warnings) = decrypted(&text)?;
     super::warn(context, name, &warnings);
     match &args.output {
-        // Plaintext is readable by its owner only, whatever the umask.
+        // Plaintext is readable only by its owner, whatever the umask.
         Some(output) => {
             atomic::create(output, &plain, 0o600, true).map_err(|error| failure(error.into()))?;
         }
@@ -91,7 +91,7 @@ fn for_shells(args: &Decrypt, open: &OpenFile) -> Result<Zeroizing<Vec<u8>>, Fai
     }
     if open.tree.documents.len() > 1 {
         let message = format!(
-            "`{}` has {} documents, but variables can come from one only",
+            "`{}` has {} documents, but variables can come from only one",
             open.path.display(),
             open.tree.documents.len()
         );
@@ -113,7 +113,7 @@ fn parse(text: &str) -> Result<KeyPath, Failure> {
 
 fn from_stdin(args: &Decrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if args.in_place {
-        return Err(Failure::new(Code::NoFileSpecified, "standard input cannot be decrypted in place"));
+        return Err(Failure::new(Code::NoFileSpecified, "stdin cannot be decrypted in place"));
     }
     super::stdin()
 }

@@ -31,7 +31,7 @@ struct Side {
 struct Pair {
     old: Side,
     new: Side,
-    /// How the user knows the file.
+    /// The file's name as shown to the user.
     shown: String,
     /// Where the newer version is, for format and rules.
     file: PathBuf,
@@ -78,7 +78,7 @@ pub(super) fn run(args: &Diff, session: &Session, context: &Context) -> Outcome 
         context.screen.data(text.as_bytes())?;
         if !answer.compared.decrypted {
             context.screen.note(format!(
-                "{}: no identity opens both versions; values that were only encrypted again count as changed",
+                "{}: no identity can decrypt both versions; values that were merely re-encrypted count as changed",
                 pair.shown
             ));
         }
@@ -109,7 +109,7 @@ fn look<'a>(pair: &'a Pair, values: bool, session: &Session) -> Result<Option<An
         [&pair.new, &pair.old].map(|side| side.text.as_deref().map(Vec::as_slice).unwrap_or_default());
     let encrypted = texts.into_iter().find(|text| Format::recognise(text).is_some());
     let format = Format::of_encrypted(&pair.file, encrypted.unwrap_or_default());
-    // Broken rules must not keep anybody from comparing old revisions.
+    // Broken rules must not prevent comparing old revisions.
     let store = session.store(format, &pair.file).unwrap_or_else(|_| format.store(Indents::default()));
     let side = |side: &'a Side| (&*side.path, side.text.as_deref().map(Vec::as_slice));
     let compared = compare(session, &store, [side(&pair.old), side(&pair.new)], values)?;
@@ -118,7 +118,7 @@ fn look<'a>(pair: &'a Pair, values: bool, session: &Session) -> Result<Option<An
 }
 
 impl Answer<'_> {
-    /// What differs, one line each; more where values are shown.
+    /// The differences, one line each; more when values are shown.
     fn lines(&self, show: bool) -> Result<Vec<Zeroizing<String>>, Failure> {
         let mut lines = Vec::new();
         for difference in self.compared.values() {
@@ -149,7 +149,7 @@ impl Answer<'_> {
         Ok(lines)
     }
 
-    /// A value as it stands in its file: after its key, or below it if it needs several lines.
+    /// A value as its file writes it: after its key, or below it if it takes several lines.
     fn spelled(&self, value: &Value) -> Result<Zeroizing<String>, Failure> {
         let text = self.store.emit_value(value).map(Zeroizing::new);
         let text = text.map_err(|error| failure(Error::Store { path: self.pair.file.clone(), error }))?;

@@ -16,7 +16,7 @@ pub(super) fn run(args: &Edit, session: &Session, context: &Context) -> Outcome 
     Ok(0)
 }
 
-/// Runs an edit and tells the user what happens.
+/// Runs an edit and reports its notices to the user.
 pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watch<'_>) -> T) -> T {
     let tell = |notice: Notice| match notice {
         Notice::NotInMemory(refused) => super::warn_on_disk(context, "while it is edited", &refused),
@@ -26,7 +26,7 @@ pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watc
     };
     let again = |error: &Error| {
         context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));
-        // At the end of the input nobody is there to press it.
+        // At end of input, nobody can press it.
         std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
     };
     work(&Watch { tell: &tell, again: &again })

@@ -29,11 +29,11 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
         Some(file) => Zeroizing::new(read(file).map_err(failure)?),
         None => from_stdin(args)?,
     };
-    // Standard input has no name of its own and takes that of the output.
+    // Standard input has no name of its own and is treated as having that of the output.
     let name = args.filename_override.as_deref().or(file).or(args.output.as_deref()).unwrap_or(Path::new(""));
     let plan = plan(args, session, name, context)?;
     let input = session.format_of(name);
-    // The name of the encrypted file chooses its format, if it has a known ending: readers go by it.
+    // The extension of the encrypted file, if known, determines its format, because tools that read it go by the extension.
     let endings = [args.output.as_deref(), Some(name)].into_iter().flatten().find_map(Format::of_ending);
     let output = args.output_type.or(endings).unwrap_or(input);
     let stores = session.stores(name, input, output).map_err(failure)?;
@@ -69,23 +69,23 @@ fn from_stdin(args: &Encrypt) -> Result<Zeroizing<Vec<u8>>, Failure> {
     if args.filename_override.is_none() && args.output.is_none() {
         return Err(Failure::new(
             Code::ConflictingParameters,
-            "standard input has no name, which is needed to choose the rule: use --output or --filename-override",
+            "stdin has no name, and a name is needed to choose the rule: use --output or --filename-override",
         ));
     }
     if args.in_place {
-        return Err(Failure::new(Code::ConflictingParameters, "standard input cannot be encrypted in place"));
+        return Err(Failure::new(Code::ConflictingParameters, "stdin cannot be encrypted in place"));
     }
     super::stdin()
 }
 
-/// What the rule says, with the recipients and the selector of the command line in place of the rule's.
+/// The rule's plan, with recipients and selector from the command line overriding the rule's.
 fn plan(args: &Encrypt, session: &Session, name: &Path, context: &Context) -> Result<Plan, Failure> {
     let mut named = given(&args.age).map_err(failure)?;
     if named.is_empty() {
         named = Plan::named_by_environment(session);
         if !named.is_empty() && Plan::of_rules(session, name).is_ok_and(|plan| plan.groups != [named.clone()])
         {
-            context.screen.warn(format!("{RECIPIENTS} is set and replaces the recipients of the rule"));
+            context.screen.warn(format!("{RECIPIENTS} is set and overrides the rule's recipients"));
         }
     }
     let mut plan = Plan::of_new(session, name, &named).map_err(failure)?;

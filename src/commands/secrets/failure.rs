@@ -10,7 +10,7 @@ pub(in crate::commands) fn failure(error: Error) -> Failure {
     let code = Code::of_secrets(&error);
     let help = help(&error);
     let message = match &error {
-        // The tree says everything, in sops' words first.
+        // The error tree already explains everything, in sops' words first.
         Error::Locked { path, locked } => {
             return locked.advice().into_iter().fold(
                 Failure::new(code, format!("`{}`: {}", path.display(), locked.render(false))),
@@ -32,24 +32,28 @@ fn help(error: &Error) -> Option<String> {
     Some(match error {
         Error::AlreadyEncrypted(path) => format!("change it with `civm secrets edit {}`", path.display()),
         Error::Unmerged(path) => {
-            format!("both versions are in it, encrypted; `civm secrets merge {}` resolves it", path.display())
+            format!(
+                "it holds both versions, encrypted; `civm secrets merge {}` resolves the conflict",
+                path.display()
+            )
         }
         Error::CommentsMove(_) => {
             "put each such comment directly above a key of a mapping, not before a list or its items"
                 .to_owned()
         }
         Error::NoConfig(_) => {
-            "create a .sops.yaml with `civm init`, or name recipients with --age or SOPS_AGE_RECIPIENTS"
+            "create a .sops.yaml with `civm init`, or give recipients with --age or SOPS_AGE_RECIPIENTS"
                 .to_owned()
         }
         Error::NoRule { config, .. } => {
-            format!("add a rule whose path_regex matches it to `{}`", config.display())
+            format!("add a rule with a matching path_regex to `{}`", config.display())
         }
         Error::Sops { error: sops::Error::MetadataNotFound, path } => {
             format!("it is not encrypted; `civm secrets encrypt -i {}` encrypts it", path.display())
         }
         Error::Sops { error: sops::Error::MacMismatch, .. } => {
-            "it was changed without sops; `git log -p` shows how, and --ignore-mac reads it anyway".to_owned()
+            "the file was changed without sops; `git log -p` shows how, and --ignore-mac reads it anyway"
+                .to_owned()
         }
         Error::ChangedMeanwhile { path, saved } => format!(
             "see what differs with `civm secrets diff {} {}`, edit it again, then remove your version",
@@ -57,7 +61,7 @@ fn help(error: &Error) -> Option<String> {
             saved.display()
         ),
         Error::Variable { error: VariableError::Complex(_), .. } => {
-            "--skip-nested leaves mappings and lists out, --flatten makes variables of what is in them"
+            "--skip-nested leaves mappings and lists out; --flatten turns the values in them into variables"
                 .to_owned()
         }
         Error::Editor(_) => "set EDITOR to an editor that waits until you close the file".to_owned(),

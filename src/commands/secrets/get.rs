@@ -13,7 +13,7 @@ pub(super) fn run(args: &Get, session: &Session, context: &Context) -> Outcome {
     let (open, _) = super::open(&args.file, args.output_type, session, context)?;
     let value = open.extract(&path).map_err(failure)?;
     context.screen.data(&value)?;
-    // On a terminal the next prompt should start on a new line; a pipe gets only the value.
+    // On a terminal, the next prompt should start on a new line; a pipe gets only the value.
     if terminal::stdout_is_terminal() && !value.ends_with(b"\n") {
         context.screen.line("")?;
     }

@@ -20,8 +20,8 @@ use crate::secrets::{Error, Session};
 use crate::sops::document::MacCheck;
 use crate::store::Indents;
 
-/// git's merge driver: 0 if the file is merged, 1 otherwise. A file that cannot be merged is a conflict, whatever the
-/// reason, and holds all versions; above 128 git would stop the whole merge.
+/// git's merge driver: returns 0 if the file was merged, else 1. A file that cannot be merged, whatever the reason, is a
+/// conflict and holds all versions; an exit code above 128 would make git abort the whole merge.
 pub(super) fn driver(args: &MergeDriver, session: &Session, context: &Context) -> u8 {
     match driven(args, session, context) {
         Ok(merged) => u8::from(!merged),
@@ -55,7 +55,7 @@ fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<bo
     match merged(session, name, &versions, &how, context) {
         Ok(text) => write(&args.ours, &text).map(|()| true),
         Err(Refusal::Plain) => merge_text(args, session, context),
-        // git takes this for the base of the actual merge. The older base makes every difference show there.
+        // git uses this as the base of the actual merge. With the older base, every difference shows up there.
         Err(Refusal::Failure { left, .. }) if args.common_ancestors => {
             write(&args.ours, left.as_deref().unwrap_or(&base)).map(|()| true)
         }
@@ -66,7 +66,7 @@ fn driven(args: &MergeDriver, session: &Session, context: &Context) -> Result<bo
     }
 }
 
-/// Merges any other file as git itself would. git reports the conflicts.
+/// Merges any other file as git itself would; git reports the conflicts.
 fn merge_text(args: &MergeDriver, session: &Session, context: &Context) -> Result<bool, Failure> {
     let size = format!("--marker-size={}", args.marker_size);
     let [base, ours, theirs] = match args.labels.as_slice() {
@@ -83,7 +83,7 @@ fn merge_text(args: &MergeDriver, session: &Session, context: &Context) -> Resul
     }
 }
 
-/// Merges rules as text, and where both sides changed the same lines, by the keys that each added and removed.
+/// Merges rules as text or, if both sides changed the same lines, by the keys that each side added and removed.
 fn merge_rules(
     args: &MergeDriver,
     versions: &Versions<'_>,
@@ -102,7 +102,7 @@ fn merge_rules(
     }
 }
 
-/// Merges a file in conflict: from the versions in git's index, or if they are gone, from those in the file itself.
+/// Merges a file in conflict: from the versions in git's index or, if they are gone, from those in the file itself.
 pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome {
     let path = session.absolute(&args.file);
     let directory = path.parent().unwrap_or(Path::new("/"));
@@ -113,7 +113,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
     let on_disk = before.as_deref().unwrap_or_default();
     let recorded = recorded_in(on_disk);
     let stages = match git.stages(name) {
-        // The versions in the file need no git.
+        // With the versions in the file, git is not needed.
         Err(_) if recorded.is_some() => Stages::default(),
         stages => stages.map_err(of_git)?,
     };
@@ -142,10 +142,10 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
             {
                 return Err(Failure::new(
                     Code::Generic,
-                    format!("`{shown}` was changed since the merge and has no conflict any more"),
+                    format!("`{shown}` was changed since the merge and no longer has a conflict"),
                 )
                 .help(format!(
-                    "`git add {shown}` accepts it as it is; `git checkout -m {shown}` brings the conflict back"
+                    "`git add {shown}` accepts its current content; `git checkout -m {shown}` restores the conflict"
                 )));
             }
             Versions { base: base.as_deref().map(Vec::as_slice), ours, theirs }
@@ -161,7 +161,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::new(
             Code::Generic,
-            format!("`{shown}` was changed by somebody else meanwhile; it is left as it is now"),
+            format!("`{shown}` was changed by another process in the meantime; it was left unchanged"),
         )
         .help("merge it again")),
         Err(error) => Err(failure(Error::Write(error))),
@@ -180,7 +180,7 @@ pub(super) fn run(args: &Args, session: &Session, context: &Context) -> Outcome 
                 .help("resolve the conflict as in any other file"));
         }
         Err(Refusal::Failure { failure, left }) => {
-            // No file without markers stays behind: it would hide the conflict.
+            // Never leave a file without markers: it would hide the conflict.
             if recorded.is_none() {
                 put(&left.unwrap_or_else(|| record(&versions, MARKERS)))?;
             }
@@ -225,7 +225,7 @@ struct How {
 }
 
 impl How {
-    /// Whether to open an editor: someone must be there to use it.
+    /// Whether to open an editor: somebody must be there to use it.
     fn may_edit(&self) -> bool {
         let at_terminal = terminal::stdin_is_terminal() && terminal::stdout_is_terminal();
         !self.ancestors && (self.editing.edit || (at_terminal && !self.editing.no_edit))
@@ -240,7 +240,7 @@ enum Refusal {
     Failure {
         /// What to say.
         failure: Failure,
-        /// What to leave in the file until the conflict is resolved; the three versions if there is nothing better.
+        /// The content to leave in the file until the conflict is resolved; `None` for the three versions.
         left: Option<Vec<u8>>,
     },
 }
@@ -252,7 +252,7 @@ fn merged(
     how: &How,
     context: &Context,
 ) -> Result<Vec<u8>, Refusal> {
-    // Rules that make no sense, a conflict in them perhaps, need not be repaired first.
+    // Invalid rules, perhaps because they too have a conflict, need not be repaired first.
     let format = session.format_of_encrypted(path, versions.ours);
     let store = session.store(format, path).unwrap_or_else(|_| format.store(Indents::default()));
     let of_merge = |left: Option<Vec<u8>>| {
@@ -267,7 +267,7 @@ fn merged(
     };
     let left =
         if how.ancestors { unmerged.as_before(session) } else { unmerged.record(session, how.markers) };
-    // Where a side cannot be written alone, the three versions are kept.
+    // If a side cannot be written by itself, the three versions are kept.
     let left = left.ok();
     let places: Vec<String> = unmerged.conflicts.iter().map(ToString::to_string).collect();
     let told = format!("`{}`: both sides changed {}", path.display(), places.join(", "));
@@ -296,7 +296,7 @@ fn merge_failure(path: &Path, error: MergeError) -> Failure {
             error => failure(error),
         },
         other => Failure::new(Code::Generic, format!("`{}`: {other}", path.display())).help(
-            "take one side with `git checkout --ours` or `--theirs` and make the other side's changes by hand",
+            "take one side with `git checkout --ours` or `--theirs`, and redo the other side's changes by hand",
         ),
     }
 }

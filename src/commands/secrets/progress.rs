@@ -4,7 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::Context;
 
-/// A progress bar, hidden where none may be drawn, and a function that advances it by one of so many files.
+/// A progress bar (hidden if none may be drawn), and a function that sets its total and advances it by one file.
 pub(super) fn progress(context: &Context) -> (ProgressBar, impl Fn(usize) + Sync) {
     let bar = if context.screen.draws() { ProgressBar::new(0) } else { ProgressBar::hidden() };
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} files");

@@ -17,7 +17,7 @@ pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outco
         Some(from) => Zeroizing::new(read(from).map_err(failure)?),
         None if args.from.is_none() && terminal::stdin_is_terminal() => {
             return Err(Failure::new(Code::NoFileSpecified, "no new plaintext was given")
-                .help("name a file with --from, or pipe the plaintext in"));
+                .help("give a file with --from, or pipe the plaintext in"));
         }
         None => super::stdin()?,
     };

@@ -20,7 +20,8 @@ pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcom
     if args.input.input_type.is_some()
         && let Some(directory) = args.files.iter().find(|path| path.is_dir())
     {
-        let message = format!("`{}` is a directory, but --input-type is for files only", directory.display());
+        let message =
+            format!("`{}` is a directory, but --input-type applies only to files", directory.display());
         return Err(Failure::new(Code::ConflictingParameters, message));
     }
     let add = given(&args.add_age).map_err(failure)?;
@@ -31,7 +32,7 @@ pub(super) fn run(args: &Rotate, session: &Session, context: &Context) -> Outcom
     rotate(&paths, &root, &rotation, Which::All, session, context)
 }
 
-/// Gives files new data keys and prints which.
+/// Rotates the data keys of files and prints which files were rotated.
 pub(super) fn rotate(
     paths: &[PathBuf],
     root: &Path,

@@ -20,19 +20,19 @@ use crate::secrets::who::{FileReaders, Standing, who};
 use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
 
-/// A project with more files than this without a rule has them on purpose.
+/// If more files than this match no rule, that is assumed to be intended.
 const MANY: usize = 5;
 
-/// What neither new recipients nor new data keys can undo.
+/// A reminder of what neither new recipients nor new data keys can undo.
 pub(in crate::commands) const CHANGE_THEM_TOO: &str =
-    "whoever was removed may have kept the old files: change the secrets themselves as well";
+    "anyone who was removed may have kept the old files: change the secrets themselves as well";
 
-/// The files that still have a recipient whom their rules no longer name. Files that no rule matches stay as they are.
+/// The files that still have a recipient that their rules no longer list. Files that match no rule are left alone.
 struct Left {
     session: Session,
     root: PathBuf,
     files: Vec<PathBuf>,
-    /// How many files keep it because the rules further down that govern them still name it.
+    /// How many files keep it because nested rules that govern them still list it.
     elsewhere: BTreeMap<PathBuf, usize>,
 }
 
@@ -65,7 +65,9 @@ pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Resu
     let left = Left::of(recipient, context)?;
     for (rules, count) in &left.elsewhere {
         let rules = below(rules, &left.root);
-        context.screen.note(format!("`{rules}` still names it, and {count} file(s) governed by it keep it"));
+        context
+            .screen
+            .note(format!("`{rules}` still lists it, so {count} file(s) governed by those rules keep it"));
     }
     let files: Vec<String> = left.files.iter().map(|path| quoted(&below(path, &left.root))).collect();
     Ok((!files.is_empty()).then(|| {
@@ -79,7 +81,7 @@ pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome
     let Left { session, root, files, .. } = Left::of(recipient, context)?;
     let rotation = Rotation { remove: vec![recipient.to_owned()], ..Rotation::default() };
     let rotated = rotate(&files, &root, &rotation, Which::Readable, &session, context);
-    // Files that could not be rotated may still be updated.
+    // Even if some files could not be rotated, the others can be updated.
     let updated = run(&UpdateAll::default(), &session, context)?;
     rotated.map(|code| code.max(updated))
 }
@@ -111,8 +113,8 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     summary(&looked, mode, args, &root, context)
 }
 
-/// Where to look: the project that was named, else the directory of the rules that are found from here, else the
-/// project that is found from here.
+/// The directory to search: the given project, else the directory of the rules found from here, else the project found
+/// from here.
 pub(super) fn root(session: &Session, context: &Context) -> PathBuf {
     if let Some(project) = &context.project {
         return session.absolute(project);
@@ -159,7 +161,7 @@ pub(super) fn below(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// `+anchor -age1…`: the name where .sops.yaml has one, else the recipient itself.
+/// `+anchor -age1…`: the name from .sops.yaml, if there is one, else the recipient itself.
 fn in_words(change: &Changes, names: &BTreeMap<String, String>) -> String {
     let name = |recipient: &str| names.get(recipient).cloned().unwrap_or_else(|| recipient.to_owned());
     let plus = added(change).map(|one| format!("+{}", name(one)));
@@ -221,7 +223,9 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
             .map(|(one, _)| quoted(&below(&one.path, root)))
             .collect();
         if mode == Mode::Write && !lost.is_empty() {
-            context.screen.note("whoever was removed knows the data keys of these files; new data keys:");
+            context
+                .screen
+                .note("anyone who was removed may know the data keys of these files; to rotate them:");
             context.screen.note(format!("  civm secrets rotate {}", lost.join(" ")));
             context.screen.note(CHANGE_THEM_TOO);
         }
@@ -230,7 +234,7 @@ fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context
     Ok(if failed > 0 || behind { Code::Generic as u8 } else { 0 })
 }
 
-/// Names the files that were skipped because no rule matches them, unless they are many; with their part of the
+/// Lists the files that were skipped because they match no rule, unless there are many, and returns their part of the
 /// summary.
 pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
     let many = paths.len() > MANY;
@@ -240,7 +244,7 @@ pub(super) fn without_rule(paths: &[String], context: &Context) -> String {
     }
     match paths.len() {
         0 => String::new(),
-        count if many => format!(", {count} without a rule (-v names them)"),
+        count if many => format!(", {count} without a rule (-v lists them)"),
         count => format!(", {count} without a rule"),
     }
 }

@@ -56,12 +56,12 @@ fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(
         }
         context
             .screen
-            .note(format!("File {} was changed by somebody else; looking at it again", shown.display()));
+            .note(format!("File {} was changed by another process; checking it again", shown.display()));
         agreed_to = Some(change);
     }
 }
 
-/// sops' question: only `y` and `n` are answers.
+/// sops' question: it accepts only `y` and `n`.
 fn agreed(context: &Context) -> Result<bool, Failure> {
     loop {
         context.screen.data(b"Is this okay? (y/n):")?;
@@ -75,7 +75,7 @@ fn agreed(context: &Context) -> Result<bool, Failure> {
                     Code::Generic,
                     "end of input instead of an answer; the file was not changed",
                 )
-                .help("use --yes if nobody can answer"));
+                .help("use --yes to update without asking"));
             }
             "y" => return Ok(true),
             "n" => return Ok(false),

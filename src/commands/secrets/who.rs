@@ -18,15 +18,15 @@ use crate::secrets::who::{FileReaders, Standing, who};
 mod as_json;
 mod table;
 
-/// What was asked about.
+/// The subject of the query.
 enum About {
-    /// A key, and the name that it was asked for by.
+    /// A key, and the name by which it was given.
     Key(SameKey, String),
     /// A file or directory.
     Path(PathBuf),
 }
 
-/// The names of keys in each `.sops.yaml`, the project's own first: one further down may use a name for another key.
+/// The names of keys in each `.sops.yaml`, the project's own first: a nested one may use the same name for another key.
 #[derive(Default)]
 struct Names(Vec<(PathBuf, BTreeMap<SameKey, String>)>);
 
@@ -50,7 +50,7 @@ impl Names {
         self.0.iter().flat_map(|(_, names)| names).map(|(key, name)| (key, name.as_str()))
     }
 
-    /// The key that a word means: a name, or the recipient itself.
+    /// The key that a word refers to: a name, or the recipient itself.
     fn key(&self, word: &str) -> Option<About> {
         if let Some((key, name)) = self.all().find(|(_, name)| *name == word) {
             return Some(About::Key(key.clone(), name.to_owned()));
@@ -78,7 +78,7 @@ pub(super) fn run(args: &Who, session: &Session, context: &Context) -> Outcome {
     };
     let mut about = Vec::new();
     for word in &args.about {
-        // A name comes before a path of the same text.
+        // A name takes precedence over a path with the same text.
         let path = || Some(PathBuf::from(word)).filter(|path| path.exists()).map(About::Path);
         let found = names.key(word).or_else(path).or_else(|| {
             add(&mut names, everywhere());
@@ -138,7 +138,7 @@ fn unknown(word: &str, names: &Names) -> Failure {
     let message = format!("`{word}` is not a name in .sops.yaml, a recipient or a file");
     let failure = Failure::new(Code::NoFileSpecified, message);
     let known: Vec<&str> = names.all().map(|(_, name)| name).collect();
-    if known.is_empty() { failure } else { failure.help(format!("the names are {}", known.join(", "))) }
+    if known.is_empty() { failure } else { failure.help(format!("known names: {}", known.join(", "))) }
 }
 
 /// A line for each reader of one file.
@@ -163,12 +163,12 @@ fn details(read: &FileReaders, names: &Names, context: &Context) -> Result<(), F
         }
     }
     if !readers.ruled {
-        context.screen.note("no creation rule matches it");
+        context.screen.note("it matches no creation rule");
     }
     Ok(())
 }
 
-/// A line for each file that a key reads.
+/// A line for each file that a key can read.
 fn of_key(
     key: &SameKey,
     name: &str,

@@ -1,4 +1,4 @@
-//! Users, groups and login shells that host.yaml names: whether the guest will have them.
+//! Checks that the guest will have the users, groups and login shells named in host.yaml.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use crate::host::spec::Spec;
 use crate::image::{Contents, Image};
 use crate::outcome::{Code, Failure};
 
-/// Where files that a host lays over its image could bring accounts or programs of their own.
+/// Paths where files that a host lays over its image can define accounts of their own.
 const OWN_ACCOUNTS: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/sysusers.d/", "/usr/lib/sysusers.d/"];
 
-/// Refuses a new machine that would fail on a name of host.yaml. On a disk that is there already somebody may have
-/// installed what the image lacks: then it is a warning.
+/// Refuses to start a new machine that would fail because of a name in host.yaml. With an existing disk this is only a
+/// warning: somebody may have installed there what the image lacks.
 pub(super) fn check(spec: &Spec, image: &Image, disk_exists: bool, context: &Context) -> Result<(), Failure> {
     let problems = problems(spec, &image.contents);
     if problems.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn check(spec: &Spec, image: &Image, disk_exists: bool, context: &Con
     }
     let message = format!("hosts/{}/{HOST_FILE}: {}", spec.name, problems.join("\n"));
     Err(Failure::new(Code::CouldNotReadInput, message)
-        .help("users and shells come with packages: add one to `packages`, or the user to `users`"))
+        .help("add a package that provides it to `packages`, or the user to `users`"))
 }
 
 fn problems(spec: &Spec, contents: &Contents) -> Vec<String> {
@@ -45,7 +45,7 @@ fn problems(spec: &Spec, contents: &Contents) -> Vec<String> {
     for secret in &spec.secrets {
         let named = [("user", &secret.owner, &users), ("group", &secret.group, &groups)];
         for (what, name, known) in named {
-            // A number is taken as it is.
+            // A number is used as given.
             if !known.contains(name.as_str()) && name.parse::<u32>().is_err() {
                 let meant = alike(name, known.iter().copied());
                 let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The disk of an instance: found and judged before anything is started, made or grown once its image is there.
+//! The disk of an instance: found and checked before anything is started, created or grown once its image exists.
 
 use std::ffi::OsStr;
 use std::io;
@@ -20,12 +20,12 @@ const MIB: u64 = 1 << 20;
 pub(super) struct RootDisk {
     pub(super) path: PathBuf,
     ephemeral: bool,
-    /// Its virtual size, where it is there already.
+    /// Its virtual size, if it exists already.
     size: Option<u64>,
 }
 
 impl RootDisk {
-    /// Finds it. One that QEMU must not be given is refused.
+    /// Finds it. A disk that must not be passed to QEMU is refused.
     pub(super) fn find(
         args: &Up,
         project: &Project,
@@ -41,14 +41,11 @@ impl RootDisk {
         if found.as_ref().is_some_and(|found| found.link_to.is_some())
             && is_tracked(project.root(), &path, context)
         {
-            // Whoever wrote the project could name any disk of this user's.
-            let message = format!(
-                "`{}` is a link that comes with the project; civm does not follow it",
-                path.display()
-            );
-            return Err(Failure::new(Code::MachineUnavailable, message).help(
-                "if the link is yours, take it out of git with `git rm --cached`; otherwise remove it",
-            ));
+            // The author of the project could point to any of this user's disks.
+            let message =
+                format!("`{}` is a link that is part of the project: it is not followed", path.display());
+            return Err(Failure::new(Code::MachineUnavailable, message)
+                .help("if the link is yours, untrack it with `git rm --cached`; otherwise remove it"));
         }
         Ok(Self { path, ephemeral: false, size: found.map(|found| found.virtual_size) })
     }
@@ -57,8 +54,8 @@ impl RootDisk {
         self.size.is_some()
     }
 
-    /// Makes it where there is none, and grows it where host.yaml asks for more. An ephemeral one is gone again when
-    /// what this gives is dropped: by then QEMU has it open, or it was not started.
+    /// Creates it if there is none, and grows it if host.yaml asks for more. An ephemeral disk is deleted when the
+    /// returned value is dropped: by then QEMU has it open, or was not started.
     pub(super) fn make(
         &self,
         spec: &Spec,
@@ -75,7 +72,7 @@ impl RootDisk {
         let Some(has) = self.size else {
             let had = place.record().and_then(|record| record.disk).is_some_and(|disk| disk == *path);
             if had {
-                let words = "has disappeared since the last run: making a new, empty disk";
+                let words = "has disappeared since the last run: creating a new, empty disk";
                 context.screen.warn(format!("`{}` {words}", path.display()));
             }
             disk::create(image, path, size, environment).map_err(image::failure)?;
@@ -85,7 +82,7 @@ impl RootDisk {
             disk::resize(path, size, environment).map_err(image::failure)?;
         } else if has > size {
             context.screen.warn(format!(
-                "`{}` has {} MiB, more than the {} MiB of host.yaml; it is left as it is",
+                "`{}` has {} MiB, more than the {} MiB in host.yaml; it is left unchanged",
                 path.display(),
                 has / MIB,
                 size / MIB
@@ -108,8 +105,8 @@ impl Drop for Ephemeral {
     }
 }
 
-/// Whether git has the file in its index. A project outside of git has no such files; where git cannot tell, the file
-/// counts as one.
+/// Whether the file is in git's index. A project outside git has no such files; if git cannot tell, the file counts as
+/// one.
 fn is_tracked(root: &Path, path: &Path, context: &Context) -> bool {
     let args = ["--literal-pathspecs", "ls-files", "-z", "--"].map(OsStr::new);
     let git = Git::in_repository_of(root, &context.environment.for_tools());

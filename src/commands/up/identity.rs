@@ -1,4 +1,4 @@
-//! The ssh host key that is staged: the secret one, or one that was made for a host without secrets.
+//! The ssh host key to stage: the one in the secrets, or one generated for a host without secrets.
 
 use std::path::PathBuf;
 
@@ -25,11 +25,11 @@ pub(super) struct Identity {
     pub(super) private: Zeroizing<Vec<u8>>,
     /// `ssh-ed25519 AAAA…`
     pub(super) public: String,
-    /// The encrypted file that travels to the guest, where secrets are to be installed there.
+    /// The encrypted file to copy to the guest, if secrets are to be installed there.
     pub(super) secrets: Option<Vec<u8>>,
 }
 
-/// The host key for this boot. A host that boots without its secrets loses them from its spec.
+/// The host key for this boot. If a host boots without its secrets, they are removed from its spec.
 pub(super) fn host_key(
     args: &Up,
     project: &Project,
@@ -45,7 +45,7 @@ pub(super) fn host_key(
             Err(Error::Locked { path, locked }) => {
                 let failure = secrets::failure(Error::Locked { path, locked });
                 if !asked(&failure, spec, context)? {
-                    return Err(failure.help("or boot without secrets: --without-secrets"));
+                    return Err(failure.help("or boot without secrets, with --without-secrets"));
                 }
             }
             Err(error) => return Err(secrets::failure(error)),
@@ -60,7 +60,7 @@ pub(super) fn host_key(
     Ok(Identity { private, public: made.public, secrets: None })
 }
 
-/// On a terminal, whether to go on without secrets; elsewhere nobody can say so.
+/// On a terminal, asks whether to go on without secrets; elsewhere nobody can be asked.
 fn asked(failure: &Failure, spec: &Spec, context: &Context) -> Result<bool, Failure> {
     if !terminal::can_ask() || !terminal::stdin_is_terminal() {
         return Ok(false);
@@ -69,7 +69,7 @@ fn asked(failure: &Failure, spec: &Spec, context: &Context) -> Result<bool, Fail
     let question = format!("Boot {} without its secrets?", spec.name);
     match Terminal.confirm(&question, false) {
         Ok(true) => Ok(true),
-        // The tree has been shown already.
+        // The error tree has already been shown.
         _ => Err(Failure::new(Code::CouldNotRetrieveKey, format!("{} was not started", spec.name))),
     }
 }

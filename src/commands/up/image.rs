@@ -1,4 +1,4 @@
-//! The image, built with its progress shown.
+//! Builds the image and shows the progress.
 
 use std::path::PathBuf;
 
@@ -9,16 +9,16 @@ use crate::host::spec::Spec;
 use crate::image::{Error, Event, Image, ImageSpec, debian};
 use crate::outcome::{Code, Failure};
 
-/// Names a file of apt sources for images, in place of this machine's own.
+/// Names a file with apt sources for images, instead of this machine's own.
 const SOURCES: &str = "CIVM_APT_SOURCES";
 /// Resolution of the bar.
 const STEPS: u64 = 1000;
 
-/// What the image of a host is made of, and the cache.
+/// The inputs of a host's image, and the cache.
 fn wanted(spec: &Spec, context: &Context) -> Result<(ImageSpec, PathBuf), Failure> {
     let cache = cache(context).ok_or_else(|| {
-        Failure::new(Code::Generic, "nowhere to keep images: this account has no home directory")
-            .help("XDG_CACHE_HOME can name another place")
+        Failure::new(Code::Generic, "no directory for images: this account has no home directory")
+            .help("set XDG_CACHE_HOME to another directory")
     })?;
     let image = ImageSpec {
         suite: spec.image.suite.clone(),
@@ -51,7 +51,7 @@ pub(super) fn ensure(spec: &Spec, context: &Context) -> Result<Image, Failure> {
     let made = debian::ensure(&wanted, &cache, &context.environment, &mut |event| match event {
         Event::Waiting => screen.note("another civm is building this image; waiting for it"),
         Event::Building { log } => {
-            screen.note("building the image (once for these packages; a minute or two)");
+            screen.note("building the image (once for these packages; this takes a minute or two)");
             screen.detail(format!("the output of the tools is in `{}`", log.display()));
         }
         Event::Step { name } => bar.set_message(name),
@@ -67,7 +67,7 @@ pub(super) fn ensure(spec: &Spec, context: &Context) -> Result<Image, Failure> {
     made.map_err(failure)
 }
 
-/// What the image room says.
+/// An error of the `image` module, with advice.
 pub(super) fn failure(error: Error) -> Failure {
     let help = match &error {
         Error::MissingTools(missing) => {

@@ -1,4 +1,4 @@
-//! What a start shows while it goes on.
+//! The progress shown during a start.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::commands::Screen;
 use crate::instance::Event;
 use crate::vm::agent;
 
-/// Draws a spinner on a terminal; elsewhere only warnings are said, and with `--verbose` each step.
+/// Draws a spinner on a terminal; elsewhere prints only warnings and, with `--verbose`, each step.
 pub(super) struct Progress {
     bar: ProgressBar,
     screen: Screen,
@@ -40,7 +40,7 @@ impl Progress {
         }
     }
 
-    /// Takes the spinner off the screen.
+    /// Removes the spinner.
     pub(super) fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -52,7 +52,7 @@ fn step(event: &Event) -> Option<String> {
         Event::Opened { namespaces: false, .. } => "staged in private memory".to_owned(),
         Event::Staged { files } => format!("{files} files staged"),
         Event::Started { .. } => "the kernel is starting".to_owned(),
-        Event::KeyRemoved => "the guest has its host key; the staged one is gone".to_owned(),
+        Event::KeyRemoved => "the guest has its host key; the staged copy was removed".to_owned(),
         Event::Guest { report } => match report {
             agent::Event::Started { .. } => "the guest's first process is running".to_owned(),
             agent::Event::Point { .. } => "the generic part of the boot is done".to_owned(),

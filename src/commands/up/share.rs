@@ -1,4 +1,4 @@
-//! What the guest finds in its share.
+//! The content of the guest's share.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -52,7 +52,7 @@ pub(super) fn staged(
     Ok(staged)
 }
 
-/// An instance's own id: as stable as its host key, and no two have the same.
+/// An instance's machine ID: as stable as its host key, and unique.
 fn machine_id(public: &str) -> String {
     hex::encode(&Sha256::digest(format!("civm machine-id {public}"))[..16])
 }
@@ -67,7 +67,7 @@ fn laid_over(entry: Entry) -> Staged {
     Staged { path, mode: entry.mode, content }
 }
 
-/// The project without `.git`, and without disks and what git ignores unless git tracks it.
+/// The project without `.git`, disks, and files that git ignores and does not track.
 fn source(project: &Project, environment: &Environment, staged: &mut Vec<Staged>) -> Result<(), Failure> {
     for entry in walk::walk(project.root(), environment) {
         let walk::Entry { inside, path, kind } = entry.map_err(|error| {
@@ -76,7 +76,7 @@ fn source(project: &Project, environment: &Environment, staged: &mut Vec<Staged>
         let (mode, content) = match kind {
             walk::Kind::Directory => (0o755, Content::Directory),
             walk::Kind::File => {
-                // A script stays one.
+                // Keep scripts executable.
                 let executable = path.metadata().map_or(0, |found| found.permissions().mode() & 0o111);
                 (0o644 | executable, Content::File(path))
             }

@@ -11,12 +11,12 @@ use crate::instance::deadline::scaled;
 use crate::instance::state::Phase;
 use crate::outcome::{Code, Failure};
 
-/// How long an instance that is going down may take until the next one starts.
+/// How long to wait for an instance that is going down before the next one starts.
 const GONE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// The right to start a host: from the first look at its instance until that is ready. Two at once would both
-/// make its disk. It ends with the process, however that ends.
+/// The right to start a host, held from the first look at its instance until that is ready. Two at once would both
+/// create its disk. It ends with the process, however that ends.
 pub(super) fn take(place: &Place, context: &Context) -> Result<Lock, Failure> {
     let path = place.path.join("up.lock");
     let failed = |error: io::Error| {
@@ -30,11 +30,11 @@ pub(super) fn take(place: &Place, context: &Context) -> Result<Lock, Failure> {
     open().and_then(Lock::wait).map_err(failed)
 }
 
-/// Whether the instance is up. One that is on its way down, because somebody stops it or its `up` was broken off,
-/// is waited for.
+/// Whether the instance is up. If it is going down, because somebody is stopping it or its `up` was interrupted, waits
+/// for that.
 pub(super) fn is_ready(place: &Place, context: &Context) -> Result<bool, Failure> {
     let until = Instant::now() + scaled(GONE, &context.environment);
-    // One that another version of civm runs is that one's.
+    // An instance of another version of civm is left to that version.
     place.load().map_err(instance::failure)?;
     if let Some(lost) = place.lost_directory() {
         context.screen.warn(lost);
@@ -44,7 +44,7 @@ pub(super) fn is_ready(place: &Place, context: &Context) -> Result<bool, Failure
             Some(Phase::Ready) => return Ok(true),
             Some(Phase::Panicked) => {
                 return Err(instance::failure(crate::instance::Error::Running(place.host.clone()))
-                    .help(format!("its kernel panicked: `civm down {}` ends it", place.host)));
+                    .help(format!("its kernel panicked: `civm down {}` stops it", place.host)));
             }
             _ => {}
         }

@@ -14,7 +14,7 @@ use crate::keys::native::AgeIdentity;
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum KeysFileError {
     /// Its content is behind a passphrase.
-    #[error("it is encrypted with a passphrase, so nothing can be added to it")]
+    #[error("it is encrypted with a passphrase, so civm cannot add to it")]
     Locked,
     /// It is no text.
     #[error("it is not a text file")]

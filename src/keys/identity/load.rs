@@ -55,7 +55,7 @@ impl Loader<'_> {
         let Some(home) = self.environment.home().map(Path::to_owned) else {
             let error = Some("$HOME is not defined".to_owned());
             return vec![read(Source {
-                problems: vec!["HOME is not set, so ~/.ssh is not looked at".into()],
+                problems: vec!["HOME is not set, so ~/.ssh is not searched".into()],
                 place: Some(Place::Variable("HOME")),
                 sops: Reading { error, ..Reading::default() },
                 ..Source::default()
@@ -160,7 +160,7 @@ impl CommandSource {
         let place = Place::Command(self.variable);
         let mut words = shlex::split(&self.line).unwrap_or_default().into_iter();
         let Some(program) = words.next() else {
-            let reason = "cannot be split into a program and its arguments";
+            let reason = "cannot be split into a program and arguments";
             return failed(place, reason, format!("failed to parse command {}: EOF found", self.line));
         };
         let environment = environment.clone().with(RECIPIENT, recipient);

@@ -1,4 +1,4 @@
-//! Keys behind a passphrase. Each asks once per run, whoever comes first; the others wait for the answer.
+//! Passphrase-protected keys. Each is asked for once per run, by whichever thread needs it first; the others wait.
 
 use std::io::{BufReader, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,7 +121,7 @@ impl LockedFile {
                     })
                 }
                 Err(age::DecryptError::ExcessiveWork { .. }) => {
-                    Ok(Err(LockedError::Useless("its passphrase takes too much work to check".into())))
+                    Ok(Err(LockedError::Useless("its scrypt work factor is too high".into())))
                 }
                 Err(age::DecryptError::DecryptionFailed) => Err(()),
                 Err(error) => Ok(Err(LockedError::Useless(one_line(&error.to_string())))),
@@ -178,7 +178,7 @@ fn ask<T>(
         if let Ok(opened) = open(&passphrase) {
             return opened;
         }
-        prompt.tell("the passphrase is not right");
+        prompt.tell("incorrect passphrase");
     }
     Err(LockedError::WrongPassphrase)
 }

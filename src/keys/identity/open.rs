@@ -1,4 +1,4 @@
-//! One armored file opened with all identities: first those that need nobody, then those that ask.
+//! Decrypting a wrapped key with all identities: first those that need no interaction, then those that ask.
 
 use std::io::Read;
 use std::sync::{Arc, PoisonError};

@@ -1,7 +1,7 @@
-//! Identities as they stand in a text: one per line or word, with comments.
+//! Parsing identities: one per line or word, with comments.
 //!
-//! More is accepted than sops accepts (space around a line, a byte order mark, good lines beside a bad
-//! one); what sops itself would have made of the text is kept beside it for the error tree.
+//! This accepts more than sops (space around a line, a byte order mark, good lines next to a bad
+//! one); what sops itself would have done with the text is kept for the error tree.
 
 use super::Key;
 use super::as_sops::fault;
@@ -25,7 +25,7 @@ pub(super) fn parse(text: &[u8], several_on_a_line: bool) -> Identities {
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     if text.contains("-----BEGIN ") && text.contains("PRIVATE KEY-----") {
         found.problems.push(
-            "holds an ssh private key, which is read only from ~/.ssh and from what \
+            "contains an ssh private key, which is read only from ~/.ssh and from what \
              SOPS_AGE_SSH_PRIVATE_KEY_FILE names"
                 .into(),
         );
@@ -50,7 +50,7 @@ fn read(word: &str) -> Result<Key, String> {
         return Err("a recipient (a public key) where an identity is expected".into());
     }
     if !is_native(word) {
-        return Err("no age identity".into());
+        return Err("not an age identity".into());
     }
     AgeIdentity::parse(word).map(Key::Native).map_err(|error| error.to_string())
 }

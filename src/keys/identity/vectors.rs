@@ -129,7 +129,7 @@ fn identity_files_unlock_and_fail_as_the_vectors_say() {
         let outcome = file.unlock(&Gives(Mutex::new(vector.passphrases))).map(|keys| keys.len());
         let good = match (vector.expect.as_str(), &outcome) {
             // What is behind the passphrase is a text, but not one of identities.
-            ("success", Err(LockedError::Useless(reason))) => reason == "line 1: no age identity",
+            ("success", Err(LockedError::Useless(reason))) => reason == "line 1: not an age identity",
             // Each passphrase was tried, and the next one asked for.
             ("no match", Err(LockedError::NoAnswer(_))) => true,
             ("no match", Err(LockedError::Useless(_))) => vector.name == "scrypt_uppercase",

@@ -1,5 +1,5 @@
-//! What civm adds under the tree: which identities were looked at and where, their public halves; and what to
-//! do next.
+//! What civm adds below the error tree: which identities were tried, where they were found, their public keys; and what
+//! to do next.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::keys::identity::{Belongs, Finding, Half, OpenError, Place, Report};
 use crate::keys::recipient::same_key;
 
 pub(super) fn render(error: &RetrievalError) -> String {
-    let mut text = String::from("Identities that were looked for:\n");
+    let mut text = String::from("Identities that were tried:\n");
     for report in &error.identities {
         describe(report, &mut text);
     }
@@ -69,26 +69,26 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
         let line = match &key.reason {
             Reason::Age(OpenError::Locked { name, reason, .. }) => {
                 format!(
-                    "`{name}` is still locked by its passphrase ({reason}): run this on a terminal and enter it"
+                    "`{name}` is protected by a passphrase ({reason}): run this on a terminal and enter the passphrase"
                 )
             }
             Reason::Age(OpenError::Plugin { name, reason: Some(reason) }) => {
-                format!("age-plugin-{name} was of no help: {reason}")
+                format!("age-plugin-{name} failed: {reason}")
             }
             Reason::Age(OpenError::Plugin { name, reason: None }) => {
                 format!("one of your identities needs age-plugin-{name}, which is not in PATH: install it")
             }
             Reason::Age(OpenError::Damaged { reason, .. }) => {
-                format!("the entry of {} in the file is damaged: {reason}", shortened(&key.name))
+                format!("the entry for {} in the file is damaged: {reason}", shortened(&key.name))
             }
             Reason::Age(OpenError::NoMatch) if key.belongs == Belongs::Yes => format!(
-                "the entry of {} does not open with its own key: the file was changed by hand or merged badly",
+                "the entry for {} cannot be decrypted with its own key: the file was edited by hand or merged incorrectly",
                 shortened(&key.name)
             ),
             Reason::Age(OpenError::NoMatch) => continue,
             Reason::OtherKind(kind) => {
                 format!(
-                    "{kind} keys are not supported; with sops itself: `sops updatekeys` after adding yours"
+                    "{kind} keys are not supported; use sops itself: run `sops updatekeys` after adding your key"
                 )
             }
         };
@@ -103,12 +103,12 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
         || own.iter().any(|(recipient, _)| names.contains(&same_key(recipient)));
     match own.first().filter(|_| !is_recipient) {
         _ if error.identities.iter().all(is_without_keys) => lines.push(
-            "there is no identity: `civm keys init` makes one from your ssh key and prints its recipient"
+            "there is no identity: create one from your ssh key with `civm keys init`, which prints its recipient"
                 .into(),
         ),
         Some((recipient, place)) => lines.push(format!(
             "none of your identities is a recipient of this file. Yours is {recipient} ({place}): add it to \
-             .sops.yaml, then somebody who can open the file runs `civm secrets updatekeys FILE`"
+             .sops.yaml, then have somebody who can decrypt the file run `civm secrets updatekeys FILE`"
         )),
         None => {}
     }
@@ -118,7 +118,7 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
         return lines;
     }
     lines.push(
-        "if the right key lies elsewhere, name it: SOPS_AGE_KEY_FILE for an age identity, \
+        "if the right key is elsewhere, set SOPS_AGE_KEY_FILE for an age identity, or \
          SOPS_AGE_SSH_PRIVATE_KEY_FILE for an ssh key"
             .into(),
     );

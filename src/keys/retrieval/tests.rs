@@ -89,7 +89,7 @@ fn without_any_identity_the_advice_is_to_make_one() {
     let none = Identities::load(&Environment::empty(), Arc::new(Nobody));
     let error = parts(&[group], 0, &none).expect_err("no identity");
     assert!(error.advice()[0].contains("civm keys init"), "{:?}", error.advice());
-    assert_eq!(error.to_string(), "no identity opens the file");
+    assert_eq!(error.to_string(), "no identity can decrypt the file");
 }
 
 #[test]

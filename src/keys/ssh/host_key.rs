@@ -1,4 +1,4 @@
-//! A new host key, in the form that sshd reads.
+//! Generating a host key in the format that sshd reads.
 
 use std::fmt;
 

@@ -33,7 +33,7 @@ pub(super) fn first_block(text: &[u8]) -> Result<Block, PrivateKeyError> {
         let line = lines.next().ok_or(PrivateKeyError::Damaged("its END line is missing"))?;
         if let Some(end) = line.strip_prefix(b"-----END ") {
             if end.strip_suffix(b"-----") != Some(label) {
-                return Err(PrivateKeyError::Damaged("its END line does not belong to its BEGIN line"));
+                return Err(PrivateKeyError::Damaged("its END line does not match its BEGIN line"));
             }
             break;
         }

@@ -33,7 +33,7 @@ pub enum PrivateKeyError {
     /// The other half.
     #[error("this is a public key, not a private one")]
     PublicKey,
-    /// No BEGIN line of a private key.
+    /// There is no BEGIN line of a private key.
     #[error("not a private key: there is no line `-----BEGIN … PRIVATE KEY-----`")]
     NotAKey,
     /// Cut off, changed, or halves that do not belong together.
@@ -43,7 +43,7 @@ pub enum PrivateKeyError {
     #[error("{0}")]
     Unsupported(String),
     /// The passphrase does not open it.
-    #[error("the passphrase is not right")]
+    #[error("incorrect passphrase")]
     WrongPassphrase,
 }
 
@@ -96,7 +96,7 @@ fn read_block(block: &Block) -> Result<PrivateKey, PrivateKeyError> {
     if block.encrypted {
         return Err(PrivateKeyError::Unsupported(
             "this passphrase-protected PEM form is not supported; `ssh-keygen -p -f FILE` rewrites the key in \
-             OpenSSH form"
+             OpenSSH format"
                 .into(),
         ));
     }
@@ -127,11 +127,10 @@ impl SshKey {
     /// Checks that the halves of an ed25519 key belong together; the format alone does not promise it.
     fn of(key: OpenSsh) -> Result<Self, PrivateKeyError> {
         if let KeypairData::Ed25519(pair) = key.key_data() {
-            let key = SigningKey::try_from(pair).map_err(|_| {
-                PrivateKeyError::Damaged("its public half does not belong to its private half")
-            })?;
+            let key = SigningKey::try_from(pair)
+                .map_err(|_| PrivateKeyError::Damaged("its public key does not match its private key"))?;
             Ed25519Public::of(key.verifying_key())
-                .map_err(|_| PrivateKeyError::Damaged("its public half is not valid"))?;
+                .map_err(|_| PrivateKeyError::Damaged("its public key is not valid"))?;
         }
         Ok(Self(Material::OpenSsh(Box::new(key))))
     }
@@ -170,7 +169,8 @@ impl SshKey {
     pub fn to_age(&self) -> Result<AgeIdentity, PrivateKeyError> {
         let key = self.signing_key().ok_or_else(|| unsupported_type(&self.algorithm()))?;
         let secret = Zeroizing::new(key.to_scalar_bytes());
-        AgeIdentity::from_secret(&secret).map_err(|_| PrivateKeyError::Damaged("it has no age form"))
+        AgeIdentity::from_secret(&secret)
+            .map_err(|_| PrivateKeyError::Damaged("it cannot be converted to an age key"))
     }
 
     /// The same key as age's own ssh identity; `None` for a type that age does not use.
@@ -212,7 +212,7 @@ impl LockedKey {
             LockedMaterial::OpenSsh(key) => match key.decrypt(passphrase) {
                 Ok(key) => SshKey::of(key),
                 Err(ssh_key::Error::PublicKey) => {
-                    Err(PrivateKeyError::Damaged("its public half does not belong to its private half"))
+                    Err(PrivateKeyError::Damaged("its public key does not match its private key"))
                 }
                 Err(_) => Err(PrivateKeyError::WrongPassphrase),
             },
@@ -261,7 +261,7 @@ fn from_pkcs8(der: &[u8]) -> Result<SshKey, PrivateKeyError> {
         return Err(unsupported_type("other"));
     }
     let key = SigningKey::try_from(info)
-        .map_err(|_| PrivateKeyError::Damaged("its public half does not belong to its private half"))?;
+        .map_err(|_| PrivateKeyError::Damaged("its public key does not match its private key"))?;
     let pair = Ed25519Keypair::from(&key);
     let key = OpenSsh::new(KeypairData::Ed25519(pair), "").map_err(|error| openssh_error(&error))?;
     SshKey::of(key)
@@ -292,19 +292,19 @@ fn unsupported_type(algorithm: &str) -> PrivateKeyError {
 /// Told before anybody types a passphrase that would not open it.
 fn unsupported_cipher(name: &str) -> PrivateKeyError {
     PrivateKeyError::Unsupported(format!(
-        "the cipher {name} of this key is not supported; `ssh-keygen -p -Z aes256-ctr -f FILE` encrypts it with another"
+        "the cipher {name} of this key is not supported; re-encrypt it with `ssh-keygen -p -Z aes256-ctr -f FILE`"
     ))
 }
 
 fn openssh_error(error: &ssh_key::Error) -> PrivateKeyError {
     match error {
         ssh_key::Error::PublicKey => {
-            PrivateKeyError::Damaged("its public half does not belong to its private half")
+            PrivateKeyError::Damaged("its public key does not match its private key")
         }
         ssh_key::Error::AlgorithmUnknown | ssh_key::Error::AlgorithmUnsupported { .. } => {
             PrivateKeyError::Unsupported("a key of an unknown type; only ed25519 keys are supported".into())
         }
-        ssh_key::Error::Crypto => PrivateKeyError::Damaged("its parts do not agree"),
+        ssh_key::Error::Crypto => PrivateKeyError::Damaged("its parts do not match"),
         ssh_key::Error::Encoding(_) => {
             PrivateKeyError::Damaged("it ends early, or a part has a wrong length")
         }

@@ -1,7 +1,7 @@
-//! Public keys as they stand in authorized_keys, known_hosts, `ssh-add -L` and ssh-keyscan's output.
+//! Public keys as found in authorized_keys, known_hosts, `ssh-add -L` and ssh-keyscan's output.
 //!
-//! A key is found by its base64, which names its own type: whatever stands before it (options, hosts,
-//! markers) or after it (a comment of any length) is not needed. No message repeats any of the input.
+//! A key is found by its base64, which includes its type: anything before it (options, hosts,
+//! markers) or after it (a comment of any length) is ignored. No message repeats any of the input.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -37,7 +37,7 @@ pub enum PublicKeyError {
     #[error("this is a private key, not a public one")]
     PrivateKey,
     /// Another text form of public keys.
-    #[error("this is a public key in {0} form; `ssh-keygen -i -m {0} -f FILE` converts it")]
+    #[error("this is a public key in {0} format; convert it with `ssh-keygen -i -m {0} -f FILE`")]
     OtherForm(&'static str),
     /// Some other type of key.
     #[error("got {0} key type, but only ed25519 keys are supported")]
@@ -134,7 +134,7 @@ impl Ed25519Public {
             return Err(PublicKeyError::Point("it is not in canonical form"));
         }
         let key = VerifyingKey::from_bytes(bytes)
-            .map_err(|_| PublicKeyError::Point("it is not a point of the curve"))?;
+            .map_err(|_| PublicKeyError::Point("it is not a point on the curve"))?;
         if key.is_weak() {
             return Err(PublicKeyError::Point("it is a point of low order"));
         }
@@ -154,9 +154,9 @@ impl Ed25519Public {
         }
         let (point, rest) = take_string(rest).ok_or(PublicKeyError::Damaged("it ends early"))?;
         if !rest.is_empty() {
-            return Err(PublicKeyError::Damaged("it goes on after its end"));
+            return Err(PublicKeyError::Damaged("it has extra data at its end"));
         }
-        let point = point.try_into().map_err(|_| PublicKeyError::Damaged("it has not 32 bytes"))?;
+        let point = point.try_into().map_err(|_| PublicKeyError::Damaged("it does not have 32 bytes"))?;
         Self::from_bytes(point)
     }
 

@@ -159,7 +159,7 @@ fn one(context: &Context, path: &Path, seen: &Path) -> Result<bool, End> {
             return Ok(false);
         }
         // The answer may have taken its time.
-        context.log.note(&format!("File {shown} was changed by somebody else; looking at it again"));
+        context.log.note(&format!("File {shown} was changed by another process; checking it again"));
         agreed_to = Some(change);
     }
 }

@@ -1,4 +1,4 @@
-//! One more recipient in a list, in the form that the list has.
+//! Adding a recipient to a list, in the style of that list.
 
 use std::ops::Range;
 

@@ -1,11 +1,11 @@
-//! Where things stand in a `.sops.yaml`, line by line.
+//! The layout of a `.sops.yaml`, line by line.
 
 use std::ops::Range;
 
 use super::super::Error;
 use super::spell::scalar;
 
-/// What may stand in front of a text.
+/// The byte order mark that may precede a text.
 const MARK: char = '\u{feff}';
 
 /// The lines of the two sections that an edit touches.
@@ -109,7 +109,7 @@ impl Layout {
         if let Some(rules) = rules.as_ref().filter(|rules| rules.inline) {
             let line = rules.header + 1;
             return Err(Error::Edit(format!(
-                "line {line}: creation_rules does not have its entries below it"
+                "line {line}: the entries of creation_rules are not on lines of their own"
             )));
         }
         let items = rules.as_ref().map(|rules| items(&lines, rules)).unwrap_or_default();

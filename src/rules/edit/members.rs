@@ -1,4 +1,4 @@
-//! Who is named in the rules: one more, or one less.
+//! Adding keys to the rules, and removing them.
 
 #[cfg(test)]
 mod tests;
@@ -65,7 +65,7 @@ pub fn add_key(text: &str, key: NewKey<'_>) -> Result<String, Error> {
     let same = Config::parse(&after).is_ok_and(|after| after == expected) && names(&after) == names_wanted;
     if !same {
         return Err(Error::Edit(format!(
-            "the layout is not understood, or lists are shared among rules; add {} by hand",
+            "the layout is not understood, or rules share lists; add {} by hand",
             key.name
         )));
     }
@@ -91,7 +91,7 @@ pub fn remove_key(text: &str, is: &dyn Fn(&str) -> bool) -> Result<String, Error
             if emptied && expected.rules()?[rule].groups[group].others.is_empty() {
                 return Err(Error::Rule {
                     number: rule + 1,
-                    reason: "it would have no recipient left; add another one first, or remove the rule"
+                    reason: "it would have no recipient left; add another first, or remove the rule"
                         .to_owned(),
                 });
             }
@@ -100,7 +100,7 @@ pub fn remove_key(text: &str, is: &dyn Fn(&str) -> bool) -> Result<String, Error
     let root = outline(text).map_err(|error| Error::Syntax(error.to_string()))?;
     let cuts = root.as_ref().map(|root| strike(text, root, is)).unwrap_or_default();
     if cuts.is_empty() {
-        return Err(Error::Edit("it is not named there".to_owned()));
+        return Err(Error::Edit("the file does not contain this key".to_owned()));
     }
     let mut after = apply(text, cuts);
     if !text.ends_with('\n') {
@@ -109,7 +109,7 @@ pub fn remove_key(text: &str, is: &dyn Fn(&str) -> bool) -> Result<String, Error
     }
     let same = Config::parse(&after).is_ok_and(|after| after == expected) && names(&after) == names_wanted;
     if !same {
-        return Err(Error::Edit("the layout is not understood; take it out by hand".to_owned()));
+        return Err(Error::Edit("the layout is not understood; remove the key by hand".to_owned()));
     }
     Ok(after + other_documents)
 }
@@ -158,12 +158,12 @@ fn named(text: &str, name: &str, recipient: &str) -> Result<String, Error> {
 fn group_of(config: &Config, rule: usize, named: Option<usize>) -> Result<usize, Error> {
     let wrong = |reason: String| Error::Rule { number: rule + 1, reason };
     let rules = config.rules()?;
-    let groups = rules.get(rule).ok_or_else(|| wrong("there is none".to_owned()))?.groups.len();
+    let groups = rules.get(rule).ok_or_else(|| wrong("there is no such rule".to_owned()))?.groups.len();
     match named {
         Some(group) if group < groups => Ok(group),
-        Some(group) => Err(wrong(format!("it has {groups} key groups and no group {}", group + 1))),
+        Some(group) => Err(wrong(format!("it has {groups} key groups, but no group {}", group + 1))),
         None if groups == 1 => Ok(0),
-        None => Err(wrong(format!("it has {groups} key groups; say which one with --group"))),
+        None => Err(wrong(format!("it has {groups} key groups; choose one with --group"))),
     }
 }
 
@@ -178,7 +178,8 @@ fn in_rule(text: &str, rule: usize, group: usize, key: &NewKey<'_>) -> Result<St
     let (root, age) = place.ok_or_else(|| wrong("it has no list of age recipients"))?;
     let alias = root.anchored(key.name).map(|anchor| (key.name, anchor.span.start));
     let new = New { recipient: key.recipient, alias };
-    append::recipient(text, root, age, &new).ok_or_else(|| wrong("its age recipients have another form"))
+    append::recipient(text, root, age, &new)
+        .ok_or_else(|| wrong("its age recipients are not in a form that civm can edit"))
 }
 
 /// The `age` of a group of a rule.

@@ -1,4 +1,4 @@
-//! A new rule in the style of those that are there.
+//! Writing a new rule in the style of the existing ones.
 
 use super::layout::{Indent, Layout, code, item_indent};
 

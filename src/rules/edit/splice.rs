@@ -1,8 +1,8 @@
-//! Changes of a text by bytes.
+//! Changing a text at byte offsets.
 
 use std::ops::Range;
 
-/// Bytes to be replaced by others.
+/// A range of bytes and its replacement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     range: Range<usize>,
@@ -10,18 +10,18 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Takes bytes out.
+    /// Removes bytes.
     pub(super) fn out(range: Range<usize>) -> Self {
         Self { range, text: String::new() }
     }
 
-    /// Puts a text in.
+    /// Inserts a text.
     pub(super) fn into(at: usize, text: impl Into<String>) -> Self {
         Self { range: at..at, text: text.into() }
     }
 }
 
-/// The text with all changes made. Those that take out the same bytes count once.
+/// The text with all changes applied. Changes that remove the same bytes count once.
 pub(super) fn apply(text: &str, mut cuts: Vec<Cut>) -> String {
     cuts.sort_by_key(|cut| (cut.range.start, cut.range.end));
     let (mut out, mut at) = (String::with_capacity(text.len() + 256), 0);
@@ -45,12 +45,12 @@ pub(super) fn line_end(text: &str, at: usize) -> usize {
     if text[..end].ends_with('\r') && end > at { end - 1 } else { end }
 }
 
-/// Behind the break of a place's line.
+/// The position after the line break of a position's line.
 pub(super) fn next_line(text: &str, at: usize) -> usize {
     text[at..].find('\n').map_or(text.len(), |length| at + length + 1)
 }
 
-/// How the text breaks its lines.
+/// The text's line ending.
 pub(super) fn newline(text: &str) -> &'static str {
     if text.contains("\r\n") { "\r\n" } else { "\n" }
 }

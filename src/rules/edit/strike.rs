@@ -1,4 +1,4 @@
-//! A recipient out of a text, wherever it is named.
+//! Removing a recipient from a text, wherever it occurs.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ pub(super) struct Strike<'a> {
     cuts: Vec<Cut>,
 }
 
-/// What is to be changed so that a recipient is named nowhere.
+/// The changes that remove every occurrence of a recipient.
 pub(super) fn strike(text: &str, root: &Node, is: &dyn Fn(&str) -> bool) -> Vec<Cut> {
     let mut strike = Strike { text, root, is, cuts: Vec::new() };
     strike.node(root, false);

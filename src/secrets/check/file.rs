@@ -18,7 +18,7 @@ use crate::sops::token::{Kind as TokenKind, Token};
 use crate::store::yaml::line_of;
 use crate::store::{self, Format, Indents};
 
-/// A file that is being checked.
+/// The state of the check of one file.
 struct Look<'a> {
     path: &'a Path,
     text: &'a [u8],
@@ -26,7 +26,7 @@ struct Look<'a> {
     findings: Vec<Finding>,
 }
 
-/// Everything that is wrong with the text of a sops file, and where it differs from its rule.
+/// Everything that is wrong in the text of a sops file, and where it differs from its rule.
 pub(super) fn look(
     path: &Path,
     text: &[u8],
@@ -49,7 +49,7 @@ pub(super) fn look(
         }
         Err(Error::Unmerged(_)) => {
             let line = text.split(|byte| *byte == b'\n').position(|line| line.starts_with(b"<<<<<<<"));
-            let message = "has a merge conflict that is not resolved yet".to_owned();
+            let message = "has an unresolved merge conflict".to_owned();
             look.tell(Kind::Conflict, line.map(|index| index + 1), None, message);
         }
         Err(Error::Sops { error, .. }) => look.tell(Kind::Metadata, None, None, error.to_string()),
@@ -86,7 +86,7 @@ impl Look<'_> {
                 known.push(stray);
             }
         }
-        // With values in clear the MAC cannot match, and what is wrong was reported.
+        // With values in plaintext the MAC cannot match, and those have been reported.
         let whole = self.findings.iter().all(|finding| {
             use Kind::{Comment, NothingEncrypted, Recipients, Selector, Threshold};
             [Recipients, Threshold, Selector, Comment, NothingEncrypted].contains(&finding.kind)
@@ -107,7 +107,7 @@ impl Look<'_> {
         let reason = match Token::parse(mac.as_bytes()) {
             _ if mac.is_empty() => "the file has no MAC".to_owned(),
             Ok(token) if token.kind == TokenKind::Str => return,
-            Ok(token) => format!("its MAC is of the type {}", token.kind.name()),
+            Ok(token) => format!("its MAC has the type {}", token.kind.name()),
             Err(error) => format!("its MAC: {error}"),
         };
         self.tell(Kind::Mac, self.line(&place(&["mac"])), Some(metadata_path("mac")), reason);
@@ -151,12 +151,12 @@ impl Look<'_> {
             };
             let message = if same(&plus, &minus) && same(&minus, &plus) {
                 let whom: Vec<String> = plus.iter().map(|one| name(one)).collect();
-                format!("its rule has {} in another form or group", whom.join(" "))
+                format!("its rule lists {} in another form or group", whom.join(" "))
             } else {
                 let plus = plus.iter().map(|one| format!("+{}", name(one)));
                 let minus = minus.iter().map(|one| format!("-{}", name(one)));
                 let words: Vec<String> = plus.chain(minus).collect();
-                format!("its rule wants other recipients: {}", words.join(" "))
+                format!("its rule has other recipients: {}", words.join(" "))
             };
             self.tell(Kind::Recipients, self.line(&place(&[])), None, message);
         }
@@ -164,21 +164,21 @@ impl Look<'_> {
         let (has, wants) = (file.metadata.groups_needed(), rule.groups_needed());
         if groups > 1 && wanted > 1 && has != wants {
             let message =
-                format!("needs {has} of {groups} key groups, but its rule wants {wants} of {wanted}");
+                format!("needs {has} of {groups} key groups, but its rule requires {wants} of {wanted}");
             let line = self.line(&place(&["shamir_threshold"]));
             self.tell(Kind::Threshold, line, Some(metadata_path("shamir_threshold")), message);
         }
     }
 
-    /// Whether the file selects values in another way than the rule.
+    /// Whether the file selects values differently from the rule.
     fn selector(&mut self, file: &SopsFile, rule: &Rule) -> bool {
         let (has, wants) =
             (file.metadata.selector.clone().unwrap_or_default(), rule.selector.clone().unwrap_or_default());
         if file.metadata.mac_only_encrypted != rule.mac_only_encrypted {
             let message = if rule.mac_only_encrypted {
-                "its MAC covers all values, but its rule wants only the encrypted ones covered"
+                "its MAC covers all values, but according to its rule it should cover only encrypted ones"
             } else {
-                "its MAC covers only encrypted values, but its rule wants all of them covered"
+                "its MAC covers only encrypted values, but according to its rule it should cover all"
             };
             self.tell(Kind::Selector, self.line(&place(&[])), None, message.to_owned());
         }
@@ -195,15 +195,15 @@ impl Look<'_> {
         true
     }
 
-    /// Reports a selector that leaves every value of the file in clear.
+    /// Reports a selector that leaves every value of the file in plaintext.
     fn nothing(&mut self, file: &SopsFile, strays: &[Stray]) {
         let selector = file.metadata.selector.clone().unwrap_or_default();
-        // A single value needs no selector; tokens that are there are reported themselves.
+        // A single value needs no selector; existing tokens are reported separately.
         let has_values =
             self.format != Format::Binary && strays.iter().all(|stray| stray.fault == Fault::ClearComment);
         if has_values && selects_nothing(&file.tree, &selector) {
             let (name, value) = (selector.name(), selector.value());
-            let message = format!("no value in it is encrypted: {name} `{value}` selects none");
+            let message = format!("no value is encrypted: {name} `{value}` matches none");
             self.tell(Kind::NothingEncrypted, self.line(&place(&[name])), None, message);
         }
     }
@@ -215,7 +215,7 @@ impl Look<'_> {
             Fault::Token(error) => (Kind::Token, error.to_string()),
             Fault::NeverDecrypted => (
                 Kind::Token,
-                "is encrypted, but the selector of the file leaves it out, so nobody decrypts it".to_owned(),
+                "is encrypted, but the file's selector excludes it, so it is never decrypted".to_owned(),
             ),
             Fault::Key => {
                 (Kind::Token, "has a key that is not a string, which cannot be encrypted".to_owned())
@@ -228,7 +228,7 @@ impl Look<'_> {
         self.tell(kind, line, Some(stray.path.clone()), message);
     }
 
-    /// What can only be seen with the key.
+    /// Checks that need the key.
     fn content(&mut self, file: SopsFile, key: &DataKey) {
         use crate::sops::Error as Sops;
         match document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify) {

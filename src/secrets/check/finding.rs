@@ -10,9 +10,9 @@ use crate::sops::key_path::KeyPath;
 pub enum Kind {
     /// A file or the rules cannot be read.
     Unreadable,
-    /// A merge conflict is not resolved yet.
+    /// A merge conflict is unresolved.
     Conflict,
-    /// A creation rule makes no sense.
+    /// A creation rule is not valid.
     Rule,
     /// A file that should be encrypted is not.
     Plaintext,
@@ -20,7 +20,7 @@ pub enum Kind {
     Value,
     /// A comment that should be encrypted is not.
     Comment,
-    /// The token of a value is damaged, or is in a place where nobody decrypts it.
+    /// The token of a value is damaged, or is in a place where it is never decrypted.
     Token,
     /// The metadata is not well formed.
     Metadata,
@@ -30,7 +30,7 @@ pub enum Kind {
     Recipients,
     /// The number of key groups needed is not that of the rule.
     Threshold,
-    /// The file selects the values to encrypt in another way than its rule.
+    /// The file selects the values to encrypt differently from its rule.
     Selector,
     /// No value is encrypted, because the selector matches none.
     NothingEncrypted,
@@ -38,7 +38,7 @@ pub enum Kind {
     NoRule,
 }
 
-/// One thing that is not as it should be.
+/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The file.
@@ -89,28 +89,28 @@ impl Kind {
         match self {
             Self::Unreadable => "repair the file, or restore an earlier version of it",
             Self::Conflict => {
-                "`civm secrets merge FILE` resolves it; both versions are in the file, encrypted"
+                "resolve it with `civm secrets merge FILE`; the file holds both versions, encrypted"
             }
             Self::Rule => "correct the rule in .sops.yaml",
             Self::Plaintext => {
                 "`civm secrets encrypt -i FILE` encrypts it, `civm secrets encrypt --all` all such files; if it holds \
-                 no secret, narrow the rule's path_regex or name the file in .civmignore"
+                 no secret, narrow the rule's path_regex or list the file in .civmignore"
             }
             Self::Value => {
                 "remove the value, add it again with `civm secrets edit FILE`, and change the secret if others saw it"
             }
             Self::Comment => "remove the comment and add it again with `civm secrets edit FILE`",
             Self::Token | Self::Metadata | Self::Mac => {
-                "the file was changed without sops: `git log -p FILE` shows how; restore the version before that"
+                "the file was changed without sops: `git log -p FILE` shows how; restore the version from before that change"
             }
             Self::Recipients => "`civm secrets update-all` updates the recipients",
             Self::Threshold | Self::Selector => {
                 "decrypt the file and encrypt it again: `civm secrets decrypt -i FILE`, `civm secrets encrypt -i FILE`"
             }
             Self::NothingEncrypted => {
-                "correct the selector in .sops.yaml or the keys of the file, then decrypt the file and encrypt it again"
+                "correct the selector in .sops.yaml or the keys in the file, then decrypt the file and encrypt it again"
             }
-            Self::NoRule => "add a rule whose path_regex matches the file to .sops.yaml",
+            Self::NoRule => "add a rule with a matching path_regex to .sops.yaml",
         }
     }
 }
@@ -122,7 +122,7 @@ impl Finding {
         Self { path, line: None, kind, key: None, message, is_warning: kind.is_warning() }
     }
 
-    /// One line: where, and what.
+    /// The finding as one line: location and message.
     #[must_use]
     pub fn line(&self, session: &Session) -> String {
         let line = self.line.map(|line| format!(":{line}")).unwrap_or_default();

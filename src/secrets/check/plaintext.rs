@@ -1,4 +1,4 @@
-//! Files in plaintext that a rule wants encrypted.
+//! Files in plaintext that should be encrypted according to a rule.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::secrets::session::{Session, read};
 use crate::sops::document::{Fault, audit};
 use crate::store::{Format, Indents};
 
-/// What is wrong with a file that is not encrypted.
+/// The findings for a file that is not encrypted.
 pub(super) fn look(
     session: &Session,
     path: &Path,
@@ -31,7 +31,7 @@ pub(super) fn look(
     }
 }
 
-/// The files that should be encrypted and are not; or why that cannot be told of one.
+/// The files that should be encrypted and are not, or the reason if that cannot be determined.
 #[must_use]
 pub fn unencrypted(session: &Session, sources: Vec<Source>) -> Vec<Result<PathBuf, Error>> {
     let files = sources.into_par_iter().filter_map(|Source { path, content }| {
@@ -57,8 +57,8 @@ pub fn unencrypted(session: &Session, sources: Vec<Source>) -> Vec<Result<PathBu
     files.collect()
 }
 
-/// Whether a text has anything that the rule would encrypt: an empty file has not, nor one in which the rule's selector
-/// matches no value.
+/// Whether a text contains anything that the rule would encrypt. An empty file does not, nor one in which the rule's
+/// selector matches no value.
 fn is_secret(rule: &Governing, path: &Path, text: &[u8]) -> bool {
     if text.trim_ascii().is_empty() {
         return false;

@@ -1,11 +1,11 @@
-//! What is wrong with the rules themselves.
+//! Checks of the rules themselves.
 
 use super::{Finding, Kind};
 use crate::keys::recipient::{Recipient, shown};
 use crate::rules::{Error, Rule};
 use crate::secrets::session::Rules;
 
-/// Everything that is wrong with a file of rules that could be read.
+/// Everything that is wrong in a rules file that could be read.
 pub(super) fn faults(rules: &Rules) -> Vec<Finding> {
     let of_rule = |number: usize, message: String| finding(rules, number, message);
     let mut findings: Vec<Finding> = rules
@@ -20,7 +20,7 @@ pub(super) fn faults(rules: &Rules) -> Vec<Finding> {
     findings.extend(rules.config.unknown_keys.iter().map(|key| {
         let of_rule = key.rule.map(|number| format!("creation rule {number}: ")).unwrap_or_default();
         let message = format!("{of_rule}{}", key.message());
-        // Nothing is wrong for sops; but what was meant does not hold.
+        // Valid for sops, but it does not do what was probably intended.
         Finding {
             line: Some(key.line),
             is_warning: true,
@@ -57,7 +57,7 @@ fn of_keys(rule: &Rule) -> Vec<String> {
     let needed = rule.groups_needed();
     if several && (needed > rule.groups.len() || needed < 2) {
         faults.push(format!(
-            "shamir_threshold: {needed} of {} key groups is not possible; it must be from 2 to {0}",
+            "shamir_threshold: {needed} is not valid for {} key groups; it must be from 2 to {0}",
             rule.groups.len()
         ));
     }

@@ -60,16 +60,16 @@ pub(super) fn ruling(session: &Session, path: &Path) -> Ruling {
     }
 }
 
-/// Whether a rule says, by the name of a file, that it should be encrypted.
+/// Whether a file should be encrypted, according to its name and a rule.
 #[must_use]
 pub fn wants_encrypted(session: &Session, path: &Path) -> bool {
     matches!(ruling(session, path), Ruling::Rule(rule) if rule.wants_encrypted())
 }
 
-/// Takes the rules from git's index: those of the run, and those that govern any of the staged files.
+/// Reads the rules from git's index: those of the session, and those that govern any of the staged files.
 ///
 /// # Errors
-/// Rules in the index that cannot be understood.
+/// Invalid rules in the index.
 pub fn take_staged_rules<'a>(
     session: &Session,
     files: impl IntoIterator<Item = &'a PathBuf>,
@@ -87,7 +87,7 @@ pub fn take_staged_rules<'a>(
         }
     };
     session.own_rules_path().map_or(Ok(()), &mut take)?;
-    // First those that may be in the index only.
+    // First, those that may exist only in the index.
     let (rules, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.ends_with(FILE));
     rules.into_iter().cloned().try_for_each(&mut take)?;
     others.into_iter().filter_map(|file| session.rules_path(file)).try_for_each(take)

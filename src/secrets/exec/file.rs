@@ -17,7 +17,7 @@ use crate::edge::fifo::Fifo;
 use crate::edge::foreground::Foreground;
 use crate::edge::private_dir::{PrivateDir, Refused};
 
-/// The name where none is given, as in sops.
+/// The default name, as in sops.
 const NAME: &str = "tmp-file";
 
 /// What kind of file the program gets.
@@ -25,7 +25,7 @@ const NAME: &str = "tmp-file";
 pub enum Shape {
     /// A named pipe, whose content is stored nowhere.
     Fifo,
-    /// A regular file, in memory where the machine has such a place.
+    /// A regular file, in memory if possible.
     Regular,
 }
 
@@ -38,12 +38,12 @@ pub struct Place {
     pub name: Option<PathBuf>,
 }
 
-/// Runs a program with a plaintext in a file, its path in place of every `{}`, and says how it ended; `None` if
-/// it runs in the background. Signals are passed on to the program, and the file is gone after its end, however that
-/// came. `on_disk` is told where a regular file cannot be kept in memory.
+/// Runs a program with a plaintext in a file, whose path replaces every `{}`, and returns its exit status; `None` if
+/// it runs in the background. Signals are passed on to the program, and the file is removed when it ends, however that
+/// happens. `on_disk` is called if a regular file cannot be kept in memory.
 ///
 /// # Errors
-/// A name that leads elsewhere; no such user; the file cannot be made; the program cannot be started.
+/// A name that leads elsewhere; no such user; the file cannot be created; the program cannot be started.
 pub fn with_file(
     run: &Run<'_>,
     plaintext: Zeroizing<Vec<u8>>,
@@ -61,11 +61,11 @@ pub fn with_file(
     };
     let foreground = Foreground::watch().map_err(|source| run.failed(source))?;
     if run.background {
-        // Nobody stays to serve a pipe or to remove a file: this one goes with the last that has it open.
+        // Nobody stays to serve a pipe or to remove a file: this one disappears when the last process closes it.
         let (path, _open) = anonymous(&plaintext).map_err(|source| write_error(name, source))?;
         return start(path.as_os_str(), foreground);
     }
-    // Only what watches its signals itself can clean up after the program's end.
+    // Only a parent that handles signals itself can clean up after the program.
     let dir = PrivateDir::in_memory_if_possible(run.environment)?;
     let path = dir.path().join(name);
     if let Some(parent) = path.parent() {

@@ -31,27 +31,29 @@ pub enum VariableError {
     /// A key or value with a zero byte.
     #[error("cannot use keys or values with a zero byte in environment; offending key {0}")]
     Zero(String),
-    /// Two values that would get one name.
-    #[error("two values would both be the variable {0}")]
+    /// Two values that would get the same name.
+    #[error("two values would both become the variable {0}")]
     Twice(String),
-    /// Keys that a shell does not take for names.
-    #[error("a shell variable cannot be named {0}: letters, digits and _ can be used, and no digit first")]
+    /// Keys that are not valid as names in a shell.
+    #[error(
+        "a shell variable cannot be named {0}: only letters, digits and _ are allowed, and no digit first"
+    )]
     NotForShells(String),
 }
 
-/// What becomes of mappings and lists.
+/// What to do with mappings and lists.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Nested {
-    /// There must be none, as in sops.
+    /// Refuse them, as sops does.
     #[default]
     Refuse,
-    /// They are left out.
+    /// Leave them out.
     Skip,
-    /// Each value in them is a variable, its name the keys and positions that lead to it with `_` between them.
+    /// Make each value in them a variable, named after its keys and indices with `_` between them.
     Flatten,
 }
 
-/// Names and values, in the order of the file; of a name given twice the last counts.
+/// Names and values, in the order of the file; the last of several with the same name wins.
 pub struct Variables(Vec<(Text, Text)>);
 
 impl Variables {
@@ -67,7 +69,7 @@ impl Variables {
     /// Lines that a shell can `eval`, each of which exports a variable.
     ///
     /// # Errors
-    /// The names that a shell does not take.
+    /// Names that are not valid in a shell.
     pub fn for_shells(&self) -> Result<Zeroizing<Vec<u8>>, VariableError> {
         let is_name = |name: &[u8]| {
             let letters = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
@@ -79,7 +81,7 @@ impl Variables {
             return Err(VariableError::NotForShells(wrong.join(", ")));
         }
         let length = |(name, value): &(Text, Text)| name.as_bytes().len() + 4 * value.as_bytes().len() + 16;
-        // Never grown, so that no copy stays behind.
+        // Allocated once: growing would leave copies behind.
         let mut lines = Zeroizing::new(Vec::with_capacity(self.0.iter().map(length).sum()));
         for (name, value) in &self.0 {
             lines.extend_from_slice(b"export ");

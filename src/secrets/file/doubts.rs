@@ -1,4 +1,4 @@
-//! What is odd about a file that is made: no error to sops, but hardly what somebody wanted.
+//! Suspicious things about a new file: not errors to sops, but hardly intended.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,24 +10,24 @@ use crate::sops::document;
 use crate::sops::selector::Selector;
 use crate::store::{Store, Surprise};
 
-/// So many values of a file are named; more say nothing new.
+/// At most this many values of a file are listed.
 const NAMED: usize = 5;
 
-/// Something to be told to whoever makes a file.
+/// A warning for the person who creates a file.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Doubt {
-    /// The selector does not count, because the file is one value.
+    /// The selector is ignored, because the file is a single value.
     Ignored(Selector),
-    /// The selector selects no value, so that all of them stay in clear.
+    /// The selector matches no value, so all of them stay in plaintext.
     NothingEncrypted(Selector),
-    /// A key in the rules that sops passes over.
+    /// A key in the rules that sops ignores.
     UnknownKey {
         /// The rules' file.
         rules: PathBuf,
         /// The key.
         key: UnknownKey,
     },
-    /// A value that the format takes for something else than it looks like.
+    /// A value that the format reads as something other than it looks like.
     Surprise(Surprise),
     /// More of those.
     MoreSurprises(usize),
@@ -72,13 +72,13 @@ impl fmt::Display for Doubt {
         match self {
             Self::Ignored(selector) => {
                 let name = selector.name();
-                write!(f, "{name} is ignored: the file is one value, which is always encrypted")
+                write!(f, "{name} is ignored: the file is a single value, which is always encrypted")
             }
             Self::NothingEncrypted(selector) => {
                 let (name, value) = (selector.name(), selector.value());
                 write!(
                     f,
-                    "nothing is encrypted: {name} `{value}` selects no value of the file, so all stay in plaintext"
+                    "nothing is encrypted: {name} `{value}` matches no value in the file, so all of them stay in plaintext"
                 )
             }
             Self::UnknownKey { rules, key } => {
@@ -89,7 +89,7 @@ impl fmt::Display for Doubt {
                 write!(f, "line {line}: {path}: {what}; quote the value to keep it as it looks")
             }
             Self::MoreSurprises(more) => {
-                write!(f, "{more} more values are read as something else than they look like")
+                write!(f, "{more} more values are not read as what they look like")
             }
         }
     }

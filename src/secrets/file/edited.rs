@@ -10,10 +10,10 @@ use crate::sops::tree::Tree;
 use crate::store::Store;
 
 impl OpenFile {
-    /// Whether an edit of this plaintext would change what its editor changes and nothing else.
+    /// Checks that an edit of this plaintext would change only what the user changes.
     ///
     /// # Errors
-    /// A value that the plaintext cannot show as it is.
+    /// A value that the plaintext cannot represent exactly.
     pub fn check_editable(&self, plaintext: &[u8]) -> Result<(), Error> {
         self.store.verify_plain(&self.tree, plaintext).map_err(|error| at(&self.path, error))
     }
@@ -47,7 +47,7 @@ impl OpenFile {
         self.read_replacement(None, text)
     }
 
-    /// Reads a plaintext that is to take this one's place, perhaps of another format.
+    /// Reads a plaintext that is to replace this one, perhaps in another format.
     ///
     /// # Errors
     /// As [`OpenFile::read_edited`].
@@ -57,8 +57,8 @@ impl OpenFile {
         Ok(tree)
     }
 
-    /// The file's new text for a plaintext that takes this one's place, perhaps of another format; `None` where that
-    /// has the same content.
+    /// The file's new text for a plaintext that replaces this one, perhaps in another format; `None` if the content is
+    /// the same.
     ///
     /// # Errors
     /// As [`OpenFile::read_replacement`] and [`OpenFile::seal`].
@@ -69,7 +69,7 @@ impl OpenFile {
         session: &Session,
     ) -> Result<Option<Vec<u8>>, Error> {
         let tree = self.read_replacement(input, text)?;
-        // Compared as it would be written: how the new text was laid out is no change.
+        // Compared as it would be written: a different layout is not a change.
         let same = self.plaintext_of(&tree)? == self.plaintext()?;
         if same { Ok(None) } else { self.seal(tree, session).map(Some) }
     }

@@ -17,11 +17,11 @@ use crate::sops::stash::Stash;
 use crate::sops::tree::{Item, Tree, Value};
 use crate::store::Store;
 
-/// A plaintext that is to be encrypted for the first time.
+/// A plaintext to encrypt for the first time.
 pub struct NewFile {
     path: PathBuf,
     store: Arc<dyn Store>,
-    /// Whether the plaintext was read as one value.
+    /// Whether the plaintext was read as a single value.
     pub(super) single_value: bool,
     /// The plaintext.
     pub tree: Tree,
@@ -38,7 +38,7 @@ impl NewFile {
         path: &Path,
         text: &[u8],
     ) -> Result<Self, Error> {
-        // Not a plaintext, though as bytes it could be encrypted once more.
+        // Not a plaintext, although as bytes it could be encrypted again.
         if recorded_in(text).is_some_and(|recorded| recorded.is_sops()) {
             return Err(Error::Unmerged(path.to_path_buf()));
         }
@@ -50,7 +50,7 @@ impl NewFile {
     /// A file of named texts.
     ///
     /// # Errors
-    /// No store is for a file of this name.
+    /// The store for a file of this name cannot be set up.
     pub fn of_secrets<'a>(
         session: &Session,
         path: &Path,

@@ -14,11 +14,11 @@ pub enum Refused {
     #[error("both sides changed {0} in different ways")]
     Both(&'static str),
     /// Each side removed the recipients that the other kept.
-    #[error("no recipient is left: each side removed those that the other kept")]
+    #[error("no recipient would be left: each side removed those that the other kept")]
     NoRecipients,
     /// A master key of another kind belongs to the other data key.
     #[error(
-        "the side with the new data key does not have the key `{0}`, and civm encrypts to age recipients only"
+        "the side with the new data key does not have the key `{0}`, and civm encrypts only to age recipients"
     )]
     OtherKey(String),
     /// A recipient that cannot be used.
@@ -34,7 +34,7 @@ pub(super) struct Side<'a> {
     pub(super) has_key: bool,
 }
 
-/// What one side changed; `None` where both did, and differently.
+/// The change of one side; `None` if both sides made different changes.
 fn either<'a, T: PartialEq>(base: Option<&T>, ours: &'a T, theirs: &'a T) -> Option<&'a T> {
     if ours == theirs || base == Some(theirs) {
         Some(ours)

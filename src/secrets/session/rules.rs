@@ -1,4 +1,4 @@
-//! The creation rules of a file, as they were read.
+//! Creation rules, as read from a file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,23 +7,23 @@ use std::sync::OnceLock;
 use crate::rules::{self, Config};
 use crate::secrets::error::Error;
 
-/// Creation rules and where they stand.
+/// Creation rules and their file.
 #[derive(Debug)]
 pub struct Rules {
     /// Their file.
     pub path: PathBuf,
     /// Their text, for names and for editing.
     pub text: String,
-    /// What they say.
+    /// The parsed rules.
     pub config: Config,
     names: OnceLock<BTreeMap<String, String>>,
 }
 
 impl Rules {
-    /// Takes what a file of rules holds.
+    /// Parses the content of a rules file.
     ///
     /// # Errors
-    /// The rules cannot be understood.
+    /// The rules are not valid.
     pub fn of_bytes(path: PathBuf, bytes: &[u8]) -> Result<Self, Error> {
         let parsed = rules::decode(bytes).and_then(|text| Ok((Config::parse(&text)?, text)));
         match parsed {
@@ -38,7 +38,7 @@ impl Rules {
         self.names.get_or_init(|| rules::names(&self.text))
     }
 
-    /// What a rule's `path_regex` is matched with.
+    /// The path that a rule's `path_regex` is matched against.
     #[must_use]
     pub fn match_path(&self, absolute: &Path) -> Vec<u8> {
         rules::match_path(absolute, self.path.parent().unwrap_or(Path::new("/")))

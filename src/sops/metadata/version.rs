@@ -49,7 +49,7 @@ fn parse(text: &str) -> Result<Version<'_>, Error> {
     for (number, part) in numbers.iter_mut().zip([major, minor, patch]) {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if !digits || (part.len() > 1 && part.starts_with('0')) {
-            return Err(Error::Version("its elements are not all plain numbers"));
+            return Err(Error::Version("its components are not all plain numbers"));
         }
         *number = part.parse().map_err(|_| Error::Version("a number is too large"))?;
     }

@@ -45,12 +45,12 @@ pub(super) fn sections(branch: &Branch) -> Result<Vec<Section>, Error> {
     for item in branch {
         let Item::Entry(key, value) = item else { continue };
         let Key::Str(name) = key else {
-            return Err(Error::Unwritable("the name of a section has to be a string".to_owned()));
+            return Err(Error::Unwritable("the name of a section must be a string".to_owned()));
         };
         let Value::Map(items) = value else {
             return Err(unwritable(
                 &[name],
-                &format!("a section has to be a mapping, not {}", describe(value)),
+                &format!("a section must be a mapping, not {}", describe(value)),
             ));
         };
         let mut section = Section { name: name.clone(), ..Section::default() };
@@ -60,7 +60,7 @@ pub(super) fn sections(branch: &Branch) -> Result<Vec<Section>, Error> {
         } else {
             add(&mut section, items)?;
             if let Some(name) = repeated(section.keys.iter().map(|pair| &pair.name)) {
-                return Err(unwritable(&[&section.name, name], "the key is in its section twice"));
+                return Err(unwritable(&[&section.name, name], "the section has this key twice"));
             }
         }
         sections.push(section);
@@ -82,7 +82,8 @@ fn add(section: &mut Section, items: &[Item]) -> Result<(), Error> {
             },
             Item::Entry(Key::Str(name), value) => {
                 let Some(text) = spelled(value) else {
-                    let reason = format!("its value is {}, and a section holds only texts", describe(value));
+                    let reason =
+                        format!("its value is {}, but a section can hold only strings", describe(value));
                     return Err(unwritable(&[&section.name, name], &reason));
                 };
                 let value = text.to_vec().into();

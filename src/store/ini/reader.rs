@@ -37,7 +37,7 @@ pub(super) struct Pair {
 pub(super) fn read(input: &[u8]) -> Result<Vec<Section>, Error> {
     let input = match input {
         [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] => {
-            return Err(wrong(1, "the file is UTF-16, and sops would not read it as that; save it as UTF-8"));
+            return Err(wrong(1, "the file is UTF-16, which sops does not support; save it as UTF-8"));
         }
         [0xEF, 0xBB, 0xBF, rest @ ..] => rest,
         _ => input,
@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
             }
             value.extend(line);
         }
-        Err(wrong(start, "a quoted value that is never closed"))
+        Err(wrong(start, "a quoted value without a closing quote"))
     }
 
     fn unquoted(&mut self, text: &[u8]) -> Result<Text, Error> {
@@ -227,7 +227,7 @@ impl<'a> Reader<'a> {
             [b'#' | b';', next @ ..] if trim_start(next).len() == next.len() => {
                 return Err(wrong(
                     self.line,
-                    "a value that starts with `#` or `;`, which sops takes for a comment: put the value in \
+                    "a value that starts with `#` or `;`, which sops would read as a comment: put the value in \
                      backticks, or the comment on a line of its own",
                 ));
             }
@@ -268,14 +268,14 @@ impl<'a> Reader<'a> {
                 self.comment.extend(comment);
                 Ok(())
             }
-            _ => Err(wrong(self.line, "more than a comment after the closing quote or bracket")),
+            _ => Err(wrong(self.line, "only a comment may follow the closing quote or bracket")),
         }
     }
 }
 
 /// The name of a line's key, and what stands behind its `=` or `:`.
 fn key_name(line: &[u8], number: usize) -> Result<(Vec<u8>, &[u8]), Error> {
-    let no_delimiter = || wrong(number, "there is no `=` or `:` in it");
+    let no_delimiter = || wrong(number, "there is no `=` or `:` on this line");
     let quote = match line {
         [b'"', b'"', b'"', _, _, _, _, ..] => TRIPLE,
         [b'"', ..] => b"\"",
@@ -288,7 +288,7 @@ fn key_name(line: &[u8], number: usize) -> Result<(Vec<u8>, &[u8]), Error> {
         let at = delimiter(line).ok_or_else(no_delimiter)?;
         (&line[..at], &line[at + 1..])
     } else {
-        let end = find(inner, quote).ok_or_else(|| wrong(number, "a quoted key that is never closed"))?;
+        let end = find(inner, quote).ok_or_else(|| wrong(number, "a quoted key without a closing quote"))?;
         let rest = &inner[end + quote.len()..];
         let at = delimiter(rest).ok_or_else(no_delimiter)?;
         if !trim(&rest[..at]).is_empty() {

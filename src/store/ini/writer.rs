@@ -33,7 +33,10 @@ pub(super) fn write(sections: &[Section]) -> Result<Vec<u8>, Error> {
 fn header(out: &mut Buffer, section: &Section) -> Result<(), Error> {
     let name = section.name.as_bytes();
     if name.is_empty() || name.contains(&b'\n') {
-        return Err(unwritable(&[&section.name], "the name of a section is not empty and has no newline"));
+        return Err(unwritable(
+            &[&section.name],
+            "the name of a section must not be empty or contain a newline",
+        ));
     }
     out.push(b'[');
     out.extend(name);
@@ -44,8 +47,9 @@ fn header(out: &mut Buffer, section: &Section) -> Result<(), Error> {
 /// Above every key its comment; the signs in one column.
 fn keys(out: &mut Buffer, section: &Section) -> Result<(), Error> {
     let names = section.keys.iter().map(|pair| {
-        name_form(pair.name.as_bytes())
-            .ok_or_else(|| unwritable(&[&section.name, &pair.name], "no form of the key reads back"))
+        name_form(pair.name.as_bytes()).ok_or_else(|| {
+            unwritable(&[&section.name, &pair.name], "the key cannot be written so that it reads back")
+        })
     });
     let names = names.collect::<Result<Vec<_>, _>>()?;
     let width = names.iter().map(Vec::len).max().unwrap_or(0);
@@ -53,8 +57,9 @@ fn keys(out: &mut Buffer, section: &Section) -> Result<(), Error> {
         if let Some(text) = &pair.comment {
             comment(out, text.as_bytes(), trim);
         }
-        let value = value_form(pair.value.as_bytes())
-            .ok_or_else(|| unwritable(&[&section.name, &pair.name], "no form of the value reads back"))?;
+        let value = value_form(pair.value.as_bytes()).ok_or_else(|| {
+            unwritable(&[&section.name, &pair.name], "the value cannot be written so that it reads back")
+        })?;
         out.extend(&name);
         for _ in name.len()..width {
             out.push(b' ');

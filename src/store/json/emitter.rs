@@ -29,7 +29,7 @@ impl Emitter {
             0..=WIDEST => b" ".repeat(usize::try_from(indent).unwrap_or_default()),
             _ => {
                 return Err(Error::Unwritable(format!(
-                    "JSON is indented by -1 for a tab, or by 0 to {WIDEST} spaces"
+                    "the indentation of JSON must be -1 for a tab, or 0 to {WIDEST} spaces"
                 )));
             }
         };
@@ -71,7 +71,7 @@ impl Emitter {
             }
             Value::Map(branch) => self.object(branch)?,
             Value::List(items) => self.list(items)?,
-            Value::Comment(_) => return Err(unwritable("a comment in the place of a value")),
+            Value::Comment(_) => return Err(unwritable("a comment in place of a value")),
         }
         Ok(())
     }

@@ -24,13 +24,14 @@ impl<'a> Reader<'a> {
     pub(super) fn document(&mut self) -> Result<Branch, Error> {
         match self.peek() {
             Some(b'{') => self.object(),
-            None => Err(self.wrong("there is nothing in the file, not even {}")),
+            None => Err(self.wrong("the file is empty; it needs at least {}")),
             // sops refuses it as well: what it would write back has none.
             Some(0xEF | 0xFE | 0xFF) => {
                 Err(self.wrong("the file starts with a byte order mark; save it as UTF-8 without one"))
             }
-            Some(_) => Err(self
-                .wrong("the file must be a JSON object, so start with {; anything else can be put into one")),
+            Some(_) => {
+                Err(self.wrong("the file must be a JSON object, starting with {; put anything else into one"))
+            }
         }
     }
 
@@ -42,7 +43,7 @@ impl<'a> Reader<'a> {
         let value = self.value()?;
         match self.peek() {
             None => Ok(value),
-            Some(_) => Err(self.wrong("there is more after the value")),
+            Some(_) => Err(self.wrong("there is something after the value")),
         }
     }
 
@@ -55,7 +56,7 @@ impl<'a> Reader<'a> {
             Some(b't') => self.literal("true", Value::Bool(true)),
             Some(b'f') => self.literal("false", Value::Bool(false)),
             Some(b'n') => self.literal("null", Value::Null),
-            Some(_) => Err(self.wrong("there should be a value")),
+            Some(_) => Err(self.wrong("a value is missing")),
             None => Err(self.ended()),
         }
     }
@@ -67,17 +68,17 @@ impl<'a> Reader<'a> {
             loop {
                 match self.peek() {
                     Some(b'"') => {}
-                    Some(_) => return Err(self.wrong("there should be a key in double quotes")),
+                    Some(_) => return Err(self.wrong("expected a key in double quotes")),
                     None => return Err(self.ended()),
                 }
                 let key = self.string()?;
                 match self.peek() {
                     Some(b':') => self.at += 1,
-                    Some(_) => return Err(self.wrong("there should be a colon after a key")),
+                    Some(_) => return Err(self.wrong("expected a colon after the key")),
                     None => return Err(self.ended()),
                 }
                 branch.push(Item::Entry(Key::Str(key), self.value()?));
-                if !self.goes_on(b'}', "there should be a comma or } after an entry")? {
+                if !self.goes_on(b'}', "expected a comma or } after an entry")? {
                     break;
                 }
             }
@@ -92,7 +93,7 @@ impl<'a> Reader<'a> {
         if !self.closes(b']') {
             loop {
                 items.push(self.value()?);
-                if !self.goes_on(b']', "there should be a comma or ] after an item")? {
+                if !self.goes_on(b']', "expected a comma or ] after an item")? {
                     break;
                 }
             }
@@ -137,7 +138,7 @@ impl<'a> Reader<'a> {
         let start = self.at + 1;
         let Some(length) = string::length(&self.input[start..]) else {
             // The line where it starts tells more than the last one.
-            return Err(self.wrong("a text has no closing quote"));
+            return Err(self.wrong("a string has no closing quote"));
         };
         let text = string::decode(&self.input[start..start + length]).map_err(|(at, what)| {
             self.at = start + at;
@@ -174,7 +175,7 @@ impl<'a> Reader<'a> {
         }
         match text.parse() {
             Ok(number) if f64::is_finite(number) => Ok(Value::Float(number)),
-            _ => Err(self.wrong("a number is out of the range of floats")),
+            _ => Err(self.wrong("a number is too large for a float")),
         }
     }
 
@@ -191,7 +192,7 @@ impl<'a> Reader<'a> {
 
     fn literal(&mut self, name: &str, value: Value) -> Result<Value, Error> {
         if !self.input[self.at..].starts_with(name.as_bytes()) {
-            return Err(self.wrong("there should be a value; a text needs double quotes"));
+            return Err(self.wrong("expected a value; strings need double quotes"));
         }
         self.at += name.len();
         Ok(value)
@@ -219,6 +220,6 @@ impl<'a> Reader<'a> {
     }
 
     fn ended(&self) -> Error {
-        self.wrong("the file ends before its JSON object does")
+        self.wrong("the file ends inside its JSON object")
     }
 }

@@ -1,4 +1,4 @@
-//! What stands between double quotes, read and written as Go does it.
+//! Strings, read and written as Go does.
 
 use std::char::{REPLACEMENT_CHARACTER, decode_utf16};
 
@@ -23,7 +23,7 @@ pub(super) fn length(text: &[u8]) -> Option<usize> {
 /// A control character or an escape that JSON does not know: where, and what is wrong.
 pub(super) fn decode(raw: &[u8]) -> Result<Text, (usize, &'static str)> {
     if let Some(at) = raw.iter().position(|byte| *byte < b' ') {
-        return Err((at, "a text holds a control character or a line break that is not escaped"));
+        return Err((at, "a string contains an unescaped control character or line break"));
     }
     if memchr::memchr(b'\\', raw).is_none() && std::str::from_utf8(raw).is_ok() {
         return Ok(Text::from(raw.to_vec()));
@@ -36,7 +36,7 @@ pub(super) fn decode(raw: &[u8]) -> Result<Text, (usize, &'static str)> {
         at = end;
         if at < raw.len() {
             at += escape(&mut text, &raw[at..])
-                .ok_or((at, "a text holds an escape that JSON does not know"))?;
+                .ok_or((at, "a string contains an escape that is not valid in JSON"))?;
         }
     }
     Ok(Text::from(text.into_vec()))

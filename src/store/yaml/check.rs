@@ -1,4 +1,4 @@
-//! What sops requires of the first document and of no other: keys that differ, and merge keys that
+//! What sops requires only of the first document: distinct keys, and merge keys that
 //! merge something.
 
 use std::collections::HashMap;

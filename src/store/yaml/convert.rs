@@ -40,7 +40,7 @@ impl Converter {
         match &node.content {
             Content::Mapping(children) => self.mapping(nodes, id, children, false, branch)?,
             Content::Sequence(_) => {
-                return Err(syntax(node.line, "a document must be a mapping, and this one is a list"));
+                return Err(syntax(node.line, "a document must be a mapping, but this one is a list"));
             }
             Content::Scalar { text, tag } => {
                 self.comments(branch, node.line, node.comments.head())?;
@@ -48,7 +48,7 @@ impl Converter {
                 if resolve::value(text, *tag) != Some(Value::Null) {
                     return Err(syntax(
                         node.line,
-                        "a document must be a mapping, and this one is a single value",
+                        "a document must be a mapping, but this one is a single value",
                     ));
                 }
             }
@@ -145,7 +145,7 @@ impl Converter {
             Content::Scalar { text, tag } => {
                 self.spend(node.line, text.len())?;
                 resolve::value(text, *tag)
-                    .ok_or_else(|| syntax(node.line, "the value is not of the type that its tag says"))
+                    .ok_or_else(|| syntax(node.line, "the value does not match its tag"))
             }
             Content::Alias(target) => {
                 self.enter_alias(node.line, *target)?;
@@ -216,10 +216,18 @@ impl Converter {
         self.nodes += 1;
         self.bytes += bytes;
         if self.nodes > limits::EXPANDED_NODES {
-            return Err(Error::Limit { line, limit: limits::EXPANDED_NODES, what: "values out of aliases" });
+            return Err(Error::Limit {
+                line,
+                limit: limits::EXPANDED_NODES,
+                what: "values expanded from aliases",
+            });
         }
         if self.bytes > limits::EXPANDED_BYTES {
-            return Err(Error::Limit { line, limit: limits::EXPANDED_BYTES, what: "bytes out of aliases" });
+            return Err(Error::Limit {
+                line,
+                limit: limits::EXPANDED_BYTES,
+                what: "bytes expanded from aliases",
+            });
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ impl Document {
         let line = self.nodes.get(id).line;
         self.visits.set(self.visits.get() + 1);
         if self.visits.get() > VISITS {
-            return Err(Error::Limit { line, limit: VISITS, what: "values out of aliases" });
+            return Err(Error::Limit { line, limit: VISITS, what: "values expanded from aliases" });
         }
         // An anchor stands before its aliases, so this ends.
         while let Content::Alias(target) = self.nodes.get(id).content {
@@ -88,7 +88,7 @@ impl<'a> Node<'a> {
     fn scalar(&self) -> Result<Option<Value>, Error> {
         let Content::Scalar { text, tag } = self.content() else { return Ok(None) };
         let value = resolve::value(text, *tag);
-        value.map(Some).ok_or_else(|| self.wrong("the value is not of the type that its tag says"))
+        value.map(Some).ok_or_else(|| self.wrong("the value does not match its tag"))
     }
 
     /// Whether it is null or not there at all.

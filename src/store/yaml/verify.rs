@@ -1,4 +1,4 @@
-//! Proof that what was written reads back as what was meant.
+//! Verifies that the written text reads back as the tree it was written from.
 
 use super::node::{Content, Id, Nodes};
 use super::parser::Parser;

@@ -59,7 +59,7 @@ fn a_hook_is_written_only_where_there_is_none() {
     // That of an earlier civm is replaced by any install.
     let (head, _) = text.split_once("civm=").unwrap();
     repository.0.write(hook, format!("{head}exec civm secrets check --staged\n"));
-    repository.civm(&["git", "install", "--check"]).code(1).says("the hook pre-commit");
+    repository.civm(&["git", "install", "--check"]).code(1).says("the pre-commit hook");
     repository.civm(&["git", "install"]).ok();
     assert_eq!(repository.0.read(hook), text);
     repository.git(&["add", "-A"]);

@@ -1,4 +1,4 @@
-//! What git says of two revisions: the files that differ, and what each had in them.
+//! Comparing git revisions: the files that differ, and their content in each.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::outcome::{Code, Failure};
 use crate::secrets::Session;
 use crate::secrets::session::read;
 
-/// Whether git knows a word as a revision.
+/// Whether git recognises a word as a revision.
 pub(super) fn is_one(word: &str, session: &Session, context: &Context) -> bool {
     tree(word, &Git::here(&context.environment, &session.directory))
 }
@@ -25,8 +25,8 @@ fn tree(word: &str, git: &Git) -> bool {
     git.output(["rev-parse", "--verify", "--quiet", "--end-of-options", &object]).is_ok()
 }
 
-/// The files that differ between the revisions that were named: HEAD and the files as they are, one and the files
-/// as they are, or two.
+/// The files that differ between the given revisions: HEAD and the work tree, one revision and the work tree, or two
+/// revisions.
 pub(super) fn pairs(args: &Diff, session: &Session, context: &Context) -> Result<Vec<Pair>, Failure> {
     let git = Git::here(&context.environment, &session.directory);
     let top = git.top().map_err(of_git)?;
@@ -55,7 +55,7 @@ pub(super) fn pairs(args: &Diff, session: &Session, context: &Context) -> Result
         let to = if status.starts_with(['R', 'C']) { name() } else { from };
         let old = Version { mode: old_mode, object: old };
         let new = Version { mode: new_mode, object: new };
-        // Links and submodules hold no secrets; what is unmerged has no one version.
+        // Links and submodules hold no secrets; an unmerged file has no single version.
         if status == "U" || !(old.may_be_sops() && new.may_be_sops()) {
             continue;
         }
@@ -89,7 +89,7 @@ impl Version<'_> {
         self.is_missing() || self.mode.starts_with("100")
     }
 
-    /// Its text. git does not name what is only in the work tree.
+    /// Its text. git has no object ID for what is only in the work tree.
     fn text(&self, git: &Git, path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
         if self.is_missing() {
             return Ok(None);
@@ -101,7 +101,7 @@ impl Version<'_> {
     }
 }
 
-/// Revisions and paths, told apart as git does: revisions come first.
+/// Separates revisions from paths as git does: revisions come first.
 fn named(args: &Diff, git: &Git) -> Result<(Vec<String>, Vec<PathBuf>), Failure> {
     let mut revisions = Vec::new();
     let mut paths = Vec::new();
@@ -121,14 +121,14 @@ fn named(args: &Diff, git: &Git) -> Result<(Vec<String>, Vec<PathBuf>), Failure>
                 Code::NoFileSpecified,
                 format!("`{word}` is neither a revision nor a file"),
             )
-            .help("a file that is not there any more goes behind `--`"));
+            .help("put a file that no longer exists after `--`"));
         }
     }
     let most = if args.staged { 1 } else { 2 };
     if revisions.len() > most {
         return Err(Failure::new(
             Code::ConflictingParameters,
-            format!("{} revisions are given, and {most} can be compared", revisions.len()),
+            format!("{} revisions were given, but at most {most} can be compared", revisions.len()),
         ));
     }
     paths.extend(args.paths.iter().cloned());

@@ -37,7 +37,7 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let total = files.len() + failures.len();
     if files.is_empty() {
         super::super::several(failures, total, context)?;
-        context.screen.note("nothing to encrypt: every file that the rules want encrypted is");
+        context.screen.note("nothing to encrypt: every file that must be encrypted already is");
         return Ok(0);
     }
     for path in &files {
@@ -57,7 +57,7 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
             Ok(doubts) => {
                 encrypted += 1;
                 warnings.extend(doubts.into_iter().map(|doubt| match doubt {
-                    // It names its file, and is the same for all that the rule matches.
+                    // The warning names the rules file, and is the same for every file that the rule matches.
                     Doubt::UnknownKey { .. } => doubt.to_string(),
                     doubt => format!("`{}`: {doubt}", below(&path, &root)),
                 }));
@@ -73,7 +73,7 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
         context.screen.note(format!("{encrypted} file{s} encrypted"));
         context
             .screen
-            .note("secrets that were committed or shared in plaintext are known to others: change them");
+            .note("change any secrets that were committed or shared in plaintext: others may know them");
     }
     super::super::several(failures, total, context)?;
     Ok(0)

@@ -26,7 +26,7 @@ pub(super) fn file(read: &FileReaders, names: &Names) -> Value {
     }
 }
 
-/// A key and the files that it reads.
+/// A key and the files that it can read.
 pub(super) fn key(key: &SameKey, name: &str, files: &[FileReaders]) -> Value {
     let files: Vec<_> = files
         .iter()

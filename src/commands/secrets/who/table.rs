@@ -8,9 +8,9 @@ use crate::outcome::Failure;
 use crate::secrets::Session;
 use crate::secrets::who::{FileReaders, Reader, Readers, Standing};
 
-/// Characters of a recipient without a name in a table.
+/// How many characters of an unnamed recipient the table shows.
 const SHOWN: usize = 16;
-/// So many files with the same readers have a row each; more of them share one.
+/// Up to this many files with the same readers get a row each; more of them share one.
 const FEW: usize = 3;
 
 /// Files with the same readers.
@@ -19,7 +19,7 @@ struct Group<'a> {
     files: Vec<&'a Path>,
 }
 
-/// A row for each file, or for the files below a directory that have the same readers where those are many.
+/// A row for each file, or a shared row for many files below a directory that have the same readers.
 pub(super) fn print(
     reads: &[FileReaders],
     all: bool,
@@ -57,7 +57,7 @@ pub(super) fn print(
         context.screen.line(format!("{what:width$}  {readers}"))?;
     }
     if grouped {
-        context.screen.note("files with the same readers share a row; --all shows each of them");
+        context.screen.note("files with the same readers share a row; --all lists each of them");
     }
     if marked {
         context.screen.note("+ can read it after `civm secrets update-all`, - no longer can");
@@ -94,7 +94,7 @@ fn in_words(read: &FileReaders, readers: &Readers, names: &Names) -> String {
     }
 }
 
-/// As much of a recipient as tells it from others.
+/// Enough of a recipient to tell it from others.
 fn short(recipient: &str) -> String {
     let first: String = recipient.chars().take(SHOWN).collect();
     match recipient.split_once(' ').filter(|_| recipient.starts_with("ssh-")) {

@@ -124,7 +124,7 @@ fn a_list_that_rules_share_takes_a_key_for_all_of_them_or_none() {
 fn of_several_groups_one_must_be_named() {
     let text = "creation_rules:\n  - key_groups:\n      - age: [age1a]\n      - age: [age1b]\n";
     let error = add(text, &[0]).expect_err("which").to_string();
-    assert!(error.contains("2 key groups; say which one with --group"), "{error}");
+    assert!(error.contains("2 key groups; choose one with --group"), "{error}");
     let key = NewKey { name: "carol", recipient: CAROL, rules: &[0], group: Some(1) };
     let after = add_key(text, key).expect("added");
     assert!(after.ends_with("      - age: [age1a]\n      - age: [age1b, *carol]\n"), "{after}");

@@ -38,7 +38,7 @@ fn a_value_under_another_key_fails_on_its_own() {
     let error = decrypt(data, &metadata, &key(), MacCheck::Ignore).expect_err("it fails");
     assert_eq!(
         error.to_string(),
-        r#"could not decrypt ["renamed"]: it was not encrypted with this data key at this place"#
+        r#"could not decrypt ["renamed"]: it was not encrypted with this data key at this path"#
     );
 }
 

@@ -49,9 +49,9 @@ pub(super) fn of_value(value: &Value) -> Result<Scalar<'_>, Error> {
         Value::Float(value) => ready(number::format_float(*value)),
         Value::Time(value) => ready(value.to_string()),
         Value::Str(text) | Value::Bytes(text) => string(text.as_bytes(), true),
-        Value::Comment(_) => return Err(unwritable("a comment in the place of a value")),
+        Value::Comment(_) => return Err(unwritable("a comment in place of a value")),
         Value::Map(_) | Value::List(_) => {
-            return Err(unwritable("a collection in the place of a single value"));
+            return Err(unwritable("a collection in place of a single value"));
         }
     })
 }
