@@ -13,24 +13,24 @@ pub const NAMES: [&str; 6] = [
     "unencrypted_comment_regex",
 ];
 
-/// The suffix that keeps a value clear where no selector is given.
+/// The suffix that keeps a value in plaintext if no selector is given.
 pub const DEFAULT_UNENCRYPTED_SUFFIX: &str = "_unencrypted";
 
 /// A rule that picks leaves by the keys above them or by the comments before them. A key counts for its
 /// whole subtree, and so does a comment for the next item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// Clear where a key ends with it.
+    /// In plaintext if a key ends with it.
     UnencryptedSuffix(String),
-    /// Encrypted only where a key ends with it.
+    /// Encrypted only if a key ends with it.
     EncryptedSuffix(String),
-    /// Clear where a key matches.
+    /// In plaintext if a key matches.
     UnencryptedRegex(Pattern),
-    /// Encrypted only where a key matches.
+    /// Encrypted only if a key matches.
     EncryptedRegex(Pattern),
-    /// Clear where a comment before the item matches.
+    /// In plaintext if a comment before the item matches.
     UnencryptedCommentRegex(Pattern),
-    /// Encrypted only where a comment before the item matches.
+    /// Encrypted only if a comment before the item matches.
     EncryptedCommentRegex(Pattern),
 }
 

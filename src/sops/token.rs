@@ -18,7 +18,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// What a token's plaintext is to be read as.
+/// The type of a token's plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `str`
@@ -75,7 +75,7 @@ impl Token {
     /// bracket (on the first line) is ignored.
     ///
     /// # Errors
-    /// A text that is no token; a part that is not base64; no nonce; an unknown type.
+    /// A text that is not a token; a part that is not base64; no nonce; an unknown type.
     pub fn parse(text: &[u8]) -> Result<Self, ValueError> {
         let body = text.strip_prefix(PREFIX).ok_or(ValueError::NotAToken)?;
         let line = body.split(|&byte| byte == b'\n').next().unwrap_or_default();

@@ -14,10 +14,10 @@ use super::splice::apply;
 use super::strike::strike;
 use crate::store::yaml::outline::{Body, Node, outline};
 
-/// A key that is to be known to the rules.
+/// A key to add to the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct NewKey<'a> {
-    /// Its name: an anchor that is there already, or becomes one.
+    /// Its name: an existing anchor, or a new one.
     pub name: &'a str,
     /// Its recipient.
     pub recipient: &'a str,
@@ -27,7 +27,7 @@ pub struct NewKey<'a> {
     pub group: Option<usize>,
 }
 
-/// Names a key under `keys`, unless the name is there already, and adds it to rules.
+/// Adds a named key under `keys`, unless the name exists already, and adds it to rules.
 ///
 /// # Errors
 /// A name that cannot be an anchor or is another key's; a rule that has several groups where none is named; a

@@ -121,7 +121,7 @@ impl<'a> Node<'a> {
                 Ok(Some(lossy(bytes.as_bytes())))
             }
             (Content::Scalar { text, .. }, _) => Ok(Some(lossy(text))),
-            _ => Err(self.wrong(format!("expected text, but got {}", self.kind()))),
+            _ => Err(self.wrong(format!("expected a string, but got {}", self.kind()))),
         }
     }
 
