@@ -241,7 +241,7 @@ mod tests {
                      AS1qH9wdruiG884CD1Deyl0kdIlN2LYzqPTpTaSgaDwPCg+QR6GTksSwdr/PP3pJyBFI3JNfOyjgQhHasrjZIlupZ3rw\
                      +iqDKFxDH3GpbPBox42DfOBc8w==";
         let error = refused(short).to_string();
-        assert!(error.contains("less than 2048 bits"), "{error}");
+        assert!(error.contains("fewer than 2048 bits"), "{error}");
         assert!(matches!(refused("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"), RecipientError::Ssh { .. }));
     }
 

@@ -31,10 +31,10 @@ pub struct Decrypted {
     pub warnings: Vec<Warning>,
 }
 
-/// Something that is no error to sops, but odd.
+/// Something that is not an error to sops, but suspicious.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// A comment on an encrypted path that is no ciphertext of this place: kept as it is.
+    /// A comment on an encrypted path that is not a ciphertext for this path: kept unchanged.
     UndecryptableComment {
         /// The document, counted from 1.
         document: usize,

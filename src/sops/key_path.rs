@@ -73,7 +73,7 @@ impl KeyPath {
     /// a position. The empty text is the empty path.
     ///
     /// # Errors
-    /// Text outside of brackets, a missing bracket or quote, a position that is none.
+    /// Text outside brackets, a missing bracket or quote, an invalid index.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let malformed = |message: String| Err(PathError::Malformed(message));
         let mut steps = Vec::new();

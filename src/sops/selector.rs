@@ -41,12 +41,12 @@ impl Default for Selector {
 }
 
 impl Selector {
-    /// The selector of a metadata field or creation rule; `None` where the name is no selector's or
+    /// The selector in a metadata field or creation rule; `None` if the name is not a selector's or
     /// the value is empty.
     ///
     /// # Errors
-    /// An expression that does not compile. (sops takes it for one that matches nothing, and so may
-    /// write everything in clear.)
+    /// An expression that does not compile. (sops treats it as one that matches nothing, and so may
+    /// write everything in plaintext.)
     pub fn new(name: &str, value: &str) -> Result<Option<Self>, Error> {
         let Some(name) = NAMES.into_iter().find(|known| *known == name) else { return Ok(None) };
         if value.is_empty() {

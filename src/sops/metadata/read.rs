@@ -8,11 +8,11 @@ use super::fields::{branches, entries, flag, number, text, wrong};
 use super::{AgeKey, KeyGroup, Metadata, OTHER_KINDS, OtherKeys};
 
 impl Metadata {
-    /// Reads the branch. Unknown keys and comments are passed over, as sops drops them.
+    /// Reads the branch. Unknown keys and comments are skipped, as sops drops them.
     ///
     /// # Errors
     /// A field of a wrong type, no keys at all, more than one selector, a selector that does not
-    /// compile, a time that is none.
+    /// compile, an invalid time.
     pub fn from_branch(branch: &Branch) -> Result<Self, Error> {
         let mut flat = KeyGroup::default();
         let mut grouped = Vec::new();
@@ -68,7 +68,7 @@ fn group_of(branch: &Branch, field: &str) -> Result<KeyGroup, Error> {
     Ok(group)
 }
 
-/// Takes the keys of one kind into a group; other names are passed over.
+/// Adds the keys of one kind to a group; other names are skipped.
 fn take_keys(group: &mut KeyGroup, key: &str, value: &Value, field: &str) -> Result<(), Error> {
     if key == "age" {
         for (index, branch) in branches(value, field)?.into_iter().enumerate() {

@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         Ok(line[..end].to_vec().into())
     }
 
-    /// What stands behind the `=`, and the lines that it goes on on.
+    /// The text after the `=`, and its continuation lines.
     fn value(&mut self, behind: &'a [u8]) -> Result<Text, Error> {
         let text = trim_start(behind);
         let quote = match text {
@@ -244,7 +244,7 @@ impl<'a> Reader<'a> {
         Ok(Text::default())
     }
 
-    /// A value that goes on on the next line, as long as a backslash ends it.
+    /// A value that continues on the next line while it ends with a backslash.
     fn continued(&mut self, start: &[u8]) -> Text {
         let mut value = Buffer::from(start);
         while let Some(line) = self.next_line() {

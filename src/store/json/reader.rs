@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         self.input.get(self.at).copied()
     }
 
-    /// The next byte that is no space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         while matches!(self.here(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;

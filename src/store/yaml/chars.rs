@@ -30,7 +30,7 @@ pub(super) fn is_white_or_end(text: &[u8], at: usize) -> bool {
     is_blank(byte(text, at)) || is_break_or_end(text, at)
 }
 
-/// ASCII that is no sign to YAML, wherever inside a text it stands. A table, since nearly every byte of a file is
+/// ASCII that has no special meaning in YAML anywhere inside a text. A table, since nearly every byte of a file is
 /// asked for.
 const INNER: [bool; 256] = {
     let mut inner = [false; 256];

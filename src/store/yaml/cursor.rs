@@ -64,7 +64,7 @@ impl<'a> Cursor<'a> {
         self.at(0) == byte && self.at(1) == byte && self.at(2) == byte && self.is_white_or_end(3)
     }
 
-    /// Steps over a character that is no break.
+    /// Steps over a character that is not a line break.
     pub(super) fn skip(&mut self) {
         if !self.is_blank(0) {
             self.newlines = 0;
@@ -72,7 +72,7 @@ impl<'a> Cursor<'a> {
         self.step(chars::width(self.at(0)));
     }
 
-    /// Takes a character that is no break.
+    /// Takes a character that is not a line break.
     pub(super) fn read(&mut self, into: &mut Buffer) {
         if !self.is_blank(0) {
             self.newlines = 0;

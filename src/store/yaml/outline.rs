@@ -1,4 +1,4 @@
-//! Where everything of a document stands in its text, for edits that leave every other byte as it is.
+//! The positions of all parts of a document in its text, for edits that keep all other bytes.
 
 mod ends;
 #[cfg(test)]
@@ -170,7 +170,7 @@ impl Reader<'_> {
     }
 
     fn unexpected(&self) -> Error {
-        Error::Syntax { line: self.line(), message: "something that does not belong here".to_owned() }
+        Error::Syntax { line: self.line(), message: "unexpected content".to_owned() }
     }
 
     /// The node that starts here; an empty one at `missing` where none does.

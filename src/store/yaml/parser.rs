@@ -212,7 +212,7 @@ impl<'a> Parser<'a> {
             return Ok(suffix);
         }
         let Some((_, prefix)) = self.tag_prefixes.iter().find(|(known, _)| **known == *handle) else {
-            return Err(syntax(line, "a tag with a handle that no %TAG directive explains"));
+            return Err(syntax(line, "a tag whose handle no %TAG directive defines"));
         };
         let mut tag = Buffer::from(&**prefix);
         tag.extend(&suffix);

@@ -14,7 +14,7 @@ use crate::store::Error;
 /// Nodes that may be looked at, aliases followed. No settings file comes near it; one made of aliases to aliases does.
 const VISITS: usize = 100_000;
 
-/// Names less alike than this are no suggestion.
+/// Names less similar than this are not suggested.
 const ALIKE: f64 = 0.75;
 
 /// The first document of a file. Others do not count.
@@ -184,7 +184,7 @@ impl<'a> Node<'a> {
     /// of null.
     ///
     /// # Errors
-    /// Anything else, a key that is given twice or is no scalar, a merge key over something else than mappings.
+    /// Anything else, a key that is given twice or is not a scalar, a merge key whose value is not mappings.
     pub fn entries(&self) -> Result<Vec<Entry<'a>>, Error> {
         let mut entries = Vec::new();
         self.collect(&mut HashSet::new(), 0, &mut entries)?;
@@ -245,7 +245,7 @@ impl<'a> Node<'a> {
             Content::Sequence(_) => "a list",
             _ if self.is_null() => "nothing",
             _ if self.is_string() => "text",
-            _ => "a number, a flag or a time",
+            _ => "a number, a boolean or a time",
         }
     }
 }

@@ -94,7 +94,7 @@ impl Parser<'_> {
                 _ => {
                     return Err(syntax(
                         self.here()?,
-                        "a key is expected here, aligned with the others of its mapping",
+                        "expected a key, aligned with the others of its mapping",
                     ));
                 }
             }
@@ -129,7 +129,7 @@ impl Parser<'_> {
             let mut kind = self.peek()?;
             if kind != Kind::FlowSequenceEnd && !std::mem::replace(&mut first, false) {
                 if kind != Kind::FlowEntry {
-                    return Err(syntax(start, "a list in '[' with neither ',' nor ']' after an item"));
+                    return Err(syntax(start, "expected ',' or ']' after an item of a list in brackets"));
                 }
                 self.skip();
                 kind = self.peek()?;
@@ -191,7 +191,7 @@ impl Parser<'_> {
             let mut kind = self.peek()?;
             if kind != Kind::FlowMappingEnd && !std::mem::replace(&mut first, false) {
                 if kind != Kind::FlowEntry {
-                    return Err(syntax(start, "a mapping in '{' with neither ',' nor '}' after an entry"));
+                    return Err(syntax(start, "expected ',' or '}' after an entry of a mapping in braces"));
                 }
                 self.skip();
                 kind = self.peek()?;

@@ -27,7 +27,7 @@ impl Parser<'_> {
                 head = self.split_document_head();
                 self.parse_node(true, false)?
             }
-            _ => return Err(syntax(self.here()?, "the document is over here, or a '---' is missing")),
+            _ => return Err(syntax(self.here()?, "expected the end of the document, or '---'")),
         };
         if self.peek()? == Kind::DocumentEnd {
             self.skip();
