@@ -104,7 +104,7 @@ pub trait Store: Send + Sync {
 pub struct Surprise {
     /// Counted from 1.
     pub line: usize,
-    /// Where it stands.
+    /// Its path.
     pub path: KeyPath,
     /// What becomes of it.
     pub what: &'static str,

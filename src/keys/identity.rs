@@ -7,7 +7,7 @@
 mod as_sops;
 /// age's questions, passed on to a prompt.
 pub(crate) mod callbacks;
-/// Identities that are at hand already.
+/// Identities that the caller already has.
 mod given;
 /// The file of native identities at its default path.
 pub mod keys_file;

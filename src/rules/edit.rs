@@ -86,7 +86,7 @@ pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
     };
     let position = before.position(host.path.as_bytes())?.unwrap_or_else(|| before.entries().len());
 
-    // An alias must stand behind its anchor, so keys that are named below the rules go in as they are.
+    // An alias must follow its anchor, so keys that are named below the rules are written out in full.
     let at = layout.rule_line(position);
     let reference = |recipient: &str| {
         let alias = if recipient == host.recipient {

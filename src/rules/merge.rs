@@ -118,7 +118,7 @@ impl Version {
     }
 }
 
-/// What the sides agree on: both have the same, or only one of them changed it.
+/// The merged value, if both sides have the same or only one of them changed it.
 fn either<T: PartialEq>(base: T, ours: T, theirs: T) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours)

@@ -51,7 +51,7 @@ pub enum Error {
     /// A value could not be encrypted.
     #[error("could not encrypt {path}: {reason}")]
     Encrypt {
-        /// Where it stands.
+        /// Its path.
         path: KeyPath,
         /// Why.
         reason: ValueError,
@@ -59,7 +59,7 @@ pub enum Error {
     /// A value could not be decrypted.
     #[error("could not decrypt {path}: {reason}")]
     Decrypt {
-        /// Where it stands.
+        /// Its path.
         path: KeyPath,
         /// Why.
         reason: ValueError,

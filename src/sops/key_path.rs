@@ -36,7 +36,7 @@ pub enum PathError {
     /// No such key (sops: exit code 1).
     #[error("component {0} not found")]
     NotFound(Step),
-    /// A position before the start of a list. What stands before it in the path may be missing already.
+    /// An index before the start of a list. The steps before it may also be missing.
     #[error("component [{index}] is negative")]
     Negative {
         /// The steps before it.
@@ -171,7 +171,7 @@ impl From<&Key> for Step {
     }
 }
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found<'a> {
     /// The document itself: the empty path.

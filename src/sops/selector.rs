@@ -130,7 +130,7 @@ impl Selector {
     }
 }
 
-/// What a walk knows about one container: which of the selector's conditions hold for what is in it.
+/// The state of a walk in one container: which of the selector's conditions hold for its content.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scope {
     /// A key on the way here matched.
@@ -144,7 +144,7 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// A comment of this container, as it stands in the tree (a token while it is encrypted).
+    /// Visits a comment of this container, as it is in the tree (a token if encrypted).
     pub(super) fn comment(&mut self, selector: Option<&Selector>, text: &[u8]) {
         self.comment_before = self.comment;
         self.comment |= selector.is_some_and(|selector| selector.matches_comment(text));
@@ -162,7 +162,7 @@ impl Scope {
         Self { key: self.key || matches, ..self }
     }
 
-    /// A container that stands here.
+    /// The scope of a container at this point.
     pub(super) fn inside(self) -> Self {
         Self {
             key: self.key,
@@ -172,14 +172,14 @@ impl Scope {
         }
     }
 
-    /// Whether a leaf that stands here is encrypted.
+    /// Whether a leaf at this point is encrypted.
     pub(super) fn encrypts(self, selector: Option<&Selector>, is_comment: bool) -> bool {
         match selector {
             None => true,
             Some(Selector::UnencryptedSuffix(_) | Selector::UnencryptedRegex(_)) => !self.key,
             Some(Selector::EncryptedSuffix(_) | Selector::EncryptedRegex(_)) => self.key,
             Some(Selector::UnencryptedCommentRegex(_)) => !(self.enclosing_comment || self.comment),
-            // The comment that asks for encryption stays clear itself.
+            // The comment that requests encryption stays in plaintext itself.
             Some(Selector::EncryptedCommentRegex(_)) if is_comment => {
                 self.enclosing_comment || self.comment_before
             }

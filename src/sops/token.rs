@@ -59,7 +59,7 @@ impl Kind {
 /// A token, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// The ciphertext with the 16 bytes of its tag behind it, as AES-GCM takes it.
+    /// The ciphertext followed by its 16-byte tag, as AES-GCM expects it.
     pub sealed: Vec<u8>,
     /// The nonce.
     pub nonce: Vec<u8>,
@@ -71,7 +71,7 @@ pub struct Token {
 pub(super) const TAG_LEN: usize = 16;
 
 impl Token {
-    /// Takes a token apart. As in sops it must start the text, and what stands behind its last
+    /// Parses a token. As in sops, it must start the text, and anything after its last
     /// bracket (on the first line) is ignored.
     ///
     /// # Errors

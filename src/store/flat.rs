@@ -17,7 +17,7 @@ const LIST: &[u8] = b"__list_";
 /// Steps in one name. The metadata of sops has five at most; the context of a KMS key adds one.
 const MAX_STEPS: usize = 32;
 
-/// One name and its value as they stand in the file.
+/// A name and its value, as written in the file.
 pub(super) struct Line<'a> {
     /// The name, without what marks it as metadata.
     pub(super) name: &'a [u8],

@@ -198,7 +198,7 @@ fn decrypt(enc: &str, identities: &[&dyn age::Identity]) -> Result<Zeroizing<Vec
             let said = errors.iter().map(|error| plugin_message(&error.to_string()));
             of_plugin(said.collect::<Vec<_>>().join("; "))
         }
-        // The header has been read already: it is a plugin that cannot be talked to. Only the first line says so;
+        // The header has already been read, so this is a plugin that does not follow the protocol. Only the first line says so;
         // the others are for who writes one.
         DecryptError::Io(error) => {
             of_plugin(plugin_message(error.to_string().lines().next().unwrap_or_default()))

@@ -56,7 +56,7 @@ pub enum PrivateKey {
     Locked(LockedKey),
 }
 
-/// What a text held.
+/// The private keys in a text.
 #[derive(Debug)]
 pub struct PrivateKeyText {
     /// Its first private key.
@@ -190,7 +190,7 @@ impl SshKey {
 }
 
 impl LockedKey {
-    /// The public half as ssh writes it; a PKCS#8 key keeps it behind the passphrase.
+    /// The public key as ssh writes it; `None` for a PKCS#8 key, which encrypts it as well.
     #[must_use]
     pub fn public_line(&self) -> Option<String> {
         match &self.0 {
@@ -203,7 +203,7 @@ impl LockedKey {
     ///
     /// # Errors
     ///
-    /// The passphrase is wrong, or the key behind it cannot be used.
+    /// The passphrase is wrong, or the key cannot be used.
     pub fn unlock(&self, passphrase: &str) -> Result<SshKey, PrivateKeyError> {
         if passphrase.is_empty() {
             return Err(PrivateKeyError::WrongPassphrase);

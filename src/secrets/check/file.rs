@@ -1,4 +1,4 @@
-//! What is wrong with one sops file.
+//! Checks of a single sops file.
 
 use std::path::Path;
 

@@ -11,7 +11,7 @@ use super::super::tree::{Branch, Item, Key, Tree, Value};
 pub struct Stray {
     /// The document, counted from 1.
     pub document: usize,
-    /// Where it stands; of a comment the mapping or list that holds it.
+    /// Its path; for a comment, that of the mapping or list that contains it.
     pub path: KeyPath,
     /// The same for a reader that counts no comments: keys, and positions from 0.
     pub place: Vec<String>,

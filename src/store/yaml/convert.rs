@@ -65,7 +65,7 @@ impl Converter {
     }
 
     /// The entries of a mapping with the comments around them. Where the comments of the mapping
-    /// itself are not placed by its owner, they stand inside.
+    /// itself are not placed by its owner, they are inside.
     fn mapping(
         &mut self,
         nodes: &Nodes,

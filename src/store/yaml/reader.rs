@@ -26,7 +26,7 @@ impl Deref for Source<'_> {
     }
 }
 
-/// Takes off a byte order mark, decodes UTF-16, and refuses what may not stand in YAML. The result
+/// Takes off a byte order mark, decodes UTF-16, and refuses characters that are not allowed in YAML. The result
 /// is UTF-8 without zero bytes.
 ///
 /// # Errors

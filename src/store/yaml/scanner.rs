@@ -130,7 +130,7 @@ impl<'a> Scanner<'a> {
             _ => self.cursor.mark,
         };
         self.fetch_content(first)?;
-        // A comment behind a lone `-` is the head of what follows.
+        // A comment after a lone `-` is the head of what follows.
         if self.tokens.last().is_none_or(|token| token.kind != Kind::BlockEntry) {
             self.scan_line_comment(mark);
         }

@@ -29,7 +29,7 @@ pub struct Document {
 pub struct Node<'a> {
     document: &'a Document,
     id: Id,
-    /// Where it stands, from 1.
+    /// Its line, from 1.
     pub line: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct Node<'a> {
 pub struct Entry<'a> {
     /// The key as it is spelled.
     pub name: String,
-    /// Where the key stands, from 1.
+    /// The line of the key, from 1.
     pub line: usize,
     /// The value.
     pub value: Node<'a>,
@@ -71,7 +71,7 @@ impl Document {
         if self.visits.get() > VISITS {
             return Err(Error::Limit { line, limit: VISITS, what: "values expanded from aliases" });
         }
-        // An anchor stands before its aliases, so this ends.
+        // An anchor comes before its aliases, so this terminates.
         while let Content::Alias(target) = self.nodes.get(id).content {
             id = target;
         }
@@ -97,7 +97,7 @@ impl<'a> Node<'a> {
         matches!(self.scalar(), Ok(Some(Value::Null)))
     }
 
-    /// Whether it is a string where any type may stand.
+    /// Whether it is a string where any type may be.
     #[must_use]
     pub fn is_string(&self) -> bool {
         matches!(self.scalar(), Ok(Some(Value::Str(_))))
@@ -143,7 +143,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A whole number; what a float has behind its point is cut off. `None` is null.
+    /// A whole number; what a float has after its point is cut off. `None` is null.
     ///
     /// # Errors
     /// Anything else, or a number out of range.

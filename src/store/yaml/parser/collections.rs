@@ -47,7 +47,7 @@ impl Parser<'_> {
     }
 
     /// Steps over a `-`. Where a collection follows, the comments before the dash are about the
-    /// item as a whole and those behind it about its first entry.
+    /// item as a whole and those after it about its first entry.
     fn peek_behind_entry(&mut self) -> Result<Kind, Error> {
         let stem = self.head.len();
         self.skip();
@@ -101,7 +101,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A key behind its `?` or a value behind its `:`.
+    /// A key after its `?` or a value after its `:`.
     fn parse_block_part(&mut self) -> Result<Id, Error> {
         match self.peek()? {
             Kind::Key | Kind::Value | Kind::BlockEnd => self.empty_scalar(),
@@ -161,7 +161,7 @@ impl Parser<'_> {
         let id = self.nodes.add(Node { content, line, comments: Comments::default() });
         let key = match self.peek()? {
             Kind::Value | Kind::FlowEntry | Kind::FlowSequenceEnd => {
-                // As go-yaml has it: the token is passed over with the empty key.
+                // As go-yaml has it: the token is skipped with the empty key.
                 let key = self.empty_scalar()?;
                 self.skip();
                 key

@@ -59,7 +59,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Parts the comments at the start of the file at their last empty line: what stands above it is
+    /// Parts the comments at the start of the file at their last empty line: what is above it is
     /// about the document, the rest about its first key.
     fn split_document_head(&mut self) -> Buffer {
         let all = &*self.head;
