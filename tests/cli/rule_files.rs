@@ -126,7 +126,8 @@ fn a_rule_that_encrypts_nothing_is_told() {
     {
         scene.write(name, text);
         let ran = civm(&scene, &["secrets", "encrypt", "-i", name]).ok();
-        let said = ran.says("nothing is encrypted: encrypted_regex `^(data|stringData)$` selects no value");
+        let said = ran
+            .says("nothing is encrypted: encrypted_regex `^(data|stringData)$` matches no value in the file");
         said.silent_on("hunter2");
     }
     scene.write("good.yaml", "data:\n    a: hunter2\n");
