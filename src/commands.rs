@@ -31,7 +31,7 @@ mod up;
 
 pub use screen::Screen;
 
-/// What every command is given besides its own arguments.
+/// What every command gets in addition to its own arguments.
 #[derive(Debug)]
 pub struct Context {
     /// Where output goes.

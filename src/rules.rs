@@ -19,15 +19,15 @@ pub use names::{names, recipient_of};
 pub use path::{clean, match_path};
 pub use purpose::FILE;
 
-/// A parsed `.sops.yaml`. Two are equal where they say the same, on whatever lines.
+/// A parsed `.sops.yaml`. Two are equal if they mean the same, regardless of line numbers.
 #[derive(Clone, Debug)]
 pub struct Config {
     creation_rules: Option<Vec<CreationRule>>,
-    /// How the stores write.
+    /// The indentation that the stores use.
     pub stores: Indents,
     /// The line of each rule.
     lines: Vec<usize>,
-    /// Keys that sops passes over.
+    /// Keys that sops ignores.
     pub unknown_keys: Vec<UnknownKey>,
 }
 
@@ -37,7 +37,7 @@ impl PartialEq for Config {
     }
 }
 
-/// A key that sops does not know and passes over, so that a misspelt one is as if it were not there.
+/// A key that sops does not know and ignores, so a misspelt key has no effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownKey {
     /// The number of its rule, from 1; `None` outside of the rules.
@@ -59,7 +59,7 @@ impl UnknownKey {
     }
 }
 
-/// One entry of `creation_rules`. As in sops, what is wrong with it shows when it is used.
+/// One entry of `creation_rules`. As in sops, errors in it are reported only when it is used.
 #[derive(Clone, Debug, PartialEq)]
 struct CreationRule {
     /// `None` matches every path.
@@ -67,18 +67,18 @@ struct CreationRule {
     rule: Result<Rule, Error>,
 }
 
-/// What a creation rule says about the files that it matches.
+/// The settings in a creation rule for the files that it matches.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {
-    /// The `path_regex` as written; empty where the rule matches every path.
+    /// The `path_regex` as written; empty if the rule matches every path.
     pub path_regex: String,
-    /// The key groups. Never empty, but a group may be.
+    /// The key groups: at least one, but a group may be empty.
     pub groups: Vec<Group>,
     /// The selector, if the rule has one.
     pub selector: Option<Selector>,
     /// Whether the MAC is to cover encrypted values only.
     pub mac_only_encrypted: bool,
-    /// How many groups are needed to open a file; 0 where nothing is said.
+    /// How many groups are needed to decrypt a file; 0 if not specified.
     pub shamir_threshold: i64,
 }
 
@@ -87,18 +87,20 @@ pub struct Rule {
 pub struct Group {
     /// age recipients, in order.
     pub age: Vec<String>,
-    /// The other kinds of keys that it names (`pgp`, `kms`, …).
+    /// The other kinds of keys in it (`pgp`, `kms`, …).
     pub others: Vec<&'static str>,
 }
 
 /// What is wrong with a `.sops.yaml`.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// The text is no YAML, or not of the form that sops reads. The message has the line.
+    /// The text is not YAML, or not in the form that sops reads. The message contains the line.
     #[error("could not read the rules: {0}")]
     Syntax(String),
-    /// A merge left its conflict in the text.
-    #[error("line {line}: git's conflict markers are still in it; resolve the conflict in the rules first")]
+    /// The text has an unresolved merge conflict.
+    #[error(
+        "line {line}: the file still has git's conflict markers; resolve the conflict in the rules first"
+    )]
     Conflict {
         /// The line of the first marker.
         line: usize,
@@ -111,7 +113,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The text cannot be changed without touching what is not ours to touch.
+    /// The text cannot be changed without affecting other parts of it.
     #[error("the rules cannot be edited: {0}")]
     Edit(String),
 }
@@ -119,28 +121,28 @@ pub enum Error {
 /// The text of a `.sops.yaml`, in UTF-8 or in UTF-16 with a byte order mark.
 ///
 /// # Errors
-/// Bytes that are no text.
+/// Bytes that are not text.
 pub fn decode(bytes: &[u8]) -> Result<String, Error> {
     yaml::text(bytes).map(|(text, _)| text).map_err(|error| Error::Syntax(error.to_string()))
 }
 
 impl Config {
-    /// Reads a `.sops.yaml`. Unknown keys are passed over; what is wrong with a single rule shows when
-    /// the rule is asked for.
+    /// Parses a `.sops.yaml`. Unknown keys are ignored; errors in a single rule are reported only when
+    /// the rule is used.
     ///
     /// # Errors
-    /// Text that is no YAML, a key given twice, a value of a wrong type.
+    /// Text that is not YAML, a duplicate key, a value of the wrong type.
     pub fn parse(text: &str) -> Result<Self, Error> {
         file::parse(text)
     }
 
-    /// Whether there is a `creation_rules` section. Without one sops takes the file for missing.
+    /// Whether there is a `creation_rules` section. Without one, sops treats the file as missing.
     #[must_use]
     pub fn has_creation_rules(&self) -> bool {
         self.creation_rules.is_some()
     }
 
-    /// The first rule that matches a path (see [`match_path`]); `None` where none does.
+    /// The first rule that matches a path (see [`match_path`]); `None` if none does.
     ///
     /// # Errors
     /// A `path_regex` before it that does not compile, or a matching rule that cannot be used.
@@ -176,7 +178,7 @@ impl Config {
         Ok(common)
     }
 
-    /// The position of the rule that a word means: its `path_regex`, or its number from 1.
+    /// The index of the rule with this `path_regex`, or this number from 1.
     #[must_use]
     pub fn find(&self, word: &str) -> Option<usize> {
         let written = |entry: &CreationRule| match &entry.pattern {
@@ -223,7 +225,7 @@ impl Config {
         Ok(None)
     }
 
-    /// The unknown keys that concern a rule, by its number from 1: its own and those beside the rules.
+    /// The unknown keys that affect a rule, given by its number from 1: its own and those next to the rules.
     pub fn unknown_keys_of(&self, number: usize) -> impl Iterator<Item = &UnknownKey> {
         self.unknown_keys.iter().filter(move |key| key.rule.is_none_or(|rule| rule == number))
     }
@@ -234,7 +236,7 @@ impl Config {
         self.lines.get(index).copied()
     }
 
-    /// The rule of a position; `None` behind the last.
+    /// The rule at an index; `None` past the last.
     pub fn rule(&self, index: usize) -> Option<Result<&Rule, Error>> {
         self.entries().get(index).map(|entry| entry.rule.as_ref().map_err(Error::clone))
     }
@@ -256,7 +258,7 @@ impl Rule {
         self.groups.iter().map(|group| group.age.clone()).collect()
     }
 
-    /// How many of its groups are needed to open a file; where nothing is said all of them.
+    /// How many of its groups are needed to decrypt a file: all of them, unless specified.
     #[must_use]
     pub fn groups_needed(&self) -> usize {
         match (self.groups.len(), usize::try_from(self.shamir_threshold)) {

@@ -1,4 +1,4 @@
-//! Text to tree and back, a file per format.
+//! Parsing text into a tree and writing it back; one file per format.
 
 use crate::sops::document::{self, IsMetadata};
 use crate::sops::key_path::KeyPath;
@@ -23,8 +23,8 @@ pub use texts::spelled;
 
 /// Reading and writing one format. Pure: text in, values out.
 pub trait Store: Send + Sync {
-    /// Reads an encrypted file. The metadata stands in the documents as the mapping `sops`, whatever form the
-    /// format gives it.
+    /// Reads an encrypted file. In the result, the metadata is the mapping `sops`, however the
+    /// format stores it.
     ///
     /// # Errors
     /// What is wrong, with its line.
@@ -33,10 +33,10 @@ pub trait Store: Send + Sync {
     /// Writes an encrypted file from documents that hold the metadata as the mapping `sops`.
     ///
     /// # Errors
-    /// A tree that the format cannot hold.
+    /// A tree that the format cannot represent.
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error>;
 
-    /// Reads a plaintext, where that takes another form.
+    /// Reads a plaintext, if its form differs from that of an encrypted file.
     ///
     /// # Errors
     /// What is wrong, with its line.
@@ -44,10 +44,10 @@ pub trait Store: Send + Sync {
         self.load(input)
     }
 
-    /// Writes a plaintext, where that takes another form.
+    /// Writes a plaintext, if its form differs from that of an encrypted file.
     ///
     /// # Errors
-    /// A tree that the format cannot hold.
+    /// A tree that the format cannot represent.
     fn emit_plain(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
         self.emit(tree)
     }
@@ -55,38 +55,38 @@ pub trait Store: Send + Sync {
     /// Writes one value of a document, as `--extract` prints it.
     ///
     /// # Errors
-    /// A value that the format cannot hold.
+    /// A value that the format cannot represent.
     fn emit_value(&self, value: &Value) -> Result<Vec<u8>, Error>;
 
-    /// Tells the metadata from the values of a document.
+    /// Distinguishes the metadata from the values of a document.
     fn is_metadata(&self) -> IsMetadata {
         document::is_metadata
     }
 
-    /// Whether a plaintext document holds what the format keeps the metadata in, so that it counts as encrypted.
+    /// Whether a plaintext document contains the entry in which the format keeps the metadata, so that it counts as encrypted.
     fn is_encrypted(&self, branch: &Branch) -> bool {
         branch.iter().any(document::is_metadata)
     }
 
-    /// Reads an emitted encrypted file again and compares: nobody may rely on a text that says something else.
+    /// Reads an emitted encrypted file back and compares it, so that no text is used that means something else.
     ///
     /// # Errors
     /// Where it differs.
     fn verify(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error>;
 
-    /// The values of a plaintext that the format takes for something else than they look like.
+    /// The values of a plaintext that the format reads as something other than they look like.
     fn surprises(&self, input: &[u8]) -> Vec<Surprise> {
         let _ = input;
         Vec::new()
     }
 
-    /// Whether a plaintext is one value, so that there is nothing to select from.
+    /// Whether a plaintext is a single value, so that there is nothing to select from.
     fn is_single_value(&self) -> bool {
         false
     }
 
-    /// Whether an emitted plaintext reads back as the tree it was made from, so that an edit of it changes what
-    /// its editor changes and nothing else.
+    /// Checks that an emitted plaintext reads back as the tree it was made from, so that an edit changes only what
+    /// the user changes.
     ///
     /// # Errors
     /// Where it would not.
@@ -95,27 +95,27 @@ pub trait Store: Send + Sync {
         Ok(())
     }
 
-    /// What the editor shows where a file is made; every value in it is to be replaced.
+    /// The example shown in the editor for a new file; every value in it is to be replaced.
     fn example(&self) -> &'static str;
 }
 
-/// A value that is something else than it looks like.
+/// A value that is not what it looks like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Surprise {
     /// Counted from 1.
     pub line: usize,
-    /// Where it stands.
+    /// Its path.
     pub path: KeyPath,
     /// What becomes of it.
     pub what: &'static str,
 }
 
-/// Why a text could not be read or a tree not be written. Never holds a value of the document.
+/// Why a text could not be read or a tree could not be written. Never contains a value of the document.
 ///
-/// sops ends with code 2 where it cannot read, 92 for an empty file, and 4 where it cannot write.
+/// sops exits with code 2 if it cannot read, 92 for an empty file, and 4 if it cannot write.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
-    /// The text is not of the format.
+    /// The text is not valid in the format.
     #[error("line {line}: {message}")]
     Syntax {
         /// Counted from 1.
@@ -123,10 +123,10 @@ pub enum Error {
         /// What is wrong there.
         message: String,
     },
-    /// The file holds nothing at all.
+    /// The file is empty.
     #[error("the file is empty")]
     Empty,
-    /// A limit on depth, size or expansion was passed.
+    /// A limit on depth, size or expansion was exceeded.
     #[error("line {line}: more than {limit} {what}")]
     Limit {
         /// Counted from 1.

@@ -21,7 +21,7 @@ pub(super) fn run(args: &Console, context: &Context) -> Outcome {
     }
     match attach(&record, Input::Typed, &mut io::stdout()).map_err(failure)? {
         Left::Escape => {
-            context.screen.note(format!("\ndetached from the console; `{}` keeps running", args.host))
+            context.screen.note(format!("\ndetached from the console; `{}` keeps running", args.host));
         }
         Left::InputEnded => {}
         Left::Ended => context.screen.note(format!("\n`{}` has stopped", args.host)),

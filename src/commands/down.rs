@@ -9,7 +9,7 @@ use crate::instance::stop::{self, Patience};
 use crate::instance::{Error, Event};
 use crate::outcome::Outcome;
 
-/// Stops an instance. One that is not running is no error.
+/// Stops an instance. One that is not running is not an error.
 pub(super) fn run(args: &Down, context: &Context) -> Outcome {
     let site = Site::find(context)?;
     let place = site.place(&args.host)?;

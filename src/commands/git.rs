@@ -86,7 +86,7 @@ fn install(args: &Install, git: &Git, context: &Context) -> Outcome {
 fn uninstall(args: &Uninstall, git: &Git, context: &Context) -> Outcome {
     let top = top(git, args.global)?;
     for section in SECTIONS {
-        // A missing section is no error.
+        // A missing section is not an error.
         let _ = git.output(["config", scope(args.global), "--remove-section", section]);
     }
     if let Some(top) = top {

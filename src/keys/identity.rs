@@ -7,17 +7,17 @@
 mod as_sops;
 /// age's questions, passed on to a prompt.
 pub(crate) mod callbacks;
-/// Identities that are at hand already.
+/// Identities that the caller already has.
 mod given;
-/// The file of native identities at its usual place.
+/// The file of native identities at its default path.
 pub mod keys_file;
 /// Reading the places.
 mod load;
-/// Keys behind a passphrase.
+/// Passphrase-protected keys.
 mod locked;
 /// One armored file opened with all identities.
 mod open;
-/// Identities as they stand in a text.
+/// Parsing identities.
 mod text;
 
 use std::collections::BTreeMap;
@@ -40,11 +40,11 @@ pub use self::open::{OpenError, Part};
 pub enum Place {
     /// A variable that holds identities.
     Variable(&'static str),
-    /// A file that a variable names.
+    /// A file given by a variable.
     NamedFile(&'static str, PathBuf),
-    /// A command that a variable names.
+    /// A command given by a variable.
     Command(&'static str),
-    /// A file at its usual place.
+    /// A file at its default path.
     File(PathBuf),
 }
 
@@ -66,9 +66,9 @@ pub enum Finding {
     NotSet,
     /// There is no such file.
     NoFile,
-    /// A command that runs once it is needed.
+    /// A command that is run only when needed.
     NotAskedYet,
-    /// It was read; each entry is the public half of a key, or what is known of it.
+    /// It was read; each entry is the public key of an identity, or what is known of it.
     Found(Vec<Half>),
 }
 
@@ -88,29 +88,29 @@ pub enum Half {
     },
     /// Known only to a plugin.
     Plugin(String),
-    /// Behind the passphrase of an identity file or key.
+    /// Protected by the passphrase of an identity file or key.
     Hidden,
 }
 
-/// One place and what it gave.
+/// A place and what was found there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Where.
     pub place: Place,
     /// What.
     pub finding: Finding,
-    /// What was wrong there; never holds a part of a key.
+    /// Problems found there; never contains any part of a key.
     pub problems: Vec<String>,
 }
 
 /// Whether one of the identities belongs to a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Belongs {
-    /// None does.
+    /// No.
     No,
     /// A plugin, a command or a locked file may hold it.
     Perhaps,
-    /// One does.
+    /// Yes.
     Yes,
 }
 
@@ -201,7 +201,7 @@ impl Half {
 }
 
 impl Identities {
-    /// Reads all places. Nothing is asked and no command runs yet; what cannot be read is reported later.
+    /// Reads all places. The user is not asked and no command is run yet; read errors are reported later.
     #[must_use]
     pub fn load(environment: &Environment, prompt: Arc<dyn Prompt>) -> Self {
         Self {
@@ -212,14 +212,14 @@ impl Identities {
         }
     }
 
-    /// Those that need nobody: no command runs for them and no question is asked, however they are used.
+    /// The identities that need no interaction: using them never runs a command or asks the user.
     #[must_use]
     pub fn at_hand(environment: &Environment) -> Self {
         let environment = load::COMMANDS.iter().fold(environment.clone(), |rest, name| rest.without(name));
         Self::load(&environment, Arc::new(Nobody))
     }
 
-    /// What was found where, in sops' order. Commands show what they gave so far.
+    /// What was found in each place, in sops' order. For commands, what they have returned so far.
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
         let mut reports = Vec::new();
@@ -248,7 +248,7 @@ impl Identities {
         reports
     }
 
-    /// The public halves of all identities that are known without asking, each with its place.
+    /// The public keys of all identities that are known without asking, each with its place.
     #[must_use]
     pub fn public_halves(&self) -> Vec<(Half, Place)> {
         let halves = self.reports().into_iter().filter_map(|report| match report.finding {
@@ -258,7 +258,7 @@ impl Identities {
         halves.flatten().collect()
     }
 
-    /// Whether one of the identities belongs to a recipient. Nothing is asked, no command runs.
+    /// Whether one of the identities belongs to a recipient. The user is not asked and no command is run.
     #[must_use]
     pub fn belongs(&self, recipient: &str) -> Belongs {
         let key = same_key(recipient);
@@ -268,7 +268,7 @@ impl Identities {
         known.unwrap_or(Belongs::No).max(rest)
     }
 
-    /// The places as they are for one recipient: commands are asked for it, once per run.
+    /// The places for a given recipient: commands are run for it, once per run of civm.
     fn sources_for(&self, recipient: &str) -> Vec<Arc<Source>> {
         let sources = self.slots.iter().map(|slot| match slot {
             Slot::Read(source) => Arc::clone(source),
@@ -283,7 +283,7 @@ impl Identities {
         sources.collect()
     }
 
-    /// What sops would have made of the places for this recipient.
+    /// What sops would have found in the places for this recipient.
     pub(super) fn as_sops(&self, recipient: &str) -> AsSops {
         let sources = self.sources_for(recipient);
         let plugin = sources.iter().flat_map(|source| &source.keys).find_map(|key| match key {

@@ -20,7 +20,7 @@ const IDENTITY: Hrp = Hrp::parse_unchecked("age-secret-key-");
 /// Bytes of either half.
 pub(super) const KEY_BYTES: usize = 32;
 
-/// A text that is no native age key. The text itself is never repeated.
+/// Why a text is not a native age key. The text itself is never repeated.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum NativeKeyError {
     /// The checksum or an earlier part of the text is wrong.
@@ -70,7 +70,7 @@ impl AgeIdentity {
     ///
     /// # Errors
     ///
-    /// The text is no such key.
+    /// The text is not such a key.
     pub fn parse(text: &str) -> Result<Self, NativeKeyError> {
         if text.starts_with(hybrid::IDENTITY_START) {
             return hybrid::Identity::parse(text).map(Kind::Hybrid).map(Self::of);

@@ -12,13 +12,13 @@ use super::ssh::public::{Ed25519Public, PublicKeyError};
 use crate::edge::terminal::Prompt;
 use crate::keys::identity::callbacks::Asking;
 
-/// A recipient that cannot be used, or did not take the data key.
+/// Why a recipient cannot be used, or the data key cannot be wrapped for it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum RecipientError {
-    /// Nothing at all.
+    /// It is empty.
     #[error("it is empty; is there an extra comma, or a variable that is not set?")]
     Empty,
-    /// None of the known spellings.
+    /// Not in any known form.
     #[error("not a recipient: expected age1…, ssh-ed25519 … or ssh-rsa …")]
     Unknown(String),
     /// `age1…` with a fault.
@@ -75,11 +75,11 @@ enum Kind {
 pub struct SameKey(String);
 
 impl Recipient {
-    /// Reads a recipient as sops does; space around it is not minded.
+    /// Parses a recipient as sops does; surrounding space is ignored.
     ///
     /// # Errors
     ///
-    /// It is of no known kind, of a kind that civm does not do, or has a fault.
+    /// It is of an unknown or unsupported kind, or is not valid.
     pub fn parse(text: &str) -> Result<Self, RecipientError> {
         let text = text.trim();
         let faulty = |source| RecipientError::Native { text: text.to_owned(), source };
@@ -182,7 +182,7 @@ fn parse_ssh(text: &str) -> Result<age::ssh::Recipient, RecipientError> {
     })
 }
 
-/// The text as a message may have it: not whole where it may be a private key in the wrong place.
+/// The text for use in a message: shortened if it may be a private key given by mistake.
 #[must_use]
 pub fn shown(text: &str) -> String {
     if text.starts_with("AGE-") {
@@ -241,7 +241,7 @@ mod tests {
                      AS1qH9wdruiG884CD1Deyl0kdIlN2LYzqPTpTaSgaDwPCg+QR6GTksSwdr/PP3pJyBFI3JNfOyjgQhHasrjZIlupZ3rw\
                      +iqDKFxDH3GpbPBox42DfOBc8w==";
         let error = refused(short).to_string();
-        assert!(error.contains("less than 2048 bits"), "{error}");
+        assert!(error.contains("fewer than 2048 bits"), "{error}");
         assert!(matches!(refused("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5"), RecipientError::Ssh { .. }));
     }
 

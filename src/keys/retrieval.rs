@@ -19,12 +19,12 @@ use super::identity::{AsSops, Belongs, Identities, OpenError, Report};
 pub enum MasterKey<'a> {
     /// An age recipient.
     Age {
-        /// As it stands in the file.
+        /// As written in the file.
         recipient: &'a str,
         /// The armored age file for it.
         enc: &'a str,
     },
-    /// A key of a kind that is not done here, such as `pgp`.
+    /// A key of a kind that civm does not support, such as `pgp`.
     Other {
         /// Its kind.
         kind: &'a str,
@@ -33,35 +33,35 @@ pub enum MasterKey<'a> {
     },
 }
 
-/// Keys of which any one opens the part of this group.
+/// Keys of which any one decrypts this group's part.
 pub type KeyGroup<'a> = Vec<MasterKey<'a>>;
 
-/// No data key: what each master key said, and which identities there are.
+/// The data key could not be retrieved: the error for each master key, and the available identities.
 #[derive(Clone, Debug)]
 pub struct RetrievalError {
     /// The groups, in the order of the file.
     pub groups: Vec<GroupResult>,
     /// How many groups are needed; 0 where the file has one group.
     pub threshold: usize,
-    /// Where identities were looked for, and what was there.
+    /// Where identities were searched for, and what was found.
     pub identities: Vec<Report>,
 }
 
-/// What became of a group.
+/// The result for a group.
 #[derive(Clone, Debug)]
 pub struct GroupResult {
-    /// True if one of its keys gave its part.
+    /// Whether one of its keys decrypted its part.
     pub opened: bool,
     /// Its keys in the order of the file; empty where it is opened.
     pub keys: Vec<KeyResult>,
 }
 
-/// What a master key said.
+/// The result for a master key.
 #[derive(Clone, Debug)]
 pub struct KeyResult {
     /// The recipient, or the name of a key of another kind.
     pub name: String,
-    /// Why it gave nothing.
+    /// Why it failed.
     pub reason: Reason,
     /// Whether one of the identities should have opened it.
     pub belongs: Belongs,
@@ -69,12 +69,12 @@ pub struct KeyResult {
     as_sops: AsSops,
 }
 
-/// Why a master key gave nothing.
+/// Why a master key failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// An age recipient that was not opened.
+    /// An age recipient whose entry could not be decrypted.
     Age(OpenError),
-    /// A kind that is not done here.
+    /// A kind that civm does not support.
     OtherKind(String),
 }
 

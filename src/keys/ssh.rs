@@ -6,7 +6,7 @@ pub mod host_key;
 mod pem;
 /// Private keys, plain and passphrase-protected.
 pub mod private;
-/// Public keys as they stand in authorized_keys, known_hosts and ssh-keyscan's output.
+/// Public keys as found in authorized_keys, known_hosts and ssh-keyscan's output.
 pub mod public;
 
 #[cfg(test)]

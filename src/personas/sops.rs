@@ -1,7 +1,7 @@
 //! The command line of sops 3.13.3: the same commands, flags, streams and exit codes.
 //!
 //! Where sops panics, repeats values in messages, empties a file before it fails, loses an edit or makes plaintext that
-//! everybody can read, this one does not. age is the only kind of key; the flags of others are refused by name.
+//! everybody can read, this one does not. Only age keys are supported; the flags of other kinds are refused by name.
 
 mod completion;
 mod context;

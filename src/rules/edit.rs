@@ -22,7 +22,7 @@ use spell::Style;
 
 pub use members::{NewKey, add_key, remove_key};
 
-/// A host that is to be known to the rules.
+/// A host to add to the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct NewHost<'a> {
     /// Its name, which becomes its anchor.
@@ -35,7 +35,7 @@ pub struct NewHost<'a> {
     pub readers: &'a [String],
 }
 
-/// The `path_regex` of a file: its path, with what has a meaning in expressions escaped, up to the end.
+/// The `path_regex` for a file: its path, escaped and anchored at the end.
 #[must_use]
 pub fn path_regex(path: &str) -> String {
     let mut regex = String::with_capacity(path.len() + 4);
@@ -49,10 +49,10 @@ pub fn path_regex(path: &str) -> String {
     regex
 }
 
-/// The text of a `.sops.yaml` that is to be edited.
+/// Decodes a `.sops.yaml` for editing.
 ///
 /// # Errors
-/// Bytes that are no text, or UTF-16: an edit would be written in UTF-8.
+/// Bytes that are not text, or UTF-16: an edit would be written in UTF-8.
 pub fn decode(bytes: &[u8]) -> Result<String, Error> {
     match yaml::text(bytes) {
         Ok((text, false)) => Ok(text),
@@ -65,8 +65,8 @@ pub fn decode(bytes: &[u8]) -> Result<String, Error> {
 /// that matches them already.
 ///
 /// # Errors
-/// A name that cannot be an anchor or is one already; a text that has a rule of this `path_regex`; a
-/// layout that cannot be edited without touching what is there.
+/// A name that cannot be an anchor or already is one; an existing rule with this `path_regex`; a
+/// layout that cannot be edited without changing existing content.
 pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
     let (text, other_documents) = text.split_at(first_document(text));
     let before = Config::parse(text)?;
@@ -86,7 +86,7 @@ pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
     };
     let position = before.position(host.path.as_bytes())?.unwrap_or_else(|| before.entries().len());
 
-    // An alias must stand behind its anchor, so keys that are named below the rules go in as they are.
+    // An alias must follow its anchor, so keys that are named below the rules are written out in full.
     let at = layout.rule_line(position);
     let reference = |recipient: &str| {
         let alias = if recipient == host.recipient {
@@ -124,7 +124,7 @@ pub fn add_host(text: &str, host: NewHost<'_>) -> Result<String, Error> {
 /// The text of a `.sops.yaml` for a new project, in which one key can read every secrets file.
 ///
 /// # Errors
-/// A name that cannot be an anchor, or a recipient that is no single line.
+/// A name that cannot be an anchor, or a recipient that is not a single line.
 pub fn initial(name: &str, recipient: &str) -> Result<String, Error> {
     if !is_name(name) {
         return Err(bad_name(name));
@@ -149,7 +149,7 @@ fn check(text: &str, before: &Config, host: &NewHost<'_>, regex: &str) -> Result
     Ok(())
 }
 
-/// Whether a name can be that of a new anchor.
+/// Whether a name is valid for a new anchor.
 fn free(text: &str, name: &str) -> Result<(), Error> {
     if !is_name(name) {
         return Err(bad_name(name));
@@ -173,7 +173,7 @@ fn is_name(name: &str) -> bool {
         && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "._-".contains(letter))
 }
 
-/// Whether the new text has the old rules and, at its place, the new one.
+/// Checks that the new text has all the old rules and the new one at its position.
 fn verify(
     before: &Config,
     text: &str,

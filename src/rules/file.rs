@@ -77,7 +77,7 @@ fn read(text: &str) -> Result<Config> {
 }
 
 struct Reader {
-    /// The number of the rule that is being read, from 1.
+    /// The number of the rule being read, from 1.
     rule: Option<usize>,
     unknown: Vec<UnknownKey>,
 }
@@ -108,7 +108,7 @@ impl Reader {
         Ok(CreationRule { pattern, rule: rule.map_err(|reason| Error::Rule { number, reason }) })
     }
 
-    /// The path of a rule, and the rule or what is wrong with it once it is used.
+    /// The path of a rule, and the rule or the error to report when it is used.
     fn rule(&mut self, item: &Node<'_>) -> Result<(String, std::result::Result<Rule, String>)> {
         let mut rule = Rule::default();
         let mut path_regex = String::new();
@@ -251,7 +251,7 @@ impl Own<'_> {
         };
         for (name, node) in self.others {
             let texts = keys(name, &node)?;
-            // Where one of several texts is empty, there is a comma still: for most kinds that is a key.
+            // If one of several strings is empty, its comma remains: for most kinds that counts as a key.
             let any = match name {
                 "hc_vault_transit_uri" => {
                     texts.iter().flat_map(|text| text.split(',')).any(|text| !text.is_empty())
@@ -267,7 +267,7 @@ impl Own<'_> {
     }
 }
 
-/// The keys of one kind in a rule: a text with commas, or a list of such texts.
+/// The keys of one kind in a rule: a comma-separated string, or a list of such strings.
 fn keys(name: &str, node: &Node<'_>) -> std::result::Result<Vec<String>, String> {
     let reason = |error: store::Error| error.to_string();
     if node.is_null() {
@@ -293,7 +293,7 @@ fn of_age(node: &Node<'_>) -> std::result::Result<Vec<String>, String> {
     recipients(&keys("age", node)?.join(","))
 }
 
-/// The recipients of a text with commas, none of which may be empty.
+/// The recipients in a comma-separated string, none of which may be empty.
 fn recipients(text: &str) -> std::result::Result<Vec<String>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
@@ -305,12 +305,12 @@ fn recipients(text: &str) -> std::result::Result<Vec<String>, String> {
     Ok(parts)
 }
 
-/// The texts of a list; null items do not count.
+/// The strings of a list; null items are ignored.
 fn texts(node: &Node<'_>) -> Result<Vec<String>> {
     node.items()?.unwrap_or_default().iter().map(|item| Ok(item.text()?.unwrap_or_default())).collect()
 }
 
-/// What sops demands of the rules for its `publish`, which nothing else here looks at.
+/// Checks what sops requires of the rules for its `publish`, which civm otherwise ignores.
 fn destinations(node: &Node<'_>) -> Result<()> {
     for item in node.items()?.unwrap_or_default() {
         for Entry { name, value, .. } in item.entries()? {
@@ -345,7 +345,7 @@ fn in_field(name: &str, error: store::Error) -> store::Error {
     }
 }
 
-/// Where the first document ends: sops looks at no other.
+/// Where the first document ends: sops ignores all others.
 pub(super) fn first_document(text: &str) -> usize {
     let (mut at, mut begun) = (0, false);
     for line in text.split_inclusive('\n') {

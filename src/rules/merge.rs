@@ -24,11 +24,11 @@ pub fn merge(base: &str, ours: &str, theirs: &str) -> Option<String> {
         let merged = wanted.with_keys(by_lines(base, ours, theirs)?)?;
         wanted.is_met_by(&merged).then_some(merged)
     };
-    // A key that leaves one rule and stays in others is easier left out than taken out.
+    // It is easier to omit a key that leaves one rule but stays in others than to remove it.
     attempt(ours, theirs).or_else(|| attempt(theirs, ours))
 }
 
-/// Our side of rules that have conflict markers in them.
+/// Our side of rules with conflict markers.
 #[must_use]
 pub fn our_side(text: &[u8]) -> Option<Config> {
     Config::parse(std::str::from_utf8(&conflicted(text)?.ours).ok()?).ok()
@@ -81,7 +81,7 @@ fn only_keys_differ(base: &[&str], theirs: &[&str]) -> bool {
 /// A rule's `path_regex`, and which rule of that.
 type Id = (String, usize);
 
-/// What the merged rules have to say.
+/// What the merged rules must contain.
 struct Wanted {
     names: BTreeMap<String, String>,
     rules: BTreeMap<Id, Rule>,
@@ -90,7 +90,7 @@ struct Wanted {
     stores: crate::store::Indents,
 }
 
-/// A text as it is understood.
+/// A parsed text.
 struct Version {
     names: BTreeMap<String, String>,
     rules: Vec<(Id, Rule)>,
@@ -118,7 +118,7 @@ impl Version {
     }
 }
 
-/// What the sides agree on: both have the same, or only one of them changed it.
+/// The merged value, if both sides have the same or only one of them changed it.
 fn either<T: PartialEq>(base: T, ours: T, theirs: T) -> Option<T> {
     if ours == theirs || theirs == base {
         Some(ours)
@@ -139,7 +139,7 @@ impl Wanted {
                 names.insert(recipient.clone(), name);
             }
         }
-        // One name for two keys is a question.
+        // The same name for two keys needs a decision.
         if names.values().collect::<BTreeSet<_>>().len() != names.len() {
             return None;
         }
@@ -157,7 +157,7 @@ impl Wanted {
         Some(Self { names, rules, orders, stores })
     }
 
-    /// The text with the keys that are missing, without those that are not wanted any more.
+    /// The text with the missing keys added and the removed ones taken out.
     fn with_keys(&self, mut text: String) -> Option<String> {
         let now = Version::of(&text)?;
         let wanted: BTreeSet<&str> = self.rules.values().flat_map(Rule::recipients).collect();
@@ -202,13 +202,13 @@ impl Wanted {
     }
 }
 
-/// A rule with its recipients in an order of their own: who was added first says nothing.
+/// A rule with its recipients sorted, because the order in which they were added has no meaning.
 fn sorted(mut rule: Rule) -> Rule {
     rule.groups.iter_mut().for_each(|group| group.age.sort_unstable());
     rule
 }
 
-/// The rule that both sides make together: nothing within where it is gone. `None` where they do not agree.
+/// The rule merged from both sides: an inner `None` if it was removed. `None` if the sides disagree.
 fn merged_rule(base: Option<&Rule>, ours: Option<&Rule>, theirs: Option<&Rule>) -> Option<Option<Rule>> {
     let (Some(one), Some(other)) = (ours, theirs) else {
         return either(base, ours, theirs).map(Option::<&Rule>::cloned);

@@ -2,8 +2,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-/// A file's path as `path_regex` sees it: relative to the folder of the `.sops.yaml`, or absolute where
-/// the file lies outside of it. Both arguments are absolute; dots are resolved by name, links are not.
+/// A file's path as `path_regex` sees it: relative to the directory of the `.sops.yaml`, or absolute if
+/// the file is outside it. Both arguments are absolute; `.` and `..` are resolved lexically, links are not.
 #[must_use]
 pub fn match_path(file: &Path, config_dir: &Path) -> Vec<u8> {
     let file = clean(file);
@@ -13,7 +13,7 @@ pub fn match_path(file: &Path, config_dir: &Path) -> Vec<u8> {
     file.strip_prefix(prefix.as_slice()).unwrap_or(file).to_vec()
 }
 
-/// A path without `.` and `..`, by its text alone.
+/// A path without `.` and `..`, resolved lexically.
 #[must_use]
 pub fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();

@@ -6,9 +6,9 @@ use crate::store::Format;
 /// The name of the file that holds the rules.
 pub const FILE: &str = ".sops.yaml";
 
-/// Files that steer git and civm, which they could not read encrypted.
+/// Files that configure git and civm, which could not read them if they were encrypted.
 const STEERING: [&str; 6] = [FILE, ".gitignore", ".gitattributes", ".gitmodules", ".gitkeep", ".civmignore"];
-/// A rule that matches one of these names no secrets: it is for all files, or for all of an ending.
+/// A rule that matches one of these is not specifically for secrets: it is for all files, or for all with an extension.
 const PLAIN: [&str; 8] = [
     "LICENSE",
     "README.md",
@@ -19,7 +19,7 @@ const PLAIN: [&str; 8] = [
     ".github/workflows/ci.yml",
     ".pre-commit-config.yaml",
 ];
-/// What tools keep in the formats that sops has a store for, and where no secret belongs.
+/// Files that tools keep in the formats that sops supports, where no secret belongs.
 const OF_TOOLS: [&str; 26] = [
     "Chart.yaml",
     "biome.json",
@@ -54,9 +54,9 @@ const ENCRYPTED: [&str; 3] = ["enc", "encrypted", "sops"];
 const EXAMPLES: [&str; 6] = ["dist", "example", "sample", "schema", "template", "tmpl"];
 
 impl Config {
-    /// Whether the rule at a position, which matches a path, says that the file is to be encrypted. Never the rules'
-    /// own file and such of git. A rule for all files, or for all with an ending, says it of those only whose name is
-    /// that of a store and not one that tools have for themselves.
+    /// Whether the rule at an index, which matches a path, means that the file must be encrypted. This never applies to the
+    /// rules file itself and git's own files. A rule for all files, or for all with an extension, applies only to files whose
+    /// name suggests secrets and is not one that tools use.
     #[must_use]
     pub fn wants_encrypted(&self, index: usize, path: &[u8]) -> bool {
         let path = String::from_utf8_lossy(path);

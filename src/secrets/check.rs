@@ -43,7 +43,7 @@ pub enum Content {
     Failed(Error),
 }
 
-/// What a file turned out to be.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// A sops file that was checked.

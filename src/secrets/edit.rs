@@ -35,8 +35,8 @@ pub struct Watch<'a> {
 pub enum Notice {
     /// The plaintext is on disk while it is edited, because there is no private directory in memory.
     NotInMemory(Vec<Refused>),
-    /// Something odd in the file.
-    Odd(Warning),
+    /// A warning about the file.
+    Warning(Warning),
     /// The editor may have returned before anybody could edit; with advice.
     EditorMayFork(Hint),
     /// Something suspicious in a new file.
@@ -95,7 +95,7 @@ pub fn change(
         .open(session.identities(), mac)?
         .with_store(Arc::clone(&form.output));
     for warning in &open.warnings {
-        (watch.tell)(Notice::Odd(warning.clone()));
+        (watch.tell)(Notice::Warning(warning.clone()));
     }
     writable(path)?;
     let before = if form.with_metadata { open.with_metadata()? } else { open.plaintext()? };

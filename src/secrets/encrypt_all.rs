@@ -15,7 +15,7 @@ use super::session::Session;
 use super::update_all::as_rules_see;
 
 /// Encrypts files in place, in parallel, and calls `tell` after each. One file that fails does not stop the others. The
-/// result is in the order of the files, with what is odd about each.
+/// result is in the order of the files, with the warnings for each.
 pub fn encrypt_all(
     session: &Session,
     files: Vec<PathBuf>,

@@ -170,9 +170,9 @@ impl Plan {
         Ok(Self { origin: Origin::File(path.to_path_buf()), ..Self::of_groups(groups) })
     }
 
-    /// Whether a file of this plan and with this threshold can be opened by those it names: every group has somebody
-    /// who can be used, and the threshold fits. To be asked before anybody is bothered with a passphrase or an
-    /// editor; [`Plan::wrap`] asks it again for whoever forgot.
+    /// Checks that a file with this plan and threshold could be decrypted: every group has a usable recipient, and the
+    /// threshold is valid. Call this before the user is asked for a passphrase or an editor opens; [`Plan::wrap`] checks
+    /// again in any case.
     ///
     /// # Errors
     /// The first group or recipient of which that is not so.

@@ -115,7 +115,7 @@ pub fn rotate_all(
 /// among those to rotate. Recipients are removed in whatever form the file has them.
 ///
 /// # Errors
-/// The file cannot be opened or its content is not what was encrypted; as [`OpenFile::rotate`]; it cannot be
+/// The file cannot be decrypted or was changed after encryption; as [`OpenFile::rotate`]; it cannot be
 /// written. It is as it was then.
 pub fn rotate_file(
     session: &Session,

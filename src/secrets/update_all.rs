@@ -27,7 +27,7 @@ pub enum Mode {
 
 /// The result for one file.
 #[derive(Debug)]
-pub struct Looked {
+pub struct FileUpdate {
     /// The file's real path, or the path that could not be searched.
     pub path: PathBuf,
     /// Whether the file itself was given, and not just a directory above it.
@@ -38,7 +38,7 @@ pub struct Looked {
     pub result: Result<Changes, Error>,
 }
 
-impl Looked {
+impl FileUpdate {
     /// Whether the file matches no rule and was not given explicitly: a sops file that is not one of the project's secrets,
     /// such as an example or test input.
     #[must_use]
@@ -54,8 +54,8 @@ pub fn update_all(
     session: &Session,
     paths: &[PathBuf],
     mode: Mode,
-    tell: &(dyn Fn(usize, &Looked) + Sync),
-) -> Vec<Looked> {
+    tell: &(dyn Fn(usize, &FileUpdate) + Sync),
+) -> Vec<FileUpdate> {
     let files = sops_files(paths, &session.environment);
     let total = files.len();
     let work = files.into_par_iter().map(|Found { path, named, text }| {
@@ -63,7 +63,7 @@ pub fn update_all(
             Ok((recipients, change)) => (recipients, Ok(change)),
             Err(error) => (0, Err(error)),
         };
-        let looked = Looked { path, named, recipients, result };
+        let looked = FileUpdate { path, named, recipients, result };
         tell(total, &looked);
         looked
     });

@@ -31,12 +31,12 @@ impl Cipher {
         Self { usual: AesGcm::from(aes.clone()), aes }
     }
 
-    /// Encrypts and authenticates: the ciphertext with its tag behind it.
+    /// Encrypts and authenticates: returns the ciphertext followed by its tag.
     ///
     /// # Errors
     /// A plaintext of more than 64 GiB.
     pub fn seal(&self, nonce: &Nonce, aad: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, ValueError> {
-        // The room for the tag is there from the start, so that plaintext is not left behind by a move.
+        // Room for the tag is allocated up front, so that no plaintext is left behind by a reallocation.
         let mut sealed = Zeroizing::new(Vec::with_capacity(plaintext.len() + TAG_LEN));
         sealed.extend_from_slice(plaintext);
         let nonce = GenericArray::from_slice(nonce);
@@ -46,7 +46,7 @@ impl Cipher {
         Ok(std::mem::take(&mut *sealed))
     }
 
-    /// Checks and decrypts a ciphertext with its tag behind it.
+    /// Verifies and decrypts a ciphertext followed by its tag.
     ///
     /// # Errors
     /// A ciphertext that is not from this key, nonce and additional data; a nonce of no bytes or more
@@ -76,7 +76,7 @@ fn open_with<N: ArrayLength<u8>>(
         .map_err(|_| ValueError::Authentication)
 }
 
-/// The crate takes a nonce's length as a type, so each length is a type of its own.
+/// The crate has a nonce's length as a type parameter, so each length is a separate type.
 macro_rules! open_by_length {
     ($($length:literal $size:ident)*) => {
         impl Cipher {

@@ -1,4 +1,4 @@
-//! What differs between two documents, by key path: what `diff` is for plain files.
+//! The differences between two documents, by key path: like `diff` for plain files.
 
 use std::collections::HashMap;
 
@@ -17,18 +17,18 @@ pub struct Difference<'a> {
     /// The value, or what holds the comments that differ. Positions in lists are those of the newer side, of
     /// removed items those of the older.
     pub path: KeyPath,
-    /// What became of it.
+    /// How it changed.
     pub change: Change<'a>,
 }
 
-/// What became of a value.
+/// How a value changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change<'a> {
     /// It is new.
     Added(&'a Value),
-    /// It is gone.
+    /// It was removed.
     Removed(&'a Value),
-    /// It is another one.
+    /// It has a different value.
     Changed(&'a Value, &'a Value),
     /// The values are the same, but their order or the comments between them are not.
     Rearranged,

@@ -27,18 +27,18 @@ pub struct Decrypted {
     pub tree: Tree,
     /// The nonces, for encrypting it again.
     pub stash: Stash,
-    /// What the reader should know.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// Something that is no error to sops, but odd.
+/// Something that is not an error to sops, but suspicious.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Warning {
-    /// A comment on an encrypted path that is no ciphertext of this place: kept as it is.
+    /// A comment on an encrypted path that is not a ciphertext for this path: kept unchanged.
     UndecryptableComment {
         /// The document, counted from 1.
         document: usize,
-        /// Where it stands: the mapping or list that holds it.
+        /// The path of the mapping or list that contains it.
         container: KeyPath,
     },
 }
@@ -54,7 +54,7 @@ impl fmt::Display for Warning {
     }
 }
 
-/// Tells the entry of a document that holds the metadata from the others. What it looks like is the format's word.
+/// Recognises the entry of a document that holds the metadata, which depends on the format.
 pub type IsMetadata = fn(&Item) -> bool;
 
 /// Takes the metadata off a file as it was read. Only the first document's counts; those of the others
@@ -84,7 +84,7 @@ pub fn split(mut tree: Tree, is_metadata: IsMetadata) -> Result<(Tree, Metadata)
     }
 }
 
-/// Puts the metadata behind the data of every document, ready to be written.
+/// Appends the metadata to the data of every document, ready for writing.
 ///
 /// # Errors
 /// A document that has a `sops` entry of its own.

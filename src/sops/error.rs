@@ -3,7 +3,7 @@
 use super::key_path::{KeyPath, Step};
 use super::pattern::PatternError;
 
-/// What went wrong with a document. Names places, never values.
+/// What is wrong with a document. Contains paths, never values.
 ///
 /// sops' exit codes: 4 for [`Error::ReservedKey`] (203 where the caller finds the key before it
 /// encrypts), 23 for [`Error::Encrypt`], 25 for [`Error::Decrypt`], 51 for [`Error::MacMissing`],
@@ -28,7 +28,7 @@ pub enum Error {
     /// No master keys at all.
     #[error("no keys found in file")]
     NoKeys,
-    /// The `version` of the metadata is no semantic version.
+    /// The `version` in the metadata is not a semantic version.
     #[error("sops metadata: version: {0}")]
     Version(&'static str),
     /// More than one of the six selectors.
@@ -51,7 +51,7 @@ pub enum Error {
     /// A value could not be encrypted.
     #[error("could not encrypt {path}: {reason}")]
     Encrypt {
-        /// Where it stands.
+        /// Its path.
         path: KeyPath,
         /// Why.
         reason: ValueError,
@@ -59,7 +59,7 @@ pub enum Error {
     /// A value could not be decrypted.
     #[error("could not decrypt {path}: {reason}")]
     Decrypt {
-        /// Where it stands.
+        /// Its path.
         path: KeyPath,
         /// Why.
         reason: ValueError,
@@ -67,7 +67,7 @@ pub enum Error {
     /// The metadata holds no MAC.
     #[error("MAC mismatch: the file has no MAC")]
     MacMissing,
-    /// The MAC is another one than the content's.
+    /// The MAC does not match the content.
     #[error("MAC mismatch: the content was changed after encryption")]
     MacMismatch,
     /// The MAC itself could not be decrypted.

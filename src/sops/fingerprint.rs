@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::tree::{Branch, Comment, Item, Key, Value};
 use super::value;
 
-/// A digest of a value's type and content. A float that is no number is the same as itself here.
+/// A digest of a value's type and content. NaN equals itself here.
 pub(super) type Fingerprint = [u8; 32];
 
 /// The digest of a value with all that is in it.

@@ -13,7 +13,7 @@ pub struct Decimal {
     pub negative: bool,
     /// The digits, without zeros at either end; a lone `0` for zero.
     pub digits: String,
-    /// Where the decimal point is: behind this many digits.
+    /// The position of the decimal point: after this many digits.
     pub point: i32,
 }
 

@@ -19,7 +19,7 @@ pub enum Step {
     Key(Text),
     /// A position in a list, from 0. Comments count, as sops counts them.
     Index(usize),
-    /// A position where a list is, a key everywhere else.
+    /// An index on a list, a key everywhere else.
     Part(Text),
 }
 
@@ -27,7 +27,7 @@ pub enum Step {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPath(Vec<Step>);
 
-/// Why a path leads nowhere. Where sops would panic, one of these says what is wrong.
+/// Why a path does not lead to a value. Where sops would panic, one of these explains the problem.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PathError {
     /// The text of a path is malformed (sops: exit code 91 for `--extract`, 7 for `set` and `unset`).
@@ -36,7 +36,7 @@ pub enum PathError {
     /// No such key (sops: exit code 1).
     #[error("component {0} not found")]
     NotFound(Step),
-    /// A position before the start of a list. What stands before it in the path may be missing already.
+    /// An index before the start of a list. The steps before it may also be missing.
     #[error("component [{index}] is negative")]
     Negative {
         /// The steps before it.
@@ -44,7 +44,7 @@ pub enum PathError {
         /// The position.
         index: i64,
     },
-    /// A position behind the end of a list (sops: exit code 1).
+    /// An index past the end of a list (sops: exit code 1).
     #[error("component {0} accesses out of bounds")]
     OutOfBounds(Step),
     /// A key where there is no mapping, or a position where there is no list.
@@ -61,7 +61,7 @@ pub enum PathError {
 }
 
 impl PathError {
-    /// Whether the value is simply not there: what `--idempotent` forgives.
+    /// Whether the value simply does not exist, which `--idempotent` ignores.
     #[must_use]
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::NotFound(_) | Self::OutOfBounds(_))
@@ -73,7 +73,7 @@ impl KeyPath {
     /// a position. The empty text is the empty path.
     ///
     /// # Errors
-    /// Text outside of brackets, a missing bracket or quote, a position that is none.
+    /// Text outside brackets, a missing bracket or quote, an invalid index.
     pub fn parse(text: &str) -> Result<Self, PathError> {
         let malformed = |message: String| Err(PathError::Malformed(message));
         let mut steps = Vec::new();
@@ -171,7 +171,7 @@ impl From<&Key> for Step {
     }
 }
 
-/// What a path leads to.
+/// The target of a path.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found<'a> {
     /// The document itself: the empty path.
@@ -183,7 +183,7 @@ pub enum Found<'a> {
 /// The value at a path. Of keys given twice the first counts.
 ///
 /// # Errors
-/// A path that leads nowhere.
+/// A path that does not lead to a value.
 pub fn get<'a>(document: &'a Branch, path: &KeyPath) -> Result<Found<'a>, PathError> {
     let Some((first, rest)) = path.0.split_first() else { return Ok(Found::Document(document)) };
     let (Step::Key(key) | Step::Part(key)) = first else {

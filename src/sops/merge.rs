@@ -260,7 +260,7 @@ impl Merge {
     }
 }
 
-/// What the sides agree on: both have the same, or only one of them changed it.
+/// The merged value, if both sides have the same or only one of them changed it.
 fn agreed<'a>(base: Missing<'a>, ours: Missing<'a>, theirs: Missing<'a>) -> Option<Missing<'a>> {
     if same(ours, theirs) || same(theirs, base) {
         Some(ours)
@@ -281,7 +281,7 @@ impl Elements {
             Self::OneByOne => more == count && fewer == count,
             Self::Numbered => fewer == count,
         };
-        // What was there before and is in another place now may have moved, or not.
+        // An existing element in a different place may have moved, or may be a new one.
         let known: HashSet<_> = base.iter().collect();
         let stays = |(before, after): (&Fingerprint, &Fingerprint)| before == after || !known.contains(after);
         counts && [ours, theirs].iter().all(|side| base.iter().zip(*side).all(stays))

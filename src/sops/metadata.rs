@@ -17,7 +17,7 @@ use super::tree::Value;
 pub use changes::{Changes, GroupChanges};
 pub use version::is_newer;
 
-/// The key under which the metadata stands.
+/// The key of the metadata.
 pub const KEY: &str = "sops";
 
 /// The version of sops whose files we write.
@@ -28,7 +28,7 @@ pub const SOPS_VERSION: &str = "3.13.3";
 pub struct Metadata {
     /// The key groups. One group holds the data key itself, several hold a share of it each.
     pub groups: Vec<KeyGroup>,
-    /// How many groups are needed, where there are several; 0 where nothing is said.
+    /// How many of several groups are needed; 0 if not specified.
     pub shamir_threshold: i64,
     /// Which leaves are encrypted; `None` is all of them (binary files).
     pub selector: Option<Selector>,
@@ -36,7 +36,7 @@ pub struct Metadata {
     pub mac_only_encrypted: bool,
     /// When the content was last encrypted. Authenticated together with the MAC.
     pub last_modified: Time,
-    /// The MAC's ENC token; empty where the file has none.
+    /// The MAC's ENC token; empty if the file has none.
     pub mac: String,
     /// The version of sops that encrypted the file first or edited it last.
     pub version: String,
@@ -123,7 +123,7 @@ impl Metadata {
         version::check(&self.version)
     }
 
-    /// Whether sops takes the file for an encrypted one (`filestatus`).
+    /// Whether sops regards the file as encrypted (`filestatus`).
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.version.is_empty() && !self.mac.is_empty()

@@ -1,8 +1,8 @@
 //! Regular expressions in Go's dialect (RE2), as selectors and creation rules use them.
 //!
-//! Rust's `regex` speaks a dialect of its own: `\w`, `\d`, `\s` and `\b` know all of Unicode there,
-//! classes have set operations, `\Q…\E` and `{,2}` mean other things. An expression is parsed as Go
-//! parses it and spelled anew, with nothing left that the two read differently.
+//! Rust's `regex` has a different dialect: `\w`, `\d`, `\s` and `\b` cover all of Unicode there,
+//! classes have set operations, and `\Q…\E` and `{,2}` have other meanings. An expression is parsed as Go
+//! parses it and rewritten without anything that the two read differently.
 
 mod escape;
 mod translate;
@@ -13,7 +13,7 @@ use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// How large a compiled expression may grow, in bytes: room for `\pL{1000}`.
+/// The size limit of a compiled expression, in bytes: enough for `\pL{1000}`.
 const SIZE_LIMIT: usize = 64 << 20;
 
 /// How deep groups may be nested. Go's own limit is 1000; each level is up to three of ours.
@@ -24,7 +24,7 @@ const NEST_LIMIT: u32 = 3000;
 pub struct Pattern {
     source: String,
     regex: Regex,
-    /// Whether it may match between the bytes of a character, where Go never looks.
+    /// Whether it may match between the bytes of a character, where Go never matches.
     whole_characters: bool,
 }
 

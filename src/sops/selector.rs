@@ -13,24 +13,24 @@ pub const NAMES: [&str; 6] = [
     "unencrypted_comment_regex",
 ];
 
-/// The suffix that keeps a value clear where no selector is given.
+/// The suffix that keeps a value in plaintext if no selector is given.
 pub const DEFAULT_UNENCRYPTED_SUFFIX: &str = "_unencrypted";
 
 /// A rule that picks leaves by the keys above them or by the comments before them. A key counts for its
 /// whole subtree, and so does a comment for the next item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// Clear where a key ends with it.
+    /// In plaintext if a key ends with it.
     UnencryptedSuffix(String),
-    /// Encrypted only where a key ends with it.
+    /// Encrypted only if a key ends with it.
     EncryptedSuffix(String),
-    /// Clear where a key matches.
+    /// In plaintext if a key matches.
     UnencryptedRegex(Pattern),
-    /// Encrypted only where a key matches.
+    /// Encrypted only if a key matches.
     EncryptedRegex(Pattern),
-    /// Clear where a comment before the item matches.
+    /// In plaintext if a comment before the item matches.
     UnencryptedCommentRegex(Pattern),
-    /// Encrypted only where a comment before the item matches.
+    /// Encrypted only if a comment before the item matches.
     EncryptedCommentRegex(Pattern),
 }
 
@@ -41,12 +41,12 @@ impl Default for Selector {
 }
 
 impl Selector {
-    /// The selector of a metadata field or creation rule; `None` where the name is no selector's or
+    /// The selector in a metadata field or creation rule; `None` if the name is not a selector's or
     /// the value is empty.
     ///
     /// # Errors
-    /// An expression that does not compile. (sops takes it for one that matches nothing, and so may
-    /// write everything in clear.)
+    /// An expression that does not compile. (sops treats it as one that matches nothing, and so may
+    /// write everything in plaintext.)
     pub fn new(name: &str, value: &str) -> Result<Option<Self>, Error> {
         let Some(name) = NAMES.into_iter().find(|known| *known == name) else { return Ok(None) };
         if value.is_empty() {
@@ -130,7 +130,7 @@ impl Selector {
     }
 }
 
-/// What a walk knows about one container: which of the selector's conditions hold for what is in it.
+/// The state of a walk in one container: which of the selector's conditions hold for its content.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Scope {
     /// A key on the way here matched.
@@ -144,7 +144,7 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// A comment of this container, as it stands in the tree (a token while it is encrypted).
+    /// Visits a comment of this container, as it is in the tree (a token if encrypted).
     pub(super) fn comment(&mut self, selector: Option<&Selector>, text: &[u8]) {
         self.comment_before = self.comment;
         self.comment |= selector.is_some_and(|selector| selector.matches_comment(text));
@@ -162,7 +162,7 @@ impl Scope {
         Self { key: self.key || matches, ..self }
     }
 
-    /// A container that stands here.
+    /// The scope of a container at this point.
     pub(super) fn inside(self) -> Self {
         Self {
             key: self.key,
@@ -172,14 +172,14 @@ impl Scope {
         }
     }
 
-    /// Whether a leaf that stands here is encrypted.
+    /// Whether a leaf at this point is encrypted.
     pub(super) fn encrypts(self, selector: Option<&Selector>, is_comment: bool) -> bool {
         match selector {
             None => true,
             Some(Selector::UnencryptedSuffix(_) | Selector::UnencryptedRegex(_)) => !self.key,
             Some(Selector::EncryptedSuffix(_) | Selector::EncryptedRegex(_)) => self.key,
             Some(Selector::UnencryptedCommentRegex(_)) => !(self.enclosing_comment || self.comment),
-            // The comment that asks for encryption stays clear itself.
+            // The comment that requests encryption stays in plaintext itself.
             Some(Selector::EncryptedCommentRegex(_)) if is_comment => {
                 self.enclosing_comment || self.comment_before
             }

@@ -1,7 +1,7 @@
 //! Shamir's secret sharing, as sops splits a data key among several key groups.
 //!
 //! Each byte of the secret is the value at 0 of a random polynomial over GF(2^8) with the modulus of AES
-//! (x^8 + x^4 + x^3 + x + 1); a share holds the values at one other point, and that point behind them.
+//! (x^8 + x^4 + x^3 + x + 1); a share holds the values at one other point, followed by that point.
 
 use rand::{CryptoRng, RngCore};
 use zeroize::Zeroizing;

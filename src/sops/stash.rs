@@ -25,7 +25,7 @@ impl fmt::Debug for Stash {
 }
 
 impl Stash {
-    /// Nothing to keep: every value gets a new nonce.
+    /// An empty stash: every value gets a new nonce.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,4 +1,4 @@
-//! What the tests of this room share: identities, and JSON as the simplest way to a tree.
+//! Shared by the tests of this module: identities, and JSON as the simplest way to build a tree.
 
 use std::io::Read;
 

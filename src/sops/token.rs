@@ -18,7 +18,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
 );
 
-/// What a token's plaintext is to be read as.
+/// The type of a token's plaintext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `str`
@@ -59,7 +59,7 @@ impl Kind {
 /// A token, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// The ciphertext with the 16 bytes of its tag behind it, as AES-GCM takes it.
+    /// The ciphertext followed by its 16-byte tag, as AES-GCM expects it.
     pub sealed: Vec<u8>,
     /// The nonce.
     pub nonce: Vec<u8>,
@@ -71,11 +71,11 @@ pub struct Token {
 pub(super) const TAG_LEN: usize = 16;
 
 impl Token {
-    /// Takes a token apart. As in sops it must start the text, and what stands behind its last
+    /// Parses a token. As in sops, it must start the text, and anything after its last
     /// bracket (on the first line) is ignored.
     ///
     /// # Errors
-    /// A text that is no token; a part that is not base64; no nonce; an unknown type.
+    /// A text that is not a token; a part that is not base64; no nonce; an unknown type.
     pub fn parse(text: &[u8]) -> Result<Self, ValueError> {
         let body = text.strip_prefix(PREFIX).ok_or(ValueError::NotAToken)?;
         let line = body.split(|&byte| byte == b'\n').next().unwrap_or_default();

@@ -36,9 +36,9 @@ pub enum Key {
 /// A comment line without its `#`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comment {
-    /// What stands behind the `#`, or an ENC token.
+    /// The text after the `#`, or an ENC token.
     pub text: Text,
-    /// Whether it stands at the end of a line that holds something else (YAML).
+    /// Whether it is at the end of a line that has other content (YAML).
     pub inline: bool,
 }
 

@@ -11,7 +11,7 @@ use super::time::Time;
 use super::token::Kind;
 use super::tree::{Comment, Value};
 
-/// The bytes of a leaf, borrowed where they stand there already, else in memory that is wiped.
+/// The bytes of a leaf: borrowed if possible, else in memory that is wiped.
 pub enum Bytes<'a> {
     /// A string's own bytes.
     Borrowed(&'a [u8]),
@@ -46,7 +46,7 @@ pub fn to_bytes(value: &Value) -> Option<Bytes<'_>> {
     }
 }
 
-/// Whether a leaf that was read back is the one that was written. A `-0` reads back as the integer 0; it stands in
+/// Whether a leaf that was read back is the one that was written. A `-0` reads back as the integer 0; it is in
 /// clear only where the MAC does not cover it.
 #[must_use]
 pub fn reads_back(meant: &Value, found: &Value) -> bool {

@@ -6,7 +6,7 @@ use crate::sops::tree::{self, Branch, Item, Tree, Value};
 use crate::store::json::Json;
 use crate::store::{Error, Store};
 
-/// The key that the content stands under.
+/// The key of the content.
 pub(super) const DATA: &str = "data";
 
 /// What a new file starts with.

@@ -54,7 +54,8 @@ fn lines(input: &[u8]) -> impl Iterator<Item = Result<(usize, Line<'_>), Error>>
         } else if let Some(equals) = line.iter().position(|byte| *byte == b'=') {
             Line::Entry { name: &line[..equals], value: &line[equals + 1..] }
         } else {
-            let message = "there is no `=` in it: a line is `NAME=value` or starts with `#`".to_owned();
+            let message =
+                "there is no `=` on this line: it must be `NAME=value` or start with `#`".to_owned();
             return Err(Error::Syntax { line: at + 1, message });
         };
         Ok((at + 1, content))
@@ -106,7 +107,7 @@ fn write(out: &mut Buffer, item: &Item) -> Result<(), Error> {
             let bytes = name.as_bytes();
             if bytes.starts_with(b"#") || bytes.contains(&b'=') || bytes.contains(&b'\n') {
                 return Err(unwritable(
-                    "a name has no `=` or newline in it and no `#` at its start".to_owned(),
+                    "a name must not contain `=` or a newline, or start with `#`".to_owned(),
                 ));
             }
             let Some(value) = spelled(value) else {
@@ -116,7 +117,7 @@ fn write(out: &mut Buffer, item: &Item) -> Result<(), Error> {
             Ok(())
         }
         Item::Entry(Key::Other(_), _) => {
-            Err(Error::Unwritable("a name in a dotenv file has to be a string".to_owned()))
+            Err(Error::Unwritable("a name in a dotenv file must be a string".to_owned()))
         }
     }
 }
@@ -195,7 +196,7 @@ impl Store for Dotenv {
         match value {
             Value::Str(text) | Value::Bytes(text) => Ok(Text::as_bytes(text).to_vec()),
             other => Err(Error::Unwritable(format!(
-                "a dotenv file's value is a string, and this is {}",
+                "a value in a dotenv file must be a string, but this is {}",
                 describe(other)
             ))),
         }
@@ -219,7 +220,7 @@ impl Store for Dotenv {
         compare(meant, document(&read)?, leaf_bytes(meant))
     }
 
-    /// A `\n` that is no newline, as other formats and `set` can bring it in, would become one.
+    /// A `\n` that is not a newline, which can come from other formats or `set`, would become one.
     fn verify_plain(&self, tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
         let read = self.load_plain(emitted)?;
         compare(document(tree)?, document(&read)?, spelled)

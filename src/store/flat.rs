@@ -1,6 +1,6 @@
 //! Metadata as a flat list of names and texts, the form that dotenv and INI files keep it in.
 //!
-//! A mapping's entry is `__map_NAME` behind the name it stands in, an item of a list `__list_NUMBER`; a
+//! A mapping's entry is `__map_NAME` after the name of the mapping, an item of a list `__list_NUMBER`; a
 //! newline in a value is written `\n`. Empty mappings and lists have no such form and are left out.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const LIST: &[u8] = b"__list_";
 /// Steps in one name. The metadata of sops has five at most; the context of a KMS key adds one.
 const MAX_STEPS: usize = 32;
 
-/// One name and its value as they stand in the file.
+/// A name and its value, as written in the file.
 pub(super) struct Line<'a> {
     /// The name, without what marks it as metadata.
     pub(super) name: &'a [u8],

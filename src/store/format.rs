@@ -46,13 +46,13 @@ impl Format {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Yaml, Self::Json, Self::Dotenv, Self::Ini, Self::Binary];
 
-    /// The format that sops takes a file of this name for.
+    /// The format that sops assumes for a file with this name.
     #[must_use]
     pub fn of_path(path: &Path) -> Self {
         Self::of_ending(path).unwrap_or(Self::Binary)
     }
 
-    /// The format whose ending a file's name has; `None` where the name tells nothing.
+    /// The format of a file name's extension; `None` if it has no known extension.
     #[must_use]
     pub fn of_ending(path: &Path) -> Option<Self> {
         let name = path.as_os_str().as_encoded_bytes();

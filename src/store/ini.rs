@@ -99,7 +99,7 @@ impl Store for Ini {
         })
     }
 
-    /// Several documents one behind the other, as in sops.
+    /// Several documents one after the other, as in sops.
     fn emit_plain(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
         let mut all = Vec::new();
         for branch in &tree.documents {

@@ -40,10 +40,10 @@ pub struct Json {
     pub indent: i64,
 }
 
-/// Reads one value alone, as it stands on a command line.
+/// Reads a single value, as given on a command line.
 ///
 /// # Errors
-/// It is no JSON, or there is something behind it.
+/// It is not JSON, or there is something after it.
 pub fn value(text: &[u8]) -> Result<Value, Error> {
     Reader::new(text).lone_value()
 }

@@ -11,7 +11,7 @@ use crate::sops::tree::{self, Branch, Item, Key, Value};
 
 /// What every encrypted value starts with, the MAC among them.
 const TOKEN: &[u8] = b"ENC[AES256_GCM,";
-/// What editors of some systems put in front of a text.
+/// The byte order mark that some editors put at the start of a text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 impl Format {

@@ -64,7 +64,7 @@ pub(super) fn unescaped(text: &[u8]) -> Text {
     out.into_vec().into()
 }
 
-/// A name that stands twice among some.
+/// The first duplicate among some names.
 pub(super) fn repeated<'a>(names: impl Iterator<Item = &'a Text>) -> Option<&'a Text> {
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();

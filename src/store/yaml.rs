@@ -68,7 +68,7 @@ impl Yaml {
         match self.indent {
             0 => Ok(DEFAULT_INDENT),
             indent => usize::try_from(indent)
-                .map_err(|_| Error::Unwritable("the indent of YAML cannot be negative".to_owned())),
+                .map_err(|_| Error::Unwritable("the indentation of YAML cannot be negative".to_owned())),
         }
     }
 }

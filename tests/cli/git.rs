@@ -272,7 +272,7 @@ fn without_a_key_the_merge_is_a_conflict_and_nothing_is_lost() {
     let before = repository.0.read(FILE);
     for key in [None, Some(BOB)] {
         repository.as_who(key, &["merge", "theirs"]).code(1).says("ours: ").says(ALICE_AGE);
-        repository.civm(&["secrets", "get", FILE, "first"]).code(2).says("not resolved yet");
+        repository.civm(&["secrets", "get", FILE, "first"]).code(2).says("unresolved merge conflict");
         repository.git(&["merge", "--abort"]);
         assert_eq!(repository.0.read(FILE), before);
         // Whoever has a key can resolve it even where the index has only what is in the file.

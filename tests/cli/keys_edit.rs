@@ -102,7 +102,7 @@ fn what_is_no_key_or_is_known_otherwise_is_refused() {
         (&["add", "bob", BOB_AGE, "--to", "nowhere"], 1, "has no rule `nowhere`"),
         (&["add", "bob", BOB_AGE, "--to", "1", "--group", "2"], 1, "no group 2"),
         (&["rm", "dave"], 1, "there is no key named dave"),
-        (&["rm", BOB_AGE], 1, "not named there"),
+        (&["rm", BOB_AGE], 1, "does not contain this key"),
         (&["rm", "alice"], 1, "no recipient left"),
     ] {
         let ran = keys(&scene, words).code(code).says(reason);

@@ -126,7 +126,8 @@ fn a_rule_that_encrypts_nothing_is_told() {
     {
         scene.write(name, text);
         let ran = civm(&scene, &["secrets", "encrypt", "-i", name]).ok();
-        let said = ran.says("nothing is encrypted: encrypted_regex `^(data|stringData)$` selects no value");
+        let said = ran
+            .says("nothing is encrypted: encrypted_regex `^(data|stringData)$` matches no value in the file");
         said.silent_on("hunter2");
     }
     scene.write("good.yaml", "data:\n    a: hunter2\n");
@@ -212,7 +213,7 @@ fn rules_in_conflict_do_not_keep_anybody_from_reading() {
         "creation_rules:\n<<<<<<< HEAD\n  - age: {ALICE_AGE}\n=======\n  - age: {BOB_AGE}\n>>>>>>> b1\n"
     );
     scene.write(".sops.yaml", broken);
-    let conflict = "line 2: git's conflict markers are still in it";
+    let conflict = "line 2: the file still has git's conflict markers";
     let got = civm(&scene, &["secrets", "get", "s.yaml", "m/k"]).ok().says(conflict);
     assert_eq!(got.out(), "v");
     assert_eq!(civm(&scene, &["secrets", "decrypt", "s.yaml"]).ok().out(), "a: one\nm:\n    k: v\n");

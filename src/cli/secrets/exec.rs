@@ -56,7 +56,7 @@ pub struct NestedFlags {
 }
 
 impl NestedFlags {
-    /// What was asked for.
+    /// The requested handling.
     #[must_use]
     pub fn how(self) -> Nested {
         match (self.skip_nested, self.flatten) {

@@ -22,7 +22,7 @@ pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watc
         Notice::NotInMemory(refused) => super::warn_on_disk(context, "while it is edited", &refused),
         Notice::Doubt(doubt) => context.screen.warn(doubt.to_string()),
         Notice::EditorMayFork(hint) => context.screen.warn(hint.text),
-        Notice::Odd(warning) => super::warn(context, file, &[warning]),
+        Notice::Warning(warning) => super::warn(context, file, &[warning]),
     };
     let again = |error: &Error| {
         context.screen.warn(format!("{error}\nPress enter to return to the editor, or Ctrl+C to exit."));

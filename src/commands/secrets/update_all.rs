@@ -15,7 +15,7 @@ use crate::keys::recipient::same_key;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::rotate::{Rotation, Which};
-use crate::secrets::update_all::{Looked, Mode, update_all};
+use crate::secrets::update_all::{FileUpdate, Mode, update_all};
 use crate::secrets::who::{FileReaders, Standing, who};
 use crate::secrets::{Error, Session};
 use crate::sops::metadata::Changes;
@@ -28,7 +28,7 @@ pub(in crate::commands) const CHANGE_THEM_TOO: &str =
     "anyone who was removed may have kept the old files: change the secrets themselves as well";
 
 /// The files that still have a recipient that their rules no longer list. Files that match no rule are left alone.
-struct Left {
+struct FilesToUpdate {
     session: Session,
     root: PathBuf,
     files: Vec<PathBuf>,
@@ -36,7 +36,7 @@ struct Left {
     elsewhere: BTreeMap<PathBuf, usize>,
 }
 
-impl Left {
+impl FilesToUpdate {
     fn of(recipient: &str, context: &Context) -> Result<Self, Failure> {
         let session = super::session(context, None)?;
         let root = root(&session, context);
@@ -62,7 +62,7 @@ impl Left {
 
 /// The commands that remove a recipient from its files; `None` if no file has it.
 pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Result<Option<String>, Failure> {
-    let left = Left::of(recipient, context)?;
+    let left = FilesToUpdate::of(recipient, context)?;
     for (rules, count) in &left.elsewhere {
         let rules = below(rules, &left.root);
         context
@@ -78,7 +78,7 @@ pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Resu
 
 /// Removes a recipient from its files, which get new data keys, and updates all other files.
 pub(in crate::commands) fn forget(recipient: &str, context: &Context) -> Outcome {
-    let Left { session, root, files, .. } = Left::of(recipient, context)?;
+    let FilesToUpdate { session, root, files, .. } = FilesToUpdate::of(recipient, context)?;
     let rotation = Rotation { remove: vec![recipient.to_owned()], ..Rotation::default() };
     let rotated = rotate(&files, &root, &rotation, Which::Readable, &session, context);
     // Even if some files could not be rotated, the others can be updated.
@@ -131,7 +131,7 @@ pub(super) fn names(session: &Session, file: &Path) -> BTreeMap<String, String> 
 }
 
 fn report(
-    looked: &Looked,
+    looked: &FileUpdate,
     mode: Mode,
     session: &Session,
     root: &Path,
@@ -174,7 +174,7 @@ fn in_words(change: &Changes, names: &BTreeMap<String, String>) -> String {
     words.join(" ")
 }
 
-fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
+fn to_json(looked: &[FileUpdate], mode: Mode) -> serde_json::Value {
     let files: Vec<_> = looked
         .iter()
         .map(|one| match &one.result {
@@ -199,11 +199,11 @@ fn to_json(looked: &[Looked], mode: Mode) -> serde_json::Value {
     json!({ "files": files })
 }
 
-fn summary(looked: &[Looked], mode: Mode, args: &UpdateAll, root: &Path, context: &Context) -> Outcome {
+fn summary(looked: &[FileUpdate], mode: Mode, args: &UpdateAll, root: &Path, context: &Context) -> Outcome {
     let passed_over = looked.iter().filter(|one| one.has_no_rule() && !args.strict);
     let unruled: Vec<String> = passed_over.map(|one| below(&one.path, root)).collect();
     let failed = looked.iter().filter(|one| one.result.is_err()).count() - unruled.len();
-    let changed: Vec<(&Looked, &Changes)> = looked
+    let changed: Vec<(&FileUpdate, &Changes)> = looked
         .iter()
         .filter_map(|one| Some((one, one.result.as_ref().ok()?)))
         .filter(|(_, change)| !change.is_empty())

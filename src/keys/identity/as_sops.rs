@@ -1,33 +1,33 @@
-//! What sops would make of the places: the facts that its error tree tells.
+//! What sops would find in the places: the facts in its error tree.
 
 /// The characters of the text of a key.
 const ALPHABET: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 
-/// What sops makes of one place.
+/// What sops finds in one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reading {
     /// How many identities it would load.
     pub(super) identities: usize,
     /// True if it is one of the texts that sops reads after it has looked for all of them.
     pub(super) is_text: bool,
-    /// What it would say went wrong.
+    /// The error that it would report.
     pub(super) error: Option<String>,
-    /// The name under which it would list the place as one without keys.
+    /// The name under which it would list the place as having no keys.
     pub(super) unused: Option<String>,
-    /// True if it would speak of the place only where it has found nothing before.
+    /// Whether it would mention the place only if it had found nothing before.
     pub(super) only_if_alone: bool,
 }
 
-/// What sops makes of all places.
+/// What sops finds in all places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::keys) struct AsSops {
     /// How many identities it would load.
     pub(in crate::keys) identities: usize,
     /// The plugin of one of them.
     pub(in crate::keys) plugin: Option<String>,
-    /// What it would say went wrong, in its order.
+    /// The errors that it would report, in its order.
     errors: Vec<String>,
-    /// The places it would name as being without keys, in its order.
+    /// The places that it would list as having no keys, in its order.
     unused: Vec<String>,
 }
 
@@ -69,7 +69,7 @@ impl AsSops {
     }
 }
 
-/// What age says of a key's text that is damaged.
+/// age's message for a damaged key.
 pub(super) fn fault(text: &str) -> String {
     let lower = text.to_lowercase();
     if lower != text && text.to_uppercase() != text {
@@ -88,7 +88,7 @@ pub(super) fn fault(text: &str) -> String {
     }
 }
 
-/// An error of the system in Go's words: lower case, without a number.
+/// A system error in Go's words: lower case, without a number.
 pub(super) fn system_error(error: &std::io::Error) -> String {
     let Some(number) = error.raw_os_error() else { return error.to_string() };
     let words = nix::errno::Errno::from_raw(number).desc();

@@ -6,7 +6,7 @@ use age::secrecy::SecretString;
 
 use crate::edge::terminal::Prompt;
 
-/// What a plugin asks goes to the prompt; what nobody answers, age treats as refused.
+/// Forwards a plugin's questions to the prompt; age treats a question without an answer as refused.
 #[derive(Clone)]
 pub(crate) struct Asking(Arc<dyn Prompt>);
 

@@ -1,4 +1,4 @@
-//! Identities that the caller holds already.
+//! Identities that the caller already has.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use crate::edge::terminal::Nobody;
 use crate::keys::native::AgeIdentity;
 
 impl Identities {
-    /// These and no others: no place is looked at, nobody is asked.
+    /// Uses only these identities: no place is searched, and the user is not asked.
     #[must_use]
     pub fn of(keys: impl IntoIterator<Item = AgeIdentity>) -> Self {
         let keys: Vec<Key> = keys.into_iter().map(Key::Native).collect();

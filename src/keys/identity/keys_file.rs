@@ -1,4 +1,4 @@
-//! The file of native identities at its usual place, `sops/age/keys.txt` below the configuration directory.
+//! The file of native identities at its default path, `sops/age/keys.txt` in the configuration directory.
 
 use std::path::PathBuf;
 
@@ -10,13 +10,13 @@ use super::{Key, text};
 use crate::edge::environment::Environment;
 use crate::keys::native::AgeIdentity;
 
-/// A file that nothing can be added to.
+/// Why nothing can be added to a file.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum KeysFileError {
-    /// Its content is behind a passphrase.
+    /// It is encrypted with a passphrase.
     #[error("it is encrypted with a passphrase, so civm cannot add to it")]
     Locked,
-    /// It is no text.
+    /// It is not text.
     #[error("it is not a text file")]
     NotText,
 }

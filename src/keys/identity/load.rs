@@ -19,7 +19,7 @@ const SSH_COMMAND: &str = "SOPS_AGE_SSH_PRIVATE_KEY_CMD";
 const KEY: &str = "SOPS_AGE_KEY";
 const KEY_FILE: &str = "SOPS_AGE_KEY_FILE";
 const KEY_COMMAND: &str = "SOPS_AGE_KEY_CMD";
-/// What runs a command for identities.
+/// The variables that hold a command for identities.
 pub(super) const COMMANDS: [&str; 2] = [SSH_COMMAND, KEY_COMMAND];
 /// Set for a command: the recipient whose identity is wanted.
 const RECIPIENT: &str = "SOPS_AGE_RECIPIENT";
@@ -36,7 +36,7 @@ pub(super) fn all(environment: &Environment) -> Vec<Slot> {
     slots
 }
 
-/// Shares what is locked between places that lead to the same file, so that it is asked for once.
+/// Shares passphrase-protected keys between places that refer to the same file, so that each is asked for once.
 struct Loader<'a> {
     environment: &'a Environment,
     locked_files: Arc<LockedFiles>,
@@ -256,8 +256,8 @@ fn identities(place: Place, name: &str, content: &[u8], several_on_a_line: bool)
     Source { place: Some(place), keys: found.keys, problems: found.problems, sops, ..Source::default() }
 }
 
-/// One ssh key; `malformed` begins what sops says of one that it cannot read, and `locked` takes a key
-/// behind a passphrase or says what sops would say of it.
+/// An ssh key; `malformed` is the start of sops' message about a key that it cannot read, and `locked` accepts a
+/// passphrase-protected key or returns sops' message about it.
 fn ssh_key(
     place: Place,
     content: &[u8],
@@ -318,7 +318,7 @@ fn ssh_key(
     }
 }
 
-/// Reads a file whole; one that is too long for keys is an error, not a reason to fill the memory.
+/// Reads a whole file; one that is too long for keys is an error, so that it cannot fill the memory.
 fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let file = fs::File::open(path)?;
     let size = usize::try_from(file.metadata()?.len().min(FILE_LIMIT)).unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::keys::recipient::SameKey;
 use crate::keys::ssh::private::{LockedKey, PrivateKeyError};
 use crate::keys::ssh::public::Ed25519Public;
 
-/// How often a wrong passphrase may be mended.
+/// How many times a passphrase is asked for.
 const ATTEMPTS: usize = 3;
 /// The largest scrypt work factor accepted, as a power of two; age's own limit.
 const WORK_FACTOR_LIMIT: u8 = 22;
@@ -26,16 +26,16 @@ pub(super) const FILE_LIMIT: u64 = 16 << 20;
 pub(super) enum LockedError {
     /// No passphrase was given.
     NoAnswer(PromptError),
-    /// None of the given ones fits.
+    /// None of the given ones is correct.
     WrongPassphrase,
-    /// It fits, but what is behind it is of no use.
+    /// It is correct, but the unlocked content cannot be used.
     Useless(String),
 }
 
-/// The outcome of asking, kept for the rest of the run.
+/// The outcome of asking, cached for the rest of the run.
 type Answer<T> = Mutex<Option<Result<Arc<T>, LockedError>>>;
 
-/// An ssh key behind a passphrase.
+/// A passphrase-protected ssh key.
 pub(super) struct LockedSsh {
     /// How the question names it.
     name: String,
@@ -65,7 +65,7 @@ impl LockedSsh {
         }
     }
 
-    /// False if the public half is known and is not this recipient's: then there is nothing to ask.
+    /// False if the public key is known and is not this recipient's: then there is no point in asking.
     pub(super) fn may_be(&self, recipient: &SameKey) -> bool {
         self.half().belongs(recipient) != super::Belongs::No
     }
@@ -145,12 +145,12 @@ impl LockedFile {
     }
 }
 
-/// Identity files behind passphrases, each asked for once although several places lead to it.
+/// Passphrase-protected identity files, each asked for only once even if several places refer to it.
 #[derive(Default)]
 pub(super) struct LockedFiles(Mutex<Vec<Arc<LockedFile>>>);
 
 impl LockedFiles {
-    /// The file with this content; the first place that leads to it gives it its name.
+    /// The file with this content, named after the first place that refers to it.
     pub(super) fn file(&self, name: &str, content: &[u8]) -> Arc<LockedFile> {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = files.iter().find(|file| file.content == content).cloned();
@@ -167,7 +167,7 @@ fn once<T>(answer: &Answer<T>, ask: impl FnOnce() -> Result<T, LockedError>) -> 
     answer.get_or_insert_with(|| ask().map(Arc::new)).clone()
 }
 
-/// Asks until the passphrase fits; `open` says `Err(())` for one that does not.
+/// Asks until the passphrase is correct; `open` returns `Err(())` if it is not.
 fn ask<T>(
     prompt: &dyn Prompt,
     question: &str,

@@ -22,11 +22,11 @@ const KEY_LIMIT: u64 = 1024;
 /// A part of an age file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// What says for whom the file is.
+    /// The header: the recipients.
     Header,
-    /// What keeps the header from being changed.
+    /// The header's MAC.
     Mac,
-    /// What is encrypted.
+    /// The encrypted content.
     Payload,
 }
 
@@ -65,21 +65,21 @@ pub enum OpenError {
 }
 
 impl Identities {
-    /// Opens what was wrapped for a recipient with the identities that need nobody.
+    /// Decrypts what was wrapped for a recipient, with the identities that need no interaction.
     ///
     /// # Errors
     ///
-    /// None of them fits, or the wrapped key is damaged.
+    /// None of them matches, or the wrapped key is damaged.
     pub fn open_silently(&self, recipient: &str, enc: &str) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         open_with_keys(recipient, enc, keys(&self.sources_for(recipient)))
     }
 
-    /// Opens what was wrapped for a recipient, asking for passphrases and running plugins where that can
+    /// Decrypts what was wrapped for a recipient, asking for passphrases and running plugins where that can
     /// help.
     ///
     /// # Errors
     ///
-    /// No identity fits, the right one stays locked, or the wrapped key is damaged.
+    /// No identity matches, the right one stays locked, or the wrapped key is damaged.
     pub fn open(&self, recipient: &str, enc: &str) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         match self.open_silently(recipient, enc) {
             Err(OpenError::NoMatch) => self.open_asking(recipient, enc, &self.sources_for(recipient)),
@@ -198,7 +198,7 @@ fn decrypt(enc: &str, identities: &[&dyn age::Identity]) -> Result<Zeroizing<Vec
             let said = errors.iter().map(|error| plugin_message(&error.to_string()));
             of_plugin(said.collect::<Vec<_>>().join("; "))
         }
-        // The header has been read already: it is a plugin that cannot be talked to. Only the first line says so;
+        // The header has already been read, so this is a plugin that does not follow the protocol. Only the first line says so;
         // the others are for who writes one.
         DecryptError::Io(error) => {
             of_plugin(plugin_message(error.to_string().lines().next().unwrap_or_default()))

@@ -8,7 +8,7 @@ use super::as_sops::fault;
 use crate::keys::native::hybrid::IDENTITY_START as POST_QUANTUM;
 use crate::keys::native::{AgeIdentity, NativeKeyError};
 
-/// What a text held.
+/// The identities found in a text.
 pub(super) struct Identities {
     pub(super) keys: Vec<Key>,
     /// By line; without any of the text.

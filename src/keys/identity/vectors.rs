@@ -50,7 +50,7 @@ impl Vector {
         vector
     }
 
-    /// As it would stand in a sops file.
+    /// As it would be in a sops file.
     fn enc(&self) -> String {
         if self.armored {
             return String::from_utf8_lossy(&self.file).into_owned();

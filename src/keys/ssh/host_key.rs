@@ -16,7 +16,7 @@ pub struct HostKey {
 }
 
 impl HostKey {
-    /// Makes one from this randomness; the comment stands in both halves.
+    /// Generates a key from this randomness; both the private and the public key contain the comment.
     ///
     /// # Errors
     ///

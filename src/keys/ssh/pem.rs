@@ -9,7 +9,7 @@ use super::public;
 
 /// One block of a text.
 pub(super) struct Block {
-    /// What stands after BEGIN.
+    /// The label after BEGIN.
     pub(super) label: String,
     /// True if it has header lines that say it is encrypted, as PEM did before PKCS#8.
     pub(super) encrypted: bool,
@@ -56,7 +56,7 @@ fn begin_label(line: &[u8]) -> Option<&[u8]> {
     line.strip_prefix(b"-----BEGIN ")?.strip_suffix(b"-----")
 }
 
-/// What a text without a BEGIN line is, as far as that can be told.
+/// What a text without a BEGIN line probably is.
 fn without_begin(text: &[u8]) -> PrivateKeyError {
     let indented = text.split(|byte| *byte == b'\n').any(|line| begin_label(line.trim_ascii()).is_some());
     if indented {

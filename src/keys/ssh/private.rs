@@ -24,25 +24,25 @@ const OID_RSA: pkcs8::ObjectIdentifier = pkcs8::ObjectIdentifier::new_unwrap("1.
 /// Columns of a PEM block.
 const PEM_COLUMNS: usize = 64;
 
-/// Why a private key cannot be used; never holds a part of it.
+/// Why a private key cannot be used; never contains any part of it.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum PrivateKeyError {
-    /// Nothing at all.
+    /// It is empty.
     #[error("the input is empty")]
     Empty,
-    /// The other half.
+    /// It is a public key.
     #[error("this is a public key, not a private one")]
     PublicKey,
     /// There is no BEGIN line of a private key.
     #[error("not a private key: there is no line `-----BEGIN … PRIVATE KEY-----`")]
     NotAKey,
-    /// Cut off, changed, or halves that do not belong together.
+    /// It is truncated or changed, or its public and private keys do not match.
     #[error("the private key is damaged: {0}")]
     Damaged(&'static str),
     /// A type or form that cannot be used here.
     #[error("{0}")]
     Unsupported(String),
-    /// The passphrase does not open it.
+    /// The passphrase is wrong.
     #[error("incorrect passphrase")]
     WrongPassphrase,
 }
@@ -56,12 +56,12 @@ pub enum PrivateKey {
     Locked(LockedKey),
 }
 
-/// What a text held.
+/// The private keys in a text.
 #[derive(Debug)]
 pub struct PrivateKeyText {
     /// Its first private key.
     pub key: PrivateKey,
-    /// True if another key follows, which is not looked at.
+    /// True if another key follows, which is ignored.
     pub more: bool,
 }
 
@@ -74,7 +74,7 @@ enum Material {
     RsaPem(Zeroizing<String>),
 }
 
-/// A private key behind a passphrase. `Debug` shows its public half, where the file tells it.
+/// A passphrase-protected private key. `Debug` shows its public key, if the file contains it.
 pub struct LockedKey(LockedMaterial);
 
 enum LockedMaterial {
@@ -86,7 +86,7 @@ enum LockedMaterial {
 ///
 /// # Errors
 ///
-/// There is none, it is damaged, or of a form that cannot be used.
+/// There is none, it is damaged, or its form is not supported.
 pub fn parse(text: &[u8]) -> Result<PrivateKeyText, PrivateKeyError> {
     let block = pem::first_block(text)?;
     Ok(PrivateKeyText { key: read_block(&block)?, more: block.more })
@@ -124,7 +124,7 @@ fn read_block(block: &Block) -> Result<PrivateKey, PrivateKeyError> {
 }
 
 impl SshKey {
-    /// Checks that the halves of an ed25519 key belong together; the format alone does not promise it.
+    /// Checks that the public and private parts of an ed25519 key match, which the format does not guarantee.
     fn of(key: OpenSsh) -> Result<Self, PrivateKeyError> {
         if let KeypairData::Ed25519(pair) = key.key_data() {
             let key = SigningKey::try_from(pair)
@@ -190,7 +190,7 @@ impl SshKey {
 }
 
 impl LockedKey {
-    /// The public half as ssh writes it; a PKCS#8 key keeps it behind the passphrase.
+    /// The public key as ssh writes it; `None` for a PKCS#8 key, which encrypts it as well.
     #[must_use]
     pub fn public_line(&self) -> Option<String> {
         match &self.0 {
@@ -199,11 +199,11 @@ impl LockedKey {
         }
     }
 
-    /// Opens it. An empty passphrase opens nothing.
+    /// Unlocks it. An empty passphrase is always wrong.
     ///
     /// # Errors
     ///
-    /// The passphrase is wrong, or the key behind it cannot be used.
+    /// The passphrase is wrong, or the key cannot be used.
     pub fn unlock(&self, passphrase: &str) -> Result<SshKey, PrivateKeyError> {
         if passphrase.is_empty() {
             return Err(PrivateKeyError::WrongPassphrase);
@@ -289,7 +289,7 @@ fn unsupported_type(algorithm: &str) -> PrivateKeyError {
     PrivateKeyError::Unsupported(PublicKeyError::OtherType(name).to_string())
 }
 
-/// Told before anybody types a passphrase that would not open it.
+/// Reported before the user types a passphrase that would not help.
 fn unsupported_cipher(name: &str) -> PrivateKeyError {
     PrivateKeyError::Unsupported(format!(
         "the cipher {name} of this key is not supported; re-encrypt it with `ssh-keygen -p -Z aes256-ctr -f FILE`"

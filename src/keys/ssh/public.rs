@@ -27,10 +27,10 @@ pub enum PublicKeyError {
     /// Nothing on the line is the base64 of a key.
     #[error("not an ssh public key")]
     NotAKey,
-    /// The base64 ends early, or goes on after the key.
+    /// The base64 ends early, or continues after the key.
     #[error("the ssh public key is damaged: {0}")]
     Damaged(&'static str),
-    /// The bytes are no point that a real key could have.
+    /// The bytes are not a point that a real key could have.
     #[error("the ssh public key is not valid: {0}")]
     Point(&'static str),
     /// The input is the other half.
@@ -68,7 +68,7 @@ pub struct LineError {
     pub error: PublicKeyError,
 }
 
-/// The keys of a text, line by line. Blank lines and comments are passed over; a byte order mark, space
+/// The keys of a text, line by line. Blank lines and comments are skipped; a byte order mark, space
 /// around a line and carriage returns are not minded.
 pub fn lines(input: &[u8]) -> impl Iterator<Item = Result<PublicLine, LineError>> + '_ {
     let input = input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input);
@@ -128,7 +128,7 @@ impl Ed25519Public {
     ///
     /// # Errors
     ///
-    /// The bytes are no such point.
+    /// The bytes are not such a point.
     pub fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Result<Self, PublicKeyError> {
         if !is_canonical(bytes) {
             return Err(PublicKeyError::Point("it is not in canonical form"));
@@ -145,7 +145,7 @@ impl Ed25519Public {
     ///
     /// # Errors
     ///
-    /// They are no key, or one of another type.
+    /// They are not a key, or one of another type.
     pub fn from_wire(wire: &[u8]) -> Result<Self, PublicKeyError> {
         let (name, rest) = take_string(wire).ok_or(PublicKeyError::NotAKey)?;
         let name = algorithm(name).ok_or(PublicKeyError::NotAKey)?;
@@ -205,7 +205,7 @@ fn take_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
-/// The name of a key type as ssh spells them; anything else is no key at all.
+/// The name of a key type as ssh spells them; anything else is not a key at all.
 fn algorithm(name: &[u8]) -> Option<&str> {
     let spelt = |byte: &u8| byte.is_ascii_alphanumeric() || b"@.-_".contains(byte);
     let plausible = (4..=NAME_LIMIT).contains(&name.len()) && name.iter().all(spelt);

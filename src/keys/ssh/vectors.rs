@@ -226,7 +226,7 @@ fn every_recorded_case_has_the_wanted_answer() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// A line of the input, or a long word of one, that stands in a message.
+/// A line of the input, or a long word of one, that is in a message.
 fn repeated_line(text: &[u8], answer: &Answer) -> Option<String> {
     let said = format!("{:?} {:?}", answer.error, answer.skipped);
     let text = String::from_utf8_lossy(text);

@@ -157,7 +157,7 @@ impl Context {
                     _ => String::new(),
                 };
                 Err(End::generic(format!(
-                    "Error: --{}{variable} is not supported: age is the only kind of key here",
+                    "Error: --{}{variable} is not supported: civm supports only age keys",
                     flag.name()
                 )))
             }
@@ -243,9 +243,7 @@ impl Context {
         };
         match own.iter().find(|flag| self.given.positional.iter().any(|arg| is(arg, flag))) {
             None => Ok(()),
-            Some(flag) => {
-                Err(conflict(&format!("Error: --{} must be put in front of the file", flag.name())))
-            }
+            Some(flag) => Err(conflict(&format!("Error: --{} must come before the file", flag.name()))),
         }
     }
 

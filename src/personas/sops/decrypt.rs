@@ -37,7 +37,7 @@ fn textconv(context: &Context, source: &Source) -> Outcome {
     match secrets::textconv::textconv(&context.session, format, &name, &text) {
         Ok(plain) => print(&plain),
         Err(error) => {
-            context.log.info(&format!("shown as it is: {error}"));
+            context.log.info(&format!("shown encrypted: {error}"));
             print(&text)
         }
     }

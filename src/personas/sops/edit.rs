@@ -32,7 +32,7 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
         // Of others sops says nothing, and neither does this.
         Notice::EditorMayFork(hint) if hint.is_known => context.log.warn(&hint.text),
         Notice::EditorMayFork(_) => {}
-        Notice::Odd(warning) => context.odd(&warning),
+        Notice::Warning(warning) => context.odd(&warning),
         Notice::Doubt(Doubt::Ignored(selector)) => {
             context.log.warn(&of_one_value(selector.name(), format));
         }

@@ -122,7 +122,7 @@ pub(super) fn plan(context: &Context, name: &Path, stores: &Stores) -> Result<Pl
         && !context.given.on_line(&AGE)
         && Plan::of_rules(&context.session, name).is_ok_and(|rule| rule.groups != plan.groups)
     {
-        context.log.warn(&format!("{RECIPIENTS} is set and replaces the rule's recipients"));
+        context.log.warn(&format!("{RECIPIENTS} is set and overrides the rule's recipients"));
     }
     plan.mac_only_encrypted |= context.global.is_on(&MAC_ONLY_ENCRYPTED);
     plan.selector = selector(context, plan.selector.take(), stores)?;

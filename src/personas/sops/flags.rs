@@ -23,14 +23,14 @@ pub(super) const RM_AGE: Flag = Flag::text(&["rm-age"], "comma-separated age rec
 pub(super) const IN_PLACE: Flag = Flag::bool(&["in-place", "i"], "replace the file instead of printing");
 pub(super) const OUTPUT: Flag = Flag::text(&["output"], "write to this file instead of printing");
 pub(super) const EXTRACT: Flag =
-    Flag::text(&["extract"], "print one value only, by its path, as in '[\"key\"][0]'");
+    Flag::text(&["extract"], "print only the value at this path, such as '[\"key\"][0]'");
 pub(super) const INPUT_TYPE: Flag = Flag::text(
     &["input-type"],
-    "the format that is read: yaml, json, dotenv, ini or binary (default: by the file's ending)",
+    "the input format: yaml, json, dotenv, ini or binary (default: from the file's extension)",
 );
 pub(super) const OUTPUT_TYPE: Flag = Flag::text(
     &["output-type"],
-    "the format that is written: yaml, json, dotenv, ini or binary (default: by the file's ending)",
+    "the output format: yaml, json, dotenv, ini or binary (default: from the file's extension)",
 );
 pub(super) const SHOW_MASTER_KEYS: Flag =
     Flag::bool(&["show-master-keys", "s"], "also show the metadata in the editor");
@@ -51,41 +51,40 @@ pub(super) const ENCRYPTED_COMMENT_REGEX: Flag =
     Flag::text(&["encrypted-comment-regex"], "encrypt only values whose comment matches this");
 pub(super) const CONFIG: Flag = Flag::text(
     &["config"],
-    "the creation rules (default: .sops.yaml in this directory or above it, else above the file)",
+    "the file with the creation rules (default: .sops.yaml in or above this directory, else above the file)",
 )
 .env("SOPS_CONFIG");
 pub(super) const THRESHOLD: Flag =
-    Flag::int(&["shamir-secret-sharing-threshold"], "how many key groups are needed to open the file");
-pub(super) const INDENT: Flag = Flag::int(&["indent"], "spaces per level of YAML and JSON");
-pub(super) const VERBOSE: Flag = Flag::bool(&["verbose"], "say more");
+    Flag::int(&["shamir-secret-sharing-threshold"], "how many key groups are needed to decrypt the file");
+pub(super) const INDENT: Flag = Flag::int(&["indent"], "indentation of YAML and JSON, in spaces");
+pub(super) const VERBOSE: Flag = Flag::bool(&["verbose"], "print more detail");
 pub(super) const FILENAME_OVERRIDE: Flag =
     Flag::text(&["filename-override"], "choose the rule and the format as if the file had this name");
 pub(super) const DECRYPTION_ORDER: Flag =
-    Flag::text(&["decryption-order"], "the order in which kinds of keys are tried")
-        .env("SOPS_DECRYPTION_ORDER");
+    Flag::text(&["decryption-order"], "the order in which key types are tried").env("SOPS_DECRYPTION_ORDER");
 pub(super) const LOCAL_KEYSERVICE: Flag =
-    Flag::bool(&["enable-local-keyservice"], "use the keys of this machine; there is no other way")
+    Flag::bool(&["enable-local-keyservice"], "use the keys on this machine; nothing else is supported")
         .env("SOPS_ENABLE_LOCAL_KEYSERVICE");
 pub(super) const KEYSERVICE: Flag =
     Flag::text(&["keyservice"], "refused: there are no remote key services").env("SOPS_KEYSERVICE");
-pub(super) const VALUE_FILE: Flag = Flag::bool(&["value-file"], "read the value from the file that is named");
+pub(super) const VALUE_FILE: Flag = Flag::bool(&["value-file"], "read the value from the given file");
 pub(super) const VALUE_STDIN: Flag = Flag::bool(&["value-stdin"], "read the value from stdin");
 pub(super) const IDEMPOTENT: Flag = Flag::bool(&["idempotent"], "do not write the file if nothing changes");
 pub(super) const YES: Flag = Flag::bool(&["yes", "y"], "do not ask");
 pub(super) const CHECK_KEYS: Flag =
-    Flag::bool(&["check"], "only check, without a key; exit with 1 if a file is not up to date");
+    Flag::bool(&["check"], "only check, without a key; exit with code 1 if a file is out of date");
 pub(super) const ALL: Flag = Flag::bool(
     &["all"],
-    "every sops file in these directories (default: where .sops.yaml is); only files that are behind are shown",
+    "every sops file in these directories (default: where .sops.yaml is); only outdated files are shown",
 );
 pub(super) const KEEP: Flag = Flag::bool(
     &["keep"],
-    "replace the plaintext of the encrypted file that --output names; unchanged values keep their ciphertext",
+    "replace the plaintext of the encrypted file given by --output; unchanged values keep their ciphertext",
 );
 pub(super) const TEXTCONV: Flag =
-    Flag::bool(&["textconv"], "for git: never ask, and print the file as it is if no key opens it");
+    Flag::bool(&["textconv"], "for git: never ask, and print the file unchanged if no key decrypts it");
 pub(super) const CHECK_FILE: Flag =
-    Flag::bool(&["check"], "print what does not agree with .sops.yaml, and exit with 1 if there is anything");
+    Flag::bool(&["check"], "print what does not match .sops.yaml, and exit with code 1 if there is anything");
 pub(super) const FILE: Flag = Flag::text(&["file", "f"], "the file");
 pub(super) const BACKGROUND: Flag = Flag::bool(&["background"], "do not wait for the command (deprecated)");
 pub(super) const PRISTINE: Flag =
@@ -106,7 +105,7 @@ pub(super) const PROMPT: Flag = Flag::bool(&["prompt"], NOT_HERE);
 /// The help of the flags of what is not done.
 const NOT_HERE: &str = "not supported here";
 /// The help of what is known and never done.
-const REFUSED: &str = "refused: age is the only kind of key here";
+const REFUSED: &str = "refused: only age keys are supported";
 
 pub(super) const KMS: Flag = Flag::text(&["kms", "k"], REFUSED).env("SOPS_KMS_ARN");
 pub(super) const PGP: Flag = Flag::text(&["pgp", "p"], REFUSED).env("SOPS_PGP_FP");

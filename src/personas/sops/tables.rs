@@ -66,7 +66,7 @@ const fn choose(name: &'static str, about: &'static str, of: &'static [Command])
 /// The whole program.
 pub(super) static SOPS: Command = Command {
     name: "sops",
-    about: "encrypted files, as sops has them, for age recipients",
+    about: "encrypted files in sops' format, for age recipients",
     args: "[command | file]",
     flags: &GLOBAL,
     then: Then::Choose(&COMMANDS),
@@ -77,19 +77,19 @@ pub(super) static COMMANDS: [Command; 14] = [
     run(
         "exec-env",
         "file command",
-        "run a command with the values of a file as variables",
+        "run a command with a file's values as environment variables",
         &EXEC_ENV,
         Verb::ExecEnv,
     ),
     run("exec-file", "file command", "run a command on the plaintext of a file", &EXEC_FILE, Verb::ExecFile),
     run("publish", "file", "not supported here", &PUBLISH, Verb::Publish),
     run("keyservice", "", "not supported here", &SERVE, Verb::Keyservice),
-    run("filestatus", "file", "say whether a file is encrypted", &FILESTATUS, Verb::Filestatus),
-    choose("groups", "add and delete the key groups of a file", &GROUPS),
+    run("filestatus", "file", "show whether a file is encrypted", &FILESTATUS, Verb::Filestatus),
+    choose("groups", "add or delete key groups of a file", &GROUPS),
     run(
         "updatekeys",
         "file...",
-        "bring the recipients of files in line with .sops.yaml",
+        "update the recipients of files to match .sops.yaml",
         &UPDATEKEYS,
         Verb::Updatekeys,
     ),
@@ -108,7 +108,7 @@ static COMPLETION: [Command; 2] = [
 
 static GROUPS: [Command; 2] = [
     run("add", "", "add a key group", &GROUPS_ADD, Verb::GroupsAdd),
-    run("delete", "index", "delete a key group, counted from 0", &GROUPS_DELETE, Verb::GroupsDelete),
+    run("delete", "index", "delete a key group, by its index from 0", &GROUPS_DELETE, Verb::GroupsDelete),
 ];
 
 static NO_FLAGS: [Flag; 1] = [HELP];

@@ -6,16 +6,16 @@ use super::spell::{in_brackets, scalar};
 use super::splice::{Cut, apply, line_end, line_start, newline};
 use crate::store::yaml::outline::{Body, Node};
 
-/// What is added, as it is spelled.
+/// What to add, as it is written.
 pub(super) struct New<'a> {
     /// The recipient itself.
     pub(super) recipient: &'a str,
-    /// The name that it may go by, and from where on.
+    /// Its name, and the offset from which an alias can be used.
     pub(super) alias: Option<(&'a str, usize)>,
 }
 
 impl New<'_> {
-    /// An alias where it stands behind its anchor, else the recipient.
+    /// An alias if the position is after its anchor, else the recipient.
     fn at(&self, place: usize) -> String {
         match self.alias {
             Some((name, anchor)) if anchor < place => format!("*{name}"),
@@ -24,7 +24,7 @@ impl New<'_> {
     }
 }
 
-/// The text with one more recipient in the value of an `age`; `None` where that has a form that cannot take one.
+/// The text with a recipient added to the value of an `age`; `None` if the value's form does not allow that.
 pub(super) fn recipient(text: &str, root: &Node, age: &Node, new: &New<'_>) -> Option<String> {
     let target = match &age.body {
         Body::Alias(name) => root.anchored(name)?,
@@ -39,7 +39,7 @@ pub(super) fn recipient(text: &str, root: &Node, age: &Node, new: &New<'_>) -> O
             let spelled = in_brackets(&new.at(age.span.end));
             Some(apply(text, vec![Cut::into(age.span.end, format!(" [{spelled}]"))]))
         }
-        // What has a name is meant elsewhere, too: a list of it and the new one says so here only.
+        // An anchored value is also used elsewhere: replace it here with a list of it and the new one.
         Body::Scalar(_) if age.anchor.is_some() || target != age => {
             let spelled = in_brackets(&new.at(age.span.end));
             let end = Cut::into(age.span.end, format!(", {spelled}]"));
@@ -50,7 +50,7 @@ pub(super) fn recipient(text: &str, root: &Node, age: &Node, new: &New<'_>) -> O
     }
 }
 
-/// The text with one more item in a list: spelled for a list in block form.
+/// The text with an item added to a block-style list.
 pub(super) fn item(text: &str, list: &Node, spelled: &str) -> Option<String> {
     let Body::List { flow, items } = &list.body else { return None };
     let spans: Vec<Range<usize>> = items.iter().map(|item| item.node.span.clone()).collect();
@@ -58,7 +58,7 @@ pub(super) fn item(text: &str, list: &Node, spelled: &str) -> Option<String> {
         return Some(in_flow(text, list.content, &spans, &in_brackets(spelled)));
     }
     let last = items.last()?;
-    // Under the hyphen of the last item, even where that stands behind another.
+    // Aligned with the hyphen of the last item, even if that follows another hyphen.
     let column: String = text[line_start(text, last.at)..last.at].chars().map(|_| ' ').collect();
     let gap = &text[last.at + 1..last.node.span.start.max(last.at + 1)];
     let gap = if !gap.is_empty() && gap.trim_matches(' ').is_empty() { gap } else { " " };
@@ -67,7 +67,7 @@ pub(super) fn item(text: &str, list: &Node, spelled: &str) -> Option<String> {
     Some(apply(text, vec![Cut::into(end, new)]))
 }
 
-/// The text with one more entry between the brackets or braces that open at a place.
+/// The text with an entry added between the brackets or braces that open at a position.
 pub(super) fn in_flow(text: &str, open: usize, spans: &[Range<usize>], spelled: &str) -> String {
     let Some(last) = spans.last() else {
         return apply(text, vec![Cut::into(open + 1, spelled)]);
@@ -79,7 +79,7 @@ pub(super) fn in_flow(text: &str, open: usize, spans: &[Range<usize>], spelled: 
     if !own_line || !["", ","].contains(&code) {
         return apply(text, vec![Cut::into(last.end, format!(", {spelled}"))]);
     }
-    // One on each line: the comment behind the last one stays with it.
+    // One per line: the comment after the last one stays with it.
     let start = line_start(text, last.start);
     let indent = &text[start..last.start];
     let indent = if indent.trim().is_empty() { indent } else { "" };
@@ -92,7 +92,7 @@ pub(super) fn in_flow(text: &str, open: usize, spans: &[Range<usize>], spelled: 
     apply(text, cuts)
 }
 
-/// The text with one more recipient in a text with commas.
+/// The text with a recipient added to a comma-separated string.
 fn with_commas(text: &str, node: &Node, recipient: &str) -> Option<String> {
     let pieces = pieces(text, node);
     let last = pieces.last()?;
@@ -101,7 +101,7 @@ fn with_commas(text: &str, node: &Node, recipient: &str) -> Option<String> {
     Some(apply(text, vec![Cut::into(last.end, separator + recipient)]))
 }
 
-/// The pieces between the commas of a scalar as it is spelled, without the space around them.
+/// The comma-separated pieces of a scalar as it is written, without surrounding space.
 pub(super) fn pieces(text: &str, node: &Node) -> Vec<Range<usize>> {
     let spelled = &text[node.content..node.span.end];
     let inside = match spelled.as_bytes().first() {

@@ -22,9 +22,9 @@ pub(super) struct Layout {
 #[derive(Debug)]
 struct Section {
     header: usize,
-    /// Whether it has its entries on the line of the key.
+    /// Whether its entries are on the line of the key.
     inline: bool,
-    /// From behind the header to behind the last line of content.
+    /// The lines after the header up to the last line of content.
     body: Range<usize>,
 }
 
@@ -35,20 +35,20 @@ pub(super) struct Item {
     pub(super) lines: Range<usize>,
     /// The first of the comment lines that belong to it, or its own first line.
     from: usize,
-    /// Columns of the hyphen and of the first key behind it.
+    /// Columns of the hyphen and of the first key after it.
     pub(super) indent: Indent,
 }
 
 /// The columns at which a list item starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Indent {
-    /// Of the hyphen.
+    /// The column of the hyphen.
     pub(super) hyphen: usize,
-    /// Of what is behind it.
+    /// The column of its content.
     pub(super) content: usize,
 }
 
-/// Lines to be put in front of a line.
+/// Lines to insert before a line.
 #[derive(Debug)]
 pub(super) struct Splice {
     line: usize,
@@ -60,10 +60,10 @@ impl Splice {
         self.line
     }
 
-    /// The text with the new lines in it. A final newline that is missing stays missing.
+    /// The text with the new lines inserted. A missing final newline stays missing.
     pub(super) fn apply(&self, text: &str) -> String {
         let at: usize = text.split_inclusive('\n').take(self.line).map(str::len).sum();
-        // A byte order mark stays in front.
+        // A byte order mark stays at the start.
         let at = at.max(text.len() - text.trim_start_matches(MARK).len());
         let (before, after) = text.split_at(at);
         if before.trim_start_matches(MARK).is_empty() || before.ends_with('\n') {
@@ -74,7 +74,7 @@ impl Splice {
     }
 }
 
-/// A line without its comment, as far as that can be told without looking at quotes.
+/// A line without its comment, as far as that can be determined without parsing quotes.
 pub(super) fn code(line: &str) -> &str {
     let comment =
         |(index, _): &(usize, &str)| line[..*index].chars().next_back().is_none_or(char::is_whitespace);
@@ -96,7 +96,7 @@ pub(super) fn item_indent(line: &str) -> Option<Indent> {
     let behind = code(line)[hyphen.min(code(line).len())..].strip_prefix('-')?;
     let content = behind.trim_start_matches(' ');
     let gap = behind.len() - content.len();
-    // A lone hyphen has its content on the next line, two further in as a rule.
+    // A lone hyphen has its content on the next line, usually indented by two more.
     let gap = if content.is_empty() { 1 } else { gap };
     (gap > 0).then_some(Indent { hyphen, content: hyphen + 1 + gap })
 }
@@ -120,7 +120,7 @@ impl Layout {
         &self.items
     }
 
-    /// The line in front of which the rule of this position goes.
+    /// The line before which a rule with this index is inserted.
     pub(super) fn rule_line(&self, position: usize) -> usize {
         match (self.items.get(position), &self.rules) {
             (Some(item), _) => item.from,
@@ -137,7 +137,7 @@ impl Layout {
         })
     }
 
-    /// A new anchor behind the last one under `keys`.
+    /// Adds an anchor after the last one under `keys`.
     pub(super) fn anchor_splice(&self, text: &str, name: &str, recipient: &str) -> Result<Splice, Error> {
         let entry = format!("&{name} {}", scalar(recipient));
         let Some(keys) = &self.keys else {
@@ -174,14 +174,14 @@ impl Layout {
                 keys.header + 1
             ))
         })?;
-        // A scalar may go on below, further in.
+        // A scalar may continue on the next lines, indented further.
         let own = column(lines[index]);
         let further = |line: &&&str| is_content(line) && column(line) > own;
         let end = index + 1 + lines[index + 1..keys.body.end].iter().take_while(further).count();
         Ok(self.splice(end, &format!("{new}\n")))
     }
 
-    /// A new rule in front of the rule of a position, or behind the last.
+    /// Inserts a rule before the one at an index, or after the last.
     pub(super) fn rule_splice(
         &self,
         text: &str,
@@ -220,7 +220,7 @@ fn hyphened(indent: Indent) -> String {
     format!("{}-{}", " ".repeat(indent.hyphen), " ".repeat(indent.content - indent.hyphen - 1))
 }
 
-/// The first of the comment lines right above a line that belong to it: those not further in.
+/// The first of the comment lines directly above a line that belong to it: those not indented further.
 fn comments_above(text: &str, line: usize, indent: usize) -> usize {
     let lines: Vec<&str> = text.lines().take(line).collect();
     line - comments_before(&lines, indent)
@@ -264,7 +264,7 @@ fn items(lines: &[&str], rules: &Section) -> Vec<Item> {
         items[index - 1].lines.end = items[index].from;
     }
     if let Some(last) = items.last_mut() {
-        // Comment lines further in than its hyphen are the last rule's still.
+        // Comment lines indented further than its hyphen belong to the previous rule.
         let comment = |line: &&&str| line.trim_start().starts_with('#') && column(line) > last.indent.hyphen;
         last.lines.end += lines[last.lines.end..].iter().take_while(comment).count();
     }

@@ -14,10 +14,10 @@ use super::splice::apply;
 use super::strike::strike;
 use crate::store::yaml::outline::{Body, Node, outline};
 
-/// A key that is to be known to the rules.
+/// A key to add to the rules.
 #[derive(Clone, Copy, Debug)]
 pub struct NewKey<'a> {
-    /// Its name: an anchor that is there already, or becomes one.
+    /// Its name: an existing anchor, or a new one.
     pub name: &'a str,
     /// Its recipient.
     pub recipient: &'a str,
@@ -27,11 +27,11 @@ pub struct NewKey<'a> {
     pub group: Option<usize>,
 }
 
-/// Names a key under `keys`, unless the name is there already, and adds it to rules.
+/// Adds a named key under `keys`, unless the name exists already, and adds it to rules.
 ///
 /// # Errors
-/// A name that cannot be an anchor or is another key's; a rule that has several groups where none is named; a
-/// layout that cannot be edited without touching what is there.
+/// A name that cannot be an anchor or belongs to another key; a rule with several groups if none is given; a
+/// layout that cannot be edited without changing existing content.
 pub fn add_key(text: &str, key: NewKey<'_>) -> Result<String, Error> {
     let (text, other_documents) = text.split_at(first_document(text));
     let mut expected = Config::parse(text)?;
@@ -72,11 +72,11 @@ pub fn add_key(text: &str, key: NewKey<'_>) -> Result<String, Error> {
     Ok(after + other_documents)
 }
 
-/// Takes a recipient out: its name, and wherever a rule has it in whatever form. `is` tells it from others.
+/// Removes a recipient: its name, and every occurrence in a rule, in whatever form. `is` identifies it.
 ///
 /// # Errors
 /// A rule or key group that would be left without a recipient; a recipient that is not there; a layout that
-/// cannot be edited without touching what is there.
+/// cannot be edited without changing existing content.
 pub fn remove_key(text: &str, is: &dyn Fn(&str) -> bool) -> Result<String, Error> {
     let (text, other_documents) = text.split_at(first_document(text));
     let mut expected = Config::parse(text)?;
@@ -114,7 +114,7 @@ pub fn remove_key(text: &str, is: &dyn Fn(&str) -> bool) -> Result<String, Error
     Ok(after + other_documents)
 }
 
-/// The text with one more name under keys that stand in brackets or braces; `None` where they do not.
+/// The text with a name added to `keys` in brackets or braces; `None` if `keys` is in block style.
 pub(super) fn in_flow(text: &str, name: &str, recipient: &str) -> Result<Option<String>, Error> {
     let root = outline(text).map_err(|error| Error::Syntax(error.to_string()))?;
     let Some(keys) = root.as_ref().and_then(|root| root.get("keys")) else { return Ok(None) };

@@ -2,7 +2,7 @@
 
 use super::layout::{Indent, Layout, code, item_indent};
 
-/// A recipient and the name that it may go by.
+/// A recipient and, if it has one, its name.
 pub(super) struct Reference {
     pub(super) recipient: String,
     pub(super) alias: Option<String>,
@@ -14,7 +14,7 @@ impl Reference {
     }
 }
 
-/// How rules name their recipients.
+/// How rules list their recipients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     /// `key_groups:` with `- age:`.
@@ -26,9 +26,9 @@ pub(super) enum Style {
         /// From `age` to the hyphens of the recipients; `None` for a list in brackets.
         list: Option<usize>,
     },
-    /// `age:` with a list: how far in its hyphens are, or in brackets.
+    /// `age:` with a list: the indentation of its hyphens, or in brackets.
     List(Option<usize>),
-    /// `age:` with a text and commas.
+    /// `age:` with a comma-separated string.
     Text,
 }
 
@@ -110,7 +110,7 @@ fn of_rule(lines: &[&str], keys: usize) -> Option<Style> {
     }
 }
 
-/// A text as a YAML scalar: plain where that is safe, else in single quotes.
+/// A text as a YAML scalar: plain if that is safe, else in single quotes.
 pub(super) fn scalar(text: &str) -> String {
     let first = text.chars().next();
     let plain = first.is_some_and(|first| first.is_ascii_alphabetic() || "/^.\\".contains(first))
@@ -121,7 +121,7 @@ pub(super) fn scalar(text: &str) -> String {
     if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
 }
 
-/// A spelled scalar as it may stand between brackets.
+/// A written scalar in a form that is valid between brackets.
 pub(super) fn in_brackets(scalar: &str) -> String {
     let quoted = scalar.starts_with('\'');
     if !quoted && scalar.contains([',', '[', ']', '{', '}']) {

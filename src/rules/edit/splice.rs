@@ -72,7 +72,7 @@ pub(super) fn gaps(pieces: &[Range<usize>], gone: &[bool]) -> Vec<Cut> {
     cuts
 }
 
-/// The same for what stands between brackets or braces: where each of the pieces has its line for itself the
+/// The same for what is between brackets or braces: where each of the pieces has its line for itself the
 /// whole line goes, so that the comments of the others stay.
 pub(super) fn flow_gaps(text: &str, pieces: &[Range<usize>], gone: &[bool]) -> Vec<Cut> {
     let lines: Option<Vec<(Cut, bool)>> = pieces
@@ -87,7 +87,7 @@ pub(super) fn flow_gaps(text: &str, pieces: &[Range<usize>], gone: &[bool]) -> V
         })
         .collect();
     let Some(lines) = lines else { return gaps(pieces, gone) };
-    // Where the last one had no comma behind it, the one that is last now has none either.
+    // If the last one had no comma after it, the new last one gets none either.
     let without_comma = lines.iter().any(|(_, bare)| *bare);
     let last = gone.iter().rposition(|gone| !gone).map(|index| pieces[index].end);
     let comma =

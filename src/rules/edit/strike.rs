@@ -84,8 +84,8 @@ impl Strike<'_> {
         }
     }
 
-    /// Takes out the lines of something in block form. Where it does not have its first line for itself, what
-    /// comes next moves to its place.
+    /// Removes the lines of a block-style node. If its first line also holds something else, the next node moves to
+    /// its place.
     fn lines(&mut self, span: Range<usize>, next: Option<usize>) {
         let start = line_start(self.text, span.start);
         let cut = if self.text[start..span.start].trim().is_empty() {

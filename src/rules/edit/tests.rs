@@ -227,11 +227,14 @@ fn ssh_recipients_are_written_as_they_are() {
 fn what_cannot_be_edited_is_refused_and_said() {
     for (text, reason) in [
         ("{\"creation_rules\": [{\"age\": \"age1a\"}]}", "by hand"),
-        ("creation_rules: [{age: age1a}]\n", "line 1: creation_rules"),
+        ("creation_rules: [{age: age1a}]\n", "line 1: the entries of creation_rules"),
         ("keys: one\ncreation_rules:\n  - age: age1a\n", "line 1: keys is not a list"),
         ("keys:\n  nested: 1\n", "line 1: keys is not a list"),
-        ("keys:\n  - &web age1other\n", "line 2: the name web is taken"),
-        ("creation_rules:\n  - path_regex: hosts/web/secrets\\.yaml$\n    age: age1a\n", "there is a rule"),
+        ("keys:\n  - &web age1other\n", "line 2: the name web is already in use"),
+        (
+            "creation_rules:\n  - path_regex: hosts/web/secrets\\.yaml$\n    age: age1a\n",
+            "there is already a rule",
+        ),
         ("creation_rules:\n  - path_regex: '('\n", "creation rule 1: path_regex"),
         ("creation_rules: {\n", "could not read the rules"),
     ] {

@@ -1,4 +1,4 @@
-//! What is wrong with one sops file.
+//! Checks of a single sops file.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::store::yaml::line_of;
 use crate::store::{self, Format, Indents};
 
 /// The state of the check of one file.
-struct Look<'a> {
+struct FileCheck<'a> {
     path: &'a Path,
     text: &'a [u8],
     format: Format,
@@ -34,7 +34,7 @@ pub(super) fn look(
     identities: &Identities,
 ) -> Vec<Finding> {
     let format = Format::of_encrypted(path, text);
-    let mut look = Look { path, text, format, findings: Vec::new() };
+    let mut look = FileCheck { path, text, format, findings: Vec::new() };
     match SopsFile::of_store(format.store(Indents::default()), path, text) {
         Ok(file) => look.file(file, rule, identities),
         Err(Error::Store { error, .. }) => {
@@ -58,7 +58,7 @@ pub(super) fn look(
     look.findings
 }
 
-impl Look<'_> {
+impl FileCheck<'_> {
     fn tell(&mut self, kind: Kind, line: Option<usize>, key: Option<KeyPath>, message: String) {
         self.findings.push(Finding { line, key, ..Finding::new(self.path.to_path_buf(), kind, message) });
     }

@@ -1,4 +1,4 @@
-//! What a check finds, and what to do about it.
+//! The findings of a check, and what to do about them.
 
 use std::path::PathBuf;
 

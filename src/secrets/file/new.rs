@@ -47,7 +47,7 @@ impl NewFile {
         Ok(Self { path: path.to_path_buf(), store: output, single_value: input.is_single_value(), tree })
     }
 
-    /// A file of named texts.
+    /// A file with the given keys and values.
     ///
     /// # Errors
     /// The store for a file of this name cannot be set up.
@@ -62,8 +62,8 @@ impl NewFile {
         Ok(Self { path: path.to_path_buf(), store, single_value: false, tree })
     }
 
-    /// Encrypts it for the recipients of a plan. One value is always encrypted, and like sops its file says
-    /// nothing about what is.
+    /// Encrypts it for the recipients of a plan. A single value is always encrypted and, as in sops, its file has no
+    /// selector.
     ///
     /// # Errors
     /// A recipient or a value that cannot be used.

@@ -1,4 +1,4 @@
-//! A look at an encrypted document without its key: whether everything is encrypted that should be.
+//! Checks an encrypted document without its key: whether everything that should be encrypted is.
 
 use super::super::error::ValueError;
 use super::super::key_path::{KeyPath, Step};
@@ -6,12 +6,12 @@ use super::super::selector::{Scope, Selector};
 use super::super::token::{Kind, Token};
 use super::super::tree::{Branch, Item, Key, Tree, Value};
 
-/// Something that is not as the selector wants it.
+/// Something that does not comply with the selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stray {
     /// The document, counted from 1.
     pub document: usize,
-    /// Where it stands; of a comment the mapping or list that holds it.
+    /// Its path; for a comment, that of the mapping or list that contains it.
     pub path: KeyPath,
     /// The same for a reader that counts no comments: keys, and positions from 0.
     pub place: Vec<String>,
@@ -22,19 +22,19 @@ pub struct Stray {
 /// What is wrong with a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It should be encrypted and stands in clear.
+    /// It should be encrypted but is in plaintext.
     Clear,
-    /// A comment that should be encrypted and stands in clear.
+    /// A comment that should be encrypted but is in plaintext.
     ClearComment,
     /// Its token cannot be read.
     Token(ValueError),
-    /// It is encrypted where the selector wants it in clear, so that nobody decrypts it.
+    /// It is encrypted although the selector excludes it, so it is never decrypted.
     NeverDecrypted,
     /// The mapping has a key that is not a string, which cannot be encrypted.
     Key,
 }
 
-/// Everything in an encrypted document that is not as the selector wants it.
+/// Everything in an encrypted document that does not comply with the selector.
 #[must_use]
 pub fn audit(tree: &Tree, selector: Option<&Selector>) -> Vec<Stray> {
     let mut walk = Walk { selector, document: 0, steps: Vec::new(), place: Vec::new(), strays: Vec::new() };

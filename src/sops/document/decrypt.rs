@@ -1,4 +1,4 @@
-//! Decryption: every leaf in place, then the MAC over what came out.
+//! Decryption: every leaf in place, then the MAC over the result.
 
 use zeroize::Zeroizing;
 
@@ -16,12 +16,12 @@ use super::super::tree::{Branch, Comment, Item, Key, Tree, Value};
 use super::super::value;
 use super::{Decrypted, Warning};
 
-/// What a wrong MAC means.
+/// What to do about a wrong MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacCheck {
-    /// The document is refused.
+    /// Refuse the document.
     Verify,
-    /// Nothing (`--ignore-mac`); values that fail on their own are refused still.
+    /// Ignore it (`--ignore-mac`); values that fail authentication themselves are still refused.
     Ignore,
 }
 

@@ -1,4 +1,4 @@
-//! Encryption: every leaf in place, then the MAC over what went in.
+//! Encryption: every leaf in place, then the MAC over the plaintext.
 
 use rand::{CryptoRng, RngCore};
 
@@ -59,7 +59,7 @@ struct Walk<'a, R> {
     cipher: Cipher,
     selector: Option<&'a Selector>,
     mac: Mac,
-    /// Whether the MAC covers what stays in clear.
+    /// Whether the MAC covers what stays in plaintext.
     covers_clear: bool,
     aad: Aad,
     nonces: Taker<'a>,
@@ -147,7 +147,7 @@ impl<R: RngCore + CryptoRng> Walk<'_, R> {
         Ok(())
     }
 
-    /// The token of a comment; `None` where it stays in clear.
+    /// The token of a comment; `None` if it stays in plaintext.
     fn comment(&mut self, text: &Text, scope: Scope) -> Result<Option<Text>, ValueError> {
         if text.is_empty() || !scope.encrypts(self.selector, true) {
             return Ok(None);

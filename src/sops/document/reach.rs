@@ -1,10 +1,10 @@
-//! What a selector selects of a document.
+//! What a selector selects in a document.
 
 use super::super::selector::{Scope, Selector};
 use super::super::tree::{Branch, Item, Key, Tree, Value};
 
-/// Whether a plaintext has values, and a selector none of them to encrypt. Null and the empty text are nothing to
-/// encrypt.
+/// Whether a plaintext has values but a selector matches none of them. Null and the empty string do not count, because
+/// they are never encrypted.
 #[must_use]
 pub fn selects_nothing(tree: &Tree, selector: &Selector) -> bool {
     let mut reach = Reach { selector, values: 0, selected: 0 };

@@ -4,8 +4,8 @@ use super::super::text::Text;
 use super::super::tree::{Branch, Item, Key, Value};
 use super::{KeyPath, PathError, Step, describe};
 
-/// Sets the value at a path and says whether anything changed. As in sops, missing mappings and lists
-/// are made, a position behind the end of a list appends, and a scalar in the way is replaced.
+/// Sets the value at a path and returns whether anything changed. As in sops, missing mappings and lists
+/// are created, an index past the end of a list appends, and a scalar in the way is replaced.
 ///
 /// # Errors
 /// An empty path; a key where there is a list; a position where there is a mapping.
@@ -62,7 +62,7 @@ fn nested(path: &[Step], value: Value) -> Value {
     })
 }
 
-/// Equality as sops sees it: where comments stand on their line makes no difference.
+/// Equality as sops defines it: the position of a comment on its line makes no difference.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Comment(one), Value::Comment(other)) => one.text == other.text,
@@ -86,7 +86,7 @@ fn same(one: &Value, other: &Value) -> bool {
 /// Removes the value at a path.
 ///
 /// # Errors
-/// An empty path, or one that leads nowhere; [`PathError::is_absent`] tells the latter apart.
+/// An empty path, or one that does not lead to a value; [`PathError::is_absent`] identifies the latter.
 pub fn unset(document: &mut Branch, path: &KeyPath) -> Result<(), PathError> {
     match path.steps().split_first() {
         None => Err(PathError::Empty),

@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::{Sides, pieces};
 
-/// The characters that markers are made of: before ours, base and theirs, and behind theirs.
+/// The characters of the markers before ours, base and theirs, and after theirs.
 const SIGNS: [u8; 4] = *b"<|=>";
 /// The labels after them.
 const NAMES: [&str; 4] = [" ours", " base", "", " theirs"];
@@ -18,7 +18,7 @@ pub struct Marked {
     size: usize,
 }
 
-/// A text with markers around the lines that the sides do not agree on. Markers have the given length, or more if a line
+/// A text with markers around the lines on which the sides disagree. Markers have the given length, or more if a line
 /// of the text looks like a marker.
 #[must_use]
 pub fn marked<T: AsRef<[u8]>>(texts: &Sides<T>, size: usize) -> Marked {
@@ -45,7 +45,7 @@ fn between_markers<T: AsRef<[u8]>>(
     let [ours, base, theirs] = &lines;
     let pieces = pieces(base, ours, theirs);
     let markers = SIGNS.len() * (size + NAMES[3].len() + 2) + note.len();
-    // As large as it may become, for a text that grows leaves pieces of itself behind in memory.
+    // Allocated at its maximum size, because a text that grows leaves copies behind in memory.
     let most = all.iter().map(|text| text.len() + 1).sum::<usize>() + pieces.len() * markers;
     let mut text = Zeroizing::new(Vec::with_capacity(most));
     for piece in pieces {

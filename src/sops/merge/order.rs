@@ -25,7 +25,7 @@ impl Block<'_> {
     }
 }
 
-/// The keys of a mapping, and the comments behind the last one.
+/// The keys of a mapping, and the comments after the last one.
 pub(in super::super) fn split(items: &[Item]) -> (Vec<Block<'_>>, &[Item]) {
     let mut counts = HashMap::new();
     let mut blocks = Vec::new();

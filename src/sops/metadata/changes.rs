@@ -1,4 +1,4 @@
-//! What bringing a file in line with other recipients would change, as sops' `updatekeys` sees it.
+//! What updating a file's recipients would change, from the point of view of sops' `updatekeys`.
 
 use super::super::tree::{Item, Key, Value};
 use super::{KeyGroup, Metadata, OtherKeys};

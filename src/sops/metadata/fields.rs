@@ -10,7 +10,7 @@ pub(super) fn wrong(field: &str, reason: impl Into<String>) -> Error {
     Error::Metadata { field: field.to_owned(), reason: reason.into() }
 }
 
-/// The entries of a mapping with their keys as text; comments are passed over.
+/// The entries of a mapping with their keys as text; comments are skipped.
 pub(super) fn entries<'a>(
     branch: &'a Branch,
     field: &'a str,

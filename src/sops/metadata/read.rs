@@ -11,11 +11,11 @@ use super::{AgeKey, KeyGroup, Metadata, OTHER_KINDS, OtherKeys};
 const ATTENTION: &str = "attention";
 
 impl Metadata {
-    /// Reads the branch. Unknown keys are only noted, and comments passed over, as sops drops them.
+    /// Reads the branch. Unknown keys are only recorded, and comments are skipped, as sops drops them.
     ///
     /// # Errors
     /// A field of a wrong type, no keys at all, more than one selector, a selector that does not
-    /// compile, a time that is none.
+    /// compile, an invalid time.
     pub fn from_branch(branch: &Branch) -> Result<Self, Error> {
         let mut flat = KeyGroup::default();
         let mut grouped = Vec::new();
@@ -82,7 +82,7 @@ fn group_of(branch: &Branch, field: &str, unknown: &mut Vec<String>) -> Result<K
     Ok(group)
 }
 
-/// Takes the keys of one kind into a group; other names are noted.
+/// Adds the keys of one kind to a group; other names are recorded.
 fn take_keys(
     group: &mut KeyGroup,
     key: &str,

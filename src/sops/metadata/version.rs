@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::Error;
 
-/// Major, minor, patch, and the part behind the hyphen.
+/// Major, minor, patch, and the part after the hyphen.
 type Version<'a> = ([u64; 3], Option<&'a str>);
 
 pub(super) fn check(text: &str) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use super::super::tree::{Branch, Item, Value};
 use super::{AgeKey, KeyGroup, Metadata, OTHER_KINDS};
 
 impl Metadata {
-    /// The branch that stands under `sops`.
+    /// The branch under `sops`.
     #[must_use]
     pub fn to_branch(&self) -> Branch {
         let mut fields: Vec<(&str, Value)> = Vec::new();

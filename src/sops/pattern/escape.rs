@@ -1,8 +1,8 @@
-//! What stands behind a backslash or between brackets.
+//! Escapes and bracketed character classes.
 
 use super::unicode;
 
-/// What is left of an expression.
+/// The rest of an expression.
 pub(super) struct Input<'a>(pub(super) &'a str);
 
 impl<'a> Input<'a> {
@@ -34,7 +34,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A part of a class in our dialect: something that may stand between brackets.
+/// A part of a class in the `regex` crate's dialect: something that is valid between brackets.
 pub(super) struct Part(pub(super) String);
 
 impl Part {
@@ -101,7 +101,7 @@ pub(super) fn named_class(input: &mut Input<'_>) -> Result<Option<Part>, String>
     class.map(Some).ok_or_else(|| format!("unknown character class `{name}`"))
 }
 
-/// The character behind a backslash, which is consumed already.
+/// The character after a backslash that is already consumed.
 pub(super) fn escape(input: &mut Input<'_>) -> Result<u32, String> {
     let character = input.next().ok_or("trailing backslash")?;
     let known = match character {

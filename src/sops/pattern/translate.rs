@@ -1,6 +1,6 @@
-//! Parses an expression as Go does, and spells it for the `regex` crate.
+//! Parses an expression as Go does, and rewrites it for the `regex` crate.
 //!
-//! What is captured and what is preferred makes no difference to whether there is a match, so groups
+//! Captures and preferences make no difference to whether there is a match, so groups
 //! lose their names and repetitions their laziness.
 
 use super::escape::{Input, bracketed, escape, literal, named_class};
@@ -8,7 +8,7 @@ use super::escape::{Input, bracketed, escape, literal, named_class};
 /// `\B`, the one part that could match between the bytes of a character.
 pub(super) const NOT_BOUNDARY: &str = r"(?-u:\B)";
 
-/// How often a repetition may repeat, alone and together with the repetitions inside it.
+/// The maximum repeat count, alone and multiplied by the repetitions inside it.
 const REPEAT_LIMIT: u32 = 1000;
 
 /// How deep groups may be nested, as in Go.
@@ -22,7 +22,7 @@ struct Flags {
     dot_newline: bool,
 }
 
-/// One thing that a repetition behind it would repeat.
+/// Something that a repetition operator after it would repeat.
 struct Item {
     text: String,
     /// How often the innermost thing in it is repeated by counted repetitions.

@@ -11,7 +11,7 @@ use crate::store::buffer::Buffer;
 use crate::store::texts::{repeated, spelled};
 use crate::store::{Error, flat};
 
-/// A section as an entry of the document: its comment first, that of a key behind the key.
+/// A section as an entry of the document: its comment first, that of a key after the key.
 pub(super) fn entry(section: Section, comments: impl Fn(Text) -> Vec<Text>) -> Item {
     let comments = |comment: Option<Text>| {
         comment.map(&comments).unwrap_or_default().into_iter().map(|text| Item::Comment(Comment::line(text)))

@@ -13,7 +13,7 @@ pub(super) const DEFAULT: &str = "DEFAULT";
 
 const TRIPLE: &[u8] = b"\"\"\"";
 
-/// A section. Its comment stands above its header, and of a key the same; neither has a marker at its start.
+/// A section. The comment of a section or key is the one above it, without its marker.
 #[derive(Default)]
 pub(super) struct Section {
     pub(super) name: Text,
@@ -114,7 +114,7 @@ fn join(place: &mut Option<Text>, comment: &Text) {
     *place = Some(joined.into_vec().into());
 }
 
-/// The value in a text that would stand behind `=`, if it is one value and nothing else.
+/// The value that a text would be read as after `=`, if it is exactly one value.
 pub(super) fn lone_value(text: &[u8]) -> Option<Text> {
     let mut reader = Reader { rest: text, line: 0, comment: Buffer::default() };
     let first = reader.next_line()?;
@@ -122,7 +122,7 @@ pub(super) fn lone_value(text: &[u8]) -> Option<Text> {
     (reader.rest.is_empty() && reader.comment.is_empty()).then_some(value)
 }
 
-/// The name in a text that would stand before `=`.
+/// The name that a text would be read as before `=`.
 pub(super) fn lone_name(text: &[u8]) -> Option<Vec<u8>> {
     match text {
         [b'#' | b';' | b'[', ..] => None,
@@ -172,7 +172,7 @@ impl<'a> Reader<'a> {
         Ok(line[..end].to_vec().into())
     }
 
-    /// What stands behind the `=`, and the lines that it goes on on.
+    /// The text after the `=`, and its continuation lines.
     fn value(&mut self, behind: &'a [u8]) -> Result<Text, Error> {
         let text = trim_start(behind);
         let quote = match text {
@@ -244,7 +244,7 @@ impl<'a> Reader<'a> {
         Ok(Text::default())
     }
 
-    /// A value that goes on on the next line, as long as a backslash ends it.
+    /// A value that continues on the next line while it ends with a backslash.
     fn continued(&mut self, start: &[u8]) -> Text {
         let mut value = Buffer::from(start);
         while let Some(line) = self.next_line() {
@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
         value.into_vec().into()
     }
 
-    /// Takes a comment behind something that ended; anything else there would be lost.
+    /// Takes a comment after something that ended; anything else there would be lost.
     fn only_comment(&mut self, behind: &[u8]) -> Result<(), Error> {
         match trim(behind) {
             [] => Ok(()),
@@ -273,7 +273,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The name of a line's key, and what stands behind its `=` or `:`.
+/// The key of a line, and the text after its `=` or `:`.
 fn key_name(line: &[u8], number: usize) -> Result<(Vec<u8>, &[u8]), Error> {
     let no_delimiter = || wrong(number, "there is no `=` or `:` on this line");
     let quote = match line {

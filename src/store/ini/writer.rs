@@ -111,7 +111,7 @@ fn value_form(value: &[u8]) -> Option<Buffer> {
         () => b"",
     };
     [usual, b"\"\"\"", b"`"].into_iter().find_map(|quote| {
-        // Read as it will stand: behind a space and before a newline.
+        // Read in context: after a space and before a newline.
         let mut line = Buffer::with_capacity(value.len() + 8);
         line.push(b' ');
         line.extend(quote);

@@ -50,7 +50,7 @@ impl Emitter {
     /// Writes a value. Comments in it are left out, as in sops.
     ///
     /// # Errors
-    /// A float that is no number, a key that is not a string, a comment in the place of a value, too much nesting.
+    /// A float that is not a number, a key that is not a string, a comment in place of a value, too much nesting.
     pub(super) fn value(&mut self, value: &Value) -> Result<(), Error> {
         match value {
             Value::Null => self.out.extend(b"null"),

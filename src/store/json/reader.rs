@@ -17,7 +17,7 @@ impl<'a> Reader<'a> {
         Self { input, at: 0, depth: 0 }
     }
 
-    /// The top-level object. What stands behind it is not looked at.
+    /// The top-level object. Anything after it is ignored.
     ///
     /// # Errors
     /// Another value, a text that is no JSON, a number beyond the range of floats, too much nesting.
@@ -35,10 +35,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One value of any kind, and nothing behind it.
+    /// A single value of any kind, with nothing after it.
     ///
     /// # Errors
-    /// As [`Reader::document`]; something behind it.
+    /// As [`Reader::document`]; something after it.
     pub(super) fn lone_value(&mut self) -> Result<Value, Error> {
         let value = self.value()?;
         match self.peek() {
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
         closes
     }
 
-    /// Steps over the comma or bracket behind an element; false where the collection ends.
+    /// Steps over the comma or bracket after an element; false if the collection ends.
     fn goes_on(&mut self, bracket: u8, otherwise: &str) -> Result<bool, Error> {
         match self.peek() {
             Some(b',') => self.at += 1,
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         self.input.get(self.at).copied()
     }
 
-    /// The next byte that is no space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         while matches!(self.here(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;

@@ -30,7 +30,7 @@ pub(super) fn is_white_or_end(text: &[u8], at: usize) -> bool {
     is_blank(byte(text, at)) || is_break_or_end(text, at)
 }
 
-/// ASCII that is no sign to YAML, wherever inside a text it stands. A table, since nearly every byte of a file is
+/// ASCII that has no special meaning in YAML anywhere inside a text. A table, since nearly every byte of a file is
 /// asked for.
 const INNER: [bool; 256] = {
     let mut inner = [false; 256];
@@ -48,7 +48,7 @@ const INNER: [bool; 256] = {
     inner
 };
 
-/// Whether a byte means nothing but itself, wherever inside a text it stands.
+/// Whether a byte has no special meaning anywhere inside a text.
 pub(super) fn is_inner(byte: u8) -> bool {
     INNER[usize::from(byte)]
 }
@@ -59,7 +59,7 @@ pub(super) fn inner_run(text: &[u8]) -> usize {
     whole + text[whole..].iter().take_while(|byte| is_inner(**byte)).count()
 }
 
-/// What may stand in anchors, tag handles and directive names.
+/// Whether a character is allowed in anchors, tag handles and directive names.
 pub(super) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }

@@ -24,7 +24,7 @@ impl Converter {
     /// The branch of a document.
     ///
     /// # Errors
-    /// A root that is no mapping, a key that is a collection, a value that is not what its tag says,
+    /// A root that is not a mapping, a key that is a collection, a value that does not match its tag,
     /// an alias inside the value of its own anchor, too much expansion; with their line.
     pub(super) fn document(&mut self, nodes: &Nodes, document: &Document) -> Result<Branch, Error> {
         let mut branch = Branch::new();
@@ -65,7 +65,7 @@ impl Converter {
     }
 
     /// The entries of a mapping with the comments around them. Where the comments of the mapping
-    /// itself are not placed by its owner, they stand inside.
+    /// itself are not placed by its owner, they are inside.
     fn mapping(
         &mut self,
         nodes: &Nodes,

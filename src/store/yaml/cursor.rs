@@ -7,7 +7,7 @@ use crate::store::buffer::Buffer;
 /// the length of a short secret's token.
 const LINE_AHEAD: usize = 192;
 
-/// Where something stands. The index counts characters, CR LF as two; line and column are from 0.
+/// A position in the text. The index counts characters, CR LF as two; line and column are from 0.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Mark {
     pub(super) index: i64,
@@ -54,17 +54,17 @@ impl<'a> Cursor<'a> {
         chars::is_white_or_end(self.text, self.position + ahead)
     }
 
-    /// Whether `---` or `...` stands here as a line's first word.
+    /// Whether `---` or `...` follows, as the first word of a line.
     pub(super) fn is_document_indicator(&self) -> bool {
         self.mark.column == 0 && (self.is_indicator(b'-') || self.is_indicator(b'.'))
     }
 
-    /// Whether the character stands here three times and then white space.
+    /// Whether the character follows three times, and then white space.
     pub(super) fn is_indicator(&self, byte: u8) -> bool {
         self.at(0) == byte && self.at(1) == byte && self.at(2) == byte && self.is_white_or_end(3)
     }
 
-    /// Steps over a character that is no break.
+    /// Steps over a character that is not a line break.
     pub(super) fn skip(&mut self) {
         if !self.is_blank(0) {
             self.newlines = 0;
@@ -72,7 +72,7 @@ impl<'a> Cursor<'a> {
         self.step(chars::width(self.at(0)));
     }
 
-    /// Takes a character that is no break.
+    /// Takes a character that is not a line break.
     pub(super) fn read(&mut self, into: &mut Buffer) {
         if !self.is_blank(0) {
             self.newlines = 0;
@@ -105,7 +105,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Steps over a break, if one stands here.
+    /// Steps over a line break, if one follows.
     pub(super) fn skip_line(&mut self) {
         if !self.is_break(0) {
             return;
@@ -118,7 +118,7 @@ impl<'a> Cursor<'a> {
         self.newlines += 1;
     }
 
-    /// Takes a break, if one stands here: CR, LF, CR LF and NEL become LF, the others stay.
+    /// Takes a line break, if one follows: CR, LF, CR LF and NEL become LF, the others are kept.
     pub(super) fn read_line(&mut self, into: &mut Buffer) {
         if !self.is_break(0) {
             return;

@@ -30,7 +30,7 @@ pub(super) struct Emitter {
     column: usize,
     /// Whether the last character was white space.
     whitespace: bool,
-    /// Whether only indentation and `-`, `?`, `:` stand on this line.
+    /// Whether only indentation and `-`, `?`, `:` are on this line.
     indention: bool,
     /// The indent at which the last foot comment stood; an empty line parts it from what follows.
     foot_indent: Option<usize>,
@@ -48,7 +48,7 @@ struct Node<'a> {
     foot: Buffer,
 }
 
-/// Where a node stands, for what depends on it.
+/// The context of a node, for whatever depends on it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Root,
@@ -77,7 +77,7 @@ impl Emitter {
     /// Writes a mapping as a document.
     ///
     /// # Errors
-    /// A comment where only a value can stand.
+    /// A comment where only a value is allowed.
     pub(super) fn document(&mut self, branch: &Branch, first: bool) -> Result<(), Error> {
         if !first {
             self.write_indent();
@@ -100,7 +100,7 @@ impl Emitter {
     /// Writes a value of any kind as a document of its own.
     ///
     /// # Errors
-    /// A comment where only a value can stand.
+    /// A comment where only a value is allowed.
     pub(super) fn value(&mut self, value: &Value) -> Result<(), Error> {
         let node = Node { value, line: Buffer::default(), foot: Buffer::default() };
         self.announce(&node);
@@ -139,8 +139,8 @@ impl Emitter {
         if !is_collection {
             self.scalar(scalar::of_value(node.value)?, place);
         }
-        // go-yaml writes these behind the event that begins a collection, before what is in it. Before
-        // `{}` and `[]` that makes a text that does not read back; there they go behind.
+        // go-yaml writes these after the event that begins a collection, before what is in it. Before
+        // `{}` and `[]` that makes a text that does not read back; there they go after.
         if !is_empty_collection(node.value) {
             self.write_line_comment(false);
             self.write_foot_comment();
@@ -164,7 +164,7 @@ impl Emitter {
         self.indent = Some(match before {
             None if flow => self.best_indent,
             None => 0,
-            // What stands behind a dash is aligned with the dash's text.
+            // What is after a dash is aligned with the dash's text.
             Some(indent) if place == Place::Item => indent + 2,
             Some(indent) => (indent / self.best_indent + 1) * self.best_indent,
         });

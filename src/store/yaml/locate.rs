@@ -1,4 +1,4 @@
-//! Where in a text a key stands, for messages about it.
+//! Finding the line of a key, for messages about it.
 
 use super::node::{Content, Id, Nodes};
 use super::parser::Parser;
@@ -32,7 +32,7 @@ fn descend(nodes: &Nodes, id: Id, step: &str) -> Option<(Id, usize)> {
             let &child = children.get(step.parse::<usize>().ok()?)?;
             Some((child, nodes.get(child).line))
         }
-        // An anchor stands before its aliases, so this ends.
+        // An anchor comes before its aliases, so this terminates.
         Content::Alias(target) => descend(nodes, *target, step),
         Content::Scalar { .. } => None,
     }

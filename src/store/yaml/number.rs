@@ -55,7 +55,7 @@ pub(super) fn float(text: &str) -> Option<f64> {
     finite(text)
 }
 
-/// A float that starts with a dot, in Go's syntax: underscores may stand between digits.
+/// A float that starts with a dot, in Go's syntax: underscores may be between digits.
 pub(super) fn dotted_float(text: &str) -> Option<f64> {
     let bytes = text.as_bytes();
     let around = |at: usize| {

@@ -1,4 +1,4 @@
-//! Where everything of a document stands in its text, for edits that leave every other byte as it is.
+//! The positions of all parts of a document in its text, for edits that keep all other bytes.
 
 mod ends;
 #[cfg(test)]
@@ -15,10 +15,10 @@ use crate::store::Error;
 /// A node and the bytes that it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// From its first byte, anchor and tag included, to behind its last. Of a collection in block form that is
-    /// its last child's; a value that is not there is empty, right behind the sign that it is missing after.
+    /// From its first byte, including anchor and tag, to after its last. For a block-style collection that is
+    /// the last byte of its last child; a missing value is an empty range right after the indicator before it.
     pub span: Range<usize>,
-    /// Where the content starts, behind anchor and tag.
+    /// Where the content starts, after anchor and tag.
     pub content: usize,
     /// The name of its anchor.
     pub anchor: Option<String>,
@@ -35,14 +35,14 @@ pub enum Body {
     Alias(String),
     /// A mapping.
     Map {
-        /// Whether it stands in braces.
+        /// Whether it is in braces.
         flow: bool,
         /// Its entries in order.
         entries: Vec<Entry>,
     },
     /// A list.
     List {
-        /// Whether it stands in brackets.
+        /// Whether it is in brackets.
         flow: bool,
         /// Its items in order.
         items: Vec<Item>,
@@ -170,7 +170,7 @@ impl Reader<'_> {
     }
 
     fn unexpected(&self) -> Error {
-        Error::Syntax { line: self.line(), message: "something that does not belong here".to_owned() }
+        Error::Syntax { line: self.line(), message: "unexpected content".to_owned() }
     }
 
     /// The node that starts here; an empty one at `missing` where none does.
@@ -288,7 +288,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A key behind its `?` or a value behind its `:`.
+    /// A key after its `?` or a value after its `:`.
     fn part(&mut self, missing: usize) -> Result<Node, Error> {
         match self.kind() {
             Kind::Key | Kind::Value | Kind::BlockEnd => Ok(nothing(missing)),

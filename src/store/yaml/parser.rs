@@ -29,7 +29,7 @@ pub(super) struct Parser<'a> {
     depth: usize,
 }
 
-/// What stands before the content of a node.
+/// What precedes the content of a node.
 struct Properties {
     anchor: Option<Buffer>,
     tag: Option<Buffer>,
@@ -68,7 +68,7 @@ impl<'a> Parser<'a> {
             (token.kind, token.start.index)
         };
         while let Some(comment) = self.scanner.comments.front() {
-            // No head for an end: it waits for the token behind.
+            // An end has no head comment: it is kept for the next token.
             if index < comment.token.index || !comment.head.is_empty() && kind == Kind::BlockEnd {
                 break;
             }
@@ -113,7 +113,7 @@ impl<'a> Parser<'a> {
         Comments::new(self.stem.take().unwrap_or_default(), Buffer::default(), Buffer::default())
     }
 
-    /// A node: in block context or in flow, where a list may stand at the indent of its key or not.
+    /// A node: in block context or in flow, where a list may be at the indent of its key or not.
     fn parse_node(&mut self, block: bool, indentless: bool) -> Result<Id, Error> {
         if self.depth >= limits::DEPTH {
             let line = self.here()?;
@@ -212,7 +212,7 @@ impl<'a> Parser<'a> {
             return Ok(suffix);
         }
         let Some((_, prefix)) = self.tag_prefixes.iter().find(|(known, _)| **known == *handle) else {
-            return Err(syntax(line, "a tag with a handle that no %TAG directive explains"));
+            return Err(syntax(line, "a tag whose handle no %TAG directive defines"));
         };
         let mut tag = Buffer::from(&**prefix);
         tag.extend(&suffix);

@@ -26,11 +26,11 @@ impl Deref for Source<'_> {
     }
 }
 
-/// Takes off a byte order mark, decodes UTF-16, and refuses what may not stand in YAML. The result
+/// Takes off a byte order mark, decodes UTF-16, and refuses characters that are not allowed in YAML. The result
 /// is UTF-8 without zero bytes.
 ///
 /// # Errors
-/// Too long a file, bytes that are no text, control characters; with their line.
+/// Too long a file, bytes that are not text, control characters; with their line.
 pub(super) fn read(input: &[u8]) -> Result<Source<'_>, Error> {
     if input.len() > limits::INPUT_BYTES {
         return Err(Error::Limit { line: 1, limit: limits::INPUT_BYTES, what: "bytes" });
@@ -53,7 +53,7 @@ pub(super) fn read(input: &[u8]) -> Result<Source<'_>, Error> {
 /// The text of a file as people edit it, in UTF-8 with the byte order mark that it has, and whether it was UTF-16.
 ///
 /// # Errors
-/// Bytes that are no text; with their line.
+/// Bytes that are not text; with their line.
 pub fn text(input: &[u8]) -> Result<(String, bool), Error> {
     let wide = matches!(input, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..]);
     let bytes = if wide { read(input)?.to_vec() } else { input.to_vec() };
@@ -64,8 +64,10 @@ pub fn text(input: &[u8]) -> Result<(String, bool), Error> {
 }
 
 fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Buffer, Error> {
-    let error =
-        || Error::Syntax { line: 1, message: "not the UTF-16 that its first bytes announce".to_owned() };
+    let error = || Error::Syntax {
+        line: 1,
+        message: "not valid UTF-16, although the byte order mark says so".to_owned(),
+    };
     let pairs = bytes.chunks_exact(2);
     if !pairs.remainder().is_empty() {
         return Err(error());

@@ -94,7 +94,7 @@ fn numeric(text: &str) -> Plain {
     if let Some(float) = number::float(&digits) {
         return Plain::Float(float);
     }
-    // Behind these prefixes go-yaml lets a sign stand.
+    // go-yaml allows a sign after these prefixes.
     for (prefix, radix) in [("0b", 2), ("0o", 8)] {
         if let Some(rest) = digits.strip_prefix(prefix) {
             return number::signed(rest, radix)

@@ -71,7 +71,7 @@ impl<'a> Scanner<'a> {
     /// The next token.
     ///
     /// # Errors
-    /// Text that is no token.
+    /// Text that is not a token.
     pub(super) fn peek(&mut self) -> Result<&mut Token, Error> {
         while self.needs_more()? {
             self.fetch_next()?;
@@ -130,7 +130,7 @@ impl<'a> Scanner<'a> {
             _ => self.cursor.mark,
         };
         self.fetch_content(first)?;
-        // A comment behind a lone `-` is the head of what follows.
+        // A comment after a lone `-` is the head of what follows.
         if self.tokens.last().is_none_or(|token| token.kind != Kind::BlockEntry) {
             self.scan_line_comment(mark);
         }
@@ -159,7 +159,9 @@ impl<'a> Scanner<'a> {
             b'|' | b'>' | b'#' | b'%' | b'@' | b'`' => {
                 Err(self.error_here("a character that cannot start a value"))
             }
-            _ if self.cursor.is_white_or_end(0) => Err(self.error_here("a tab where only spaces may stand")),
+            _ if self.cursor.is_white_or_end(0) => {
+                Err(self.error_here("a tab where only spaces are allowed"))
+            }
             _ => self.fetch_plain(),
         }
     }

@@ -14,7 +14,7 @@ use crate::store::Error;
 /// Nodes that may be looked at, aliases followed. No settings file comes near it; one made of aliases to aliases does.
 const VISITS: usize = 100_000;
 
-/// Names less alike than this are no suggestion.
+/// Names less similar than this are not suggested.
 const ALIKE: f64 = 0.75;
 
 /// The first document of a file. Others do not count.
@@ -29,7 +29,7 @@ pub struct Document {
 pub struct Node<'a> {
     document: &'a Document,
     id: Id,
-    /// Where it stands, from 1.
+    /// Its line, from 1.
     pub line: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct Node<'a> {
 pub struct Entry<'a> {
     /// The key as it is spelled.
     pub name: String,
-    /// Where the key stands, from 1.
+    /// The line of the key, from 1.
     pub line: usize,
     /// The value.
     pub value: Node<'a>,
@@ -71,7 +71,7 @@ impl Document {
         if self.visits.get() > VISITS {
             return Err(Error::Limit { line, limit: VISITS, what: "values expanded from aliases" });
         }
-        // An anchor stands before its aliases, so this ends.
+        // An anchor comes before its aliases, so this terminates.
         while let Content::Alias(target) = self.nodes.get(id).content {
             id = target;
         }
@@ -97,7 +97,7 @@ impl<'a> Node<'a> {
         matches!(self.scalar(), Ok(Some(Value::Null)))
     }
 
-    /// Whether it is a string where any type may stand.
+    /// Whether it is a string where any type may be.
     #[must_use]
     pub fn is_string(&self) -> bool {
         matches!(self.scalar(), Ok(Some(Value::Str(_))))
@@ -121,7 +121,7 @@ impl<'a> Node<'a> {
                 Ok(Some(lossy(bytes.as_bytes())))
             }
             (Content::Scalar { text, .. }, _) => Ok(Some(lossy(text))),
-            _ => Err(self.wrong(format!("expected text, but got {}", self.kind()))),
+            _ => Err(self.wrong(format!("expected a string, but got {}", self.kind()))),
         }
     }
 
@@ -143,7 +143,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A whole number; what a float has behind its point is cut off. `None` is null.
+    /// A whole number; what a float has after its point is cut off. `None` is null.
     ///
     /// # Errors
     /// Anything else, or a number out of range.
@@ -184,7 +184,7 @@ impl<'a> Node<'a> {
     /// of null.
     ///
     /// # Errors
-    /// Anything else, a key that is given twice or is no scalar, a merge key over something else than mappings.
+    /// Anything else, a key that is given twice or is not a scalar, a merge key whose value is not mappings.
     pub fn entries(&self) -> Result<Vec<Entry<'a>>, Error> {
         let mut entries = Vec::new();
         self.collect(&mut HashSet::new(), 0, &mut entries)?;
@@ -245,7 +245,7 @@ impl<'a> Node<'a> {
             Content::Sequence(_) => "a list",
             _ if self.is_null() => "nothing",
             _ if self.is_string() => "text",
-            _ => "a number, a flag or a time",
+            _ => "a number, a boolean or a time",
         }
     }
 }

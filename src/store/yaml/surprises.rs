@@ -50,13 +50,13 @@ fn walk(nodes: &Nodes, id: Id, path: &mut Vec<Step>, found: &mut Vec<Surprise>) 
 
 fn surprise(text: &[u8], tag: Tag) -> Option<&'static str> {
     let value = match tag {
-        Tag::Unknown => return Some("its tag is dropped and only the text after it is kept"),
+        Tag::Unknown => return Some("its tag is dropped, and only the text after it is kept"),
         Tag::Binary => return Some("it is decoded from base64"),
         _ => resolve::value(text, tag)?,
     };
     let what = match value {
-        Value::Int(_) | Value::Uint(_) => "it is read as a whole number and written back in other digits",
-        Value::Float(_) => "it is read as a number and written back in other digits",
+        Value::Int(_) | Value::Uint(_) => "it is read as a whole number and written back with other digits",
+        Value::Float(_) => "it is read as a number and written back with other digits",
         Value::Time(_) => "it is read as a time and written back in another form",
         _ => return None,
     };

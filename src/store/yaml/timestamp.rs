@@ -2,8 +2,8 @@
 
 use crate::sops::time::Time;
 
-/// Year of four digits, month and day of one or two; then nothing, or a time of day behind `T` or
-/// `t` with a zone, or behind spaces without one. Digits beyond the nanosecond are cut off.
+/// Year of four digits, month and day of one or two; then nothing, or a time of day after `T` or
+/// `t` with a zone, or after spaces without one. Digits beyond the nanosecond are cut off.
 pub(super) fn parse(text: &str) -> Option<Time> {
     let bytes = text.as_bytes();
     // The quick way out for most that starts with a digit.

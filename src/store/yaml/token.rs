@@ -52,7 +52,7 @@ impl Token {
 pub(super) struct Comment {
     /// Where the search that found it began.
     pub(super) scan: Mark,
-    /// The token it belongs to is the first at or behind this place.
+    /// The token it belongs to is the first at or after this place.
     pub(super) token: Mark,
     pub(super) start: Mark,
     pub(super) end: Mark,

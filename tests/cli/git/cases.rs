@@ -107,11 +107,11 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
         ] {
             let ran = repository.civm(&[&["secrets"], args].concat());
             assert_ne!(ran.code, 0, "{name} {args:?}");
-            let _ = ran.says("merge conflict that is not resolved yet").says("civm secrets merge");
+            let _ = ran.says("unresolved merge conflict").says("civm secrets merge");
         }
         let check = repository.civm(&["secrets", "check"]).code(1);
         assert!(
-            check.out().contains(&format!("{name}:")) && check.out().contains("not resolved yet"),
+            check.out().contains(&format!("{name}:")) && check.out().contains("unresolved merge conflict"),
             "{}",
             check.out()
         );
@@ -131,7 +131,7 @@ fn a_conflict_cannot_be_committed_unnoticed_and_loses_nothing() {
         assert_ne!(commit.code, 0, "{name}");
         repository.git(&["commit", "-q", "--no-verify", "-am", "merged"]);
         assert_eq!(repository.0.read(name), unresolved);
-        repository.civm(&["secrets", "decrypt", name]).code(2).says("not resolved yet");
+        repository.civm(&["secrets", "decrypt", name]).code(2).says("unresolved merge conflict");
         nothing_leaked(&repository, &["THEIRS"]);
 
         // From there it is resolved as from the index.

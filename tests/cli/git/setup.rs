@@ -70,7 +70,7 @@ fn a_hook_is_written_only_where_there_is_none() {
     repository.civm(&["git", "uninstall"]).ok();
     assert!(!repository.0.file(hook).exists());
     repository.0.write(hook, "#!/bin/sh\nmine\n");
-    repository.civm(&["git", "install", "--hooks"]).ok().says("is left as it is");
+    repository.civm(&["git", "install", "--hooks"]).ok().says("is left unchanged");
     repository.civm(&["git", "uninstall"]).ok();
     assert_eq!(repository.0.read(hook), "#!/bin/sh\nmine\n");
 }

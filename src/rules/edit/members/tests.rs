@@ -117,7 +117,7 @@ fn a_list_that_rules_share_takes_a_key_for_all_of_them_or_none() {
     let after = add(text, &[0, 1]).expect("added");
     assert!(after.contains("team: &team [*a, *carol]\n"), "{after}");
     let error = add(text, &[1]).expect_err("one of two").to_string();
-    assert!(error.contains("shared among rules"), "{error}");
+    assert!(error.contains("rules share lists"), "{error}");
 }
 
 #[test]
@@ -135,8 +135,14 @@ fn of_several_groups_one_must_be_named() {
 fn what_cannot_take_a_key_is_said() {
     for (text, reason) in [
         ("creation_rules:\n  - pgp: X\n", "creation rule 1: it has no list of age recipients"),
-        ("keys:\n  - &carol age1other\ncreation_rules:\n  - age: x\n", "line 2: the name carol is taken"),
-        ("keys: [&carol age1other]\ncreation_rules:\n  - age: x\n", "line 1: the name carol is taken"),
+        (
+            "keys:\n  - &carol age1other\ncreation_rules:\n  - age: x\n",
+            "line 2: the name carol is already in use",
+        ),
+        (
+            "keys: [&carol age1other]\ncreation_rules:\n  - age: x\n",
+            "line 1: the name carol is already in use",
+        ),
         ("creation_rules:\n  - age: x\n    encrypted_regex: '('\n", "creation rule 1"),
         ("creation_rules: {\n", "could not read the rules"),
     ] {

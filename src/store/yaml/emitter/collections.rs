@@ -82,8 +82,8 @@ impl Emitter {
         self.node(value, Place::Value)
     }
 
-    /// A line comment that came up at the key goes behind the value if that stands on the same line
-    /// and has none, behind the `:` before a collection.
+    /// A line comment that came up at the key goes after the value if that is on the same line
+    /// and has none, after the `:` before a collection.
     fn write_key_line_comment(&mut self, value: &Value) {
         let pending = &mut self.pending;
         if matches!(value, Value::Map(_) | Value::List(_)) && !is_empty_collection(value) {
@@ -141,7 +141,7 @@ impl Emitter {
         Ok(())
     }
 
-    /// The comments before an item stand before the head of the collection that it is.
+    /// If an item is a collection, the comments before the item precede the collection's head comment.
     fn announce_item(&mut self, node: &Node<'_>, mut head: Buffer) {
         let own = match node.value {
             Value::Map(branch) => super::comments::of_branch(branch).head,

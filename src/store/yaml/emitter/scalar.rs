@@ -69,7 +69,7 @@ fn unwritable(message: &str) -> Error {
     Error::Unwritable(message.to_owned())
 }
 
-/// Text that is no string and stands plain.
+/// Text that is not a string and is written plain.
 fn ready<'a>(text: String) -> Scalar<'a> {
     let allowed = Allowed::new(text.as_bytes());
     Scalar { text: Cow::Owned(text.into_bytes()), tag: b"", style: Style::Plain, allowed }

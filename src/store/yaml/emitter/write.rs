@@ -15,7 +15,7 @@ impl Emitter {
         self.indention = true;
     }
 
-    /// Copies the character at a position, and those behind it that mean nothing but themselves; gives the position
+    /// Copies the character at a position, and those after it that mean nothing but themselves; gives the position
     /// of the next.
     pub(super) fn copy(&mut self, text: &[u8], at: usize) -> usize {
         let next = (at + chars::width(text[at])).min(text.len());
@@ -25,7 +25,7 @@ impl Emitter {
         next + run
     }
 
-    /// Copies the break at a position and gives what stands behind it.
+    /// Copies the line break at a position and returns the position after it.
     pub(super) fn copy_break(&mut self, text: &[u8], at: usize) -> usize {
         if text[at] == b'\n' {
             self.put_break();
@@ -38,7 +38,7 @@ impl Emitter {
         end
     }
 
-    /// Goes to the indent, on a new line where something stands on this one.
+    /// Goes to the indent, on a new line where something is on this one.
     pub(super) fn write_indent(&mut self) {
         let indent = self.indent.unwrap_or(0);
         if !self.indention || self.column > indent || self.column == indent && !self.whitespace {

@@ -47,7 +47,7 @@ impl Parser<'_> {
     }
 
     /// Steps over a `-`. Where a collection follows, the comments before the dash are about the
-    /// item as a whole and those behind it about its first entry.
+    /// item as a whole and those after it about its first entry.
     fn peek_behind_entry(&mut self) -> Result<Kind, Error> {
         let stem = self.head.len();
         self.skip();
@@ -94,14 +94,14 @@ impl Parser<'_> {
                 _ => {
                     return Err(syntax(
                         self.here()?,
-                        "a key is expected here, aligned with the others of its mapping",
+                        "expected a key, aligned with the others of its mapping",
                     ));
                 }
             }
         }
     }
 
-    /// A key behind its `?` or a value behind its `:`.
+    /// A key after its `?` or a value after its `:`.
     fn parse_block_part(&mut self) -> Result<Id, Error> {
         match self.peek()? {
             Kind::Key | Kind::Value | Kind::BlockEnd => self.empty_scalar(),
@@ -129,7 +129,7 @@ impl Parser<'_> {
             let mut kind = self.peek()?;
             if kind != Kind::FlowSequenceEnd && !std::mem::replace(&mut first, false) {
                 if kind != Kind::FlowEntry {
-                    return Err(syntax(start, "a list in '[' with neither ',' nor ']' after an item"));
+                    return Err(syntax(start, "expected ',' or ']' after an item of a list in brackets"));
                 }
                 self.skip();
                 kind = self.peek()?;
@@ -161,7 +161,7 @@ impl Parser<'_> {
         let id = self.nodes.add(Node { content, line, comments: Comments::default() });
         let key = match self.peek()? {
             Kind::Value | Kind::FlowEntry | Kind::FlowSequenceEnd => {
-                // As go-yaml has it: the token is passed over with the empty key.
+                // As go-yaml has it: the token is skipped with the empty key.
                 let key = self.empty_scalar()?;
                 self.skip();
                 key
@@ -191,7 +191,7 @@ impl Parser<'_> {
             let mut kind = self.peek()?;
             if kind != Kind::FlowMappingEnd && !std::mem::replace(&mut first, false) {
                 if kind != Kind::FlowEntry {
-                    return Err(syntax(start, "a mapping in '{' with neither ',' nor '}' after an entry"));
+                    return Err(syntax(start, "expected ',' or '}' after an entry of a mapping in braces"));
                 }
                 self.skip();
                 kind = self.peek()?;

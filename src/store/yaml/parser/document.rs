@@ -27,7 +27,7 @@ impl Parser<'_> {
                 head = self.split_document_head();
                 self.parse_node(true, false)?
             }
-            _ => return Err(syntax(self.here()?, "the document is over here, or a '---' is missing")),
+            _ => return Err(syntax(self.here()?, "expected the end of the document, or '---'")),
         };
         if self.peek()? == Kind::DocumentEnd {
             self.skip();
@@ -59,7 +59,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Parts the comments at the start of the file at their last empty line: what stands above it is
+    /// Parts the comments at the start of the file at their last empty line: what is above it is
     /// about the document, the rest about its first key.
     fn split_document_head(&mut self) -> Buffer {
         let all = &*self.head;

@@ -7,11 +7,11 @@ use crate::store::yaml::cursor::Mark;
 use crate::store::yaml::token::{Comment, Kind};
 
 /// How far the search for a comment looks over white space, in bytes. go-yaml's bound; a comment
-/// behind more than that is read by the next search, into another place.
+/// after more than that is read by the next search, into another place.
 const LOOK_AHEAD: usize = 512;
 
 impl Scanner<'_> {
-    /// Takes a comment at the end of the line that the last token stands on.
+    /// Takes a comment at the end of the line that the last token is on.
     pub(super) fn scan_line_comment(&mut self, token: Mark) {
         if self.cursor.newlines > 0 {
             return;
@@ -27,7 +27,7 @@ impl Scanner<'_> {
         self.comments.push_back(Comment { token, start, line, ..Comment::default() });
     }
 
-    /// A line comment between a `-` that opened a list and what stands on the next line is the head
+    /// A line comment between a `-` that opened a list and what is on the next line is the head
     /// of that.
     pub(super) fn lift_line_comment(&mut self) {
         let [.., first, second] = self.tokens.as_slice() else {
@@ -143,8 +143,8 @@ impl Scanner<'_> {
         Mark { index: self.cursor.mark.index + ahead, line: group.line, column: group.column }
     }
 
-    /// Takes the text of a comment that starts so many bytes ahead and stands on its first character
-    /// behind it. Gives the place where it starts.
+    /// Takes the text of a comment that starts so many bytes ahead and is on its first character
+    /// after it. Gives the place where it starts.
     fn read_comment(&mut self, ahead: usize, into: &mut Buffer) -> Mark {
         let seen = self.cursor.mark.index + i64::try_from(ahead).unwrap_or(0);
         let mut start = None;
@@ -166,7 +166,7 @@ impl Scanner<'_> {
     }
 }
 
-/// Comment lines that still stand together.
+/// Adjacent comment lines.
 struct Group {
     scan: Mark,
     token: Mark,

@@ -64,7 +64,7 @@ impl Scanner<'_> {
     /// In flow the parser refuses the `-`.
     pub(super) fn fetch_block_entry(&mut self) -> Result<(), Error> {
         if self.flow_level == 0 {
-            self.require_key_allowed("a list item where none may begin")?;
+            self.require_key_allowed("a list item is not allowed here")?;
             self.roll_indent(None, Kind::BlockSequenceStart, self.cursor.mark)?;
         }
         self.remove_key()?;
@@ -75,7 +75,7 @@ impl Scanner<'_> {
 
     pub(super) fn fetch_key(&mut self) -> Result<(), Error> {
         if self.flow_level == 0 {
-            self.require_key_allowed("a key where none may begin")?;
+            self.require_key_allowed("a key is not allowed here")?;
             self.roll_indent(None, Kind::BlockMappingStart, self.cursor.mark)?;
         }
         self.remove_key()?;
@@ -91,7 +91,7 @@ impl Scanner<'_> {
             self.key_allowed = false;
         } else {
             if self.flow_level == 0 {
-                self.require_key_allowed("a ':' where no mapping may begin")?;
+                self.require_key_allowed("a mapping is not allowed here")?;
                 self.roll_indent(None, Kind::BlockMappingStart, self.cursor.mark)?;
             }
             self.key_allowed = self.flow_level == 0;

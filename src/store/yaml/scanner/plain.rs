@@ -18,7 +18,7 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// Takes the blank or the break that stands here.
+    /// Takes the next blank or line break.
     pub(super) fn take(&mut self, cursor: &mut Cursor<'_>) {
         if cursor.is_blank(0) {
             if self.broken {

@@ -14,12 +14,12 @@ impl Scanner<'_> {
         self.cursor.skip();
         loop {
             if self.cursor.is_document_indicator() {
-                return Err(error_at(token.start, "a quoted value that '---' or '...' cuts short"));
+                return Err(error_at(token.start, "a quoted value that is interrupted by '---' or '...'"));
             }
             if self.cursor.is_end() {
-                return Err(error_at(token.start, "a quoted value without its closing quote"));
+                return Err(error_at(token.start, "a quoted value without a closing quote"));
             }
-            // Blanks behind an escaped break are no more part of the value than those before it.
+            // Blanks after an escaped break are no more part of the value than those before it.
             let mut gap = Gap::default();
             while !self.cursor.is_white_or_end(0) {
                 match self.cursor.at(0) {
@@ -96,7 +96,7 @@ impl Scanner<'_> {
         }
         match char::from_u32(code) {
             Some(character) => into.push_char(character),
-            None => return Err(error_at(start, "an escape in double quotes that is not a character")),
+            None => return Err(error_at(start, "an escape in double quotes that is not a valid character")),
         }
         Ok(())
     }

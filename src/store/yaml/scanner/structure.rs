@@ -6,7 +6,7 @@ use crate::store::yaml::cursor::Mark;
 use crate::store::yaml::limits;
 use crate::store::yaml::token::{Kind, Token};
 
-/// A key without `?` ends at the latest this many characters behind its start (YAML 1.2, 7.4.2).
+/// A key without `?` ends at the latest this many characters after its start (YAML 1.2, 7.4.2).
 const KEY_CHARACTERS: i64 = 1024;
 
 impl Scanner<'_> {

@@ -15,7 +15,7 @@ impl Scanner<'_> {
         let mut name = Buffer::default();
         self.read_word(&mut name);
         if !self.cursor.is_white_or_end(0) {
-            return Err(error_at(start, "a directive with a name that is none"));
+            return Err(error_at(start, "a directive without a valid name"));
         }
         let token = match &*name {
             b"YAML" => self.scan_version(start)?,
@@ -99,7 +99,7 @@ impl Scanner<'_> {
             self.cursor.skip();
             self.cursor.skip();
             if !self.scan_tag_uri(start, &mut token.suffix)? || self.cursor.at(0) != b'>' {
-                return Err(error_at(start, "a tag that begins with '!<' and has no '>'"));
+                return Err(error_at(start, "a tag that begins with '!<' but has no '>'"));
             }
             self.cursor.skip();
         } else {
@@ -169,7 +169,7 @@ impl Scanner<'_> {
                 Some(_) => octet & 0xC0 == 0x80,
             });
             let Some(octet) = valid else {
-                return Err(error_at(start, "a tag with a '%' escape that is none"));
+                return Err(error_at(start, "a tag with an invalid '%' escape"));
             };
             left = Some(left.unwrap_or_else(|| chars::width(octet)) - 1);
             into.push(octet);
