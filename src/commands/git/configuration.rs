@@ -80,11 +80,14 @@ pub(super) fn hook(finder: &str) -> String {
     )
 }
 
-/// Says that somebody else's hook stays.
-pub(super) fn leave_hook(path: &std::path::Path, context: &Context) {
+/// Says that somebody else's hook stays, or their directory of hooks (`core.hooksPath`).
+pub(super) fn leave_hook(path: &std::path::Path, is_missing: bool, context: &Context) {
+    let path = path.display();
+    let why = match is_missing {
+        true => format!("`{path}` is not created, because core.hooksPath may belong to another tool"),
+        false => format!("`{path}` was not written by civm and is left as it is"),
+    };
     context.screen.warn(format!(
-        "`{}` was not written by civm and is left as it is; add `civm secrets check --staged` to it to have the files checked \
-         before each commit",
-        path.display()
+        "{why}; add `civm secrets check --staged` to it to have the files checked before each commit"
     ));
 }
