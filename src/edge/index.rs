@@ -17,6 +17,9 @@ pub struct Index {
     root: PathBuf,
 }
 
+/// Files, and what they hold.
+pub type Texts = Vec<(PathBuf, Zeroizing<Vec<u8>>)>;
+
 impl Index {
     /// Finds the index.
     ///
@@ -98,7 +101,7 @@ impl Index {
     ///
     /// # Errors
     /// git fails.
-    pub fn texts(&self, paths: &[&PathBuf]) -> Result<Vec<(PathBuf, Zeroizing<Vec<u8>>)>, ProcessError> {
+    pub fn texts(&self, paths: &[&PathBuf]) -> Result<Texts, ProcessError> {
         if paths.is_empty() {
             return Ok(Vec::new());
         }
