@@ -139,7 +139,7 @@ fn hook(args: &Install, git: &Git, finder: &str, context: &Context) -> Result<Op
     }
     let elsewhere = git.output(["config", "core.hooksPath"]).is_ok();
     if !ours && (!before.is_empty() || elsewhere) {
-        configuration::leave_hook(&path, context);
+        configuration::leave_hook(&path, before.is_empty(), context);
         return Ok(None);
     }
     if !args.check {

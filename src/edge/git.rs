@@ -7,6 +7,7 @@
 //! with `git status`.
 
 use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -123,6 +124,18 @@ impl Git {
         process::capture_up_to(LARGEST_BLOB, &mut self.command(args), None)
     }
 
+    /// The contents of many objects, in their order, by one run of git.
+    ///
+    /// # Errors
+    /// One of them is not there, or is too large.
+    pub fn blobs(&self, objects: &[String]) -> Result<Vec<Zeroizing<Vec<u8>>>, ProcessError> {
+        let input = objects.iter().map(|object| format!("{object}\n")).collect::<String>();
+        let mut command = self.command(["cat-file", "--batch"]);
+        process::read_with(&mut command, Some(input.as_bytes()), |mut pipe| {
+            objects.iter().map(|_| blob_in(&mut pipe)).collect()
+        })
+    }
+
     /// The versions of a file that the index holds unmerged.
     ///
     /// # Errors
@@ -182,6 +195,19 @@ impl Git {
     }
 }
 
+/// The next object that `cat-file --batch` prints: `object blob size`, the content, and a newline.
+fn blob_in(pipe: &mut impl BufRead) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut head = String::new();
+    pipe.read_line(&mut head)?;
+    let size = head.trim_end().rsplit_once(" blob ").and_then(|(_, size)| size.parse::<u64>().ok());
+    let size = size.filter(|size| *size <= LARGEST_BLOB).and_then(|size| usize::try_from(size).ok());
+    let size = size.ok_or_else(|| io::Error::other(format!("git says `{}`", head.trim_end())))?;
+    let mut content = Zeroizing::new(vec![0; size]);
+    pipe.read_exact(&mut content)?;
+    pipe.read_exact(&mut [0])?;
+    Ok(content)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,6 +235,26 @@ mod tests {
             let has = |names: &[String]| names.iter().any(|known| known == name);
             assert_eq!((has(&here), has(&there)), (is_here, is_there), "{name}");
         }
+    }
+
+    #[test]
+    fn many_objects_come_in_their_order_whatever_they_hold() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let git = Git::in_repository_of(directory.path(), &Environment::of_process());
+        if git.output(["init", "-q"]).is_err() {
+            return eprintln!("skipped: git is not installed");
+        }
+        let contents = [&b"one\n"[..], b"", b"\0\n\n", b"x blob 3\nabc", &[b'y'; 100_000]];
+        let objects = contents.map(|content| {
+            std::fs::write(directory.path().join("file"), content).expect("written");
+            let object = git.output(["hash-object", "-w", "file"]).expect("stored");
+            String::from_utf8_lossy(&object).trim_end().to_owned()
+        });
+        let read = git.blobs(&objects).expect("read");
+        assert!(read.iter().map(|content| content.as_slice()).eq(contents));
+        assert_eq!(git.blobs(&[]).expect("nothing").len(), 0);
+        let missing = git.blobs(&[objects[0].clone(), "0".repeat(40)]).expect_err("missing").to_string();
+        assert!(missing.contains("missing"), "{missing}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What git's index holds: the files of the next commit as they will be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,9 @@ pub struct Index {
     git: Git,
     root: PathBuf,
 }
+
+/// Files, and what they hold.
+pub type Texts = Vec<(PathBuf, Zeroizing<Vec<u8>>)>;
 
 impl Index {
     /// Finds the index.
@@ -90,15 +93,37 @@ impl Index {
         let Ok(inside) = path.strip_prefix(&self.root) else { return Ok(None) };
         let mut pathspec = OsString::from(":(top,literal)");
         pathspec.push(inside);
-        let args = ["ls-files", "--stage", "-z", "--"].map(OsStr::new);
-        let entries = self.git.records(args.into_iter().chain([&*pathspec]), None)?;
-        // `mode object stage`, a tab, and the path; a directory of this name has other paths.
-        let mut objects = entries.iter().filter_map(|entry| {
+        let entries = self.entries(&pathspec)?;
+        entries.get(path).map(|object| self.git.blob(object)).transpose()
+    }
+
+    /// What the index has of many files, without those of which it has nothing. git runs twice, however many they are.
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn texts(&self, paths: &[&PathBuf]) -> Result<Texts, ProcessError> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut entries = self.entries(OsStr::new(":/"))?;
+        let known = paths.iter().filter_map(|path| entries.remove_entry(*path));
+        let (paths, objects): (Vec<_>, Vec<_>) = known.unzip();
+        Ok(paths.into_iter().zip(self.git.blobs(&objects)?).collect())
+    }
+
+    /// The objects of the files that a pathspec matches, by path.
+    fn entries(&self, pathspec: &OsStr) -> Result<HashMap<PathBuf, String>, ProcessError> {
+        let args = ["ls-files", "--stage", "-z", "--full-name", "--"].map(OsStr::new);
+        let entries = self.git.records(args.into_iter().chain([pathspec]), None)?;
+        // `mode object stage`, a tab, and the path. Only merged entries have the stage 0.
+        let parsed = entries.iter().filter_map(|entry| {
             let text = entry.as_bytes();
             let tab = text.iter().position(|byte| *byte == b'\t')?;
-            let object = text[..tab].split(|byte| *byte == b' ').nth(1)?;
-            text[..tab].ends_with(b" 0").then(|| OsStr::from_bytes(object))
+            let mut words = std::str::from_utf8(&text[..tab]).ok()?.split(' ').skip(1);
+            let (object, stage) = (words.next()?, words.next()?);
+            let path = self.root.join(OsStr::from_bytes(&text[tab + 1..]));
+            (stage == "0").then(|| (path, object.to_owned()))
         });
-        objects.next().filter(|_| entries.len() == 1).map(|object| self.git.blob(object)).transpose()
+        Ok(parsed.collect())
     }
 }

@@ -92,13 +92,25 @@ pub fn records(
     input: Option<&[u8]>,
     mut take: impl FnMut(&[u8]),
 ) -> Result<(), ProcessError> {
-    run(command, input, |stdout| {
-        let Some(pipe) = stdout else { return Ok(()) };
-        for record in BufReader::new(pipe).split(0) {
+    read_with(command, input, |pipe| {
+        for record in pipe.split(0) {
             take(&record?);
         }
         Ok(())
     })
+}
+
+/// Runs a command to its end, and lets `read` read what it prints.
+///
+/// # Errors
+///
+/// The command cannot start, ends with another status than 0, or `read` fails.
+pub fn read_with<T: Default>(
+    command: &mut Command,
+    input: Option<&[u8]>,
+    read: impl FnOnce(BufReader<ChildStdout>) -> std::io::Result<T>,
+) -> Result<T, ProcessError> {
+    run(command, input, |stdout| stdout.map_or_else(|| Ok(T::default()), |pipe| read(BufReader::new(pipe))))
 }
 
 fn run<T>(

@@ -80,11 +80,14 @@ pub(super) fn hook(finder: &str) -> String {
     )
 }
 
-/// Says that a hook that civm did not write is kept.
-pub(super) fn leave_hook(path: &std::path::Path, context: &Context) {
+/// Says that somebody else's hook, or hooks directory (`core.hooksPath`), is left alone.
+pub(super) fn leave_hook(path: &std::path::Path, is_missing: bool, context: &Context) {
+    let path = path.display();
+    let why = match is_missing {
+        true => format!("`{path}` is not created, because core.hooksPath may belong to another tool"),
+        false => format!("`{path}` was not written by civm and is left unchanged"),
+    };
     context.screen.warn(format!(
-        "`{}` was not written by civm and is left unchanged; to check the files before each commit, add `civm secrets check \
-         --staged` to it",
-        path.display()
+        "{why}; to check the files before each commit, add `civm secrets check --staged` to it"
     ));
 }

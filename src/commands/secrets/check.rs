@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::failure::failure;
 use super::merge::of_git;
@@ -81,17 +81,12 @@ fn staged(args: &Check, session: &Session) -> Result<Vec<Source>, Failure> {
     let matter = staged.iter().filter(|path| encrypted.contains(*path) || wants_encrypted(session, path));
     let mut no_secrets = no_secrets(index.root());
     let paths: Vec<&PathBuf> = matter.chain(others).filter(|path| !no_secrets.leaves_out(path)).collect();
-    let source = |path: &PathBuf| {
-        let content = match index.text(path) {
-            Ok(text) => Content::Text(text?.to_vec()),
-            Err(error) => {
-                let source = std::io::Error::other(error);
-                Content::Failed(Error::Read { path: path.clone(), source })
-            }
-        };
-        Some(Source { path: path.clone(), content })
+    let texts = index.texts(&paths).map_err(wrong)?;
+    let source = |(path, mut text): (PathBuf, Zeroizing<Vec<u8>>)| {
+        let content = Content::Text(std::mem::take(&mut *text));
+        Source { path, content }
     };
-    Ok(paths.into_par_iter().filter_map(source).collect())
+    Ok(texts.into_iter().map(source).collect())
 }
 
 /// The sops files that git would merge as text although the repository is set up for civm.

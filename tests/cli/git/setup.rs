@@ -73,6 +73,10 @@ fn a_hook_is_written_only_where_there_is_none() {
     repository.civm(&["git", "install", "--hooks"]).ok().says("is left unchanged");
     repository.civm(&["git", "uninstall"]).ok();
     assert_eq!(repository.0.read(hook), "#!/bin/sh\nmine\n");
+    // A directory of hooks may be another tool's.
+    repository.git(&["config", "core.hooksPath", "hooks-of-a-tool"]);
+    repository.civm(&["git", "install", "--hooks"]).ok().says("core.hooksPath");
+    assert!(!repository.0.file("hooks-of-a-tool").exists());
 }
 
 #[test]
