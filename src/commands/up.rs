@@ -53,15 +53,16 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let disk = RootDisk::find(args, &project, &spec, &place, context)?;
     let draft = describe(&spec, None, &disk.path, args);
     launch::check(&home, &draft, &context.environment, &mut |_| {}).map_err(instance::failure)?;
+    let rootfs = project.rootfs(&spec).map_err(project::failure)?;
     tell_unlisted(&spec, context);
     let identity = identity::host_key(args, &project, &mut spec, &place, context)?;
     let image = image::ensure(&spec, context)?;
-    accounts::check(&spec, &image, disk.exists(), context)?;
+    accounts::check(&spec, &image, &rootfs, disk.exists(), context)?;
     let unstarted = disk.make(&spec, &image, &place, context)?;
     let machine = describe(&spec, Some(&image), &disk.path, args);
 
     ssh::pin(&place, &identity.public).map_err(instance::failure)?;
-    let staged = share::staged(&project, &spec, &state, identity, &context.environment)?;
+    let staged = share::staged(&project, &spec, &state, identity, rootfs, &context.environment)?;
     let mut progress = Progress::new(context.screen, &spec.name);
     let accel = match args.accel {
         Accel::Auto => AccelRequest::Auto,

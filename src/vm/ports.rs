@@ -1,6 +1,6 @@
 //! Port forwards of user-mode networking: `hostfwd` rules and what QEMU says became of them.
 
-use std::net::Ipv4Addr;
+use core::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 

@@ -6,21 +6,29 @@ use crate::commands::Context;
 use crate::edge::account;
 use crate::host::error::alike;
 use crate::host::project::HOST_FILE;
+use crate::host::rootfs::Entry;
 use crate::host::spec::Spec;
 use crate::image::{Contents, Image};
 use crate::outcome::{Code, Failure};
 
-/// Paths where files that a host lays over its image can define accounts of their own.
-const OWN_ACCOUNTS: [&str; 4] = ["/etc/passwd", "/etc/group", "/etc/sysusers.d/", "/usr/lib/sysusers.d/"];
+/// Paths where files that a host lays over its image can define accounts or add programs of their own.
+const OWN_ACCOUNTS: [&str; 4] = ["etc/passwd", "etc/group", "etc/sysusers.d/", "usr/lib/sysusers.d/"];
 
 /// Refuses to start a new machine that would fail because of a name in host.yaml. With an existing disk this is only a
 /// warning: somebody may have installed there what the image lacks.
-pub(super) fn check(spec: &Spec, image: &Image, disk_exists: bool, context: &Context) -> Result<(), Failure> {
-    let problems = problems(spec, &image.contents);
+pub(super) fn check(
+    spec: &Spec,
+    image: &Image,
+    rootfs: &[Entry],
+    disk_exists: bool,
+    context: &Context,
+) -> Result<(), Failure> {
+    let laid_over = laid_over(spec, rootfs);
+    let problems = problems(spec, &image.contents, &laid_over);
     if problems.is_empty() {
         return Ok(());
     }
-    if disk_exists || spec.files.keys().any(|path| OWN_ACCOUNTS.iter().any(|own| path.starts_with(own))) {
+    if disk_exists || laid_over.iter().any(|path| OWN_ACCOUNTS.iter().any(|own| path.starts_with(own))) {
         for problem in problems {
             context.screen.warn(format!("{problem}, unless it was installed on the disk"));
         }
@@ -31,7 +39,14 @@ pub(super) fn check(spec: &Spec, image: &Image, disk_exists: bool, context: &Con
         .help("add a package that provides it to `packages`, or the user to `users`"))
 }
 
-fn problems(spec: &Spec, contents: &Contents) -> Vec<String> {
+/// The files that the host lays over its image, by rootfs/ and by `files`, as paths below the root.
+fn laid_over(spec: &Spec, rootfs: &[Entry]) -> BTreeSet<String> {
+    let rootfs = rootfs.iter().map(|entry| entry.path.to_string_lossy().into_owned());
+    let all = rootfs.chain(spec.files.keys().cloned());
+    all.map(|path| path.trim_start_matches('/').to_owned()).collect()
+}
+
+fn problems(spec: &Spec, contents: &Contents, laid_over: &BTreeSet<String>) -> Vec<String> {
     let users: BTreeSet<&str> = account::users(&contents.passwd)
         .map(|user| user.name)
         .chain(spec.users.iter().map(|user| user.name.as_str()))
@@ -53,7 +68,8 @@ fn problems(spec: &Spec, contents: &Contents) -> Vec<String> {
             }
         }
     }
-    for user in spec.users.iter().filter(|user| !contents.has_program(&user.shell)) {
+    let has = |shell: &str| contents.has_program(shell) || laid_over.contains(shell.trim_start_matches('/'));
+    for user in spec.users.iter().filter(|user| !has(&user.shell)) {
         out.push(format!("user `{}`: the guest has no {}", user.name, user.shell));
     }
     out
@@ -63,6 +79,7 @@ fn problems(spec: &Spec, contents: &Contents) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::host::layer::User;
+    use crate::host::rootfs::Kind;
     use crate::host::spec::Secret;
 
     fn problems_of(owner: &str, group: &str, shell: &str) -> Vec<String> {
@@ -90,7 +107,8 @@ mod tests {
             group: "root:x:0:\nadm:x:4:\n".into(),
             programs: ["usr/bin/sh", "bin/rbash", "usr/local/bin/own"].map(str::to_owned).into(),
         };
-        problems(&spec, &contents)
+        let own = Entry { path: "opt/own/shell".into(), mode: 0o755, kind: Kind::File(Vec::new()) };
+        problems(&spec, &contents, &laid_over(&spec, &[own]))
     }
 
     #[test]
@@ -109,7 +127,7 @@ mod tests {
 
     #[test]
     fn a_shell_is_one_of_the_images_programs_wherever_its_directories_are_merged() {
-        for shell in ["/bin/sh", "/usr/bin/sh", "/usr/bin/rbash", "/usr/local/bin/own"] {
+        for shell in ["/bin/sh", "/usr/bin/sh", "/usr/bin/rbash", "/usr/local/bin/own", "/opt/own/shell"] {
             assert_eq!(problems_of("root", "root", shell), [""; 0], "{shell}");
         }
         assert_eq!(problems_of("root", "root", "/bin/zsh"), ["user `alice`: the guest has no /bin/zsh"]);

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
-use crate::commands::{instance, project as room};
+use crate::commands::instance;
 use crate::edge::environment::Environment;
 use crate::edge::{hex, walk};
 use crate::host::compose::{self, Facts, SECRETS};
@@ -25,6 +25,7 @@ pub(super) fn staged(
     spec: &Spec,
     state: &ProjectState,
     identity: Identity,
+    rootfs: Vec<Entry>,
     environment: &Environment,
 ) -> Result<Vec<Staged>, Failure> {
     let client = ssh::client_key(state).map_err(instance::failure)?;
@@ -44,7 +45,6 @@ pub(super) fn staged(
         staged.push(Staged::bytes(MANIFEST, 0o400, Zeroizing::new(manifest.into_bytes())));
         staged.push(Staged::bytes(SECRETS, 0o400, Zeroizing::new(text)));
     }
-    let rootfs = project.rootfs(spec).map_err(room::failure)?;
     staged.extend(rootfs.into_iter().map(laid_over));
     if spec.source {
         source(project, environment, &mut staged)?;

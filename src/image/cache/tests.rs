@@ -158,3 +158,15 @@ fn a_build_that_runs_is_not_swept_and_the_second_waits_for_it() {
         assert!(second.join().expect("join"), "the second builder finds the image finished");
     });
 }
+
+#[test]
+fn the_helper_that_deletes_is_never_run_without_something_to_delete() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (helper, ran, empty) =
+        (dir.path().join("mmdebstrap"), dir.path().join("ran"), dir.path().join("empty"));
+    fs::create_dir(&empty).expect("a directory");
+    fs::write(&helper, format!("#!/bin/sh\n: >{}\n", ran.display())).expect("a script");
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let environment = Environment::empty().with("PATH", dir.path());
+    assert!(run_helper(&empty, &environment) && !ran.exists());
+}

@@ -68,8 +68,9 @@ fn keep(mode: Mode, place: &Place, report: &mut Report) -> io::Result<ExitCode> 
         return Ok(ExitCode::FAILURE);
     };
     report.log_to(&place.events(), true);
-    let log =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(place.qemu_log())?;
+    // To its end: QEMU's messages go there as well.
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(place.qemu_log())?;
+    log.set_len(0)?;
     let runtime = open_runtime(mode, place)?;
     let signals = Signals::watch()?;
     if mode == Mode::Namespaces {

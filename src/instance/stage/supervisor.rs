@@ -204,7 +204,7 @@ impl Stage {
         let console = Console::open(&socket, guest, self.place.console_log(), machine.console_log);
         let console = console.map_err(|error| {
             qemu.kill();
-            format!("cannot make {}: {error}", socket.display())
+            format!("cannot open the console {} or its log: {error}", socket.display())
         })?;
         if let Some(disk) = machine.disk.filter(|disk| disk.ephemeral) {
             // QEMU has it open: whatever is killed, it is gone with QEMU.
