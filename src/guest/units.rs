@@ -242,7 +242,9 @@ mod tests {
         write(dir.path(), dir.path(), "ttyS0").expect("written");
         let (config, key) = (dir.path().join("civm/sshd_config"), dir.path().join("key"));
         let files = "/etc/ssh/authorized_keys.d/%u .ssh/authorized_keys";
-        assert!(fs::read_to_string(&config).expect("written").contains(&format!("AuthorizedKeysFile {files}\n")));
+        assert!(
+            fs::read_to_string(&config).expect("written").contains(&format!("AuthorizedKeysFile {files}\n"))
+        );
         let made =
             Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
         if !made.is_ok_and(|made| made.success()) {
