@@ -36,13 +36,27 @@ fn content(branch: &Branch) -> Option<&Text> {
     }
 }
 
+fn not_content() -> Error {
+    Error::Unwritable(format!(
+        "a binary file is one document with a text `{DATA}` alone, and this one is not"
+    ))
+}
+
 impl Store for Binary {
     fn load(&self, input: &[u8]) -> Result<Tree, Error> {
         self.json.load(input)
     }
 
+    /// Only what can be decrypted to a file again, and not to JSON with pieces of one.
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error> {
-        self.json.emit(tree)
+        let is_content_alone = |branch: &Branch| {
+            content(branch).is_some()
+                && branch.iter().filter(|item| !document::is_metadata(item)).count() == 1
+        };
+        match tree.documents.as_slice() {
+            [branch] if is_content_alone(branch) => self.json.emit(tree),
+            _ => Err(not_content()),
+        }
     }
 
     fn load_plain(&self, input: &[u8]) -> Result<Tree, Error> {
@@ -54,9 +68,7 @@ impl Store for Binary {
             [branch] => content(branch).map(|text| text.as_bytes().to_vec()),
             _ => None,
         }
-        .ok_or_else(|| {
-            Error::Unwritable(format!("a binary file must be a single document with a string `{DATA}`"))
-        })
+        .ok_or_else(not_content)
     }
 
     /// Only the content itself can be extracted, and text is not the store's concern.

@@ -57,7 +57,7 @@ fn a_key_is_named_and_reads_the_files_of_the_rules_that_are_meant() {
         .says("already has this key");
     assert_eq!(scene.read(".sops.yaml"), first);
 
-    keys(&scene, &["rm", "bob"]).ok().says("no file has it");
+    keys(&scene, &["rm", "bob"]).ok().says("no file that was looked at has it");
     assert_eq!(scene.read(".sops.yaml"), rules());
     keys(&scene, &["add", "bob", BOB_AGE, "--all"]).ok();
     let both = first.replace(&format!("{SSH_AS_AGE}\n"), &format!("{SSH_AS_AGE},\n      {BOB_AGE}\n"));
@@ -158,4 +158,29 @@ fn update_all_names_the_files_that_want_new_data_keys() {
     keys(&scene, &["rm", SSH_AS_AGE]).ok();
     let ran = run(scene.civm(&["secrets", "update-all"]).env("SOPS_AGE_KEY", ALICE)).ok();
     ran.says("civm secrets rotate hosts/db/secrets.yaml").says("change the secrets themselves as well");
+}
+
+#[test]
+fn files_that_are_tracked_but_not_looked_at_are_named() {
+    let scene = project();
+    let git = |args: &[&str]| {
+        let mut command = scene.command("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args);
+        command.output().is_ok_and(|ran| ran.status.success())
+    };
+    if !git(&["init", "-q"]) {
+        return eprintln!("skipped: git is not installed");
+    }
+    keys(&scene, &["add", "bob", BOB_AGE, "--all"]).ok();
+    run(scene.civm(&["secrets", "update-all"]).env("SOPS_AGE_KEY", ALICE)).ok();
+    // What quotes a recipient and is not a sops file is not meant.
+    scene.write("README.md", format!("bob is {BOB_AGE}\n"));
+    scene.write(".civmignore", "/hosts/web/\n");
+    assert!(git(&["add", "-A"]) && git(&["commit", "-qm", "all"]));
+    // As in a sparse checkout.
+    assert!(git(&["update-index", "--skip-worktree", "hosts/db/secrets.yaml"]));
+    fs::remove_file(scene.file("hosts/db/secrets.yaml")).expect("it is there");
+    let ran = keys(&scene, &["rm", "bob", "--yes"]).ok();
+    let ran = ran.says("`hosts/db/secrets.yaml` has it too").says("`hosts/web/secrets.yaml` has it too");
+    ran.silent_on("README.md").says("no file that was looked at has it");
 }

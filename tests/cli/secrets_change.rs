@@ -306,3 +306,19 @@ fn a_key_that_leaves_the_rules_leaves_the_files_and_their_data_keys() {
     assert!(!after.contains(BOB_AGE) && after.lines().next() != both.lines().next(), "{after}");
     assert_eq!(plain(&scene, "both.yaml"), PLAIN);
 }
+
+#[test]
+fn a_binary_file_keeps_its_content_and_nothing_else() {
+    let scene = scene(ALICE_AGE);
+    let content: &[u8] = b"raw \xff bytes\n";
+    scene.write(".sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE}\n"));
+    scene.write("s.bin", content);
+    alice(&scene, &["encrypt", "-i", "s.bin"]).ok();
+    let before = scene.read("s.bin");
+    for words in [&["set", "s.bin", "other", "x"][..], &["unset", "s.bin", "data"]] {
+        alice(&scene, words).code(4).says("binary file");
+        assert_eq!(scene.read("s.bin"), before);
+    }
+    alice(&scene, &["set", "s.bin", "data", "new"]).ok();
+    assert_eq!(alice(&scene, &["decrypt", "s.bin"]).ok().out(), "new");
+}

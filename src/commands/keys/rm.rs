@@ -21,7 +21,7 @@ pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome 
     };
     context.screen.note(format!("removed {1} ({2}) from `{0}`", path.display(), args.key, shown(&recipient)));
     let Some(commands) = secrets::to_forget(&recipient, context)? else {
-        context.screen.note("no file has it as a recipient");
+        context.screen.note("no file that was looked at has it as a recipient");
         return Ok(0);
     };
     context.screen.note(

@@ -1,6 +1,6 @@
 //! `civm secrets update-all`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -10,9 +10,11 @@ use super::progress::progress;
 use super::rotate::rotate;
 use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
+use crate::edge::index::Index;
 use crate::host::project::Project;
 use crate::keys::recipient::same_key;
 use crate::outcome::{Code, Failure, Outcome};
+use crate::secrets::discover::is_sops;
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::rotate::{Rotation, Which};
 use crate::secrets::update_all::{FileUpdate, Mode, update_all};
@@ -34,6 +36,8 @@ struct FilesToUpdate {
     files: Vec<PathBuf>,
     /// How many files keep it because nested rules that govern them still list it.
     elsewhere: BTreeMap<PathBuf, usize>,
+    /// Files of git's index that have it and were not looked at: a sparse checkout or `.civmignore` leaves them out.
+    unseen: Vec<PathBuf>,
 }
 
 impl FilesToUpdate {
@@ -44,7 +48,9 @@ impl FilesToUpdate {
         let key = same_key(recipient);
         let own = session.own_rules_path();
         let (mut files, mut elsewhere) = (Vec::new(), BTreeMap::new());
+        let mut unseen = tracked_with(recipient, &root, &session);
         for FileReaders { path, rules, readers } in who(&session, std::slice::from_ref(&root)) {
+            unseen.remove(&path);
             match readers.ok().and_then(|readers| readers.standing(&key)) {
                 Some(Standing::Removed) => files.push(path),
                 Some(Standing::Reads) => {
@@ -56,8 +62,19 @@ impl FilesToUpdate {
                 Some(Standing::Added) | None => {}
             }
         }
-        Ok(Self { session, root, files, elsewhere })
+        let unseen = unseen.into_iter().collect();
+        Ok(Self { session, root, files, elsewhere, unseen })
     }
+}
+
+/// The sops files in git's index that name a recipient, below a directory; none outside of a repository.
+fn tracked_with(recipient: &str, root: &Path, session: &Session) -> BTreeSet<PathBuf> {
+    let Ok(index) = Index::of(root, &session.environment) else { return BTreeSet::new() };
+    let mut paths = index.with(recipient).unwrap_or_default();
+    let is_store =
+        |path: &PathBuf| index.text(path).is_ok_and(|text| text.is_some_and(|text| is_sops(path, &text)));
+    paths.retain(|path| path.starts_with(root) && is_store(path));
+    paths
 }
 
 /// The commands that remove a recipient from its files; `None` if no file has it.
@@ -68,6 +85,12 @@ pub(in crate::commands) fn to_forget(recipient: &str, context: &Context) -> Resu
         context
             .screen
             .note(format!("`{rules}` still lists it, so {count} file(s) governed by those rules keep it"));
+    }
+    for path in &left.unseen {
+        let path = below(path, &left.root);
+        context.screen.warn(format!(
+            "`{path}` has it too and stays as it is: it is not checked out, or .civmignore names it"
+        ));
     }
     let files: Vec<String> = left.files.iter().map(|path| quoted(&below(path, &left.root))).collect();
     Ok((!files.is_empty()).then(|| {
