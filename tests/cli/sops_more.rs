@@ -75,8 +75,12 @@ fn a_check_that_would_not_count_changes_nothing_either() {
     let scene = scene();
     rules(&scene, &format!("{ALICE_AGE},{BOB_AGE}"));
     let before = both(&scene);
-    ran(&scene, &["updatekeys", "--yes", "s.yaml", "--check"]).code(8).says("--check must be put in front");
-    ran(&scene, &["decrypt", "-i", "s.yaml", "-textconv"]).code(8).says("--textconv must be put in front");
+    ran(&scene, &["updatekeys", "--yes", "s.yaml", "--check"])
+        .code(8)
+        .says("--check must come before the file");
+    ran(&scene, &["decrypt", "-i", "s.yaml", "-textconv"])
+        .code(8)
+        .says("--textconv must come before the file");
     assert_eq!(both(&scene), before);
 }
 
