@@ -37,9 +37,7 @@ fn content(branch: &Branch) -> Option<&Text> {
 }
 
 fn not_content() -> Error {
-    Error::Unwritable(format!(
-        "a binary file is one document with a text `{DATA}` alone, and this one is not"
-    ))
+    Error::Unwritable(format!("a binary file must be a single document with nothing but a string `{DATA}`"))
 }
 
 impl Store for Binary {

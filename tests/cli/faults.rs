@@ -283,6 +283,8 @@ fn what_was_left_is_no_file_of_the_project_and_goes_with_the_next_civm() {
         for name in ["part0", "f.yaml", "whole/other.yaml"] {
             world.scene.write(&format!("{left}/{name}"), &world.sealed);
         }
+        // As civm makes it: nobody else looks into it.
+        fs::set_permissions(world.scene.file(left), fs::Permissions::from_mode(0o700)).expect("set");
         world.scene.write("deep/s.yaml", &world.sealed);
         let ran = run(&mut world.civm(args));
         assert!(

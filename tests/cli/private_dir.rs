@@ -96,7 +96,7 @@ fn without_a_place_in_memory_it_lies_on_a_disk_wiped_afterwards_and_civm_says_so
     if ran.code == 99 || ran.stderr.contains("unshare") {
         return eprintln!("skipped: no mount namespaces for this user: {}", ran.stderr);
     }
-    let ran = ran.code(200).says("the plaintext is on a disk").says("/dev/shm");
+    let ran = ran.code(200).says("the plaintext is on disk").says("/dev/shm");
     let plain = PathBuf::from(scene.read("seen").trim());
     assert!(plain.starts_with(scene.path("tmp")), "{}: {}", plain.display(), ran.stderr);
     assert_eq!(scene.read("modes"), "700\n");

@@ -132,8 +132,9 @@ fn what_sops_writes_has_nothing_in_clear() {
             }
             let ran = run(&mut check);
             // A selector by comments selects nothing where the format has none, which is pointed out.
-            let is_clear =
-                |line: &str| selector.contains("comment") && line.contains(": warning: no value in it");
+            let is_clear = |line: &str| {
+                selector.contains("comment") && line.contains(": warning: no value is encrypted")
+            };
             assert!(ran.out().lines().all(is_clear), "{selector}: {}", ran.out());
             assert_eq!(ran.code, 0, "{selector}: {}", ran.stderr);
             ran.says("5 sops files checked: 0 findings");

@@ -262,7 +262,11 @@ mod tests {
         let none = of("theirs", &[]);
         assert!(merged(Some(&base), (&base, true), (&none, true)).is_err());
         let four = |threshold| Metadata { shamir_threshold: threshold, ..base.clone() };
-        assert!(merged(Some(&base), (&base, true), (&four(4), true)).unwrap_err().contains("threshold of 4"));
+        assert!(
+            merged(Some(&base), (&base, true), (&four(4), true))
+                .unwrap_err()
+                .contains("the threshold 4 is not valid")
+        );
         // A key of another kind is somebody as well.
         let mut other = of("ours", &[&["a"], &[]]);
         let entry = Value::Map(vec![Item::entry("fp", Value::str("ABC"))]);
