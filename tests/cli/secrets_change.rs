@@ -258,7 +258,7 @@ fn groups_come_and_go_and_the_values_stay() {
     assert_eq!(as_both(&["decrypt", "s.yaml"]).ok().out(), PLAIN);
     as_both(&["groups", "rm", "s.yaml", "1"]).code(1).says("2 would be needed to decrypt it");
     as_both(&["groups", "rm", "s.yaml", "2"]).code(1).says("no key group 2");
-    as_both(&["groups", "add", "s.yaml", ALICE_AGE, "--threshold", "4"]).code(1).says("3 key groups");
+    as_both(&["groups", "add", "s.yaml", ALICE_AGE, "--threshold", "4"]).code(1).says("3 key group(s)");
     as_both(&["groups", "add", "s.yaml", ALICE_AGE, "--threshold", "1"]).code(1).says("must be from 2 to 3");
     assert_eq!(scene.read("s.yaml"), two);
     as_both(&["groups", "rm", "s.yaml", "1", "--threshold", "1"]).ok();

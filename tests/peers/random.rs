@@ -7,6 +7,7 @@
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use regex::Regex;
 
 use super::texts::Tools;
 use super::yaml::{IDENTITY, cases};
@@ -21,7 +22,7 @@ const OTHER: &str = "age10yxnlmgmfxvptr92k8mj0y4sz2qnkwyf98k4gku43kyps0e8a5ws9na
 const NOBODY: &str = "there is no terminal to ask";
 
 /// What civm says where it refuses on purpose what sops does.
-const DIFFERENCES: [&str; 10] = [
+const DIFFERENCES: [&str; 11] = [
     // A value that its MAC would not match, or that would be another one.
     "would not read back as it is",
     // Comments that select what is encrypted, and move.
@@ -38,6 +39,8 @@ const DIFFERENCES: [&str; 10] = [
     // Data that sops would drop while reading.
     "sops would",
     "this key is already in the mapping",
+    // What nobody would decrypt again.
+    "with nothing but a string `data`",
 ];
 
 #[derive(Clone, Debug)]
@@ -260,7 +263,10 @@ impl Both<'_> {
         if theirs.code != 0 {
             return Ok(());
         }
-        let printed = |ran: &Ran| if is_encrypted(&ran.stdout) { shape(&text(ran)) } else { text(ran) };
+        // Of a text that starts with an empty line or a space, sops gives a wrong indent in lists.
+        let indent = Regex::new(r"(?m)(- \|)\d").expect("a pattern");
+        let plain = |ran: &Ran| indent.replace_all(&text(ran), "$1").into_owned();
+        let printed = |ran: &Ran| if is_encrypted(&ran.stdout) { shape(&text(ran)) } else { plain(ran) };
         prop_assert_eq!(printed(&theirs), printed(&ours), "printed otherwise");
         let (want, got) = (self.readable(&theirs_name), self.readable(&ours_name));
         // A comment that nothing follows any more is lost by sops alone.
@@ -289,7 +295,12 @@ fn random_files_under_random_rules_are_handled_as_sops_does() {
     std::os::unix::fs::symlink(civm_binary(), &civm).expect("a link");
     let both = Both { tools: &tools, civm };
     // Each on its own: shrinking would play hundreds more, and one fault must not hide the others.
-    let (mut runner, strategy, count) = (TestRunner::default(), case(), cases(150));
+    // The same cases in every run, unless a number is asked for: then others.
+    let mut runner = match std::env::var_os("CIVM_CASES") {
+        Some(_) => TestRunner::default(),
+        None => TestRunner::deterministic(),
+    };
+    let (strategy, count) = (case(), cases(150));
     let mut faults = Vec::new();
     for _ in 0..count {
         let case = strategy.new_tree(&mut runner).expect("a case").current();
