@@ -25,13 +25,13 @@ pub use staging::{is_temporary, sweep};
 #[derive(Debug, Error)]
 pub enum WriteError {
     /// There is one already, and it is not to be replaced.
-    #[error("{} exists already", .0.display())]
+    #[error("{} already exists", .0.display())]
     Exists(PathBuf),
     /// A directory.
     #[error("{} is not a regular file", .0.display())]
     NotAFile(PathBuf),
     /// Nothing can be put beside the file.
-    #[error("cannot write {}: no file can be made in its directory: {source}", .path.display())]
+    #[error("cannot write {}: cannot create a file in its directory: {source}", .path.display())]
     Directory {
         /// The file that was to be written.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum WriteError {
         source: io::Error,
     },
     /// The file itself was being written, and is not whole.
-    #[error("cannot write {}: {source}; its whole content is in {}, and the next civm puts it in place", .path.display(), .copy.display())]
+    #[error("cannot write {}: {source}; the complete new content is in {}, and the next civm puts it in place", .path.display(), .copy.display())]
     BrokenOff {
         /// The file that was to be written.
         path: PathBuf,

@@ -33,7 +33,7 @@ pub enum PrivateDirError {
     #[error("no private directory in memory: {}", list(.0))]
     NoTmpfs(Vec<Refused>),
     /// The system refused.
-    #[error("cannot make a private directory in {}: {source}", .place.display())]
+    #[error("cannot create a private directory in {}: {source}", .place.display())]
     Io {
         /// The place.
         place: PathBuf,

@@ -23,7 +23,7 @@ use partial::Partial;
 /// [`Error::Content`] where `path` exists or `size` is smaller than the base; [`Error::Io`].
 pub fn create(image: &Image, path: &Path, size: u64, environment: &Environment) -> Result<(), Error> {
     if path.symlink_metadata().is_ok() {
-        return Err(Error::content(path, "exists already"));
+        return Err(Error::content(path, "already exists"));
     }
     check_size(image, path, size)?;
     if let Some(dir) = path.parent() {

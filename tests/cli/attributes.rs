@@ -213,6 +213,6 @@ fn a_directory_that_cannot_be_written_is_named() {
     chown(scene.file("s.yaml"), Some(STRANGER), Some(STRANGER)).expect("given");
     let before = scene.read("s.yaml");
     let ran = run(as_stranger(&mut command(&scene, "civm", &["set", "s.yaml", "a", "z"])));
-    ran.code(3).says("no file can be made in its directory");
+    ran.code(3).says("cannot create a file in its directory");
     assert_eq!(scene.read("s.yaml"), before);
 }

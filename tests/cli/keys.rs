@@ -121,7 +121,7 @@ fn an_identity_is_written_for_its_owner_alone_and_never_over_another_file() {
     assert_eq!((ran.out(), scene.read("out").as_str()), ("", ALICE_SECRET));
     assert_eq!(mode(&scene.file("out")), 0o600);
     scene.write("out", "mine");
-    run(&mut scene.civm(&args)).code(3).says("out exists already").says("--force");
+    run(&mut scene.civm(&args)).code(3).says("out already exists").says("--force");
     assert_eq!(scene.read("out"), "mine");
     run(&mut scene.civm(&[&args[..], &["--force"]].concat())).ok();
     assert_eq!(scene.read("out"), ALICE_SECRET);

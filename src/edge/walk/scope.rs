@@ -63,7 +63,7 @@ impl Scope {
         let (tracked, error) = match tracked(root, directory, environment) {
             Ok(tracked) => (tracked, None),
             Err(error) => {
-                let source = io::Error::other(format!("which files git tracks is not known: {error}"));
+                let source = io::Error::other(format!("cannot determine which files git tracks: {error}"));
                 (HashSet::new(), Some(WalkError { path: root.join(GIT), source }))
             }
         };

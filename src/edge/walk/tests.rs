@@ -161,7 +161,7 @@ fn what_git_cannot_say_is_told_and_is_not_nothing() {
     let environment = Environment::of_process().with("HOME", tree.0.path());
     let errors: Vec<_> = walk(tree.0.path(), &environment).into_iter().filter_map(Result::err).collect();
     let [error] = errors.as_slice() else { panic!("{errors:?}") };
-    assert!(error.to_string().contains("which files git tracks is not known: `git` failed"), "{error}");
+    assert!(error.to_string().contains("cannot determine which files git tracks: `git` failed"), "{error}");
 }
 
 #[test]

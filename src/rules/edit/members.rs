@@ -27,7 +27,7 @@ pub struct NewKey<'a> {
     pub group: Option<usize>,
 }
 
-/// Adds a named key under `keys`, unless the name exists already, and adds it to rules.
+/// Adds a named key under `keys`, unless the name already exists, and adds it to rules.
 ///
 /// # Errors
 /// A name that cannot be an anchor or belongs to another key; a rule with several groups if none is given; a
