@@ -15,7 +15,7 @@ use super::file::{Doubt, NewFile, SopsFile};
 use super::recipients::Plan;
 use super::rewrite::write_if_unchanged;
 use super::session::{Session, read};
-use crate::edge::atomic;
+use crate::edge::atomic::{self, WriteError};
 use crate::edge::editor::{Editor, Hint};
 use crate::edge::private_dir::{PrivateDir, Refused};
 use crate::sops;
@@ -28,6 +28,8 @@ pub struct Watch<'a> {
     pub tell: &'a dyn Fn(Notice),
     /// Receives the error in the edited text; returns true to reopen the editor.
     pub again: &'a dyn Fn(&Error) -> bool,
+    /// Receives the reason why the edited file cannot be written; returns true to try once more.
+    pub retry: &'a dyn Fn(&Error) -> bool,
 }
 
 /// A notice during an edit.
@@ -107,7 +109,10 @@ pub fn change(
             if form.with_metadata { open.read_edited_with_metadata(text)? } else { open.read_edited(text)? };
         open.seal(tree, session)
     })?;
-    if write_if_unchanged(path, &on_disk, &sealed)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
+    if written(watch, || write_if_unchanged(path, &on_disk, &sealed))? {
+        return Ok(());
+    }
+    Err(save_beside(path, &sealed, watch)?)
 }
 
 /// Creates a file in the editor. What would prevent it from being written is checked before the editor opens.
@@ -137,7 +142,10 @@ pub fn create(
         Ok(sealed)
     })?;
     // The file is encrypted and shared through a repository, so the umask decides, as for any file there.
-    if atomic::swap(path, None, &sealed, 0o666)? { Ok(()) } else { Err(save_beside(path, &sealed)?) }
+    if written(watch, || atomic::swap(path, None, &sealed, 0o666))? {
+        return Ok(());
+    }
+    Err(save_beside(path, &sealed, watch)?)
 }
 
 /// Whether the file can be replaced: it and its directory must be writable.
@@ -151,13 +159,23 @@ fn writable(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Writes, as often as the user wants to try: what was typed must not be lost because a disk is full for a moment.
+fn written(watch: &Watch<'_>, write: impl Fn() -> Result<bool, WriteError>) -> Result<bool, Error> {
+    loop {
+        match write().map_err(Error::from) {
+            Err(error) if (watch.retry)(&error) => {}
+            result => return result,
+        }
+    }
+}
+
 /// Saves an edited version, encrypted, next to a file that was changed by another process.
-fn save_beside(path: &Path, sealed: &[u8]) -> Result<Error, Error> {
+fn save_beside(path: &Path, sealed: &[u8], watch: &Watch<'_>) -> Result<Error, Error> {
     let mut number = 1;
     loop {
         let saved = edited_name(path, number);
         // An existing one may hold somebody's work too.
-        if atomic::swap(&saved, None, sealed, 0o666)? {
+        if written(watch, || atomic::swap(&saved, None, sealed, 0o666))? {
             return Ok(Error::ChangedMeanwhile { path: path.to_path_buf(), saved });
         }
         number += 1;
@@ -226,6 +244,30 @@ pub(super) fn in_editor<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_tried_again_as_often_as_the_user_wants() {
+        use std::cell::Cell;
+        let (tries, wanted) = (Cell::new(0), Cell::new(2));
+        let retry = |error: &Error| {
+            assert!(error.to_string().contains("not a regular file"), "{error}");
+            wanted.set(wanted.get() - 1);
+            wanted.get() >= 0
+        };
+        let watch = Watch { tell: &|_| {}, again: &|_| false, retry: &retry };
+        let fails = |count: u32| {
+            tries.set(0);
+            let write = || {
+                tries.set(tries.get() + 1);
+                if tries.get() > count { Ok(true) } else { Err(WriteError::NotAFile("s.yaml".into())) }
+            };
+            written(&watch, write)
+        };
+        assert!(fails(2).expect("the third time it is written"));
+        wanted.set(1);
+        assert!(fails(9).is_err());
+        assert_eq!(tries.get(), 2);
+    }
 
     #[test]
     fn a_second_edited_version_has_a_number() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::failure::failure;
 use crate::cli::secrets::Edit;
 use crate::commands::Context;
+use crate::edge::terminal;
 use crate::outcome::Outcome;
 use crate::secrets::edit::{Notice, Watch, edit};
 use crate::secrets::{Error, Session};
@@ -29,5 +30,13 @@ pub(super) fn watched<T>(file: &Path, context: &Context, work: impl FnOnce(&Watc
         // At end of input, nobody can press it.
         std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
     };
-    work(&Watch { tell: &tell, again: &again })
+    let retry = |error: &Error| {
+        let words = "Press enter to try to write it again, or Ctrl+C to exit and lose your changes.";
+        let asks = terminal::stdin_is_terminal();
+        if asks {
+            context.screen.warn(format!("{error}\n{words}"));
+        }
+        asks && std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
+    };
+    work(&Watch { tell: &tell, again: &again, retry: &retry })
 }

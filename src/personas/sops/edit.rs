@@ -6,6 +6,7 @@ use super::context::{Context, is_missing};
 use super::encrypt::{named, of_one_value, plan};
 use super::end::{End, Outcome};
 use super::flags::SHOW_MASTER_KEYS;
+use crate::edge::terminal;
 use crate::outcome::Code;
 use crate::secrets::Error;
 use crate::secrets::edit::{Form, Notice, Watch, change, create};
@@ -43,7 +44,16 @@ pub(super) fn edit(context: &Context, path: &Path) -> Outcome {
         // Nobody there to press it: the end of the input.
         std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
     };
-    let watch = Watch { tell: &tell, again: &again };
+    let retry = |error: &Error| {
+        // Where nobody can answer, it ends as with sops.
+        let asks = terminal::stdin_is_terminal();
+        if asks {
+            let words = "Could not write the file. Press enter to try again, or Ctrl+C to exit and lose your changes.";
+            context.log.error(words, Some(&error.to_string()));
+        }
+        asks && std::io::stdin().read_line(&mut String::new()).is_ok_and(|read| read > 0)
+    };
+    let watch = Watch { tell: &tell, again: &again, retry: &retry };
     let with_metadata = context.given.is_on(&SHOW_MASTER_KEYS);
     let new = if is_missing(path) { Some(plan(context, &name, &stores)?) } else { None };
     let form = Form { input: stores.input, output: stores.output, with_metadata };
