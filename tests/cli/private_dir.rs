@@ -24,7 +24,10 @@ fn scene(script: &str) -> Scene {
 
 /// Edits the file; returns the exit code (-1 for a signal) and where the plaintext lay.
 fn edit(scene: &Scene) -> (i32, PathBuf) {
-    let mut command = scene.civm(&["secrets", "edit", "secrets.yaml"]);
+    // Whatever the tests were started with: a shell's background job ignores SIGINT.
+    let mut command = scene.command("env");
+    command.arg("--default-signal").arg(assert_cmd::cargo::cargo_bin!("civm"));
+    command.args(["secrets", "edit", "secrets.yaml"]);
     command.env("SOPS_AGE_KEY", KEY).env("EDITOR", scene.file("editor"));
     let ran = run_with(&mut command, b"");
     let plain = PathBuf::from(scene.read("seen").trim());
