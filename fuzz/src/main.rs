@@ -101,13 +101,10 @@ fn token(data: &[u8]) {
 
 fn metadata(data: &[u8]) {
     let store = Format::Yaml.store(Indents::default());
-    let Ok((tree, metadata)) =
-        store.load(data).map_err(drop).and_then(|tree| document::split(tree).map_err(drop))
-    else {
-        return;
-    };
+    let Ok(tree) = store.load(data) else { return };
+    let Ok((tree, metadata)) = document::split(tree, store.is_metadata()) else { return };
     let _ = metadata.check_version();
-    let _ = document::join(tree, &metadata);
+    let _ = document::join(tree, &metadata, store.is_metadata());
 }
 
 fn rules(data: &[u8]) {
