@@ -72,6 +72,13 @@ impl Scene {
         command
     }
 
+    /// git in the project, as somebody with a name; false where it fails or is not installed.
+    pub fn git(&self, args: &[&str]) -> bool {
+        let mut command = self.command("git");
+        command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args);
+        command.output().is_ok_and(|ran| ran.status.success())
+    }
+
     /// civm itself.
     pub fn civm(&self, args: &[&str]) -> Command {
         let mut command = self.command(assert_cmd::cargo::cargo_bin!("civm"));

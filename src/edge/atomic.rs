@@ -20,6 +20,7 @@ use staging::Staging;
 use target::{Existing, follow_links, open_stream, split};
 
 pub use staging::{is_temporary, sweep};
+pub use target::read_locked;
 
 /// A file that was not written.
 #[derive(Debug, Error)]
@@ -122,15 +123,6 @@ pub fn create(path: &Path, content: &[u8], mode: u32, force: bool) -> Result<(),
         true => Ok(()),
         false => Err(exists()),
     }
-}
-
-/// Reads a file that [`swap`] is to replace, and waits for who writes it now.
-///
-/// # Errors
-///
-/// The system refuses.
-pub fn read_locked(path: &Path) -> io::Result<Vec<u8>> {
-    target::read_locked(path)
 }
 
 /// False where the file is not as expected.

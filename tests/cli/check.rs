@@ -282,11 +282,7 @@ fn every_format_is_looked_at() {
 #[test]
 fn what_is_staged_is_checked_as_it_is_staged() {
     let scene = project();
-    let git = |args: &[&str]| {
-        let mut command = scene.command("git");
-        command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args);
-        command.output().is_ok_and(|ran| ran.status.success())
-    };
+    let git = |args: &[&str]| scene.git(args);
     check(&scene, &["--staged"]).code(1).says("git repository");
     if !git(&["init", "-q"]) {
         return eprintln!("skipped: git is not installed");

@@ -26,22 +26,16 @@ fn plaintext(ran: &Ran) -> Vec<&str> {
     ran.out().lines().map(|line| line.split_once(": is not encrypted").expect(line).0).collect()
 }
 
-fn git(scene: &Scene, args: &[&str]) -> bool {
-    let mut command = scene.command("git");
-    command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args);
-    command.output().is_ok_and(|ran| ran.status.success())
-}
-
 /// The same in the work tree, in the index, and in a commit's hook.
 #[track_caller]
 fn found(scene: &Scene, wanted: &[&str]) {
     let code = i32::from(!wanted.is_empty());
     assert_eq!(plaintext(&check(scene, &[]).code(code)), wanted, "outside of git");
-    if !git(scene, &["init", "-q"]) {
+    if !scene.git(&["init", "-q"]) {
         return eprintln!("skipped: git is not installed");
     }
     assert_eq!(plaintext(&check(scene, &[]).code(code)), wanted, "in the work tree");
-    assert!(git(scene, &["add", "-A"]));
+    assert!(scene.git(&["add", "-A"]));
     assert_eq!(plaintext(&check(scene, &["--staged"]).code(code)), wanted, "staged");
     run(&mut scene.civm(&["git", "install", "-q", "--hooks"])).ok();
     let civm = scene.civm(&[]).get_program().to_owned();

@@ -163,11 +163,7 @@ fn update_all_names_the_files_that_want_new_data_keys() {
 #[test]
 fn files_that_are_tracked_but_not_looked_at_are_named() {
     let scene = project();
-    let git = |args: &[&str]| {
-        let mut command = scene.command("git");
-        command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args);
-        command.output().is_ok_and(|ran| ran.status.success())
-    };
+    let git = |args: &[&str]| scene.git(args);
     if !git(&["init", "-q"]) {
         return eprintln!("skipped: git is not installed");
     }

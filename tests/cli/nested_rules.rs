@@ -126,11 +126,7 @@ fn a_removed_key_is_taken_out_of_the_files_that_its_rules_govern() {
 #[test]
 fn staged_rules_govern_what_is_staged_below_them() {
     let scene = scene();
-    let git = |args: &[&str]| {
-        let mut command = scene.command("git");
-        command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args);
-        command.output().is_ok_and(|ran| ran.status.success())
-    };
+    let git = |args: &[&str]| scene.git(args);
     if !git(&["init", "-q"]) {
         return eprintln!("skipped: git is not installed");
     }

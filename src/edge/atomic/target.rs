@@ -70,8 +70,13 @@ impl Existing {
     }
 }
 
-/// Reads a file while no civm writes into it. Where there are no locks it is read as it is.
-pub(super) fn read_locked(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file that [`swap`](super::swap) is to replace, and waits for a civm that writes it now. Where there are no
+/// locks it is read as it is.
+///
+/// # Errors
+///
+/// The system refuses.
+pub fn read_locked(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let regular = file.metadata()?.is_file();
     let mut content = Vec::new();

@@ -43,15 +43,13 @@ pub(super) fn keys_need_a_file(context: &Context, path: &Path, instead: &str) ->
 /// Gives a file a new data key.
 pub(super) fn rotate(context: &Context, path: &Path) -> Outcome {
     let name = named(context, path);
-    let stores = context.stores_at(&name, path)?;
+    context.stores(&name)?;
     context.check_order()?;
     context.refuse_others(&OTHER_CHANGES)?;
     context.refuse_others(&[AWS_PROFILE, ENCRYPTION_CONTEXT])?;
     let rotation = Rotation { add: context.recipients(&ADD_AGE), remove: context.recipients(&RM_AGE) };
     context.deliver(&Source::File(path.to_path_buf()), false, |text| {
-        let open =
-            context.open(path, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
-        Ok(open.rotate(&rotation, &context.session)?)
+        Ok(context.open_to_write(&name, path, text)?.rotate(&rotation, &context.session)?)
     })
 }
 

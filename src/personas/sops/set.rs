@@ -1,7 +1,6 @@
 //! `sops set`, `sops unset` and `sops --set`.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -37,7 +36,7 @@ pub(super) fn set(context: &Context) -> Outcome {
         }
     };
     let file = context.session.absolute(Path::new(file));
-    context.stores_at(&file, &file)?;
+    context.stores(&file)?;
     let path = KeyPath::parse(&index.to_string_lossy()).map_err(|error| malformed("set index", &error))?;
     let text = match value {
         None => read_stdin().map_err(|error| End::stdin(&error))?,
@@ -67,7 +66,7 @@ pub(super) fn unset(context: &Context) -> Outcome {
         return Err(missing("Error: no file specified, or index is missing"));
     };
     let file = context.session.absolute(Path::new(file));
-    let stores = context.stores_at(&file, &file)?;
+    context.stores(&file)?;
     let idempotent = context.given.is_on(&IDEMPOTENT);
     let wrong = |error: &PathError| malformed("unset index", error);
     let (path, negative) = match KeyPath::parse(&index.to_string_lossy()) {
@@ -77,8 +76,7 @@ pub(super) fn unset(context: &Context) -> Outcome {
     };
     context.check_order()?;
     context.change(&file, |text| {
-        let mut open =
-            context.open(&file, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        let mut open = context.open_to_write(&file, &file, text)?;
         match (open.unset(&path), &negative) {
             (Ok(()), _) => Ok(Some(open.reseal(&context.session)?)),
             (Err(Error::Path { error: PathError::OutOfBounds(_), .. }), Some(index)) => {
@@ -99,11 +97,10 @@ fn is_absent(error: &Error) -> bool {
 }
 
 fn apply(context: &Context, file: &Path, path: &KeyPath, value: &Value) -> Outcome {
-    let stores = context.stores_at(file, file)?;
+    context.stores(file)?;
     context.check_order()?;
     let written = context.change(file, |text| {
-        let mut open =
-            context.open(file, text, Arc::clone(&stores.input))?.with_store(Arc::clone(&stores.output));
+        let mut open = context.open_to_write(file, file, text)?;
         let changed = open.set(path, value.clone()).map_err(no_such_value)?;
         let writes = changed || !context.given.is_on(&IDEMPOTENT);
         if writes { Ok(Some(open.reseal(&context.session)?)) } else { Ok(None) }

@@ -168,11 +168,7 @@ fn ancestors_that_do_not_agree_decide_nothing() {
     let repository = Repository::new();
     repository.diverge(|| repository.change("s/one/1/"), || repository.change("s/one/eins/"));
     let resolve = |branch: &str, other: &str, keep: &str| {
-        repository.git(&["checkout", "-q", branch]);
-        repository.as_who(Some(ALICE), &["merge", other]).code(1);
-        let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
-        run(repository.prepared(merge, Some(ALICE)).env("EDITOR", keep)).ok();
-        repository.git(&["commit", "-qam", "merged"]);
+        super::history::merge_by_hand(&repository, branch, other, keep)
     };
     repository.git(&["branch", "tip", "ours"]);
     let ours = "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'";

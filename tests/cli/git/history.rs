@@ -119,17 +119,20 @@ fn a_conflict_that_a_rebase_commits_is_resolved_with_the_next_one() {
     nothing_leaked(&repository, &["THEIRS"]);
 }
 
+/// Merges a branch with conflicts into another, resolved by this editor.
+pub(super) fn merge_by_hand(repository: &Repository, branch: &str, other: &str, keep: &str) {
+    repository.git(&["checkout", "-q", branch]);
+    repository.as_who(Some(ALICE), &["merge", other]).code(1);
+    let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
+    run(repository.prepared(merge, Some(ALICE)).env("EDITOR", keep)).ok();
+    repository.git(&["commit", "-qam", "merged"]);
+}
+
 #[test]
 fn histories_that_cross_merge_without_a_question() {
     let repository = Repository::new();
     repository.diverge(|| repository.change("s/one/1/"), || repository.change("s/one/eins/"));
-    let resolve = |branch: &str, other: &str, keep: &str| {
-        repository.git(&["checkout", "-q", branch]);
-        repository.as_who(Some(ALICE), &["merge", other]).code(1);
-        let merge = repository.0.civm(&["secrets", "merge", "--edit", FILE]);
-        run(repository.prepared(merge, Some(ALICE)).env("EDITOR", keep)).ok();
-        repository.git(&["commit", "-qam", "merged"]);
-    };
+    let resolve = |branch: &str, other: &str, keep: &str| merge_by_hand(&repository, branch, other, keep);
     repository.git(&["branch", "tip", "ours"]);
     resolve("ours", "theirs", "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'");
     resolve("theirs", "tip", "sed -i '/^<<<<<<</,/^=======/d; /^>>>>>>>/d'");
