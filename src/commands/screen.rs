@@ -43,20 +43,20 @@ impl Screen {
     /// # Errors
     /// As [`Screen::data`].
     pub fn line(self, line: impl AsRef<str>) -> io::Result<()> {
-        self.data(format!("{}\n", line.as_ref()).as_bytes())
+        self.data(format!("{}\n", plain(line.as_ref())).as_bytes())
     }
 
     /// A status message, to stderr; suppressed by `--quiet`.
     pub fn note(self, line: impl AsRef<str>) {
         if !self.quiet {
-            to_stderr(line.as_ref());
+            to_stderr(&plain(line.as_ref()));
         }
     }
 
     /// A detail, only with `--verbose`.
     pub fn detail(self, line: impl AsRef<str>) {
         if self.verbose {
-            to_stderr(line.as_ref());
+            to_stderr(&plain(line.as_ref()));
         }
     }
 

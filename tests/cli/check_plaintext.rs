@@ -149,6 +149,36 @@ fn a_rule_that_encrypts_nothing_is_pointed_out() {
     assert_eq!((&finding["kind"], &finding["severity"]), (&"nothing-encrypted".into(), &"warning".into()));
 }
 
+#[test]
+fn a_value_that_yaml_changes_is_pointed_out_with_its_place() {
+    let text = "port: 12345_54321\nmode: \"0644\"\nwhen: {tag: !env hunter2}\n";
+    let scene = project("path_regex: secrets", &[("secrets.yaml", text), ("other.yaml", "a: 1_2\n")]);
+    let ran = check(&scene, &[]).code(1).says("1 findings, 2 warnings").says("quote the value");
+    let lines: Vec<&str> = ran.out().lines().collect();
+    assert!(lines[0].starts_with("secrets.yaml: is not encrypted"), "{lines:?}");
+    assert!(
+        lines[1].starts_with(r#"secrets.yaml:1: warning: ["port"] it is read as a whole number"#),
+        "{lines:?}"
+    );
+    assert!(
+        lines[2].starts_with(r#"secrets.yaml:3: warning: ["when"]["tag"] its tag is dropped"#),
+        "{lines:?}"
+    );
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    check(&scene, &["--strict"]).code(1).says("3 findings");
+}
+
+#[test]
+fn names_of_files_do_not_steer_the_terminal() {
+    let scene = project("path_regex: .", &[("a\u{1b}[31m.yaml", "p: hunter2\n")]);
+    let ran = check(&scene, &[]).code(1);
+    assert!(ran.out().starts_with("a\u{fffd}[31m.yaml: is not encrypted"), "{:?}", ran.out());
+    let json: serde_json::Value =
+        serde_json::from_str(check(&scene, &["--json"]).code(1).out()).expect("JSON");
+    let path = json["findings"][0]["path"].as_str().expect("a path");
+    assert!(path.ends_with("/a\u{1b}[31m.yaml"), "for programs it is as it is: {path:?}");
+}
+
 /// With values in clear that are so on purpose.
 fn check_clear(scene: &Scene, words: &[&str]) -> Ran {
     run(&mut scene.civm(&[&["secrets", "check"], words].concat())).silent_on("hunter2")

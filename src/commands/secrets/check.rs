@@ -113,7 +113,11 @@ fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Fai
     let (files, warnings) =
         (report.files.len(), report.findings.iter().filter(|finding| finding.is_warning).count());
     let findings = report.findings.len() - warnings;
-    let warnings = if warnings == 0 { String::new() } else { format!(", {warnings} warnings") };
+    let warnings = match warnings {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        more => format!(", {more} warnings"),
+    };
     context.screen.note(format!("{files} sops files checked{without}: {findings} findings{warnings}"));
     Ok(())
 }

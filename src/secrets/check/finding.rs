@@ -32,6 +32,8 @@ pub enum Kind {
     Threshold,
     /// The file selects the values to encrypt differently from its rule.
     Selector,
+    /// A value that the format reads as something other than it looks like.
+    Surprise,
     /// No value is encrypted, because the selector matches none.
     NothingEncrypted,
     /// No rule matches the file.
@@ -72,6 +74,7 @@ impl Kind {
             Self::Recipients => "recipients",
             Self::Threshold => "threshold",
             Self::Selector => "selector",
+            Self::Surprise => "surprise",
             Self::NothingEncrypted => "nothing-encrypted",
             Self::NoRule => "no-rule",
         }
@@ -80,7 +83,7 @@ impl Kind {
     /// Whether it may be intended: then only a strict check fails.
     #[must_use]
     pub fn is_warning(self) -> bool {
-        matches!(self, Self::NothingEncrypted)
+        matches!(self, Self::NothingEncrypted | Self::Surprise)
     }
 
     /// What to do about it.
@@ -107,6 +110,7 @@ impl Kind {
             Self::Threshold | Self::Selector => {
                 "decrypt the file and encrypt it again: `civm secrets decrypt -i FILE`, `civm secrets encrypt -i FILE`"
             }
+            Self::Surprise => "quote the value, so that it stays as it looks",
             Self::NothingEncrypted => {
                 "correct the selector in .sops.yaml or the keys in the file, then decrypt the file and encrypt it again"
             }

@@ -1,5 +1,6 @@
 //! Files in plaintext that should be encrypted according to a rule.
 
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -11,7 +12,7 @@ use crate::secrets::discover::is_sops;
 use crate::secrets::error::Error;
 use crate::secrets::session::{Session, read};
 use crate::sops::document::{Fault, audit};
-use crate::store::{Format, Indents};
+use crate::store::{Format, Indents, Surprise};
 
 /// The findings for a file that is not encrypted.
 pub(super) fn look(
@@ -19,16 +20,22 @@ pub(super) fn look(
     path: &Path,
     text: impl FnOnce() -> Option<Zeroizing<Vec<u8>>>,
 ) -> Vec<Finding> {
-    match ruling(session, path) {
-        Ruling::Broken(error) => error.map(unusable).into_iter().collect(),
-        Ruling::Rule(rule)
-            if rule.wants_encrypted() && text().is_some_and(|text| is_secret(&rule, path, &text)) =>
-        {
-            let message = format!("is not encrypted, but creation rule {} matches it", rule.index + 1);
-            vec![Finding::new(path.to_path_buf(), Kind::Plaintext, message)]
-        }
-        _ => Vec::new(),
-    }
+    let rule = match ruling(session, path) {
+        Ruling::Broken(error) => return error.map(unusable).into_iter().collect(),
+        Ruling::Rule(rule) if rule.wants_encrypted() => rule,
+        _ => return Vec::new(),
+    };
+    let Some(text) = text().filter(|text| is_secret(&rule, path, text)) else { return Vec::new() };
+    let message = format!("is not encrypted, but creation rule {} matches it", rule.index + 1);
+    let plaintext = Finding::new(path.to_path_buf(), Kind::Plaintext, message);
+    let store = Format::of_ending(path).map(|format| format.store(Indents::default()));
+    let surprises = store.map(|store| store.surprises(&text)).unwrap_or_default();
+    let surprise = |Surprise { line, path: key, what }: Surprise| Finding {
+        line: Some(line),
+        key: Some(key),
+        ..Finding::new(path.to_path_buf(), Kind::Surprise, what.to_owned())
+    };
+    iter::once(plaintext).chain(surprises.into_iter().map(surprise)).collect()
 }
 
 /// The files that should be encrypted and are not, or the reason if that cannot be determined.
