@@ -207,8 +207,8 @@ impl Context {
         self.named_format(&INPUT_TYPE).unwrap_or_else(|| Format::of_encrypted(name, text))
     }
 
-    /// Decrypts the text of the file at a path, to be changed and written again as a file of this name is.
-    pub(super) fn open_to_write(&self, name: &Path, path: &Path, text: &[u8]) -> Result<OpenFile, End> {
+    /// Decrypts the text of the file at a path, read and written as a file of this name is.
+    pub(super) fn open_at(&self, name: &Path, path: &Path, text: &[u8]) -> Result<OpenFile, End> {
         let stores = self.stores_of_encrypted(name, text)?;
         Ok(self.open(path, text, stores.input)?.with_store(stores.output))
     }

@@ -22,14 +22,14 @@ pub(super) fn env(context: &Context) -> Outcome {
     let (file, command) = arguments(context)?;
     // The path as it was given: it is named in the words.
     let path = Path::new(file);
-    let store = context.stores_at(path, path)?.input;
+    context.stores(path)?;
     context.check_order()?;
     warn_of_background(context, "exec-env");
     let same_process = context.given.is_on(&SAME_PROCESS);
     if same_process && context.given.is_on(&BACKGROUND) {
         return Err(conflict("Error: The --same-process flag cannot be used with --background"));
     }
-    let open = context.open(path, &read(path)?, store)?;
+    let open = context.open_at(path, path, &read(path)?)?;
     let variables = Variables::of(&open, Nested::Refuse)?;
     drop(open);
     let run = run(context, command);
@@ -43,9 +43,11 @@ pub(super) fn file(context: &Context) -> Outcome {
     let (file, command) = arguments(context)?;
     // The path as it was given: it is named in the words.
     let path = Path::new(file);
-    let stores = context.stores_at(path, path)?;
+    context.stores(path)?;
     context.check_order()?;
-    let open = context.open(path, &read(path)?, stores.input)?.with_store(stores.output);
+    let text = read(path)?;
+    let stores = context.stores_of_encrypted(path, &text)?;
+    let open = context.open(path, &text, stores.input)?.with_store(stores.output);
     let plain = open.plaintext().map_err(|error| dumping(error, stores.output_format))?;
     drop(open);
     warn_of_background(context, "exec-file");

@@ -49,7 +49,7 @@ pub(super) fn rotate(context: &Context, path: &Path) -> Outcome {
     context.refuse_others(&[AWS_PROFILE, ENCRYPTION_CONTEXT])?;
     let rotation = Rotation { add: context.recipients(&ADD_AGE), remove: context.recipients(&RM_AGE) };
     context.deliver(&Source::File(path.to_path_buf()), false, |text| {
-        Ok(context.open_to_write(&name, path, text)?.rotate(&rotation, &context.session)?)
+        Ok(context.open_at(&name, path, text)?.rotate(&rotation, &context.session)?)
     })
 }
 

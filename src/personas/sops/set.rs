@@ -76,7 +76,7 @@ pub(super) fn unset(context: &Context) -> Outcome {
     };
     context.check_order()?;
     context.change(&file, |text| {
-        let mut open = context.open_to_write(&file, &file, text)?;
+        let mut open = context.open_at(&file, &file, text)?;
         match (open.unset(&path), &negative) {
             (Ok(()), _) => Ok(Some(open.reseal(&context.session)?)),
             (Err(Error::Path { error: PathError::OutOfBounds(_), .. }), Some(index)) => {
@@ -100,7 +100,7 @@ fn apply(context: &Context, file: &Path, path: &KeyPath, value: &Value) -> Outco
     context.stores(file)?;
     context.check_order()?;
     let written = context.change(file, |text| {
-        let mut open = context.open_to_write(file, file, text)?;
+        let mut open = context.open_at(file, file, text)?;
         let changed = open.set(path, value.clone()).map_err(no_such_value)?;
         let writes = changed || !context.given.is_on(&IDEMPOTENT);
         if writes { Ok(Some(open.reseal(&context.session)?)) } else { Ok(None) }
