@@ -101,7 +101,7 @@ pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error
     };
     let outcome = match request {
         AccelRequest::Tcg => return Ok(Verdict { accel: Accel::Tcg, reason: "TCG as asked".to_owned() }),
-        _ if Arch::native() != Some(arch) => Err(format!("KVM runs no {arch} guests on this machine")),
+        _ if Arch::native() != Some(arch) => Err(format!("KVM cannot run {arch} guests on this machine")),
         AccelRequest::Kvm => openable(kvm).and_then(|()| fresh(probe)),
         AccelRequest::Auto => openable(kvm).and_then(|()| known(probe)),
     };

@@ -26,7 +26,7 @@ const LAST: Duration = Duration::from_secs(2);
 
 /// Whose event it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
+enum Source {
     Host,
     Guest,
 }
@@ -93,19 +93,19 @@ impl Report {
 
     /// Tells an event of the host's.
     pub(super) fn send(&mut self, event: &Event) {
-        self.tell(event, From::Host);
+        self.tell(event, Source::Host);
     }
 
     /// Tells an event that the guest caused.
     pub(super) fn send_of_guest(&mut self, event: &Event) {
-        self.tell(event, From::Guest);
+        self.tell(event, Source::Guest);
     }
 
-    fn tell(&mut self, event: &Event, from: From) {
+    fn tell(&mut self, event: &Event, source: Source) {
         let line = line(event);
-        let (waiting, logged, logged_max) = match from {
-            From::Host => (WAITING_MAX, &mut self.logged, LOGGED_MAX),
-            From::Guest => (WAITING_OF_GUEST_MAX, &mut self.logged_of_guest, LOGGED_OF_GUEST_MAX),
+        let (waiting, logged, logged_max) = match source {
+            Source::Host => (WAITING_MAX, &mut self.logged, LOGGED_MAX),
+            Source::Guest => (WAITING_OF_GUEST_MAX, &mut self.logged_of_guest, LOGGED_OF_GUEST_MAX),
         };
         if *logged < logged_max {
             *logged += 1;
