@@ -149,6 +149,8 @@ fn ask_supervisor(
 /// A connection to a supervisor.
 pub(crate) struct Conversation {
     lines: BufReader<UnixStream>,
+    /// The beginning of a line whose rest is still on its way.
+    begun: Vec<u8>,
 }
 
 impl Conversation {
@@ -157,7 +159,7 @@ impl Conversation {
         let mut socket = UnixStream::connect(record.control()?).ok()?;
         let line = serde_json::to_string(ask).ok()?;
         socket.write_all(format!("{line}\n").as_bytes()).ok()?;
-        Some(Self { lines: BufReader::new(socket) })
+        Some(Self { lines: BufReader::new(socket), begun: Vec::new() })
     }
 
     /// The next event; an error where none comes in time.
@@ -166,11 +168,11 @@ impl Conversation {
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             self.lines.get_ref().set_read_timeout(Some(left))?;
-            let mut line = String::new();
-            if self.lines.read_line(&mut line)? == 0 {
+            // What was read before an error stays in `begun`.
+            if self.lines.read_until(b'\n', &mut self.begun)? == 0 {
                 return Ok(None);
             }
-            if let Ok(event) = serde_json::from_str(&line) {
+            if let Ok(event) = serde_json::from_slice(&std::mem::take(&mut self.begun)) {
                 return Ok(Some(event));
             }
         }
@@ -262,10 +264,13 @@ fn remains(place: &Place, record: Option<&Record>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Patience, down};
+    use super::{Conversation, Patience, down};
     use crate::edge::environment::Environment;
     use crate::instance::error::Error;
+    use crate::instance::event::Event;
     use crate::instance::state::{Home, Phase, Record, try_lock};
+    use std::io::{BufReader, Write};
+    use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
     #[test]
@@ -283,6 +288,19 @@ mod tests {
         record.save(&place.path).unwrap();
         assert_eq!(stop().unwrap().cleaned, [format!("removed {}", runtime.display())]);
         assert!(matches!(stop(), Err(Error::NotRunning(_))));
+    }
+
+    #[test]
+    fn an_event_that_comes_in_two_pieces_is_read_whole() {
+        let (socket, mut supervisor) = UnixStream::pair().unwrap();
+        let mut conversation = Conversation { lines: BufReader::new(socket), begun: Vec::new() };
+        supervisor.write_all(br#"{"event":"key-"#).unwrap();
+        assert!(conversation.next(Duration::from_millis(20)).is_err(), "not all of it is there");
+        supervisor.write_all(b"removed\"}\n").unwrap();
+        let event = conversation.next(Duration::from_secs(20)).unwrap();
+        assert!(matches!(event, Some(Event::KeyRemoved)), "{event:?}");
+        drop(supervisor);
+        assert!(conversation.next(Duration::from_secs(20)).unwrap().is_none());
     }
 
     #[test]
