@@ -47,6 +47,7 @@ impl Code {
             Error::Editor(_) | Error::EditorLostFile => Self::NoEditorFound,
             Error::Unchanged => Self::FileHasNotBeenModified,
             Error::Unresolved
+            | Error::BothKept(_)
             | Error::Path { .. }
             | Error::HostKey { .. }
             | Error::NoRules { .. }

@@ -1,12 +1,9 @@
 //! Setting or removing one value of a file.
 
-use std::collections::BTreeSet;
-
 use super::error::Error;
 use super::file::OpenFile;
 use crate::sops::key_path::{self, KeyPath, PathError};
-use crate::sops::text::Text;
-use crate::sops::tree::{Branch, Item, Key, Value};
+use crate::sops::tree::{Branch, Value, repeated_key_in};
 use crate::store::json;
 
 impl OpenFile {
@@ -45,24 +42,7 @@ impl OpenFile {
 /// It is not JSON, or a mapping in it has a duplicate key.
 pub fn json_value(text: &[u8]) -> Result<Value, Error> {
     let value = json::value(text).map_err(Error::NotJson)?;
-    if has_key_twice(&value) { Err(Error::RepeatedKey) } else { Ok(value) }
-}
-
-fn has_key_twice(value: &Value) -> bool {
-    match value {
-        Value::Map(branch) => {
-            let entries = || {
-                branch.iter().filter_map(|item| match item {
-                    Item::Entry(Key::Str(key), value) => Some((key, value)),
-                    _ => None,
-                })
-            };
-            let keys: BTreeSet<&Text> = entries().map(|(key, _)| key).collect();
-            keys.len() < entries().count() || entries().any(|(_, value)| has_key_twice(value))
-        }
-        Value::List(items) => items.iter().any(has_key_twice),
-        _ => false,
-    }
+    if repeated_key_in(&value).is_some() { Err(Error::RepeatedKey) } else { Ok(value) }
 }
 
 /// A value in JSON as `sops set` reads it: a number by itself is always a float, and a list by itself is refused.

@@ -228,6 +228,7 @@ pub(super) fn in_editor<T>(
                 | Error::MetadataEdited(_)
                 | Error::CommentsMove(_)
                 | Error::Unresolved
+                | Error::BothKept(_)
                 | Error::Sops {
                     error: sops::Error::Encrypt { .. } | sops::Error::ReservedKey { .. },
                     ..

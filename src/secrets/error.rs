@@ -84,6 +84,9 @@ pub enum Error {
     /// A value to set with a duplicate key: a file with such a value could not be read.
     #[error("a mapping in the value has a duplicate key")]
     RepeatedKey,
+    /// Both sides of a conflict were kept.
+    #[error("the key `{0}` occurs twice in a mapping: keep one of them")]
+    BothKept(String),
     /// A value to set that sops does not accept: a list at the top level.
     #[error("a list cannot be set as a value here")]
     ListValue,

@@ -16,7 +16,7 @@ use super::session::Session;
 use crate::sops;
 use crate::sops::document::MacCheck;
 use crate::sops::merge::{self, Conflict, Sides, conflicted, marked, recorded};
-use crate::sops::tree::Tree;
+use crate::sops::tree::{Tree, repeated_key};
 use crate::store::{Store, may_be_encrypted};
 
 pub use metadata::Refused;
@@ -236,6 +236,11 @@ impl Unmerged {
         watch: &Watch<'_>,
     ) -> Result<Vec<u8>, MergeError> {
         let Self { trees, file, .. } = self;
+        let repeated = |tree: &Tree| {
+            let key = tree.documents.iter().find_map(|branch| repeated_key(branch));
+            key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned())
+        };
+        let had_one = [&trees.ours, &trees.theirs].into_iter().any(|side| repeated(side).is_some());
         let plain = |tree: &Tree| {
             let text = file.store.emit_plain(tree).map(Zeroizing::new);
             let text = text.map_err(|error| Error::Store { path: file.path.clone(), error })?;
@@ -248,7 +253,12 @@ impl Unmerged {
             if marked.remain_in(text) {
                 return Err(Error::Unresolved);
             }
-            file.seal(file.read_edited(text)?, session)
+            let tree = file.read_edited(text)?;
+            // Where only the markers were deleted, both sides are there: formats that allow it would read one of them.
+            match repeated(&tree).filter(|_| !had_one) {
+                Some(key) => Err(Error::BothKept(key)),
+                None => file.seal(tree, session),
+            }
         });
         Ok(sealed?)
     }

@@ -1,5 +1,6 @@
 //! The tree that every store reads into and writes from: documents of ordered branches.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::text::Text;
@@ -118,6 +119,27 @@ pub fn get<'a>(branch: &'a [Item], key: &str) -> Option<&'a Value> {
         Item::Entry(Key::Str(name), value) if *name == key => Some(value),
         _ => None,
     })
+}
+
+/// A key that a mapping holds twice, in the branch or below it. Every format reads one of the two, or refuses the file.
+#[must_use]
+pub fn repeated_key(branch: &[Item]) -> Option<&Text> {
+    let mut seen = BTreeSet::new();
+    branch.iter().find_map(|item| match item {
+        Item::Entry(Key::Str(key), _) if !seen.insert(key) => Some(key),
+        Item::Entry(_, value) => repeated_key_in(value),
+        Item::Comment(_) => None,
+    })
+}
+
+/// The same in a value.
+#[must_use]
+pub fn repeated_key_in(value: &Value) -> Option<&Text> {
+    match value {
+        Value::Map(branch) => repeated_key(branch),
+        Value::List(items) => items.iter().find_map(repeated_key_in),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
