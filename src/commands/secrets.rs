@@ -70,7 +70,7 @@ pub(super) fn run(args: Secrets, context: &Context) -> Outcome {
         Command::Set(args) => change::set(&args, &session, context),
         Command::Unset(args) => change::unset(&args, &session, context),
         Command::Rotate(args) => rotate::run(&args, &session, context),
-        Command::Groups(args) => rotate::groups(&args.command, &session),
+        Command::Groups(args) => rotate::groups(&args.command, &session, context),
         Command::Status(args) => status::run(&args, &session, context),
         Command::ExecEnv(args) => exec::with_variables(&args, &session, context),
         Command::ExecFile(args) => exec::with_file(&args, &session, context),

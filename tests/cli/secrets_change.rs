@@ -245,7 +245,9 @@ fn groups_come_and_go_and_the_values_stay() {
     let values = |text: &str| text.split("sops:").next().unwrap().to_owned();
     let line =
         |text: &str, key: &str| text.lines().find(|line| line.trim().starts_with(key)).unwrap().to_owned();
-    alice(&scene, &["groups", "add", "s.yaml", BOB_AGE, CAROL_AGE]).ok();
+    alice(&scene, &["groups", "add", "s.yaml", BOB_AGE, CAROL_AGE])
+        .ok()
+        .says("2 of 2 key groups are now needed");
     let two = scene.read("s.yaml");
     assert!(values(&two) == values(&before) && two.contains("shamir_threshold: 2"));
     assert_eq!(

@@ -8,6 +8,7 @@ use super::update_all::{CHANGE_THEM_TOO, below, root};
 use crate::cli::secrets::{GroupsCommand, Rotate};
 use crate::commands::Context;
 use crate::outcome::{Code, Failure, Outcome};
+use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{given, list};
 use crate::secrets::rewrite::rewrite;
 use crate::secrets::rotate::{Rotated, Rotation, Which, rotate_all};
@@ -71,15 +72,23 @@ pub(super) fn rotate(
     Ok(0)
 }
 
-pub(super) fn groups(command: &GroupsCommand, session: &Session) -> Outcome {
-    match command {
-        GroupsCommand::Add { file, recipients, threshold } => rewrite(session, file, |file| {
-            Ok((Some(file.add_group(&list(recipients), threshold.map(i64::from), session)?), ()))
-        }),
-        GroupsCommand::Rm { file, group, threshold } => rewrite(session, file, |file| {
-            Ok((Some(file.remove_group(*group, threshold.map(i64::from), session)?), ()))
-        }),
-    }
+pub(super) fn groups(command: &GroupsCommand, session: &Session, context: &Context) -> Outcome {
+    let (GroupsCommand::Add { file: path, .. } | GroupsCommand::Rm { file: path, .. }) = command;
+    let (needed, groups) = rewrite(session, path, |file| {
+        let text = match command {
+            GroupsCommand::Add { recipients, threshold, .. } => {
+                file.add_group(&list(recipients), threshold.map(i64::from), session)
+            }
+            GroupsCommand::Rm { group, threshold, .. } => {
+                file.remove_group(*group, threshold.map(i64::from), session)
+            }
+        }?;
+        let metadata = SopsFile::parse(session, path, &text)?.metadata;
+        Ok((Some(text), (metadata.groups_needed(), metadata.groups.len())))
+    })
     .map_err(failure)?;
+    if groups > 1 {
+        context.screen.note(format!("{needed} of {groups} key groups are now needed to decrypt the file"));
+    }
     Ok(0)
 }
