@@ -157,6 +157,7 @@ pub(super) fn is_named(open: &File, path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::lock::wait_until_free;
 
     #[test]
     fn files_are_overwritten_where_they_are_and_removed() {
@@ -199,6 +200,7 @@ mod tests {
         fs::write(left.join("plain"), "hush").expect("written");
         dead.leave();
         drop(dead);
+        wait_until_free(|| try_lock(&left));
         fs::create_dir(base.path().join("y-left")).expect("made");
         sweep(base.path(), "x-", |_| false);
         assert!(left.exists());

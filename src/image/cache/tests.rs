@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::edge::lock::wait_until_free;
 
 fn silent(_: Event) {}
 
@@ -18,9 +19,11 @@ fn begun<'a>(cache: &'a Cache<'a>, id: &str) -> Build<'a> {
 /// What a kill leaves: no destructor runs, and the kernel lets the lock go.
 fn kill(mut build: Build<'_>) -> [PathBuf; 2] {
     let remains = build.remains();
+    let lock = build.cache.lock_path(&build.id);
     build.dir = "/nonexistent".into();
     build.scratch = "/nonexistent".into();
     drop(build);
+    wait_until_free(|| open_file(&lock).and_then(Lock::try_open));
     assert!(remains.iter().all(|dir| dir.is_dir()), "{remains:?}");
     remains
 }
