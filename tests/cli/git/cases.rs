@@ -177,7 +177,7 @@ fn ancestors_that_do_not_agree_decide_nothing() {
     let repository = Repository::new();
     repository.diverge(|| repository.change("s/one/1/"), || repository.change("s/one/eins/"));
     let resolve = |branch: &str, other: &str, keep: &str| {
-        super::history::merge_by_hand(&repository, branch, other, keep)
+        super::history::merge_by_hand(&repository, branch, other, keep);
     };
     repository.git(&["branch", "tip", "ours"]);
     let ours = "sed -i '/^<<<<<<</d; /^|||||||/,/^>>>>>>>/d'";
