@@ -34,7 +34,7 @@ impl Site {
 /// The record of an instance that has to be running.
 pub(super) fn running(place: &Place) -> Result<Record, Failure> {
     let running = place.running().map_err(failure)?;
-    running.ok_or_else(|| failure(Error::NotRunning(place.host.clone())))
+    running.ok_or_else(|| failure(Error::NotRunning(place.name.clone())))
 }
 
 /// Fails, with the reason, if the machine cannot respond.
@@ -48,7 +48,7 @@ pub(super) fn answering(record: &Record, environment: &Environment) -> Result<()
             None => "is no longer running: its kernel panicked".to_owned(),
         },
     };
-    Err(failure(Error::NoAnswer { host: record.host.clone(), reason }))
+    Err(failure(Error::NoAnswer { host: record.name.clone(), reason }))
 }
 
 /// A failure of the instance room: mostly the machine never ran, or never became ready.

@@ -192,7 +192,7 @@ mod tests {
 
     fn record(project: &str, host: &str) -> Record {
         let text = format!(
-            r#"{{"version": 2, "project": "{project}", "host": "{host}", "phase": "ready", "started_at": 100, "accel": "tcg",
+            r#"{{"version": 3, "project": "{project}", "name": "{host}", "host": "{host}", "phase": "ready", "started_at": 100, "accel": "tcg",
             "cpus": 2, "memory_mib": 1024, "disk": "/d", "ephemeral": false, "forwards": [], "runtime": "/run/x",
             "namespaces": true, "key_removed": true, "reason": null}}"#
         );

@@ -72,6 +72,7 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let request = Request {
         home: &home,
         place: &place,
+        host: &spec.name,
         machine,
         accel,
         qemu_as_root: args.qemu_as_root,

@@ -88,6 +88,7 @@ impl Scene {
         let request = Request {
             home: &home,
             place: &place,
+            host: "host",
             machine,
             accel: AccelRequest::Tcg,
             qemu_as_root: self.qemu_as_root,
@@ -228,6 +229,7 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
     let request = Request {
         home: &home,
         place: &place,
+        host: "host",
         machine,
         accel: AccelRequest::Tcg,
         qemu_as_root: false,

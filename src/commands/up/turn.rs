@@ -26,7 +26,7 @@ pub(super) fn take(place: &Place, context: &Context) -> Result<Lock, Failure> {
     if let Some(lock) = open().and_then(Lock::try_open).map_err(failed)? {
         return Ok(lock);
     }
-    context.screen.note(format!("another civm is starting {}; waiting for it", place.host));
+    context.screen.note(format!("another civm is starting {}; waiting for it", place.name));
     open().and_then(Lock::wait).map_err(failed)
 }
 
@@ -43,14 +43,14 @@ pub(super) fn is_ready(place: &Place, context: &Context) -> Result<bool, Failure
         match place.record().map(|record| record.phase) {
             Some(Phase::Ready) => return Ok(true),
             Some(Phase::Panicked) => {
-                return Err(instance::failure(crate::instance::Error::Running(place.host.clone()))
-                    .help(format!("its kernel panicked: `civm down {}` stops it", place.host)));
+                return Err(instance::failure(crate::instance::Error::Running(place.name.clone()))
+                    .help(format!("its kernel panicked: `civm down {}` stops it", place.name)));
             }
             _ => {}
         }
         if Instant::now() > until {
-            return Err(instance::failure(crate::instance::Error::Running(place.host.clone()))
-                .help(format!("it is neither ready nor stopped: `civm down {}` stops it", place.host)));
+            return Err(instance::failure(crate::instance::Error::Running(place.name.clone()))
+                .help(format!("it is neither ready nor stopped: `civm down {}` stops it", place.name)));
         }
         thread::sleep(POLL);
     }
