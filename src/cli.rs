@@ -16,6 +16,7 @@ pub mod secrets;
 pub mod secrets_git;
 pub mod ssh;
 pub mod up;
+mod values;
 
 /// Secrets in sops files, and virtual machines that boot with them.
 #[derive(Debug, Parser)]
@@ -75,6 +76,8 @@ pub enum Command {
     Console(console::Console),
     /// Start a host: decrypt its ssh key, stage it, boot, and wait until the guest is ready
     Up(up::Up),
+    /// Stop an instance and start it again, with the same disk and ports; changes to its host.yaml and secrets take effect
+    Restart(up::Restart),
     /// Act as sops: same command line, same answers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Sops(Persona),

@@ -84,7 +84,10 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     // The machine commands handle signals themselves.
-    if !matches!(command, Command::Up(_) | Command::Down(_) | Command::Ssh(_) | Command::Console(_)) {
+    if !matches!(
+        command,
+        Command::Up(_) | Command::Restart(_) | Command::Down(_) | Command::Ssh(_) | Command::Console(_)
+    ) {
         cleanup::on_signals();
     }
     match command {
@@ -97,6 +100,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Ssh(args) => ssh::run(&args, context),
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::Restart(args) => up::restart(&args, context),
         Command::Sops(args) => Ok(as_persona(Persona::Sops, &args.args, context)),
         Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
         Command::Links(args) => links::run(&args, context),

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Context;
-use super::instance::{Site, failure, running};
+use super::instance::{instance_failure, place, running, site};
 use crate::cli::console::Console;
 use crate::edge::terminal::stdin_is_terminal;
 use crate::instance::console::{ESCAPE_NAME, Input, Left, attach};
@@ -11,15 +11,15 @@ use crate::outcome::Outcome;
 
 /// Connects the terminal to the serial console.
 pub(super) fn run(args: &Console, context: &Context) -> Outcome {
-    let site = Site::find(context)?;
-    let place = site.place(&args.host)?;
+    let site = site(context)?;
+    let place = place(&site, &args.host)?;
     let record = running(&place)?;
     if stdin_is_terminal() {
         context
             .screen
             .note(format!("console of `{}`: {ESCAPE_NAME} detaches; the machine keeps running", args.host));
     }
-    match attach(&record, Input::Typed, &mut io::stdout()).map_err(failure)? {
+    match attach(&record, Input::Typed, &mut io::stdout()).map_err(instance_failure)? {
         Left::Escape => {
             context.screen.note(format!("\ndetached from the console; `{}` keeps running", args.host));
         }

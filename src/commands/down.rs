@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Context;
-use super::instance::{Site, failure};
+use super::instance::{instance_failure, place, site};
 use crate::cli::down::Down;
 use crate::instance::stop::{self, Patience};
 use crate::instance::{Error, Event};
@@ -11,8 +11,8 @@ use crate::outcome::Outcome;
 
 /// Stops an instance. One that is not running is not an error.
 pub(super) fn run(args: &Down, context: &Context) -> Outcome {
-    let site = Site::find(context)?;
-    let place = site.place(&args.host)?;
+    let site = site(context)?;
+    let place = place(&site, &args.host)?;
     let patience = match args.timeout {
         Some(seconds) => Patience::AtMost(Duration::from_secs(seconds)),
         None => Patience::Usual(stop::GUEST),
@@ -34,7 +34,7 @@ pub(super) fn run(args: &Down, context: &Context) -> Outcome {
             });
         }
         Err(Error::NotRunning(_)) => screen.note(format!("`{}` is not running", args.host)),
-        Err(error) => return Err(failure(error)),
+        Err(error) => return Err(instance_failure(error)),
     }
     Ok(0)
 }

@@ -5,14 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::up::image_cache;
-use super::{Context, instance, project};
+use super::instance::instance_failure;
+use super::{Context, project};
 use crate::cli::ls::Ls;
 use crate::host::Project;
 use crate::image::{debian, disk};
 use crate::instance::event::Health;
 use crate::instance::state::Phase;
 use crate::instance::{Home, Record, stop};
+use crate::lifecycle::image_cache;
 use crate::outcome::Outcome;
 
 /// One line of the list.
@@ -37,7 +38,7 @@ impl Line {
 
 /// Lists this user's instances, and the project's hosts that have none.
 pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
-    let home = Home::find(&context.environment).map_err(instance::failure)?;
+    let home = Home::find(&context.environment).map_err(instance_failure)?;
     let running = home.running();
     for complaint in home.complaints() {
         context.screen.warn(complaint);
@@ -73,7 +74,7 @@ pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
 
 /// Removes partial images and disks that a killed `up` left behind. Those still being built are locked, and skipped.
 fn sweep(project: Option<&Project>, context: &Context) {
-    if let Some(cache) = image_cache(context) {
+    if let Some(cache) = image_cache(&context.environment) {
         debian::sweep(&cache, &context.environment);
     }
     if let Some(project) = project {
