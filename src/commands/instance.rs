@@ -7,6 +7,7 @@ use crate::edge::environment::Environment;
 use crate::edge::terminal::Terminal;
 use crate::image;
 use crate::instance::event::Health;
+use crate::instance::ssh::Login;
 use crate::instance::{Error, Place, Record, stop};
 use crate::lifecycle::{self, Site};
 use crate::outcome::{Code, Failure};
@@ -21,6 +22,37 @@ pub(super) fn place(site: &Site, name: &str) -> Result<Place, Failure> {
     site.place(name).map_err(failure)
 }
 
+/// An instance that runs and answers.
+pub(super) struct Target {
+    site: Site,
+    pub(super) place: Place,
+    pub(super) record: Record,
+}
+
+impl Target {
+    /// The one of this name.
+    pub(super) fn find(name: &str, context: &Context) -> Result<Self, Failure> {
+        let site = site(context)?;
+        let place = place(&site, name)?;
+        let record = running(&place)?;
+        Ok(Self { site, place, record })
+    }
+
+    /// How one logs in, once it is known that somebody is there to answer.
+    pub(super) fn login(&self, user: &str, context: &Context) -> Result<Login, Failure> {
+        answering(&self.record, &context.environment)?;
+        if let Some(lost) = self.place.lost_directory() {
+            context.screen.warn(lost);
+        }
+        self.known_login(user).map_err(instance_failure)
+    }
+
+    /// How one logs in.
+    pub(super) fn known_login(&self, user: &str) -> Result<Login, Error> {
+        Login::new(&self.site.state, &self.place, &self.record, user)
+    }
+}
+
 /// The record of an instance that has to be running.
 pub(super) fn running(place: &Place) -> Result<Record, Failure> {
     let running = place.running().map_err(instance_failure)?;
@@ -28,7 +60,7 @@ pub(super) fn running(place: &Place) -> Result<Record, Failure> {
 }
 
 /// Fails, with the reason, if the machine cannot respond.
-pub(super) fn answering(record: &Record, environment: &Environment) -> Result<(), Failure> {
+fn answering(record: &Record, environment: &Environment) -> Result<(), Failure> {
     let reason = match stop::health(record, environment) {
         Health::Running => return Ok(()),
         Health::Paused => "is paused".to_owned(),
