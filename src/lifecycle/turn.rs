@@ -15,14 +15,6 @@ use crate::lifecycle::{Error, Observer, Progress};
 const GONE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
-/// The same, for somebody who does not wait.
-pub(super) fn try_take(place: &Place) -> Result<Lock, Error> {
-    let path = place.path.join("up.lock");
-    let lock = open_file(&path).and_then(Lock::try_open);
-    let lock = lock.map_err(|source| Error::File { what: "cannot lock", path, source })?;
-    lock.ok_or_else(|| instance::Error::Running(place.name.clone()).into())
-}
-
 /// The right to start an instance, held from the first look at its instance until that is ready. Two at once would both
 /// create its disk. It ends with the process, however that ends.
 pub(super) fn take(place: &Place, observer: &mut dyn Observer) -> Result<Lock, Error> {
@@ -34,6 +26,14 @@ pub(super) fn take(place: &Place, observer: &mut dyn Observer) -> Result<Lock, E
     }
     observer.tell(Progress::Waiting { name: &place.name });
     open().and_then(Lock::wait).map_err(failed)
+}
+
+/// The same, for somebody who does not wait.
+pub(super) fn try_take(place: &Place) -> Result<Lock, Error> {
+    let path = place.path.join("up.lock");
+    let lock = open_file(&path).and_then(Lock::try_open);
+    let lock = lock.map_err(|source| Error::File { what: "cannot lock", path, source })?;
+    lock.ok_or_else(|| instance::Error::Running(place.name.clone()).into())
 }
 
 /// Whether the instance is up. If it is going down, because somebody is stopping it or its `up` was interrupted, waits
