@@ -55,6 +55,7 @@ pub struct Context {
 #[must_use]
 pub fn main() -> ExitCode {
     crate::edge::hardening::forbid_core_dumps();
+    completions::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 #[path = "instance/cases.rs"]
 mod cases;
+#[path = "instance/faults.rs"]
+mod faults;
 #[path = "instance/kernel.rs"]
 mod kernel;
 #[path = "instance/played.rs"]

@@ -1,18 +1,76 @@
-//! `civm completions SHELL`.
+//! `civm completions SHELL`, and what its script asks civm for.
+//!
+//! The script knows nothing of the command line: at every completion the shell runs civm with [`VARIABLE`] set, so that
+//! names of hosts and instances are completed as well.
 
-use clap::CommandFactory as _;
+use std::path::Path;
+
+use clap::{Command, CommandFactory as _};
+use clap_complete::env::{CompleteEnv, Shells};
+use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
 use super::Context;
 use crate::cli::Cli;
-use crate::outcome::Outcome;
+use crate::edge::environment::Environment;
+use crate::host::Project;
+use crate::instance::Home;
+use crate::outcome::{Code, Failure, Outcome};
+
+/// The variable by which a shell asks for completions instead of running a command.
+const VARIABLE: &str = "CIVM_COMPLETE";
+const PROGRAM: &str = "civm";
 
 /// Prints the completion script of a shell.
 ///
 /// # Errors
 /// Stdout cannot be written.
 pub(super) fn run(shell: clap_complete::Shell, context: &Context) -> Outcome {
+    let shells = Shells::builtins();
+    let completer = shells.completer(&shell.to_string());
+    let completer =
+        completer.ok_or_else(|| Failure::new(Code::Generic, format!("no completions for {shell}")))?;
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "civm", &mut script);
+    completer.write_registration(VARIABLE, PROGRAM, PROGRAM, PROGRAM, &mut script)?;
     context.screen.data(&script)?;
     Ok(0)
+}
+
+/// Answers a shell that asks for completions; returns where none does.
+pub(super) fn answer() {
+    CompleteEnv::with_factory(command).var(VARIABLE).bin(PROGRAM).completer(PROGRAM).complete();
+}
+
+/// The command line, with what completes the names in it.
+fn command() -> Command {
+    Cli::command().mut_subcommands(|verb| {
+        let is_up = verb.get_name() == "up";
+        verb.mut_args(|argument| match argument.get_id().as_str() {
+            "instance" | "instances" => argument.add(ArgValueCandidates::new(instances)),
+            "host" if is_up => argument.add(ArgValueCandidates::new(hosts_and_instances)),
+            _ => argument,
+        })
+    })
+}
+
+fn project() -> Option<Project> {
+    let given = Environment::of_process().non_empty("CIVM_PROJECT").map(std::path::PathBuf::from);
+    given.map_or_else(|| Project::find(Path::new(".")), |given| Project::at(&given)).ok()
+}
+
+fn hosts_and_instances() -> Vec<CompletionCandidate> {
+    let mut names = instances();
+    let hosts = project().and_then(|project| project.hosts().ok()).unwrap_or_default();
+    names.extend(hosts.into_iter().map(CompletionCandidate::new));
+    names.sort();
+    names.dedup_by(|a, b| a.get_value() == b.get_value());
+    names
+}
+
+/// The instances of this project, running or not.
+fn instances() -> Vec<CompletionCandidate> {
+    let names = || -> Option<Vec<String>> {
+        let home = Home::find(&Environment::of_process()).ok()?;
+        Some(home.project(project()?.root()).ok()?.instances())
+    };
+    names().unwrap_or_default().into_iter().map(CompletionCandidate::new).collect()
 }

@@ -141,6 +141,15 @@ impl Home {
 }
 
 impl ProjectState {
+    /// The names of the instances that were ever started, sorted.
+    #[must_use]
+    pub fn instances(&self) -> Vec<String> {
+        let started = directories(&self.path).into_iter().filter(|path| Record::is_in(path));
+        let mut names: Vec<String> = started.map(|path| name_of(&path)).collect();
+        names.sort();
+        names
+    }
+
     /// The state of one of the project's instances; made if need be.
     ///
     /// # Errors

@@ -15,15 +15,35 @@ fn wrong_usage_is_2_and_says_what_is_meant() {
     run(&mut scene.civm(&["completion", "bash"])).code(2).says("completions");
 }
 
+/// What bash would offer for the last of `words`.
+fn completed(scene: &Scene, words: &[&str]) -> String {
+    let mut command = scene.civm(&["--", "civm"]);
+    let index = words.len().to_string();
+    command.args(words).env("CIVM_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", index);
+    run(command.env("_CLAP_COMPLETE_COMP_TYPE", "9").env("_CLAP_IFS", "\n")).ok().out().to_owned()
+}
+
 #[test]
-fn a_shell_completes_every_visible_command() {
+fn a_shell_completes_commands_hosts_and_instances() {
     let scene = Scene::new();
     for shell in ["bash", "zsh", "fish"] {
         let ran = run(&mut scene.civm(&["completions", shell])).ok();
-        for command in ["keys", "secrets", "up", "down", "ssh", "ls"] {
-            assert!(ran.out().contains(command), "{shell} lacks {command}");
-        }
+        assert!(ran.out().contains("CIVM_COMPLETE"), "{shell}: {}", ran.out());
     }
+    let commands = completed(&scene, &[""]);
+    for command in ["keys", "secrets", "up", "down", "ssh", "status"] {
+        assert!(commands.lines().any(|line| line == command), "{command}: {commands}");
+    }
+    scene.write("hosts/builder/host.yaml", "");
+    run(&mut scene.civm(&["up", "builder", "--dry-run"])).ok();
+    let home = scene.path("home/.local/state/civm");
+    let project = std::fs::read_dir(home).unwrap().next().unwrap().unwrap().path();
+    std::fs::create_dir_all(project.join("b2")).unwrap();
+    std::fs::write(project.join("b2/instance.json"), "{}").unwrap();
+    let names = |words: &[&str]| completed(&scene, words).lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(names(&["up", "b"]), ["b2", "builder"]);
+    assert_eq!(names(&["down", "b"]), ["b2"]);
+    assert_eq!(names(&["ssh", "x"]), [""; 0]);
 }
 
 #[test]

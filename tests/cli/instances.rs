@@ -70,7 +70,8 @@ fn an_instance_of_another_name_has_a_disk_and_ports_of_its_own() {
 fn flags_take_the_place_of_what_host_yaml_says() {
     let scene = scene();
     let plan = |args: &[&str]| civm(&scene, &[&["up", "builder", "--dry-run"], args].concat());
-    let ran = plan(&["--cpus", "2", "--memory", "1G", "--disk", "40G", "-p", "auto:22", "-p", "0.0.0.0:9090:90"]);
+    let ran =
+        plan(&["--cpus", "2", "--memory", "1G", "--disk", "40G", "-p", "auto:22", "-p", "0.0.0.0:9090:90"]);
     let ran = ran.ok();
     assert_eq!((row(&ran, "cpus"), row(&ran, "memory")), ("2".to_owned(), "1G".to_owned()));
     assert!(row(&ran, "disk").ends_with("(40G)"));
@@ -134,7 +135,10 @@ fn verbs_say_that_an_instance_does_not_run_or_does_not_exist() {
         civm(&scene, args).code(1).says("no host `b4`");
     }
     civm(&scene, &["wait", "b2", "--for", "ended"]).ok();
-    civm(&scene, &["down", "b2", "builder"]).ok().says("`b2` is not running").says("`builder` is not running");
+    civm(&scene, &["down", "b2", "builder"])
+        .ok()
+        .says("`b2` is not running")
+        .says("`builder` is not running");
     civm(&scene, &["down", "--all"]).ok().says("no instance of this project is running");
     civm(&scene, &["down"]).code(USAGE);
     let status = civm(&scene, &["status", "b2"]).ok();

@@ -10,16 +10,18 @@ use civm::instance::{Error, console};
 use nix::sys::signal::Signal;
 
 use crate::kernel::WORD;
-use crate::played;
 use crate::scene::{KEY, Scene, wait_until};
+use crate::{faults, played};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 26] = [
+pub const ALL: [(&str, Case); 28] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
     ("nothing_stays_whatever_is_killed_in_memory", || nothing_stays(Mode::Memory)),
+    ("nothing_stays_whenever_it_is_killed_in_namespaces", || faults::any_moment(Mode::Namespaces)),
+    ("nothing_stays_whenever_it_is_killed_in_memory", || faults::any_moment(Mode::Memory)),
     ("the_staged_key_is_in_no_mount_table_and_under_no_path", the_staged_key_is_hidden),
     ("a_detached_machine_outlives_its_caller", a_detached_machine_outlives_its_caller),
     ("an_instance_runs_once", an_instance_runs_once),

@@ -102,17 +102,22 @@ impl Scene {
 
     /// A process of its own that starts a machine and holds it.
     pub fn hold(&self, mode: Mode) -> Child {
-        let mode = if mode == Mode::Namespaces { "namespaces" } else { "memory" };
-        let mut child = Command::new("/proc/self/exe")
-            .args([HOLD, mode])
-            .arg(self.directory.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("this program runs");
+        let mut child = self.begin_to_hold(mode);
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
         assert_eq!(line, "started\n");
         child
+    }
+
+    /// The same, without waiting until it runs.
+    pub fn begin_to_hold(&self, mode: Mode) -> Child {
+        let mode = if mode == Mode::Namespaces { "namespaces" } else { "memory" };
+        Command::new("/proc/self/exe")
+            .args([HOLD, mode])
+            .arg(self.directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program runs")
     }
 
     /// Living processes of this scene: callers and stages have it in their arguments. The machines are the
@@ -153,13 +158,31 @@ impl Scene {
         kill(*pid, signal).expect("the kernel sends it");
     }
 
+    /// Kills the process of this name if there is one.
+    pub fn kill_if_there(&self, name: &str) -> bool {
+        let processes = self.processes();
+        let victim = processes.iter().find(|(_, arguments)| arguments.contains(name));
+        victim.is_some_and(|(pid, _)| kill(*pid, Signal::SIGKILL).is_ok())
+    }
+
+    /// Where the key that [`hold`] stages can still be read, in all places where staged files may be.
+    pub fn staged_keys(&self) -> Vec<PathBuf> {
+        let own = nix::unistd::Uid::current();
+        let mut places =
+            vec![PathBuf::from(format!("/dev/shm/civm-{own}")), self.directory.path().join("state")];
+        places.extend(self.environment.non_empty("XDG_RUNTIME_DIR").map(PathBuf::from));
+        let files = places.iter().flat_map(walkdir::WalkDir::new).flatten().map(walkdir::DirEntry::into_path);
+        let key = self.directory.path().as_os_str().as_encoded_bytes();
+        files.filter(|path| fs::read(path).is_ok_and(|bytes| bytes == key)).collect()
+    }
+
     /// Waits until no process of the scene is left, and checks that nothing else is.
     pub fn assert_gone(&self, record: &Record) {
         wait_until("every process is gone", || self.processes().is_empty());
         let port = record.forwards.first().expect("a forward").host_port;
         // The kernel closes the sockets of a killed process a moment after it took its arguments away.
         wait_until("the port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok());
-        wait_until("no lock is held", || !self.place(&record.host).is_alive());
+        wait_until("no lock is held", || !self.place(&record.name).is_alive());
         let runtime = record.runtime.as_ref().expect("a runtime directory");
         assert!(!runtime.join("share").join(KEY).exists(), "the staged key is left");
         // The next civm sweeps what a killed keeper could not.
@@ -227,7 +250,8 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         console_log: ConsoleLog::UntilReady,
         extra_arguments: Vec::new(),
     };
-    let staged = vec![Staged::bytes(KEY, 0o400, Zeroizing::new(b"private".to_vec()))];
+    let staged =
+        vec![Staged::bytes(KEY, 0o400, Zeroizing::new(kept.as_os_str().as_encoded_bytes().to_vec()))];
     let request = Request {
         home: &home,
         place: &place,

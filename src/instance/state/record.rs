@@ -151,6 +151,11 @@ impl Record {
         }
     }
 
+    /// Whether a directory has one, be it of another version of civm.
+    pub(crate) fn is_in(directory: &Path) -> bool {
+        directory.join(FILE).exists()
+    }
+
     /// Writes the record, in one step.
     ///
     /// # Errors
