@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub mod console;
+pub mod doctor;
 pub mod down;
+pub mod gc;
 pub mod git;
+pub mod image;
 pub mod init;
 pub mod keys;
 pub mod links;
@@ -75,6 +78,12 @@ pub enum Command {
     Console(console::Console),
     /// Start a host: decrypt its ssh key, stage it, boot, and wait until the guest is ready
     Up(up::Up),
+    /// List, build and remove images
+    Image(image::Image),
+    /// Remove what nobody needs any more: logs and leftovers of dead instances, old images, unfinished builds
+    Gc(gc::Gc),
+    /// Check this machine and the project, and say what to do about what is wrong
+    Doctor(doctor::Doctor),
     /// Act as sops: same command line, same answers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Sops(Persona),

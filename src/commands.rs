@@ -15,8 +15,11 @@ use crate::personas::Persona;
 
 mod completions;
 mod console;
+mod doctor;
 mod down;
+mod gc;
 mod git;
+mod image;
 mod init;
 mod instance;
 mod keys;
@@ -97,6 +100,9 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Ssh(args) => ssh::run(&args, context),
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::Image(args) => image::run(&args, context),
+        Command::Gc(args) => gc::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Sops(args) => Ok(as_persona(Persona::Sops, &args.args, context)),
         Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
         Command::Links(args) => links::run(&args, context),

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use super::screen::columns;
 use super::up::image_cache;
 use super::{Context, instance, project};
 use crate::cli::ls::Ls;
@@ -147,19 +148,7 @@ fn table(lines: &[Line], root: Option<&Path>, now: u64) -> String {
             ],
         });
     }
-    let mut widths = [0; 5];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    columns(&rows)
 }
 
 fn ports(record: &Record) -> String {
@@ -171,7 +160,7 @@ fn ports(record: &Record) -> String {
     shown.collect::<Vec<_>>().join(" ")
 }
 
-fn age(seconds: u64) -> String {
+pub(super) fn age(seconds: u64) -> String {
     match seconds {
         0..=59 => format!("{seconds} s"),
         60..=3599 => format!("{} min", seconds / 60),

@@ -1,0 +1,341 @@
+//! `civm image …`: the images in the cache.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::{Context, project};
+use crate::cli::image::{Age, Build, Command, Image, Rm};
+use crate::edge::terminal::{self, Prompt as _, Terminal};
+use crate::host::spec::Spec;
+use crate::image::stored::{self, Stored};
+use crate::image::{Error, Event, ImageSpec, debian};
+use crate::outcome::{Code, Failure, Outcome};
+
+/// Names a file with apt sources for images, instead of this machine's own.
+const SOURCES: &str = "CIVM_APT_SOURCES";
+/// Digits by which an image is shown and known.
+const SHORT: usize = 12;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn run(args: &Image, context: &Context) -> Outcome {
+    match &args.command {
+        Command::Ls(args) => ls(args.json, context),
+        Command::Build(args) => build(args, context),
+        Command::Rm(args) => rm(args, context),
+        Command::Gc(args) => gc(args.age, args.json, context),
+    }
+}
+
+/// The cache of images, and which hosts of the project need which image.
+pub(super) struct Images {
+    pub(super) cache: PathBuf,
+    pub(super) stored: Vec<Stored>,
+    /// By the image's name. Empty outside of a project.
+    pub(super) hosts: BTreeMap<String, Vec<String>>,
+}
+
+/// An image that was removed, or would be.
+pub(super) struct Removed {
+    pub(super) id: String,
+    pub(super) size: u64,
+}
+
+impl Images {
+    pub(super) fn find(context: &Context) -> Result<Self, Failure> {
+        let cache = cache(context)?;
+        let stored = stored::list(&cache, &context.environment).map_err(failure)?;
+        Ok(Self { cache, stored, hosts: needed(context)? })
+    }
+
+    /// The hosts of this project that start from an image.
+    fn hosts_of(&self, image: &Stored) -> &[String] {
+        self.hosts.get(&image.id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Removes the images that nobody has used for a while, and that no host of this project needs; says which.
+    pub(super) fn collect(&self, age: Age, context: &Context) -> Result<Vec<Removed>, Failure> {
+        let oldest = SystemTime::now().checked_sub(DAY * age.older_than);
+        let is_old = |image: &&Stored| oldest.is_some_and(|oldest| image.last_used <= oldest);
+        let unneeded = |image: &&Stored| self.hosts_of(image).is_empty() && image.users().is_empty();
+        let mut removed = Vec::new();
+        for image in self.stored.iter().filter(is_old).filter(unneeded) {
+            let size = match age.dry_run {
+                true => image.size,
+                false => match stored::remove(image, &self.cache, &context.environment) {
+                    // Somebody has begun to use it meanwhile.
+                    Err(Error::InUse { .. }) => continue,
+                    size => size.map_err(failure)?,
+                },
+            };
+            removed.push(Removed { id: image.id.clone(), size });
+        }
+        Ok(removed)
+    }
+}
+
+/// The images of the project's hosts. A host that cannot be read needs none: `up` would say the same of it.
+fn needed(context: &Context) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    let project = match project::find(context) {
+        Ok(project) => project,
+        Err(failure) if context.project.is_some() => return Err(failure),
+        Err(_) => return Ok(BTreeMap::new()),
+    };
+    let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for host in project.hosts().map_err(project::failure)? {
+        match project::load(&project, &host) {
+            Ok(spec) => {
+                let id = debian::id(&wanted(&spec, context)).map_err(failure)?;
+                needed.entry(id).or_default().push(host);
+            }
+            // What it would need is not known: its images may go.
+            Err(failure) => context.screen.warn(format!("{}; its image is not known", failure.message)),
+        }
+    }
+    Ok(needed)
+}
+
+fn ls(as_json: bool, context: &Context) -> Outcome {
+    let images = Images::find(context)?;
+    if as_json {
+        let list: Vec<Value> = images.stored.iter().map(|image| describe(image, &images)).collect();
+        context.screen.line(format!("{:#}", Value::Array(list)))?;
+        return Ok(0);
+    }
+    if images.stored.is_empty() {
+        context.screen.note(format!("no image is built in `{}`", images.cache.display()));
+        return Ok(0);
+    }
+    let mut rows = vec![["IMAGE", "SUITE", "SIZE", "LAST USED", "HOSTS", "MACHINES"].map(str::to_owned)];
+    for image in &images.stored {
+        let suite = image.description.as_ref().map_or_else(
+            || "unknown".to_owned(),
+            |described| format!("{} {}", described.suite, described.arch),
+        );
+        let users = image.users();
+        let state = if image.complete { "" } else { " (incomplete)" };
+        rows.push([
+            format!("{}{state}", short(&image.id)),
+            suite,
+            bytes(image.size),
+            ago(image.last_used),
+            images.hosts_of(image).join(" "),
+            if users.is_empty() { String::new() } else { users.len().to_string() },
+        ]);
+    }
+    context.screen.data(super::screen::columns(&rows).as_bytes())?;
+    Ok(0)
+}
+
+fn describe(image: &Stored, images: &Images) -> Value {
+    json!({
+        "id": image.id,
+        "directory": image.dir,
+        "suite": image.description.as_ref().map(|described| &described.suite),
+        "arch": image.description.as_ref().map(|described| &described.arch),
+        "packages": image.description.as_ref().map(|described| &described.packages),
+        "complete": image.complete,
+        "size": image.size,
+        "last_used": seconds(image.last_used),
+        "hosts": images.hosts_of(image),
+        "used_by": image.users(),
+    })
+}
+
+fn build(args: &Build, context: &Context) -> Outcome {
+    let project = project::find(context)?;
+    let specs = args.hosts.iter().map(|host| project::load(&project, host));
+    let specs: Vec<Spec> = specs.collect::<Result<_, Failure>>()?;
+    let cache = cache(context)?;
+    let mut built = Vec::new();
+    for spec in &specs {
+        let screen = context.screen;
+        let mut fresh = false;
+        let image =
+            debian::ensure(&wanted(spec, context), &cache, &context.environment, &mut |event| match event {
+                Event::Waiting => screen.note("another civm is building this image; waiting for it"),
+                Event::Building { log } => {
+                    fresh = true;
+                    screen.note(format!("{}: building the image (this takes a minute or two)", spec.name));
+                    screen.detail(format!("the output of the tools is in `{}`", log.display()));
+                }
+                Event::Step { name } => screen.note(format!("{}: {name}", spec.name)),
+                Event::Fraction(_) => {}
+                Event::Built { seconds } => screen.note(format!("{}: built in {seconds} s", spec.name)),
+            });
+        let image = image.map_err(failure)?;
+        if !fresh {
+            screen.note(format!("{}: the image is built already", spec.name));
+        }
+        if !args.json {
+            screen.line(format!("{} {}", short(&image.id), spec.name))?;
+        }
+        built.push(json!({"host": spec.name, "id": image.id, "built": fresh, "disk": image.disk}));
+    }
+    if args.json {
+        context.screen.line(format!("{:#}", Value::Array(built)))?;
+    }
+    Ok(0)
+}
+
+fn rm(args: &Rm, context: &Context) -> Outcome {
+    let images = Images::find(context)?;
+    let mut chosen: Vec<&Stored> = Vec::new();
+    for word in &args.images {
+        let image = choose(word, &images.stored)?;
+        if !chosen.contains(&image) {
+            chosen.push(image);
+        }
+    }
+    for image in &chosen {
+        let users = image.users();
+        if !users.is_empty() {
+            return Err(failure(Error::InUse { id: image.id.clone(), users: users.join(", ") }));
+        }
+    }
+    let size: u64 = chosen.iter().map(|image| image.size).sum();
+    for image in &chosen {
+        let hosts = images.hosts_of(image);
+        if !hosts.is_empty() {
+            let hosts = hosts.join(", ");
+            context.screen.note(format!("{}: the next new disk of {hosts} needs it again", short(&image.id)));
+        }
+    }
+    let what = if let [one] = chosen.as_slice() {
+        short(&one.id).to_owned()
+    } else {
+        format!("{} images", chosen.len())
+    };
+    if !args.yes {
+        if !terminal::can_ask() {
+            return Err(Failure::new(
+                Code::Generic,
+                "cannot ask whether to remove them: this is not a terminal",
+            )
+            .help("--yes removes them without asking"));
+        }
+        let question = format!("remove {what} ({})?", bytes(size));
+        if !Terminal.confirm(&question, false).unwrap_or(false) {
+            context.screen.note("nothing was removed");
+            return Ok(0);
+        }
+    }
+    for image in chosen {
+        let size = stored::remove(image, &images.cache, &context.environment).map_err(failure)?;
+        context.screen.note(format!("removed {} ({})", short(&image.id), bytes(size)));
+    }
+    Ok(0)
+}
+
+/// The image that a word means: its name, or as many of its first digits as tell it from the others.
+fn choose<'a>(word: &str, images: &'a [Stored]) -> Result<&'a Stored, Failure> {
+    let found: Vec<&Stored> =
+        images.iter().filter(|image| !word.is_empty() && image.id.starts_with(word)).collect();
+    let wrong = |message: String| {
+        Err(Failure::new(Code::NoFileSpecified, message).help("`civm image ls` lists the images"))
+    };
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => wrong(format!("there is no image `{word}`")),
+        more => wrong(format!("`{word}` is the beginning of {} images", more.len())),
+    }
+}
+
+fn gc(age: Age, as_json: bool, context: &Context) -> Outcome {
+    let removed = Images::find(context)?.collect(age, context)?;
+    let total: u64 = removed.iter().map(|image| image.size).sum();
+    if as_json {
+        let list: Vec<Value> =
+            removed.iter().map(|image| json!({"id": image.id, "size": image.size})).collect();
+        let report = json!({"dry_run": age.dry_run, "images": list, "size": total});
+        context.screen.line(format!("{report:#}"))?;
+        return Ok(0);
+    }
+    for image in &removed {
+        context.screen.line(format!("{}  {}", short(&image.id), bytes(image.size)))?;
+    }
+    let done = if age.dry_run { "would be removed" } else { "removed" };
+    context.screen.note(match removed.len() {
+        0 => "there is no image to remove".to_owned(),
+        count => format!("{count} {} {done}, {}", plural(count, "image", "images"), bytes(total)),
+    });
+    Ok(0)
+}
+
+/// The inputs of a host's image.
+fn wanted(spec: &Spec, context: &Context) -> ImageSpec {
+    ImageSpec {
+        suite: spec.image.suite.clone(),
+        arch: spec.arch,
+        packages: spec.image.packages.clone(),
+        sources: context.environment.non_empty(SOURCES).map(PathBuf::from),
+        guest_binary: None,
+    }
+}
+
+/// Where images are kept.
+fn cache(context: &Context) -> Result<PathBuf, Failure> {
+    super::up::image_cache(context).ok_or_else(|| {
+        Failure::new(Code::Generic, "no directory for images: this account has no home directory")
+            .help("set XDG_CACHE_HOME to another directory")
+    })
+}
+
+/// An error of the `image` module, with advice.
+pub(super) fn failure(error: Error) -> Failure {
+    let help = match &error {
+        Error::MissingTools(missing) => {
+            let packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
+            Some(format!("sudo apt-get install {}", packages.join(" ")))
+        }
+        Error::NoPackages { .. } => Some("correct `packages` in host.yaml".to_owned()),
+        Error::InUse { .. } => Some("stop its machines first: `civm ls` lists them".to_owned()),
+        _ => None,
+    };
+    help.into_iter().fold(Failure::new(Code::MachineUnavailable, error.to_string()), Failure::help)
+}
+
+/// The first digits of an image's name.
+pub(super) fn short(id: &str) -> &str {
+    id.get(..SHORT).unwrap_or(id)
+}
+
+pub(super) fn plural<'a>(count: usize, one: &'a str, more: &'a str) -> &'a str {
+    if count == 1 { one } else { more }
+}
+
+/// A size for people: `1.4 GiB`.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(size, _)| count >= *size) {
+        Some((size, unit)) => {
+            let tenths = u128::from(count) * 10 / u128::from(*size);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{count} bytes"),
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn ago(time: SystemTime) -> String {
+    let age = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
+    format!("{} ago", super::ls::age(age))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(
+            [0, 1023, 1024, 1_500_000, 3 << 30].map(bytes),
+            ["0 bytes", "1023 bytes", "1.0 KiB", "1.4 MiB", "3.0 GiB"]
+        );
+    }
+}
