@@ -88,6 +88,32 @@ fn a_qemu_that_does_not_start_is_a_problem_with_a_remedy() {
     assert_eq!(ran.code, 1);
 }
 
+#[test]
+fn a_kvm_on_which_nothing_runs_is_told_soon() {
+    let scene = Scene::new();
+    let bin = scene.path("bin");
+    fs::create_dir(&bin).unwrap();
+    if std::env::consts::ARCH != "x86_64"
+        || fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err()
+    {
+        return eprintln!("skipped: there is no /dev/kvm that this user may open");
+    }
+    // What runs on such a KVM never gets to print anything.
+    let program = bin.join("qemu-system-x86_64");
+    fs::write(&program, "#!/bin/sh\n[ \"$2\" = help ] || exec /bin/sleep 100\n").unwrap();
+    set_mode(&program, 0o755);
+    let begun = std::time::Instant::now();
+    let (_, found) = report_with_path(&scene, &bin);
+    let (state, message) = about(&found, "kvm").remove(0);
+    assert!(
+        state == "warning" && message.contains("hangs or crawls") && message.contains("TCG"),
+        "{message}"
+    );
+    assert!(begun.elapsed().as_secs() < 50, "the program was not waited for");
+    let kept = fs::read_to_string(scene.path("home/.cache/civm/accel.json")).unwrap();
+    assert!(kept.contains("hangs or crawls") && kept.contains("\"works\": false"), "{kept}");
+}
+
 fn report_with_path(scene: &Scene, path: &Path) -> (Ran, Value) {
     let ran = run(scene.civm(&["doctor", "--json"]).env("PATH", path));
     let report = serde_json::from_str(ran.out()).unwrap();
