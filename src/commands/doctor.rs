@@ -120,7 +120,7 @@ impl Report {
         for (what, dir) in [("state", &state), ("images", &cache), ("disks", &project)] {
             self.findings.extend(dir.as_ref().map(|dir| doctor::space(what, dir)));
         }
-        let (Some(cache), true) = (cache, Home::existing(environment).is_some()) else { return Ok(()) };
+        let Some(cache) = cache else { return Ok(()) };
         let left = gc::leftovers(!self.fix, Limits::LEFTOVERS, &cache, context)?;
         if left.is_empty() {
             self.findings.push(Finding::ok(AREA, "none"));

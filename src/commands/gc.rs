@@ -24,7 +24,6 @@ pub(super) struct Gone {
 }
 
 pub(super) fn run(args: &Gc, context: &Context) -> Outcome {
-    let home = Home::find(&context.environment).map_err(instance::failure)?;
     let limits =
         Limits { keep_logs: DAY * args.age.older_than, gone_hosts: true, gone_projects: args.gone_projects };
     let images = Images::find(context)?;
@@ -35,7 +34,8 @@ pub(super) fn run(args: &Gc, context: &Context) -> Outcome {
         paths: vec![images.cache.join("images").join(image.id)],
         size: image.size,
     }));
-    let kept = home.complaints();
+    let home = Home::existing(&context.environment);
+    let kept = home.map(|home| home.complaints()).unwrap_or_default();
     for complaint in &kept {
         context.screen.warn(format!("{complaint}: it is kept"));
     }
@@ -77,9 +77,9 @@ pub(super) fn leftovers(
     cache: &Path,
     context: &Context,
 ) -> Result<Vec<Gone>, Failure> {
-    let home = Home::find(&context.environment).map_err(instance::failure)?;
     let mut gone = Vec::new();
-    for one in home.garbage(limits) {
+    let home = Home::existing(&context.environment);
+    for one in home.map(|home| home.garbage(limits)).unwrap_or_default() {
         if dry_run || one.remove().map_err(instance::failure)? {
             gone.push(Gone { kind: "instance", paths: one.paths, size: one.size, reason: one.reason });
         }

@@ -18,6 +18,8 @@ use crate::outcome::{Code, Failure, Outcome};
 const SOURCES: &str = "CIVM_APT_SOURCES";
 /// Digits by which an image is shown and known.
 const SHORT: usize = 12;
+/// Who has just asked for an image may not have begun to read it.
+const JUST_NOW: Duration = Duration::from_secs(10 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn run(args: &Image, context: &Context) -> Outcome {
@@ -35,6 +37,8 @@ pub(super) struct Images {
     pub(super) stored: Vec<Stored>,
     /// By the image's name. Empty outside of a project.
     pub(super) hosts: BTreeMap<String, Vec<String>>,
+    /// Hosts that cannot be read, so that nobody knows what they need.
+    unknown: Vec<String>,
 }
 
 /// An image that was removed, or would be.
@@ -47,7 +51,8 @@ impl Images {
     pub(super) fn find(context: &Context) -> Result<Self, Failure> {
         let cache = cache(context)?;
         let stored = stored::list(&cache, &context.environment).map_err(failure)?;
-        Ok(Self { cache, stored, hosts: needed(context)? })
+        let (hosts, unknown) = needed(context)?;
+        Ok(Self { cache, stored, hosts, unknown })
     }
 
     /// The hosts of this project that start from an image.
@@ -57,7 +62,14 @@ impl Images {
 
     /// Removes the images that nobody has used for a while, and that no host of this project needs; says which.
     pub(super) fn collect(&self, age: Age, context: &Context) -> Result<Vec<Removed>, Failure> {
-        let oldest = SystemTime::now().checked_sub(DAY * age.older_than);
+        if !self.unknown.is_empty() {
+            let hosts = self.unknown.join(", ");
+            context
+                .screen
+                .warn(format!("no image is removed while it is not known what these hosts need: {hosts}"));
+            return Ok(Vec::new());
+        }
+        let oldest = SystemTime::now().checked_sub((DAY * age.older_than).max(JUST_NOW));
         let is_old = |image: &&Stored| oldest.is_some_and(|oldest| image.last_used <= oldest);
         let unneeded = |image: &&Stored| self.hosts_of(image).is_empty() && image.users().is_empty();
         let mut removed = Vec::new();
@@ -76,25 +88,27 @@ impl Images {
     }
 }
 
-/// The images of the project's hosts. A host that cannot be read needs none: `up` would say the same of it.
-fn needed(context: &Context) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+/// The images of the project's hosts, and the hosts that cannot be read.
+fn needed(context: &Context) -> Result<(BTreeMap<String, Vec<String>>, Vec<String>), Failure> {
+    let (mut needed, mut unknown) = (BTreeMap::<String, Vec<String>>::new(), Vec::new());
     let project = match project::find(context) {
         Ok(project) => project,
         Err(failure) if context.project.is_some() => return Err(failure),
-        Err(_) => return Ok(BTreeMap::new()),
+        Err(_) => return Ok((needed, unknown)),
     };
-    let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for host in project.hosts().map_err(project::failure)? {
         match project::load(&project, &host) {
             Ok(spec) => {
                 let id = debian::id(&wanted(&spec, context)).map_err(failure)?;
                 needed.entry(id).or_default().push(host);
             }
-            // What it would need is not known: its images may go.
-            Err(failure) => context.screen.warn(format!("{}; its image is not known", failure.message)),
+            Err(failure) => {
+                context.screen.warn(failure.message);
+                unknown.push(host);
+            }
         }
     }
-    Ok(needed)
+    Ok((needed, unknown))
 }
 
 fn ls(as_json: bool, context: &Context) -> Outcome {

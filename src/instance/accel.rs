@@ -84,8 +84,8 @@ pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error
     }
 }
 
-/// What an earlier run found out about KVM for this kernel and QEMU, without trying anything; `None` where nothing is
-/// known, or only what is too old.
+/// What an earlier run found out about KVM for a machine with this kernel, without trying anything; `None` where
+/// nothing is known, or only what is too old.
 #[must_use]
 pub fn kept(probe: &Probe<'_>) -> Option<Kept> {
     let trials = trials(probe);

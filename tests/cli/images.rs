@@ -67,7 +67,8 @@ fn images_are_listed_with_what_they_are_and_who_uses_them() {
 #[test]
 fn an_image_is_removed_when_that_is_meant_and_never_from_under_a_machine() {
     let scene = Scene::new();
-    let (a, b) = (image(&scene, "a", 0), image(&scene, "b", 0));
+    let (a, b) = (image(&scene, "a", 1), image(&scene, "b", 1));
+    let fresh = image(&scene, "d", 0);
     run(&mut scene.civm(&["image", "rm", "aaa"])).code(1).says("--yes");
     run(&mut scene.civm(&["image", "rm", "-y", "c"])).code(NO_SUCH).says("there is no image `c`");
     let mut machine = user(&a);
@@ -79,6 +80,9 @@ fn an_image_is_removed_when_that_is_meant_and_never_from_under_a_machine() {
     machine.kill().unwrap();
     machine.wait().unwrap();
     run(&mut scene.civm(&["image", "rm", "--yes", "aaaa", "aa"])).ok().says("removed aaaaaaaaaaaa");
+    let all = json(&scene, &["image", "gc", "--older-than", "0", "--dry-run", "--json"]);
+    assert_eq!(all["images"][0]["id"], "b".repeat(32), "not the one that somebody has just asked for");
+    assert!(fresh.is_dir());
     assert!(!a.exists() && b.is_dir() && !a.with_extension("log").exists());
 }
 
@@ -111,6 +115,10 @@ fn old_images_go_and_those_of_hosts_and_recent_ones_stay() {
     assert!(gone["size"].as_u64().unwrap() >= 200_000, "{gone:#}");
     assert!(!old.exists() && recent.exists() && needed.exists());
     run(&mut scene.civm(&["gc"])).ok().says("there is nothing to remove");
+    scene.write("hosts/broken/host.yaml", "cpuss: 1\n");
+    let ran = run(&mut scene.civm(&["image", "gc", "--older-than", "1"])).ok();
+    ran.says("while it is not known what these hosts need: broken");
+    assert!(recent.exists());
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Trial<'_> {
             return Ok(format!("{what} on KVM in {:.1} s", start.elapsed().as_secs_f32()));
         };
         Err(match (in_short(&messages), self.kernel) {
-            (Some(line), _) => format!("/dev/kvm opens, but KVM does not work: {line}"),
+            (Some(line), _) => format!("/dev/kvm opens, but nothing runs on it: {line}"),
             (None, Kernel::Small) => {
                 "/dev/kvm opens, but kernel code hangs or crawls on it, as in some virtual machines"
                     .to_owned()
