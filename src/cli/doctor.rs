@@ -5,7 +5,7 @@ use clap::Args;
 /// `civm doctor`.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = "\
-Exit code: 0 if there is no problem (warnings are none), else 1.")]
+Exit code: 0 if there is no problem, warnings or not; else 1.")]
 pub struct Doctor {
     /// Repair what needs no root: remove leftovers, create civm's private directories, and make them private again
     #[arg(long)]
