@@ -36,7 +36,7 @@ pub(super) struct Images {
     pub(super) cache: PathBuf,
     pub(super) stored: Vec<Stored>,
     /// By the image's name. Empty outside of a project.
-    pub(super) hosts: BTreeMap<String, Vec<String>>,
+    pub(super) hosts: HostsOfImage,
     /// Hosts that cannot be read, so that nobody knows what they need.
     unknown: Vec<String>,
 }
@@ -88,9 +88,12 @@ impl Images {
     }
 }
 
+/// Hosts by the name of their image.
+type HostsOfImage = BTreeMap<String, Vec<String>>;
+
 /// The images of the project's hosts, and the hosts that cannot be read.
-fn needed(context: &Context) -> Result<(BTreeMap<String, Vec<String>>, Vec<String>), Failure> {
-    let (mut needed, mut unknown) = (BTreeMap::<String, Vec<String>>::new(), Vec::new());
+fn needed(context: &Context) -> Result<(HostsOfImage, Vec<String>), Failure> {
+    let (mut needed, mut unknown) = (HostsOfImage::new(), Vec::new());
     let project = match project::find(context) {
         Ok(project) => project,
         Err(failure) if context.project.is_some() => return Err(failure),
