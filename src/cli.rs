@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub mod console;
+pub mod doctor;
+pub mod gc;
 pub mod git;
+pub mod image;
 pub mod init;
 pub mod instance;
 pub mod keys;
@@ -95,6 +98,12 @@ pub enum Command {
     Up(up::Up),
     /// Stop an instance and start it again, with the same disk and ports; changes to its host.yaml and secrets take effect
     Restart(up::Restart),
+    /// List, build and remove images
+    Image(image::Image),
+    /// Remove what nobody needs any more: logs and leftovers of dead instances, old images, unfinished builds
+    Gc(gc::Gc),
+    /// Check this machine and the project, and say what to do about what is wrong
+    Doctor(doctor::Doctor),
     /// Act as sops: same command line, same answers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Sops(Persona),

@@ -16,9 +16,12 @@ use crate::personas::Persona;
 mod completions;
 mod console;
 mod cp;
+mod doctor;
 mod down;
 mod exec;
+mod gc;
 mod git;
+mod image;
 mod init;
 mod inspect;
 mod instance;
@@ -127,6 +130,9 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
         Command::Restart(args) => up::restart(&args, context),
+        Command::Image(args) => image::run(&args, context),
+        Command::Gc(args) => gc::run(&args, context),
+        Command::Doctor(args) => doctor::run(&args, context),
         Command::Sops(args) => Ok(as_persona(Persona::Sops, &args.args, context)),
         Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
         Command::Links(args) => links::run(&args, context),

@@ -6,6 +6,7 @@
 pub mod accel;
 pub mod console;
 pub mod deadline;
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod inspect;

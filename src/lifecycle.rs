@@ -24,7 +24,7 @@ mod site;
 mod turn;
 
 pub use error::Error;
-pub use image::cache as image_cache;
+pub use image::{cache as image_cache, ensure as build_image, id as image_id, locate as locate_image};
 pub use plan::Plan;
 pub use progress::{Observer, Progress};
 pub use remove::{remains, remove};

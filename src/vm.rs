@@ -4,5 +4,6 @@ pub mod agent;
 pub mod argv;
 pub mod lines;
 pub mod ports;
+pub mod pvh;
 pub mod qmp;
 pub mod spec;

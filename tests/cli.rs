@@ -14,6 +14,7 @@ mod cli {
     mod attributes;
     mod check;
     mod check_plaintext;
+    mod doctor;
     mod exec;
     mod faults;
     mod fidelity;
@@ -21,6 +22,7 @@ mod cli {
     mod frame;
     mod git;
     mod golden;
+    mod images;
     mod instances;
     mod keys;
     mod keys_edit;

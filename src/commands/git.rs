@@ -38,6 +38,28 @@ pub(super) fn run(args: &Args, context: &Context) -> Outcome {
 }
 
 fn install(args: &Install, git: &Git, context: &Context) -> Outcome {
+    let missing = set_up(args, git, context)?;
+    if missing.is_empty() {
+        context.screen.note("git is set up for sops files");
+        return Ok(0);
+    }
+    let missing = missing.join(", ");
+    if args.check {
+        return Err(Failure::new(Code::Generic, format!("git is not set up for sops files: {missing}"))
+            .help("`civm git install` sets it up"));
+    }
+    context.screen.note(format!("set up: {missing}"));
+    Ok(0)
+}
+
+/// What is not set up for a repository; empty where all is. Nothing is changed.
+pub(super) fn missing(directory: &Path, context: &Context) -> Result<Vec<String>, Failure> {
+    let args = Install { check: true, global: false, hooks: false };
+    set_up(&args, &Git::here(&context.environment, directory), context)
+}
+
+/// Sets git up unless it is only to be checked, and says what was missing.
+fn set_up(args: &Install, git: &Git, context: &Context) -> Result<Vec<String>, Failure> {
     let top = top(git, args.global)?;
     let finder = configuration::finder()?;
     let mut settings = Vec::new();
@@ -70,17 +92,7 @@ fn install(args: &Install, git: &Git, context: &Context) -> Outcome {
         }
         missing.extend(hook(args, git, &finder, context)?);
     }
-    if missing.is_empty() {
-        context.screen.note("git is set up for sops files");
-        return Ok(0);
-    }
-    let missing = missing.join(", ");
-    if args.check {
-        return Err(Failure::new(Code::Generic, format!("git is not set up for sops files: {missing}"))
-            .help("`civm git install` sets it up"));
-    }
-    context.screen.note(format!("set up: {missing}"));
-    Ok(0)
+    Ok(missing)
 }
 
 fn uninstall(args: &Uninstall, git: &Git, context: &Context) -> Outcome {

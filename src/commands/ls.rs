@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::instance::instance_failure;
+use super::screen::columns;
 use super::{Context, project, status};
 use crate::cli::ls::Ls;
 use crate::host::Project;
@@ -115,19 +116,7 @@ fn table(lines: &[Line], root: Option<&Path>, now: u64) -> String {
             ],
         });
     }
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    columns(&rows)
 }
 
 pub(super) fn ports(record: &Record) -> String {

@@ -76,6 +76,23 @@ impl Screen {
     }
 }
 
+/// Rows of a table, each column as wide as its widest cell.
+pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
 /// Text from elsewhere, such as file names, must not send control sequences to the terminal.
 fn plain(text: &str) -> String {
     let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';

@@ -16,7 +16,7 @@ use crate::outcome::{Code, Outcome};
 mod plan;
 mod progress;
 
-use progress::Watch;
+pub(super) use progress::Watch;
 
 /// Brings an instance up, and stays with it unless it is to run on its own.
 pub(super) fn run(args: &Up, context: &Context) -> Outcome {

@@ -20,6 +20,8 @@ use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::lock::{Lock, open_file};
 
+pub mod stored;
+
 /// Prefix of the directories of unfinished builds; `<prefix><id>-<random>`.
 const BUILDING: &str = ".building-";
 /// Prefix of temporary directories outside the cache, with the same random part.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use sha2::{Digest, Sha256};
 
 use super::apt::Apt;
+use super::cache::stored::{DESCRIPTION, Description};
 use super::cache::{Build, Cache};
 use super::initrd::GuestBinary;
 use super::run::Job;
@@ -79,8 +80,7 @@ pub fn ensure(
             dir
         }
         None => {
-            tools::check(nix::unistd::geteuid().is_root(), &tools_environment)?;
-            rootfs::check_ids(&tools_environment)?;
+            check_tools(environment)?;
             let sources = sources::find(spec, &recipe.suite, &tools_environment)?;
             match cache.begin(&recipe.id, progress)? {
                 Some(build) => build_image(spec, &recipe, &sources, build, &cache, progress)?,
@@ -90,9 +90,28 @@ pub fn ensure(
             }
         }
     };
+    cache.note_use(&recipe.id);
     let image = image(spec, recipe, &dir, &binary);
     super::initrd::ensure(&dir, &binary, &image.initrd)?;
     Ok(image)
+}
+
+/// Whether images can be built here: all programs are there, and an ordinary user has subordinate ids.
+///
+/// # Errors
+/// [`Error::MissingTools`], [`Error::NoSubordinateIds`].
+pub fn check_tools(environment: &Environment) -> Result<(), Error> {
+    let environment = environment.for_package_tools();
+    tools::check(nix::unistd::geteuid().is_root(), &environment)?;
+    rootfs::check_ids(&environment)
+}
+
+/// The name of the image of a specification, whether it is built or not.
+///
+/// # Errors
+/// [`Error::Invalid`], or a sources file that cannot be read.
+pub fn id(spec: &ImageSpec) -> Result<String, Error> {
+    Recipe::new(spec).map(|recipe| recipe.id)
 }
 
 /// The image of a specification, and whether it is in the cache; nothing is built or made.
@@ -190,12 +209,25 @@ fn build_image(
     let path = build.dir.join(CONTENTS);
     let contents = contents.map_err(|error| Error::content(&path, error.to_string()))?;
     fs::write(&path, contents).map_err(Error::io("write", &path))?;
+    describe(spec, recipe, &build.dir)?;
     rootfs::disk(&tar, &work, &build.dir.join(DISK), &job)?;
     fs::remove_dir_all(&work).map_err(Error::io("remove", &work))?;
     let dir = build.finish()?;
     progress(Event::Fraction(1.0));
     progress(Event::Built { seconds: begun.elapsed().as_secs() });
     Ok(dir)
+}
+
+/// Writes down what the image is made of, for who looks at the cache later.
+fn describe(spec: &ImageSpec, recipe: &Recipe, dir: &Path) -> Result<(), Error> {
+    let description = Description {
+        suite: recipe.suite.clone(),
+        arch: debian_name(spec.arch).to_owned(),
+        packages: recipe.packages.clone(),
+    };
+    let path = dir.join(DESCRIPTION);
+    let text = serde_json::to_vec(&description).map_err(|error| Error::content(&path, error.to_string()))?;
+    fs::write(&path, text).map_err(Error::io("write", &path))
 }
 
 /// Kernel and modules, put in their place.

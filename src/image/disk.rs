@@ -42,6 +42,12 @@ pub fn sweep(dir: &Path) {
     partial::sweep(dir);
 }
 
+/// The unfinished disks that [`sweep`] would remove.
+#[must_use]
+pub fn unfinished(dir: &Path) -> Vec<PathBuf> {
+    partial::dead(dir).map(|(path, _)| path).collect()
+}
+
 /// A disk cannot be smaller than the file system that is on it.
 fn check_size(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
     let least = base_size(image)?;

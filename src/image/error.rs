@@ -53,6 +53,14 @@ pub enum Error {
         /// What it should have been.
         what: &'static str,
     },
+    /// An image that somebody uses is not removed.
+    #[error("the image {id} is in use by {users}")]
+    InUse {
+        /// The image.
+        id: String,
+        /// The processes, in words.
+        users: String,
+    },
     /// A tool failed.
     #[error("{step}: {program} failed ({status}); its output is in {}{}", .log.display(), tail(.last))]
     Tool {

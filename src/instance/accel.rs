@@ -1,50 +1,35 @@
 //! Which accelerator a machine gets: KVM where a kernel really boots on it, else TCG.
 //!
-//! That `/dev/kvm` opens proves nothing: inside some virtual machines it does, and guests hang or crawl.
-//! So the image's own kernel and initrd are booted on it once, and the verdict is cached until the next
-//! boot of this machine.
+//! That `/dev/kvm` opens proves nothing: inside some virtual machines it does, and guests hang or crawl. So a few bytes
+//! of kernel code are run on it, which tells the broken kind at once, and where they do, the image's own kernel and
+//! initrd. The verdicts are kept for this machine's kernel and CPU, and for this QEMU.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::path::Path;
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::edge::account::group_name;
 use crate::edge::environment::Environment;
-use crate::edge::hex;
-use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
-use crate::instance::stage::{Inherited, QemuUser, child_command};
-use crate::instance::state::make_directory;
-use crate::vm::argv;
-use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, Spec};
+use crate::instance::stage::QemuUser;
+use crate::vm::spec::{Accel, Arch, Boot};
+
+mod small;
+pub(super) mod trial;
+mod verdicts;
+
+use trial::{Kernel, Trial};
+pub use verdicts::Kept;
 
 /// Kernel parameter that makes an initrd of civm print [`PROBE_OK`] and power off.
 pub const PROBE_PARAMETER: &str = "civm.probe";
 /// What it prints on the serial console.
 pub const PROBE_OK: &str = "civm: probe ok";
-/// How long a kernel may take to get there. On working KVM it is well below one second; the broken kind
-/// takes more than a minute.
-const PROBE: Duration = Duration::from_secs(4);
-/// Memory of the probed machine, in MiB.
-const PROBE_MEMORY_MIB: u32 = 256;
-/// How long a failure is believed: the machine may have been busy.
-const FAILURE_TTL: Duration = Duration::from_secs(12 * 60 * 60);
-/// Verdicts that are cached.
-const CACHED_MAX: usize = 16;
-/// Bytes of console and messages that are looked at.
-const OUTPUT_MAX: u64 = 256 << 10;
-/// Characters of a message of QEMU's that are repeated.
-const MESSAGE_MAX: usize = 100;
+/// What a machine has to open for KVM.
+const DEVICE: &str = "/dev/kvm";
 
 /// Which accelerator the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,28 +68,15 @@ pub struct Probe<'a> {
     pub environment: &'a Environment,
 }
 
-/// Decides, by trying where nobody has tried since this machine's last boot.
+/// Decides, by trying where no earlier verdict holds. A demand for KVM is always tried.
 ///
 /// # Errors
 /// KVM is demanded and does not work.
 pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error> {
-    let kvm = Path::new("/dev/kvm");
-    let Probe { arch, environment, .. } = *probe;
-    let openable = |device: &Path| {
-        openable(device, environment)?;
-        match probe.user {
-            Some(user) if !user.may_use_kvm() => Err(format!(
-                "only root may open {}, and QEMU runs as a user of its own (udev's rules for kvm are missing)",
-                device.display()
-            )),
-            _ => Ok(()),
-        }
-    };
     let outcome = match request {
         AccelRequest::Tcg => return Ok(Verdict { accel: Accel::Tcg, reason: "TCG as asked".to_owned() }),
-        _ if Arch::native() != Some(arch) => Err(format!("KVM cannot run {arch} guests on this machine")),
-        AccelRequest::Kvm => openable(kvm).and_then(|()| fresh(probe)),
-        AccelRequest::Auto => openable(kvm).and_then(|()| known(probe)),
+        AccelRequest::Kvm => usable(probe).and_then(|()| judge(probe, Trial::run_and_keep)),
+        AccelRequest::Auto => usable(probe).and_then(|()| judge(probe, Trial::known_or_run)),
     };
     match (outcome, request) {
         (Ok(reason), _) => Ok(Verdict { accel: Accel::Kvm, reason }),
@@ -112,6 +84,95 @@ pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error
         (Err(reason), _) => {
             Ok(Verdict { accel: Accel::Tcg, reason: format!("{reason}; using TCG, which is slower") })
         }
+    }
+}
+
+/// What an earlier run found out about KVM for a machine with this kernel, without trying anything; `None` where
+/// nothing is known, or only what is too old.
+#[must_use]
+pub fn kept(probe: &Probe<'_>) -> Option<Kept> {
+    let trials = trials(probe);
+    let mut kept: Vec<Kept> = trials.iter().map_while(verdicts::find).collect();
+    // The first failure counts, or the last success of them all.
+    if let Some(failed) = kept.iter().position(|kept| !kept.works) {
+        return Some(kept.swap_remove(failed));
+    }
+    let last = kept.pop().filter(|_| kept.len() + 1 == trials.len())?;
+    Some(match open_to_qemu(probe) {
+        Ok(()) => last,
+        Err(reason) => Kept { works: false, reason, ..last },
+    })
+}
+
+/// Runs a few bytes of kernel code on KVM, as the user who asks: what can be said without an image. The verdict is kept.
+///
+/// # Errors
+/// Why KVM does not work here.
+pub fn try_kvm(qemu: &Path, environment: &Environment) -> Result<String, String> {
+    let arch = Arch::native().ok_or_else(|| format!("civm does not know {}", std::env::consts::ARCH))?;
+    openable(Path::new(DEVICE), environment)?;
+    if arch != Arch::X86_64 {
+        return Ok(format!("{DEVICE} opens; `civm up` tries it with the image's kernel"));
+    }
+    Trial { arch, qemu, user: None, environment, kernel: Kernel::Small }.run_and_keep()
+}
+
+/// Whether the user that QEMU runs as may open the device, where root starts it.
+#[must_use]
+pub fn is_only_roots(state: &Path, environment: &Environment) -> bool {
+    QemuUser::choose(state, environment).is_some_and(|user| !user.may_use_kvm())
+}
+
+/// Whether there is any point in trying.
+fn usable(probe: &Probe<'_>) -> Result<(), String> {
+    if Arch::native() != Some(probe.arch) {
+        return Err(format!("KVM cannot run {} guests on this machine", probe.arch));
+    }
+    openable(Path::new(DEVICE), probe.environment)
+}
+
+/// Whether the user that QEMU runs as may open the device.
+fn open_to_qemu(probe: &Probe<'_>) -> Result<(), String> {
+    match probe.user {
+        Some(user) if !user.may_use_kvm() => Err(format!(
+            "only root may open {DEVICE}, and QEMU runs as a user of its own (udev's rules for kvm are missing)"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// What is tried, in order. Where only root may open the device, root tries its own few bytes of code: whoever is told
+/// to change that should know whether it would help.
+fn trials<'a>(probe: &Probe<'a>) -> Vec<Trial<'a>> {
+    let Probe { arch, qemu, boot, user, environment } = *probe;
+    let image = Trial { arch, qemu, user, environment, kernel: Kernel::Image(boot) };
+    let small = Trial { kernel: Kernel::Small, ..image };
+    match (arch, open_to_qemu(probe)) {
+        (Arch::X86_64, Ok(())) => vec![small, image],
+        (Arch::X86_64, Err(_)) => vec![Trial { user: None, ..small }],
+        (Arch::Aarch64, Ok(())) => vec![image],
+        (Arch::Aarch64, Err(_)) => Vec::new(),
+    }
+}
+
+/// The reason of the last trial, or of the first that fails.
+fn judge<'a>(
+    probe: &Probe<'a>,
+    outcome: impl Fn(&Trial<'a>) -> Result<String, String>,
+) -> Result<String, String> {
+    let reason = trials(probe).iter().try_fold(String::new(), |_, trial| outcome(trial))?;
+    open_to_qemu(probe).map(|()| reason)
+}
+
+impl Trial<'_> {
+    fn run_and_keep(&self) -> Result<String, String> {
+        let outcome = self.run();
+        verdicts::keep(self, Kept::now(&outcome));
+        outcome
+    }
+
+    fn known_or_run(&self) -> Result<String, String> {
+        verdicts::find(self).map_or_else(|| self.run_and_keep(), Kept::outcome)
     }
 }
 
@@ -139,175 +200,6 @@ fn forbidden(device: &Path, environment: &Environment) -> String {
             format!("this user may not open {device} (`sudo usermod -aG {group} $USER`, then log in again)")
         }
         None => format!("this user may not open {device} (only root may: udev's rules for kvm are missing)"),
-    }
-}
-
-/// The verdict of an earlier run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct CachedVerdict {
-    works: bool,
-    reason: String,
-    at: u64,
-}
-
-fn known(probe: &Probe<'_>) -> Result<String, String> {
-    let now = seconds();
-    let cached = key(probe).and_then(|key| load(probe.environment).remove(&key));
-    match cached.filter(|cached| cached.works || now.saturating_sub(cached.at) < FAILURE_TTL.as_secs()) {
-        Some(cached) if cached.works => Ok(cached.reason),
-        Some(cached) => Err(cached.reason),
-        None => fresh(probe),
-    }
-}
-
-fn fresh(probe: &Probe<'_>) -> Result<String, String> {
-    let outcome = boot_on_kvm(probe);
-    if let Some(key) = key(probe) {
-        let (works, reason) = match &outcome {
-            Ok(reason) => (true, reason.clone()),
-            Err(reason) => (false, reason.clone()),
-        };
-        // Without a cache the next run tries again.
-        let _ = store(probe.environment, key, CachedVerdict { works, reason, at: seconds() });
-    }
-    outcome
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-/// What a verdict holds for: this boot of the machine, this QEMU and its user, this kernel and initrd.
-fn key(probe: &Probe<'_>) -> Option<String> {
-    let Probe { qemu, boot, user, .. } = *probe;
-    let mut hash = Sha256::new();
-    hash.update(fs::read("/proc/sys/kernel/random/boot_id").ok()?);
-    // Which user it is makes no difference, only that it is not root.
-    hash.update([u8::from(user.is_some())]);
-    for path in [Some(qemu), Some(&boot.kernel), boot.initrd.as_deref()].into_iter().flatten() {
-        let metadata = fs::metadata(path).ok()?;
-        let line = format!("\n{}\n{}\n{}", path.display(), metadata.len(), metadata.mtime());
-        hash.update(line.as_bytes());
-    }
-    Some(hex::encode(&hash.finalize()[..16]))
-}
-
-fn cache_file(environment: &Environment) -> Option<PathBuf> {
-    Some(environment.cache_dir()?.join("civm/accel.json"))
-}
-
-fn load(environment: &Environment) -> BTreeMap<String, CachedVerdict> {
-    let text = cache_file(environment).and_then(|path| fs::read(path).ok()).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
-}
-
-fn store(environment: &Environment, key: String, verdict: CachedVerdict) -> Option<()> {
-    let path = cache_file(environment)?;
-    make_directory(path.parent()?).ok()?;
-    let mut all = load(environment);
-    all.insert(key, verdict);
-    while all.len() > CACHED_MAX {
-        let oldest = all.iter().min_by_key(|(_, cached)| cached.at).map(|(key, _)| key.clone())?;
-        all.remove(&oldest);
-    }
-    let text = serde_json::to_vec_pretty(&all).ok()?;
-    crate::edge::atomic::replace(&path, &text, 0o600).ok()
-}
-
-/// Boots the image's kernel on KVM; the reason to take it, or not to.
-fn boot_on_kvm(probe: &Probe<'_>) -> Result<String, String> {
-    let patience = scaled(PROBE, probe.environment);
-    let start = Instant::now();
-    let cannot = |error: &dyn std::fmt::Display| format!("KVM could not be tried ({error})");
-    let (mut console, theirs) = UnixStream::pair().map_err(|error| cannot(&error))?;
-    fcntl(&theirs, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| cannot(&error))?;
-    let mut boot = probe.boot.clone();
-    let mut inherited = Inherited::default();
-    let mut command = child_command(probe.qemu, probe.environment);
-    if let Some(user) = probe.user {
-        user.run(&mut command);
-        for path in [Some(&mut boot.kernel), boot.initrd.as_mut()].into_iter().flatten() {
-            *path = inherited.path(path).map_err(|error| cannot(&error))?;
-        }
-    }
-    let spec = probed(probe.arch, boot, theirs.as_raw_fd()).map_err(|error| cannot(&error))?;
-    let mut child = command
-        .args(argv::render(&spec))
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| cannot(&error))?;
-    drop((theirs, inherited));
-    let booted = wait_for_word(&mut console, start + patience);
-    let _ = child.kill();
-    let _ = child.wait();
-    if booted {
-        return Ok(format!("a kernel boots on KVM in {:.1} s", start.elapsed().as_secs_f32()));
-    }
-    let mut messages = String::new();
-    if let Some(stderr) = child.stderr.take() {
-        let _ = stderr.take(OUTPUT_MAX).read_to_string(&mut messages);
-    }
-    Err(match in_short(&messages) {
-        None => "/dev/kvm opens, but Linux does not boot on it".to_owned(),
-        Some(line) => format!("/dev/kvm opens, but KVM does not work ({line})"),
-    })
-}
-
-/// QEMU's last message, in one short line.
-fn in_short(messages: &str) -> Option<String> {
-    let line = messages.lines().rev().find(|line| line.contains("qemu"))?;
-    if line.contains("Assertion") {
-        // The place in QEMU's source helps nobody here.
-        return Some("QEMU aborts with it".to_owned());
-    }
-    // QEMU names itself by its whole path first.
-    let line = line.split_once(": ").map_or(line, |(_, rest)| rest).trim();
-    (!line.is_empty()).then(|| line.chars().take(MESSAGE_MAX).collect())
-}
-
-fn probed(arch: Arch, boot: Boot, console: i32) -> Result<Spec, Error> {
-    let append = vec![PROBE_PARAMETER.to_owned()];
-    let draft = Draft {
-        name: "probe".to_owned(),
-        arch,
-        accel: Accel::Kvm,
-        cpus: 1,
-        memory_mib: PROBE_MEMORY_MIB,
-        boot: Boot { append, ..boot },
-        disk: None,
-        disk_files: None,
-        forwards: Vec::new(),
-        restrict_network: true,
-        share: None,
-        console: Console { channel: Channel::Descriptor(console) },
-        qmp: None,
-        agent: None,
-        extra_arguments: Vec::new(),
-    };
-    Ok(Spec::new(draft, Arch::native())?)
-}
-
-/// Reads a console until the word comes, it closes, or the time is over.
-fn wait_for_word(console: &mut UnixStream, until: Instant) -> bool {
-    let mut seen = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() || console.set_read_timeout(Some(left)).is_err() || seen.len() as u64 > OUTPUT_MAX {
-            return false;
-        }
-        match console.read(&mut chunk) {
-            Ok(0) => return false,
-            Ok(count) => seen.extend_from_slice(chunk.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return false,
-        }
-        if String::from_utf8_lossy(&seen).contains(PROBE_OK) {
-            return true;
-        }
     }
 }
 

@@ -184,6 +184,21 @@ fn open_stage(
     Err(Error::NoStage { namespaces, memory })
 }
 
+/// Opens a stage and lets it go again, as a test of what this machine allows.
+///
+/// # Errors
+/// Why it cannot be opened.
+pub fn try_stage(mode: Mode, environment: &Environment) -> Result<(), Error> {
+    let failed = Error::file("cannot create a directory in", environment.temp_dir());
+    let directory = tempfile::tempdir_in(environment.temp_dir()).map_err(failed)?;
+    let home = Home::find(&environment.clone().with("XDG_STATE_HOME", directory.path()))?;
+    let place = home.project(directory.path())?.place("doctor")?;
+    let (mut stream, lifeline) = open_stage(Some(mode), &place, environment, &mut |_| {})?;
+    drop(lifeline);
+    stream.finish();
+    Ok(())
+}
+
 fn spawn_keeper(mode: Mode, place: &Place, environment: &Environment) -> Result<(Stream, UnixStream), Error> {
     let failed = |source| Error::Spawn { program: "civm".to_owned(), source };
     let (lifeline, theirs) = UnixStream::pair().map_err(failed)?;

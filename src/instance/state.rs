@@ -18,10 +18,12 @@ use crate::instance::error::{Error, Tail};
 use crate::vm::agent::printable;
 use crate::vm::spec::check_name;
 
+mod garbage;
 mod lock;
 mod record;
 mod stages;
 
+pub use garbage::{Garbage, Limits};
 pub(crate) use lock::{lock_patiently, try_lock};
 pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET};
 pub use record::{Phase, Record};
@@ -71,6 +73,19 @@ impl Home {
         Ok(Self { path })
     }
 
+    /// The same, if it is there; nothing is made.
+    #[must_use]
+    pub fn existing(environment: &Environment) -> Option<Self> {
+        let path = environment.state_dir()?.join("civm");
+        path.is_dir().then_some(Self { path })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The state of a project; made if need be.
     ///
     /// # Errors
@@ -116,16 +131,28 @@ impl Home {
     /// The running instances of this user. What dead ones left is swept.
     #[must_use]
     pub fn running(&self) -> Vec<Record> {
-        let mut running = Vec::new();
+        let (running, dead) = self.alive_and_dead();
+        dead.iter().for_each(Place::sweep);
+        running
+    }
+
+    /// The same without sweeping anything.
+    #[must_use]
+    pub fn running_now(&self) -> Vec<Record> {
+        self.alive_and_dead().0
+    }
+
+    fn alive_and_dead(&self) -> (Vec<Record>, Vec<Place>) {
+        let (mut running, mut dead) = (Vec::new(), Vec::new());
         for (place, record) in self.places() {
             let Ok(record) = record else { continue };
             if place.is_alive() {
                 running.extend(record.map(|record| place.alive(record)));
             } else {
-                place.sweep();
+                dead.push(place);
             }
         }
-        running
+        (running, dead)
     }
 
     /// What is wrong with the state of instances: records of another version of civm, and machines whose state

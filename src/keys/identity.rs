@@ -190,7 +190,8 @@ impl Key {
 
 impl Half {
     /// Whether a recipient is this half, in either form.
-    fn belongs(&self, key: &SameKey) -> Belongs {
+    #[must_use]
+    pub fn belongs(&self, key: &SameKey) -> Belongs {
         let same = |text: &String| same_key(text) == *key;
         match self {
             Self::Age(text) | Self::Ssh { line: text, .. } if same(text) => Belongs::Yes,

@@ -28,18 +28,29 @@ pub fn cache(environment: &Environment) -> Option<PathBuf> {
     environment.cache_dir().map(|dir| dir.join("civm"))
 }
 
+/// The name of a host's image, whether it is built or not.
+///
+/// # Errors
+/// There is nowhere to keep images, or this machine has none of what the image is made of.
+pub fn id(spec: &Spec, environment: &Environment) -> Result<String, Error> {
+    let (wanted, _) = wanted(spec, environment)?;
+    Ok(debian::id(&wanted)?)
+}
+
 /// The image of a host, and whether it is built.
-pub(super) fn locate(spec: &Spec, environment: &Environment) -> Result<(Image, bool), Error> {
+///
+/// # Errors
+/// As [`id`].
+pub fn locate(spec: &Spec, environment: &Environment) -> Result<(Image, bool), Error> {
     let (wanted, cache) = wanted(spec, environment)?;
     Ok(debian::locate(&wanted, &cache, environment)?)
 }
 
 /// The image of a host, from the cache or built now.
-pub(super) fn ensure(
-    spec: &Spec,
-    environment: &Environment,
-    observer: &mut dyn Observer,
-) -> Result<Image, Error> {
+///
+/// # Errors
+/// It cannot be built.
+pub fn ensure(spec: &Spec, environment: &Environment, observer: &mut dyn Observer) -> Result<Image, Error> {
     let (wanted, cache) = wanted(spec, environment)?;
     Ok(debian::ensure(&wanted, &cache, environment, &mut |event| observer.tell(Progress::Image(&event)))?)
 }

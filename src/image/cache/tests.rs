@@ -173,3 +173,68 @@ fn the_helper_that_deletes_is_never_run_without_something_to_delete() {
     let environment = Environment::empty().with("PATH", dir.path());
     assert!(run_helper(&empty, &environment) && !ran.exists());
 }
+
+/// A finished image under a name that civm gives.
+fn stored(cache: &Cache<'_>, digit: char) -> String {
+    let id = String::from(digit).repeat(32);
+    let build = begun(cache, &id);
+    fs::write(build.dir.join("disk"), vec![1; 100_000]).expect("write");
+    build.finish().expect("finish");
+    fs::write(cache.dir(&format!("{id}.log")), "log").expect("write");
+    id
+}
+
+#[test]
+fn what_is_stored_is_listed_and_removed_alone() {
+    let (dir, environment) = world();
+    let cache = Cache::open(dir.path(), &environment).expect("cache");
+    let [a, b] = ['a', 'b'].map(|digit| stored(&cache, digit));
+    fs::create_dir(cache.dir("somebody-elses")).expect("mkdir");
+    let list = || stored::list(dir.path(), &environment).expect("listed");
+    let images = list();
+    let names = |images: &[stored::Stored]| images.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&images), [a.clone(), b.clone()]);
+    assert!(images[0].complete && images[0].size >= 100_000, "{images:?}");
+    assert!(images[0].users().is_empty());
+    // In use: somebody has a file of it open, or builds it.
+    let mut user = std::process::Command::new("tail");
+    let user = user.arg("-f").stdin(File::open(images[0].dir.join("disk")).expect("open"));
+    let mut user = user.stdout(Stdio::null()).spawn().expect("spawn");
+    let refused = stored::remove(&images[0], dir.path(), &environment).expect_err("in use").to_string();
+    assert!(refused.contains(&format!("process {} (", user.id())), "{refused}");
+    user.kill().expect("killed");
+    user.wait().expect("waited for");
+    let lock = cache.lock_path(&a);
+    let building = wait_and_lock(&lock);
+    let refused = stored::remove(&images[0], dir.path(), &environment).expect_err("locked").to_string();
+    assert!(refused.contains("builds it"), "{refused}");
+    drop(building);
+    wait_until_free(|| open_file(&lock).and_then(Lock::try_open));
+    assert!(stored::remove(&images[0], dir.path(), &environment).expect("removed") >= 100_000);
+    assert_eq!(names(&list()), [b]);
+    assert!(!cache.dir(&format!("{a}.log")).exists() && cache.dir("somebody-elses").exists());
+}
+
+fn wait_and_lock(path: &Path) -> Lock {
+    Lock::wait(open_file(path).expect("opened")).expect("locked")
+}
+
+#[test]
+fn a_use_is_noted_and_dead_builds_are_named() {
+    let (dir, environment) = world();
+    let cache = Cache::open(dir.path(), &environment).expect("cache");
+    let id = stored(&cache, 'c');
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(90_000);
+    for path in [cache.lock_path(&id), cache.dir(&id)] {
+        File::open(path).and_then(|file| file.set_modified(old)).expect("set");
+    }
+    let last_used = || stored::list(dir.path(), &environment).expect("listed")[0].last_used;
+    assert_eq!(last_used(), old);
+    cache.note_use(&id);
+    assert!(last_used() > old + std::time::Duration::from_secs(80_000));
+    let alive = begun(&cache, "abc");
+    let [_, dead] = kill(begun(&cache, "def"));
+    let unfinished = stored::unfinished(dir.path(), &environment).expect("listed");
+    assert_eq!(unfinished.iter().map(|one| one.path.clone()).collect::<Vec<_>>(), [dead]);
+    drop(alive);
+}

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -60,17 +60,23 @@ impl Partial {
     }
 }
 
-/// Removes the unfinished disks of a directory that nobody makes any more.
-pub(super) fn sweep(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+/// The unfinished disks of a directory that nobody makes any more, locked as long as they are looked at.
+pub(super) fn dead(dir: &Path) -> impl Iterator<Item = (PathBuf, Lock)> {
+    fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| {
         let name = entry.file_name();
         let is_partial = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
-        if is_partial
-            && entry.file_type().is_ok_and(|kind| kind.is_file())
-            && let Ok(Some(_lock)) = Lock::try_exclusive(&entry.path())
-        {
-            let _ = fs::remove_file(entry.path());
+        if !is_partial || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            return None;
         }
+        let lock = Lock::try_exclusive(&entry.path()).ok().flatten()?;
+        Some((entry.path(), lock))
+    })
+}
+
+/// Removes them.
+pub(super) fn sweep(dir: &Path) {
+    for (path, _lock) in dead(dir) {
+        let _ = fs::remove_file(path);
     }
 }
 

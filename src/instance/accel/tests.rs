@@ -1,6 +1,6 @@
-use super::{
-    AccelRequest, CachedVerdict, Probe, decide, in_short, known, load, openable, store, wait_for_word,
-};
+use super::trial::{Kernel, Trial, in_short, wait_for_word};
+use super::verdicts::{self, KEPT_MAX, load, seconds, store};
+use super::{AccelRequest, Kept, Probe, decide, judge, kept, openable, trials};
 use crate::edge::environment::Environment;
 use crate::vm::spec::{Accel, Arch, Boot};
 use std::io::Write;
@@ -27,7 +27,7 @@ fn a_request_for_tcg_tries_nothing() {
 fn what_qemu_says_is_told_in_one_short_line() {
     let assertion =
         "qemu-system-x86_64: ../target/i386/kvm/kvm.c:2909: kvm_buf_set_msrs: Assertion `x' failed.\n";
-    assert_eq!(in_short(assertion).as_deref(), Some("QEMU aborts with it"));
+    assert_eq!(in_short(assertion).as_deref(), Some("QEMU aborts"));
     let other = "note\n/usr/bin/qemu-system-x86_64: Could not access KVM kernel module: Permission denied\n";
     assert_eq!(in_short(other).as_deref(), Some("Could not access KVM kernel module: Permission denied"));
     assert_eq!(in_short(&format!("qemu: {}", "x".repeat(1000))).map(|line| line.len()), Some(100));
@@ -53,24 +53,40 @@ fn a_device_that_is_missing_is_told_from_one_that_is_forbidden() {
 }
 
 #[test]
-fn a_kept_verdict_is_believed_but_a_failure_not_for_ever() {
+fn a_kept_verdict_is_believed_but_not_for_ever() {
     let directory = tempfile::tempdir().unwrap();
     let environment = Environment::empty().with("XDG_CACHE_HOME", directory.path());
     let boot = boot();
     let probe = probe(Arch::X86_64, "/proc/self/exe", &boot, &environment);
-    let key = super::key(&probe).unwrap();
-    let keep = |works, at| {
-        store(&environment, key.clone(), CachedVerdict { works, reason: "kept".into(), at }).unwrap();
+    let [small, image]: [Trial<'_>; 2] = trials(&probe).try_into().unwrap();
+    assert!(matches!((small.kernel, image.kernel), (Kernel::Small, Kernel::Image(_))));
+    let keep = |trial, works, at| {
+        verdicts::keep(trial, Kept { works, reason: format!("kept {works}"), at });
     };
-    keep(true, 0);
-    assert_eq!(known(&probe), Ok("kept".into()));
-    keep(false, super::seconds());
-    assert_eq!(known(&probe), Err("kept".into()));
+    // Nothing is booted where both are known.
+    let known = || judge(&probe, Trial::known_or_run);
+    assert_eq!(kept(&probe), None);
+    keep(&small, true, seconds());
+    assert_eq!(kept(&probe), None, "the image's kernel was not tried yet");
+    keep(&image, true, seconds());
+    assert_eq!(known(), Ok("kept true".into()));
+    keep(&image, false, seconds());
+    assert_eq!(known(), Err("kept false".into()));
+    keep(&small, false, seconds() - 60);
+    assert_eq!(known(), Err("kept false".into()));
+    assert_eq!(kept(&probe).map(|kept| kept.works), Some(false));
+    keep(&small, false, seconds() - 13 * 3600);
+    assert_eq!(kept(&probe), None, "a failure is tried again after half a day");
     for n in 0..40 {
-        store(&environment, format!("{n}"), CachedVerdict { works: true, reason: String::new(), at: n })
-            .unwrap();
+        store(&environment, format!("{n}"), Kept { works: true, reason: String::new(), at: n }).unwrap();
     }
-    assert_eq!(load(&environment).len(), super::CACHED_MAX);
+    assert_eq!(load(&environment).len(), KEPT_MAX);
+}
+
+#[test]
+fn a_warning_of_qemus_is_not_the_reason() {
+    let messages = "qemu-system-x86_64: warning: host doesn't support requested feature: CPUID\n";
+    assert_eq!(in_short(messages), None);
 }
 
 #[test]
@@ -85,4 +101,26 @@ fn the_word_counts_and_the_end_of_the_console_does_not() {
     assert!(!wait_for_word(&mut ours, soon()));
     let (mut ours, _theirs) = UnixStream::pair().unwrap();
     assert!(!wait_for_word(&mut ours, Instant::now() + Duration::from_millis(30)));
+}
+
+#[test]
+fn the_small_kernel_is_a_kernel() {
+    let Some(qemu) = Environment::of_process().find_program("qemu-system-x86_64") else {
+        return eprintln!("skipped: no qemu-system-x86_64");
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let kernel = directory.path().join("kernel");
+    std::fs::write(&kernel, super::small::elf()).unwrap();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    // Emulated it works like everywhere: only the accelerator is another than in a trial.
+    let mut command = std::process::Command::new(qemu);
+    command.args(["-nodefaults", "-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max"]);
+    command.args(["-m", "256M", "-serial", "stdio", "-kernel"]).arg(&kernel);
+    let mut child =
+        command.stdin(std::process::Stdio::null()).stdout(std::os::fd::OwnedFd::from(theirs)).spawn();
+    let child = child.as_mut().unwrap();
+    drop(command);
+    assert!(wait_for_word(&mut ours, Instant::now() + Duration::from_secs(120)));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

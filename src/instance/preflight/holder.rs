@@ -8,6 +8,8 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use crate::edge::processes;
+
 /// State of a listening socket in `/proc/net/tcp` (`TCP_LISTEN` of the kernel's tcp_states.h).
 const LISTEN: &str = "0A";
 
@@ -67,7 +69,7 @@ pub(super) fn of_file(path: &Path) -> Option<String> {
         fs::metadata(fd).is_ok_and(|other| (other.dev(), other.ino()) == (found.dev(), found.ino()))
     };
     // This process has just opened it as well.
-    let process = process_where(|pid, fd| pid != std::process::id() && is_it(fd));
+    let process = processes::first_with(|pid, fd| pid != std::process::id() && is_it(fd));
     Some(process.unwrap_or_else(|| "another user's process".to_owned()))
 }
 
@@ -84,22 +86,7 @@ fn process_with(inodes: &[u64]) -> Option<String> {
     let is_one = |fd: &Path| {
         fs::read_link(fd).is_ok_and(|link| wanted.iter().any(|wanted| link.as_os_str() == wanted.as_str()))
     };
-    process_where(|_, fd| is_one(fd)).map(|process| format!("{process} has it"))
-}
-
-/// The first process with an open file that is looked for.
-fn process_where(is_wanted: impl Fn(u32, &Path) -> bool) -> Option<String> {
-    for process in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
-        if descriptors.flatten().any(|fd| is_wanted(pid, &fd.path())) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some(format!("process {pid} ({})", name.trim()));
-        }
-    }
-    None
+    processes::first_with(|_, fd| is_one(fd)).map(|process| format!("{process} has it"))
 }
 
 #[cfg(test)]

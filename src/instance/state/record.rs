@@ -11,7 +11,7 @@ use crate::vm::ports::{Forward, SSH};
 use crate::vm::spec::Accel;
 
 /// Name of the record in an instance's state directory.
-const FILE: &str = "instance.json";
+pub(super) const FILE: &str = "instance.json";
 /// What this civm writes, and what it understands. Whatever a later version changes, `version` and `phase` stay.
 const VERSION: u32 = 3;
 /// Names of the sockets in the instance's directory in memory.

@@ -1,0 +1,322 @@
+//! `civm image …`: the images in the cache.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use super::instance::{failure as life, image_failure as failure};
+use super::up::Watch;
+use super::{Context, project};
+use crate::cli::image::{Age, Build, Command, Image, Rm};
+use crate::edge::terminal::{self, Prompt as _, Terminal};
+use crate::host::spec::Spec;
+use crate::image::Error;
+use crate::image::stored::{self, Stored};
+use crate::lifecycle;
+use crate::outcome::{Code, Failure, Outcome};
+
+/// Digits by which an image is shown and known.
+const SHORT: usize = 12;
+/// Who has just asked for an image may not have begun to read it.
+const JUST_NOW: Duration = Duration::from_secs(10 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn run(args: &Image, context: &Context) -> Outcome {
+    match &args.command {
+        Command::Ls(args) => ls(args.json, context),
+        Command::Build(args) => build(args, context),
+        Command::Rm(args) => rm(args, context),
+        Command::Gc(args) => gc(args.age, args.json, context),
+    }
+}
+
+/// The cache of images, and which hosts of the project need which image.
+pub(super) struct Images {
+    pub(super) cache: PathBuf,
+    pub(super) stored: Vec<Stored>,
+    /// By the image's name. Empty outside of a project.
+    pub(super) hosts: HostsOfImage,
+    /// Hosts that cannot be read, so that nobody knows what they need.
+    unknown: Vec<String>,
+}
+
+/// An image that was removed, or would be.
+pub(super) struct Removed {
+    pub(super) id: String,
+    pub(super) size: u64,
+}
+
+impl Images {
+    pub(super) fn find(context: &Context) -> Result<Self, Failure> {
+        let cache = cache(context)?;
+        let stored = stored::list(&cache, &context.environment).map_err(|error| failure(&error))?;
+        let (hosts, unknown) = needed(context)?;
+        Ok(Self { cache, stored, hosts, unknown })
+    }
+
+    /// The hosts of this project that start from an image.
+    fn hosts_of(&self, image: &Stored) -> &[String] {
+        self.hosts.get(&image.id).map_or(&[], Vec::as_slice)
+    }
+
+    /// Removes the images that nobody has used for a while, and that no host of this project needs; says which.
+    pub(super) fn collect(&self, age: Age, context: &Context) -> Result<Vec<Removed>, Failure> {
+        if !self.unknown.is_empty() {
+            let hosts = self.unknown.join(", ");
+            context
+                .screen
+                .warn(format!("no image is removed while it is not known what these hosts need: {hosts}"));
+            return Ok(Vec::new());
+        }
+        let oldest = SystemTime::now().checked_sub((DAY * age.older_than).max(JUST_NOW));
+        let is_old = |image: &&Stored| oldest.is_some_and(|oldest| image.last_used <= oldest);
+        let unneeded = |image: &&Stored| self.hosts_of(image).is_empty() && image.users().is_empty();
+        let mut removed = Vec::new();
+        for image in self.stored.iter().filter(is_old).filter(unneeded) {
+            let size = match age.dry_run {
+                true => image.size,
+                false => match stored::remove(image, &self.cache, &context.environment) {
+                    // Somebody has begun to use it meanwhile.
+                    Err(Error::InUse { .. }) => continue,
+                    size => size.map_err(|error| failure(&error))?,
+                },
+            };
+            removed.push(Removed { id: image.id.clone(), size });
+        }
+        Ok(removed)
+    }
+}
+
+/// Hosts by the name of their image.
+type HostsOfImage = BTreeMap<String, Vec<String>>;
+
+/// The images of the project's hosts, and the hosts that cannot be read.
+fn needed(context: &Context) -> Result<(HostsOfImage, Vec<String>), Failure> {
+    let (mut needed, mut unknown) = (HostsOfImage::new(), Vec::new());
+    let project = match project::find(context) {
+        Ok(project) => project,
+        Err(failure) if context.project.is_some() => return Err(failure),
+        Err(_) => return Ok((needed, unknown)),
+    };
+    for host in project.hosts().map_err(project::failure)? {
+        match project::load(&project, &host) {
+            Ok(spec) => {
+                let id = lifecycle::image_id(&spec, &context.environment).map_err(life)?;
+                needed.entry(id).or_default().push(host);
+            }
+            Err(failure) => {
+                context.screen.warn(failure.message);
+                unknown.push(host);
+            }
+        }
+    }
+    Ok((needed, unknown))
+}
+
+fn ls(as_json: bool, context: &Context) -> Outcome {
+    let images = Images::find(context)?;
+    if as_json {
+        let list: Vec<Value> = images.stored.iter().map(|image| describe(image, &images)).collect();
+        context.screen.line(format!("{:#}", Value::Array(list)))?;
+        return Ok(0);
+    }
+    if images.stored.is_empty() {
+        context.screen.note(format!("no image is built in `{}`", images.cache.display()));
+        return Ok(0);
+    }
+    let mut rows = vec![["IMAGE", "SUITE", "SIZE", "LAST USED", "HOSTS", "MACHINES"].map(str::to_owned)];
+    for image in &images.stored {
+        let suite = image.description.as_ref().map_or_else(
+            || "unknown".to_owned(),
+            |described| format!("{} {}", described.suite, described.arch),
+        );
+        let users = image.users();
+        let state = if image.complete { "" } else { " (incomplete)" };
+        rows.push([
+            format!("{}{state}", short(&image.id)),
+            suite,
+            bytes(image.size),
+            ago(image.last_used),
+            images.hosts_of(image).join(" "),
+            if users.is_empty() { String::new() } else { users.len().to_string() },
+        ]);
+    }
+    context.screen.data(super::screen::columns(&rows).as_bytes())?;
+    Ok(0)
+}
+
+fn describe(image: &Stored, images: &Images) -> Value {
+    json!({
+        "id": image.id,
+        "directory": image.dir,
+        "suite": image.description.as_ref().map(|described| &described.suite),
+        "arch": image.description.as_ref().map(|described| &described.arch),
+        "packages": image.description.as_ref().map(|described| &described.packages),
+        "complete": image.complete,
+        "size": image.size,
+        "last_used": seconds(image.last_used),
+        "hosts": images.hosts_of(image),
+        "used_by": image.users(),
+    })
+}
+
+fn build(args: &Build, context: &Context) -> Outcome {
+    let project = project::find(context)?;
+    let specs = args.hosts.iter().map(|host| project::load(&project, host));
+    let specs: Vec<Spec> = specs.collect::<Result<_, Failure>>()?;
+    let mut built = Vec::new();
+    for spec in &specs {
+        let screen = context.screen;
+        let (_, is_built) = lifecycle::locate_image(spec, &context.environment).map_err(life)?;
+        let mut watch = Watch::new(screen, &spec.name);
+        let image = lifecycle::build_image(spec, &context.environment, &mut watch);
+        watch.finish();
+        let (image, fresh) = (image.map_err(life)?, !is_built);
+        if !fresh {
+            screen.note(format!("{}: the image is built already", spec.name));
+        }
+        if !args.json {
+            screen.line(format!("{} {}", short(&image.id), spec.name))?;
+        }
+        built.push(json!({"host": spec.name, "id": image.id, "built": fresh, "disk": image.disk}));
+    }
+    if args.json {
+        context.screen.line(format!("{:#}", Value::Array(built)))?;
+    }
+    Ok(0)
+}
+
+fn rm(args: &Rm, context: &Context) -> Outcome {
+    let images = Images::find(context)?;
+    let mut chosen: Vec<&Stored> = Vec::new();
+    for word in &args.images {
+        let image = choose(word, &images.stored)?;
+        if !chosen.contains(&image) {
+            chosen.push(image);
+        }
+    }
+    for image in &chosen {
+        let users = image.users();
+        if !users.is_empty() {
+            return Err(failure(&Error::InUse { id: image.id.clone(), users: users.join(", ") }));
+        }
+    }
+    let size: u64 = chosen.iter().map(|image| image.size).sum();
+    for image in &chosen {
+        let hosts = images.hosts_of(image);
+        if !hosts.is_empty() {
+            let hosts = hosts.join(", ");
+            context.screen.note(format!("{}: the next new disk of {hosts} needs it again", short(&image.id)));
+        }
+    }
+    let what = if let [one] = chosen.as_slice() {
+        short(&one.id).to_owned()
+    } else {
+        format!("{} images", chosen.len())
+    };
+    if !args.yes {
+        if !terminal::can_ask() {
+            return Err(Failure::new(
+                Code::Generic,
+                "cannot ask whether to remove them: this is not a terminal",
+            )
+            .help("--yes removes them without asking"));
+        }
+        let question = format!("remove {what} ({})?", bytes(size));
+        if !Terminal.confirm(&question, false).unwrap_or(false) {
+            context.screen.note("nothing was removed");
+            return Ok(0);
+        }
+    }
+    for image in chosen {
+        let size =
+            stored::remove(image, &images.cache, &context.environment).map_err(|error| failure(&error))?;
+        context.screen.note(format!("removed {} ({})", short(&image.id), bytes(size)));
+    }
+    Ok(0)
+}
+
+/// The image that a word means: its name, or as many of its first digits as tell it from the others.
+fn choose<'a>(word: &str, images: &'a [Stored]) -> Result<&'a Stored, Failure> {
+    let found: Vec<&Stored> =
+        images.iter().filter(|image| !word.is_empty() && image.id.starts_with(word)).collect();
+    let wrong = |message: String| {
+        Err(Failure::new(Code::NoFileSpecified, message).help("`civm image ls` lists the images"))
+    };
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => wrong(format!("there is no image `{word}`")),
+        more => wrong(format!("`{word}` is the beginning of {} images", more.len())),
+    }
+}
+
+fn gc(age: Age, as_json: bool, context: &Context) -> Outcome {
+    let removed = Images::find(context)?.collect(age, context)?;
+    let total: u64 = removed.iter().map(|image| image.size).sum();
+    if as_json {
+        let list: Vec<Value> =
+            removed.iter().map(|image| json!({"id": image.id, "size": image.size})).collect();
+        let report = json!({"dry_run": age.dry_run, "images": list, "size": total});
+        context.screen.line(format!("{report:#}"))?;
+        return Ok(0);
+    }
+    for image in &removed {
+        context.screen.line(format!("{}  {}", short(&image.id), bytes(image.size)))?;
+    }
+    let done = if age.dry_run { "would be removed" } else { "removed" };
+    context.screen.note(match removed.len() {
+        0 => "there is no image to remove".to_owned(),
+        count => format!("{count} {} {done}, {}", plural(count, "image", "images"), bytes(total)),
+    });
+    Ok(0)
+}
+
+/// Where images are kept.
+fn cache(context: &Context) -> Result<PathBuf, Failure> {
+    lifecycle::image_cache(&context.environment).ok_or_else(|| life(lifecycle::Error::NoCache))
+}
+
+/// The first digits of an image's name.
+pub(super) fn short(id: &str) -> &str {
+    id.get(..SHORT).unwrap_or(id)
+}
+
+pub(super) fn plural<'a>(count: usize, one: &'a str, more: &'a str) -> &'a str {
+    if count == 1 { one } else { more }
+}
+
+/// A size for people: `1.4 GiB`.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(size, _)| count >= *size) {
+        Some((size, unit)) => {
+            let tenths = u128::from(count) * 10 / u128::from(*size);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{count} bytes"),
+    }
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn ago(time: SystemTime) -> String {
+    let age = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
+    format!("{} ago", super::ls::age(age))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(
+            [0, 1023, 1024, 1_500_000, 3 << 30].map(bytes),
+            ["0 bytes", "1023 bytes", "1.0 KiB", "1.4 MiB", "3.0 GiB"]
+        );
+    }
+}
