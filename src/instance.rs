@@ -17,6 +17,7 @@ pub mod stage;
 pub mod state;
 pub mod stop;
 pub mod supervise;
+mod tsc;
 
 pub use error::{Error, Tail};
 pub use event::Event;

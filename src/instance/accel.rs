@@ -26,7 +26,7 @@ use crate::instance::error::Error;
 use crate::instance::stage::{Inherited, QemuUser, child_command};
 use crate::instance::state::make_directory;
 use crate::vm::argv;
-use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, Spec};
+use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, MachineType, Spec};
 
 /// Kernel parameter that makes an initrd of civm print [`PROBE_OK`] and power off.
 pub const PROBE_PARAMETER: &str = "civm.probe";
@@ -273,7 +273,9 @@ fn probed(arch: Arch, boot: Boot, console: i32) -> Result<Spec, Error> {
     let draft = Draft {
         name: "probe".to_owned(),
         arch,
+        machine_type: MachineType::usual(arch),
         accel: Accel::Kvm,
+        tsc_khz: None,
         cpus: 1,
         memory_mib: PROBE_MEMORY_MIB,
         boot: Boot { append, ..boot },
