@@ -33,7 +33,7 @@ units:
 pub(super) fn state(machine: &Machine, host: &str) -> String {
     let listed = run(&mut machine.civm(&["ls"])).ok();
     let line = listed.out().lines().find(|line| line.starts_with(host)).unwrap_or_default().to_owned();
-    line.split_whitespace().nth(1).unwrap_or_default().to_owned()
+    line.split_whitespace().nth(2).unwrap_or_default().to_owned()
 }
 
 #[track_caller]
