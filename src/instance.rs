@@ -18,6 +18,7 @@ pub mod stage;
 pub mod state;
 pub mod stop;
 pub mod supervise;
+mod tsc;
 
 pub use error::{Error, Tail};
 pub use event::Event;

@@ -17,6 +17,7 @@ mod vm {
     mod killed;
     mod life;
     mod machine;
+    mod microvm;
     mod secrets;
 }
 mod support;

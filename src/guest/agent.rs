@@ -22,8 +22,9 @@ const ABSENT: Duration = Duration::from_millis(250);
 const INPUT_EVENT: usize = 24;
 const EV_KEY: u16 = 1;
 const KEY_POWER: u16 = 116;
-/// Drivers of the power button; `gpio_keys` where there is no ACPI.
-const BUTTON_MODULES: [&str; 3] = ["button", "gpio_keys", "evdev"];
+/// Drivers that no boot waits for: what gives freed memory back to the host, and the power button (`gpio_keys` where
+/// there is no ACPI). Without udev nothing else loads them.
+const LATE_MODULES: [&str; 4] = ["virtio_balloon", "button", "gpio_keys", "evdev"];
 
 /// Runs until the guest stops.
 pub(super) fn run() -> Result<(), Error> {
@@ -123,8 +124,8 @@ fn power_off() {
 
 /// Waits for the power button on every input device that is there.
 fn watch_buttons() {
-    for module in BUTTON_MODULES {
-        // One of them is always missing: they are for different machines.
+    for module in LATE_MODULES {
+        // One of the buttons is always missing: they are for different machines.
         let _ = Program::new("modprobe").args(["-q", module]).status();
     }
     for device in input_devices() {

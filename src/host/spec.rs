@@ -15,7 +15,7 @@ mod raw;
 mod units;
 
 use crate::vm::ports::Forward;
-pub use crate::vm::spec::Arch;
+pub use crate::vm::spec::{Arch, MachineType};
 #[cfg(test)]
 pub(super) use raw::shapes;
 pub use units::Size;
@@ -33,6 +33,8 @@ pub struct Spec {
     pub extends: Vec<String>,
     /// The kind of machine.
     pub arch: Arch,
+    /// QEMU's type of the machine.
+    pub machine_type: MachineType,
     /// What it boots.
     pub image: Image,
     /// Number of processors.

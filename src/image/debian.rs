@@ -36,7 +36,7 @@ pub const BASE_PACKAGES: [&str; 10] = [
 ];
 
 /// Goes up with every change to how an image is made, so that older ones are not taken for new.
-const RECIPE: &str = "civm debian image 2";
+const RECIPE: &str = "civm debian image 3";
 /// Files of an image's directory.
 const KERNEL: &str = "kernel";
 const DISK: &str = "disk.qcow2";

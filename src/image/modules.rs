@@ -9,12 +9,14 @@ use super::kernel::Kernel;
 use super::run::{Job, Tool};
 
 /// What PID 1 of the initrd loads before the root disk is mounted, in this order.
-const EARLY: [&str; 10] = [
-    // First the way to tell the host that the guest lives.
+const EARLY: [&str; 12] = [
+    // First the way to tell the host that the guest lives; where there is no PCI, ACPI names the devices.
     "virtio_pci",
+    "virtio_mmio",
     "virtio_console",
     // And the way to tell it that the kernel panicked.
     "pvpanic_pci",
+    "pvpanic_mmio",
     "crc32c_generic",
     "crc32c_intel",
     "virtio_blk",
@@ -26,7 +28,7 @@ const EARLY: [&str; 10] = [
 /// The file system of the share; apart, since it needs its transport first.
 const EARLY_LAST: &str = "9p";
 /// Those of the early ones that some kernels or processors do without.
-const OPTIONAL: [&str; 3] = ["crc32c_generic", "crc32c_intel", "pvpanic_pci"];
+const OPTIONAL: [&str; 5] = ["virtio_mmio", "crc32c_generic", "crc32c_intel", "pvpanic_pci", "pvpanic_mmio"];
 /// What guests may want later; a kernel without one of them is fine.
 const LATE: &[&str] = &[
     // The power button, swap in memory, giving memory back.

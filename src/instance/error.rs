@@ -14,6 +14,14 @@ pub enum Error {
     /// A machine that cannot be.
     #[error("{0}")]
     Spec(#[from] spec::Error),
+    /// A machine whose guest's clock would not run at the right pace.
+    #[error("`machine: {machine_type}` cannot run without KVM here: {reason}")]
+    NoTsc {
+        /// Its type.
+        machine_type: spec::MachineType,
+        /// Why not.
+        reason: String,
+    },
     /// A file or directory of ours failed.
     #[error("{what} {}: {source}", .path.display())]
     File {

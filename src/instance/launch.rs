@@ -20,9 +20,10 @@ use crate::instance::ssh;
 use crate::instance::stage::{KEEPER, Mode, QemuUser, SELF};
 use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, Record};
 use crate::instance::supervise::{Running, Stream};
+use crate::instance::tsc;
 use crate::vm::argv;
 use crate::vm::ports::SSH;
-use crate::vm::spec::{Accel, Channel};
+use crate::vm::spec::{Accel, Arch, Channel, Spec};
 
 /// How long the stage may take to open, or QEMU to answer.
 const STAGE: Duration = Duration::from_secs(30);
@@ -71,12 +72,13 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot: &machine.boot, user, environment };
     let verdict = accel::decide(accel, &probe)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason });
+    let tsc_khz = tsc_khz(&machine, verdict.accel)?;
     let mut record = Record::new(place, host, now());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
     record.phase = Phase::Starting;
-    let plan = Plan { machine, accel: verdict.accel, qemu, qemu_as_root, record };
+    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, qemu_as_root, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
@@ -122,8 +124,23 @@ pub fn check(
         on(&Event::Warning { message });
     }
     // A machine that cannot be is refused here, not by the stage.
-    machine.spec(Accel::Tcg, wiring(Path::new("/")))?;
+    let accel = if Arch::native() == Some(machine.arch) { Accel::Kvm } else { Accel::Tcg };
+    spec(machine, accel, Path::new("/"))?;
     Ok(())
+}
+
+/// The machine, with all of its wires below one directory.
+fn spec(machine: &Machine, accel: Accel, directory: &Path) -> Result<Spec, Error> {
+    Ok(machine.spec(accel, tsc_khz(machine, accel)?, wiring(directory))?)
+}
+
+/// The rate of the time stamp counter, where the guest must be told it.
+fn tsc_khz(machine: &Machine, accel: Accel) -> Result<Option<u32>, Error> {
+    if !machine.machine_type.wants_tsc_rate(accel) {
+        return Ok(None);
+    }
+    let machine_type = machine.machine_type;
+    tsc::measure_khz().map(Some).map_err(|reason| Error::NoTsc { machine_type, reason })
 }
 
 /// All of a machine's wires below one directory.
@@ -257,10 +274,10 @@ pub fn command_line(
 ) -> Result<String, Error> {
     let qemu = find_qemu(machine, environment)?;
     let directory = place.path.join("run");
-    let wiring = wiring(&directory);
+    let share = wiring(&directory).share;
     // What QEMU finds when civm starts it has to be made for a QEMU that is started by hand.
-    let mut line = format!("mkdir -p -m 700 {} && \\\n", quote(&wiring.share.to_string_lossy()));
-    let spec = machine.spec(accel, wiring)?;
+    let mut line = format!("mkdir -p -m 700 {} && \\\n", quote(&share.to_string_lossy()));
+    let spec = spec(machine, accel, &directory)?;
     line.push_str(&quote(&qemu.to_string_lossy()));
     for argument in argv::render(&spec) {
         let joint = if argument.starts_with('-') { " \\\n  " } else { " " };

@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 use crate::instance::error::Error;
 use crate::instance::state::Record;
 use crate::vm::ports::Forward;
-use crate::vm::spec::{self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Share, Spec};
+use crate::vm::spec::{
+    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, MachineType, Share, Spec,
+};
 
 /// Tells the stage that the instance may go on without its caller.
 pub(crate) const DETACH: u8 = b'd';
@@ -28,6 +30,8 @@ pub struct Machine {
     pub name: String,
     /// Architecture of the guest.
     pub arch: Arch,
+    /// Type of the machine.
+    pub machine_type: MachineType,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Memory, in MiB.
@@ -76,15 +80,17 @@ pub struct Wiring {
 }
 
 impl Machine {
-    /// The whole machine.
+    /// The whole machine; `tsc_khz` is the rate of the time stamp counter, where its type wants it.
     ///
     /// # Errors
     /// A machine that cannot be.
-    pub fn spec(&self, accel: Accel, wiring: Wiring) -> Result<Spec, spec::Error> {
+    pub fn spec(&self, accel: Accel, tsc_khz: Option<u32>, wiring: Wiring) -> Result<Spec, spec::Error> {
         let draft = Draft {
             name: self.name.clone(),
             arch: self.arch,
+            machine_type: self.machine_type,
             accel,
+            tsc_khz,
             cpus: self.cpus,
             memory_mib: self.memory_mib,
             boot: self.boot.clone(),
@@ -108,6 +114,7 @@ impl Machine {
 pub(crate) struct Plan {
     pub(crate) machine: Machine,
     pub(crate) accel: Accel,
+    pub(crate) tsc_khz: Option<u32>,
     pub(crate) qemu: PathBuf,
     /// Whether root's QEMU stays root.
     pub(crate) qemu_as_root: bool,

@@ -146,13 +146,14 @@ mod tests {
     use crate::instance::plan::{ConsoleLog, Machine};
     use crate::instance::state::{Phase, Record};
     use crate::vm::ports::Forward;
-    use crate::vm::spec::{Arch, Boot, Disk};
+    use crate::vm::spec::{Arch, Boot, Disk, MachineType};
     use std::net::TcpListener;
 
     fn machine() -> Machine {
         Machine {
             name: "a".into(),
             arch: Arch::X86_64,
+            machine_type: MachineType::Q35,
             cpus: 2,
             memory_mib: 1024,
             boot: Boot { kernel: "/k".into(), initrd: None, append: Vec::new() },

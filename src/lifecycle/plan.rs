@@ -122,6 +122,7 @@ pub(super) fn machine(
     Machine {
         name: place.name.clone(),
         arch: spec.arch,
+        machine_type: spec.machine_type,
         cpus: spec.cpus,
         memory_mib: u32::try_from(spec.memory.in_mebibytes()).unwrap_or(u32::MAX),
         boot: image.map_or_else(nothing_yet, |image| Boot {

@@ -1,7 +1,7 @@
 //! A [`Spec`] as QEMU's arguments: one function per concern, no I/O.
 
 use crate::vm::agent;
-use crate::vm::spec::{Accel, Arch, Channel, Draft, Spec};
+use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Spec};
 
 /// Size of TCG's translation buffer, in MiB. QEMU's default makes a booting guest translate twice;
 /// measured on Debian's kernel, 512 is the cheapest gain there is.
@@ -10,12 +10,10 @@ const TCG_BUFFER_MIB: u32 = 512;
 /// What QEMU itself must not be able to do once it runs.
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// What every kernel is told: to reset the machine on a panic that comes before the driver of [`PANIC_DEVICE`], to
+/// What every kernel is told: to reset the machine on a panic that comes before the driver of the panic device, to
 /// say little on the slow serial port, and to skip self-tests that cost half a second under TCG.
 const KERNEL_PARAMETERS: [&str; 3] = ["panic=-1", "quiet", "cryptomgr.notests"];
 
-/// The device by which a guest's kernel says that it panicked.
-const PANIC_DEVICE: &str = "pvpanic-pci";
 /// A kernel that panicked stands still, so that one can look at it. A guest that resets boots again.
 const ACTIONS: &str = "panic=pause";
 
@@ -32,7 +30,7 @@ pub fn render(spec: &Spec) -> Vec<String> {
     disk(draft, &mut argv);
     network(draft, &mut argv);
     share(draft, &mut argv);
-    devices(&mut argv);
+    devices(draft, &mut argv);
     agent_port(draft, &mut argv);
     argv.extend(draft.extra_arguments.iter().cloned());
     argv
@@ -46,6 +44,16 @@ fn escape(value: &str) -> String {
 fn push(argv: &mut Vec<String>, option: &str, value: impl Into<String>) {
     argv.push(option.to_owned());
     argv.push(value.into());
+}
+
+/// A virtio device on the machine's bus.
+fn virtio(draft: &Draft, device: &str, properties: &str) -> String {
+    let bus = match draft.machine_type {
+        MachineType::Q35 | MachineType::Virt => "pci",
+        // QEMU's name for a device of the bus that virtio-mmio is.
+        MachineType::Microvm => "device",
+    };
+    format!("virtio-{device}-{bus}{properties}")
 }
 
 fn path_text(path: &std::path::Path) -> String {
@@ -62,15 +70,25 @@ fn identity(draft: &Draft, argv: &mut Vec<String>) {
 }
 
 fn machine(draft: &Draft, argv: &mut Vec<String>) {
-    let (machine, cpu) = match (draft.arch, draft.accel) {
+    let (machine, panic_device) = match draft.machine_type {
         // No SATA and SMBus: firmware and kernel would look for what is not there.
-        (Arch::X86_64, Accel::Kvm) => ("q35,sata=off,smbus=off", "host"),
-        (Arch::X86_64, Accel::Tcg) => ("q35,sata=off,smbus=off", "max"),
-        (Arch::Aarch64, Accel::Kvm) => ("virt,gic-version=max", "host"),
-        // `max` emulates pointer authentication, which costs most of a boot.
-        (Arch::Aarch64, Accel::Tcg) => ("virt,gic-version=max", "cortex-a72"),
+        MachineType::Q35 => ("q35,sata=off,smbus=off", "pvpanic-pci"),
+        MachineType::Virt => ("virt,gic-version=max", "pvpanic-pci"),
+        // ACPI says where the devices are; Debian's kernel takes no list of them on its command line. The legacy timer
+        // and interrupt controller are of no use beside the local APIC and the I/O APIC.
+        MachineType::Microvm => ("microvm,acpi=on,rtc=on,pit=off,pic=off", "pvpanic"),
     };
     push(argv, "-machine", machine);
+    if draft.machine_type == MachineType::Microvm {
+        // virtio 1.0, as on PCI.
+        push(argv, "-global", "virtio-mmio.force-legacy=false");
+    }
+    let cpu = match (draft.arch, draft.accel) {
+        (_, Accel::Kvm) => "host",
+        (Arch::X86_64, Accel::Tcg) => "max",
+        // `max` emulates pointer authentication, which costs most of a boot.
+        (Arch::Aarch64, Accel::Tcg) => "cortex-a72",
+    };
     let accel = match draft.accel {
         Accel::Kvm => "kvm".to_owned(),
         Accel::Tcg => format!("tcg,thread=multi,tb-size={TCG_BUFFER_MIB}"),
@@ -80,7 +98,7 @@ fn machine(draft: &Draft, argv: &mut Vec<String>) {
     push(argv, "-smp", draft.cpus.to_string());
     push(argv, "-m", format!("{}M", draft.memory_mib));
     push(argv, "-action", ACTIONS);
-    push(argv, "-device", PANIC_DEVICE);
+    push(argv, "-device", panic_device);
 }
 
 fn boot(draft: &Draft, argv: &mut Vec<String>) {
@@ -90,6 +108,10 @@ fn boot(draft: &Draft, argv: &mut Vec<String>) {
     }
     let mut words = vec![format!("console={}", draft.arch.console())];
     words.extend(KERNEL_PARAMETERS.map(str::to_owned));
+    if let Some(khz) = draft.tsc_khz {
+        // The counter is QEMU's own, the same for every processor, and the only clock of the machine.
+        words.extend([format!("tsc_early_khz={khz}"), "tsc=reliable".to_owned()]);
+    }
     words.extend(draft.boot.append.iter().cloned());
     push(argv, "-append", words.join(" "));
 }
@@ -150,7 +172,8 @@ fn disk(draft: &Draft, argv: &mut Vec<String>) {
         ),
     );
     // A full host disk is reported to the guest: a machine that QEMU pauses looks hung.
-    push(argv, "-device", "virtio-blk-pci,drive=root,serial=root,bootindex=1,werror=report,discard=on");
+    let properties = ",drive=root,serial=root,bootindex=1,werror=report,discard=on";
+    push(argv, "-device", virtio(draft, "blk", properties));
 }
 
 fn network(draft: &Draft, argv: &mut Vec<String>) {
@@ -163,32 +186,36 @@ fn network(draft: &Draft, argv: &mut Vec<String>) {
         user.push_str(&forward.render());
     }
     push(argv, "-netdev", user);
-    // No option ROM: nothing boots from the network.
-    push(argv, "-device", "virtio-net-pci,netdev=net0,romfile=");
+    let properties = match draft.machine_type {
+        // No option ROM: nothing boots from the network.
+        MachineType::Q35 | MachineType::Virt => ",netdev=net0,romfile=",
+        MachineType::Microvm => ",netdev=net0",
+    };
+    push(argv, "-device", virtio(draft, "net", properties));
 }
 
 fn share(draft: &Draft, argv: &mut Vec<String>) {
     let Some(share) = &draft.share else { return };
     push(
         argv,
-        "-virtfs",
+        "-fsdev",
         format!(
-            "local,path={},mount_tag={},security_model=none,readonly=on,multidevs=remap",
-            path_text(&share.source),
-            share.tag
+            "local,id=share,path={},security_model=none,readonly=on,multidevs=remap",
+            path_text(&share.source)
         ),
     );
+    push(argv, "-device", virtio(draft, "9p", &format!(",fsdev=share,mount_tag={}", share.tag)));
 }
 
-fn devices(argv: &mut Vec<String>) {
-    push(argv, "-device", "virtio-rng-pci");
+fn devices(draft: &Draft, argv: &mut Vec<String>) {
+    push(argv, "-device", virtio(draft, "rng", ""));
     // Memory that the guest frees goes back to the host.
-    push(argv, "-device", "virtio-balloon-pci,free-page-reporting=on");
+    push(argv, "-device", virtio(draft, "balloon", ",free-page-reporting=on"));
 }
 
 fn agent_port(draft: &Draft, argv: &mut Vec<String>) {
     let Some(channel) = &draft.agent else { return };
-    push(argv, "-device", "virtio-serial-pci");
+    push(argv, "-device", virtio(draft, "serial", ""));
     chardev(argv, "agent", channel);
     push(argv, "-device", format!("virtserialport,chardev=agent,name={}", agent::PORT));
 }
@@ -197,7 +224,7 @@ fn agent_port(draft: &Draft, argv: &mut Vec<String>) {
 mod tests {
     use super::render;
     use crate::vm::ports::Forward;
-    use crate::vm::spec::{Accel, Arch, Channel, DiskFiles, Draft, Spec, sample};
+    use crate::vm::spec::{Accel, Arch, Channel, DiskFiles, Draft, MachineType, Spec, sample};
 
     /// Compares with a golden file of one argument a line; `CIVM_BLESS` writes it anew.
     fn golden(name: &str, draft: Draft, native: Arch) {
@@ -232,7 +259,7 @@ mod tests {
     #[test]
     fn aarch64_under_tcg() {
         let mut d = sample();
-        d.arch = Arch::Aarch64;
+        (d.arch, d.machine_type) = (Arch::Aarch64, MachineType::Virt);
         d.boot.append.clear();
         golden("aarch64-tcg", d, Arch::X86_64);
     }
@@ -240,9 +267,23 @@ mod tests {
     #[test]
     fn aarch64_under_kvm() {
         let mut d = sample();
-        d.arch = Arch::Aarch64;
+        (d.arch, d.machine_type) = (Arch::Aarch64, MachineType::Virt);
         d.accel = Accel::Kvm;
         golden("aarch64-kvm", d, Arch::Aarch64);
+    }
+
+    #[test]
+    fn microvm_under_tcg() {
+        let mut d = sample();
+        (d.machine_type, d.tsc_khz) = (MachineType::Microvm, Some(2_649_998));
+        golden("microvm-tcg", d, Arch::X86_64);
+    }
+
+    #[test]
+    fn microvm_under_kvm() {
+        let mut d = sample();
+        (d.machine_type, d.accel) = (MachineType::Microvm, Accel::Kvm);
+        golden("microvm-kvm", d, Arch::X86_64);
     }
 
     #[test]

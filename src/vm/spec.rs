@@ -69,6 +69,64 @@ impl fmt::Display for Arch {
     }
 }
 
+/// QEMU's type of a machine: its bus, and what is on its board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MachineType {
+    /// A PC with a PCI Express bus.
+    Q35,
+    /// A board for aarch64, with a PCI Express bus.
+    Virt,
+    /// A PC of the least parts: its devices are virtio-mmio, named by ACPI, and nothing can be added to it.
+    Microvm,
+}
+
+impl MachineType {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Q35, Self::Virt, Self::Microvm];
+
+    /// What a machine is where nobody says it.
+    #[must_use]
+    pub fn usual(arch: Arch) -> Self {
+        match arch {
+            Arch::X86_64 => Self::Q35,
+            Arch::Aarch64 => Self::Virt,
+        }
+    }
+
+    /// The architecture that has it.
+    #[must_use]
+    pub fn arch(self) -> Arch {
+        match self {
+            Self::Q35 | Self::Microvm => Arch::X86_64,
+            Self::Virt => Arch::Aarch64,
+        }
+    }
+
+    /// QEMU's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q35 => "q35",
+            Self::Virt => "virt",
+            Self::Microvm => "microvm",
+        }
+    }
+
+    /// Whether its guest must be told how fast the time stamp counter runs. On other machines a kernel measures that
+    /// against another timer, and KVM tells it.
+    #[must_use]
+    pub fn wants_tsc_rate(self, accel: Accel) -> bool {
+        (self, accel) == (Self::Microvm, Accel::Tcg)
+    }
+}
+
+impl fmt::Display for MachineType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -159,8 +217,12 @@ pub struct Draft {
     pub name: String,
     /// Architecture of the guest.
     pub arch: Arch,
+    /// Type of the machine, one of that architecture.
+    pub machine_type: MachineType,
     /// Accelerator.
     pub accel: Accel,
+    /// Rate of the time stamp counter in kHz, where [`MachineType::wants_tsc_rate`].
+    pub tsc_khz: Option<u32>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Memory, in MiB.
@@ -214,7 +276,9 @@ pub(crate) fn sample() -> Draft {
     Draft {
         name: "builder".into(),
         arch: Arch::X86_64,
+        machine_type: MachineType::Q35,
         accel: Accel::Tcg,
+        tsc_khz: None,
         cpus: 2,
         memory_mib: 4096,
         boot: Boot {

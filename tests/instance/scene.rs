@@ -16,7 +16,7 @@ use civm::instance::stage::Mode;
 use civm::instance::state::{Home, Place, Record};
 use civm::instance::{Error, Request, Running, start};
 use civm::vm::ports::Forward;
-use civm::vm::spec::{Arch, Boot};
+use civm::vm::spec::{Arch, Boot, MachineType};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use zeroize::Zeroizing;
@@ -71,6 +71,7 @@ impl Scene {
         Machine {
             name: host.to_owned(),
             arch: Arch::X86_64,
+            machine_type: MachineType::Q35,
             cpus: 1,
             memory_mib: 128,
             boot: Boot { kernel: self.directory.path().join("kernel"), initrd: None, append: Vec::new() },
@@ -240,6 +241,7 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
     let machine = Machine {
         name: "held".to_owned(),
         arch: Arch::X86_64,
+        machine_type: MachineType::Q35,
         cpus: 1,
         memory_mib: 128,
         boot: Boot { kernel: kept.join("kernel"), initrd: None, append: Vec::new() },

@@ -30,14 +30,14 @@ units:
       ExecStart=/usr/bin/perl -MSocket -e 'socket(S, AF_UNIX, SOCK_DGRAM, 0); connect(S, sockaddr_un("/run/civm/agent.sock")); open(C, ">", "/dev/console"); while (1) { send(S, q({"event":"warning","message":"flood"}), 0); syswrite(C, "flood\\n"); }'
 "#;
 
-fn state(machine: &Machine) -> String {
+pub(super) fn state(machine: &Machine, host: &str) -> String {
     let listed = run(&mut machine.civm(&["ls"])).ok();
-    let line = listed.out().lines().find(|line| line.starts_with(HOST)).unwrap_or_default().to_owned();
-    line.split_whitespace().nth(1).unwrap_or_default().to_owned()
+    let line = listed.out().lines().find(|line| line.starts_with(host)).unwrap_or_default().to_owned();
+    line.split_whitespace().nth(2).unwrap_or_default().to_owned()
 }
 
 #[track_caller]
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let end = Instant::now() + LONG;
     while !condition() {
         assert!(Instant::now() < end, "waited in vain: {what}");
@@ -56,15 +56,38 @@ fn qemu(machine: &Machine) -> (Pid, u32) {
 }
 
 /// Types lines on the console, and gives what it showed.
-fn console(machine: &Machine, typed: &str) -> String {
+pub(super) fn console(machine: &Machine, host: &str, typed: &str) -> String {
     let script = format!("printf '{typed}'; sleep 1");
     let mut input = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().expect("sh");
-    let mut command = machine.civm(&["console", HOST]);
+    let mut command = machine.civm(&["console", host]);
     command.stdin(input.stdout.take().expect("its output"));
     let output = command.output().expect("civm runs");
     assert!(output.status.success(), "{output:?}");
     input.wait().expect("it ends");
     String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A reboot keeps the machine, its host key and its port.
+pub(super) fn reboots(machine: &Machine, host: &str) {
+    let boot = machine.guest(host, "cat /proc/sys/kernel/random/boot_id").ok().out().to_owned();
+    machine.guest(host, "systemctl reboot");
+    // Its being booted in between may be over before anybody looks.
+    wait_for("it is ready again, in another boot", || {
+        let again = machine.guest(host, "cat /proc/sys/kernel/random/boot_id");
+        state(machine, host) == "ready" && again.out().len() == boot.len() && again.out() != boot
+    });
+}
+
+/// A panic is told, with its reason.
+pub(super) fn panics(machine: &Machine, host: &str) {
+    let mut crash = machine.civm(&["ssh", host, "echo c > /proc/sysrq-trigger"]);
+    let mut crash = crash.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("civm runs");
+    wait_for("the panic is seen", || state(machine, host) == "panicked");
+    let refused = machine.guest(host, "true");
+    assert!(refused.stderr.contains("kernel panicked: sysrq triggered crash"), "{}", refused.stderr);
+    let down = machine.down(host).ok();
+    assert!(down.stderr.contains("sysrq triggered crash"), "{}", down.stderr);
+    let _ = crash.wait();
 }
 
 fn lives(who: Who) {
@@ -82,7 +105,7 @@ fn lives(who: Who) {
     // While the guest floods everything, the host answers, and its files do not grow.
     let until = Instant::now() + Duration::from_secs(10);
     while Instant::now() < until {
-        assert_eq!(state(&machine), "ready");
+        assert_eq!(state(&machine, HOST), "ready");
     }
     let state_files = || files(&machine.home().join(".local/state/civm"));
     let big: Vec<_> = state_files()
@@ -131,7 +154,7 @@ fn lives(who: Who) {
 
     // A pause is seen, said and made up for.
     kill(pid, Signal::SIGSTOP).expect("it is there");
-    assert_eq!(state(&machine), "frozen");
+    assert_eq!(state(&machine, HOST), "frozen");
     let refused = machine.guest(HOST, "true");
     assert!(refused.code != 0 && refused.stderr.contains("frozen"), "{}", refused.stderr);
     std::thread::sleep(Duration::from_secs(15));
@@ -142,7 +165,7 @@ fn lives(who: Who) {
     });
 
     // What is typed on the console is on no disk.
-    let shown = console(&machine, &format!("echo {SECRET}-$((40+2))\\n"));
+    let shown = console(&machine, HOST, &format!("echo {SECRET}-$((40+2))\\n"));
     assert!(shown.contains(&format!("{SECRET}-42")), "{shown}");
     let found: Vec<_> = state_files()
         .into_iter()
@@ -150,25 +173,10 @@ fn lives(who: Who) {
         .collect();
     assert!(found.is_empty(), "{found:?}");
 
-    // A reboot keeps the machine, its host key and its port.
-    let boot = machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id").ok().out().to_owned();
-    machine.guest(HOST, "systemctl reboot");
-    // Its being booted in between may be over before anybody looks.
-    wait_for("it is ready again, in another boot", || {
-        let again = machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id");
-        state(&machine) == "ready" && again.out().len() == boot.len() && again.out() != boot
-    });
+    reboots(&machine, HOST);
     assert_eq!(machine.guest(HOST, "cat /var/mark").ok().out(), "marked\n");
 
-    // A panic is told, with its reason.
-    let mut crash = machine.civm(&["ssh", HOST, "echo c > /proc/sysrq-trigger"]);
-    let mut crash = crash.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("civm runs");
-    wait_for("the panic is seen", || state(&machine) == "panicked");
-    let refused = machine.guest(HOST, "true");
-    assert!(refused.stderr.contains("kernel panicked: sysrq triggered crash"), "{}", refused.stderr);
-    let down = machine.down(HOST).ok();
-    assert!(down.stderr.contains("sysrq triggered crash"), "{}", down.stderr);
-    let _ = crash.wait();
+    panics(&machine, HOST);
     machine.nothing_remains();
 }
 

@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Mode, Names, Plain, Size};
-use super::{Arch, Spec, check_image, check_nix, check_secrets, check_users};
-use crate::host::error::SpecError;
+use super::{Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_users};
+use crate::host::error::{SpecError, alike};
 use crate::host::{generated, layer};
 use crate::vm::ports::{Forward, SSH};
 
@@ -72,6 +72,7 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         extends: facts.extends.to_vec(),
         arch: facts.arch,
         image: check_image::image(host.image, host.packages, sources)?,
+        machine_type: machine_type(host.machine, facts, sources)?,
         cpus: cpus(host.cpus, facts, sources)?,
         memory: size("memory", host.memory, MEMORY, MEMORY_MIN..=MEMORY_MAX, facts, sources)?,
         disk: size("disk", host.disk, DISK, DISK_MIN..=DISK_MAX, facts, sources)?,
@@ -129,17 +130,40 @@ fn of_arch<T>(
     match value {
         None => Ok((None, vec![field])),
         Some(Either::Short(value)) => Ok((Some(value), vec![field])),
-        Some(Either::Long(each)) => {
-            let value = match facts.arch {
-                Arch::X86_64 => each.x86_64,
-                Arch::Aarch64 => each.aarch64,
-            };
-            match value {
-                Some(value) => Ok((Some(value), vec![field, facts.arch.name()])),
-                None => Err(sources.error(&[field], format!("{field} is not given for {}", facts.arch))),
-            }
-        }
+        Some(Either::Long(each)) => match each.of(facts.arch) {
+            Some(value) => Ok((Some(value), vec![field, facts.arch.name()])),
+            None => Err(sources.error(&[field], format!("{field} is not given for {}", facts.arch))),
+        },
     }
+}
+
+fn machine_type(value: Option<ByArch<String>>, facts: &Facts<'_>, sources: &Sources) -> Checked<MachineType> {
+    let (value, path) = match value {
+        // An architecture without one has its usual one.
+        Some(Either::Long(each)) => (each.of(facts.arch), vec!["machine", facts.arch.name()]),
+        value => of_arch("machine", value, facts, sources)?,
+    };
+    let Some(value) = value else { return Ok(MachineType::usual(facts.arch)) };
+    let possible = MachineType::ALL.into_iter().filter(|known| known.arch() == facts.arch);
+    let possible: Vec<&str> = possible.map(MachineType::name).collect();
+    let (message, suggestion) = match MachineType::ALL.into_iter().find(|known| known.name() == value) {
+        Some(known) if known.arch() == facts.arch => return Ok(known),
+        Some(known) => (
+            format!(
+                "machine is `{known}`, which is of {}: on {} it can be {}; one for each is `machine: {{ {}: {known} }}`",
+                known.arch(),
+                facts.arch,
+                possible.join(" or "),
+                known.arch(),
+            ),
+            None,
+        ),
+        None => (
+            format!("unknown machine `{value}`: it can be {}", possible.join(" or ")),
+            alike(&value, possible.iter().copied()),
+        ),
+    };
+    Err(SpecError { suggestion, ..sources.error(&path, message) })
 }
 
 fn cpus(value: Option<ByArch<u32>>, facts: &Facts<'_>, sources: &Sources) -> Checked<u32> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::Arch;
 use super::units::{Either, Mode, Names, Plain, Size};
 
 /// A mapping whose entries can be taken away (`null`) by a host that extends another.
@@ -19,6 +20,7 @@ pub(super) struct Host {
     pub(super) description: Option<String>,
     pub(super) image: Option<Either<String, Image>>,
     pub(super) packages: Option<Vec<String>>,
+    pub(super) machine: Option<ByArch<String>>,
     pub(super) cpus: Option<ByArch<u32>>,
     pub(super) memory: Option<ByArch<Size>>,
     pub(super) disk: Option<ByArch<Size>>,
@@ -42,6 +44,15 @@ pub(super) struct Host {
 pub(super) struct PerArch<T> {
     pub(super) x86_64: Option<T>,
     pub(super) aarch64: Option<T>,
+}
+
+impl<T> PerArch<T> {
+    pub(super) fn of(self, arch: Arch) -> Option<T> {
+        match arch {
+            Arch::X86_64 => self.x86_64,
+            Arch::Aarch64 => self.aarch64,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,6 +138,7 @@ pub(super) struct Builder {
 pub(in crate::host) fn shapes() -> Vec<(&'static str, Vec<String>)> {
     vec![
         ("", keys::<Host>()),
+        ("/definitions/by_arch_machine/oneOf/1", keys::<PerArch<String>>()),
         ("/definitions/by_arch_count/oneOf/1", keys::<PerArch<u32>>()),
         ("/definitions/by_arch_size/oneOf/1", keys::<PerArch<u32>>()),
         ("/definitions/image", keys::<Image>()),

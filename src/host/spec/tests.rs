@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::load::{SecretsFile, Source, load};
-use super::{Arch, Jobs, Size, Spec};
+use super::{Arch, Jobs, MachineType, Size, Spec};
 use crate::host::error::Error;
 use crate::sops::tree::Tree;
 
@@ -49,6 +49,29 @@ fn aliases_that_would_fill_the_memory_are_refused() {
     assert!(error.contains("aliases"), "{error}");
     let few = good("users:\n  a: {groups: &g [kvm]}\n  b: {groups: *g}\n");
     assert_eq!(few.users.iter().map(|user| user.groups.concat()).collect::<Vec<_>>(), ["kvm", "kvm"]);
+}
+
+#[test]
+fn the_machine_type_is_one_of_the_architecture() {
+    let on = |text: &str, arch| load_from(&[("h", text)], arch, false).map(|spec| spec.machine_type);
+    assert_eq!(good("").machine_type, MachineType::Q35);
+    assert_eq!(on("", Arch::Aarch64).expect("a host"), MachineType::Virt);
+    assert_eq!(good("machine: microvm\n").machine_type, MachineType::Microvm);
+    assert_eq!(
+        bad("machine: micro\n"),
+        "1: unknown machine `micro`: it can be q35 or microvm; did you mean `microvm`?"
+    );
+    let error = on("cpus: 2\nmachine: microvm\n", Arch::Aarch64).expect_err("not on aarch64");
+    assert_eq!(
+        error.to_string(),
+        "hosts/h/host.yaml:2: machine is `microvm`, which is of x86_64: on aarch64 it can be virt; \
+         one for each is `machine: { x86_64: microvm }`"
+    );
+    // A kind of machine that is not named has its usual one.
+    let one = "machine: { x86_64: microvm }\n";
+    assert_eq!(good(one).machine_type, MachineType::Microvm);
+    assert_eq!(on(one, Arch::Aarch64).expect("a host"), MachineType::Virt);
+    assert!(bad("machine: { x86_64: virt }\n").contains("on x86_64 it can be q35 or microvm"));
 }
 
 #[test]

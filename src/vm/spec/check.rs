@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::vm::ports::Forward;
-use crate::vm::spec::{Accel, Arch, Channel, Draft};
+use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType};
 
 /// Longest path of a unix socket: `sun_path` has 108 bytes with its final zero (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;
@@ -27,6 +27,12 @@ pub(super) fn draft(draft: &Draft, native: Option<Arch>) -> Result<(), Error> {
     }
     if draft.accel == Accel::Kvm && native != Some(draft.arch) {
         return Err(Error::ForeignKvm(draft.arch));
+    }
+    if draft.machine_type.arch() != draft.arch {
+        return Err(Error::ForeignMachine(draft.machine_type, draft.arch));
+    }
+    if draft.machine_type.wants_tsc_rate(draft.accel) && draft.tsc_khz.is_none_or(|khz| khz == 0) {
+        return Err(Error::NoTscRate(draft.machine_type));
     }
     check_path("kernel", &draft.boot.kernel)?;
     if let Some(initrd) = &draft.boot.initrd {
@@ -60,6 +66,12 @@ pub enum Error {
     /// KVM for another architecture.
     #[error("KVM cannot run {0} guests on this machine")]
     ForeignKvm(Arch),
+    /// A machine type that the architecture does not have.
+    #[error("`{0}` is a machine type of {arch}; a machine of {1} is `{usual}`", arch = .0.arch(), usual = MachineType::usual(*.1))]
+    ForeignMachine(MachineType, Arch),
+    /// A guest whose clock would not run, or at the wrong pace.
+    #[error("a {0} machine under TCG has to be told the rate of the time stamp counter")]
+    NoTscRate(MachineType),
     /// A path whose meaning would depend on where QEMU starts.
     #[error("path of the {what} is not absolute: `{path}`")]
     RelativePath {
@@ -189,7 +201,7 @@ fn check_channels(draft: &Draft) -> Result<(), Error> {
 mod tests {
     use super::Error;
     use crate::vm::ports::Forward;
-    use crate::vm::spec::{Accel, Arch, Channel, Draft, Spec, sample};
+    use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Spec, sample};
 
     fn refused(change: impl FnOnce(&mut Draft)) -> Error {
         let mut draft = sample();
@@ -205,7 +217,7 @@ mod tests {
     #[test]
     fn kvm_runs_only_the_architecture_of_the_machine_host() {
         let foreign = |d: &mut Draft| {
-            d.arch = Arch::Aarch64;
+            (d.arch, d.machine_type) = (Arch::Aarch64, MachineType::Virt);
             d.accel = Accel::Kvm;
         };
         assert_eq!(refused(foreign), Error::ForeignKvm(Arch::Aarch64));
@@ -213,6 +225,33 @@ mod tests {
         own.accel = Accel::Kvm;
         assert!(Spec::new(own.clone(), Some(Arch::X86_64)).is_ok());
         assert!(Spec::new(own, None).is_err());
+    }
+
+    #[test]
+    fn a_machine_type_belongs_to_its_architecture() {
+        for machine_type in MachineType::ALL {
+            for arch in [Arch::X86_64, Arch::Aarch64] {
+                let mut draft = sample();
+                (draft.arch, draft.machine_type, draft.tsc_khz) = (arch, machine_type, Some(2_600_000));
+                assert_eq!(
+                    Spec::new(draft, None).is_ok(),
+                    machine_type.arch() == arch,
+                    "{machine_type} {arch}"
+                );
+            }
+        }
+        let foreign = |d: &mut Draft| (d.arch, d.machine_type) = (Arch::Aarch64, MachineType::Microvm);
+        let message = "`microvm` is a machine type of x86_64; a machine of aarch64 is `virt`";
+        assert_eq!(refused(foreign).to_string(), message);
+    }
+
+    #[test]
+    fn a_microvm_under_tcg_is_told_the_rate_of_the_counter() {
+        let unknown = |d: &mut Draft| d.machine_type = MachineType::Microvm;
+        assert_eq!(refused(unknown), Error::NoTscRate(MachineType::Microvm));
+        let mut kvm = sample();
+        (kvm.machine_type, kvm.accel) = (MachineType::Microvm, Accel::Kvm);
+        assert!(Spec::new(kvm, Some(Arch::X86_64)).is_ok());
     }
 
     #[test]
