@@ -152,7 +152,7 @@ fn describe(spec: &Spec, image: Option<&Image>, disk: &Path, args: &Up) -> Machi
         }),
         disk: Some(machine::Disk { path: disk.to_path_buf(), size_mib, ephemeral: args.ephemeral }),
         forwards: spec.forwards.clone(),
-        restrict_network: false,
+        network: spec.network,
         share_tag: crate::host::layer::SHARE_TAG.to_owned(),
         console_log: if spec.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },
     }

@@ -26,6 +26,7 @@ use crate::instance::error::Error;
 use crate::instance::stage::{Inherited, QemuUser, child_command};
 use crate::instance::state::make_directory;
 use crate::vm::argv;
+use crate::vm::network::Network;
 use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, Spec};
 
 /// Kernel parameter that makes an initrd of civm print [`PROBE_OK`] and power off.
@@ -279,7 +280,8 @@ fn probed(arch: Arch, boot: Boot, console: i32) -> Result<Spec, Error> {
         disk: None,
         disk_files: None,
         forwards: Vec::new(),
-        restrict_network: true,
+        network: Network::None,
+        fence: None,
         share: None,
         console: Console { channel: Channel::Descriptor(console) },
         qmp: None,

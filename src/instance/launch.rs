@@ -17,12 +17,13 @@ use crate::instance::event::Event;
 use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
 use crate::instance::preflight::{self, Resources};
 use crate::instance::ssh;
-use crate::instance::stage::{KEEPER, Mode, QemuUser, SELF};
+use crate::instance::stage::{FENCE, KEEPER, Mode, QemuUser, SELF};
 use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, Record};
 use crate::instance::supervise::{Running, Stream};
 use crate::vm::argv;
+use crate::vm::network::Network;
 use crate::vm::ports::SSH;
-use crate::vm::spec::{Accel, Channel};
+use crate::vm::spec::{Accel, Channel, Fence};
 
 /// How long the stage may take to open, or QEMU to answer.
 const STAGE: Duration = Duration::from_secs(30);
@@ -120,12 +121,12 @@ pub fn check(
         on(&Event::Warning { message });
     }
     // A machine that cannot be is refused here, not by the stage.
-    machine.spec(Accel::Tcg, wiring(Path::new("/")))?;
+    machine.spec(Accel::Tcg, wiring(machine, Path::new("/")))?;
     Ok(())
 }
 
 /// All of a machine's wires below one directory.
-fn wiring(directory: &Path) -> Wiring {
+fn wiring(machine: &Machine, directory: &Path) -> Wiring {
     let socket = |name: &str| Channel::Socket(directory.join(name));
     Wiring {
         console: socket(CONSOLE_SOCKET),
@@ -133,6 +134,8 @@ fn wiring(directory: &Path) -> Wiring {
         agent: socket("agent.sock"),
         share: directory.join("share"),
         disk_files: None,
+        fence: (machine.network == Network::NoHost)
+            .then(|| Fence { out: socket("fence-out.sock"), back: socket("fence-back.sock") }),
     }
 }
 
@@ -240,9 +243,15 @@ pub fn command_line(
 ) -> Result<String, Error> {
     let qemu = find_qemu(machine, environment)?;
     let directory = place.path.join("run");
-    let wiring = wiring(&directory);
+    let wiring = wiring(machine, &directory);
     // What QEMU finds when civm starts it has to be made for a QEMU that is started by hand.
     let mut line = format!("mkdir -p -m 700 {} && \\\n", quote(&wiring.share.to_string_lossy()));
+    if let Some(Fence { out: Channel::Socket(out), back: Channel::Socket(back) }) = &wiring.fence {
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("civm"));
+        let words = [program.as_path(), Path::new(FENCE), out, back].map(|word| quote(&word.to_string_lossy()));
+        // It waits for QEMU's sockets, and ends with it.
+        let _ = writeln!(line, "{{ {} & }} && \\", words.join(" "));
+    }
     let spec = machine.spec(accel, wiring)?;
     line.push_str(&quote(&qemu.to_string_lossy()));
     for argument in argv::render(&spec) {

@@ -145,6 +145,7 @@ mod tests {
     use crate::instance::error::Error;
     use crate::instance::plan::{ConsoleLog, Machine};
     use crate::instance::state::{Phase, Record};
+    use crate::vm::network::Network;
     use crate::vm::ports::Forward;
     use crate::vm::spec::{Arch, Boot, Disk};
     use std::net::TcpListener;
@@ -158,7 +159,7 @@ mod tests {
             boot: Boot { kernel: "/k".into(), initrd: None, append: Vec::new() },
             disk: Some(Disk { path: "/d.qcow2".into(), size_mib: 10_000, ephemeral: false }),
             forwards: Vec::new(),
-            restrict_network: false,
+            network: Network::Open,
             share_tag: "shr".into(),
             console_log: ConsoleLog::UntilReady,
         }
