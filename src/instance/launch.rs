@@ -248,7 +248,8 @@ pub fn command_line(
     let mut line = format!("mkdir -p -m 700 {} && \\\n", quote(&wiring.share.to_string_lossy()));
     if let Some(Fence { out: Channel::Socket(out), back: Channel::Socket(back) }) = &wiring.fence {
         let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("civm"));
-        let words = [program.as_path(), Path::new(FENCE), out, back].map(|word| quote(&word.to_string_lossy()));
+        let words =
+            [program.as_path(), Path::new(FENCE), out, back].map(|word| quote(&word.to_string_lossy()));
         // It waits for QEMU's sockets, and ends with it.
         let _ = writeln!(line, "{{ {} & }} && \\", words.join(" "));
     }

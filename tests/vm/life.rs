@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::inside;
 use super::machine::{Machine, Who, files};
 use crate::support::run;
 
@@ -108,6 +109,7 @@ fn lives(who: Who) {
     }
     // What packages have enabled runs, also after a reboot.
     wait_for("cron runs", || machine.guest(HOST, "systemctl is-active -q cron multi-user.target").code == 0);
+    inside::reaches_all_but_its_host(&machine, HOST);
     machine.guest(HOST, "echo marked > /var/mark; sync").ok();
 
     // A key that a user has added in the guest counts beside those of host.yaml.
@@ -159,6 +161,8 @@ fn lives(who: Who) {
         state(&machine) == "ready" && again.out().len() == boot.len() && again.out() != boot
     });
     assert_eq!(machine.guest(HOST, "cat /var/mark").ok().out(), "marked\n");
+
+    inside::sees_its_share_and_no_more(&machine, HOST);
 
     // A panic is told, with its reason.
     let mut crash = machine.civm(&["ssh", HOST, "echo c > /proc/sysrq-trigger"]);

@@ -108,7 +108,10 @@ fn pump(out: &UnixStream, back: &UnixStream) -> io::Result<()> {
     loop {
         let mut watched = [
             PollFd::new(out.as_fd(), PollFlags::POLLIN),
-            PollFd::new(back.as_fd(), if waiting.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT }),
+            PollFd::new(
+                back.as_fd(),
+                if waiting.is_empty() { PollFlags::empty() } else { PollFlags::POLLOUT },
+            ),
         ];
         match poll(&mut watched, PollTimeout::NONE) {
             Err(nix::errno::Errno::EINTR) => continue,

@@ -61,16 +61,37 @@ fn other_machines_are_reached_by_every_protocol() {
 #[test]
 fn the_host_is_not_reached_by_any_of_its_names() {
     let own = [
-        "127.0.0.1", "127.0.0.53", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.2.2", "10.0.2.0",
-        "10.0.2.7", "10.0.2.15", "10.0.2.255", "169.254.169.254", "255.255.255.255", "224.0.0.251",
+        "127.0.0.1",
+        "127.0.0.53",
+        "127.255.255.254",
+        "0.0.0.0",
+        "0.1.2.3",
+        "10.0.2.2",
+        "10.0.2.0",
+        "10.0.2.7",
+        "10.0.2.15",
+        "10.0.2.255",
+        "169.254.169.254",
+        "255.255.255.255",
+        "224.0.0.251",
     ];
     for to in own {
         assert!(!passes(&ipv4(to, TCP, &segment(5432, SYN))), "{to}");
         assert!(!passes(&ipv4(to, UDP, &segment(5432, 0))), "{to}");
     }
     let own = [
-        "::", "::1", "::7f00:1", "::ffff:127.0.0.1", "::ffff:192.0.2.1", "::ffff:0:127.0.0.1", "fec0::2",
-        "fec0::3", "fec0::1:2", "fe80::2", "ff02::1", "ff01::1",
+        "::",
+        "::1",
+        "::7f00:1",
+        "::ffff:127.0.0.1",
+        "::ffff:192.0.2.1",
+        "::ffff:0:127.0.0.1",
+        "fec0::2",
+        "fec0::3",
+        "fec0::1:2",
+        "fe80::2",
+        "ff02::1",
+        "ff01::1",
     ];
     for to in own {
         assert!(!passes(&ipv6(to, TCP, &segment(5432, SYN))), "{to}");
@@ -82,7 +103,10 @@ fn the_host_is_not_reached_by_any_of_its_names() {
 fn the_user_networks_own_services_are_reached_and_no_other_port_of_theirs() {
     for protocol in [TCP, UDP] {
         assert!(passes(&ipv4("10.0.2.3", protocol, &segment(53, SYN))));
-        assert!(!passes(&ipv4("10.0.2.3", protocol, &segment(54, SYN))), "the resolver may be on the loopback");
+        assert!(
+            !passes(&ipv4("10.0.2.3", protocol, &segment(54, SYN))),
+            "the resolver may be on the loopback"
+        );
         assert!(passes(&ipv6("fec0::3", protocol, &segment(53, SYN))));
         assert!(!passes(&ipv6("fec0::3", protocol, &segment(54, SYN))));
     }
