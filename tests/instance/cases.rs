@@ -203,13 +203,13 @@ fn the_console_is_the_owners() {
     scene.assert_gone(&record);
 }
 
-/// The user that a process of the machine's runs as.
-fn user_of(scene: &Scene, name: &str) -> u32 {
+/// A field of what the kernel says of a process of the machine's, as a number.
+fn status(scene: &Scene, name: &str, field: &str) -> u32 {
     let processes = scene.processes();
     let (pid, _) = processes.iter().find(|(_, arguments)| arguments.contains(name)).expect(name);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("its user");
-    line.split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a number")
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect(field);
+    line.trim_start_matches(':').split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number")
 }
 
 fn roots_qemu_is_not_root() {
@@ -220,14 +220,16 @@ fn roots_qemu_is_not_root() {
         let _running = scene.start(machine, Some(mode)).expect("it starts");
         // Whoever is not root runs QEMU as who it is.
         for name in [QEMU, "__fence"] {
-            assert_eq!(own == 0, user_of(&scene, name) != own, "{name}");
+            assert_eq!(own == 0, status(&scene, name, "Uid") != own, "{name}");
         }
         wait_until("the kernel speaks", || scene.console("a").contains(WORD));
+        // SECCOMP_MODE_FILTER: QEMU's sandbox is on.
+        assert_eq!(status(&scene, QEMU, "Seccomp"), 2);
     }
     let mut scene = Scene::new();
     scene.qemu_as_root = true;
     let _running = scene.start(scene.machine("a", 0), None).expect("it starts");
-    assert_eq!(user_of(&scene, QEMU), own);
+    assert_eq!(status(&scene, QEMU, "Uid"), own);
 }
 
 fn disks_are_handed_over_open() {
