@@ -80,6 +80,7 @@ impl Scene {
             network: Network::None,
             share_tag: "shr".to_owned(),
             console_log: ConsoleLog::UntilReady,
+            extra_arguments: Vec::new(),
         }
     }
 
@@ -89,6 +90,7 @@ impl Scene {
         let request = Request {
             home: &home,
             place: &place,
+            host: "host",
             machine,
             accel: AccelRequest::Tcg,
             qemu_as_root: self.qemu_as_root,
@@ -224,11 +226,13 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         network: Network::NoHost,
         share_tag: "shr".to_owned(),
         console_log: ConsoleLog::UntilReady,
+        extra_arguments: Vec::new(),
     };
     let staged = vec![Staged::bytes(KEY, 0o400, Zeroizing::new(b"private".to_vec()))];
     let request = Request {
         home: &home,
         place: &place,
+        host: "host",
         machine,
         accel: AccelRequest::Tcg,
         qemu_as_root: false,
