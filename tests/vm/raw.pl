@@ -3,8 +3,11 @@ my ($port, @to) = @ARGV;
 sub sum { my $d = shift; $d .= "\0" if length($d) % 2; my $s = 0; $s += $_ for unpack("n*", $d); $s = ($s >> 16) + ($s & 65535) while $s >> 16; (~$s & 65535) || 65535 }
 open(I, "/sys/class/net/eth0/ifindex"); my $index = <I> + 0;
 socket(S, 17, 3, 0) or die "socket: $!";
+# A source of its own for each: QEMU has one socket for a source.
+my $from = 4242;
 for my $to (@to) {
-    my $udp = pack("nnnn", 4242, $port, 8 + length $to, 0) . $to;
+    $from++;
+    my $udp = pack("nnnn", $from, $port, 8 + length $to, 0) . $to;
     my ($type, $packet);
     if ($to =~ /:/) {
         my $ends = inet_pton(AF_INET6, "fec0::15") . inet_pton(AF_INET6, $to);
