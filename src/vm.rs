@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod argv;
 pub mod lines;
+pub mod network;
 pub mod ports;
 pub mod pvh;
 pub mod qmp;

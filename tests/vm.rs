@@ -14,6 +14,7 @@
 
 mod vm {
     mod demo;
+    mod inside;
     mod killed;
     mod life;
     mod machine;

@@ -1,9 +1,8 @@
-//! The guest's one network address, the one that QEMU's user network gives everybody; set over
+//! The guest's one network address, the one that QEMU's user network has for everybody; set over
 //! netlink, since neither the kernel nor the image has a client for it.
 
 use std::fs;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,14 +12,10 @@ use nix::sys::socket::{
 };
 
 use super::Error;
+use crate::vm::network::{GATEWAY, GUEST, PREFIX, RESOLVER};
 
 /// The guest's interface; without udev it keeps the kernel's name.
 const INTERFACE: &str = "eth0";
-/// The guest's address in QEMU's user network, the network's prefix, the host in it, its resolver.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 15);
-const PREFIX: u8 = 24;
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
-const RESOLVER: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 3);
 /// How long the driver may take to bring the interface.
 const THERE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -96,8 +91,8 @@ fn link_up(index: u32) -> Vec<u8> {
 fn address(index: u32) -> Vec<u8> {
     let mut body = vec![AF_INET, PREFIX, 0, 0];
     body.extend_from_slice(&index.to_ne_bytes());
-    attribute(&mut body, IFA_LOCAL, &ADDRESS.octets());
-    attribute(&mut body, IFA_ADDRESS, &ADDRESS.octets());
+    attribute(&mut body, IFA_LOCAL, &GUEST.octets());
+    attribute(&mut body, IFA_ADDRESS, &GUEST.octets());
     body
 }
 

@@ -14,6 +14,7 @@ mod locate;
 mod raw;
 mod units;
 
+use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 pub use crate::vm::spec::{Arch, MachineType};
 #[cfg(test)]
@@ -45,6 +46,8 @@ pub struct Spec {
     pub disk: Size,
     /// Ports of the machine that lead into the guest.
     pub forwards: Vec<Forward>,
+    /// What the guest may reach.
+    pub network: Network,
     /// The host whose `secrets.yaml` is this host's: its own, else that of the nearest host it extends. It holds
     /// the ssh host key as well.
     pub secrets_host: Option<String>,

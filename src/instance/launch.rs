@@ -17,13 +17,14 @@ use crate::instance::event::Event;
 use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
 use crate::instance::preflight::{self, Resources};
 use crate::instance::ssh;
-use crate::instance::stage::{KEEPER, Mode, QemuUser, SELF};
+use crate::instance::stage::{FENCE, KEEPER, Mode, QemuUser, SELF};
 use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, Record};
 use crate::instance::supervise::{Running, Stream};
 use crate::instance::tsc;
 use crate::vm::argv;
+use crate::vm::network::Network;
 use crate::vm::ports::SSH;
-use crate::vm::spec::{Accel, Arch, Channel, Spec};
+use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec};
 
 /// How long the stage may take to open, or QEMU to answer.
 const STAGE: Duration = Duration::from_secs(30);
@@ -125,13 +126,13 @@ pub fn check(
     }
     // A machine that cannot be is refused here, not by the stage.
     let accel = if Arch::native() == Some(machine.arch) { Accel::Kvm } else { Accel::Tcg };
-    spec(machine, accel, Path::new("/"))?;
+    spec(machine, accel, wiring(machine, Path::new("/")))?;
     Ok(())
 }
 
-/// The machine, with all of its wires below one directory.
-fn spec(machine: &Machine, accel: Accel, directory: &Path) -> Result<Spec, Error> {
-    Ok(machine.spec(accel, tsc_khz(machine, accel)?, wiring(directory))?)
+/// The whole machine, with the rate of the time stamp counter measured where it is wanted.
+fn spec(machine: &Machine, accel: Accel, wiring: Wiring) -> Result<Spec, Error> {
+    Ok(machine.spec(accel, tsc_khz(machine, accel)?, wiring)?)
 }
 
 /// The rate of the time stamp counter, where the guest must be told it.
@@ -144,7 +145,7 @@ fn tsc_khz(machine: &Machine, accel: Accel) -> Result<Option<u32>, Error> {
 }
 
 /// All of a machine's wires below one directory.
-fn wiring(directory: &Path) -> Wiring {
+fn wiring(machine: &Machine, directory: &Path) -> Wiring {
     let socket = |name: &str| Channel::Socket(directory.join(name));
     Wiring {
         console: socket(CONSOLE_SOCKET),
@@ -152,6 +153,8 @@ fn wiring(directory: &Path) -> Wiring {
         agent: socket("agent.sock"),
         share: directory.join("share"),
         disk_files: None,
+        fence: (machine.network == Network::NoHost)
+            .then(|| Fence { out: socket("fence-out.sock"), back: socket("fence-back.sock") }),
     }
 }
 
@@ -274,10 +277,17 @@ pub fn command_line(
 ) -> Result<String, Error> {
     let qemu = find_qemu(machine, environment)?;
     let directory = place.path.join("run");
-    let share = wiring(&directory).share;
+    let wiring = wiring(machine, &directory);
     // What QEMU finds when civm starts it has to be made for a QEMU that is started by hand.
-    let mut line = format!("mkdir -p -m 700 {} && \\\n", quote(&share.to_string_lossy()));
-    let spec = spec(machine, accel, &directory)?;
+    let mut line = format!("mkdir -p -m 700 {} && \\\n", quote(&wiring.share.to_string_lossy()));
+    if let Some(Fence { out: Channel::Socket(out), back: Channel::Socket(back) }) = &wiring.fence {
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("civm"));
+        let words =
+            [program.as_path(), Path::new(FENCE), out, back].map(|word| quote(&word.to_string_lossy()));
+        // It waits for QEMU's sockets, and ends with it.
+        let _ = writeln!(line, "{{ {} & }} && \\", words.join(" "));
+    }
+    let spec = spec(machine, accel, wiring)?;
     line.push_str(&quote(&qemu.to_string_lossy()));
     for argument in argv::render(&spec) {
         let joint = if argument.starts_with('-') { " \\\n  " } else { " " };

@@ -12,9 +12,10 @@ use zeroize::Zeroizing;
 
 use crate::instance::error::Error;
 use crate::instance::state::Record;
+use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 use crate::vm::spec::{
-    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, MachineType, Share, Spec,
+    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, Share, Spec,
 };
 
 /// Tells the stage that the instance may go on without its caller.
@@ -42,8 +43,8 @@ pub struct Machine {
     pub disk: Option<Disk>,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
-    /// Whether the guest cannot reach other machines; forwards still work.
-    pub restrict_network: bool,
+    /// What the guest may reach.
+    pub network: Network,
     /// Mount tag of the share.
     pub share_tag: String,
     /// How long the console is written down.
@@ -77,6 +78,8 @@ pub struct Wiring {
     pub share: PathBuf,
     /// The disk's files, where QEMU inherits them.
     pub disk_files: Option<DiskFiles>,
+    /// The fence, where the machine's network has one.
+    pub fence: Option<Fence>,
 }
 
 impl Machine {
@@ -97,7 +100,8 @@ impl Machine {
             disk: self.disk.clone(),
             disk_files: wiring.disk_files,
             forwards: self.forwards.clone(),
-            restrict_network: self.restrict_network,
+            network: self.network,
+            fence: wiring.fence,
             share: Some(Share { source: wiring.share, tag: self.share_tag.clone() }),
             console: Console { channel: wiring.console },
             qmp: Some(wiring.qmp),

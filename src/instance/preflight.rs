@@ -145,9 +145,10 @@ mod tests {
     use crate::instance::error::Error;
     use crate::instance::plan::{ConsoleLog, Machine};
     use crate::instance::state::{Phase, Record};
+    use crate::vm::network::Network;
     use crate::vm::ports::Forward;
     use crate::vm::spec::{Arch, Boot, Disk, MachineType};
-    use std::net::TcpListener;
+    use std::net::{Ipv4Addr, TcpListener};
 
     fn machine() -> Machine {
         Machine {
@@ -159,7 +160,7 @@ mod tests {
             boot: Boot { kernel: "/k".into(), initrd: None, append: Vec::new() },
             disk: Some(Disk { path: "/d.qcow2".into(), size_mib: 10_000, ephemeral: false }),
             forwards: Vec::new(),
-            restrict_network: false,
+            network: Network::Open,
             share_tag: "shr".into(),
             console_log: ConsoleLog::UntilReady,
             extra_arguments: Vec::new(),
@@ -224,6 +225,23 @@ mod tests {
         let error = check_ports(&[Forward::loopback(port, 22)], &[]).unwrap_err();
         let Error::Port { holder, .. } = &error else { panic!("{error}") };
         assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
+    }
+
+    #[test]
+    fn a_port_is_taken_by_who_has_it_on_every_address() {
+        let named = |listener: &TcpListener, address: Ipv4Addr| {
+            let port = listener.local_addr().unwrap().port();
+            let forward = Forward { address, ..Forward::loopback(port, 22) };
+            let error = check_ports(&[forward], &[]).unwrap_err().to_string();
+            assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        };
+        named(&TcpListener::bind("0.0.0.0:0").unwrap(), Ipv4Addr::LOCALHOST);
+        named(&TcpListener::bind("127.0.0.1:0").unwrap(), Ipv4Addr::UNSPECIFIED);
+        match TcpListener::bind("[::]:0") {
+            // It takes IPv4 connections as well.
+            Ok(both) => named(&both, Ipv4Addr::LOCALHOST),
+            Err(error) => eprintln!("skipped: no IPv6: {error}"),
+        }
     }
 
     #[test]

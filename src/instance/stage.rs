@@ -20,6 +20,7 @@ mod child;
 mod console;
 mod control;
 mod ending;
+mod fence;
 mod keeper;
 mod lines;
 mod log;
@@ -42,6 +43,8 @@ pub(crate) const KEEPER: &str = "__keeper";
 pub(crate) const SUPERVISOR: &str = "__supervisor";
 /// Hidden subcommand of a program that must not outlive its parent.
 pub(crate) const CHILD: &str = "__child";
+/// Hidden subcommand of the fence of a guest's network.
+pub(crate) const FENCE: &str = "__fence";
 /// This very program, even where its file has been replaced meanwhile.
 pub(crate) const SELF: &str = "/proc/self/exe";
 
@@ -84,6 +87,10 @@ pub fn hidden(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode>
         b"__supervisor" => {
             let _ = set_name(c"civm-supervisor");
             Some(supervisor::run(arguments.collect()))
+        }
+        b"__fence" => {
+            let _ = set_name(c"civm-fence");
+            Some(fence::run(&arguments.collect::<Vec<_>>()))
         }
         b"__child" => Some(child::run(arguments.collect())),
         _ => None,

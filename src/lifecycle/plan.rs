@@ -136,7 +136,7 @@ pub(super) fn machine(
             ephemeral: request.ephemeral,
         }),
         forwards: spec.forwards.clone(),
-        restrict_network: false,
+        network: spec.network,
         share_tag: crate::host::layer::SHARE_TAG.to_owned(),
         console_log: if spec.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },
         extra_arguments: request.qemu_arguments.clone(),

@@ -1,6 +1,7 @@
 //! A [`Spec`] as QEMU's arguments: one function per concern, no I/O.
 
 use crate::vm::agent;
+use crate::vm::network::Network;
 use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Spec};
 
 /// Size of TCG's translation buffer, in MiB. QEMU's default makes a booting guest translate twice;
@@ -178,7 +179,7 @@ fn disk(draft: &Draft, argv: &mut Vec<String>) {
 
 fn network(draft: &Draft, argv: &mut Vec<String>) {
     let mut user = "user,id=net0".to_owned();
-    if draft.restrict_network {
+    if draft.network == Network::None {
         user.push_str(",restrict=on");
     }
     for forward in &draft.forwards {
@@ -186,6 +187,16 @@ fn network(draft: &Draft, argv: &mut Vec<String>) {
         user.push_str(&forward.render());
     }
     push(argv, "-netdev", user);
+    if let Some(fence) = &draft.fence {
+        // QEMU's `rx` is what the user network receives: the guest's frames take the way around.
+        chardev(argv, "fence-out", &fence.out);
+        chardev(argv, "fence-back", &fence.back);
+        push(
+            argv,
+            "-object",
+            "filter-redirector,id=fence,netdev=net0,queue=rx,outdev=fence-out,indev=fence-back",
+        );
+    }
     let properties = match draft.machine_type {
         // No option ROM: nothing boots from the network.
         MachineType::Q35 | MachineType::Virt => ",netdev=net0,romfile=",
@@ -223,6 +234,7 @@ fn agent_port(draft: &Draft, argv: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::render;
+    use crate::vm::network::Network;
     use crate::vm::ports::Forward;
     use crate::vm::spec::{Accel, Arch, Channel, DiskFiles, Draft, MachineType, Spec, sample};
 
@@ -247,7 +259,7 @@ mod tests {
     fn x86_64_under_kvm_ephemeral_and_restricted() {
         let mut d = sample();
         d.accel = Accel::Kvm;
-        d.restrict_network = true;
+        (d.network, d.fence) = (Network::None, None);
         d.forwards = vec![
             Forward::loopback(0, 22),
             Forward { address: std::net::Ipv4Addr::UNSPECIFIED, host_port: 8081, guest_port: 8081 },
@@ -290,6 +302,7 @@ mod tests {
     fn the_least_machine_has_no_disk_share_or_channels() {
         let mut d = sample();
         (d.disk, d.share, d.qmp, d.agent, d.boot.initrd) = (None, None, None, None, None);
+        (d.network, d.fence) = (Network::Open, None);
         d.forwards.clear();
         d.console.channel = Channel::Descriptor(3);
         golden("least", d, Arch::X86_64);
@@ -310,6 +323,7 @@ mod tests {
         d.share.as_mut().unwrap().source = "/run/a,b c/share".into();
         d.console.channel = Channel::Socket("/run/a,b/c.sock".into());
         d.qmp = Some(Channel::Socket("/run/a,b/qmp.sock".into()));
+        d.fence.as_mut().unwrap().out = Channel::Socket("/run/a,b/fence-out.sock".into());
         d.forwards = vec![Forward::loopback(1, 2)];
         golden("commas", d, Arch::X86_64);
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 
 mod check;
@@ -209,6 +210,16 @@ pub struct Console {
     pub channel: Channel,
 }
 
+/// The fence of a guest that must not reach its host ([`crate::vm::network::fence`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fence {
+    /// Where the guest's frames go to be judged.
+    pub out: Channel,
+    /// Where those that pass come back.
+    pub back: Channel,
+}
+
 /// A machine as somebody asks for it; [`Spec::new`] says whether QEMU can run it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -235,8 +246,10 @@ pub struct Draft {
     pub disk_files: Option<DiskFiles>,
     /// Forwarded ports.
     pub forwards: Vec<Forward>,
-    /// Whether the guest cannot reach other machines; forwards still work.
-    pub restrict_network: bool,
+    /// What the guest may reach.
+    pub network: Network,
+    /// What keeps it from reaching more, where that is needed.
+    pub fence: Option<Fence>,
     /// The share.
     pub share: Option<Share>,
     /// The serial console.
@@ -289,7 +302,8 @@ pub(crate) fn sample() -> Draft {
         disk: Some(Disk { path: "/project/builder.qcow2".into(), size_mib: 16384, ephemeral: false }),
         disk_files: None,
         forwards: vec![Forward::loopback(2322, 22)],
-        restrict_network: false,
+        network: Network::NoHost,
+        fence: Some(Fence { out: Channel::Descriptor(8), back: Channel::Descriptor(9) }),
         share: Some(Share { source: "/run/user/1000/civm/0f/share".into(), tag: "shr".into() }),
         console: Console { channel: Channel::Socket("/run/user/1000/civm/0f/console.sock".into()) },
         qmp: Some(Channel::Descriptor(5)),

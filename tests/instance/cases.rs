@@ -3,10 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use civm::instance::plan::Machine;
 use civm::instance::stage::Mode;
 use civm::instance::state::Phase;
 use civm::instance::stop::{self, Patience};
 use civm::instance::{Error, console};
+use civm::vm::network::Network;
 use nix::sys::signal::Signal;
 
 use crate::kernel::WORD;
@@ -15,13 +17,14 @@ use crate::{faults, played};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 28] = [
+pub const ALL: [(&str, Case); 29] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
     ("nothing_stays_whatever_is_killed_in_memory", || nothing_stays(Mode::Memory)),
     ("nothing_stays_whenever_it_is_killed_in_namespaces", || faults::any_moment(Mode::Namespaces)),
     ("nothing_stays_whenever_it_is_killed_in_memory", || faults::any_moment(Mode::Memory)),
+    ("a_machine_whose_fence_is_gone_ends_and_says_so", a_lost_fence_is_told),
     ("the_staged_key_is_in_no_mount_table_and_under_no_path", the_staged_key_is_hidden),
     ("a_detached_machine_outlives_its_caller", a_detached_machine_outlives_its_caller),
     ("an_instance_runs_once", an_instance_runs_once),
@@ -58,6 +61,8 @@ pub const ALL: [(&str, Case); 28] = [
     ("programs_that_are_missing_are_named_before_anything_starts", missing_programs_are_named),
 ];
 
+/// How QEMU's command line begins.
+const QEMU: &str = "qemu-system-x86_64 -name";
 /// Every test waits for nothing longer than this when it stops a machine.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -79,15 +84,25 @@ fn starts_and_goes_down(mode: Mode) {
 }
 
 fn nothing_stays(mode: Mode) {
-    for name in ["__hold", "__keeper", "__supervisor", "qemu-system-x86_64 -name"] {
+    for name in ["__hold", "__keeper", "__supervisor", "__fence", QEMU] {
         let scene = Scene::new();
         let mut caller = scene.hold(mode);
         let record = scene.place("held").running().expect("readable").expect("it runs");
-        assert_eq!(scene.processes().len(), 4, "caller, keeper, supervisor, QEMU");
+        assert_eq!(scene.processes().len(), 5, "caller, keeper, supervisor, fence, QEMU");
         scene.kill(name, Signal::SIGKILL);
         caller.wait().expect("the caller ends as well");
         scene.assert_gone(&record);
     }
+}
+
+fn a_lost_fence_is_told() {
+    let scene = Scene::new();
+    let machine = Machine { network: Network::NoHost, ..scene.machine("a", 0) };
+    let running = scene.start(machine, None).expect("it starts");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    scene.kill("__fence", Signal::SIGKILL);
+    assert_eq!(running.wait_end(&mut |_| {}), "the fence of its network has ended");
+    scene.assert_gone(&record);
 }
 
 fn the_staged_key_is_hidden() {
@@ -190,29 +205,33 @@ fn the_console_is_the_owners() {
     scene.assert_gone(&record);
 }
 
-/// The user that the machine's QEMU runs as.
-fn user_of_qemu(scene: &Scene) -> u32 {
+/// A field of what the kernel says of a process of the machine's, as a number.
+fn status(scene: &Scene, name: &str, field: &str) -> u32 {
     let processes = scene.processes();
-    let (pid, _) =
-        processes.iter().find(|(_, name)| name.contains("qemu-system-x86_64 -name")).expect("QEMU");
+    let (pid, _) = processes.iter().find(|(_, arguments)| arguments.contains(name)).expect(name);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("its user");
-    line.split_whitespace().next().and_then(|uid| uid.parse().ok()).expect("a number")
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).expect(field);
+    line.trim_start_matches(':').split_whitespace().next().and_then(|n| n.parse().ok()).expect("a number")
 }
 
 fn roots_qemu_is_not_root() {
     let own = nix::unistd::Uid::effective().as_raw();
     for mode in [Mode::Namespaces, Mode::Memory] {
         let scene = Scene::new();
-        let _running = scene.start(scene.machine("a", 0), Some(mode)).expect("it starts");
+        let machine = Machine { network: Network::NoHost, ..scene.machine("a", 0) };
+        let _running = scene.start(machine, Some(mode)).expect("it starts");
         // Whoever is not root runs QEMU as who it is.
-        assert_eq!(own == 0, user_of_qemu(&scene) != own);
+        for name in [QEMU, "__fence"] {
+            assert_eq!(own == 0, status(&scene, name, "Uid") != own, "{name}");
+        }
         wait_until("the kernel speaks", || scene.console("a").contains(WORD));
+        // SECCOMP_MODE_FILTER: QEMU's sandbox is on.
+        assert_eq!(status(&scene, QEMU, "Seccomp"), 2);
     }
     let mut scene = Scene::new();
     scene.qemu_as_root = true;
     let _running = scene.start(scene.machine("a", 0), None).expect("it starts");
-    assert_eq!(user_of_qemu(&scene), own);
+    assert_eq!(status(&scene, QEMU, "Uid"), own);
 }
 
 fn disks_are_handed_over_open() {

@@ -9,7 +9,7 @@ use crate::HOLD;
 use crate::scene::{Scene, wait_until};
 
 /// Who is killed, in turn.
-const VICTIMS: [&str; 4] = [HOLD, "__keeper", "__supervisor", "qemu-system-x86_64 -name"];
+const VICTIMS: [&str; 5] = [HOLD, "__keeper", "__supervisor", "__fence", "qemu-system-x86_64 -name"];
 /// Moments in each run of the tests; `CIVM_POINTS` says another number.
 const POINTS: u32 = 32;
 

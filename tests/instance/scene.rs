@@ -15,6 +15,7 @@ use civm::instance::plan::{ConsoleLog, Machine, Staged};
 use civm::instance::stage::Mode;
 use civm::instance::state::{Home, Place, Record};
 use civm::instance::{Error, Request, Running, start};
+use civm::vm::network::Network;
 use civm::vm::ports::Forward;
 use civm::vm::spec::{Arch, Boot, MachineType};
 use nix::sys::signal::{Signal, kill};
@@ -77,7 +78,7 @@ impl Scene {
             boot: Boot { kernel: self.directory.path().join("kernel"), initrd: None, append: Vec::new() },
             disk: None,
             forwards: vec![Forward::loopback(port, 22)],
-            restrict_network: true,
+            network: Network::None,
             share_tag: "shr".to_owned(),
             console_log: ConsoleLog::UntilReady,
             extra_arguments: Vec::new(),
@@ -247,7 +248,7 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         boot: Boot { kernel: kept.join("kernel"), initrd: None, append: Vec::new() },
         disk: None,
         forwards: vec![Forward::loopback(0, 22)],
-        restrict_network: true,
+        network: Network::NoHost,
         share_tag: "shr".to_owned(),
         console_log: ConsoleLog::UntilReady,
         extra_arguments: Vec::new(),

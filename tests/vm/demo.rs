@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::inside;
 use super::machine::{Machine, Who};
 
 const HOST: &str = "builder-demo";
@@ -33,17 +34,22 @@ fn the_disk_stays_until_it_is_deleted() {
     assert_eq!(machine.guest(HOST, "exit 7").code(7).out(), "");
     machine.down(HOST).ok();
 
-    // Without its disk it is a fresh machine.
+    // Without its disk it is a fresh machine; what it may reach is said anew for each boot.
+    let host = machine.read("hosts/builder-demo/host.yaml");
+    machine.write("hosts/builder-demo/host.yaml", &format!("{host}network: open\n"));
     let disk = machine.dir.join("builder-demo.qcow2");
     fs::remove_file(&disk).expect("a disk beside hosts/");
     machine.up(HOST, &[]).ok();
     machine.guest(HOST, "test ! -e /var/mark").ok();
+    inside::reaches_its_host(&machine, HOST);
     machine.down(HOST).ok();
 
     // What is written to an ephemeral disk reaches no other.
     fs::remove_file(&disk).expect("a disk beside hosts/");
+    machine.write("hosts/builder-demo/host.yaml", &format!("{host}network: none\n"));
     machine.up(HOST, &["--ephemeral"]).ok();
     machine.guest(HOST, "test ! -e /var/mark && touch /var/mark").ok();
+    inside::reaches_nobody(&machine, HOST);
     machine.down(HOST).ok();
     machine.nothing_remains();
     assert!(!disk.exists(), "an ephemeral run leaves no disk");

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::inside;
 use super::machine::{Machine, Who, files};
 use crate::support::run;
 
@@ -131,6 +132,7 @@ fn lives(who: Who) {
     }
     // What packages have enabled runs, also after a reboot.
     wait_for("cron runs", || machine.guest(HOST, "systemctl is-active -q cron multi-user.target").code == 0);
+    inside::reaches_all_but_its_host(&machine, HOST);
     machine.guest(HOST, "echo marked > /var/mark; sync").ok();
 
     // A key that a user has added in the guest counts beside those of host.yaml.
@@ -176,6 +178,7 @@ fn lives(who: Who) {
     reboots(&machine, HOST);
     assert_eq!(machine.guest(HOST, "cat /var/mark").ok().out(), "marked\n");
 
+    inside::sees_its_share_and_no_more(&machine, HOST);
     panics(&machine, HOST);
     machine.nothing_remains();
 }

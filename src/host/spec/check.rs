@@ -10,6 +10,7 @@ use super::units::{Either, Mode, Names, Plain, Size};
 use super::{Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_users};
 use crate::host::error::{SpecError, alike};
 use crate::host::{generated, layer};
+use crate::vm::network::Network;
 use crate::vm::ports::{Forward, SSH};
 
 pub(super) type Checked<T> = Result<T, SpecError>;
@@ -77,6 +78,7 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         memory: size("memory", host.memory, MEMORY, MEMORY_MIN..=MEMORY_MAX, facts, sources)?,
         disk: size("disk", host.disk, DISK, DISK_MIN..=DISK_MAX, facts, sources)?,
         forwards: forwards(host.forwards, sources)?,
+        network: network(host.network.as_deref(), sources)?,
         secrets_host: facts.secrets.as_ref().map(|(host, _)| (*host).to_owned()),
         unlisted_secrets,
         nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, sources)).transpose()?,
@@ -217,6 +219,16 @@ fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked
         out.push(forward);
     }
     Ok(out)
+}
+
+/// What the guest may reach; where nothing is said, not its host.
+fn network(name: Option<&str>, sources: &Sources) -> Checked<Network> {
+    let Some(name) = name else { return Ok(Network::default()) };
+    let known = Network::ALL.map(Network::name);
+    Network::ALL.into_iter().find(|network| network.name() == name).ok_or_else(|| {
+        let message = format!("network is `{name}`: it can be `{}`", known.join("`, `"));
+        SpecError { suggestion: alike(name, known), ..sources.error(&["network"], message) }
+    })
 }
 
 /// `[[ADDRESS:]HOST:]GUEST`, with `auto` for a port of the host that the kernel chooses; a forward that is called `ssh`

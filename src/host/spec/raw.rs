@@ -25,6 +25,7 @@ pub(super) struct Host {
     pub(super) memory: Option<ByArch<Size>>,
     pub(super) disk: Option<ByArch<Size>>,
     pub(super) forwards: Option<Names<Plain, Plain>>,
+    pub(super) network: Option<String>,
     pub(super) secrets: Option<Names<String, Secret>>,
     pub(super) users: Option<Mapping<User>>,
     pub(super) services: Option<Vec<String>>,

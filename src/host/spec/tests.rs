@@ -5,6 +5,7 @@ use super::load::{SecretsFile, Source, load};
 use super::{Arch, Jobs, MachineType, Size, Spec};
 use crate::host::error::Error;
 use crate::sops::tree::Tree;
+use crate::vm::network::Network;
 
 mod early;
 
@@ -117,6 +118,19 @@ fn a_value_of_another_type_is_an_error_with_its_line() {
     assert!(bad("a: [\n").starts_with("1: unknown key `a`") || bad("a: [\n").contains("did not find"));
     assert!(bad("cpus: 1\ncpus: 2\n").contains("duplicate field `cpus`"));
     assert!(bad("users:\n  a: {}\n  a: {}\n").contains("duplicate entry with key \"a\""));
+}
+
+#[test]
+fn a_network_is_one_of_three_and_not_the_hosts_where_nothing_is_said() {
+    assert_eq!(good("").network, Network::NoHost);
+    for (text, network) in [("no-host", Network::NoHost), ("open", Network::Open), ("none", Network::None)] {
+        assert_eq!(good(&format!("network: {text}\n")).network, network);
+    }
+    assert_eq!(
+        bad("cpus: 1\nnetwork: no-hosts\n"),
+        "2: network is `no-hosts`: it can be `no-host`, `open`, `none`; did you mean `no-host`?"
+    );
+    assert!(!bad("network: bridge\n").contains("did you mean"));
 }
 
 #[test]

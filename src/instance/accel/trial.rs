@@ -17,6 +17,7 @@ use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::stage::{Inherited, QemuUser, child_command};
 use crate::vm::argv;
+use crate::vm::network::Network;
 use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, MachineType, Spec};
 
 /// How long the small kernel may take. On working KVM it prints within 0.3 s, most of which is QEMU's own start.
@@ -156,7 +157,8 @@ pub(in crate::instance) fn draft(arch: Arch, accel: Accel, boot: Boot, console: 
         disk: None,
         disk_files: None,
         forwards: Vec::new(),
-        restrict_network: true,
+        network: Network::None,
+        fence: None,
         share: None,
         console: Console { channel: Channel::Descriptor(console) },
         qmp: None,

@@ -15,6 +15,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::edge::environment::Environment;
+use crate::instance::stage::fence::Fence;
 use crate::instance::stage::lines::Lines;
 use crate::instance::stage::log::Log;
 use crate::instance::stage::user::QemuUser;
@@ -53,12 +54,21 @@ struct Stopped {
     resumed: bool,
 }
 
+/// QEMU's process and that of its fence, as far as the kernel has told.
+#[derive(Debug)]
+struct Processes {
+    qemu: Pid,
+    exit: Option<Exit>,
+    stopped: Stopped,
+    fence: Option<Pid>,
+    /// The fence ended in another way than it does with QEMU.
+    fence_failed: bool,
+}
+
 /// A running QEMU and our ends of its channels.
 #[derive(Debug)]
 pub(super) struct Qemu {
-    pid: Pid,
-    exit: Option<Exit>,
-    stopped: Stopped,
+    processes: Processes,
     pub(super) qmp: Lines,
     pub(super) agent: Lines,
     messages: Messages,
@@ -139,6 +149,8 @@ pub(super) struct Run<'a> {
     pub(super) mode: Mode,
     /// The user that it runs as, where that is not ours.
     pub(super) user: Option<QemuUser>,
+    /// The fence that it is started with.
+    pub(super) fence: Option<Fence>,
     pub(super) log: Log,
     /// How long it may take to answer.
     pub(super) patience: Duration,
@@ -146,7 +158,7 @@ pub(super) struct Run<'a> {
 
 /// Starts QEMU and waits until it answers; gives our end of the guest's console as well.
 pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStream), String> {
-    let Run { program, spec, mode, user, log, patience } = run;
+    let Run { program, spec, mode, user, fence, log, patience } = run;
     let mut command = match mode {
         // The kernel ends it with the first process of its PID namespace.
         Mode::Namespaces => Command::new(program),
@@ -164,25 +176,25 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
     drop(command);
     let pid = i32::try_from(spawned.id()).map(Pid::from_raw).map_err(|error| error.to_string())?;
     let Channels { qmp: (qmp, of_qmp), agent: (agent, of_agent), console: (console, of_console) } = channels;
-    drop((of_qmp, of_agent, of_console));
+    let mut processes = Processes::new(pid, fence.as_ref().map(|fence| fence.pid));
+    drop((of_qmp, of_agent, of_console, fence));
     let mut messages = Messages::new(messages, log).map_err(|error| error.to_string())?;
-    let (mut exit, mut stopped) = (None, Stopped::default());
     let speaks = speaks(&qmp, patience, || {
-        reap(pid, &mut exit, &mut stopped);
-        exit.is_some()
+        processes.reap();
+        processes.exit.is_some()
     });
     let greeted = if speaks { greet(qmp, agent, patience) } else { Err(qmp::Error::Closed) };
     match greeted {
         Ok((qmp, agent, accel, forwards, events)) => {
-            let qemu = Qemu { pid, exit, stopped, qmp, agent, messages, accel, forwards, events };
+            let qemu = Qemu { processes, qmp, agent, messages, accel, forwards, events };
             Ok((qemu, console))
         }
         Err(error) => {
             // A QEMU that refuses its arguments closes its channels a moment before it exits.
             let rest = Duration::from_secs(2);
-            let exit = wait_for(pid, &mut exit, &mut stopped, rest).or_else(|| {
+            let exit = processes.wait(rest).or_else(|| {
                 let _ = kill(pid, Signal::SIGKILL);
-                wait_for(pid, &mut exit, &mut stopped, rest);
+                processes.wait(rest);
                 None
             });
             messages.take();
@@ -224,31 +236,44 @@ fn greet(qmp: UnixStream, agent: UnixStream, patience: Duration) -> Result<Greet
     Ok((lines, Lines::new(agent, b"")?, accel, forwards, events))
 }
 
-fn wait_for(pid: Pid, exit: &mut Option<Exit>, stopped: &mut Stopped, patience: Duration) -> Option<Exit> {
-    let step = Duration::from_millis(20);
-    let mut waited = Duration::ZERO;
-    while exit.is_none() && waited < patience {
-        reap(pid, exit, stopped);
-        if exit.is_none() {
-            std::thread::sleep(step);
-            waited += step;
-        }
+impl Processes {
+    fn new(qemu: Pid, fence: Option<Pid>) -> Self {
+        Self { qemu, exit: None, stopped: Stopped::default(), fence, fence_failed: false }
     }
-    *exit
-}
 
-/// Reaps whatever has ended: the first process of a PID namespace inherits orphans.
-fn reap(pid: Pid, exit: &mut Option<Exit>, stopped: &mut Stopped) {
-    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
-    loop {
-        match waitpid(None, Some(flags)) {
-            Ok(WaitStatus::Exited(who, code)) if who == pid => *exit = Some(Exit::Code(code)),
-            Ok(WaitStatus::Signaled(who, signal, _)) if who == pid => *exit = Some(Exit::Signal(signal)),
-            Ok(WaitStatus::Stopped(who, _)) if who == pid => stopped.now = true,
-            Ok(WaitStatus::Continued(who)) if who == pid => *stopped = Stopped { now: false, resumed: true },
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return,
+    /// Waits for QEMU's end, for a while.
+    fn wait(&mut self, patience: Duration) -> Option<Exit> {
+        let step = Duration::from_millis(20);
+        let mut waited = Duration::ZERO;
+        while self.exit.is_none() && waited < patience {
+            self.reap();
+            if self.exit.is_none() {
+                std::thread::sleep(step);
+                waited += step;
+            }
+        }
+        self.exit
+    }
+
+    /// Reaps whatever has ended: the first process of a PID namespace inherits orphans.
+    fn reap(&mut self) {
+        let flags = WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED | WaitPidFlag::WCONTINUED;
+        loop {
+            match waitpid(None, Some(flags)) {
+                Ok(WaitStatus::Exited(who, code)) if who == self.qemu => self.exit = Some(Exit::Code(code)),
+                Ok(WaitStatus::Signaled(who, signal, _)) if who == self.qemu => {
+                    self.exit = Some(Exit::Signal(signal));
+                }
+                Ok(WaitStatus::Stopped(who, _)) if who == self.qemu => self.stopped.now = true,
+                Ok(WaitStatus::Continued(who)) if who == self.qemu => {
+                    self.stopped = Stopped { now: false, resumed: true };
+                }
+                Ok(WaitStatus::Exited(who, code)) if Some(who) == self.fence => self.fence_failed = code != 0,
+                Ok(WaitStatus::Signaled(who, ..)) if Some(who) == self.fence => self.fence_failed = true,
+                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
         }
     }
 }
@@ -256,25 +281,30 @@ fn reap(pid: Pid, exit: &mut Option<Exit>, stopped: &mut Stopped) {
 impl Qemu {
     /// How it ended, once it has.
     pub(super) fn exit(&mut self) -> Option<Exit> {
-        if self.exit.is_none() {
-            reap(self.pid, &mut self.exit, &mut self.stopped);
+        if self.processes.exit.is_none() {
+            self.processes.reap();
         }
-        self.exit
+        self.processes.exit
     }
 
     /// Waits for its end, for a while.
     pub(super) fn wait(&mut self, patience: Duration) -> Option<Exit> {
-        wait_for(self.pid, &mut self.exit, &mut self.stopped, patience)
+        self.processes.wait(patience)
+    }
+
+    /// Whether the fence of its network has gone while QEMU runs: its guest reaches nothing any more.
+    pub(super) fn lost_its_fence(&self) -> bool {
+        self.processes.exit.is_none() && self.processes.fence_failed
     }
 
     /// Whether a signal has stopped it.
     pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.now
+        self.processes.stopped.now
     }
 
     /// Whether it went on after a signal had stopped it; said once.
     pub(super) fn was_resumed(&mut self) -> bool {
-        std::mem::take(&mut self.stopped.resumed)
+        std::mem::take(&mut self.processes.stopped.resumed)
     }
 
     /// What to wait for besides its channels: its messages.
@@ -290,7 +320,7 @@ impl Qemu {
     /// Presses the power button and tells the guest's agent; neither waits for an answer. A machine that stands
     /// still goes on first, so that its guest can power off.
     pub(super) fn power_off(&mut self) {
-        let _ = kill(self.pid, Signal::SIGCONT);
+        let _ = kill(self.processes.qemu, Signal::SIGCONT);
         self.command(qmp::Command::Continue);
         self.tell_guest(agent::Command::PowerOff);
         self.command(qmp::Command::SystemPowerdown);
@@ -298,7 +328,7 @@ impl Qemu {
 
     /// Asks QEMU to end at once.
     pub(super) fn quit(&mut self) {
-        let _ = kill(self.pid, Signal::SIGCONT);
+        let _ = kill(self.processes.qemu, Signal::SIGCONT);
         self.command(qmp::Command::Quit);
     }
 
@@ -321,8 +351,8 @@ impl Qemu {
 
     /// Ends it without asking.
     pub(super) fn kill(&self) {
-        if self.exit.is_none() {
-            let _ = kill(self.pid, Signal::SIGKILL);
+        if self.processes.exit.is_none() {
+            let _ = kill(self.processes.qemu, Signal::SIGKILL);
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::instance::event::Event;
 use crate::instance::plan::{Plan, Wiring, receive_object};
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Control;
+use crate::instance::stage::fence::Fence;
 use crate::instance::stage::log::Log;
 use crate::instance::stage::qemu::{self, Channels, Qemu};
 use crate::instance::stage::report::Report;
@@ -24,6 +25,7 @@ use crate::instance::stage::share::Share;
 use crate::instance::stage::user::{Inherited, QemuUser};
 use crate::instance::stage::{Mode, child, namespaces};
 use crate::instance::state::{CONSOLE_SOCKET, CONTROL_SOCKET, Phase, Place, Record, lock_patiently};
+use crate::vm::network::Network;
 
 mod disk;
 mod guest;
@@ -169,6 +171,11 @@ impl Stage {
         report.send(&Event::Staged { files });
         let mut machine = plan.machine.clone();
         let disk = machine.disk.as_ref().map(disk::Files::open).transpose()?;
+        // Before what QEMU alone inherits is open.
+        let fence = (machine.network == Network::NoHost)
+            .then(|| Fence::start(self.mode, user, &self.place.path))
+            .transpose()
+            .map_err(|error| format!("cannot start the fence of the guest's network: {error}"))?;
         let mut inherited = Inherited::default();
         let channels = Channels::open().map_err(failed)?;
         let mut wiring = Wiring {
@@ -177,6 +184,7 @@ impl Stage {
             agent: channels.agent(),
             share: self.share.path().to_owned(),
             disk_files: disk.as_ref().map(|disk| disk.inherit(&mut inherited)).transpose().map_err(failed)?,
+            fence: fence.as_ref().map(Fence::channels),
         };
         if user.is_some() {
             // The ways to them are root's alone.
@@ -191,7 +199,7 @@ impl Stage {
         let spec = machine.spec(plan.accel, plan.tsc_khz, wiring).map_err(|error| error.to_string())?;
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
         let patience = scaled(GREETING, &self.environment);
-        let run = qemu::Run { program: &plan.qemu, spec: &spec, mode: self.mode, user, log, patience };
+        let run = qemu::Run { program: &plan.qemu, spec: &spec, mode: self.mode, user, fence, log, patience };
         let (qemu, guest) = qemu::start(run, channels).map_err(|reason| match user {
             Some(_) if plan.machine.forwards.iter().any(|forward| (1..1024).contains(&forward.host_port)) => {
                 format!(

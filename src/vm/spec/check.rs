@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType};
 
@@ -48,6 +49,9 @@ pub(super) fn draft(draft: &Draft, native: Option<Arch>) -> Result<(), Error> {
     }
     check_forwards(&draft.forwards)?;
     check_channels(draft)?;
+    if (draft.network == Network::NoHost) != draft.fence.is_some() {
+        return Err(Error::Fence);
+    }
     Ok(())
 }
 
@@ -114,8 +118,11 @@ pub enum Error {
         length: usize,
     },
     /// Two character devices with the same other end.
-    #[error("console, QMP and agent cannot share a channel")]
+    #[error("console, QMP, agent and the fence of the network cannot share a channel")]
     ChannelTwice,
+    /// A fence that is missing, or one that keeps nothing off.
+    #[error("a guest has a fence where its network is `no-host`, and only there")]
+    Fence,
 }
 
 /// Whether a machine can have this name.
@@ -180,8 +187,9 @@ fn check_forwards(forwards: &[Forward]) -> Result<(), Error> {
 }
 
 fn check_channels(draft: &Draft) -> Result<(), Error> {
-    let channels: Vec<&Channel> =
-        std::iter::once(&draft.console.channel).chain(&draft.qmp).chain(&draft.agent).collect();
+    let fence = draft.fence.iter().flat_map(|fence| [&fence.out, &fence.back]);
+    let console = std::iter::once(&draft.console.channel);
+    let channels: Vec<&Channel> = console.chain(&draft.qmp).chain(&draft.agent).chain(fence).collect();
     for (index, channel) in channels.iter().enumerate() {
         if channels.iter().take(index).any(|earlier| earlier == channel) {
             return Err(Error::ChannelTwice);
@@ -200,6 +208,7 @@ fn check_channels(draft: &Draft) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::Error;
+    use crate::vm::network::Network;
     use crate::vm::ports::Forward;
     use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Spec, sample};
 
@@ -298,6 +307,13 @@ mod tests {
         let error = refused(|d| d.console.channel = Channel::Socket(long.clone().into()));
         assert_eq!(error, Error::SocketPath { path: long, length: 108 });
         assert_eq!(refused(|d| d.agent = d.qmp.clone()), Error::ChannelTwice);
+    }
+
+    #[test]
+    fn a_network_without_the_host_has_a_fence() {
+        assert_eq!(refused(|d| d.fence = None), Error::Fence);
+        assert_eq!(refused(|d| d.network = Network::Open), Error::Fence);
+        assert_eq!(refused(|d| d.fence.as_mut().unwrap().back = Channel::Descriptor(5)), Error::ChannelTwice);
     }
 
     #[test]

@@ -213,7 +213,7 @@ impl Machine {
     }
 
     /// Ends the machine without asking the guest, which cannot answer.
-    fn give_up(&mut self, cause: String, report: &mut Report) {
+    pub(super) fn give_up(&mut self, cause: String, report: &mut Report) {
         self.cause = Some(cause);
         if let Some(step) = self.ending.quit(Instant::now(), scaled(QUIT, &self.environment)) {
             self.step(step, report);

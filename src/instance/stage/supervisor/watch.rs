@@ -188,6 +188,10 @@ impl Machine {
             self.went_on();
         }
         self.tell_of_silence(report);
+        if self.qemu.lost_its_fence() && self.ending == Ending::Running {
+            self.failed = true;
+            self.give_up("the fence of its network has ended".to_owned(), report);
+        }
     }
 
     fn hear_caller(&mut self, report: &mut Report) {
