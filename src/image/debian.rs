@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::apt::Apt;
 use super::cache::{Build, Cache};
-use super::initrd::GuestBinary;
+use super::emulation::Emulation;
+use super::guest_binary::GuestBinary;
 use super::run::Job;
 use super::sources::Sources;
 use super::{
@@ -70,7 +71,7 @@ pub fn ensure(
     progress: Progress<'_>,
 ) -> Result<Image, Error> {
     let tools_environment = environment.for_package_tools();
-    let binary = GuestBinary::load(spec.guest_binary.as_deref(), spec.arch)?;
+    let binary = GuestBinary::find(spec.guest_binary.as_deref(), spec.arch, environment)?;
     let recipe = Recipe::new(spec)?;
     let cache = Cache::open(cache_dir, &tools_environment)?;
     let dir = match cache.find(&recipe.id) {
@@ -79,11 +80,15 @@ pub fn ensure(
             dir
         }
         None => {
-            tools::check(nix::unistd::geteuid().is_root(), &tools_environment)?;
+            let emulation = Emulation::choose(spec.arch);
+            tools::check(nix::unistd::geteuid().is_root(), emulation.tools(), &tools_environment)?;
             rootfs::check_ids(&tools_environment)?;
             let sources = sources::find(spec, &recipe.suite, &tools_environment)?;
             match cache.begin(&recipe.id, progress)? {
-                Some(build) => build_image(spec, &recipe, &sources, build, &cache, progress)?,
+                Some(build) => {
+                    let plan = Plan { spec, recipe: &recipe, sources: &sources, emulation, binary: &binary };
+                    build_image(&plan, build, &cache, progress)?
+                }
                 None => cache.find(&recipe.id).ok_or_else(|| {
                     Error::content(cache_dir, "the image was removed while this civm waited for it")
                 })?,
@@ -100,7 +105,7 @@ pub fn ensure(
 /// # Errors
 /// As [`ensure`].
 pub fn locate(spec: &ImageSpec, cache_dir: &Path, environment: &Environment) -> Result<(Image, bool), Error> {
-    let binary = GuestBinary::load(spec.guest_binary.as_deref(), spec.arch)?;
+    let binary = GuestBinary::find(spec.guest_binary.as_deref(), spec.arch, environment)?;
     let recipe = Recipe::new(spec)?;
     let tools_environment = environment.for_package_tools();
     let cache = Cache::at(cache_dir, &tools_environment)?;
@@ -143,22 +148,32 @@ fn append(mark: &str) -> Vec<String> {
     ]
 }
 
+/// What a build goes by.
+struct Plan<'a> {
+    spec: &'a ImageSpec,
+    recipe: &'a Recipe,
+    sources: &'a Sources,
+    emulation: Emulation,
+    binary: &'a GuestBinary,
+}
+
 fn build_image(
-    spec: &ImageSpec,
-    recipe: &Recipe,
-    sources: &Sources,
+    plan: &Plan<'_>,
     build: Build<'_>,
     cache: &Cache,
     progress: Progress<'_>,
 ) -> Result<std::path::PathBuf, Error> {
     let begun = Instant::now();
+    let Plan { spec, recipe, sources, .. } = *plan;
     let job = cache.job(&build, &recipe.id)?;
     progress(Event::Building { log: job.log().to_owned() });
     let work = build.dir.join("work");
     fs::create_dir(&work).map_err(Error::io("create", &work))?;
-    let plan = rootfs::Plan {
+    plan.emulation.prove(&plan.binary.path, &build.scratch, &job)?;
+    let packages = rootfs::Plan {
         suite: &recipe.suite,
         arch: spec.arch,
+        emulation: plan.emulation,
         packages: &recipe.packages,
         sources,
         mark: &recipe.mark,
@@ -174,7 +189,7 @@ fn build_image(
     // The kernel comes meanwhile: mmdebstrap keeps one processor busy.
     let (tar, kernel) = thread::scope(|scope| {
         let kernel = scope.spawn(|| prepare_kernel(spec, &apt, &kernel_work, &build.dir, &kernel_job));
-        let tar = rootfs::bootstrap(&plan, &build, &work, &job, |done| {
+        let tar = rootfs::bootstrap(&packages, &build, &work, &job, |done| {
             progress(Event::Fraction(done * INSTALLED));
         });
         let kernel =

@@ -17,6 +17,7 @@ pub(super) type ByArch<T> = Either<T, PerArch<T>>;
 pub(super) struct Host {
     pub(super) extends: Option<String>,
     pub(super) description: Option<String>,
+    pub(super) arch: Option<String>,
     pub(super) image: Option<Either<String, Image>>,
     pub(super) packages: Option<Vec<String>>,
     pub(super) cpus: Option<ByArch<u32>>,
