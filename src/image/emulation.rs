@@ -153,6 +153,7 @@ fn serves(entry: &str, arch: Arch) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::edge::environment::Environment;
 
     const ENTRY: &str = "enabled\ninterpreter /usr/bin/qemu-aarch64-static\nflags: OCF\noffset 0\n\
         magic 7f454c460201010000000000000000000200b700\nmask ffffffffffffff00fffffffffffffffffeffffff\n";
@@ -163,6 +164,30 @@ mod tests {
             rule(Arch::Aarch64, "/usr/bin/qemu-aarch64-static"),
             r":civm-aarch64:M::\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64-static:OCF"
         );
+    }
+
+    /// As root here, as an ordinary user where an image is built for a guest of the tests.
+    #[test]
+    fn an_emulator_is_registered_for_the_build_and_not_for_this_machine() {
+        let arch = if Arch::native() == Some(Arch::Aarch64) { Arch::X86_64 } else { Arch::Aarch64 };
+        let emulation = Emulation::OfTheBuild(arch);
+        let dir = tempfile::tempdir().expect("tempdir");
+        let environment = Environment::of_process().for_package_tools();
+        let missing = |tool: &&Missing| environment.find_program(tool.program).is_none();
+        if let Some(tool) = emulation.tools().iter().find(missing) {
+            eprintln!("skipped: an emulator for a build: no {} here", tool.program);
+            return;
+        }
+        let mount_point = dir.path().join(MOUNT_POINT);
+        fs::create_dir(&mount_point).expect("mkdir");
+        let job = Job::new(dir.path().join("log"), &environment, &[]).expect("log");
+        let tool = emulation.leashed("trying", "cat", dir.path(), &job).expect("cat");
+        let shown = tool.arg(mount_point.join(format!("civm-{arch}"))).output();
+        match shown {
+            Ok(shown) => assert!(serves(&shown, arch), "{shown}"),
+            Err(error) => eprintln!("skipped: an emulator for a build: this kernel refuses it: {error}"),
+        }
+        assert!(fs::read_dir(&mount_point).expect("a directory").next().is_none());
     }
 
     #[test]
