@@ -14,7 +14,9 @@ mod apt;
 mod cache;
 pub mod debian;
 pub mod disk;
+mod emulation;
 mod error;
+mod guest_binary;
 mod initrd;
 mod kernel;
 pub mod layout;
@@ -46,7 +48,8 @@ pub struct ImageSpec {
     pub packages: Vec<String>,
     /// A file of apt sources (one-line or deb822) instead of this machine's own.
     pub sources: Option<PathBuf>,
-    /// The static civm binary that becomes the guest's side; the running one where it is absent.
+    /// The static civm binary that becomes the guest's side. Where it is absent: the running one, or for the other
+    /// architecture the one that `CIVM_GUEST_BINARY` names or that lies beside it.
     pub guest_binary: Option<PathBuf>,
 }
 

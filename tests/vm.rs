@@ -13,6 +13,7 @@
 )]
 
 mod vm {
+    mod aarch64;
     mod demo;
     mod inside;
     mod killed;

@@ -11,6 +11,7 @@ use super::{Context, gc, project};
 use crate::cli::doctor::Doctor;
 use crate::edge::finding::{Finding, State};
 use crate::host::project::Project;
+use crate::host::spec::Arch;
 use crate::image::debian;
 use crate::instance::state::Limits;
 use crate::instance::{Home, doctor};
@@ -59,7 +60,7 @@ impl Report {
         self.findings.push(doctor::qemu(environment));
         self.findings.extend(doctor::staging(environment));
         self.findings.push(doctor::ssh_program(environment));
-        self.findings.push(match debian::check_tools(environment) {
+        self.findings.push(match debian::check_tools(Arch::native().unwrap_or(Arch::X86_64), environment) {
             Ok(()) => Finding::ok("images", "all programs that build images are installed"),
             Err(error) => {
                 let failure = super::instance::image_failure(&error);

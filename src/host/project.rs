@@ -133,12 +133,13 @@ impl Project {
         Ok(names)
     }
 
-    /// Reads a host: its host.yaml, those that it extends, checked as a whole for one kind of machine.
+    /// Reads a host: its host.yaml, those that it extends, checked as a whole for one kind of machine:
+    /// `native` where host.yaml names none.
     ///
     /// # Errors
     /// No such host, a file that cannot be read, or a description that is not valid.
-    pub fn load(&self, name: &str, arch: Arch) -> Result<Spec, Error> {
-        load::load(name, arch, &|name| self.names_of_secrets(name), &|name| self.source(name))
+    pub fn load(&self, name: &str, native: Arch) -> Result<Spec, Error> {
+        load::load(name, native, &|name| self.names_of_secrets(name), &|name| self.source(name))
     }
 
     /// The file of secrets of a host, with what of it can be read without a key.

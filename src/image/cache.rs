@@ -238,34 +238,45 @@ fn sync(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|file| file.sync_all()).map_err(Error::io("sync", path))
 }
 
-/// Removes a tree; files of mapped users (a rootless mmdebstrap that was killed) through its helper.
+/// Removes a tree; files of mapped users (of a rootless mmdebstrap that was killed) as their root.
 fn remove_tree(dir: &Path, environment: &Environment) -> io::Result<()> {
     match fs::remove_dir_all(dir) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => {
-            if !nix::unistd::geteuid().is_root() && run_helper(dir, environment) {
-                return fs::remove_dir_all(dir);
+            if nix::unistd::geteuid().is_root() {
+                return Err(error);
             }
-            Err(error)
+            let mut last = error;
+            for helper in MAPPED_ROOT {
+                remove_inside(dir, helper, environment);
+                match fs::remove_dir_all(dir) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
         }
     }
 }
 
-/// Removes what lies in `dir` as the mapped root; the directory itself is ours.
-fn run_helper(dir: &Path, environment: &Environment) -> bool {
-    let Some(program) = environment.find_program("mmdebstrap") else { return false };
+/// What runs a program as root of a namespace whose ids are a user's subordinate ones, as in mmdebstrap's builds; and
+/// with the user's own as root's, as in builds for another architecture.
+const MAPPED_ROOT: [(&str, &[&str]); 2] =
+    [("mmdebstrap", &["--unshare-helper"]), ("unshare", &["--map-root-user", "--map-auto"])];
+
+/// Removes what lies in `dir` as a mapped root; the directory itself is ours.
+fn remove_inside(dir: &Path, (program, args): (&str, &[&str]), environment: &Environment) {
+    let Some(program) = environment.find_program(program) else { return };
     let mut command = run::plain(&program, environment);
     // It may still be written to: then there is nothing to say, and it is tried again by the next sweep.
-    command.args(["--unshare-helper", "find"]).stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(entries) = fs::read_dir(dir) else { return false };
+    command.args(args).arg("find").stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(entries) = fs::read_dir(dir) else { return };
     let entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    if entries.is_empty() {
-        // Without a path `find` would delete what is below its working directory, which is `/`.
-        return true;
+    // Without a path `find` would delete what is below its working directory, which is `/`.
+    if !entries.is_empty() {
+        let _ = command.args(entries).arg("-delete").status();
     }
-    command.args(entries).arg("-delete");
-    command.status().is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]

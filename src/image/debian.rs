@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use super::apt::Apt;
 use super::cache::stored::{DESCRIPTION, Description};
 use super::cache::{Build, Cache};
-use super::initrd::GuestBinary;
+use super::emulation::Emulation;
+use super::guest_binary::GuestBinary;
 use super::run::Job;
 use super::sources::Sources;
 use super::{
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::edge::environment::Environment;
 use crate::edge::hex;
-use crate::host::spec::is_package;
+use crate::host::spec::{Arch, is_package};
 
 /// What every guest has: an init system, the ssh server, and the tools that civm's guest side and a
 /// person at its prompt call. No udev, no dbus: nothing of the boot needs them.
@@ -71,7 +72,7 @@ pub fn ensure(
     progress: Progress<'_>,
 ) -> Result<Image, Error> {
     let tools_environment = environment.for_package_tools();
-    let binary = GuestBinary::load(spec.guest_binary.as_deref(), spec.arch)?;
+    let binary = GuestBinary::find(spec.guest_binary.as_deref(), spec.arch, environment)?;
     let recipe = Recipe::new(spec)?;
     let cache = Cache::open(cache_dir, &tools_environment)?;
     let dir = match cache.find(&recipe.id) {
@@ -80,10 +81,14 @@ pub fn ensure(
             dir
         }
         None => {
-            check_tools(environment)?;
+            let emulation = Emulation::choose(spec.arch);
+            check_tools(spec.arch, environment)?;
             let sources = sources::find(spec, &recipe.suite, &tools_environment)?;
             match cache.begin(&recipe.id, progress)? {
-                Some(build) => build_image(spec, &recipe, &sources, build, &cache, progress)?,
+                Some(build) => {
+                    let plan = Plan { spec, recipe: &recipe, sources: &sources, emulation, binary: &binary };
+                    build_image(&plan, build, &cache, progress)?
+                }
                 None => cache.find(&recipe.id).ok_or_else(|| {
                     Error::content(cache_dir, "the image was removed while this civm waited for it")
                 })?,
@@ -96,13 +101,13 @@ pub fn ensure(
     Ok(image)
 }
 
-/// Whether images can be built here: all programs are there, and an ordinary user has subordinate ids.
+/// Whether images for an architecture can be built here: all programs are there, and an ordinary user has subordinate ids.
 ///
 /// # Errors
 /// [`Error::MissingTools`], [`Error::NoSubordinateIds`].
-pub fn check_tools(environment: &Environment) -> Result<(), Error> {
+pub fn check_tools(arch: Arch, environment: &Environment) -> Result<(), Error> {
     let environment = environment.for_package_tools();
-    tools::check(nix::unistd::geteuid().is_root(), &environment)?;
+    tools::check(nix::unistd::geteuid().is_root(), Emulation::choose(arch).tools(), &environment)?;
     rootfs::check_ids(&environment)
 }
 
@@ -119,7 +124,7 @@ pub fn id(spec: &ImageSpec) -> Result<String, Error> {
 /// # Errors
 /// As [`ensure`].
 pub fn locate(spec: &ImageSpec, cache_dir: &Path, environment: &Environment) -> Result<(Image, bool), Error> {
-    let binary = GuestBinary::load(spec.guest_binary.as_deref(), spec.arch)?;
+    let binary = GuestBinary::find(spec.guest_binary.as_deref(), spec.arch, environment)?;
     let recipe = Recipe::new(spec)?;
     let tools_environment = environment.for_package_tools();
     let cache = Cache::at(cache_dir, &tools_environment)?;
@@ -162,22 +167,32 @@ fn append(mark: &str) -> Vec<String> {
     ]
 }
 
+/// What a build goes by.
+struct Plan<'a> {
+    spec: &'a ImageSpec,
+    recipe: &'a Recipe,
+    sources: &'a Sources,
+    emulation: Emulation,
+    binary: &'a GuestBinary,
+}
+
 fn build_image(
-    spec: &ImageSpec,
-    recipe: &Recipe,
-    sources: &Sources,
+    plan: &Plan<'_>,
     build: Build<'_>,
     cache: &Cache,
     progress: Progress<'_>,
 ) -> Result<std::path::PathBuf, Error> {
     let begun = Instant::now();
+    let Plan { spec, recipe, sources, .. } = *plan;
     let job = cache.job(&build, &recipe.id)?;
     progress(Event::Building { log: job.log().to_owned() });
     let work = build.dir.join("work");
     fs::create_dir(&work).map_err(Error::io("create", &work))?;
-    let plan = rootfs::Plan {
+    plan.emulation.prove(&plan.binary.path, &build.scratch, &job)?;
+    let packages = rootfs::Plan {
         suite: &recipe.suite,
         arch: spec.arch,
+        emulation: plan.emulation,
         packages: &recipe.packages,
         sources,
         mark: &recipe.mark,
@@ -193,7 +208,7 @@ fn build_image(
     // The kernel comes meanwhile: mmdebstrap keeps one processor busy.
     let (tar, kernel) = thread::scope(|scope| {
         let kernel = scope.spawn(|| prepare_kernel(spec, &apt, &kernel_work, &build.dir, &kernel_job));
-        let tar = rootfs::bootstrap(&plan, &build, &work, &job, |done| {
+        let tar = rootfs::bootstrap(&packages, &build, &work, &job, |done| {
             progress(Event::Fraction(done * INSTALLED));
         });
         let kernel =
@@ -266,7 +281,6 @@ fn hash(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::spec::Arch;
 
     fn spec(packages: &[&str]) -> ImageSpec {
         ImageSpec {

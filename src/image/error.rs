@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::edge::atomic::WriteError;
+use crate::host::spec::Arch;
 
 /// What can go wrong with an image.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,33 @@ pub enum Error {
          (`cargo build --release` in its repository does)", .0.display()
     )]
     DynamicBinary(PathBuf),
+    /// A guest of the other architecture, and no civm for it.
+    #[error(
+        "there is no civm for {arch} guests: neither {} exists; `devshell/setup --{arch}` in civm's repository \
+         builds it, and {variable} can name it", list(.places)
+    )]
+    NoGuestBinary {
+        /// The guest's architecture.
+        arch: Arch,
+        /// Where it was looked for.
+        places: Vec<PathBuf>,
+        /// The variable that can name it.
+        variable: &'static str,
+    },
+    /// Programs of another architecture cannot run while its image is built.
+    #[error(
+        "this machine does not run {arch} programs, which the build of such an image needs ({reason}): Linux 6.7 \
+         and newer let civm register the emulator for the build alone; `sudo apt-get install {package} \
+         binfmt-support` registers it for the whole machine"
+    )]
+    NoEmulation {
+        /// The image's architecture.
+        arch: Arch,
+        /// What went wrong, in the words of the tool that was tried.
+        reason: String,
+        /// The apt package of the emulator.
+        package: &'static str,
+    },
     /// No apt source of this machine has the suite, and there is no keyring for the default mirror.
     #[error("no apt sources for Debian `{suite}`: {reason}")]
     NoSources {
@@ -111,6 +139,10 @@ fn names(missing: &[Missing]) -> String {
     let list: Vec<String> =
         missing.iter().map(|m| format!("{} (apt package {})", m.program, m.package)).collect();
     list.join(", ")
+}
+
+fn list(places: &[PathBuf]) -> String {
+    places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(" nor ")
 }
 
 fn packages(missing: &[(String, Option<String>)]) -> String {

@@ -10,9 +10,9 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use super::{Error, debian_name, layout};
+use super::guest_binary::GuestBinary;
+use super::{Error, layout};
 use crate::edge::{atomic, hex};
-use crate::host::spec::Arch;
 
 /// Goes up with every change to the archive's layout.
 const VERSION: &str = "civm initrd 1";
@@ -20,81 +20,8 @@ const VERSION: &str = "civm initrd 1";
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes at the end of an archive that hold its last entry.
 const END: u64 = 512;
-/// ELF machine numbers.
-const EM_X86_64: u16 = 62;
-const EM_AARCH64: u16 = 183;
-/// ELF program header type of the dynamic loader's path.
-const PT_INTERP: u32 = 3;
 /// Directories that PID 1 mounts something on.
 const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
-
-/// A static binary that can be a guest's PID 1.
-#[derive(Debug)]
-pub(super) struct GuestBinary {
-    content: Vec<u8>,
-}
-
-impl GuestBinary {
-    /// Reads it and makes sure that it runs without a dynamic loader, on that architecture.
-    ///
-    /// # Errors
-    /// [`Error::DynamicBinary`]; [`Error::Content`] where it is something else; [`Error::Io`].
-    pub(super) fn load(path: Option<&Path>, arch: Arch) -> Result<Self, Error> {
-        let path = match path {
-            Some(path) => path.to_owned(),
-            None => std::env::current_exe().map_err(Error::io("find", "the running civm"))?,
-        };
-        let content = fs::read(&path).map_err(unreadable).map_err(Error::io("read", &path))?;
-        let elf =
-            Elf::parse(&content).ok_or_else(|| Error::content(&path, "is not a 64-bit Linux program"))?;
-        let machine = match arch {
-            Arch::X86_64 => EM_X86_64,
-            Arch::Aarch64 => EM_AARCH64,
-        };
-        if elf.machine != machine {
-            let reason = format!("is for another processor than the guest's ({})", debian_name(arch));
-            return Err(Error::content(&path, reason));
-        }
-        if elf.dynamic { Err(Error::DynamicBinary(path)) } else { Ok(Self { content }) }
-    }
-}
-
-/// A program can be run by who may not read it; then this is why it must be read.
-fn unreadable(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            let reason = format!("{error}; civm must be readable: it is the guest's PID 1 as well");
-            io::Error::new(error.kind(), reason)
-        }
-        _ => error,
-    }
-}
-
-/// The little of an ELF header that matters here.
-#[derive(Debug, PartialEq, Eq)]
-struct Elf {
-    machine: u16,
-    dynamic: bool,
-}
-
-impl Elf {
-    /// Little-endian 64-bit files only.
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        if !bytes.starts_with(b"\x7fELF\x02\x01") {
-            return None;
-        }
-        let u16_at = |at: usize| Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
-        let offset = usize::try_from(u64::from_le_bytes(bytes.get(32..40)?.try_into().ok()?)).ok()?;
-        let (size, count) = (usize::from(u16_at(54)?), usize::from(u16_at(56)?));
-        let mut dynamic = false;
-        for index in 0..count {
-            let at = offset.checked_add(index * size)?;
-            let kind = u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?);
-            dynamic |= kind == PT_INTERP;
-        }
-        Some(Self { machine: u16_at(18)?, dynamic })
-    }
-}
 
 /// Where the initrd of an image and a binary lies.
 pub(super) fn path(image: &Path, binary: &GuestBinary) -> PathBuf {
@@ -230,6 +157,10 @@ mod tests {
         }
     }
 
+    fn binary(content: &str) -> GuestBinary {
+        GuestBinary { path: "/civm".into(), content: content.into() }
+    }
+
     fn ensure(image: &Path, binary: &GuestBinary) -> Result<PathBuf, Error> {
         let path = path(image, binary);
         super::ensure(image, binary, &path).map(|()| path)
@@ -239,7 +170,7 @@ mod tests {
     fn the_archive_holds_the_binary_as_init_and_the_modules_below_civm() {
         let dir = tempfile::tempdir().expect("tempdir");
         image(dir.path());
-        let path = ensure(dir.path(), &GuestBinary { content: b"binary".to_vec() }).expect("initrd");
+        let path = ensure(dir.path(), &binary("binary")).expect("initrd");
         let found = names(&path);
         let get = |name: &str| found.iter().find(|(n, ..)| n == name).expect(name);
         assert_eq!(get("init").1, 0o100_755);
@@ -256,12 +187,12 @@ mod tests {
     fn another_binary_gets_another_initrd_and_the_same_one_the_same() {
         let dir = tempfile::tempdir().expect("tempdir");
         image(dir.path());
-        let one = ensure(dir.path(), &GuestBinary { content: b"one".to_vec() }).expect("initrd");
-        let two = ensure(dir.path(), &GuestBinary { content: b"two".to_vec() }).expect("initrd");
+        let one = ensure(dir.path(), &binary("one")).expect("initrd");
+        let two = ensure(dir.path(), &binary("two")).expect("initrd");
         assert_ne!(one, two);
         let bytes = fs::read(&one).expect("read");
         fs::remove_file(&one).expect("remove");
-        let again = ensure(dir.path(), &GuestBinary { content: b"one".to_vec() }).expect("initrd");
+        let again = ensure(dir.path(), &binary("one")).expect("initrd");
         assert_eq!((&again, fs::read(&again).expect("read")), (&one, bytes));
     }
 
@@ -269,7 +200,7 @@ mod tests {
     fn an_initrd_that_was_cut_short_is_made_again() {
         let dir = tempfile::tempdir().expect("tempdir");
         image(dir.path());
-        let binary = GuestBinary { content: b"binary".to_vec() };
+        let binary = binary("binary");
         let path = ensure(dir.path(), &binary).expect("initrd");
         let whole = fs::read(&path).expect("read");
         for length in [0, 1, whole.len() / 2, whole.len() - 1] {
@@ -283,32 +214,5 @@ mod tests {
         let before = path.metadata().expect("there").ino();
         ensure(dir.path(), &binary).expect("initrd");
         assert_eq!(path.metadata().expect("there").ino(), before);
-    }
-
-    #[test]
-    fn a_dynamically_linked_program_is_refused() {
-        let arch = Arch::native().expect("known architecture");
-        let error = GuestBinary::load(Some(Path::new("/bin/sh")), arch).expect_err("dynamic");
-        assert!(matches!(error, Error::DynamicBinary(_)), "{error}");
-        let text = GuestBinary::load(Some(Path::new("/etc/passwd")), arch).expect_err("no program");
-        assert!(matches!(text, Error::Content { .. }), "{text}");
-    }
-
-    #[test]
-    fn a_program_that_may_not_be_read_is_explained() {
-        let denied = unreadable(io::Error::from_raw_os_error(nix::libc::EACCES));
-        let message = Error::io("read", "/opt/civm")(denied).to_string();
-        assert!(message.starts_with("cannot read /opt/civm: Permission denied"), "{message}");
-        assert!(message.ends_with("; civm must be readable: it is the guest's PID 1 as well"), "{message}");
-        let gone = unreadable(io::Error::from_raw_os_error(nix::libc::ENOENT));
-        assert!(!gone.to_string().contains("readable"));
-    }
-
-    #[test]
-    fn a_cut_elf_file_is_refused_not_believed() {
-        let bytes = fs::read("/bin/sh").expect("read");
-        for end in [0, 4, 20, 40, 57, 63] {
-            assert_eq!(Elf::parse(&bytes[..end]), None, "cut at {end}");
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::cache::Build;
+use super::emulation::Emulation;
 use super::run::{Job, Tool};
 use super::sources::Sources;
 use super::{Contents, Error, debian_name, layout};
@@ -41,6 +42,7 @@ const STAGES: [(&str, f32); 6] = [
 pub(super) struct Plan<'a> {
     pub(super) suite: &'a str,
     pub(super) arch: Arch,
+    pub(super) emulation: Emulation,
     pub(super) packages: &'a [String],
     pub(super) sources: &'a Sources,
     /// Content of [`layout::IMAGE_MARK`].
@@ -58,14 +60,17 @@ pub(super) fn bootstrap(
     let sources = work.join(format!("apt.{}", plan.sources.extension));
     fs::write(&sources, &plan.sources.text).map_err(Error::io("write", &sources))?;
     let tar = work.join("root.tar");
-    let tool = Tool::leashed("installing packages", "mmdebstrap", job)?
+    let tool = plan
+        .emulation
+        .leashed("installing packages", "mmdebstrap", &build.scratch, job)?
         .env("TMPDIR", &build.scratch)
         .args(["--mode=unshare", "--variant=minbase", "--format=tar"])
         .arg(format!("--include={}", plan.packages.join(",")))
         .arg(format!("--customize-hook={}", hook(plan.mark)));
     let tool = match Arch::native() {
         Some(native) if native == plan.arch => tool,
-        _ => tool.arg(format!("--architectures={}", debian_name(plan.arch))),
+        // Whether its programs run here has been tried already.
+        _ => tool.arg(format!("--architectures={}", debian_name(plan.arch))).arg("--skip=check/qemu"),
     };
     tool.arg(plan.suite).arg(&tar).arg(&sources).watch(|line| {
         if let Some((_, done)) = STAGES.iter().find(|(words, _)| line.contains(words)) {

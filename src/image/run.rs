@@ -89,6 +89,12 @@ impl<'a> Tool<'a> {
         Ok(tool)
     }
 
+    /// Named in errors as another program, which it runs.
+    pub(super) fn named(mut self, program: &'static str) -> Self {
+        self.program = program;
+        self
+    }
+
     pub(super) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self

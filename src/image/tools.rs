@@ -22,14 +22,25 @@ const ROOTLESS: [Missing; 2] = [
     Missing { program: "fakeroot", package: "fakeroot" },
     Missing { program: "newuidmap", package: "uidmap" },
 ];
-/// Every needed program is there, or all missing ones are named at once.
+/// What the build of an image of the other architecture needs besides, by that architecture.
+pub(super) const EMULATED_AARCH64: [Missing; 2] = [
+    Missing { program: "qemu-aarch64-static", package: "qemu-user-static" },
+    Missing { program: "unshare", package: "util-linux" },
+];
+pub(super) const EMULATED_X86_64: [Missing; 2] = [
+    Missing { program: "qemu-x86_64-static", package: "qemu-user-static" },
+    Missing { program: "unshare", package: "util-linux" },
+];
+
+/// Every needed program is there, those of `emulation` among them, or all missing ones are named at once.
 ///
 /// # Errors
 /// [`Error::MissingTools`].
-pub(super) fn check(root: bool, environment: &Environment) -> Result<(), Error> {
+pub(super) fn check(root: bool, emulation: &[Missing], environment: &Environment) -> Result<(), Error> {
     let more: &[Missing] = if root { &[] } else { &ROOTLESS };
     let is_missing = |tool: &&Missing| environment.find_program(tool.program).is_none();
-    let missing: Vec<Missing> = TOOLS.iter().chain(more).filter(is_missing).cloned().collect();
+    let missing: Vec<Missing> =
+        TOOLS.iter().chain(more).chain(emulation).filter(is_missing).cloned().collect();
     if missing.is_empty() { Ok(()) } else { Err(Error::MissingTools(missing)) }
 }
 
@@ -39,7 +50,8 @@ pub(super) fn check(root: bool, environment: &Environment) -> Result<(), Error> 
 /// [`Error::MissingTools`].
 pub(super) fn find(program: &'static str, environment: &Environment) -> Result<PathBuf, Error> {
     environment.find_program(program).ok_or_else(|| {
-        let known = TOOLS.iter().chain(&ROOTLESS).find(|tool| tool.program == program).cloned();
+        let mut all = TOOLS.iter().chain(&ROOTLESS).chain(&EMULATED_AARCH64).chain(&EMULATED_X86_64);
+        let known = all.find(|tool| tool.program == program).cloned();
         Error::MissingTools(vec![known.unwrap_or(Missing { program, package: program })])
     })
 }

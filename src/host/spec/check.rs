@@ -122,6 +122,17 @@ pub(super) fn is_word(text: &str, more: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
 }
 
+/// The architecture of the host; every value that is given by architecture depends on it.
+pub(super) fn arch(name: Option<&str>, native: Arch, sources: &Sources) -> Checked<Arch> {
+    let Some(name) = name else { return Ok(native) };
+    let known = [Arch::X86_64, Arch::Aarch64];
+    known.into_iter().find(|arch| arch.name() == name).ok_or_else(|| {
+        let message =
+            format!("arch is `{name}`: it can be {}", known.map(|arch| format!("`{arch}`")).join(" or "));
+        sources.error(&["arch"], message)
+    })
+}
+
 /// The value for this kind of machine, and the path that it stands at.
 fn of_arch<T>(
     field: &'static str,

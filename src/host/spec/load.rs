@@ -36,13 +36,14 @@ const CHAIN_MAX: usize = 16;
 
 /// Reads a host and those that it extends, merges them and checks the result.
 ///
-/// `read` gives the host.yaml of a name, `secrets` the file of secrets of a host that has one.
+/// `read` gives the host.yaml of a name, `secrets` the file of secrets of a host that has one. `native` is the
+/// architecture of a host that names none: this machine's.
 ///
 /// # Errors
 /// What `read` fails with; an unknown key, a value that is not possible, or hosts that extend each other, with the line.
 pub fn load(
     name: &str,
-    arch: Arch,
+    native: Arch,
     secrets: &dyn Fn(&str) -> Option<SecretsFile>,
     read: &dyn Fn(&str) -> Result<Source, Error>,
 ) -> Result<Spec, Error> {
@@ -89,6 +90,7 @@ pub fn load(
     let host = if merged.is_null() { Ok(Host::default()) } else { Host::deserialize(merged) };
     let host = host.map_err(|error| sources.error(&[], error.to_string()))?;
     let secrets = names.iter().find_map(|name| secrets(name).map(|file| (name.as_str(), file)));
+    let arch = check::arch(host.arch.as_deref(), native, &sources).map_err(Error::Spec)?;
     let facts = check::Facts { name, extends: &names[1..], arch, secrets };
     check::check(host, &facts, &sources).map_err(Error::Spec)
 }

@@ -18,6 +18,7 @@ pub(super) type ByArch<T> = Either<T, PerArch<T>>;
 pub(super) struct Host {
     pub(super) extends: Option<String>,
     pub(super) description: Option<String>,
+    pub(super) arch: Option<String>,
     pub(super) image: Option<Either<String, Image>>,
     pub(super) packages: Option<Vec<String>>,
     pub(super) machine: Option<ByArch<String>>,

@@ -162,6 +162,11 @@ fn figures_may_differ_between_machines() {
     let text = "cpus: {x86_64: 40, aarch64: 20}\nmemory: 40G\n";
     assert_eq!(load_from(&[("h", text)], Arch::X86_64, false).expect("a host").cpus, 40);
     assert_eq!(load_from(&[("h", text)], Arch::Aarch64, false).expect("a host").cpus, 20);
+    let foreign = "extends: base\narch: aarch64\n";
+    let foreign = load_from(&[("h", foreign), ("base", text)], Arch::X86_64, false).expect("a host");
+    assert_eq!((foreign.arch, foreign.cpus), (Arch::Aarch64, 20));
+    let error = load_from(&[("h", "cpus: 1\narch: arm64\n")], Arch::X86_64, false).expect_err("no such kind");
+    assert_eq!(error.to_string(), "hosts/h/host.yaml:2: arch is `arm64`: it can be `x86_64` or `aarch64`");
     let error = load_from(&[("h", "memory: {x86_64: 4G}\n")], Arch::Aarch64, false).expect_err("no figure");
     assert_eq!(error.to_string(), "hosts/h/host.yaml:1: memory is not given for aarch64");
     assert_eq!(bad("cpus:\n  x86_64: 0\n"), "2: cpus is 0: a machine can have 1 to 255");

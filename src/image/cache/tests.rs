@@ -171,7 +171,11 @@ fn the_helper_that_deletes_is_never_run_without_something_to_delete() {
     fs::write(&helper, format!("#!/bin/sh\n: >{}\n", ran.display())).expect("a script");
     fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).expect("a mode");
     let environment = Environment::empty().with("PATH", dir.path());
-    assert!(run_helper(&empty, &environment) && !ran.exists());
+    remove_inside(&empty, MAPPED_ROOT[0], &environment);
+    assert!(!ran.exists());
+    fs::write(empty.join("file"), "").expect("a file");
+    remove_inside(&empty, MAPPED_ROOT[0], &environment);
+    assert!(ran.exists());
 }
 
 /// A finished image under a name that civm gives.

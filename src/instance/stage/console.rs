@@ -36,6 +36,8 @@ const CATCH_UP_PIECES: usize = 64;
 const PANIC: &str = "Kernel panic - not syncing: ";
 /// Longest part of that message, in characters.
 const PANIC_MAX: usize = 200;
+/// What a kernel that restarts in good order writes last, whatever was shown before.
+const RESTART: &str = "reboot: Restarting system";
 
 /// Somebody who is attached.
 #[derive(Debug)]
@@ -171,6 +173,9 @@ impl Console {
     pub(super) fn panic_message(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.recent);
         let (_, message) = text.rsplit_once(PANIC)?;
+        if message.contains(RESTART) {
+            return None;
+        }
         let message: String = message.lines().next()?.chars().take(PANIC_MAX).collect();
         Some(printable(&message).trim().to_owned())
     }
@@ -353,5 +358,9 @@ mod tests {
             .unwrap();
         console.serve();
         assert_eq!(console.panic_message().as_deref(), Some("sysrq [0mtriggered crash"));
+        // It was only shown, as from an older log: this kernel lives, and restarts.
+        guest.write_all(b"[ 9.0] reboot: Restarting system\r\n").unwrap();
+        console.serve();
+        assert_eq!(console.panic_message(), None);
     }
 }

@@ -157,11 +157,13 @@ impl Machine {
     }
 
     /// A guest that is ready may reset: it boots again, and its secrets are staged again. One that resets before it
-    /// is ready would go on doing so, and one that was told to stop has shut down already.
+    /// is ready would go on doing so, one that was told to stop has shut down already, and one whose kernel panicked
+    /// without a driver of the panic device (Debian's for aarch64 has none) would be lost without a word.
     fn guest_reset(&mut self, report: &mut Report) {
         self.qemu.agent.clear();
+        self.console.catch_up();
         match self.record.phase {
-            Phase::Ready if self.ending == Ending::Running => {
+            Phase::Ready if self.ending == Ending::Running && self.console.panic_message().is_none() => {
                 if let Err(error) = self.share.restage() {
                     self.give_up(
                         format!("the guest reset, and its key cannot be staged again: {error}"),
