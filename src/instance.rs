@@ -5,6 +5,7 @@
 
 pub mod accel;
 pub mod console;
+pub mod control;
 pub mod deadline;
 pub mod error;
 pub mod event;
@@ -16,6 +17,7 @@ pub mod stage;
 pub mod state;
 pub mod stop;
 pub mod supervise;
+pub mod wire;
 
 pub use error::{Error, Tail};
 pub use event::Event;

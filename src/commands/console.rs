@@ -19,7 +19,12 @@ pub(super) fn run(args: &Console, context: &Context) -> Outcome {
             .screen
             .note(format!("console of `{}`: {ESCAPE_NAME} detaches; the machine keeps running", args.host));
     }
-    match attach(&record, Input::Typed, &mut io::stdout()).map_err(failure)? {
+    let input = match (args.read_only, args.take) {
+        (true, _) => Input::ReadOnly,
+        (false, true) => Input::Taken,
+        (false, false) => Input::Typed,
+    };
+    match attach(&record, input, &mut io::stdout()).map_err(failure)? {
         Left::Escape => {
             context.screen.note(format!("\ndetached from the console; `{}` keeps running", args.host));
         }

@@ -34,7 +34,13 @@ impl Site {
 /// The record of an instance that has to be running.
 pub(super) fn running(place: &Place) -> Result<Record, Failure> {
     let running = place.running().map_err(failure)?;
-    running.ok_or_else(|| failure(Error::NotRunning(place.name.clone())))
+    running.ok_or_else(|| {
+        let mut failure = failure(Error::NotRunning(place.name.clone()));
+        if let Some(reason) = place.record().and_then(|record| record.reason) {
+            failure.message.push_str(&format!("; its last run ended: {reason}"));
+        }
+        failure
+    })
 }
 
 /// Fails, with the reason, if the machine cannot respond.

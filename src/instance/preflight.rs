@@ -190,6 +190,8 @@ mod tests {
             runtime: None,
             namespaces: true,
             key_removed: false,
+            protocol: 1,
+            qemu: None,
             reason: None,
         }
     }

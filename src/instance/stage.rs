@@ -20,6 +20,8 @@ mod child;
 mod console;
 mod control;
 mod ending;
+mod incoming;
+mod journal;
 mod keeper;
 mod lines;
 mod log;
@@ -32,6 +34,7 @@ mod share;
 mod supervisor;
 mod throttle;
 mod user;
+mod waiting;
 
 pub(crate) use child::command as child_command;
 pub(crate) use user::{Inherited, QemuUser};

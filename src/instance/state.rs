@@ -19,10 +19,12 @@ use crate::vm::agent::printable;
 use crate::vm::spec::check_name;
 
 mod lock;
+mod process;
 mod record;
 mod stages;
 
 pub(crate) use lock::{lock_patiently, try_lock};
+pub use process::Process;
 pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET};
 pub use record::{Phase, Record};
 pub(crate) use stages::StageProcess;

@@ -1,6 +1,7 @@
 //! QEMU as the supervisor's child.
 
-use std::io::{self, BufReader, Read};
+use std::collections::VecDeque;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,18 +16,24 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::edge::environment::Environment;
-use crate::instance::stage::lines::Lines;
+use crate::instance::stage::lines::{LINE_MAX, Lines};
 use crate::instance::stage::log::Log;
 use crate::instance::stage::user::QemuUser;
 use crate::instance::stage::{Mode, child};
+use crate::instance::state::Process;
 use crate::vm::agent;
 use crate::vm::argv;
 use crate::vm::ports::Forward;
-use crate::vm::qmp::{self, Client};
+use crate::vm::qmp::{self, Answer, Message, Session};
 use crate::vm::spec::{Accel, Channel, Spec};
 
 /// Pieces of QEMU's messages that are taken at once: more than a socket holds.
 const MESSAGE_PIECES: usize = 128;
+
+/// Events that are kept while the first answers are awaited.
+const EVENTS_MAX: usize = 64;
+/// What is said of a QEMU that is not there any more.
+const CLOSED: &str = "QEMU closed its control connection";
 
 /// How QEMU's process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +64,22 @@ struct Stopped {
 #[derive(Debug)]
 pub(super) struct Qemu {
     pid: Pid,
+    /// Its process, as everybody else sees it.
+    pub(super) process: Option<Process>,
     exit: Option<Exit>,
     stopped: Stopped,
     pub(super) qmp: Lines,
+    session: Session,
     pub(super) agent: Lines,
     messages: Messages,
     /// What it says executes the guest.
     pub(super) accel: Accel,
     /// What listens.
     pub(super) forwards: Vec<Forward>,
+    /// Its version.
+    pub(super) version: Option<String>,
     /// What happened before it had answered.
-    pub(super) events: Vec<qmp::Message>,
+    events: Vec<Message>,
 }
 
 /// The sockets that QEMU will inherit, and our ends.
@@ -171,10 +183,25 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
         reap(pid, &mut exit, &mut stopped);
         exit.is_some()
     });
-    let greeted = if speaks { greet(qmp, agent, patience) } else { Err(qmp::Error::Closed) };
-    match greeted {
-        Ok((qmp, agent, accel, forwards, events)) => {
-            let qemu = Qemu { pid, exit, stopped, qmp, agent, messages, accel, forwards, events };
+    let greeted = if speaks { greet(qmp, patience) } else { Err(CLOSED.to_owned()) };
+    let agent = Lines::new(agent, LINE_MAX).map_err(|error| error.to_string());
+    match greeted.and_then(|greeted| Ok((greeted, agent?))) {
+        Ok((Greeting { qmp, session, accel, forwards, version, events }, agent)) => {
+            let process = Process::of_child(pid);
+            let qemu = Qemu {
+                pid,
+                process,
+                exit,
+                stopped,
+                qmp,
+                session,
+                agent,
+                messages,
+                accel,
+                forwards,
+                version,
+                events,
+            };
             Ok((qemu, console))
         }
         Err(error) => {
@@ -189,7 +216,7 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
             let silent = || format!("QEMU did not answer within {} s", patience.as_secs());
             Err(match exit {
                 Some(exit) => exit.to_string(),
-                None if speaks => error.to_string(),
+                None if speaks => error,
                 None => silent(),
             })
         }
@@ -212,16 +239,87 @@ fn speaks(qmp: &UnixStream, patience: Duration, mut is_gone: impl FnMut() -> boo
     }
 }
 
-type Greeted = (Lines, Lines, Accel, Vec<Forward>, Vec<qmp::Message>);
+/// What QEMU says of itself when it has come up.
+struct Greeting {
+    qmp: Lines,
+    session: Session,
+    accel: Accel,
+    forwards: Vec<Forward>,
+    version: Option<String>,
+    events: Vec<Message>,
+}
 
-fn greet(qmp: UnixStream, agent: UnixStream, patience: Duration) -> Result<Greeted, qmp::Error> {
-    qmp.set_read_timeout(Some(patience))?;
-    let mut client = Client::connect(BufReader::new(qmp.try_clone()?), qmp.try_clone()?)?;
-    let accel = if client.query_kvm()?.enabled { Accel::Kvm } else { Accel::Tcg };
-    let forwards = client.forwards()?;
-    let (reader, events) = client.into_parts();
-    let lines = Lines::new(qmp, reader.buffer())?;
-    Ok((lines, Lines::new(agent, b"")?, accel, forwards, events))
+/// The first part of the session, in which each answer is waited for.
+fn greet(qmp: UnixStream, patience: Duration) -> Result<Greeting, String> {
+    let qmp = Lines::new(qmp, LINE_MAX).map_err(|error| error.to_string())?;
+    let until = Instant::now() + patience;
+    let mut start =
+        Start { qmp, session: Session::default(), heard: VecDeque::new(), events: Vec::new(), until };
+    match start.next()? {
+        Message::Greeting => {}
+        _ => return Err(qmp::Error::NoGreeting.to_string()),
+    }
+    start.ask(qmp::Command::Capabilities)?;
+    let accel = match start.ask(qmp::Command::QueryKvm)? {
+        Answer::Kvm(kvm) if kvm.enabled => Accel::Kvm,
+        _ => Accel::Tcg,
+    };
+    let forwards = match start.ask(qmp::Command::InfoUsernet)? {
+        Answer::Forwards(forwards) => forwards,
+        _ => Vec::new(),
+    };
+    // Only told to those who want to know.
+    let version = match start.ask(qmp::Command::QueryVersion) {
+        Ok(Answer::Version(version)) => Some(version),
+        _ => None,
+    };
+    let Start { qmp, session, mut events, heard, .. } = start;
+    events.extend(heard);
+    Ok(Greeting { qmp, session, accel, forwards, version, events })
+}
+
+/// A session whose answers are waited for.
+struct Start {
+    qmp: Lines,
+    session: Session,
+    heard: VecDeque<Message>,
+    events: Vec<Message>,
+    until: Instant,
+}
+
+impl Start {
+    fn ask(&mut self, command: qmp::Command) -> Result<Answer, String> {
+        let (wanted, line) = self.session.ask(command);
+        self.qmp.send(line.as_bytes());
+        loop {
+            match self.next()? {
+                Message::Answer { id, answer } if id == wanted => {
+                    return answer.map_err(|error| error.to_string());
+                }
+                // A machine that is just starting has only a few.
+                event @ Message::Event(_) if self.events.len() < EVENTS_MAX => self.events.push(event),
+                _ => {}
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Message, String> {
+        loop {
+            if let Some(message) = self.heard.pop_front() {
+                return Ok(message);
+            }
+            let left = self.until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err("QEMU stopped answering on its control connection".to_owned());
+            }
+            let mut watched = [self.qmp.watched()];
+            let _ = poll(&mut watched, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+            self.qmp.flush();
+            for line in self.qmp.receive().ok_or(CLOSED)? {
+                self.heard.push_back(self.session.hear(&line).map_err(|error| error.to_string())?);
+            }
+        }
+    }
 }
 
 fn wait_for(pid: Pid, exit: &mut Option<Exit>, stopped: &mut Stopped, patience: Duration) -> Option<Exit> {
@@ -302,21 +400,30 @@ impl Qemu {
         self.command(qmp::Command::Quit);
     }
 
-    /// Asks QEMU for the machine's state; the answer has this number.
-    pub(super) fn ask_status(&mut self, id: u64) {
-        self.qmp.send(&qmp::Command::QueryStatus.render(id));
-    }
-
     /// Sends a command to the guest's agent.
     pub(super) fn tell_guest(&mut self, command: agent::Command) {
         if let Ok(line) = serde_json::to_string(&command) {
-            self.agent.send(&format!("{line}\n"));
+            self.agent.send(format!("{line}\n").as_bytes());
         }
     }
 
-    fn command(&mut self, command: qmp::Command) {
-        // Answers are not awaited: what counts is that QEMU ends.
-        self.qmp.send(&command.render(0));
+    /// Sends a command to QEMU; its answer has the number that this gives.
+    pub(super) fn command(&mut self, command: qmp::Command) -> u64 {
+        let (id, line) = self.session.ask(command);
+        self.qmp.send(line.as_bytes());
+        id
+    }
+
+    /// What QEMU has said; `None` once it says no more.
+    pub(super) fn hear(&mut self) -> Option<Vec<Message>> {
+        let mut messages = std::mem::take(&mut self.events);
+        match self.qmp.receive() {
+            // What is not a message says nothing.
+            Some(lines) => messages.extend(lines.iter().filter_map(|line| self.session.hear(line).ok())),
+            None if messages.is_empty() => return None,
+            None => {}
+        }
+        Some(messages)
     }
 
     /// Ends it without asking.
