@@ -123,13 +123,21 @@ impl Block {
         let names = [text(value, "device"), text(value, "qdev"), text(inserted, "node-name")];
         Some(Self {
             device: names.into_iter().flatten().find(|name| !name.is_empty())?,
-            file: text(inserted, "file")?,
+            file: file(inserted)?,
             format: text(inserted, "drv")?,
             read_only: inserted.get("ro").and_then(Value::as_bool)?,
             size: inserted.pointer("/image/virtual-size").and_then(Value::as_u64),
             io_status: text(value, "io-status"),
         })
     }
+}
+
+/// A drive's file. QEMU writes one that is more than a path as `json:` and all of its options.
+fn file(inserted: &Value) -> Option<String> {
+    let file = text(inserted, "file")?;
+    let options = file.strip_prefix("json:").and_then(|json| serde_json::from_str::<Value>(json).ok());
+    let name = options.as_ref().and_then(|options| options.pointer("/file/filename")).and_then(Value::as_str);
+    Some(name.map_or_else(|| file.clone(), str::to_owned))
 }
 
 /// What QEMU answered to a command.
@@ -310,11 +318,13 @@ mod tests {
             r#"{"return": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian"}, "id": ID}"#;
         assert_eq!(answer(Command::QueryVersion, version), Ok(Answer::Version("7.2.22".to_owned())));
         let blocks = r#"{"return": [{"io-status": "ok", "device": "", "qdev": "/machine/peripheral/disk0/virtio-backend",
-            "inserted": {"ro": false, "drv": "qcow2", "node-name": "root", "file": "/dev/fdset/1",
+            "inserted": {"ro": false, "drv": "qcow2", "node-name": "root",
+            "file": "json:{\"driver\": \"qcow2\", \"file\": {\"driver\": \"file\", \"filename\": \"/dev/fdset/1\"}}",
             "image": {"virtual-size": 1073741824, "filename": "/dev/fdset/1"}}}, {"device": "empty"}], "id": ID}"#;
         let Ok(Answer::Blocks(blocks)) = answer(Command::QueryBlock, blocks) else { panic!("no drives") };
         assert_eq!(blocks.len(), 1, "an empty drive is none");
         assert_eq!((blocks[0].format.as_str(), blocks[0].size), ("qcow2", Some(1 << 30)));
+        assert_eq!(blocks[0].file, "/dev/fdset/1");
         assert_eq!(blocks[0].device, "/machine/peripheral/disk0/virtio-backend");
         let usernet = "{\"return\": \"Hub -1 (net0):\\r\\n  TCP[HOST_FORWARD]  13  127.0.0.1 40123  10.0.2.15  22  0  0\\r\\n\", \"id\": ID}";
         let forwards = Answer::Forwards(vec![Forward::loopback(40123, 22)]);

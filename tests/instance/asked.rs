@@ -207,3 +207,41 @@ pub fn one_types_on_the_console_and_others_take_over() {
     assert_eq!(&text, b"three");
     assert!(down(&scene, SECONDS).is_ok());
 }
+
+/// The number behind a word in a file of `/proc`.
+fn number(text: &str, word: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(word)).expect(word);
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+}
+
+pub fn what_waits_uses_no_processor_and_little_memory() {
+    let scene = scene("");
+    let mut running = start(&scene);
+    wait_ready(&mut running).expect("it is ready");
+    running.detach().expect("it is told");
+    std::thread::sleep(Duration::from_millis(500));
+    let stages: Vec<i32> = scene
+        .processes()
+        .iter()
+        .filter(|(_, name)| name.contains("__keeper") || name.contains("__supervisor"))
+        .map(|(pid, _)| pid.as_raw())
+        .collect();
+    assert_eq!(stages.len(), 2);
+    let woken = || {
+        let status = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+        stages.iter().map(|pid| number(&status(pid), "voluntary_ctxt_switches:")).sum::<u64>()
+    };
+    let before = woken();
+    std::thread::sleep(Duration::from_secs(5));
+    // Once in ten seconds QEMU is asked how it is, and answers.
+    assert!(woken() - before <= 4, "woken {} times", woken() - before);
+    let mut private = 0;
+    for pid in stages {
+        // Only root may see that of a process that dumps no core.
+        let Ok(memory) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else {
+            return println!("skipped: the memory of a stage (only root sees it)");
+        };
+        private += number(&memory, "Private_Clean:") + number(&memory, "Private_Dirty:");
+    }
+    assert!(private < 8 << 10, "{private} KiB");
+}

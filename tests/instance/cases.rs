@@ -17,7 +17,7 @@ use crate::scene::{KEY, LONG, Scene, wait_until};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 30] = [
+pub const ALL: [(&str, Case); 31] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
@@ -51,6 +51,7 @@ pub const ALL: [(&str, Case); 30] = [
     ("a_second_down_joins_the_first", played::a_second_down_joins_the_first),
     ("a_record_of_another_civm_keeps_its_machine", played::a_record_of_another_civm_keeps_its_machine),
     ("a_lost_state_directory_hides_no_machine", played::a_lost_state_directory_hides_no_machine),
+    ("what_waits_uses_no_processor_and_little_memory", asked::what_waits_uses_no_processor_and_little_memory),
     ("a_guest_is_asked_and_answers_by_number", asked::a_guest_is_asked_and_answers_by_number),
     ("files_are_staged_for_a_guest_that_runs", asked::files_are_staged_for_a_guest_that_runs),
     (

@@ -123,14 +123,19 @@ pub fn a_guest_that_floods_everything_harms_only_itself() {
         .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.metadata().expect("it").len()))
         .collect();
     assert!(sizes.iter().all(|(_, size)| *size <= 512 << 10), "{sizes:?}");
+    // From here on the caller reads: what was not told until the end is lost with the stage.
+    let reads = std::thread::spawn(move || {
+        let mut host = Vec::new();
+        running.wait_end(&mut |event| {
+            if !matches!(event, Event::Guest { .. }) {
+                host.push(event.clone());
+            }
+        });
+        host
+    });
     assert!(down(&scene, SECONDS).expect("it goes down").reason.is_some());
     drop(sleeps);
-    let mut host = Vec::new();
-    running.wait_end(&mut |event| {
-        if !matches!(event, Event::Guest { .. }) {
-            host.push(event.clone());
-        }
-    });
+    let host = reads.join().expect("it ends");
     assert!(matches!(host.last(), Some(Event::Ended { .. })), "the caller was not dropped: {host:?}");
     let log = fs::read_to_string(scene.place("a").events()).expect("a log");
     assert!(

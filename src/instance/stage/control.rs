@@ -74,7 +74,12 @@ impl Control {
     pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
         let listener =
             (self.clients.len() < CLIENTS_MAX).then(|| PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
-        listener.into_iter().chain(self.clients.iter().map(|client| client.lines.watched()))
+        // Of one that has its last answer nothing more is taken.
+        let clients = self
+            .clients
+            .iter()
+            .map(|client| if client.last { client.lines.writable() } else { client.lines.watched() });
+        listener.into_iter().chain(clients)
     }
 
     /// What has been asked.
@@ -163,7 +168,7 @@ impl Control {
     /// Those who were slow.
     pub(super) fn unflushed(&self) -> impl Iterator<Item = PollFd<'_>> {
         let slow = self.clients.iter().filter(|client| !client.lines.is_flushed());
-        slow.map(|client| PollFd::new(client.lines.socket.as_fd(), PollFlags::POLLOUT))
+        slow.map(|client| client.lines.writable())
     }
 
     fn client(&mut self, who: Asker) -> Option<&mut Client> {

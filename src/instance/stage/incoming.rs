@@ -228,11 +228,12 @@ fn make_parents(base: &Path, inner: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::{Incoming, place_file};
     use crate::instance::plan::{Entry, Kind};
 
-    fn wire(entries: &[(Entry, &[u8])]) -> Vec<u8> {
+    /// Entries as they are sent, whatever they say.
+    pub(in crate::instance::stage) fn wire(entries: &[(Entry, &[u8])]) -> Vec<u8> {
         let mut wire = Vec::new();
         for (entry, bytes) in entries {
             let text = serde_json::to_vec(entry).unwrap();

@@ -37,6 +37,11 @@ impl Lines {
         PollFd::new(self.socket.as_fd(), PollFlags::POLLIN | write)
     }
 
+    /// What to wait for where only the rest of what is sent counts.
+    pub(super) fn writable(&self) -> PollFd<'_> {
+        PollFd::new(self.socket.as_fd(), PollFlags::POLLOUT)
+    }
+
     /// The whole lines that have come; `None` once the other end is closed.
     pub(super) fn receive(&mut self) -> Option<Vec<String>> {
         let mut lines = Vec::new();

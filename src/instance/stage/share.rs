@@ -153,6 +153,7 @@ mod tests {
     use crate::edge::environment::Environment;
     use crate::instance::plan::{Entry, Kind};
     use crate::instance::stage::incoming::place_file;
+    use crate::instance::stage::incoming::tests::wire;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
@@ -223,18 +224,6 @@ mod tests {
             }
             share.restage().unwrap();
         }
-    }
-
-    fn wire(entries: &[(Entry, &[u8])]) -> Vec<u8> {
-        let mut wire = Vec::new();
-        for (entry, bytes) in entries {
-            let text = serde_json::to_vec(entry).unwrap();
-            wire.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
-            wire.extend(text);
-            wire.extend(*bytes);
-        }
-        wire.extend([0; 4]);
-        wire
     }
 
     #[test]

@@ -86,7 +86,8 @@ pub struct Record {
     pub namespaces: bool,
     /// Whether the staged key has been taken back.
     pub key_removed: bool,
-    /// The control protocol that its supervisor speaks.
+    /// The control protocol that its supervisor speaks; 0 where it does not say.
+    #[serde(default)]
     pub protocol: u32,
     /// QEMU's process.
     pub qemu: Option<Process>,
@@ -201,13 +202,12 @@ impl Record {
     }
 }
 
-/// Brings what an older civm wrote up to date: in version 2 an instance had its host's name, and its supervisor spoke
-/// the protocol without numbers.
+/// Brings what an older civm wrote up to date: in version 2 an instance had its host's name. What it does not have at
+/// all says so by being absent.
 fn upgrade(mut record: Map<String, Value>, version: u32) -> serde_json::Result<Record> {
     if version < VERSION {
         record.insert("version".to_owned(), VERSION.into());
         record.insert("name".to_owned(), record.get("host").cloned().unwrap_or_default());
-        record.insert("protocol".to_owned(), 0.into());
     }
     serde_json::from_value(Value::Object(record))
 }

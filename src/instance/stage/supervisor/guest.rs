@@ -194,10 +194,10 @@ impl Machine {
         report.send(&Event::Panicked { message });
     }
 
-    /// A machine that panicked ends when nobody looks at it any more. A caller that waits for readiness ends it itself.
+    /// A machine that panicked ends when nobody looks at it any more.
     pub(super) fn look_after_panicked(&mut self, report: &mut Report) {
-        let unwatched = !self.caller && !self.console.is_watched();
-        if self.record.phase == Phase::Panicked && self.ending == Ending::Running && unwatched {
+        let stands = self.record.phase == Phase::Panicked && self.ending == Ending::Running;
+        if stands && !self.console.is_watched() {
             let reason =
                 self.record.reason.clone().unwrap_or_else(|| "the guest's kernel panicked".to_owned());
             self.give_up(reason, report);

@@ -51,7 +51,7 @@ pub(super) struct Machine {
     pub(super) console: Console,
     pub(super) record: Record,
     pub(super) ending: Ending,
-    pub(super) caller: bool,
+    caller: bool,
     pub(super) channels: Channels,
     pub(super) throttle: Throttle,
     pub(super) pulse: Pulse,
