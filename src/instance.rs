@@ -9,6 +9,7 @@ pub mod control;
 pub mod deadline;
 pub mod error;
 pub mod event;
+pub mod inspect;
 pub mod launch;
 pub mod plan;
 pub mod preflight;

@@ -21,6 +21,7 @@ mod cli {
     mod frame;
     mod git;
     mod golden;
+    mod instances;
     mod keys;
     mod keys_edit;
     mod nested_rules;

@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-/// `civm console HOST`.
+/// `civm console INSTANCE`.
 #[derive(Args, Clone, Debug)]
 pub struct Console {
-    /// The host
-    pub host: String,
+    /// The instance
+    pub instance: String,
     /// Only show the console; nothing that you type reaches the guest
     #[arg(long)]
     pub read_only: bool,

@@ -9,6 +9,8 @@ use crate::store::Format;
 /// What of a layer is an instance's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// The guest's host name.
+    pub hostname: String,
     /// 32 lower-case hex digits.
     pub machine_id: String,
     /// Seconds since the epoch.
@@ -30,7 +32,7 @@ pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
     let mut files = spec.files.clone();
     files.extend(generated::files(spec));
     Layer {
-        hostname: spec.name.clone(),
+        hostname: facts.hostname.clone(),
         machine_id: facts.machine_id.clone(),
         time: facts.time,
         console_login: spec.console_login,

@@ -161,6 +161,7 @@ mod tests {
             restrict_network: false,
             share_tag: "shr".into(),
             console_log: ConsoleLog::UntilReady,
+            extra_arguments: Vec::new(),
         }
     }
 

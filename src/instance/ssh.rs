@@ -203,6 +203,40 @@ impl Login {
         arguments
     }
 
+    /// The address that leads to the guest, as ssh and scp take it.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The login as a block of ssh's configuration, under the name `host`. Connections are not shared: the file may
+    /// outlive the instance.
+    #[must_use]
+    pub fn configuration(&self, host: &str) -> String {
+        let alone = Self { control: None, ..self.clone() };
+        let mut text = format!("Host {host}\n  HostName {}\n", self.destination());
+        let options = alone.options();
+        for option in options.iter().filter_map(|option| option.to_str()) {
+            if let Some((name, value)) = option.split_once('=') {
+                text.push_str(&format!("  {name} {value}\n"));
+            }
+        }
+        text
+    }
+
+    /// Copies with scp; those of the paths that are the guest's begin with [`Self::destination`] and a colon.
+    ///
+    /// # Errors
+    /// There is no `scp`, or no `ssh`.
+    pub fn copy(&self, paths: &[OsString], environment: &Environment) -> Result<ExitStatus, Error> {
+        let scp = environment.find_program("scp").ok_or(Error::NoProgram("scp"))?;
+        let failed = |source| Error::Spawn { program: "scp".to_owned(), source };
+        self.connect(&find_ssh(environment)?, environment);
+        let mut command = process::command(scp, &environment.for_tools());
+        command.arg("-r").args(self.options()).arg("--").args(paths);
+        command.status().map_err(failed)
+    }
+
     /// The arguments of the ssh that opens the shared connection: one login, however many commands follow.
     fn master(&self) -> Vec<OsString> {
         let own = ["BatchMode=yes", "ControlMaster=yes"].iter().flat_map(|option| ["-o", option]);

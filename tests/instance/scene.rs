@@ -79,6 +79,7 @@ impl Scene {
             restrict_network: true,
             share_tag: "shr".to_owned(),
             console_log: ConsoleLog::UntilReady,
+            extra_arguments: Vec::new(),
         }
     }
 
@@ -224,6 +225,7 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         restrict_network: true,
         share_tag: "shr".to_owned(),
         console_log: ConsoleLog::UntilReady,
+        extra_arguments: Vec::new(),
     };
     let staged = vec![Staged::bytes(KEY, 0o400, Zeroizing::new(b"private".to_vec()))];
     let request = Request {

@@ -1,0 +1,192 @@
+//! Names of instances, and the verbs on instances that are not running. None of this needs QEMU or an image.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::support::{Ran, Scene, run};
+
+/// Unavailable machines, and input that cannot be read (README, exit codes).
+const MACHINE: i32 = 69;
+const INPUT: i32 = 2;
+const USAGE: i32 = 2;
+
+fn scene() -> Scene {
+    let scene = Scene::new();
+    scene.write("hosts/builder/host.yaml", "forwards: {ssh: '2322:22', web: '8080:80'}\ncpus: 3\n");
+    scene.write("hosts/other/host.yaml", "");
+    scene
+}
+
+fn civm(scene: &Scene, args: &[&str]) -> Ran {
+    run(&mut scene.civm(args))
+}
+
+/// The directory of state of an instance, made if need be.
+fn state(scene: &Scene, name: &str) -> PathBuf {
+    civm(scene, &["up", "builder", "--dry-run"]).ok();
+    let home = scene.path("home/.local/state/civm");
+    let project = fs::read_dir(home).unwrap().next().unwrap().unwrap().path();
+    let place = project.join(name);
+    fs::create_dir_all(&place).unwrap();
+    place
+}
+
+/// Leaves the record of an instance that has ended.
+fn ended(scene: &Scene, name: &str, host: &str) -> PathBuf {
+    let place = state(scene, name);
+    let project = scene.path("project").canonicalize().unwrap();
+    let record = json!({
+        "version": 3, "project": project, "name": name, "host": host, "phase": "ended", "started_at": 1,
+        "accel": "tcg", "cpus": 1, "memory_mib": 512, "disk": null, "ephemeral": false,
+        "forwards": [{"address": "127.0.0.1", "host_port": 40022, "guest_port": 22}],
+        "runtime": null, "namespaces": true, "key_removed": true, "reason": "the guest powered off",
+    });
+    fs::write(place.join("instance.json"), record.to_string()).unwrap();
+    place
+}
+
+fn row(ran: &Ran, name: &str) -> String {
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    line.strip_prefix(name).unwrap_or_default().trim().to_owned()
+}
+
+#[test]
+fn an_instance_of_another_name_has_a_disk_and_ports_of_its_own() {
+    let scene = scene();
+    let own = civm(&scene, &["up", "builder", "--dry-run"]).ok();
+    assert_eq!(row(&own, "instance"), "builder");
+    assert_eq!(row(&own, "ports"), "127.0.0.1:2322 -> 22, 127.0.0.1:8080 -> 80");
+    let second = civm(&scene, &["up", "builder", "--name", "b2", "--dry-run"]).ok();
+    assert_eq!((row(&second, "instance"), row(&second, "host")), ("b2".to_owned(), "builder".to_owned()));
+    assert_eq!(row(&second, "ports"), "a free port -> 22, a free port -> 80");
+    assert!(row(&second, "disk").contains("/b2.qcow2"), "{}", row(&second, "disk"));
+    assert!(!scene.file("b2.qcow2").exists() && !scene.path("home/.cache/civm").exists(), "nothing is made");
+}
+
+#[test]
+fn flags_take_the_place_of_what_host_yaml_says() {
+    let scene = scene();
+    let plan = |args: &[&str]| civm(&scene, &[&["up", "builder", "--dry-run"], args].concat());
+    let ran = plan(&["--cpus", "2", "--memory", "1G", "--disk", "40G", "-p", "auto:22", "-p", "0.0.0.0:9090:90"]);
+    let ran = ran.ok();
+    assert_eq!((row(&ran, "cpus"), row(&ran, "memory")), ("2".to_owned(), "1G".to_owned()));
+    assert!(row(&ran, "disk").ends_with("(40G)"));
+    assert_eq!(row(&ran, "ports"), "127.0.0.1:8080 -> 80, a free port -> 22, 0.0.0.0:9090 -> 90");
+    plan(&["-p", "8080:22"]).code(INPUT).says("port 8080 is forwarded twice");
+    plan(&["-p", "web"]).code(USAGE).says("is not a forward");
+    plan(&["--disk", "1G"]).code(INPUT).says("a disk of 1G");
+    plan(&["--memory", "lots"]).code(USAGE).says("is not a size");
+    plan(&["--ephemeral", "--fresh"]).code(8);
+    let command = civm(&scene, &["up", "builder", "--print-command", "--", "-device", "vmgenid"]);
+    if command.code == 0 {
+        assert!(String::from_utf8_lossy(&command.stdout).trim_end().ends_with("-device vmgenid"));
+    } else {
+        eprintln!("skipped: no QEMU to print a command for: {}", command.stderr);
+    }
+}
+
+#[test]
+fn a_name_belongs_to_one_host() {
+    let scene = scene();
+    let name = |name: &str| civm(&scene, &["up", "builder", "--dry-run", "--name", name]);
+    name("other").code(INPUT).says("`other` is a host of this project");
+    name("../x").code(MACHINE);
+    name("").code(MACHINE);
+    civm(&scene, &["up", "nobody", "--name", "b2", "--dry-run"]).code(1).says("no host `nobody`");
+    ended(&scene, "b2", "other");
+    name("b2").code(INPUT).says("instance `b2` is a machine of host `other`");
+    // An instance that exists is started again by its own name, with the port that it had.
+    ended(&scene, "b3", "builder");
+    let again = civm(&scene, &["up", "b3", "--dry-run"]).ok();
+    assert_eq!((row(&again, "instance"), row(&again, "host")), ("b3".to_owned(), "builder".to_owned()));
+    assert!(row(&again, "ports").starts_with("127.0.0.1:40022 -> 22"), "{}", row(&again, "ports"));
+}
+
+#[test]
+fn verbs_say_that_an_instance_does_not_run_or_does_not_exist() {
+    let scene = scene();
+    ended(&scene, "b2", "builder");
+    for args in [
+        &["ssh", "b2"][..],
+        &["exec", "b2", "true"],
+        &["cp", "b2:/etc/hostname", "."],
+        &["port", "b2"],
+        &["console", "b2"],
+        &["ssh-config", "b2"],
+        &["wait", "b2"],
+        &["wait", "b2", "--for", "ssh"],
+    ] {
+        civm(&scene, args).code(MACHINE).says("`b2` is not running").says("`civm up b2` starts it");
+    }
+    for args in [
+        &["ssh", "b4"][..],
+        &["down", "b4"],
+        &["rm", "b4"],
+        &["logs", "b4"],
+        &["status", "b4"],
+        &["inspect", "b4"],
+        &["wait", "b4"],
+        &["restart", "b4"],
+    ] {
+        civm(&scene, args).code(1).says("no host `b4`");
+    }
+    civm(&scene, &["wait", "b2", "--for", "ended"]).ok();
+    civm(&scene, &["down", "b2", "builder"]).ok().says("`b2` is not running").says("`builder` is not running");
+    civm(&scene, &["down", "--all"]).ok().says("no instance of this project is running");
+    civm(&scene, &["down"]).code(USAGE);
+    let status = civm(&scene, &["status", "b2"]).ok();
+    assert_eq!(String::from_utf8_lossy(&status.stdout), "b2: down (the guest powered off)\n");
+    let inspected = civm(&scene, &["inspect", "b2"]).ok();
+    let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
+    assert_eq!(inspected["state"], "down");
+    assert_eq!(inspected["instance"]["host"], "builder");
+    assert_eq!(inspected["processes"], json!([]));
+}
+
+#[test]
+fn what_cannot_be_copied_is_refused() {
+    let scene = scene();
+    civm(&scene, &["cp", "a", "b"]).code(INPUT).says("neither side is a path in an instance");
+    civm(&scene, &["cp", "x:a", "y:b"]).code(INPUT).says("two instances");
+    civm(&scene, &["cp", "x:a"]).code(USAGE);
+}
+
+#[test]
+fn logs_are_printed_without_what_steers_a_terminal() {
+    let scene = scene();
+    let place = ended(&scene, "b2", "builder");
+    civm(&scene, &["logs", "b2"]).code(100).says("`b2` has no such log yet");
+    fs::write(place.join("console.log"), "boots\r\n\x1b[2Jhello\n").unwrap();
+    fs::write(place.join("console.log.1"), "before\n").unwrap();
+    fs::write(place.join("events.jsonl"), "{\"event\":\"busy\"}\n").unwrap();
+    let out = |args: &[&str]| {
+        String::from_utf8(civm(&scene, &[&["logs", "b2"], args].concat()).ok().stdout).unwrap()
+    };
+    assert_eq!(out(&[]), "boots\n[2Jhello\n");
+    assert_eq!(out(&["--follow"]), "boots\n[2Jhello\n", "it is down, so nothing follows");
+    assert_eq!(out(&["--boot", "1"]), "before\n");
+    assert_eq!(out(&["--log", "events"]), "{\"event\":\"busy\"}\n");
+    civm(&scene, &["logs", "b2", "--boot", "9"]).code(100).says("no such log that old");
+}
+
+#[test]
+fn rm_asks_and_removes_the_disk_and_the_state_of_one_instance() {
+    let scene = scene();
+    let (place, other) = (ended(&scene, "b2", "builder"), ended(&scene, "builder", "builder"));
+    for name in ["b2", "builder"] {
+        fs::write(scene.file(&format!("{name}.qcow2")), "disk").unwrap();
+    }
+    civm(&scene, &["rm", "b2"]).code(1).says("b2.qcow2").says("use --yes");
+    assert!(place.exists() && scene.file("b2.qcow2").exists());
+    civm(&scene, &["rm", "b2", "--yes"]).ok().says("b2.qcow2");
+    assert!(!place.exists() && !scene.file("b2.qcow2").exists());
+    assert!(other.exists() && scene.file("builder.qcow2").exists(), "another instance stays");
+    civm(&scene, &["rm", "b2", "--yes"]).code(1).says("no host `b2`");
+    // A record of another civm stands for what that one may run.
+    fs::write(other.join("instance.json"), r#"{"version": 99, "phase": "ready"}"#).unwrap();
+    civm(&scene, &["rm", "builder", "--yes", "--force"]).code(MACHINE).says("a newer civm wrote it");
+    assert!(other.exists() && scene.file("builder.qcow2").exists());
+}
