@@ -5,6 +5,7 @@
 
 pub mod accel;
 pub mod console;
+pub mod control;
 pub mod deadline;
 pub mod doctor;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod state;
 pub mod stop;
 pub mod supervise;
 mod tsc;
+pub mod wire;
 
 pub use error::{Error, Tail};
 pub use event::Event;

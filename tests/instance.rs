@@ -15,6 +15,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+#[path = "instance/asked.rs"]
+mod asked;
 #[path = "instance/cases.rs"]
 mod cases;
 #[path = "instance/faults.rs"]

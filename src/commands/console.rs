@@ -18,7 +18,12 @@ pub(super) fn run(args: &Console, context: &Context) -> Outcome {
             args.instance
         ));
     }
-    match attach(&record, Input::Typed, &mut io::stdout()).map_err(instance_failure)? {
+    let input = match (args.read_only, args.take) {
+        (true, _) => Input::ReadOnly,
+        (false, true) => Input::Taken,
+        (false, false) => Input::Typed,
+    };
+    match attach(&record, input, &mut io::stdout()).map_err(instance_failure)? {
         Left::Escape => {
             context.screen.note(format!("\ndetached from the console; `{}` keeps running", args.instance));
         }

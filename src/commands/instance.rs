@@ -56,7 +56,13 @@ impl Target {
 /// The record of an instance that has to be running.
 pub(super) fn running(place: &Place) -> Result<Record, Failure> {
     let running = place.running().map_err(instance_failure)?;
-    running.ok_or_else(|| instance_failure(Error::NotRunning(place.name.clone())))
+    running.ok_or_else(|| {
+        let mut failure = instance_failure(Error::NotRunning(place.name.clone()));
+        if let Some(reason) = place.record().and_then(|record| record.reason) {
+            failure.message.push_str(&format!("; its last run ended: {reason}"));
+        }
+        failure
+    })
 }
 
 /// Fails, with the reason, if the machine cannot respond.

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Error, console, events, identity};
-use crate::vm::agent::{Command, Event};
+use crate::vm::agent::{Answer, Command, Event};
 use crate::vm::lines::Lines;
 
 /// Longest event, in bytes; a longer one is cut off and so is not JSON any more.
@@ -87,6 +87,10 @@ fn follow(line: &[u8]) {
             Err(error) => console::log(&error.to_string()),
         },
         Ok(Command::ConsoleSize { rows, columns }) => resize_console(rows, columns),
+        Ok(Command::Ask { id, .. }) => {
+            let reason = "this guest answers no such question".to_owned();
+            events::send(&Event::Answer { id, answer: Answer::Refused { reason } });
+        }
         Err(error) => console::log(&format!("unknown command of the host: {error}")),
     }
 }

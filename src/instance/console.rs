@@ -11,10 +11,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::low_level::{pipe, unregister};
 
 use crate::edge::terminal;
+use crate::instance::control::Session;
 use crate::instance::error::Error;
-use crate::instance::event::Ask;
 use crate::instance::state::Record;
-use crate::instance::stop::Conversation;
+use crate::instance::wire::{Request, Typing};
 
 /// The key that leaves the console: Ctrl-].
 pub const ESCAPE: u8 = 0x1d;
@@ -24,14 +24,20 @@ pub const ESCAPE_NAME: &str = "Ctrl-]";
 /// this time.
 const SILENT: Duration = Duration::from_millis(500);
 const LINGER: Duration = Duration::from_secs(10);
+/// How long the supervisor may take to answer.
+const ANSWER: Duration = Duration::from_secs(30);
 
-/// What becomes of standard input where it is not a terminal.
+/// What becomes of what is typed: on a terminal, or piped into standard input, whose end leaves the console.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// It is typed on the console, and its end leaves the console.
+    /// It goes to the guest, unless somebody else types there already.
     Typed,
-    /// Nobody reads it.
+    /// It goes to the guest, and what anybody else types does not any more.
+    Taken,
+    /// It goes to the guest where it is typed on a terminal; what is piped in nobody reads.
     Ignored,
+    /// Nothing: the console is only looked at, until the key that leaves it.
+    ReadOnly,
 }
 
 /// Why an attached console came back.
@@ -106,29 +112,39 @@ impl Drop for Signals {
     }
 }
 
-/// Joins the terminal to an instance's console until the user leaves or the machine is gone. Several may do so at
-/// the same time.
-///
-/// Where standard input is not a terminal, `input` says what becomes of it.
+/// Joins the terminal to an instance's console until the user leaves or the machine is gone. Several may look on at the
+/// same time, and one of them types; the others are told so on the console.
 ///
 /// # Errors
 /// The console cannot be reached, or the terminal fails.
 pub fn attach(record: &Record, input: Input, output: &mut dyn Write) -> Result<Left, Error> {
-    let socket = record.console().ok_or_else(|| Error::NotRunning(record.name.clone()))?;
-    let console =
-        UnixStream::connect(&socket).map_err(Error::file("cannot attach to the console", &socket))?;
-    let signals = Signals::watch().map_err(Error::Terminal)?;
     let is_terminal = io::stdin().is_terminal();
+    let typing = match input {
+        Input::Typed => Typing::Offered,
+        Input::Taken => Typing::Taken,
+        Input::Ignored if is_terminal => Typing::Offered,
+        Input::Ignored | Input::ReadOnly => Typing::No,
+    };
+    let attached = Session::open(record, ANSWER)
+        .and_then(|session| session.into_console(record, typing, ANSWER))
+        .map_err(|source| Error::Control { host: record.name.clone(), source });
+    let (console, shown, seat) = attached?;
+    console.set_read_timeout(None).map_err(Error::Terminal)?;
+    output.write_all(&shown).and_then(|()| output.flush()).map_err(Error::Terminal)?;
+    let signals = Signals::watch().map_err(Error::Terminal)?;
     let raw = is_terminal.then(Raw::enter).transpose().map_err(|errno| Error::Terminal(errno.into()))?;
     let resized = || {
-        if let (true, Some((rows, columns))) = (is_terminal, terminal::size()) {
-            // Nobody answers, and a guest that cannot do it has the size that it has.
-            drop(Conversation::begin(record, &Ask::ConsoleSize { rows, columns }));
+        if let (true, true, Some((rows, columns))) = (is_terminal, seat.types, terminal::size()) {
+            // A guest that cannot do it has the size that it has.
+            let session = Session::open(record, ANSWER);
+            let size = Request::ConsoleSize { rows, columns };
+            let _ = session.and_then(|mut session| session.request::<()>(&size, ANSWER));
         }
     };
     resized();
-    let typing = is_terminal || input == Input::Typed;
-    let left = Copying { signals: &signals, typing, is_terminal }.run(console, &resized, output);
+    let reading = is_terminal || matches!(input, Input::Typed | Input::Taken);
+    let copying = Copying { signals: &signals, reading, sending: typing != Typing::No, is_terminal };
+    let left = copying.run(console, &resized, output);
     drop(raw);
     left.map_err(Error::Terminal)
 }
@@ -136,8 +152,10 @@ pub fn attach(record: &Record, input: Input, output: &mut dyn Write) -> Result<L
 /// How a console is copied.
 struct Copying<'a> {
     signals: &'a Signals,
-    /// Whether standard input goes to the console.
-    typing: bool,
+    /// Whether standard input is read.
+    reading: bool,
+    /// Whether what is read goes to the console.
+    sending: bool,
     is_terminal: bool,
 }
 
@@ -155,7 +173,7 @@ impl Copying<'_> {
             let mut watched = vec![PollFd::new(console.as_fd(), PollFlags::POLLIN)];
             let signals = self.signals.sockets.iter();
             watched.extend(signals.map(|(_, socket)| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-            if self.typing {
+            if self.reading {
                 watched.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
             }
             let silence = PollTimeout::try_from(SILENT).unwrap_or(PollTimeout::MAX);
@@ -191,13 +209,15 @@ impl Copying<'_> {
                 let count = nix::unistd::read(&stdin, &mut chunk)?;
                 let typed = chunk.get(..count).unwrap_or_default();
                 let (send, escaped) = if self.is_terminal { until_escape(typed) } else { (typed, false) };
-                // A machine that is gone is seen by reading.
-                let _ = console.write_all(send);
+                if self.sending {
+                    // A machine that is gone is seen by reading.
+                    let _ = console.write_all(send);
+                }
                 if escaped || (count == 0 && self.is_terminal) {
                     return Ok(Left::Escape);
                 }
                 if count == 0 {
-                    self.typing = false;
+                    self.reading = false;
                     input_ended = Some(Instant::now());
                 }
             }
@@ -232,7 +252,7 @@ mod tests {
         drop(theirs);
         let mut output = Vec::new();
         let signals = Signals { sockets: Vec::new(), registered: Vec::new() };
-        let copying = Copying { signals: &signals, typing: false, is_terminal: false };
+        let copying = Copying { signals: &signals, reading: false, sending: false, is_terminal: false };
         assert_eq!(copying.run(ours, &|| {}, &mut output).unwrap(), Left::Ended);
         assert_eq!(output, b"login: ");
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::instance::control;
 use crate::vm::spec;
 
 /// Why an instance was not started, found or stopped.
@@ -175,6 +176,14 @@ pub enum Error {
         host: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The supervisor of a running instance did not do what it was asked.
+    #[error("`{host}`: {source}")]
+    Control {
+        /// The instance.
+        host: String,
+        /// Why not.
+        source: control::Error,
     },
     /// The terminal failed.
     #[error("terminal: {0}")]

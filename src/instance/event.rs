@@ -1,4 +1,7 @@
 //! What happens to an instance, in the order in which it happens.
+//!
+//! This is what civm's own code handles and what a terminal is shown. What goes over a socket is in
+//! [`wire`](crate::instance::wire); what the log of events holds is in the stage's journal.
 
 use std::path::PathBuf;
 
@@ -9,8 +12,7 @@ use crate::vm::ports::Forward;
 use crate::vm::spec::Accel;
 
 /// Something that happened to an instance.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "event", rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The accelerator was chosen.
     Accel {
@@ -71,11 +73,6 @@ pub enum Event {
         /// How long it may take at most, in milliseconds.
         within_ms: u64,
     },
-    /// How the machine is: the answer to a question.
-    Status {
-        /// As far as QEMU answers.
-        health: Health,
-    },
     /// A polite way of stopping did not help.
     Insisting {
         /// What is tried now.
@@ -113,30 +110,4 @@ impl std::fmt::Display for Health {
             Self::Panicked => "panicked",
         })
     }
-}
-
-/// What can be asked of a running instance's supervisor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) enum Ask {
-    /// To tell the guest to power off, and to insist after a while.
-    Stop {
-        /// How long the guest may take, in milliseconds.
-        patience_ms: u64,
-        /// How long QEMU may take after that, in milliseconds.
-        quit_ms: u64,
-        /// Whether this shortens the time that an earlier request gave.
-        hurry: bool,
-    },
-    /// To end QEMU at once.
-    Kill,
-    /// How the machine is.
-    Status,
-    /// To tell the guest the size of the terminal that shows its console.
-    ConsoleSize {
-        /// Lines of text.
-        rows: u16,
-        /// Characters in a line.
-        columns: u16,
-    },
 }

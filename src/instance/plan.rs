@@ -21,7 +21,7 @@ use crate::vm::spec::{
 /// Tells the stage that the instance may go on without its caller.
 pub(crate) const DETACH: u8 = b'd';
 /// Longest JSON object on the socket, in bytes.
-const OBJECT_MAX: u32 = 1 << 20;
+pub(crate) const OBJECT_MAX: u32 = 1 << 20;
 
 /// A machine as its host describes it: all of a [`Draft`] but what its stage decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +190,12 @@ pub(crate) fn is_inner(path: &str) -> bool {
 pub(crate) fn send(mut to: impl Write, plan: &Plan, staged: &[Staged]) -> Result<(), Error> {
     let failed = |error: io::Error| Error::Stage(format!("it does not take its plan: {error}"));
     send_object(&mut to, plan).map_err(failed)?;
+    send_files(to, staged)
+}
+
+/// Sends what is to be staged.
+pub(crate) fn send_files(mut to: impl Write, staged: &[Staged]) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::Stage(format!("it does not take its files: {error}"));
     for item in staged {
         if !is_inner(&item.path) {
             return Err(Error::Staged { path: item.path.clone(), reason: "not a path in the share".into() });

@@ -193,6 +193,8 @@ mod tests {
             runtime: None,
             namespaces: true,
             key_removed: false,
+            protocol: 1,
+            qemu: None,
             reason: None,
         }
     }

@@ -21,6 +21,8 @@ mod console;
 mod control;
 mod ending;
 mod fence;
+mod incoming;
+mod journal;
 mod keeper;
 mod lines;
 mod log;
@@ -33,6 +35,7 @@ mod share;
 mod supervisor;
 mod throttle;
 mod user;
+mod waiting;
 
 pub(crate) use child::command as child_command;
 pub(crate) use user::{Inherited, QemuUser};

@@ -20,11 +20,13 @@ use crate::vm::spec::check_name;
 
 mod garbage;
 mod lock;
+mod process;
 mod record;
 mod stages;
 
 pub use garbage::{Garbage, Limits};
 pub(crate) use lock::{lock_patiently, try_lock};
+pub use process::Process;
 pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET};
 pub use record::{Phase, Record};
 pub(crate) use stages::StageProcess;

@@ -1,17 +1,17 @@
 //! Ending an instance: the guest is asked, QEMU is told, then killed; afterwards it is made sure that
 //! nothing is left.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::edge::environment::Environment;
 use crate::edge::lock::holder;
+use crate::instance::control::{self, Session};
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
-use crate::instance::event::{Ask, Event, Health};
-use crate::instance::state::{Place, Record, StageProcess};
+use crate::instance::event::{Event, Health};
+use crate::instance::state::{Place, Process, Record, StageProcess};
+use crate::instance::wire::{Request, Status, Within};
 
 /// How long a guest may take to power off.
 pub const GUEST: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ pub fn down(
         return Ok(Stopped { reason: None, cleaned });
     }
     let asked = match &record {
-        Some(record) => ask_supervisor(record, patience, environment, on),
+        Some(record) => ask_supervisor(record, patience, environment, on)?,
         None => Asked::Gone,
     };
     let mut stopped = Stopped::default();
@@ -96,6 +96,12 @@ fn make_sure(
     if !wait_until_dead(place, scaled(REST, environment)) {
         stopped.cleaned.extend(kill_stages(place));
         wait_until_dead(place, scaled(REST, environment));
+    }
+    // Its supervisor takes QEMU with it; this is for the one that got away all the same.
+    for qemu in processes(place, record).filter(|qemu| qemu.kill()) {
+        stopped
+            .cleaned
+            .push(format!("killed QEMU (process {}), which had outlived its supervisor", qemu.pid));
     }
     stopped.cleaned.extend(place.sweep_report());
     let mut left = remains(place, record);
@@ -135,93 +141,78 @@ fn ask_supervisor(
     patience: Patience,
     environment: &Environment,
     on: &mut dyn FnMut(&Event),
-) -> Asked {
+) -> Result<Asked, Error> {
     let (patience, hurry) = match patience {
         Patience::Usual(patience) => (patience, false),
         Patience::AtMost(patience) => (patience, true),
     };
     let (patience, quit) = (scaled(patience, environment), scaled(QUIT, environment));
-    let ask = Ask::Stop { patience_ms: millis(patience), quit_ms: millis(quit), hurry };
-    let Some(conversation) = Conversation::begin(record, &ask) else { return Asked::Gone };
-    conversation.listen(scaled(ANSWER, environment), scaled(REST, environment), on)
+    let request = Request::Stop { patience_ms: millis(patience), quit_ms: millis(quit), hurry };
+    end(record, &request, scaled(ANSWER, environment), scaled(REST, environment), on)
 }
 
-/// A connection to a supervisor.
-pub(crate) struct Conversation {
-    lines: BufReader<UnixStream>,
-    /// The beginning of a line whose rest is still on its way.
-    begun: Vec<u8>,
-}
-
-impl Conversation {
-    /// Connects and asks; `None` where there is no supervisor.
-    pub(crate) fn begin(record: &Record, ask: &Ask) -> Option<Self> {
-        let mut socket = UnixStream::connect(record.control()?).ok()?;
-        let line = serde_json::to_string(ask).ok()?;
-        socket.write_all(format!("{line}\n").as_bytes()).ok()?;
-        Some(Self { lines: BufReader::new(socket), begun: Vec::new() })
-    }
-
-    /// The next event; an error where none comes in time.
-    pub(crate) fn next(&mut self, patience: Duration) -> std::io::Result<Option<Event>> {
-        let until = Instant::now() + patience;
-        loop {
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            self.lines.get_ref().set_read_timeout(Some(left))?;
-            // What was read before an error stays in `begun`.
-            if self.lines.read_until(b'\n', &mut self.begun)? == 0 {
-                return Ok(None);
-            }
-            if let Ok(event) = serde_json::from_slice(&std::mem::take(&mut self.begun)) {
-                return Ok(Some(event));
-            }
+/// Asks for the end of a machine and listens until it has come. A supervisor answers at once, and says how long the
+/// rest may take.
+fn end(
+    record: &Record,
+    request: &Request,
+    answer: Duration,
+    rest: Duration,
+    on: &mut dyn FnMut(&Event),
+) -> Result<Asked, Error> {
+    let begun = Session::open(record, answer).and_then(|mut session| {
+        match session.subscribe(answer) {
+            // Then the end of the connection says as much.
+            Ok(()) | Err(control::Error::Refused(_)) => {}
+            Err(error) => return Err(error),
         }
-    }
-
-    /// Listens to the end of a machine. A supervisor answers at once, and says how long the rest may take.
-    fn listen(mut self, answer: Duration, rest: Duration, on: &mut dyn FnMut(&Event)) -> Asked {
-        let mut until = Instant::now() + answer;
-        loop {
-            match self.next(until.saturating_duration_since(Instant::now())) {
-                Ok(None) => return Asked::Gone,
-                Ok(Some(event)) => {
-                    on(&event);
-                    match event {
-                        Event::Ended { reason, .. } => return Asked::Ended(reason),
-                        Event::Stopping { within_ms, .. } => {
-                            until = Instant::now() + Duration::from_millis(within_ms) + rest;
-                        }
-                        _ => {}
-                    }
+        let Within { within_ms } = session.request(request, answer)?;
+        Ok((session, within_ms))
+    });
+    let (mut session, within_ms) = match begun {
+        Ok(begun) => begun,
+        Err(control::Error::Gone) => return Ok(Asked::Gone),
+        Err(control::Error::Silent) => return Ok(Asked::Silent),
+        // What another civm runs, and answers, is not killed.
+        Err(source) => return Err(Error::Control { host: record.name.clone(), source }),
+    };
+    on(&Event::Stopping { reason: "as asked".to_owned(), within_ms });
+    let until = Instant::now() + Duration::from_millis(within_ms) + rest;
+    loop {
+        match session.next_event(until.saturating_duration_since(Instant::now())) {
+            Ok(Event::Stopping { .. }) => {}
+            Ok(event) => {
+                on(&event);
+                if let Event::Ended { reason, .. } = event {
+                    return Ok(Asked::Ended(reason));
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Asked::Gone,
-                Err(_) if Instant::now() < until => {}
-                // A supervisor that says nothing at all, or takes longer than it said, is hung.
-                Err(_) => return Asked::Silent,
             }
+            Err(control::Error::Silent) if Instant::now() < until => {}
+            // A supervisor that takes longer than it said is hung.
+            Err(control::Error::Silent) => return Ok(Asked::Silent),
+            Err(_) => return Ok(Asked::Gone),
         }
     }
 }
 
 /// Ends an instance at once, without asking the guest.
 pub(crate) fn kill(record: &Record) {
-    if let Some(conversation) = Conversation::begin(record, &Ask::Kill) {
-        let _ = conversation.listen(REST, REST, &mut |_| {});
-    }
+    let _ = end(record, &Request::Kill, REST, REST, &mut |_| {});
 }
 
-/// How a running machine is: as far as its supervisor and QEMU answer.
+/// How a running machine is.
+///
+/// # Errors
+/// Its supervisor does not say.
+pub fn status(record: &Record, environment: &Environment) -> Result<Status, control::Error> {
+    let patience = scaled(HEALTH, environment);
+    Session::open(record, patience)?.status(patience)
+}
+
+/// The same, as far as its supervisor and QEMU answer.
 #[must_use]
 pub fn health(record: &Record, environment: &Environment) -> Health {
-    let until = Instant::now() + scaled(HEALTH, environment);
-    let Some(mut conversation) = Conversation::begin(record, &Ask::Status) else { return Health::Frozen };
-    loop {
-        match conversation.next(until.saturating_duration_since(Instant::now())) {
-            Ok(Some(Event::Status { health })) => return health,
-            Ok(Some(_)) if Instant::now() < until => {}
-            _ => return Health::Frozen,
-        }
-    }
+    status(record, environment).map_or(Health::Frozen, |status| status.health)
 }
 
 fn wait_until_dead(place: &Place, patience: Duration) -> bool {
@@ -235,6 +226,13 @@ fn wait_until_dead(place: &Place, patience: Duration) -> bool {
     true
 }
 
+/// QEMU's process, as the record said when the stop began, and as it says now.
+fn processes(place: &Place, record: Option<&Record>) -> impl Iterator<Item = Process> {
+    let now = place.record().and_then(|record| record.qemu);
+    let before = record.and_then(|record| record.qemu).filter(|before| Some(*before) != now);
+    before.into_iter().chain(now)
+}
+
 /// What is left of an instance, as text for the user.
 fn remains(place: &Place, record: Option<&Record>) -> Vec<String> {
     let mut left = Vec::new();
@@ -243,6 +241,8 @@ fn remains(place: &Place, record: Option<&Record>) -> Vec<String> {
         let holder = holder.map(|pid| format!(" by process {pid}")).unwrap_or_default();
         left.push(format!("{} is still held{holder}", place.lock().display()));
     }
+    let living = processes(place, record).filter(|qemu| qemu.is_alive());
+    left.extend(living.map(|qemu| format!("QEMU still runs as process {}", qemu.pid)));
     let Some(record) = record else { return left };
     for forward in record.forwards.iter().filter(|forward| forward.host_port != 0) {
         // Somebody else may take the port in this very moment; that is named as well.
@@ -264,13 +264,10 @@ fn remains(place: &Place, record: Option<&Record>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Conversation, Patience, down};
+    use super::{Patience, down};
     use crate::edge::environment::Environment;
     use crate::instance::error::Error;
-    use crate::instance::event::Event;
     use crate::instance::state::{Home, Phase, Record, try_lock};
-    use std::io::{BufReader, Write};
-    use std::os::unix::net::UnixStream;
     use std::time::Duration;
 
     #[test]
@@ -288,19 +285,6 @@ mod tests {
         record.save(&place.path).unwrap();
         assert_eq!(stop().unwrap().cleaned, [format!("removed {}", runtime.display())]);
         assert!(matches!(stop(), Err(Error::NotRunning(_))));
-    }
-
-    #[test]
-    fn an_event_that_comes_in_two_pieces_is_read_whole() {
-        let (socket, mut supervisor) = UnixStream::pair().unwrap();
-        let mut conversation = Conversation { lines: BufReader::new(socket), begun: Vec::new() };
-        supervisor.write_all(br#"{"event":"key-"#).unwrap();
-        assert!(conversation.next(Duration::from_millis(20)).is_err(), "not all of it is there");
-        supervisor.write_all(b"removed\"}\n").unwrap();
-        let event = conversation.next(Duration::from_secs(20)).unwrap();
-        assert!(matches!(event, Some(Event::KeyRemoved)), "{event:?}");
-        drop(supervisor);
-        assert!(conversation.next(Duration::from_secs(20)).unwrap().is_none());
     }
 
     #[test]

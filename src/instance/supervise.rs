@@ -12,7 +12,7 @@ use crate::instance::error::Error;
 use crate::instance::event::Event;
 use crate::instance::plan::DETACH;
 use crate::instance::state::{Phase, Place};
-use crate::instance::{ssh, stop};
+use crate::instance::{ssh, stop, wire};
 use crate::vm::agent;
 use crate::vm::ports::Forward;
 
@@ -35,7 +35,7 @@ impl Stream {
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 // What a stage of ours says is an event, unless it broke off in its middle.
-                if let Ok(event) = serde_json::from_str(&line)
+                if let Some(event) = wire::event(line.as_bytes())
                     && send.send(event).is_err()
                 {
                     return;
@@ -227,6 +227,6 @@ fn last_report(report: &agent::Event) -> String {
             format!("its last message: {message}")
         }
         agent::Event::Waiting { what } => format!("still starting: {what}"),
-        agent::Event::Ready { .. } => "it is ready".to_owned(),
+        agent::Event::Ready { .. } | agent::Event::Answer { .. } => "it is ready".to_owned(),
     }
 }

@@ -8,13 +8,15 @@ pub struct Lines {
     partial: Vec<u8>,
     /// The line is too long already: the rest of it is dropped as well.
     dropping: bool,
+    /// Lines that were dropped, and nobody has been told yet.
+    dropped: usize,
 }
 
 impl Lines {
     /// A line of more than `longest` bytes is dropped whole.
     #[must_use]
     pub fn new(longest: usize) -> Self {
-        Self { longest, partial: Vec::new(), dropping: false }
+        Self { longest, partial: Vec::new(), dropping: false, dropped: 0 }
     }
 
     /// Takes a piece, and gives the lines that it completes, without their line feeds.
@@ -24,13 +26,20 @@ impl Lines {
             let (line, rest) = piece.split_at(end);
             self.extend(line);
             let line = std::mem::take(&mut self.partial);
-            if !std::mem::take(&mut self.dropping) {
+            if std::mem::take(&mut self.dropping) {
+                self.dropped += 1;
+            } else {
                 lines.push(line);
             }
             piece = rest.get(1..).unwrap_or_default();
         }
         self.extend(piece);
         lines
+    }
+
+    /// How many lines were too long since this was asked last.
+    pub fn take_dropped(&mut self) -> usize {
+        std::mem::take(&mut self.dropped)
     }
 
     /// Forgets the part that has come: its sender starts anew.
@@ -66,7 +75,9 @@ mod tests {
         let mut lines = Lines::new(4);
         assert!(lines.push(b"12345").is_empty());
         assert!(lines.push(b"6").is_empty());
+        assert_eq!(lines.take_dropped(), 0, "it has not ended");
         assert_eq!(lines.push(b"7\nnext\n"), [b"next".to_vec()]);
+        assert_eq!((lines.take_dropped(), lines.take_dropped()), (1, 0));
         assert!(lines.push(b"part").is_empty());
         lines.clear();
         assert_eq!(lines.push(b"new\n"), [b"new".to_vec()]);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use civm::instance::control::Session;
 use civm::instance::plan::Machine;
 use civm::instance::stage::Mode;
 use civm::instance::state::Phase;
@@ -11,13 +12,14 @@ use civm::instance::{Error, console};
 use civm::vm::network::Network;
 use nix::sys::signal::Signal;
 
+use crate::asked;
 use crate::kernel::WORD;
-use crate::scene::{KEY, Scene, wait_until};
+use crate::scene::{KEY, LONG, Scene, wait_until};
 use crate::{faults, played};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 29] = [
+pub const ALL: [(&str, Case); 34] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
@@ -54,6 +56,14 @@ pub const ALL: [(&str, Case); 29] = [
     ("a_second_down_joins_the_first", played::a_second_down_joins_the_first),
     ("a_record_of_another_civm_keeps_its_machine", played::a_record_of_another_civm_keeps_its_machine),
     ("a_lost_state_directory_hides_no_machine", played::a_lost_state_directory_hides_no_machine),
+    ("what_waits_uses_no_processor_and_little_memory", asked::what_waits_uses_no_processor_and_little_memory),
+    ("a_guest_is_asked_and_answers_by_number", asked::a_guest_is_asked_and_answers_by_number),
+    ("files_are_staged_for_a_guest_that_runs", asked::files_are_staged_for_a_guest_that_runs),
+    (
+        "an_instance_of_an_older_civm_is_listed_asked_and_stopped",
+        asked::an_instance_of_an_older_civm_is_listed_asked_and_stopped,
+    ),
+    ("one_types_on_the_console_and_others_take_over", asked::one_types_on_the_console_and_others_take_over),
     (
         "several_look_at_the_console_and_see_the_prompt",
         played::several_look_at_the_console_and_see_the_prompt,
@@ -77,7 +87,13 @@ fn starts_and_goes_down(mode: Mode) {
     assert_eq!((record.phase, record.namespaces), (Phase::Booting, mode == Mode::Namespaces));
     assert_ne!(record.forwards[0].host_port, 0, "the port that was chosen is told");
     wait_until("the kernel speaks", || scene.console("a").contains(WORD));
+    let qemu = record.qemu.expect("its process is known");
+    let processes = scene.processes();
+    let (pid, _) =
+        processes.iter().find(|(_, name)| name.contains("qemu-system-x86_64 -name")).expect("QEMU");
+    assert!(qemu.is_alive() && qemu.pid == pid.as_raw());
     down(&scene, "a").expect("it goes down");
+    assert!(!qemu.is_alive());
     assert_eq!(running.wait_end(&mut |_| {}), "QEMU was told to quit");
     scene.assert_gone(&record);
     assert!(matches!(down(&scene, "a"), Err(Error::NotRunning(_))));
@@ -257,6 +273,12 @@ fn disks_are_handed_over_open() {
         machine.disk = Some(Disk { path: path.clone(), size_mib: 16, ephemeral });
         let running = scene.start(machine.clone(), None).expect("it starts");
         assert_eq!(path.exists(), !ephemeral, "an ephemeral disk has no name any more");
+        let record = scene.place("a").running().expect("readable").expect("it runs");
+        let facts =
+            Session::open(&record, LONG).and_then(|mut session| session.machine(LONG)).expect("facts");
+        assert!(facts.qemu.is_some_and(|version| version.split('.').count() == 3));
+        let [drive] = &facts.drives[..] else { panic!("{:?}", facts.drives) };
+        assert_eq!((drive.format.as_str(), drive.size, drive.read_only), ("qcow2", Some(16 << 20), false));
         if !ephemeral {
             machine.name = "b".to_owned();
             let error = scene.start(machine, None).expect_err("the disk is in use");

@@ -54,7 +54,7 @@ done
 "#;
 
 /// A scene whose QEMU is a script; `guest` defines what the guest does.
-fn scene(guest: &str) -> Scene {
+pub fn scene(guest: &str) -> Scene {
     let mut scene = Scene::new();
     let directory = scene.directory().join("bin");
     fs::create_dir(&directory).expect("a directory");
@@ -70,19 +70,19 @@ fn scene(guest: &str) -> Scene {
     scene
 }
 
-fn start(scene: &Scene) -> Running {
+pub fn start(scene: &Scene) -> Running {
     scene.start(scene.machine("a", 0), None).expect("it starts")
 }
 
-fn wait_ready(running: &mut Running) -> Result<(), Error> {
+pub fn wait_ready(running: &mut Running) -> Result<(), Error> {
     running.wait_ready(Duration::from_secs(60), None, &mut |_| {})
 }
 
-fn down(scene: &Scene, patience: Duration) -> Result<stop::Stopped, Error> {
+pub fn down(scene: &Scene, patience: Duration) -> Result<stop::Stopped, Error> {
     stop::down(&scene.place("a"), Patience::Usual(patience), &scene.environment, &mut |_| {})
 }
 
-const SECONDS: Duration = Duration::from_secs(20);
+pub const SECONDS: Duration = Duration::from_secs(20);
 
 /// Megabytes of memory that a process has.
 fn memory(scene: &Scene, name: &str) -> u64 {
@@ -123,14 +123,19 @@ pub fn a_guest_that_floods_everything_harms_only_itself() {
         .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.metadata().expect("it").len()))
         .collect();
     assert!(sizes.iter().all(|(_, size)| *size <= 512 << 10), "{sizes:?}");
+    // From here on the caller reads: what was not told until the end is lost with the stage.
+    let reads = std::thread::spawn(move || {
+        let mut host = Vec::new();
+        running.wait_end(&mut |event| {
+            if !matches!(event, Event::Guest { .. }) {
+                host.push(event.clone());
+            }
+        });
+        host
+    });
     assert!(down(&scene, SECONDS).expect("it goes down").reason.is_some());
     drop(sleeps);
-    let mut host = Vec::new();
-    running.wait_end(&mut |event| {
-        if !matches!(event, Event::Guest { .. }) {
-            host.push(event.clone());
-        }
-    });
+    let host = reads.join().expect("it ends");
     assert!(matches!(host.last(), Some(Event::Ended { .. })), "the caller was not dropped: {host:?}");
     let log = fs::read_to_string(scene.place("a").events()).expect("a log");
     assert!(
@@ -187,13 +192,33 @@ pub fn a_panic_is_seen_and_its_reason_told() {
     );
     let mut running = start(&scene);
     wait_ready(&mut running).expect("it is ready first");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    let looks = UnixStream::connect(record.console().expect("a console")).expect("it attaches");
     running.detach().expect("it is told");
     let phase = || scene.place("a").record().map(|record| record.phase);
+    wait_until("the panic is seen", || phase() == Some(Phase::Panicked));
+    assert!(scene.place("a").is_alive(), "it stands still while somebody looks at its console");
+    let console = scene.console("a");
+    assert!(console.ends_with("[  1.0] Kernel panic - not syncing: played\r\n"), "{console}");
+    drop(looks);
+    scene.assert_gone(&record);
+    let record = scene.place("a").record().expect("a record");
+    assert_eq!(record.reason.as_deref(), Some("the guest's kernel panicked: played"));
+    // Where somebody stops it, nobody waits for a guest that is dead; what the run before wrote is kept.
+    let running = start(&scene);
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    let looks = UnixStream::connect(record.console().expect("a console")).expect("it attaches");
+    running.detach().expect("it is told");
     wait_until("the panic is seen", || phase() == Some(Phase::Panicked));
     let begun = Instant::now();
     let stopped = down(&scene, 3 * SECONDS).expect("it goes down");
     assert_eq!(stopped.reason.as_deref(), Some("the guest's kernel panicked: played"));
     assert!(begun.elapsed() < SECONDS, "nobody waits for a guest that is dead");
+    drop(looks);
+    for log in ["events.jsonl.1", "console.log.1"] {
+        let text = fs::read_to_string(scene.place("a").path.join(log)).expect("that of the first run");
+        assert!(text.contains("played"), "{text}");
+    }
 }
 
 pub fn a_reset_before_readiness_ends_the_machine() {
@@ -298,7 +323,7 @@ pub fn a_record_of_another_civm_keeps_its_machine() {
     running.detach().expect("it is told");
     let file = scene.place("a").path.join("instance.json");
     let own = fs::read_to_string(&file).expect("a record");
-    let foreign = own.replace("\"version\": 2", "\"version\": 99");
+    let foreign = own.replace("\"version\": 3", "\"version\": 99");
     assert_ne!(own, foreign);
     for text in [foreign.as_str(), "", "{}"] {
         fs::write(&file, text).expect("another record");

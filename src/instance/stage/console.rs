@@ -1,4 +1,8 @@
-//! The serial console: shared by everybody who attaches, and written to a log while the guest boots.
+//! The serial console: shown to everybody who attaches, typed on by one of them, and written to a log while the guest
+//! boots.
+//!
+//! Who attaches first to type is the one who types; when they leave, the next who types is. Others are told so, and may
+//! take over.
 //!
 //! What is typed or printed after that may be secret, so it reaches no disk unless host.yaml asks for it. A viewer
 //! that does not read loses output; the guest never waits for one.
@@ -14,9 +18,10 @@ use zeroize::Zeroizing;
 use crate::instance::plan::ConsoleLog;
 use crate::instance::stage::log::Log;
 use crate::instance::stage::outlet::Outlet;
+use crate::instance::wire::{Seat, Typing};
 use crate::vm::agent::printable;
 
-/// Bytes of a log; there are two at most.
+/// Bytes of the log of one boot.
 const LOG_MAX: u64 = 512 << 10;
 /// Bytes that wait for a slow viewer.
 const VIEWER_MAX: usize = 256 << 10;
@@ -36,12 +41,19 @@ const CATCH_UP_PIECES: usize = 64;
 const PANIC: &str = "Kernel panic - not syncing: ";
 /// Longest part of that message, in characters.
 const PANIC_MAX: usize = 200;
+/// Lines of the kernel before and after it that are written down.
+const PANIC_LINES: usize = 60;
 /// What a kernel that restarts in good order writes last, whatever was shown before.
 const RESTART: &str = "reboot: Restarting system";
 
 /// Somebody who is attached.
 #[derive(Debug)]
 struct Viewer {
+    number: u64,
+    /// Whether they want to type at all.
+    types: bool,
+    /// They have been told that somebody else types.
+    told: bool,
     socket: UnixStream,
     output: Outlet,
     /// Output was dropped; the viewer is told when there is room.
@@ -51,6 +63,16 @@ struct Viewer {
 impl Viewer {
     fn show(&mut self, bytes: &[u8]) {
         self.lost |= !self.output.push(bytes, VIEWER_MAX);
+    }
+
+    fn tell(&mut self, message: &str) {
+        self.show(format!("\r\ncivm: {message}\r\n").as_bytes());
+    }
+
+    fn tell_of_another(&mut self) {
+        if !std::mem::replace(&mut self.told, true) {
+            self.tell("somebody else types on this console; `civm console --take` takes over");
+        }
     }
 
     fn flush(&mut self) -> bool {
@@ -71,6 +93,9 @@ pub(super) struct Console {
     guest: UnixStream,
     open: bool,
     viewers: Vec<Viewer>,
+    /// Who types.
+    writer: Option<u64>,
+    last_viewer: u64,
     input: Outlet,
     /// The last output, in memory alone.
     recent: Zeroizing<Vec<u8>>,
@@ -90,10 +115,11 @@ impl Console {
         let listener = UnixListener::bind(socket)?;
         listener.set_nonblocking(true)?;
         guest.set_nonblocking(true)?;
-        let log = Some(Log::create(log_path.clone(), LOG_MAX)?);
+        let log = Some(Log::begin(log_path.clone(), LOG_MAX)?);
         let recent = Zeroizing::new(Vec::with_capacity(RECENT_MAX));
         let (viewers, input) = (Vec::new(), Outlet::default());
-        Ok(Self { listener, guest, open: true, viewers, input, recent, log, log_path, wanted })
+        let (open, writer, last_viewer) = (true, None, 0);
+        Ok(Self { listener, guest, open, viewers, writer, last_viewer, input, recent, log, log_path, wanted })
     }
 
     /// What to wait for.
@@ -123,7 +149,12 @@ impl Console {
         self.hear_viewers();
         let mut guest = &self.guest;
         self.open &= self.input.flush(|bytes| guest.write(bytes));
-        self.viewers.retain_mut(Viewer::flush);
+        let writer = &mut self.writer;
+        self.viewers.retain_mut(|viewer| {
+            let open = viewer.flush();
+            writer.take_if(|writer| !open && *writer == viewer.number);
+            open
+        });
         heard
     }
 
@@ -139,15 +170,9 @@ impl Console {
     /// The guest boots again: its output is logged, and the log of the boot before is kept.
     pub(super) fn boot_begins(&mut self) {
         self.recent.clear();
-        match &mut self.log {
-            Some(log) => log.rotate(),
-            None => {
-                self.log = Log::go_on(self.log_path.clone(), LOG_MAX).ok();
-                if let Some(log) = &mut self.log {
-                    log.rotate();
-                }
-            }
-        }
+        // Closed first, so that it is not written to any more.
+        self.log = None;
+        self.log = Log::begin(self.log_path.clone(), LOG_MAX).ok();
     }
 
     /// The guest is ready: what follows is shown to viewers and not logged.
@@ -162,10 +187,68 @@ impl Console {
 
     /// Shows a message of civm's to all viewers.
     pub(super) fn say(&mut self, line: &str) {
-        let line = format!("\r\ncivm: {line}\r\n");
-        self.viewers.iter_mut().for_each(|viewer| viewer.show(line.as_bytes()));
+        self.viewers.iter_mut().for_each(|viewer| viewer.tell(line));
         if let Some(log) = &mut self.log {
-            log.append(line.as_bytes());
+            log.append(format!("\r\ncivm: {line}\r\n").as_bytes());
+        }
+    }
+
+    /// Whether somebody is attached.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.viewers.is_empty()
+    }
+
+    /// The place that somebody would have who attaches now; `None` where there is none left.
+    pub(super) fn seat(&self, typing: Typing) -> Option<Seat> {
+        let types = match typing {
+            Typing::No => false,
+            Typing::Offered => self.writer.is_none(),
+            Typing::Taken => true,
+        };
+        (self.viewers.len() < VIEWERS_MAX).then_some(Seat { types, another: self.writer.is_some() })
+    }
+
+    /// Attaches somebody who is still to be sent `output`.
+    pub(super) fn attach(&mut self, socket: UnixStream, output: Outlet, typing: Typing) {
+        let Some(seat) = self.seat(typing) else { return };
+        let number = self.add(socket, output, typing != Typing::No);
+        if typing == Typing::Offered && !seat.types {
+            if let Some(viewer) = self.viewers.last_mut() {
+                viewer.tell_of_another();
+            }
+        } else if seat.types {
+            let before = self.writer.replace(number);
+            if let Some(before) = self.viewers.iter_mut().find(|viewer| Some(viewer.number) == before) {
+                before.told = true;
+                before.tell("somebody else types on this console from now on");
+            }
+        }
+    }
+
+    fn add(&mut self, socket: UnixStream, output: Outlet, types: bool) -> u64 {
+        self.last_viewer += 1;
+        let number = self.last_viewer;
+        let mut viewer = Viewer { number, types, told: false, socket, output, lost: false };
+        viewer.show(self.current_line());
+        self.viewers.push(viewer);
+        number
+    }
+
+    /// Writes down what the kernel said around its panic, where the log has been closed: its own lines and no others.
+    pub(super) fn log_panic(&mut self) {
+        if self.log.is_some() {
+            return;
+        }
+        let Ok(mut log) = Log::go_on(self.log_path.clone(), LOG_MAX) else { return };
+        let text = String::from_utf8_lossy(&self.recent);
+        let is_kernels = |line: &&str| {
+            let time = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+            time.is_some_and(|(time, _)| time.trim().parse::<f64>().is_ok())
+        };
+        let lines: Vec<&str> = text.lines().filter(is_kernels).collect();
+        log.append(b"\r\ncivm: the guest's kernel panicked; its last lines:\r\n");
+        for line in lines.iter().skip(lines.len().saturating_sub(PANIC_LINES)) {
+            log.append(format!("{line}\r\n").as_bytes());
         }
     }
 
@@ -186,9 +269,7 @@ impl Console {
             if socket.set_nonblocking(true).is_err() {
                 continue;
             }
-            let mut viewer = Viewer { socket, output: Outlet::default(), lost: false };
-            viewer.show(self.current_line());
-            self.viewers.push(viewer);
+            self.add(socket, Outlet::default(), true);
         }
     }
 
@@ -231,136 +312,29 @@ impl Console {
 
     fn hear_viewers(&mut self) {
         let mut chunk = Zeroizing::new([0; 4096]);
-        let input = &mut self.input;
+        let (input, writer) = (&mut self.input, &mut self.writer);
         self.viewers.retain_mut(|viewer| {
             if input.len() >= INPUT_MAX {
                 return true;
             }
             match viewer.socket.read(&mut chunk[..]) {
-                Ok(0) => false,
-                Ok(count) => {
-                    input.push(chunk.get(..count).unwrap_or_default(), 2 * INPUT_MAX);
-                    true
+                Ok(0) => {
+                    writer.take_if(|writer| *writer == viewer.number);
+                    return false;
                 }
-                Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+                Ok(_) if !viewer.types => {}
+                Ok(count) if *writer.get_or_insert(viewer.number) == viewer.number => {
+                    input.push(chunk.get(..count).unwrap_or_default(), 2 * INPUT_MAX);
+                }
+                Ok(_) => viewer.tell_of_another(),
+                Err(error) => {
+                    return matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
+                }
             }
+            true
         });
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Console, LOG_MAX, RECENT_MAX};
-    use crate::instance::plan::ConsoleLog;
-    use std::fs;
-    use std::io::{Read, Write};
-    use std::os::unix::net::UnixStream;
-    use std::path::Path;
-    use std::time::Duration;
-
-    fn console(directory: &Path, wanted: ConsoleLog) -> (Console, UnixStream) {
-        let (guest, ours) = UnixStream::pair().unwrap();
-        guest.set_nonblocking(true).unwrap();
-        (Console::open(&directory.join("s"), ours, directory.join("log"), wanted).unwrap(), guest)
-    }
-
-    fn viewer(directory: &Path) -> UnixStream {
-        let viewer = UnixStream::connect(directory.join("s")).unwrap();
-        viewer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        viewer
-    }
-
-    fn read(viewer: &mut UnixStream, length: usize) -> String {
-        let mut bytes = vec![0; length];
-        viewer.read_exact(&mut bytes).unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn what_follows_readiness_is_shown_and_not_written_down() {
-        for (wanted, kept) in [(ConsoleLog::UntilReady, false), (ConsoleLog::Always, true)] {
-            let directory = tempfile::tempdir().unwrap();
-            let (mut console, mut guest) = console(directory.path(), wanted);
-            guest.write_all(b"boots\n# ").unwrap();
-            console.serve();
-            console.boot_ended();
-            let mut first = viewer(directory.path());
-            let mut second = viewer(directory.path());
-            console.serve();
-            assert_eq!((read(&mut first, 2), read(&mut second, 2)), ("# ".into(), "# ".into()), "the prompt");
-            first.write_all(b"cat key\r").unwrap();
-            console.serve();
-            let mut typed = [0; 8];
-            guest.read_exact(&mut typed).unwrap();
-            assert_eq!(&typed, b"cat key\r");
-            guest.write_all(b"the secret\n").unwrap();
-            console.serve();
-            assert_eq!(
-                (read(&mut first, 11), read(&mut second, 11)),
-                ("the secret\n".into(), "the secret\n".into())
-            );
-            let log = fs::read_to_string(directory.path().join("log")).unwrap();
-            assert!(log.starts_with("boots\n# "), "{log}");
-            assert_eq!(log.contains("the secret"), kept, "{log}");
-            // A second boot is kept again, beside the first.
-            console.boot_begins();
-            guest.write_all(b"boots again\n").unwrap();
-            console.serve();
-            assert_eq!(fs::read_to_string(directory.path().join("log")).unwrap(), "boots again\n");
-            assert!(fs::read_to_string(directory.path().join("log.1")).unwrap().starts_with("boots\n"));
-        }
-    }
-
-    #[test]
-    fn a_flood_is_bounded_on_disk_and_in_memory_and_nobody_waits_for_a_viewer_that_sleeps() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut console, mut guest) = console(directory.path(), ConsoleLog::Always);
-        let mut sleeps = viewer(directory.path());
-        let flood = vec![b'x'; 64 << 10];
-        let mut written = 0;
-        while written < 16 << 20 {
-            written += guest.write(&flood).unwrap_or(0);
-            console.serve();
-        }
-        let size = |name: &str| fs::metadata(directory.path().join(name)).unwrap().len();
-        assert!(size("log") <= LOG_MAX && size("log.1") <= LOG_MAX);
-        assert!(console.recent.capacity() <= RECENT_MAX && console.viewers[0].output.len() <= 256 << 10);
-        // Awake again, it is told what it missed, and sees what follows.
-        let mut shown = Vec::new();
-        sleeps.set_nonblocking(true).unwrap();
-        guest.write_all(b"done").unwrap();
-        for _ in 0..1000 {
-            console.serve();
-            let mut chunk = [0; 64 << 10];
-            if let Ok(count) = sleeps.read(&mut chunk) {
-                shown.extend_from_slice(&chunk[..count]);
-            }
-        }
-        guest.write_all(b"after").unwrap();
-        console.serve();
-        std::thread::sleep(Duration::from_millis(10));
-        let mut chunk = [0; 100];
-        let count = sleeps.read(&mut chunk).unwrap();
-        shown.extend_from_slice(&chunk[..count]);
-        let shown = String::from_utf8(shown).unwrap();
-        assert!(shown.contains("output was lost here") && shown.ends_with("after"), "{}", shown.len());
-    }
-
-    #[test]
-    fn the_reason_of_a_panic_is_found() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut console, mut guest) = console(directory.path(), ConsoleLog::UntilReady);
-        assert_eq!(console.panic_message(), None);
-        guest
-            .write_all(
-                b"[ 1.0] Kernel panic - not syncing: sysrq \x1b[0mtriggered crash\r\n[ 1.1] CPU: 0\r\n",
-            )
-            .unwrap();
-        console.serve();
-        assert_eq!(console.panic_message().as_deref(), Some("sysrq [0mtriggered crash"));
-        // It was only shown, as from an older log: this kernel lives, and restarts.
-        guest.write_all(b"[ 9.0] reboot: Restarting system\r\n").unwrap();
-        console.serve();
-        assert_eq!(console.panic_message(), None);
-    }
-}
+mod tests;

@@ -1,52 +1,260 @@
-//! The supervisor's socket, on which other runs of civm ask it to stop.
+//! The supervisor's socket, on which other runs of civm ask it something. The protocol is [`wire`]'s.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use crate::instance::event::Ask;
+use nix::poll::{PollFd, PollFlags};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::instance::stage::incoming::Incoming;
 use crate::instance::stage::lines::Lines;
+use crate::instance::stage::outlet::Outlet;
+use crate::instance::wire::{self, Code, Failure, Hello, Numbered, Outcome, PROTOCOL, Reply, Request};
 
 /// Connections at a time; a further one waits.
-const CLIENTS_MAX: usize = 16;
+const CLIENTS_MAX: usize = 32;
+/// Those of them that are sent events: they stay, and must not keep others from asking.
+const SUBSCRIBERS_MAX: usize = 16;
+/// Bytes of answers that wait for somebody who does not read.
+const WAITING_MAX: usize = 1 << 20;
+/// Bytes of files taken at once.
+const FILES_MAX: usize = 256 << 10;
+
+/// Who asked, and the number of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asker {
+    pub(super) client: u64,
+    pub(super) id: u64,
+}
+
+/// What has come over a connection.
+pub(super) enum Asked {
+    /// A request.
+    Request(Asker, Request),
+    /// All files of a request to stage some, or why they did not come.
+    Files(Asker, io::Result<Incoming>),
+}
+
+/// Somebody who is connected.
+struct Client {
+    number: u64,
+    lines: Lines,
+    subscribed: bool,
+    /// Files on their way in: what is sent is not lines meanwhile.
+    files: Option<(u64, Incoming)>,
+    /// The connection ends with its last answer.
+    last: bool,
+}
 
 /// The socket and those who are connected.
-#[derive(Debug)]
 pub(super) struct Control {
     listener: UnixListener,
-    clients: Vec<Lines>,
+    clients: Vec<Client>,
+    last: u64,
+}
+
+/// The part that every request has, whatever its name.
+#[derive(Deserialize)]
+struct Head {
+    id: u64,
+    request: String,
 }
 
 impl Control {
     pub(super) fn listen(path: &Path) -> io::Result<Self> {
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, clients: Vec::new() })
+        Ok(Self { listener, clients: Vec::new(), last: 0 })
     }
 
     /// What to wait for.
-    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let listener = (self.clients.len() < CLIENTS_MAX).then(|| self.listener.as_fd());
-        listener.into_iter().chain(self.clients.iter().map(|client| client.socket.as_fd()))
+    pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let listener =
+            (self.clients.len() < CLIENTS_MAX).then(|| PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
+        // Of one that has its last answer nothing more is taken.
+        let clients = self
+            .clients
+            .iter()
+            .map(|client| if client.last { client.lines.writable() } else { client.lines.watched() });
+        listener.into_iter().chain(clients)
     }
 
-    /// What has been asked, each with a socket to answer on.
-    pub(super) fn receive(&mut self) -> Vec<(Ask, Option<UnixStream>)> {
+    /// What has been asked.
+    pub(super) fn receive(&mut self) -> Vec<Asked> {
         while self.clients.len() < CLIENTS_MAX {
             let Ok((socket, _)) = self.listener.accept() else { break };
-            self.clients.extend(Lines::new(socket, b""));
+            let Ok(lines) = Lines::new(socket, wire::REQUEST_MAX) else { continue };
+            self.last += 1;
+            let client = Client { number: self.last, lines, subscribed: false, files: None, last: false };
+            self.clients.push(client);
         }
         let mut asked = Vec::new();
         self.clients.retain_mut(|client| {
-            let Some(lines) = client.receive() else { return false };
-            for line in lines {
-                // Nonsense ends the connection.
-                let Ok(ask) = serde_json::from_str(&line) else { return false };
-                asked.push((ask, client.socket.try_clone().ok()));
+            if client.last {
+                return client.lines.flush() && !client.lines.is_flushed();
             }
-            true
+            if client.files.is_some() { client.take_files(&mut asked) } else { client.hear(&mut asked) }
         });
         asked
     }
+
+    /// Answers a request; one whose client is gone is answered by nobody.
+    pub(super) fn answer(&mut self, who: Asker, answer: Result<impl Serialize, Failure>) {
+        let outcome = answer.and_then(|result| {
+            let failed = |error: serde_json::Error| Failure::new(Code::Failed, error.to_string());
+            serde_json::to_value(result).map(Outcome::Result).map_err(failed)
+        });
+        if let Some(client) = self.client(who) {
+            client.reply(Some(who.id), outcome.unwrap_or_else(Outcome::Error));
+        }
+    }
+
+    /// The same, and the connection ends: what it carries makes no sense any more.
+    pub(super) fn answer_last(&mut self, who: Asker, failure: Failure) {
+        if let Some(client) = self.client(who) {
+            client.reply(Some(who.id), Outcome::Error(failure));
+            client.last = true;
+        }
+    }
+
+    /// Takes files from a client, which is told to send them.
+    pub(super) fn take_files(&mut self, who: Asker, files: Incoming) {
+        if let Some(client) = self.client(who) {
+            client.files = Some((who.id, files));
+            client.reply(Some(who.id), Outcome::Continue(true));
+        }
+    }
+
+    /// Whether somebody sends files.
+    pub(super) fn takes_files(&self) -> bool {
+        self.clients.iter().any(|client| client.files.is_some())
+    }
+
+    /// Sends a client all events from now on; `false` where too many are sent them.
+    pub(super) fn subscribe(&mut self, who: Asker) -> bool {
+        let room = self.clients.iter().filter(|client| client.subscribed).count() < SUBSCRIBERS_MAX;
+        if let Some(client) = self.client(who) {
+            client.subscribed |= room;
+        }
+        room
+    }
+
+    /// Sends an event's line to all who want it, unless so many bytes wait for them already.
+    pub(super) fn tell(&mut self, line: &[u8], waiting: usize) {
+        for client in self.clients.iter_mut().filter(|client| client.subscribed) {
+            client.lines.send_within(line, waiting);
+        }
+    }
+
+    /// Gives a connection away, with what it is still to be sent.
+    pub(super) fn release(&mut self, who: Asker) -> Option<(UnixStream, Outlet)> {
+        let at = self.clients.iter().position(|client| client.number == who.client)?;
+        Some(self.clients.swap_remove(at).lines.into_parts())
+    }
+
+    /// Whether a client is still there.
+    pub(super) fn is_connected(&self, who: Asker) -> bool {
+        self.clients.iter().any(|client| client.number == who.client)
+    }
+
+    /// Writes what the clients take now.
+    pub(super) fn flush(&mut self) {
+        self.clients.retain_mut(|client| client.lines.flush());
+    }
+
+    /// Those who were slow.
+    pub(super) fn unflushed(&self) -> impl Iterator<Item = PollFd<'_>> {
+        let slow = self.clients.iter().filter(|client| !client.lines.is_flushed());
+        slow.map(|client| client.lines.writable())
+    }
+
+    fn client(&mut self, who: Asker) -> Option<&mut Client> {
+        self.clients.iter_mut().find(|client| client.number == who.client)
+    }
 }
+
+impl Client {
+    fn reply(&mut self, id: Option<u64>, outcome: Outcome) {
+        self.lines.send_within(&wire::line(&Reply { id, outcome }), WAITING_MAX);
+    }
+
+    fn refuse(&mut self, id: Option<u64>, code: Code, message: String) {
+        self.reply(id, Outcome::Error(Failure::new(code, message)));
+    }
+
+    fn hear(&mut self, asked: &mut Vec<Asked>) -> bool {
+        let Some(lines) = self.lines.receive() else { return false };
+        for _ in 0..self.lines.take_dropped() {
+            let message = format!("a request has at most {} bytes", wire::REQUEST_MAX);
+            self.refuse(None, Code::Malformed, message);
+        }
+        for line in lines.iter().filter(|line| !line.is_empty()) {
+            let Ok(Head { id, request: name }) = serde_json::from_str(line) else {
+                let message = format!(
+                    "not a request: this civm speaks protocol {PROTOCOL}, whose requests have an `id` and a \
+                     `request`"
+                );
+                self.refuse(None, Code::Malformed, message);
+                continue;
+            };
+            match serde_json::from_str(line) {
+                Ok(Numbered { request: Request::Hello(_), .. }) => match serde_json::to_value(Hello::own()) {
+                    Ok(hello) => self.reply(Some(id), Outcome::Result(hello)),
+                    Err(error) => self.refuse(Some(id), Code::Failed, error.to_string()),
+                },
+                Ok(Numbered { id, request }) => {
+                    asked.push(Asked::Request(Asker { client: self.number, id }, request));
+                }
+                Err(error) if wire::REQUESTS.contains(&name.as_str()) => {
+                    self.refuse(Some(id), Code::Malformed, format!("request `{name}`: {error}"));
+                }
+                Err(_) => {
+                    let message = format!("this civm knows the requests {}", wire::REQUESTS.join(", "));
+                    self.refuse(Some(id), Code::UnknownRequest, message);
+                }
+            }
+        }
+        true
+    }
+
+    /// Takes the next piece of the files; no byte more than they have.
+    fn take_files(&mut self, asked: &mut Vec<Asked>) -> bool {
+        let Some((id, files)) = &mut self.files else { return true };
+        let who = Asker { client: self.number, id: *id };
+        let mut left = FILES_MAX;
+        let mut chunk = Zeroizing::new(vec![0; FILES_MAX]);
+        loop {
+            let wanted = files.wants().min(left);
+            if wanted == 0 {
+                break;
+            }
+            let piece = chunk.get_mut(..wanted).unwrap_or_default();
+            let taken = match self.lines.socket.read(piece) {
+                // The files go with the client; what was received of them is removed.
+                Ok(0) => return false,
+                Ok(count) => {
+                    left -= count;
+                    files.take(piece.get(..count).unwrap_or_default())
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+                Err(_) => return false,
+            };
+            if let Err(error) = taken {
+                self.files = None;
+                asked.push(Asked::Files(who, Err(error)));
+                return true;
+            }
+        }
+        if let Some((_, files)) = self.files.take_if(|(_, files)| files.wants() == 0) {
+            asked.push(Asked::Files(who, Ok(files)));
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

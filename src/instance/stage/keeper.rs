@@ -1,10 +1,10 @@
 //! The keeper: holds the instance's lock and its directory in memory, and cleans up after the supervisor.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::DirBuilder;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use crate::edge::environment::Environment;
 use crate::edge::private_dir::PrivateDir;
 use crate::instance::event::Event;
+use crate::instance::stage::log::{Log, QEMU_LOG_MAX};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::{Mode, SELF, SUPERVISOR, child, namespaces};
 use crate::instance::state::{Phase, Place, lock_patiently};
@@ -68,9 +69,8 @@ fn keep(mode: Mode, place: &Place, report: &mut Report) -> io::Result<ExitCode> 
         return Ok(ExitCode::FAILURE);
     };
     report.log_to(&place.events(), true);
-    // To its end: QEMU's messages go there as well.
-    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(place.qemu_log())?;
-    log.set_len(0)?;
+    // QEMU's messages go there as well.
+    let log = Log::begin(place.qemu_log(), QEMU_LOG_MAX)?;
     let runtime = open_runtime(mode, place)?;
     let signals = Signals::watch()?;
     if mode == Mode::Namespaces {
@@ -98,7 +98,7 @@ fn open_runtime(mode: Mode, place: &Place) -> io::Result<Runtime> {
     }
 }
 
-fn spawn(mode: Mode, place: &Place, runtime: &Path, log: &File) -> io::Result<Child> {
+fn spawn(mode: Mode, place: &Place, runtime: &Path, log: &Log) -> io::Result<Child> {
     Command::new(SELF)
         .arg0("civm")
         .args([SUPERVISOR, mode.argument()])
@@ -107,7 +107,7 @@ fn spawn(mode: Mode, place: &Place, runtime: &Path, log: &File) -> io::Result<Ch
         .args([place.path.as_os_str(), place.project.as_os_str(), place.name.as_ref()])
         .stdin(Stdio::inherit())
         .stdout(Stdio::inherit())
-        .stderr(log.try_clone()?)
+        .stderr(log.share()?)
         .spawn()
 }
 

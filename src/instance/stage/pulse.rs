@@ -1,9 +1,9 @@
 //! Whether QEMU is alive: it is asked from time to time, and when somebody wants to know.
 
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::instance::event::Health;
+use crate::instance::stage::control::Asker;
 
 /// How often QEMU is asked.
 const EVERY: Duration = Duration::from_secs(10);
@@ -18,7 +18,7 @@ pub(super) struct Pulse {
     patience: Duration,
     next: Instant,
     asked: Option<Instant>,
-    waiting: Vec<(UnixStream, Instant)>,
+    waiting: Vec<(Asker, Instant)>,
 }
 
 /// What is to be done now.
@@ -47,8 +47,8 @@ impl Pulse {
     }
 
     /// Somebody wants to know; whether QEMU is to be asked now.
-    pub(super) fn wanted(&mut self, socket: UnixStream, now: Instant) -> bool {
-        self.waiting.push((socket, now + self.patience));
+    pub(super) fn wanted(&mut self, who: Asker, now: Instant) -> bool {
+        self.waiting.push((who, now + self.patience));
         self.begin(now)
     }
 
@@ -60,17 +60,17 @@ impl Pulse {
     }
 
     /// QEMU has answered: who wanted to know, and whether the machine stood still meanwhile.
-    pub(super) fn answered(&mut self, now: Instant) -> (Vec<UnixStream>, bool) {
+    pub(super) fn answered(&mut self, now: Instant) -> (Vec<Asker>, bool) {
         let late = self.asked.take().is_some_and(|asked| now.saturating_duration_since(asked) > LATE);
-        (self.waiting.drain(..).map(|(socket, _)| socket).collect(), late)
+        (self.waiting.drain(..).map(|(who, _)| who).collect(), late)
     }
 
     /// Those who have waited long enough: QEMU is frozen.
-    pub(super) fn given_up(&mut self, now: Instant) -> Vec<UnixStream> {
+    pub(super) fn given_up(&mut self, now: Instant) -> Vec<Asker> {
         let (late, rest) = self.waiting.drain(..).partition(|(_, until)| now >= *until);
         self.waiting = rest;
-        let late: Vec<(UnixStream, Instant)> = late;
-        late.into_iter().map(|(socket, _)| socket).collect()
+        let late: Vec<(Asker, Instant)> = late;
+        late.into_iter().map(|(who, _)| who).collect()
     }
 
     /// When something is due next.
@@ -91,7 +91,7 @@ pub(super) fn health(status: &str) -> Health {
 #[cfg(test)]
 mod tests {
     use super::{Due, EVERY, LATE, PATIENCE, Pulse};
-    use std::os::unix::net::UnixStream;
+    use crate::instance::stage::control::Asker;
     use std::time::{Duration, Instant};
 
     #[test]
@@ -112,12 +112,11 @@ mod tests {
     fn who_wants_to_know_is_not_kept_waiting_by_a_frozen_qemu() {
         let now = Instant::now();
         let mut pulse = Pulse::new(now, PATIENCE);
-        let (_one, other) = UnixStream::pair().unwrap();
-        assert!(pulse.wanted(other, now));
-        let (_two, other) = UnixStream::pair().unwrap();
-        assert!(!pulse.wanted(other, now + PATIENCE / 2), "the question is open");
+        let who = |id| Asker { client: 1, id };
+        assert!(pulse.wanted(who(1), now));
+        assert!(!pulse.wanted(who(2), now + PATIENCE / 2), "the question is open");
         assert_eq!(pulse.next(), now + PATIENCE);
-        assert_eq!(pulse.given_up(now + PATIENCE).len(), 1);
-        assert_eq!(pulse.answered(now + PATIENCE).0.len(), 1);
+        assert_eq!(pulse.given_up(now + PATIENCE), [who(1)]);
+        assert_eq!(pulse.answered(now + PATIENCE).0, [who(2)]);
     }
 }

@@ -1,6 +1,6 @@
 //! QEMU as the supervisor's child.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -16,15 +16,20 @@ use nix::unistd::Pid;
 
 use crate::edge::environment::Environment;
 use crate::instance::stage::fence::Fence;
-use crate::instance::stage::lines::Lines;
+use crate::instance::stage::lines::{LINE_MAX, Lines};
 use crate::instance::stage::log::Log;
 use crate::instance::stage::user::QemuUser;
 use crate::instance::stage::{Mode, child};
+use crate::instance::state::Process;
 use crate::vm::agent;
 use crate::vm::argv;
 use crate::vm::ports::Forward;
-use crate::vm::qmp::{self, Client};
+use crate::vm::qmp::{self, Message, Session};
 use crate::vm::spec::{Accel, Channel, Spec};
+
+mod greeting;
+
+use greeting::{CLOSED, Greeting, greet};
 
 /// Pieces of QEMU's messages that are taken at once: more than a socket holds.
 const MESSAGE_PIECES: usize = 128;
@@ -69,15 +74,20 @@ struct Processes {
 #[derive(Debug)]
 pub(super) struct Qemu {
     processes: Processes,
+    /// Its process, as everybody else sees it.
+    pub(super) process: Option<Process>,
     pub(super) qmp: Lines,
+    session: Session,
     pub(super) agent: Lines,
     messages: Messages,
     /// What it says executes the guest.
     pub(super) accel: Accel,
     /// What listens.
     pub(super) forwards: Vec<Forward>,
+    /// Its version.
+    pub(super) version: Option<String>,
     /// What happened before it had answered.
-    pub(super) events: Vec<qmp::Message>,
+    events: Vec<Message>,
 }
 
 /// The sockets that QEMU will inherit, and our ends.
@@ -183,10 +193,13 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
         processes.reap();
         processes.exit.is_some()
     });
-    let greeted = if speaks { greet(qmp, agent, patience) } else { Err(qmp::Error::Closed) };
-    match greeted {
-        Ok((qmp, agent, accel, forwards, events)) => {
-            let qemu = Qemu { processes, qmp, agent, messages, accel, forwards, events };
+    let greeted = if speaks { greet(qmp, patience) } else { Err(CLOSED.to_owned()) };
+    let agent = Lines::new(agent, LINE_MAX).map_err(|error| error.to_string());
+    match greeted.and_then(|greeted| Ok((greeted, agent?))) {
+        Ok((Greeting { qmp, session, accel, forwards, version, events }, agent)) => {
+            let process = Process::of_child(pid);
+            let qemu =
+                Qemu { processes, process, qmp, session, agent, messages, accel, forwards, version, events };
             Ok((qemu, console))
         }
         Err(error) => {
@@ -201,7 +214,7 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
             let silent = || format!("QEMU did not answer within {} s", patience.as_secs());
             Err(match exit {
                 Some(exit) => exit.to_string(),
-                None if speaks => error.to_string(),
+                None if speaks => error,
                 None => silent(),
             })
         }
@@ -222,18 +235,6 @@ fn speaks(qmp: &UnixStream, patience: Duration, mut is_gone: impl FnMut() -> boo
             return false;
         }
     }
-}
-
-type Greeted = (Lines, Lines, Accel, Vec<Forward>, Vec<qmp::Message>);
-
-fn greet(qmp: UnixStream, agent: UnixStream, patience: Duration) -> Result<Greeted, qmp::Error> {
-    qmp.set_read_timeout(Some(patience))?;
-    let mut client = Client::connect(BufReader::new(qmp.try_clone()?), qmp.try_clone()?)?;
-    let accel = if client.query_kvm()?.enabled { Accel::Kvm } else { Accel::Tcg };
-    let forwards = client.forwards()?;
-    let (reader, events) = client.into_parts();
-    let lines = Lines::new(qmp, reader.buffer())?;
-    Ok((lines, Lines::new(agent, b"")?, accel, forwards, events))
 }
 
 impl Processes {
@@ -332,21 +333,30 @@ impl Qemu {
         self.command(qmp::Command::Quit);
     }
 
-    /// Asks QEMU for the machine's state; the answer has this number.
-    pub(super) fn ask_status(&mut self, id: u64) {
-        self.qmp.send(&qmp::Command::QueryStatus.render(id));
-    }
-
     /// Sends a command to the guest's agent.
     pub(super) fn tell_guest(&mut self, command: agent::Command) {
         if let Ok(line) = serde_json::to_string(&command) {
-            self.agent.send(&format!("{line}\n"));
+            self.agent.send(format!("{line}\n").as_bytes());
         }
     }
 
-    fn command(&mut self, command: qmp::Command) {
-        // Answers are not awaited: what counts is that QEMU ends.
-        self.qmp.send(&command.render(0));
+    /// Sends a command to QEMU; its answer has the number that this gives.
+    pub(super) fn command(&mut self, command: qmp::Command) -> u64 {
+        let (id, line) = self.session.ask(command);
+        self.qmp.send(line.as_bytes());
+        id
+    }
+
+    /// What QEMU has said; `None` once it says no more.
+    pub(super) fn hear(&mut self) -> Option<Vec<Message>> {
+        let mut messages = std::mem::take(&mut self.events);
+        match self.qmp.receive() {
+            // What is not a message says nothing.
+            Some(lines) => messages.extend(lines.iter().filter_map(|line| self.session.hear(line).ok())),
+            None if messages.is_empty() => return None,
+            None => {}
+        }
+        Some(messages)
     }
 
     /// Ends it without asking.

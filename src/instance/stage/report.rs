@@ -1,48 +1,34 @@
-//! Reports what happens: to the caller, to the log of events and to those who asked the instance to stop.
+//! Reports what happens: to the caller, to the log of events and to those who asked for events.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Stdout, Write};
+use std::io::{self, Stdout};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::Serialize;
 
 use crate::instance::event::Event;
+use crate::instance::stage::control::{Asker, Control};
+use crate::instance::stage::journal::{Journal, Source};
 use crate::instance::stage::outlet::Outlet;
+use crate::instance::wire::{self, Code, Failure};
 
-/// Events of one run that are logged at most. A guest has a share of its own: it must neither fill the host's disk
-/// nor keep the host's own events out of the log.
-const LOGGED_MAX: usize = 5000;
-const LOGGED_OF_GUEST_MAX: usize = 1000;
 /// Bytes that wait for a listener that is slow. The host's own events have room where the guest's have none left.
 const WAITING_MAX: usize = 1 << 20;
 const WAITING_OF_GUEST_MAX: usize = 64 << 10;
 /// How long the last events may take on their way out.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Whose event it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Host,
-    Guest,
-}
-
 /// The listeners of an instance.
-#[derive(Debug)]
 pub(super) struct Report {
     /// The caller reads our standard output until it goes away.
     caller: Option<Outlet>,
     stdout: Stdout,
-    log: Option<File>,
-    logged: usize,
-    logged_of_guest: usize,
-    listeners: Vec<(UnixStream, Outlet)>,
-    /// Those who get one answer and nothing else.
-    answered: Vec<(UnixStream, Outlet)>,
+    journal: Option<Journal>,
+    /// Those who ask and listen over the control socket.
+    pub(super) control: Option<Control>,
 }
 
 impl Report {
@@ -53,37 +39,12 @@ impl Report {
             .map(|flags| OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK)
             .and_then(|flags| fcntl(io::stdout(), FcntlArg::F_SETFL(flags)));
         let caller = nonblocking.is_ok().then(Outlet::default);
-        let (listeners, answered) = (Vec::new(), Vec::new());
-        Self { caller, stdout: io::stdout(), log: None, logged: 0, logged_of_guest: 0, listeners, answered }
+        Self { caller, stdout: io::stdout(), journal: None, control: None }
     }
 
-    /// To the log as well; `fresh` begins a new one.
-    pub(super) fn log_to(&mut self, path: &Path, fresh: bool) {
-        let mut options = OpenOptions::new();
-        options.create(true).mode(0o600);
-        if fresh {
-            options.write(true).truncate(true);
-        } else {
-            options.append(true);
-        }
-        self.log = options.open(path).ok();
-    }
-
-    /// Tells one more listener from now on; `first` is for that one alone.
-    pub(super) fn listen(&mut self, socket: UnixStream, first: &Event) {
-        let mut outlet = Outlet::default();
-        outlet.push(&line(first), WAITING_MAX);
-        self.listeners.push((socket, outlet));
-        self.flush();
-    }
-
-    /// Answers a question. The socket is closed once the answer is out: a machine that runs for weeks is asked so
-    /// often that its supervisor would have no descriptor left.
-    pub(super) fn answer(&mut self, socket: UnixStream, event: &Event) {
-        let mut outlet = Outlet::default();
-        outlet.push(&line(event), WAITING_MAX);
-        self.answered.push((socket, outlet));
-        self.flush();
+    /// To the log as well; where a run `begins`, to a new one.
+    pub(super) fn log_to(&mut self, path: &Path, begins: bool) {
+        self.journal = Journal::open(path.to_owned(), begins);
     }
 
     /// Forgets the caller.
@@ -101,20 +62,39 @@ impl Report {
         self.tell(event, Source::Guest);
     }
 
-    fn tell(&mut self, event: &Event, source: Source) {
-        let line = line(event);
-        let (waiting, logged, logged_max) = match source {
-            Source::Host => (WAITING_MAX, &mut self.logged, LOGGED_MAX),
-            Source::Guest => (WAITING_OF_GUEST_MAX, &mut self.logged_of_guest, LOGGED_OF_GUEST_MAX),
-        };
-        if *logged < logged_max {
-            *logged += 1;
-            if let Some(log) = &mut self.log {
-                let _ = log.write_all(&line);
-            }
+    /// Answers a request.
+    pub(super) fn answer(&mut self, who: Asker, answer: Result<impl Serialize, Failure>) {
+        if let Some(control) = &mut self.control {
+            control.answer(who, answer);
         }
-        for outlet in self.caller.iter_mut().chain(self.listeners.iter_mut().map(|(_, outlet)| outlet)) {
-            outlet.push(&line, waiting);
+    }
+
+    /// Refuses a request.
+    pub(super) fn refuse(&mut self, who: Asker, code: Code, reason: impl Into<String>) {
+        self.answer(who, Err::<(), _>(Failure::new(code, reason)));
+    }
+
+    /// Refuses a request, and ends its connection.
+    pub(super) fn answer_last(&mut self, who: Asker, failure: Failure) {
+        if let Some(control) = &mut self.control {
+            control.answer_last(who, failure);
+        }
+    }
+
+    fn tell(&mut self, event: &Event, source: Source) {
+        let waiting = match source {
+            Source::Host => WAITING_MAX,
+            Source::Guest => WAITING_OF_GUEST_MAX,
+        };
+        if let Some(journal) = &mut self.journal {
+            journal.add(event, source);
+        }
+        let line = wire::event_line(event);
+        if let Some(caller) = &mut self.caller {
+            caller.push(&line, waiting);
+        }
+        if let Some(control) = &mut self.control {
+            control.tell(&line, waiting);
         }
         self.flush();
     }
@@ -124,26 +104,21 @@ impl Report {
         let stdout = &self.stdout;
         self.caller
             .take_if(|caller| !caller.flush(|bytes| nix::unistd::write(stdout, bytes).map_err(Into::into)));
-        self.listeners.retain_mut(|(socket, outlet)| {
-            let mut socket = &*socket;
-            outlet.flush(|bytes| socket.write(bytes))
-        });
-        self.answered.retain_mut(|(socket, outlet)| {
-            let mut socket = &*socket;
-            outlet.flush(|bytes| socket.write(bytes)) && outlet.len() > 0
-        });
+        if let Some(control) = &mut self.control {
+            control.flush();
+        }
     }
 
-    /// What to wait for: listeners that were slow.
+    /// What to wait for: everybody who asks, and a caller that was slow.
     pub(super) fn watched(&self) -> Vec<PollFd<'_>> {
-        let caller = self.caller.iter().map(|caller| (self.stdout.as_fd(), caller));
-        let listeners =
-            self.listeners.iter().chain(&self.answered).map(|(socket, outlet)| (socket.as_fd(), outlet));
-        caller
-            .chain(listeners)
-            .filter(|(_, outlet)| outlet.len() > 0)
-            .map(|(fd, _)| PollFd::new(fd, PollFlags::POLLOUT))
-            .collect()
+        let mut watched: Vec<PollFd<'_>> = self.slow_caller().into_iter().collect();
+        watched.extend(self.control.iter().flat_map(Control::watched));
+        watched
+    }
+
+    fn slow_caller(&self) -> Option<PollFd<'_>> {
+        let caller = self.caller.as_ref().filter(|caller| caller.len() > 0);
+        caller.map(|_| PollFd::new(self.stdout.as_fd(), PollFlags::POLLOUT))
     }
 
     /// Waits for a while until everybody has heard the last event.
@@ -152,17 +127,12 @@ impl Report {
         loop {
             self.flush();
             let left = until.saturating_duration_since(Instant::now());
-            let mut watched = self.watched();
+            let mut watched: Vec<PollFd<'_>> = self.slow_caller().into_iter().collect();
+            watched.extend(self.control.iter().flat_map(Control::unflushed));
             if watched.is_empty() || left.is_zero() {
                 return;
             }
             let _ = poll(&mut watched, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
         }
     }
-}
-
-fn line(event: &Event) -> Vec<u8> {
-    let mut line = serde_json::to_vec(event).unwrap_or_default();
-    line.push(b'\n');
-    line
 }

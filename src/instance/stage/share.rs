@@ -1,26 +1,16 @@
 //! The staged files themselves.
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
-use crate::instance::plan::{Entry, Kind, is_inner, receive_object};
+use crate::instance::stage::incoming::{Incoming, SECRETS, Secret, place_file};
 use crate::instance::stage::user::QemuUser;
 
-/// Directory of the share whose files the guest takes and we take back.
-const SECRETS: &str = "secrets";
-/// Bytes copied at once.
-const CHUNK: usize = 64 << 10;
-
-/// A secret that the guest takes at each boot. It is kept in the memory of this process, which nobody else can read
-/// and which dumps no core. In the share any process of the same user could read it through /proc/QEMU/root.
-struct Secret {
-    entry: Entry,
-    bytes: Zeroizing<Vec<u8>>,
-}
+/// Where files arrive, and where those that they replace go on their way out.
+const INCOMING: &str = ".incoming";
+const OUTGOING: &str = ".outgoing";
 
 /// The directory that the guest mounts.
 pub(super) struct Share {
@@ -44,32 +34,50 @@ impl Share {
     /// user's. The directories in which we go on to remove and make files stay ours: a QEMU that has been taken over
     /// could otherwise put a link there, and root would follow it.
     pub(super) fn receive(&mut self, from: &mut impl Read, owner: Option<QemuUser>) -> io::Result<usize> {
-        let mut count = 0;
-        while let Some(entry) = receive_object::<Entry>(from)? {
-            let failed = |error: io::Error| {
-                io::Error::new(error.kind(), format!("cannot stage `{}`: {error}", entry.path))
-            };
-            match entry.kind {
-                Kind::File { length } if Path::new(&entry.path).starts_with(SECRETS) => {
-                    let mut bytes =
-                        Zeroizing::new(vec![0; usize::try_from(length).map_err(io::Error::other)?]);
-                    from.read_exact(&mut bytes).map_err(failed)?;
-                    self.place(&entry, &mut bytes.as_slice()).map_err(failed)?;
-                    self.secrets.push(Secret { entry, bytes });
-                }
-                _ => self.place(&entry, from).map_err(failed)?,
-            }
-            count += 1;
-        }
         self.owner = owner;
-        if let Some(owner) = owner {
-            let ours = [self.path.clone(), self.path.join(SECRETS)];
-            for entry in walkdir::WalkDir::new(&self.path) {
-                let path = entry?.into_path();
-                if ours.contains(&path) { owner.may_read(&path) } else { owner.own(&path) }?;
+        let mut incoming = self.begin()?;
+        incoming.read(from)?;
+        self.adopt(incoming)
+    }
+
+    /// Makes room for files that replace others.
+    pub(super) fn begin(&self) -> io::Result<Incoming> {
+        Incoming::create(self.path.join(INCOMING))
+    }
+
+    /// Takes files over: what they have at the top of the share replaces what was there, the rest stays. From now on
+    /// a guest that boots again is given their secrets.
+    pub(super) fn adopt(&mut self, mut incoming: Incoming) -> io::Result<usize> {
+        if let Some(owner) = self.owner {
+            owner.may_read(&self.path)?;
+            for entry in walkdir::WalkDir::new(incoming.path()).min_depth(1) {
+                owner.own(&entry?.into_path())?;
             }
         }
-        Ok(count)
+        for entry in fs::read_dir(incoming.path())? {
+            let entry = entry?;
+            self.replace(&entry.path(), &self.path.join(entry.file_name()))?;
+        }
+        self.remove_secrets()?;
+        self.secrets = std::mem::take(&mut incoming.secrets);
+        self.restage()?;
+        Ok(incoming.count)
+    }
+
+    fn replace(&self, new: &Path, old: &Path) -> io::Result<()> {
+        let outgoing = self.path.join(OUTGOING);
+        let was_there = old.symlink_metadata().is_ok();
+        if was_there {
+            remove(&outgoing)?;
+            fs::rename(old, &outgoing)?;
+        }
+        if let Err(error) = fs::rename(new, old) {
+            if was_there {
+                let _ = fs::rename(&outgoing, old);
+            }
+            return Err(error);
+        }
+        remove(&outgoing)
     }
 
     /// Puts the secrets there again, for a guest that boots again.
@@ -77,47 +85,11 @@ impl Share {
         // A guest that reset before it took them has them still.
         self.remove_secrets()?;
         for secret in &self.secrets {
-            self.place(&secret.entry, &mut secret.bytes.as_slice())?;
+            place_file(&self.path, &secret.entry, &secret.bytes)?;
             if let Some(owner) = self.owner {
+                owner.may_read(&self.path.join(SECRETS))?;
                 owner.own(&self.path.join(&secret.entry.path))?;
             }
-        }
-        Ok(())
-    }
-
-    fn place(&self, entry: &Entry, from: &mut impl Read) -> io::Result<()> {
-        if !is_inner(&entry.path) {
-            return Err(io::Error::other("not a path in the share"));
-        }
-        let path = self.path.join(&entry.path);
-        self.make_parents(Path::new(&entry.path))?;
-        // What the caller gave has its own bits only; the umask keeps the rest away meanwhile.
-        let mode = Permissions::from_mode(entry.mode & 0o7777);
-        match &entry.kind {
-            Kind::Link { target } => return symlink(target, &path),
-            Kind::Directory if path.is_dir() => {}
-            Kind::Directory => DirBuilder::new().mode(0o700).create(&path)?,
-            Kind::File { length } => {
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-                copy(from, &mut file, *length)?;
-            }
-        }
-        fs::set_permissions(&path, mode)
-    }
-
-    /// Parents that nobody described: secrets for root alone, the rest as directories of an image are.
-    fn make_parents(&self, inner: &Path) -> io::Result<()> {
-        let mut directory = self.path.clone();
-        let parents = inner.parent().into_iter().flat_map(Path::components);
-        for (depth, component) in parents.enumerate() {
-            directory.push(component);
-            if directory.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-                continue;
-            }
-            DirBuilder::new().mode(0o700).create(&directory)?;
-            let secret = depth == 0 && component.as_os_str() == SECRETS;
-            let mode = if secret { 0o700 } else { 0o755 };
-            fs::set_permissions(&directory, Permissions::from_mode(mode))?;
         }
         Ok(())
     }
@@ -153,6 +125,19 @@ impl Share {
     }
 }
 
+/// Removes whatever is there, a link itself.
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Zeros over a file's content. What cannot be overwritten is unlinked all the same.
 fn wipe(path: &Path) {
     let _ = fs::set_permissions(path, Permissions::from_mode(0o600));
@@ -162,23 +147,13 @@ fn wipe(path: &Path) {
     }
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write, mut length: u64) -> io::Result<()> {
-    let mut chunk = Zeroizing::new(vec![0; CHUNK]);
-    while length > 0 {
-        let want = usize::try_from(length).map_or(CHUNK, |l| l.min(CHUNK));
-        let part = chunk.get_mut(..want).unwrap_or_default();
-        from.read_exact(part)?;
-        to.write_all(part)?;
-        length -= want as u64;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::{QemuUser, Share};
     use crate::edge::environment::Environment;
     use crate::instance::plan::{Entry, Kind};
+    use crate::instance::stage::incoming::place_file;
+    use crate::instance::stage::incoming::tests::wire;
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt;
 
@@ -194,8 +169,8 @@ mod tests {
     fn a_key_is_staged_for_root_alone_and_taken_back() {
         let directory = tempfile::tempdir().unwrap();
         let share = share(directory.path());
-        share.place(&file("secrets/key", 0o400, 3), &mut b"abc".as_slice()).unwrap();
-        share.place(&file("host/layer.json", 0o644, 2), &mut b"{}".as_slice()).unwrap();
+        place_file(share.path(), &file("secrets/key", 0o400, 3), b"abc").unwrap();
+        place_file(share.path(), &file("host/layer.json", 0o644, 2), b"{}").unwrap();
         let mode = |path: &str| share.path().join(path).metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(""), mode("secrets"), mode("secrets/key")), (0o700, 0o700, 0o400));
         assert_eq!((mode("host"), mode("host/layer.json")), (0o755, 0o644));
@@ -209,14 +184,8 @@ mod tests {
     fn a_secret_that_was_taken_back_is_staged_again() {
         let directory = tempfile::tempdir().unwrap();
         let mut share = share(directory.path());
-        let mut wire = Vec::new();
-        for entry in [file("secrets/key", 0o400, 3), file("host/layer.json", 0o644, 2)] {
-            let text = serde_json::to_vec(&entry).unwrap();
-            wire.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
-            wire.extend(text);
-            wire.extend(if entry.mode == 0o400 { b"abc".as_slice() } else { b"{}" });
-        }
-        wire.extend([0; 4]);
+        let wire =
+            wire(&[(file("secrets/key", 0o400, 3), b"abc"), (file("host/layer.json", 0o644, 2), b"{}")]);
         assert_eq!(share.receive(&mut wire.as_slice(), None).unwrap(), 2);
         let key = share.path().join("secrets/key");
         assert!(share.remove_secrets().unwrap() && !key.exists());
@@ -239,14 +208,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
         let mut share = share(directory.path());
-        let mut wire = Vec::new();
-        for entry in [file("secrets/key", 0o400, 3), file("host/rootfs/a", 0o600, 3)] {
-            let text = serde_json::to_vec(&entry).unwrap();
-            wire.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
-            wire.extend(text);
-            wire.extend(b"abc");
-        }
-        wire.extend([0; 4]);
+        let wire =
+            wire(&[(file("secrets/key", 0o400, 3), b"abc"), (file("host/rootfs/a", 0o600, 3), b"abc")]);
         share.receive(&mut wire.as_slice(), Some(user)).unwrap();
         let qemu = |script: &str| {
             let mut command = std::process::Command::new("/bin/sh");
@@ -264,21 +227,35 @@ mod tests {
     }
 
     #[test]
-    fn a_link_in_the_share_leads_no_file_out_of_it() {
+    fn files_that_replace_others_leave_nothing_of_them_and_are_what_the_next_boot_finds() {
         let directory = tempfile::tempdir().unwrap();
-        let share = share(directory.path());
-        let target = directory.path().to_str().unwrap().to_owned();
-        let link = Entry { path: "host/out".into(), mode: 0, kind: Kind::Link { target } };
-        share.place(&link, &mut b"".as_slice()).unwrap();
-        assert!(share.place(&file("host/out/escaped", 0o600, 1), &mut b"x".as_slice()).is_err());
-        assert!(!directory.path().join("escaped").exists());
-        assert!(share.place(&file("../escaped", 0o600, 1), &mut b"x".as_slice()).is_err());
-    }
-
-    #[test]
-    fn a_file_cut_short_is_an_error() {
-        let directory = tempfile::tempdir().unwrap();
-        let share = share(directory.path());
-        assert!(share.place(&file("f", 0o600, 5), &mut b"abc".as_slice()).is_err());
+        let mut share = share(directory.path());
+        let first = wire(&[
+            (file("secrets/key", 0o400, 3), b"one"),
+            (file("host/old", 0o644, 1), b"1"),
+            (file("source/a", 0o644, 1), b"1"),
+        ]);
+        share.receive(&mut first.as_slice(), None).unwrap();
+        share.remove_secrets().unwrap();
+        let second = wire(&[(file("secrets/key", 0o400, 3), b"two"), (file("host/new", 0o644, 1), b"2")]);
+        let mut incoming = share.begin().unwrap();
+        incoming.read(&mut second.as_slice()).unwrap();
+        assert_eq!(share.adopt(incoming).unwrap(), 2);
+        let read = |path: &str| std::fs::read_to_string(share.path().join(path)).ok();
+        assert_eq!((read("host/new").as_deref(), read("host/old")), (Some("2"), None));
+        assert_eq!(read("source/a").as_deref(), Some("1"), "what nobody replaced stays");
+        assert_eq!(read("secrets/key").as_deref(), Some("two"));
+        assert!(share.remove_secrets().unwrap());
+        share.restage().unwrap();
+        assert_eq!(read("secrets/key").as_deref(), Some("two"));
+        let mut names: Vec<_> =
+            std::fs::read_dir(share.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["host", "secrets", "source"]);
+        // Those of a sender who broke off change nothing.
+        let mut incoming = share.begin().unwrap();
+        assert!(incoming.read(&mut &first[..first.len() - 5]).is_err());
+        drop(incoming);
+        assert_eq!((read("host/new").as_deref(), read("host/old")), (Some("2"), None));
     }
 }

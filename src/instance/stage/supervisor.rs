@@ -18,7 +18,7 @@ use crate::instance::plan::{Plan, Wiring, receive_object};
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Control;
 use crate::instance::stage::fence::Fence;
-use crate::instance::stage::log::Log;
+use crate::instance::stage::log::{Log, QEMU_LOG_MAX};
 use crate::instance::stage::qemu::{self, Channels, Qemu};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
@@ -29,6 +29,7 @@ use crate::vm::network::Network;
 
 mod disk;
 mod guest;
+mod requests;
 mod signals;
 mod watch;
 
@@ -36,8 +37,6 @@ use watch::Machine;
 
 /// How long QEMU may take to answer on its control channel; a loaded machine is slow to load it.
 const GREETING: Duration = Duration::from_secs(20);
-/// Bytes of QEMU's own messages in a log; there are two at most.
-const QEMU_LOG_MAX: u64 = 128 << 10;
 
 /// The hidden subcommand: `MODE KEEPER RUNTIME STATE PROJECT NAME`.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -64,7 +63,6 @@ struct Stage {
     runtime: PathBuf,
     place: Place,
     share: Share,
-    control: Control,
     signals: signals::Signals,
     environment: Environment,
     _lock: Lock,
@@ -92,20 +90,10 @@ impl Stage {
             namespaces::mount_private(share.path())?;
         }
         forbid_core_dumps();
-        let control = Control::listen(&runtime.join(CONTROL_SOCKET))?;
+        report.control = Some(Control::listen(&runtime.join(CONTROL_SOCKET))?);
         report.send(&Event::Opened { namespaces: mode == Mode::Namespaces, runtime: runtime.clone() });
         let environment = Environment::of_process();
-        Ok(Self {
-            mode,
-            keeper: keeper.to_owned(),
-            runtime,
-            place,
-            share,
-            control,
-            signals,
-            environment,
-            _lock: lock,
-        })
+        Ok(Self { mode, keeper: keeper.to_owned(), runtime, place, share, signals, environment, _lock: lock })
     }
 
     fn run(self, mut report: Report) -> ExitCode {
@@ -148,6 +136,7 @@ impl Stage {
         };
         let mut record = plan.record;
         (record.accel, record.forwards) = (Some(qemu.accel), qemu.forwards.clone());
+        record.qemu = qemu.process;
         record.phase = Phase::Booting;
         let started = Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() };
         let machine = Machine::new(self, qemu, console, disk, record);

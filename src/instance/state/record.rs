@@ -4,16 +4,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::instance::error::Error;
-use crate::instance::state::Place;
+use crate::instance::state::{Place, Process};
+use crate::instance::wire::PROTOCOL;
 use crate::vm::ports::{Forward, SSH};
 use crate::vm::spec::Accel;
 
 /// Name of the record in an instance's state directory.
 pub(super) const FILE: &str = "instance.json";
-/// What this civm writes, and what it understands. Whatever a later version changes, `version` and `phase` stay.
+/// What this civm writes. Whatever a later version changes, `version` and `phase` stay.
 const VERSION: u32 = 3;
+/// The oldest that it reads: [`upgrade`] says what came since.
+const OLDEST: u32 = 2;
 /// Names of the sockets in the instance's directory in memory.
 pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
@@ -82,6 +86,11 @@ pub struct Record {
     pub namespaces: bool,
     /// Whether the staged key has been taken back.
     pub key_removed: bool,
+    /// The control protocol that its supervisor speaks; 0 where it does not say.
+    #[serde(default)]
+    pub protocol: u32,
+    /// QEMU's process.
+    pub qemu: Option<Process>,
     /// How it ended, or why its kernel panicked.
     pub reason: Option<String>,
 }
@@ -115,6 +124,8 @@ impl Record {
             runtime: None,
             namespaces: false,
             key_removed: false,
+            protocol: PROTOCOL,
+            qemu: None,
             reason: None,
         }
     }
@@ -137,17 +148,19 @@ impl Record {
             Err(error) => return foreign(format!("it is damaged ({error})")),
         };
         match head.version {
-            VERSION => match serde_json::from_slice(&text) {
-                Ok(record) => Ok(Some(record)),
-                Err(error) => foreign(format!("it is damaged ({error})")),
-            },
+            OLDEST..=VERSION => {
+                match serde_json::from_slice(&text).and_then(|map| upgrade(map, head.version)) {
+                    Ok(record) => Ok(Some(record)),
+                    Err(error) => foreign(format!("it is damaged ({error})")),
+                }
+            }
             _ if head.phase.as_deref() == Some("ended") => Ok(None),
-            version if version < VERSION => {
-                foreign(format!("an older civm wrote it (version {version}, this one reads {VERSION})"))
-            }
-            version => {
-                foreign(format!("a newer civm wrote it (version {version}, this one reads {VERSION})"))
-            }
+            version if version < OLDEST => foreign(format!(
+                "an older civm wrote it (version {version}, this one reads {OLDEST} to {VERSION})"
+            )),
+            version => foreign(format!(
+                "a newer civm wrote it (version {version}, this one reads {OLDEST} to {VERSION})"
+            )),
         }
     }
 
@@ -194,6 +207,16 @@ impl Record {
     }
 }
 
+/// Brings what an older civm wrote up to date: in version 2 an instance had its host's name. What it does not have at
+/// all says so by being absent.
+fn upgrade(mut record: Map<String, Value>, version: u32) -> serde_json::Result<Record> {
+    if version < VERSION {
+        record.insert("version".to_owned(), VERSION.into());
+        record.insert("name".to_owned(), record.get("host").cloned().unwrap_or_default());
+    }
+    serde_json::from_value(Value::Object(record))
+}
+
 #[cfg(test)]
 mod tests {
     use super::{FILE, Head, Phase, Record, VERSION};
@@ -223,6 +246,13 @@ mod tests {
         assert!(
             reason(r#"{"phase": "booting", "host": "a"}"#).starts_with("an older civm wrote it (version 0")
         );
+        let older = load(
+            r#"{"version": 2, "project": "/p", "host": "a", "phase": "ready", "started_at": 1, "accel": "tcg",
+            "cpus": 2, "memory_mib": 512, "disk": null, "ephemeral": false, "forwards": [], "runtime": "/run/x",
+            "namespaces": true, "key_removed": true, "reason": null}"#,
+        );
+        let older = older.unwrap().unwrap();
+        assert_eq!((older.version, older.name.as_str(), older.protocol, older.qemu), (VERSION, "a", 0, None));
         for damaged in ["", "{", "nonsense", &format!(r#"{{"version": {VERSION}, "phase": "ready"}}"#)] {
             assert!(reason(damaged).starts_with("it is damaged"), "{damaged}");
         }

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
 use crate::instance::stage::{KEEPER, SUPERVISOR};
 use crate::instance::state::Place;
+use crate::instance::state::process::started;
 
 /// A keeper or a supervisor of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,13 +71,6 @@ fn parse(arguments: &[u8]) -> Option<(Place, Option<PathBuf>)> {
     };
     let [state, project, name] = rest else { return None };
     Some((Place { project: project.into(), name: name.to_str()?.to_owned(), path: state.into() }, runtime))
-}
-
-/// Field 22 of stat: the name before it, in brackets, may hold anything.
-fn started(directory: &Path) -> Option<u64> {
-    let stat = fs::read_to_string(directory.join("stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    rest.split(' ').nth(19)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,23 +1,19 @@
 //! What QEMU and the guest say, and what follows from it.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
-
-use serde_json::Value;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::watch::{Machine, QUIT};
 use crate::instance::deadline::scaled;
-use crate::instance::event::{Event, Health};
+use crate::instance::event::Event;
 use crate::instance::stage::ending::Ending;
 use crate::instance::stage::pulse;
 use crate::instance::stage::report::Report;
 use crate::instance::state::Phase;
 use crate::vm::agent;
-use crate::vm::qmp::Message;
+use crate::vm::qmp::{self, Answer, Message};
 
 /// Resets that a boot may begin with.
 const SILENT_RESETS: u32 = 3;
-/// The number of our questions after the machine's state.
-pub(super) const STATUS_ID: u64 = 1;
 
 /// What is known of one boot of the guest.
 #[derive(Debug, Default)]
@@ -41,53 +37,39 @@ impl Boot {
 impl Machine {
     pub(super) fn hear_qemu(&mut self, report: &mut Report) {
         self.qemu.take_messages();
-        for message in std::mem::take(&mut self.qemu.events) {
-            self.qemu_said(message, report);
-        }
-        let Some(lines) = self.qemu.qmp.receive() else {
+        let Some(messages) = self.qemu.hear() else {
             self.channels.qmp = false;
             return;
         };
-        for line in lines {
-            if let Ok(message) = Message::parse(&line) {
-                self.qemu_said(message, report);
-            }
+        for message in messages {
+            self.qemu_said(message, report);
         }
     }
 
     fn qemu_said(&mut self, message: Message, report: &mut Report) {
         match message {
-            Message::Event { name, data } => match name.as_str() {
-                "SHUTDOWN" => {
-                    let why = data.get("reason").and_then(Value::as_str).unwrap_or("unknown");
-                    self.cause.get_or_insert_with(|| describe_shutdown(why));
-                }
-                "RESET" if data.get("guest").and_then(Value::as_bool) == Some(true) => {
-                    self.guest_reset(report);
-                }
-                "GUEST_PANICKED" => self.guest_panicked(report),
-                "RESUME" => self.went_on(),
-                _ => {}
-            },
-            Message::Return { id: Some(STATUS_ID), value } => {
+            Message::Event(qmp::Event::Shutdown { reason }) => {
+                self.cause.get_or_insert_with(|| describe_shutdown(&reason));
+            }
+            Message::Event(qmp::Event::Reset { by_guest: true }) => self.guest_reset(report),
+            Message::Event(qmp::Event::GuestPanicked) => self.guest_panicked(report),
+            Message::Event(qmp::Event::Resume) => self.went_on(),
+            Message::Event(qmp::Event::Reset { .. } | qmp::Event::Other) => {}
+            Message::Answer { answer: Ok(Answer::Status(state)), .. } => {
                 let (asked, late) = self.pulse.answered(Instant::now());
-                let status = value.get("status").and_then(Value::as_str).unwrap_or_default();
-                let health = pulse::health(status);
-                for socket in asked {
-                    report.answer(socket, &Event::Status { health });
+                for who in asked {
+                    self.tell_status(who, pulse::health(&state), Some(state.clone()), report);
                 }
                 if late {
                     self.went_on();
                 }
             }
-            Message::Greeting | Message::Return { .. } | Message::Failure { .. } => {}
-        }
-    }
-
-    /// Answers those who wait for a QEMU that says nothing.
-    pub(super) fn tell_of_silence(&mut self, report: &mut Report) {
-        for socket in self.pulse.given_up(Instant::now()) {
-            report.answer(socket, &Event::Status { health: Health::Frozen });
+            Message::Answer { id, answer } => {
+                if let Some(who) = self.facts.take(id) {
+                    self.tell_facts(who, answer, report);
+                }
+            }
+            Message::Greeting | Message::Stray => {}
         }
     }
 
@@ -95,7 +77,7 @@ impl Machine {
     pub(super) fn went_on(&mut self) {
         if self.record.phase == Phase::Ready {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let unix_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+            let unix_ms = millis(now);
             self.qemu.tell_guest(agent::Command::SetTime { unix_ms });
         }
     }
@@ -126,6 +108,10 @@ impl Machine {
 
     fn guest_reported(&mut self, event: agent::Event, report: &mut Report) {
         self.boot.heard = true;
+        if let agent::Event::Answer { id, answer } = &event {
+            self.guest_answered(*id, answer, report);
+            return;
+        }
         let key_taken = event == agent::Event::KeyTaken;
         let ready = matches!(event, agent::Event::Ready { .. });
         if ready && self.record.phase == Phase::Booting {
@@ -142,17 +128,7 @@ impl Machine {
             report.send_of_guest(&event);
         }
         if key_taken && !self.record.key_removed {
-            match self.share.remove_secrets() {
-                Ok(true) => report.send(&Event::KeyRemoved),
-                Ok(false) => {}
-                Err(error) => {
-                    let message = format!("cannot remove the staged key: {error}");
-                    report.send(&Event::Warning { message });
-                    return;
-                }
-            }
-            self.record.key_removed = true;
-            self.save();
+            self.take_key_back(report);
         }
     }
 
@@ -161,6 +137,8 @@ impl Machine {
     /// without a driver of the panic device (Debian's for aarch64 has none) would be lost without a word.
     fn guest_reset(&mut self, report: &mut Report) {
         self.qemu.agent.clear();
+        self.staged = None;
+        self.give_up_questions("the guest reset before it answered", report);
         self.console.catch_up();
         match self.record.phase {
             Phase::Ready if self.ending == Ending::Running && self.console.panic_message().is_none() => {
@@ -193,7 +171,9 @@ impl Machine {
         }
     }
 
-    /// QEMU has paused the machine; its console can still be looked at.
+    /// QEMU has paused the machine. On a host that nobody watches it would keep its memory, its ports and its disk for
+    /// nothing, and the next `up` would find it running: so it ends, with the kernel's last lines in the console's log.
+    /// Where somebody looks at its console, it stays until they leave.
     fn guest_panicked(&mut self, report: &mut Report) {
         if self.record.phase == Phase::Panicked {
             return;
@@ -203,6 +183,8 @@ impl Machine {
         let message = self.console.panic_message().unwrap_or_else(|| "without a message".to_owned());
         let reason = format!("the guest's kernel panicked: {message}");
         self.console.say(&reason);
+        self.console.log_panic();
+        self.give_up_questions(&reason, report);
         self.failed = true;
         self.cause = Some(reason.clone());
         if self.ending != Ending::Running {
@@ -214,6 +196,16 @@ impl Machine {
         report.send(&Event::Panicked { message });
     }
 
+    /// A machine that panicked ends when nobody looks at it any more.
+    pub(super) fn look_after_panicked(&mut self, report: &mut Report) {
+        let stands = self.record.phase == Phase::Panicked && self.ending == Ending::Running;
+        if stands && !self.console.is_watched() {
+            let reason =
+                self.record.reason.clone().unwrap_or_else(|| "the guest's kernel panicked".to_owned());
+            self.give_up(reason, report);
+        }
+    }
+
     /// Ends the machine without asking the guest, which cannot answer.
     pub(super) fn give_up(&mut self, cause: String, report: &mut Report) {
         self.cause = Some(cause);
@@ -221,6 +213,11 @@ impl Machine {
             self.step(step, report);
         }
     }
+}
+
+/// A duration as the protocols have it.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// QEMU's `ShutdownCause` as text for the user.

@@ -3,23 +3,22 @@
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::guest::{Boot, STATUS_ID};
+use super::guest::{Boot, millis};
 use super::signals::Signals;
 use crate::edge::environment::Environment;
 use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
-use crate::instance::event::{Ask, Event, Health};
+use crate::instance::event::Event;
 use crate::instance::plan::DETACH;
 use crate::instance::stage::child::has_parent;
 use crate::instance::stage::console::Console;
-use crate::instance::stage::control::Control;
+use crate::instance::stage::control::{Asker, Control};
 use crate::instance::stage::ending::{Ending, Step};
 use crate::instance::stage::pulse::{self, Pulse};
 use crate::instance::stage::qemu::Qemu;
@@ -27,8 +26,9 @@ use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
 use crate::instance::stage::supervisor::{Caller, Stage, finish};
 use crate::instance::stage::throttle::Throttle;
+use crate::instance::stage::waiting::Waiting;
 use crate::instance::state::{Phase, Place, Record};
-use crate::vm::agent;
+use crate::vm::qmp;
 
 /// How long a guest may take to power off when its caller is gone or the system goes down.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,7 +45,6 @@ pub(super) struct Machine {
     runtime: PathBuf,
     place: Place,
     pub(super) share: Share,
-    control: Control,
     signals: Signals,
     pub(super) environment: Environment,
     pub(super) qemu: Qemu,
@@ -56,6 +55,13 @@ pub(super) struct Machine {
     pub(super) channels: Channels,
     pub(super) throttle: Throttle,
     pub(super) pulse: Pulse,
+    /// Questions to the guest's agent, and the number of the last one.
+    pub(super) questions: Waiting,
+    pub(super) last_question: u64,
+    /// Questions to QEMU that somebody asked.
+    pub(super) facts: Waiting,
+    /// Who has staged files for the running guest, and until when their key lies in the share.
+    pub(super) staged: Option<(Asker, Instant)>,
     /// Why the machine goes down, as far as somebody said so.
     pub(super) cause: Option<String>,
     /// The machine ended in a way that nobody asked for.
@@ -84,7 +90,6 @@ impl Machine {
             runtime: stage.runtime,
             place: stage.place,
             share: stage.share,
-            control: stage.control,
             signals: stage.signals,
             environment: stage.environment,
             qemu,
@@ -95,6 +100,10 @@ impl Machine {
             channels: Channels { qmp: true, agent: true },
             throttle: Throttle::new(Instant::now()),
             pulse: Pulse::new(Instant::now(), answer_within),
+            questions: Waiting::default(),
+            last_question: 0,
+            facts: Waiting::default(),
+            staged: None,
             cause: None,
             failed: false,
             boot: Boot::default(),
@@ -122,9 +131,11 @@ impl Machine {
             self.hear_qemu(report);
             self.hear_guest(report);
             self.hear_caller(report);
+            self.qemu.qmp.flush();
+            self.qemu.agent.flush();
             self.console.serve();
-            for (ask, socket) in self.control.receive() {
-                self.answer(ask, socket, report);
+            for asked in report.control.as_mut().map(Control::receive).unwrap_or_default() {
+                self.requested(asked, report);
             }
             self.look_after(report);
             report.flush();
@@ -140,6 +151,7 @@ impl Machine {
         self.hear_guest(report);
         self.console.catch_up();
         self.share.remove();
+        self.give_up_questions("the machine ended before the guest answered", report);
         let clean = !self.failed && (self.ending != Ending::Running || self.cause.is_some());
         let reason = match (&self.cause, exit) {
             (_, None) => "QEMU could not be ended".to_owned(),
@@ -160,18 +172,17 @@ impl Machine {
         let now = Instant::now();
         let listen_again = self.throttle.closed_until(now);
         let stdin = io::stdin();
-        let mut watched = self.signals.watched().to_vec();
-        watched.extend(self.channels.qmp.then(|| self.qemu.qmp.socket.as_fd()));
-        watched
-            .extend((self.channels.agent && listen_again.is_none()).then(|| self.qemu.agent.socket.as_fd()));
-        watched.extend(self.qemu.watched());
-        watched.extend(self.caller.then(|| stdin.as_fd()));
-        watched.extend(self.control.descriptors());
-        let mut watched: Vec<PollFd<'_>> =
-            watched.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut watched = self.signals.watched().map(readable).to_vec();
+        watched.extend(self.channels.qmp.then(|| self.qemu.qmp.watched()));
+        watched.extend((self.channels.agent && listen_again.is_none()).then(|| self.qemu.agent.watched()));
+        watched.extend(self.qemu.watched().map(readable));
+        watched.extend(self.caller.then(|| readable(stdin.as_fd())));
         watched.extend(self.console.watched());
         watched.extend(report.watched());
-        let next = [self.ending.next(), listen_again].into_iter().flatten().chain([self.pulse.next()]);
+        let staged_until = self.staged.map(|(_, until)| until);
+        let next = [self.ending.next(), listen_again, self.facts.next(), self.questions.next(), staged_until];
+        let next = next.into_iter().flatten().chain([self.pulse.next()]);
         let left = next.min().map_or(Duration::ZERO, |next| next.saturating_duration_since(now));
         // A little more, so that what is due is so when we wake.
         let timeout = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
@@ -182,7 +193,7 @@ impl Machine {
     fn look_after(&mut self, report: &mut Report) {
         let due = self.pulse.due(Instant::now());
         if due.ask {
-            self.qemu.ask_status(STATUS_ID);
+            self.qemu.command(qmp::Command::QueryStatus);
         }
         if self.qemu.was_resumed() || due.stood_still {
             self.went_on();
@@ -192,6 +203,8 @@ impl Machine {
             self.failed = true;
             self.give_up("the fence of its network has ended".to_owned(), report);
         }
+        self.look_after_key(report);
+        self.look_after_panicked(report);
     }
 
     fn hear_caller(&mut self, report: &mut Report) {
@@ -225,51 +238,12 @@ impl Machine {
         }
     }
 
-    fn answer(&mut self, ask: Ask, socket: Option<UnixStream>, report: &mut Report) {
-        match ask {
-            Ask::Stop { patience_ms, quit_ms, hurry } => {
-                let (patience, quit) = (Duration::from_millis(patience_ms), Duration::from_millis(quit_ms));
-                self.stop_within("as asked", patience, quit, hurry, report);
-                self.join(socket, report);
-            }
-            Ask::Kill => {
-                self.join(socket, report);
-                let step = self.ending.kill();
-                self.step(step, report);
-            }
-            Ask::Status if self.qemu.is_stopped() => {
-                if let Some(socket) = socket {
-                    report.answer(socket, &Event::Status { health: Health::Frozen });
-                }
-            }
-            Ask::Status => {
-                if let Some(socket) = socket
-                    && self.pulse.wanted(socket, Instant::now())
-                {
-                    self.qemu.ask_status(STATUS_ID);
-                }
-            }
-            Ask::ConsoleSize { rows, columns } => {
-                self.qemu.tell_guest(agent::Command::ConsoleSize { rows, columns });
-            }
-        }
-    }
-
-    /// Tells the one who asked at once how long it may take; later they hear how it ended.
-    fn join(&self, socket: Option<UnixStream>, report: &mut Report) {
-        if let Some(socket) = socket {
-            let left = self.ending.left(Instant::now());
-            let within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-            report.listen(socket, &Event::Stopping { reason: "as asked".to_owned(), within_ms });
-        }
-    }
-
     fn stop(&mut self, reason: &str, patience: Duration, quit: Duration, report: &mut Report) {
         let (patience, quit) = (scaled(patience, &self.environment), scaled(quit, &self.environment));
         self.stop_within(reason, patience, quit, false, report);
     }
 
-    fn stop_within(
+    pub(super) fn stop_within(
         &mut self,
         reason: &str,
         patience: Duration,
@@ -292,7 +266,7 @@ impl Machine {
         let Some(step) = step else { return };
         self.record.phase = Phase::Stopping;
         self.save();
-        let within_ms = u64::try_from(self.ending.left(now).as_millis()).unwrap_or(u64::MAX);
+        let within_ms = millis(self.ending.left(now));
         report.send(&Event::Stopping { reason: reason.to_owned(), within_ms });
         // A guest that goes down needs no key.
         if self.share.remove_secrets().is_ok_and(|any| any) {
