@@ -227,6 +227,6 @@ fn last_report(report: &agent::Event) -> String {
             format!("its last message: {message}")
         }
         agent::Event::Waiting { what } => format!("still starting: {what}"),
-        agent::Event::Ready { .. } => "it is ready".to_owned(),
+        agent::Event::Ready { .. } | agent::Event::Answer { .. } => "it is ready".to_owned(),
     }
 }

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod answer;
+
+pub use answer::{Answer, Question};
+
 /// Name of the virtio-serial port; in the guest `/sys/class/virtio-ports/*/name` holds it.
 pub const PORT: &str = "civm.agent";
 
@@ -59,6 +63,13 @@ pub enum Event {
         /// Milliseconds since the guest's kernel started.
         uptime_ms: u64,
     },
+    /// The answer to a question of the host.
+    Answer {
+        /// The question's number.
+        id: u64,
+        /// What the guest says.
+        answer: Answer,
+    },
 }
 
 impl Event {
@@ -75,6 +86,7 @@ impl Event {
             Self::Warning { message } => Self::Warning { message: bounded(message) },
             Self::Failed { message } => Self::Failed { message: bounded(message) },
             Self::Waiting { what } => Self::Waiting { what: bounded(what) },
+            Self::Answer { id, answer } => Self::Answer { id, answer: answer.bounded() },
             event @ (Self::Started { .. }
             | Self::Point { .. }
             | Self::KeyTaken
@@ -102,11 +114,18 @@ pub enum Command {
         /// Characters in a line.
         columns: u16,
     },
+    /// To answer a question with an [`Event::Answer`] of the same number.
+    Ask {
+        /// Its number.
+        id: u64,
+        /// What is asked.
+        question: Question,
+    },
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, TEXT_MAX};
+    use super::{Answer, Command, Event, Question, TEXT_MAX};
 
     #[test]
     fn a_guest_cannot_steer_the_terminal() {
@@ -123,6 +142,20 @@ mod tests {
         ] {
             assert_eq!(Event::parse(&serde_json::to_string(&sent).unwrap()).unwrap(), heard);
         }
+    }
+
+    #[test]
+    fn questions_and_answers_have_numbers() {
+        let ask = Command::Ask { id: 7, question: Question::Apply { dry_run: true } };
+        let text = r#"{"command":"ask","id":7,"question":{"question":"apply","dry_run":true}}"#;
+        assert_eq!(serde_json::to_string(&ask).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Command>(text).unwrap(), ask);
+        let refused =
+            |reason: &str| Event::Answer { id: 7, answer: Answer::Refused { reason: reason.into() } };
+        let heard = Event::parse(&serde_json::to_string(&refused("no\u{1b}[2J")).unwrap()).unwrap();
+        assert_eq!(heard, refused("no[2J"));
+        let usage = Event::Answer { id: 1, answer: Answer::Report(super::answer::Usage::default()) };
+        assert_eq!(Event::parse(&serde_json::to_string(&usage).unwrap()).unwrap(), usage);
     }
 
     #[test]

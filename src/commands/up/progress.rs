@@ -61,7 +61,9 @@ fn step(event: &Event) -> Option<String> {
             agent::Event::SecretsInstalled { count, .. } => format!("{count} secrets installed"),
             agent::Event::Waiting { what } => format!("still starting: {what}"),
             agent::Event::Ready { .. } => "the guest is ready; logging in".to_owned(),
-            agent::Event::Warning { .. } | agent::Event::Failed { .. } => return None,
+            agent::Event::Warning { .. } | agent::Event::Failed { .. } | agent::Event::Answer { .. } => {
+                return None;
+            }
         },
         _ => return None,
     })
