@@ -21,6 +21,7 @@ mod init;
 mod network;
 mod notes;
 mod own_units;
+mod packages;
 mod root;
 mod secrets;
 mod settle;
@@ -52,6 +53,7 @@ pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
         [_, "guest", "agent"] => agent::run(),
         [_, "guest", "apply"] => apply::run(),
         [_, "guest", "change", job] => apply::again(job),
+        [_, "guest", "packages"] => packages::install(),
         [_, "guest", "settle"] => settle::run(),
         [_, "guest", "ready"] => {
             settle::ready();

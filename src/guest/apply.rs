@@ -108,7 +108,7 @@ fn change(dry_run: bool) -> Result<Changes, Error> {
     let steps = steps::plan(&layer, manifest.as_ref(), &force, &notes, systemctl::is_enabled);
     let mut warnings = notes.warnings;
     if !dry_run {
-        force.pending.clone_from(&steps);
+        force.expect(&layer, &steps);
         force.save(path)?;
         let mut notes = Notes::default();
         perform(&steps, &[Verb::Stop], &mut notes)?;

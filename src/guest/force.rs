@@ -41,6 +41,25 @@ impl InForce {
         }
     }
 
+    /// Remembers what an apply of another layer is about to bring, before it does: whenever it is cut off, the next
+    /// one takes away what it does not want of it, and does what was to be done with units.
+    pub(super) fn expect(&mut self, layer: &Layer, steps: &[Step]) {
+        let known = &mut self.layer;
+        for (name, unit) in &layer.units {
+            known.units.entry(name.clone()).or_insert_with(|| unit.clone());
+        }
+        for (path, file) in &layer.files {
+            known.files.entry(path.clone()).or_insert_with(|| file.clone());
+        }
+        for (key, value) in &layer.sysctls {
+            known.sysctls.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        let new = layer.services.iter().filter(|name| !known.services.contains(name));
+        let new: Vec<String> = new.cloned().collect();
+        known.services.extend(new);
+        self.pending = steps.to_vec();
+    }
+
     pub(super) fn save(&self, path: &Path) -> Result<(), Error> {
         let text = serde_json::to_vec(self).map_err(|error| Error::content(path, error.to_string()))?;
         files::write(path, &text, 0o600)
@@ -51,6 +70,20 @@ impl InForce {
 mod tests {
     use super::*;
     use crate::vm::agent::answer::Verb;
+
+    #[test]
+    fn what_an_apply_is_about_to_bring_can_be_taken_away() {
+        use crate::host::layer::Unit;
+        let unit = |text: &str| Unit { text: text.to_owned(), start: true };
+        let with = |units: &[(&str, &str)], services: &[&str]| Layer {
+            units: units.iter().map(|(name, text)| ((*name).to_owned(), unit(text))).collect(),
+            services: services.iter().map(|name| (*name).to_owned()).collect(),
+            ..Layer::default()
+        };
+        let mut force = InForce { layer: with(&[("a", "1"), ("b", "1")], &["s"]), ..InForce::default() };
+        force.expect(&with(&[("a", "2"), ("c", "2")], &["s", "t"]), &[]);
+        assert_eq!(force.layer, with(&[("a", "1"), ("b", "1"), ("c", "2")], &["s", "t"]));
+    }
 
     #[test]
     fn what_is_in_force_is_remembered_within_a_boot() {

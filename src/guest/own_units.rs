@@ -33,13 +33,13 @@ pub(super) fn apply(
             continue;
         }
         notes.note(What::Unit, if is_there && !is_mask { How::Changed } else { How::Added }, name);
+        if is_mask {
+            force.masked.insert(name.clone());
+        }
         if dry_run {
             continue;
         }
         known |= is_there || units::is_of_image(root, name);
-        if is_mask {
-            force.masked.insert(name.clone());
-        }
         // Renamed into place, so that a mask, which is a link to /dev/null, is replaced and not written through.
         files::write(&path, unit.text.as_bytes(), 0o644)?;
     }

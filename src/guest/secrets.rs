@@ -1,11 +1,13 @@
 //! The secrets of the layer: its manifest installed by the one code path there is for it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::notes::Notes;
-use super::{Error, share};
+use super::state::{self, State};
+use super::{Error, files, share};
 use crate::host::generated::SECRETS;
 use crate::host::layer::{Layer, MANIFEST};
 use crate::install::accounts::Accounts;
@@ -56,6 +58,56 @@ pub(super) fn apply(
     for (how, names) in lists {
         names.into_iter().for_each(|name| notes.note(What::Secret, how, name));
     }
+    if !dry_run {
+        let dir = Path::new(state::DIR);
+        let mut state = State::load(dir)?;
+        remember_links(&manifest, &mut state)?;
+        state.save(dir)?;
+    }
     let recipient = report.recipients.into_iter().next().unwrap_or_default();
     Ok(layer.secrets.then_some((report.installed.len(), recipient)))
+}
+
+/// Removes the links to secrets that an earlier manifest had elsewhere and this one has not.
+fn remember_links(manifest: &Manifest, state: &mut State) -> Result<(), Error> {
+    let below = Path::new(SECRETS);
+    let paths = manifest.secrets.iter().map(|secret| PathBuf::from(&secret.path));
+    let wanted: BTreeSet<PathBuf> = paths.filter(|path| !path.starts_with(below)).collect();
+    for path in state.links.difference(&wanted) {
+        // What was put in its place meanwhile is not ours.
+        if fs::read_link(path).is_ok_and(|to| to.starts_with(below)) {
+            files::remove(path)?;
+        }
+    }
+    state.links = wanted;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::install::manifest::Secret;
+
+    #[test]
+    fn links_to_secrets_go_with_them() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| dir.path().join(name);
+        let manifest = |paths: &[PathBuf]| {
+            let secret = |path: &PathBuf| Secret { path: path.display().to_string(), ..Secret::default() };
+            Manifest { secrets: paths.iter().map(secret).collect(), ..Manifest::default() }
+        };
+        let mut state = State::default();
+        for name in ["a", "b"] {
+            symlink("/run/secrets/x", at(name)).expect("link");
+        }
+        let all = [at("a"), at("b"), at("c"), PathBuf::from("/run/secrets/d")];
+        remember_links(&manifest(&all), &mut state).expect("remembered");
+        assert_eq!(state.links.len(), 3);
+        fs::write(at("c"), "the guest's own").expect("write");
+        remember_links(&manifest(&all[1..2]), &mut state).expect("remembered");
+        assert!(at("a").symlink_metadata().is_err() && at("b").symlink_metadata().is_ok());
+        assert!(at("c").exists());
+    }
 }

@@ -8,7 +8,7 @@ use std::thread;
 
 use super::force::{self, InForce};
 use super::root::{self, Superblock};
-use super::{Error, console, devices, events, systemctl, units, usage};
+use super::{Error, console, devices, events, packages, systemctl, units, usage};
 use crate::host::layer::{Layer, Zram};
 use crate::vm::agent::Event;
 use crate::vm::agent::answer::Verb;
@@ -26,7 +26,11 @@ pub(super) fn run() -> Result<(), Error> {
     // Units of the layer may open them.
     devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     thread::scope(|scope| {
-        scope.spawn(|| start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}"))));
+        scope.spawn(|| {
+            // Units may need them.
+            packages::catch_up(&layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
+            start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}")));
+        });
         scope.spawn(|| {
             if let Some(zram) = &layer.zram {
                 swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));

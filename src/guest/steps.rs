@@ -19,9 +19,6 @@ pub(super) fn plan(
     is_enabled: impl Fn(&str) -> bool,
 ) -> Vec<Step> {
     let mut steps = Steps::default();
-    for step in &force.pending {
-        steps.add(step.verb, &step.unit);
-    }
     for change in &notes.changes {
         match (change.what, change.how) {
             (What::Unit, How::Removed) => steps.add(Verb::Stop, &change.name),
@@ -63,6 +60,14 @@ pub(super) fn plan(
             steps.add(Verb::Stop, name);
         }
     }
+    for step in &force.pending {
+        // What was to be stopped may be wanted again.
+        match (step.verb, layer.units.get(&step.unit), layer.services.contains(&step.unit)) {
+            (Verb::Stop, Some(unit), _) if !unit.start => {}
+            (Verb::Stop, Some(_), _) | (Verb::Stop, _, true) => steps.add(Verb::Start, &step.unit),
+            (verb, ..) => steps.add(verb, &step.unit),
+        }
+    }
     if layer.console_login != force.layer.console_login {
         steps.add(if layer.console_login { Verb::Start } else { Verb::Stop }, units::CONSOLE);
     }
@@ -85,12 +90,16 @@ impl Steps {
         units.iter().for_each(|unit| self.add(verb, unit));
     }
 
-    /// One that is restarted need not be reloaded.
+    /// One that is restarted need not be reloaded, and one that is stopped neither.
     fn in_order(self) -> Vec<Step> {
         let mut out: Vec<Step> = Vec::new();
         for (unit, verbs) in self.0 {
-            let restarted = verbs.contains(&Verb::Restart);
-            let wanted = verbs.into_iter().filter(|verb| !(restarted && *verb == Verb::Reload));
+            let (stopped, restarted) = (verbs.contains(&Verb::Stop), verbs.contains(&Verb::Restart));
+            let wanted = verbs.into_iter().filter(|verb| match verb {
+                Verb::Stop => true,
+                Verb::Reload => !restarted && !stopped,
+                Verb::Restart | Verb::Start => !stopped,
+            });
             out.extend(wanted.map(|verb| Step { verb, unit: unit.clone() }));
         }
         out.sort_by_key(|step| step.verb);
@@ -179,6 +188,28 @@ mod tests {
         let all = ["restart a.service", "restart app.service", "restart gone.service", "reload web.service"];
         assert_eq!(planned(&layer, &force, &notes(&changes)), all);
         assert_eq!(planned(&layer, &force, &notes(&[(What::Secret, How::Removed, "token")])), [""; 0]);
+    }
+
+    #[test]
+    fn what_was_cut_off_gives_way_to_what_is_wanted_now() {
+        let unit = |start| Unit { text: String::new(), start };
+        let layer = Layer {
+            units: [("back.service".to_owned(), unit(true)), ("idle.service".to_owned(), unit(false))].into(),
+            ..Layer::default()
+        };
+        let step = |verb, unit: &str| Step { verb, unit: unit.to_owned() };
+        let pending = vec![
+            step(Verb::Stop, "back.service"),
+            step(Verb::Stop, "idle.service"),
+            step(Verb::Start, "gone.service"),
+            step(Verb::Stop, "old.service"),
+        ];
+        let force = InForce { pending, ..InForce::default() };
+        let notes = notes(&[(What::Unit, How::Removed, "gone.service")]);
+        assert_eq!(
+            planned(&layer, &force, &notes),
+            ["stop gone.service", "stop old.service", "start back.service"]
+        );
     }
 
     #[test]

@@ -53,11 +53,8 @@ fn one(
         return Ok(());
     }
     notes.note(What::Sysctl, How::Changed, key);
-    if dry_run {
-        return Ok(());
-    }
     former.entry(key.to_owned()).or_insert(now);
-    set(&path, value)
+    if dry_run { Ok(()) } else { set(&path, value) }
 }
 
 fn set(path: &Path, value: &str) -> Result<(), Error> {

@@ -56,8 +56,15 @@ pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Resul
         return Ok(Vec::new());
     }
     let messages = String::from_utf8_lossy(&output.stderr);
-    // One sentence a failed unit; what follows is advice on how to look at it.
-    Ok(messages.lines().filter(|line| !line.starts_with("See \"")).map(str::to_owned).collect())
+    Ok(sentences(verb, &messages))
+}
+
+/// One sentence a failed unit; what follows is advice on how to look at it. What does not run is as good as stopped.
+fn sentences(verb: Verb, messages: &str) -> Vec<String> {
+    let matters = |line: &&str| {
+        !line.starts_with("See \"") && !(verb == Verb::Stop && line.trim_end().ends_with("not loaded."))
+    };
+    messages.lines().filter(matters).map(str::to_owned).collect()
 }
 
 /// Whether something of the image starts a unit by itself.
@@ -112,6 +119,14 @@ fn unfinished(states: &[(String, String)]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_of_failed_units_are_sentences() {
+        let said =
+            "Failed to stop a.service: Unit a.service not loaded.\nSee \"systemctl status\"\nJob failed.\n";
+        assert_eq!(sentences(Verb::Stop, said), ["Job failed."]);
+        assert_eq!(sentences(Verb::Start, said).len(), 2);
+    }
 
     #[test]
     fn units_that_hang_or_failed_are_named() {

@@ -24,7 +24,7 @@ const SSHD_CONFIG: &str = "/run/civm/sshd_config";
 pub(super) const GENERIC_MACHINE_ID: &str = "6369766d000000000000000000000000";
 
 /// Units of civm, by name.
-const UNITS: [(&str, &str); 8] = [
+const UNITS: [(&str, &str); 9] = [
     (
         "civm.target",
         "[Unit]\nDescription=civm guest\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n\
@@ -49,6 +49,11 @@ const UNITS: [(&str, &str); 8] = [
         "civm-change@.service",
         "[Unit]\nDescription=Host layer, in a running guest (%i)\nCollectMode=inactive-or-failed\n\n\
          [Service]\nType=oneshot\nExecStart=/run/civm/civm guest change %i\nTimeoutStartSec=600\n",
+    ),
+    (
+        "civm-packages.service",
+        "[Unit]\nDescription=Packages that the disk lacks\nAfter=civm-apply.service\n\n\
+         [Service]\nType=oneshot\nExecStart=/run/civm/civm guest packages\nTimeoutStartSec=1800\n",
     ),
     (
         "civm-sshd.service",

@@ -52,6 +52,7 @@ pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
         files,
         secrets: !spec.secrets.is_empty(),
         source: spec.source,
+        packages: spec.image.packages.clone(),
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Layer {
     pub zram: Option<Zram>,
     /// Files with generated content, by absolute path (nix.conf, machines, known hosts).
     pub files: BTreeMap<String, File>,
+    /// Packages besides those that every image holds; a disk that was made without them gets them.
+    pub packages: Vec<String>,
     /// Whether `host/manifest.json` is to be installed.
     pub secrets: bool,
     /// Whether the share holds the project's source, which members of [`SOURCE_GROUP`] may read.
