@@ -25,7 +25,7 @@ const LATE: &str = "/run/civm/packages-late";
 const UNIT: &str = "civm-packages.service";
 /// How long units of the layer wait for packages that they may need.
 const WITHIN: Duration = Duration::from_secs(120);
-const TOLD_EVERY: Duration = Duration::from_secs(5);
+const TOLD_EVERY: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(200);
 /// What apt is told besides the names: to ask nothing, to give up on a network that does not answer, and to keep the
 /// files of /etc as they are.
