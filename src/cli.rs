@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 pub mod console;
-pub mod down;
 pub mod git;
 pub mod init;
+pub mod instance;
 pub mod keys;
 pub mod links;
 pub mod ls;
 pub mod secrets;
 pub mod secrets_git;
-pub mod ssh;
 pub mod up;
+mod values;
 
 /// Secrets in sops files, and virtual machines that boot with them.
 #[derive(Debug, Parser)]
@@ -63,18 +63,38 @@ pub enum Command {
     Secrets(Box<secrets::Secrets>),
     /// Set up git for sops files
     Git(git::Git),
-    /// Stop a host: ask the guest to power off, then QEMU to quit, then kill it; leave nothing behind
+    /// Stop instances: ask the guest to power off, then QEMU to quit, then kill it; leave nothing behind
     #[command(visible_alias = "stop")]
-    Down(down::Down),
-    /// List the hosts that are running, and those that are defined but not running
-    #[command(visible_alias = "list")]
+    Down(instance::Down),
+    /// Remove instances: their disks and everything civm keeps of them
+    Rm(instance::Rm),
+    /// List your instances, and this project's hosts that have none
+    #[command(visible_aliases = ["list", "ps"])]
     Ls(ls::Ls),
-    /// Log in to a running host or run a command on it; exits with the command's exit code
-    Ssh(ssh::Ssh),
-    /// Attach to the serial console of a running host
+    /// Show how an instance is
+    Status(instance::Status),
+    /// Print everything that civm knows of an instance, as JSON: paths, ports, processes, QEMU's arguments
+    Inspect(instance::Inspect),
+    /// Wait until an instance is ready, accepts a login, or has ended
+    Wait(instance::Wait),
+    /// Log in to a running instance, or run a command in a shell there; exits with the command's exit code
+    Ssh(instance::Ssh),
+    /// Run a program in a running instance, with its arguments as they are; exits with the program's exit code
+    Exec(instance::Exec),
+    /// Copy files and directories to or from a running instance
+    Cp(instance::Cp),
+    /// Print the logs of an instance
+    Logs(instance::Logs),
+    /// Attach to the serial console of a running instance
     Console(console::Console),
-    /// Start a host: decrypt its ssh key, stage it, boot, and wait until the guest is ready
+    /// Print the ports of this machine that lead into an instance
+    Port(instance::Port),
+    /// Print a configuration with which ssh, scp, rsync and editors reach instances
+    SshConfig(instance::SshConfig),
+    /// Start an instance of a host: decrypt its ssh key, stage it, boot, and wait until the guest is ready
     Up(up::Up),
+    /// Stop an instance and start it again, with the same disk and ports; changes to its host.yaml and secrets take effect
+    Restart(up::Restart),
     /// Act as sops: same command line, same answers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Sops(Persona),

@@ -15,19 +15,28 @@ use crate::personas::Persona;
 
 mod completions;
 mod console;
+mod cp;
 mod down;
+mod exec;
 mod git;
 mod init;
+mod inspect;
 mod instance;
 mod keys;
 mod links;
+mod logs;
 mod ls;
 mod man;
+mod port;
 mod project;
+mod rm;
 mod screen;
 mod secrets;
 mod ssh;
+mod ssh_config;
+mod status;
 mod up;
+mod wait;
 
 pub use screen::Screen;
 
@@ -84,7 +93,17 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command, context: &Context) -> Outcome {
     // The machine commands handle signals themselves.
-    if !matches!(command, Command::Up(_) | Command::Down(_) | Command::Ssh(_) | Command::Console(_)) {
+    let handles_signals = matches!(
+        command,
+        Command::Up(_)
+            | Command::Restart(_)
+            | Command::Down(_)
+            | Command::Ssh(_)
+            | Command::Exec(_)
+            | Command::Cp(_)
+            | Command::Console(_)
+    );
+    if !handles_signals {
         cleanup::on_signals();
     }
     match command {
@@ -93,10 +112,20 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Secrets(args) => secrets::run(*args, context),
         Command::Git(args) => git::run(&args, context),
         Command::Down(args) => down::run(&args, context),
+        Command::Rm(args) => rm::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
+        Command::Inspect(args) => inspect::run(&args, context),
+        Command::Wait(args) => wait::run(&args, context),
         Command::Ssh(args) => ssh::run(&args, context),
+        Command::Exec(args) => exec::run(&args, context),
+        Command::Cp(args) => cp::run(&args, context),
+        Command::Logs(args) => logs::run(&args, context),
+        Command::Port(args) => port::run(&args, context),
+        Command::SshConfig(args) => ssh_config::run(&args, context),
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
+        Command::Restart(args) => up::restart(&args, context),
         Command::Sops(args) => Ok(as_persona(Persona::Sops, &args.args, context)),
         Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
         Command::Links(args) => links::run(&args, context),

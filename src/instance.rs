@@ -8,6 +8,7 @@ pub mod console;
 pub mod deadline;
 pub mod error;
 pub mod event;
+pub mod inspect;
 pub mod launch;
 pub mod plan;
 pub mod preflight;

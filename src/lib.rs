@@ -19,6 +19,8 @@ pub mod image;
 pub mod install;
 // A running machine: stage, supervision, readiness, stop.
 pub mod instance;
+// The life of an instance, from host.yaml to its end.
+pub mod lifecycle;
 // ssh and age keys; wrapping and unwrapping of data keys.
 pub mod keys;
 // Exit codes and the form of a failure.

@@ -19,9 +19,24 @@ use std::path::{Path, PathBuf};
 use paths::Named;
 
 /// From the ground floor up; a room may import itself and the rooms before it.
-const ROOMS: [&str; 16] = [
-    "sops", "store", "rules", "vm", "edge", "keys", "secrets", "install", "host", "image", "instance",
-    "guest", "builder", "personas", "cli", "commands",
+const ROOMS: [&str; 17] = [
+    "sops",
+    "store",
+    "rules",
+    "vm",
+    "edge",
+    "keys",
+    "secrets",
+    "install",
+    "host",
+    "image",
+    "instance",
+    "guest",
+    "lifecycle",
+    "builder",
+    "personas",
+    "cli",
+    "commands",
 ];
 /// Rooms that take text, values, randomness and time as arguments.
 const PURE: [&str; 4] = ["sops", "store", "rules", "vm"];

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-/// `civm console HOST`.
+/// `civm console INSTANCE`.
 #[derive(Args, Clone, Debug)]
 pub struct Console {
-    /// The host
-    pub host: String,
+    /// The instance
+    pub instance: String,
 }

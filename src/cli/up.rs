@@ -1,12 +1,18 @@
-//! `civm up`.
+//! `civm up` and `civm restart`.
 
 use clap::{Args, ValueEnum};
 
-/// `civm up`.
+use super::values::{megabytes, port};
+use crate::vm::ports::Forward;
+
+/// `civm up HOST`.
 #[derive(Args, Clone, Debug)]
 pub struct Up {
-    /// The host: a directory in hosts/
+    /// The host: a directory in hosts/; or an instance that exists
     pub host: String,
+    /// Name of the instance, for more than one of the same host (default: the host's name)
+    #[arg(long)]
+    pub name: Option<String>,
     /// Return as soon as the guest is ready, and leave it running
     #[arg(short, long)]
     pub detach: bool,
@@ -14,8 +20,11 @@ pub struct Up {
     #[arg(long)]
     pub without_secrets: bool,
     /// Use a temporary disk that is deleted when the guest stops
-    #[arg(long)]
+    #[arg(long, conflicts_with = "fresh")]
     pub ephemeral: bool,
+    /// Delete the instance's disk first and start with a new one; what is on it is lost
+    #[arg(long)]
+    pub fresh: bool,
     /// How to run the guest
     #[arg(long, value_enum, default_value_t)]
     pub accel: Accel,
@@ -23,14 +32,30 @@ pub struct Up {
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
     /// Memory, such as 4G or 4096M (default: as in host.yaml)
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<String>,
+    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
+    pub memory: Option<u64>,
+    /// Size of the disk, such as 40G; a disk that exists grows to it (default: as in host.yaml)
+    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
+    pub disk: Option<u64>,
+    /// Forward a port of this machine to one of the guest: 8080:80, auto:22 (a free port), 0.0.0.0:8080:80; takes the
+    /// place of host.yaml's forward to the same port of the guest
+    #[arg(short = 'p', long = "port", value_name = "[[ADDRESS:]HOST_PORT:]PORT", value_parser = port)]
+    pub ports: Vec<Forward>,
+    /// How many seconds the guest may take to be ready [default: 240]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
     /// When civm runs as root, run QEMU as root too, instead of as a user of its own
     #[arg(long)]
     pub qemu_as_root: bool,
-    /// Print the QEMU command line without starting anything
+    /// Print what would be done, without doing it
     #[arg(long)]
+    pub dry_run: bool,
+    /// Print the QEMU command line without starting anything
+    #[arg(long, conflicts_with = "dry_run")]
     pub print_command: bool,
+    /// More arguments for QEMU, after `--`
+    #[arg(last = true, value_name = "QEMU ARGS")]
+    pub qemu_arguments: Vec<String>,
 }
 
 /// How the guest is executed.
@@ -43,4 +68,14 @@ pub enum Accel {
     Kvm,
     /// TCG only: software emulation, slower
     Tcg,
+}
+
+/// `civm restart INSTANCE`.
+#[derive(Args, Clone, Debug)]
+pub struct Restart {
+    /// The instance
+    pub instance: String,
+    /// How many seconds the guest may take to power off [default: 30]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
 }

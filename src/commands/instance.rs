@@ -1,44 +1,66 @@
 //! Shared by the commands on instances: finding a host's instance, and failures with advice.
 
-use super::{Context, project};
+use std::sync::Arc;
+
+use super::{Context, project, secrets};
 use crate::edge::environment::Environment;
-use crate::host::project::Project;
+use crate::edge::terminal::Terminal;
+use crate::image;
 use crate::instance::event::Health;
-use crate::instance::{Error, Home, Place, ProjectState, Record, stop};
+use crate::instance::ssh::Login;
+use crate::instance::{Error, Place, Record, stop};
+use crate::lifecycle::{self, Site};
 use crate::outcome::{Code, Failure};
 
-/// A project and the state of its instances.
-pub(super) struct Site {
-    pub(super) project: Project,
-    pub(super) state: ProjectState,
+/// The project that a command works on, and this user's state for it.
+pub(super) fn site(context: &Context) -> Result<Site, Failure> {
+    Site::of(project::find(context)?, &context.environment, Arc::new(Terminal)).map_err(failure)
 }
 
-impl Site {
-    /// The project that a command works on, and this user's state for it.
-    pub(super) fn find(context: &Context) -> Result<Self, Failure> {
-        let project = project::find(context)?;
-        let state = Home::find(&context.environment).and_then(|home| home.project(project.root()));
-        Ok(Self { project, state: state.map_err(failure)? })
+/// The place of an instance that exists, or of a host that is defined.
+pub(super) fn place(site: &Site, name: &str) -> Result<Place, Failure> {
+    site.place(name).map_err(failure)
+}
+
+/// An instance that runs and answers.
+pub(super) struct Target {
+    site: Site,
+    pub(super) place: Place,
+    pub(super) record: Record,
+}
+
+impl Target {
+    /// The one of this name.
+    pub(super) fn find(name: &str, context: &Context) -> Result<Self, Failure> {
+        let site = site(context)?;
+        let place = place(&site, name)?;
+        let record = running(&place)?;
+        Ok(Self { site, place, record })
     }
 
-    /// The place of a host that is defined or has been run before.
-    pub(super) fn place(&self, host: &str) -> Result<Place, Failure> {
-        if !self.project.host_file(host).is_file() && !self.state.path.join(host).is_dir() {
-            // Its error says which hosts there are.
-            project::load(&self.project, host)?;
+    /// How one logs in, once it is known that somebody is there to answer.
+    pub(super) fn login(&self, user: &str, context: &Context) -> Result<Login, Failure> {
+        answering(&self.record, &context.environment)?;
+        if let Some(lost) = self.place.lost_directory() {
+            context.screen.warn(lost);
         }
-        self.state.place(host).map_err(failure)
+        self.known_login(user).map_err(instance_failure)
+    }
+
+    /// How one logs in.
+    pub(super) fn known_login(&self, user: &str) -> Result<Login, Error> {
+        Login::new(&self.site.state, &self.place, &self.record, user)
     }
 }
 
 /// The record of an instance that has to be running.
 pub(super) fn running(place: &Place) -> Result<Record, Failure> {
-    let running = place.running().map_err(failure)?;
-    running.ok_or_else(|| failure(Error::NotRunning(place.host.clone())))
+    let running = place.running().map_err(instance_failure)?;
+    running.ok_or_else(|| instance_failure(Error::NotRunning(place.name.clone())))
 }
 
 /// Fails, with the reason, if the machine cannot respond.
-pub(super) fn answering(record: &Record, environment: &Environment) -> Result<(), Failure> {
+fn answering(record: &Record, environment: &Environment) -> Result<(), Failure> {
     let reason = match stop::health(record, environment) {
         Health::Running => return Ok(()),
         Health::Paused => "is paused".to_owned(),
@@ -48,11 +70,59 @@ pub(super) fn answering(record: &Record, environment: &Environment) -> Result<()
             None => "is no longer running: its kernel panicked".to_owned(),
         },
     };
-    Err(failure(Error::NoAnswer { host: record.host.clone(), reason }))
+    Err(instance_failure(Error::NoAnswer { host: record.name.clone(), reason }))
+}
+
+/// A failure to bring an instance up, with advice.
+pub(super) fn failure(error: lifecycle::Error) -> Failure {
+    use lifecycle::Error as Life;
+    let message = error.to_string();
+    let unavailable = |message| Failure::new(Code::MachineUnavailable, message);
+    match error {
+        Life::Instance(error) => instance_failure(error),
+        Life::NotReady { error, logs } => instance_failure(error)
+            .help(format!("the logs are in `{}`; the machine has been stopped", logs.display())),
+        Life::Image(error) => image_failure(&error),
+        Life::Host(error) => project::failure(error),
+        Life::Secrets(error) => {
+            let locked = matches!(*error, crate::secrets::Error::Locked { .. });
+            let failure = secrets::failure(*error);
+            if locked { failure.help("or boot without secrets, with --without-secrets") } else { failure }
+        }
+        Life::NoCache => Failure::new(Code::Generic, message).help("set XDG_CACHE_HOME to another directory"),
+        Life::NameOfHost(_) => Failure::new(Code::CouldNotReadInput, message).help("choose another `--name`"),
+        Life::OtherHost { name, .. } => Failure::new(Code::CouldNotReadInput, message)
+            .help(format!("choose another `--name`, or remove it with `civm rm {name}`")),
+        Life::Resources(_) | Life::Source(_) => Failure::new(Code::CouldNotReadInput, message),
+        Life::Accounts { .. } => Failure::new(Code::CouldNotReadInput, message)
+            .help("add a package that provides it to `packages`, or the user to `users`"),
+        Life::TrackedLink(_) => unavailable(message)
+            .help("if the link is yours, untrack it with `git rm --cached`; otherwise remove it"),
+        Life::OtherDisk { .. } => unavailable(message).help(
+            "move it away, or start with a new disk with `--fresh`: what is on the old one is lost then",
+        ),
+        Life::Declined(_) => Failure::new(Code::CouldNotRetrieveKey, message),
+        Life::NoArch => unavailable(message),
+        Life::Layer(_) => Failure::new(Code::Generic, message),
+        Life::File { .. } => Failure::new(Code::CouldNotWriteOutput, message),
+    }
+}
+
+/// A failure to find or build an image, with advice.
+pub(super) fn image_failure(error: &image::Error) -> Failure {
+    let help = match error {
+        image::Error::MissingTools(missing) => {
+            let packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
+            Some(format!("sudo apt-get install {}", packages.join(" ")))
+        }
+        image::Error::NoPackages { .. } => Some("correct `packages` in host.yaml".to_owned()),
+        _ => None,
+    };
+    help.into_iter().fold(Failure::new(Code::MachineUnavailable, error.to_string()), Failure::help)
 }
 
 /// A failure of the instance room: mostly the machine never ran, or never became ready.
-pub(super) fn failure(error: Error) -> Failure {
+pub(super) fn instance_failure(error: Error) -> Failure {
     let failure = Failure::new(code(&error), error.to_string());
     match error {
         Error::NoProgram(name) => failure
@@ -69,6 +139,7 @@ pub(super) fn failure(error: Error) -> Failure {
         Error::NotReady { .. } => {
             failure.help("on a slow machine, set CIVM_TIMEOUT_SCALE=3 to extend every timeout")
         }
+        Error::Unfinished { name, .. } => failure.help(format!("`civm down {name}` stops it")),
         Error::NotRunning(host) => failure.help(format!("`civm up {host}` starts it")),
         Error::NoAnswer { host, .. } => {
             failure.help(format!("`civm console {host}` shows its console, `civm down {host}` stops it"))

@@ -38,7 +38,7 @@ mod update_all;
 mod updatekeys;
 mod who;
 
-pub(super) use failure::failure;
+pub(super) use failure::{failure, report};
 pub(super) use merge::of_git;
 pub(super) use update_all::{CHANGE_THEM_TOO, forget, to_forget};
 

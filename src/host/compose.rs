@@ -9,6 +9,8 @@ use crate::store::Format;
 /// What of a layer is an instance's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// The guest's host name.
+    pub hostname: String,
     /// 32 lower-case hex digits.
     pub machine_id: String,
     /// Seconds since the epoch.
@@ -37,7 +39,7 @@ pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
         users.iter_mut().for_each(|user| user.groups.push(SOURCE_GROUP.into()));
     }
     Layer {
-        hostname: spec.hostname.clone().unwrap_or_else(|| spec.name.clone()),
+        hostname: spec.hostname.clone().unwrap_or_else(|| facts.hostname.clone()),
         timezone: spec.timezone.clone(),
         machine_id: facts.machine_id.clone(),
         time: facts.time,

@@ -85,26 +85,61 @@ pub struct Spec {
 /// Port of sshd in a guest.
 pub const SSH_PORT: u16 = 22;
 
+/// Resources that take the place of host.yaml's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Number of processors.
+    pub cpus: Option<u32>,
+    /// Main memory.
+    pub memory: Option<Size>,
+    /// Size of the disk.
+    pub disk: Option<Size>,
+    /// Forwards: each takes the place of those that lead to the same port of the guest.
+    pub forwards: Vec<Forward>,
+}
+
 impl Spec {
-    /// The same with other resources than host.yaml's, where they are given.
+    /// The same with other resources, where they are given.
     ///
     /// # Errors
     /// More than a machine can have, or less than a guest needs.
-    pub fn with_resources(mut self, cpus: Option<u32>, memory: Option<Size>) -> Result<Self, String> {
-        if let Some(cpus) = cpus {
+    pub fn with_resources(mut self, other: &Resources) -> Result<Self, String> {
+        if let Some(cpus) = other.cpus {
             if !(1..=check::CPUS_MAX).contains(&cpus) {
                 return Err(format!("{cpus} processors: a machine can have 1 to {}", check::CPUS_MAX));
             }
             self.cpus = cpus;
         }
-        if let Some(memory) = memory {
+        if let Some(memory) = other.memory {
             if memory < check::MEMORY_MIN {
                 return Err(format!("{memory} of memory: a guest needs at least {}", check::MEMORY_MIN));
             }
             self.memory = memory;
         }
+        if let Some(disk) = other.disk {
+            let (least, most) = (check::DISK_MIN, check::DISK_MAX);
+            if !(least..=most).contains(&disk) {
+                return Err(format!("a disk of {disk}: it can be {least} to {most}"));
+            }
+            self.disk = disk;
+        }
+        self.forwards.retain(|old| other.forwards.iter().all(|new| new.guest_port != old.guest_port));
+        for forward in &other.forwards {
+            if self.forwards.iter().any(|known| known.clashes(forward)) {
+                return Err(format!("port {} is forwarded twice", forward.host_port));
+            }
+            self.forwards.push(*forward);
+        }
         Ok(self)
     }
+}
+
+/// Reads a forward as host.yaml has it: `[[ADDRESS:]HOST_PORT:]PORT`, with `auto` for a free port of the host.
+///
+/// # Errors
+/// It is not one.
+pub fn parse_forward(text: &str) -> Result<Forward, String> {
+    check::forward(None, text)
 }
 
 /// What a host boots.

@@ -47,7 +47,8 @@ const OUTPUT_MAX: u64 = 256 << 10;
 const MESSAGE_MAX: usize = 100;
 
 /// Which accelerator the user asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AccelRequest {
     /// KVM where it works.
     #[default]
@@ -284,6 +285,7 @@ fn probed(arch: Arch, boot: Boot, console: i32) -> Result<Spec, Error> {
         console: Console { channel: Channel::Descriptor(console) },
         qmp: None,
         agent: None,
+        extra_arguments: Vec::new(),
     };
     Ok(Spec::new(draft, Arch::native())?)
 }

@@ -114,7 +114,7 @@ impl Drop for Signals {
 /// # Errors
 /// The console cannot be reached, or the terminal fails.
 pub fn attach(record: &Record, input: Input, output: &mut dyn Write) -> Result<Left, Error> {
-    let socket = record.console().ok_or_else(|| Error::NotRunning(record.host.clone()))?;
+    let socket = record.console().ok_or_else(|| Error::NotRunning(record.name.clone()))?;
     let console =
         UnixStream::connect(&socket).map_err(Error::file("cannot attach to the console", &socket))?;
     let signals = Signals::watch().map_err(Error::Terminal)?;

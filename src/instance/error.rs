@@ -54,6 +54,14 @@ pub enum Error {
     /// The instance runs already, or is being started or stopped.
     #[error("`{0}` is running already")]
     Running(String),
+    /// The instance is there, but will not be of use before it is stopped.
+    #[error("`{name}` is running already: {reason}")]
+    Unfinished {
+        /// The instance.
+        name: String,
+        /// What is the matter with it.
+        reason: String,
+    },
     /// A port is taken.
     #[error("port {port} on {address} is taken: {holder}")]
     Port {

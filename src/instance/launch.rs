@@ -34,6 +34,8 @@ pub struct Request<'a> {
     pub home: &'a Home,
     /// Where this one's is.
     pub place: &'a Place,
+    /// The host that it is a machine of.
+    pub host: &'a str,
     /// The machine.
     pub machine: Machine,
     /// What executes it.
@@ -56,12 +58,12 @@ pub struct Request<'a> {
 /// What stands in the way, before anything has been started; or how the start failed, after everything has
 /// been taken down again.
 pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running, Error> {
-    let Request { home, place, machine, accel, qemu_as_root, staged, mode, environment } = request;
+    let Request { home, place, host, machine, accel, qemu_as_root, staged, mode, environment } = request;
     // What another version of civm has written is left alone.
     place.load()?;
     place.sweep();
     if place.is_alive() {
-        return Err(Error::Running(place.host.clone()));
+        return Err(Error::Running(place.name.clone()));
     }
     check(home, &machine, environment, on)?;
     let qemu = find_qemu(&machine, environment)?;
@@ -69,7 +71,7 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot: &machine.boot, user, environment };
     let verdict = accel::decide(accel, &probe)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason });
-    let mut record = Record::new(place, now());
+    let mut record = Record::new(place, host, now());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
@@ -168,7 +170,7 @@ fn open_stage(
                 on(&Event::Opened { namespaces, runtime });
                 return Ok((stream, lifeline));
             }
-            Some(Event::Busy) => return Err(Error::Running(place.host.clone())),
+            Some(Event::Busy) => return Err(Error::Running(place.name.clone())),
             Some(Event::Unavailable { reason } | Event::Ended { reason, .. }) => reason,
             Some(_) | None => "the stage did not answer".to_owned(),
         };
@@ -189,7 +191,7 @@ fn spawn_keeper(mode: Mode, place: &Place, environment: &Environment) -> Result<
     command
         .arg0("civm")
         .args([KEEPER, mode.argument()])
-        .args([place.path.as_os_str(), place.project.as_os_str(), place.host.as_ref()])
+        .args([place.path.as_os_str(), place.project.as_os_str(), place.name.as_ref()])
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::piped())
         .stderr(Stdio::null());

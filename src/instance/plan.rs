@@ -44,6 +44,9 @@ pub struct Machine {
     pub share_tag: String,
     /// How long the console is written down.
     pub console_log: ConsoleLog,
+    /// Arguments for QEMU after all others.
+    #[serde(default)]
+    pub extra_arguments: Vec<String>,
 }
 
 /// How long what the serial console shows is written to its log.
@@ -93,6 +96,7 @@ impl Machine {
             console: Console { channel: wiring.console },
             qmp: Some(wiring.qmp),
             agent: Some(wiring.agent),
+            extra_arguments: self.extra_arguments.clone(),
         };
         Spec::new(draft, Arch::native())
     }

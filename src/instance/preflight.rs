@@ -26,7 +26,7 @@ pub fn check_ports(forwards: &[Forward], running: &[Record]) -> Result<(), Error
                 let ours = running.iter().find(|record| record.forwards.iter().any(|f| f.clashes(forward)));
                 let holder = match ours {
                     Some(record) => {
-                        format!("instance `{}` of {} has it", record.host, record.project.display())
+                        format!("instance `{}` of {} has it", record.name, record.project.display())
                     }
                     None => holder::find(address, port),
                 };
@@ -47,7 +47,7 @@ pub fn check_disk(disk: &Path, running: &[Record]) -> Result<(), Error> {
     let has = |record: &&Record| {
         record.disk.as_ref().is_some_and(|d| d.canonicalize().unwrap_or_else(|_| d.clone()) == canonical)
     };
-    let ours = running.iter().find(has).map(|record| format!("`{}`", record.host));
+    let ours = running.iter().find(has).map(|record| format!("`{}`", record.name));
     match ours.or_else(|| holder::of_file(disk)) {
         Some(holder) => Err(Error::DiskInUse { path: disk.to_owned(), holder: Some(holder) }),
         None => Ok(()),
@@ -161,6 +161,7 @@ mod tests {
             restrict_network: false,
             share_tag: "shr".into(),
             console_log: ConsoleLog::UntilReady,
+            extra_arguments: Vec::new(),
         }
     }
 
@@ -173,11 +174,12 @@ mod tests {
         disk_used_mib: 0,
     };
 
-    fn record(host: &str) -> Record {
+    fn record(name: &str) -> Record {
         Record {
-            version: 2,
+            version: 3,
             project: "/p".into(),
-            host: host.into(),
+            name: name.into(),
+            host: name.into(),
             phase: Phase::Ready,
             started_at: 0,
             accel: None,

@@ -66,7 +66,7 @@ pub fn client_key(project: &ProjectState) -> Result<KeyPair, Error> {
 /// # Errors
 /// It cannot be made, or is not a key.
 pub fn host_key(place: &Place) -> Result<KeyPair, Error> {
-    load_or_make(place.host_key(), &place.host)
+    load_or_make(place.host_key(), &place.name)
 }
 
 fn load_or_make(path: PathBuf, comment: &str) -> Result<KeyPair, Error> {
@@ -102,7 +102,7 @@ pub fn pin(place: &Place, public: &str) -> Result<(), Error> {
     let (Some(kind), Some(key)) = (words.next(), words.next()) else {
         return Err(Error::Key { path, reason: "not a public key".to_owned() });
     };
-    let line = format!("{} {kind} {key}\n", alias(&place.host));
+    let line = format!("{} {kind} {key}\n", alias(&place.name));
     atomic::replace(&path, line.as_bytes(), 0o600)
         .map_err(|error| Error::Key { path, reason: error.to_string() })
 }
@@ -131,7 +131,7 @@ impl Login {
     /// # Errors
     /// No port of the host leads to its sshd, its host key is not known, or there is no client key.
     pub fn new(project: &ProjectState, place: &Place, record: &Record, user: &str) -> Result<Self, Error> {
-        let unfit = |reason: &str| Error::Unfit { host: place.host.clone(), reason: reason.to_owned() };
+        let unfit = |reason: &str| Error::Unfit { host: place.name.clone(), reason: reason.to_owned() };
         let forward = record.ssh().ok_or_else(|| unfit("no port is forwarded to the guest's port 22"))?;
         if !place.known_hosts().exists() {
             return Err(unfit("its host key is not known"));
@@ -140,7 +140,7 @@ impl Login {
         let control = record.runtime.as_ref().map(|runtime| runtime.join(format!("ssh-{user}")));
         Ok(Self {
             user: user.to_owned(),
-            alias: alias(&place.host),
+            alias: alias(&place.name),
             address,
             port: forward.host_port,
             identity: client_key(project)?.path,
@@ -201,6 +201,40 @@ impl Login {
         arguments.push(self.address.to_string().into());
         arguments.extend(command.iter().cloned());
         arguments
+    }
+
+    /// The address that leads to the guest, as ssh and scp take it.
+    #[must_use]
+    pub fn destination(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The login as a block of ssh's configuration, under the name `host`. Connections are not shared: the file may
+    /// outlive the instance.
+    #[must_use]
+    pub fn configuration(&self, host: &str) -> String {
+        let alone = Self { control: None, ..self.clone() };
+        let mut text = format!("Host {host}\n  HostName {}\n", self.destination());
+        let options = alone.options();
+        for option in options.iter().filter_map(|option| option.to_str()) {
+            if let Some((name, value)) = option.split_once('=') {
+                text.push_str(&format!("  {name} {value}\n"));
+            }
+        }
+        text
+    }
+
+    /// Copies with scp; those of the paths that are the guest's begin with [`Self::destination`] and a colon.
+    ///
+    /// # Errors
+    /// There is no `scp`, or no `ssh`.
+    pub fn copy(&self, paths: &[OsString], environment: &Environment) -> Result<ExitStatus, Error> {
+        let scp = environment.find_program("scp").ok_or(Error::NoProgram("scp"))?;
+        let failed = |source| Error::Spawn { program: "scp".to_owned(), source };
+        self.connect(&find_ssh(environment)?, environment);
+        let mut command = process::command(scp, &environment.for_tools());
+        command.arg("-r").args(self.options()).arg("--").args(paths);
+        command.status().map_err(failed)
     }
 
     /// The arguments of the ssh that opens the shared connection: one login, however many commands follow.
@@ -351,7 +385,7 @@ mod tests {
     fn a_login_is_strict_and_needs_what_it_is_made_of() {
         let directory = tempfile::tempdir().unwrap();
         let (project, place) = state(directory.path());
-        let mut record = Record::new(&place, 0);
+        let mut record = Record::new(&place, "a", 0);
         assert!(Login::new(&project, &place, &record, "root").is_err());
         record.forwards = vec![Forward::loopback(2322, 22)];
         assert!(Login::new(&project, &place, &record, "root").is_err(), "no host key is known");
@@ -380,7 +414,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (project, place) = state(directory.path());
         pin(&place, "ssh-ed25519 AAAA").unwrap();
-        let mut record = Record::new(&place, 0);
+        let mut record = Record::new(&place, "a", 0);
         record.forwards = vec![Forward::loopback(1, 22)];
         let login = Login::new(&project, &place, &record, "root").unwrap();
         // Written by another process: a program that a test beside this one starts would hold the file open.

@@ -1,6 +1,6 @@
 //! Where instances keep what outlives a process, and how one finds out which are alive.
 //!
-//! An instance is a host of a project. Below the state directory it has `PROJECT/HOST/` with its logs,
+//! An instance belongs to a project and has a name there. Below the state directory it has `PROJECT/NAME/` with its logs,
 //! its record and a lock; while it runs, a directory in memory holds its sockets. Alive is whose lock is
 //! held; a process number alone is never trusted.
 
@@ -54,8 +54,8 @@ pub struct ProjectState {
 pub struct Place {
     /// The project's own directory.
     pub project: PathBuf,
-    /// Name of the host.
-    pub host: String,
+    /// Its name, unique in the project.
+    pub name: String,
     /// The instance's directory below the state directory.
     pub path: PathBuf,
 }
@@ -92,13 +92,13 @@ impl Home {
         for project in directories(&self.path) {
             for path in directories(&project) {
                 let record = Record::load(&path);
-                let (project, host) = match &record {
-                    Ok(Some(record)) => (record.project.clone(), record.host.clone()),
+                let (project, name) = match &record {
+                    Ok(Some(record)) => (record.project.clone(), record.name.clone()),
                     Ok(None) => continue,
                     // A record that nobody can read does not say whose it is, but its directory's name does.
                     Err(_) => (project.clone(), name_of(&path)),
                 };
-                places.push((Place { project, host, path }, record));
+                places.push((Place { project, name, path }, record));
             }
         }
         for stage in StageProcess::all() {
@@ -109,7 +109,7 @@ impl Home {
                 places.push((stage.place, record));
             }
         }
-        places.sort_by(|(a, _), (b, _)| (&a.project, &a.host).cmp(&(&b.project, &b.host)));
+        places.sort_by(|(a, _), (b, _)| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
         places
     }
 
@@ -141,15 +141,15 @@ impl Home {
 }
 
 impl ProjectState {
-    /// The state of one of the project's hosts; made if need be.
+    /// The state of one of the project's instances; made if need be.
     ///
     /// # Errors
-    /// A host of an impossible name, or the state cannot be written.
-    pub fn place(&self, host: &str) -> Result<Place, Error> {
-        check_name(host)?;
-        let path = self.path.join(host);
+    /// An impossible name, or the state cannot be written.
+    pub fn place(&self, name: &str) -> Result<Place, Error> {
+        check_name(name)?;
+        let path = self.path.join(name);
         make_directory(&path)?;
-        Ok(Place { project: self.project.clone(), host: host.to_owned(), path })
+        Ok(Place { project: self.project.clone(), name: name.to_owned(), path })
     }
 }
 
@@ -248,8 +248,8 @@ impl Place {
             format!(
                 "the state directory {} was removed while `{}` ran: `civm down {}` stops the machine",
                 self.path.display(),
-                self.host,
-                self.host
+                self.name,
+                self.name
             )
         })
     }

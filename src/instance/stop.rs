@@ -60,7 +60,7 @@ pub fn down(
     if !place.is_alive() {
         let cleaned = place.sweep_report();
         if cleaned.is_empty() {
-            return Err(Error::NotRunning(place.host.clone()));
+            return Err(Error::NotRunning(place.name.clone()));
         }
         return Ok(Stopped { reason: None, cleaned });
     }
@@ -105,7 +105,7 @@ fn make_sure(
         std::thread::sleep(Duration::from_millis(20));
         left = remains(place, record);
     }
-    if left.is_empty() { Ok(stopped) } else { Err(Error::Left { host: place.host.clone(), left }) }
+    if left.is_empty() { Ok(stopped) } else { Err(Error::Left { host: place.name.clone(), left }) }
 }
 
 /// Kills what holds an instance and does not answer: processes that are known by their arguments, their user and the
@@ -283,7 +283,7 @@ mod tests {
         assert!(matches!(stop(), Err(Error::NotRunning(_))));
         let runtime = directory.path().join("runtime");
         std::fs::create_dir(&runtime).unwrap();
-        let mut record = Record::new(&place, 0);
+        let mut record = Record::new(&place, "a", 0);
         (record.phase, record.runtime) = (Phase::Ready, Some(runtime.clone()));
         record.save(&place.path).unwrap();
         assert_eq!(stop().unwrap().cleaned, [format!("removed {}", runtime.display())]);

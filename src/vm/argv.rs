@@ -34,6 +34,7 @@ pub fn render(spec: &Spec) -> Vec<String> {
     share(draft, &mut argv);
     devices(&mut argv);
     agent_port(draft, &mut argv);
+    argv.extend(draft.extra_arguments.iter().cloned());
     argv
 }
 

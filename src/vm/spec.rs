@@ -183,6 +183,8 @@ pub struct Draft {
     pub qmp: Option<Channel>,
     /// The port on which the guest reports.
     pub agent: Option<Channel>,
+    /// Arguments for QEMU after all others.
+    pub extra_arguments: Vec<String>,
 }
 
 /// A machine that QEMU can run. Its fields are those of the [`Draft`] it was made of.
@@ -228,5 +230,6 @@ pub(crate) fn sample() -> Draft {
         console: Console { channel: Channel::Socket("/run/user/1000/civm/0f/console.sock".into()) },
         qmp: Some(Channel::Descriptor(5)),
         agent: Some(Channel::Descriptor(6)),
+        extra_arguments: Vec::new(),
     }
 }

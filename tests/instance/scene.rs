@@ -79,6 +79,7 @@ impl Scene {
             restrict_network: true,
             share_tag: "shr".to_owned(),
             console_log: ConsoleLog::UntilReady,
+            extra_arguments: Vec::new(),
         }
     }
 
@@ -88,6 +89,7 @@ impl Scene {
         let request = Request {
             home: &home,
             place: &place,
+            host: "host",
             machine,
             accel: AccelRequest::Tcg,
             qemu_as_root: self.qemu_as_root,
@@ -223,11 +225,13 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         restrict_network: true,
         share_tag: "shr".to_owned(),
         console_log: ConsoleLog::UntilReady,
+        extra_arguments: Vec::new(),
     };
     let staged = vec![Staged::bytes(KEY, 0o400, Zeroizing::new(b"private".to_vec()))];
     let request = Request {
         home: &home,
         place: &place,
+        host: "host",
         machine,
         accel: AccelRequest::Tcg,
         qemu_as_root: false,

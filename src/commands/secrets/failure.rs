@@ -7,9 +7,14 @@ use crate::sops;
 
 /// The exit code, the message and the advice for an error. The codes are those of sops.
 pub(in crate::commands) fn failure(error: Error) -> Failure {
-    let code = Code::of_secrets(&error);
-    let help = help(&error);
-    let message = match &error {
+    report(&error)
+}
+
+/// The same for one that is only shown.
+pub(in crate::commands) fn report(error: &Error) -> Failure {
+    let code = Code::of_secrets(error);
+    let help = help(error);
+    let message = match error {
         // The error tree already explains everything, in sops' words first.
         Error::Locked { path, locked } => {
             return locked.advice().into_iter().fold(

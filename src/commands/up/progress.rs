@@ -1,48 +1,149 @@
-//! The progress shown during a start.
+//! What is shown while an instance starts.
 
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::commands::Screen;
+use crate::commands::{Screen, secrets};
+use crate::edge::terminal::{self, Prompt as _, Terminal};
+use crate::image;
 use crate::instance::Event;
+use crate::lifecycle::{Observer, Progress};
 use crate::vm::agent;
 
-/// Draws a spinner on a terminal; elsewhere prints only warnings and, with `--verbose`, each step.
-pub(super) struct Progress {
+/// Resolution of the bar.
+const STEPS: u64 = 1000;
+
+/// Draws a bar while an image is built and a spinner during a start, on a terminal; elsewhere prints only notes,
+/// warnings and, with `--verbose`, each step.
+pub(in crate::commands) struct Watch {
     bar: ProgressBar,
     screen: Screen,
+    name: String,
 }
 
-impl Progress {
-    pub(super) fn new(screen: Screen, host: &str) -> Self {
-        let bar = if screen.draws() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        bar.enable_steady_tick(Duration::from_millis(100));
-        bar.set_message(format!("starting {host}"));
-        Self { bar, screen }
+impl Watch {
+    pub(in crate::commands) fn new(screen: Screen, name: &str) -> Self {
+        Self { bar: ProgressBar::hidden(), screen, name: name.to_owned() }
     }
 
-    /// Shows an event.
-    pub(super) fn tell(&self, event: &Event) {
+    /// Removes what is drawn.
+    pub(in crate::commands) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn note(&self, line: impl AsRef<str>) {
+        self.bar.suspend(|| self.screen.note(line));
+    }
+
+    fn warn(&self, line: impl AsRef<str>) {
+        self.bar.suspend(|| self.screen.warn(line));
+    }
+
+    fn detail(&self, line: impl AsRef<str>) {
+        self.bar.suspend(|| self.screen.detail(line));
+    }
+
+    /// Puts another bar in the place of the one that is drawn.
+    fn draw(&mut self, bar: impl FnOnce() -> ProgressBar) {
+        self.bar.finish_and_clear();
+        self.bar = if self.screen.draws() { bar() } else { ProgressBar::hidden() };
+    }
+
+    fn image(&mut self, event: &image::Event) {
         match event {
-            Event::Warning { message } | Event::Guest { report: agent::Event::Warning { message } } => {
-                self.bar.suspend(|| self.screen.warn(message));
+            image::Event::Waiting => self.note("another civm is building this image; waiting for it"),
+            image::Event::Building { log } => {
+                self.note("building the image (once for these packages; this takes a minute or two)");
+                self.detail(format!("the output of the tools is in `{}`", log.display()));
+                self.draw(|| {
+                    let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");
+                    ProgressBar::new(STEPS).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                });
             }
-            Event::Accel { accel, reason } => {
-                self.bar.suspend(|| self.screen.note(format!("accelerator: {accel} ({reason})")));
+            image::Event::Step { name } => self.bar.set_message(*name),
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "from 0 to 1 times the steps"
+            )]
+            image::Event::Fraction(done) => {
+                self.bar.set_position((done.clamp(0.0, 1.0) * STEPS as f32) as u64);
             }
-            other => {
-                if let Some(step) = step(other) {
-                    self.bar.set_message(step.clone());
-                    self.bar.suspend(|| self.screen.detail(step));
-                }
+            image::Event::Built { seconds } => {
+                self.draw(ProgressBar::hidden);
+                self.note(format!("the image was built in {seconds} s"));
             }
         }
     }
 
-    /// Removes the spinner.
-    pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
+    fn instance(&mut self, event: &Event) {
+        match event {
+            Event::Warning { message } | Event::Guest { report: agent::Event::Warning { message } } => {
+                self.warn(message);
+            }
+            Event::Accel { accel, reason } => {
+                self.note(format!("accelerator: {accel} ({reason})"));
+                let message = format!("starting {}", self.name);
+                self.draw(|| {
+                    let bar = ProgressBar::new_spinner().with_message(message);
+                    bar.enable_steady_tick(Duration::from_millis(100));
+                    bar
+                });
+            }
+            Event::Stopping { .. } => self.note(format!("asking `{}` to power off", self.name)),
+            Event::Insisting { how } => self.note(how),
+            other => {
+                if let Some(step) = step(other) {
+                    self.bar.set_message(step.clone());
+                    self.detail(step);
+                }
+            }
+        }
+    }
+}
+
+impl Observer for Watch {
+    fn tell(&mut self, progress: Progress<'_>) {
+        match progress {
+            Progress::Image(event) => self.image(event),
+            Progress::Instance(event) => self.instance(event),
+            Progress::Waiting { name } => {
+                self.note(format!("another civm is starting {name}; waiting for it"));
+            }
+            Progress::Unlisted { host, keys } => self.note(format!(
+                "not installed, because `secrets:` in host.yaml does not list them: {} (hosts/{host}/secrets.yaml)",
+                keys.join(", ")
+            )),
+            Progress::WithoutSecrets { name } => self.warn(format!("{name} boots without its secrets")),
+            Progress::DiskGone { path } => self.warn(format!(
+                "`{}` has disappeared since the last run: creating a new, empty disk",
+                path.display()
+            )),
+            Progress::DiskLarger { path, has_mib, wanted_mib } => self.warn(format!(
+                "`{}` has {has_mib} MiB, more than the {wanted_mib} MiB in host.yaml; it is left unchanged",
+                path.display()
+            )),
+            Progress::DiskOfOtherImage { path, difference } => self.warn(format!(
+                "`{}` was made from another image ({difference}): `--fresh` starts with a new disk, and loses what is \
+                 on this one",
+                path.display()
+            )),
+            Progress::DiskRemoved { path } => self.note(format!("removed the disk `{}`", path.display())),
+            Progress::Warning(warning) => self.warn(warning),
+            Progress::Ready { name, after } => {
+                self.finish();
+                self.note(format!("{name} is ready in {:.1} s", after.as_secs_f32()));
+            }
+        }
+    }
+
+    fn boots_without_secrets(&mut self, name: &str, error: &crate::secrets::Error) -> Option<bool> {
+        if !terminal::can_ask() || !terminal::stdin_is_terminal() {
+            return None;
+        }
+        self.screen.failure(&secrets::report(error));
+        Some(Terminal.confirm(&format!("Boot {name} without its secrets?"), false).unwrap_or(false))
     }
 }
 

@@ -18,6 +18,7 @@ fn spec(text: &str) -> Spec {
 
 fn facts() -> Facts {
     Facts {
+        hostname: "controller".into(),
         machine_id: "0123456789abcdef0123456789abcdef".into(),
         time: 1_700_000_000,
         client_key: "ssh-ed25519 CLIENT".into(),

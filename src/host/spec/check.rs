@@ -33,11 +33,13 @@ pub(super) const MEMORY_MIN: Size = Size::mebibytes(256);
 /// Disk of a host that names none.
 const DISK: Size = Size::mebibytes(16 * 1024);
 /// The largest file of ext4, where most disks lie: a larger disk could never be filled.
-const DISK_MAX: Size = Size::mebibytes(16 * 1024 * 1024);
+pub(super) const DISK_MAX: Size = Size::mebibytes(16 * 1024 * 1024);
 /// What QEMU is told is a number of MiB in 32 bits.
 const MEMORY_MAX: Size = Size::mebibytes(u32::MAX as u64 / 1024 * 1024);
 /// The least size that an image's own file system has.
-const DISK_MIN: Size = Size::mebibytes(4 * 1024);
+pub(super) const DISK_MIN: Size = Size::mebibytes(4 * 1024);
+/// In a forward, a port of the host that the kernel chooses.
+const AUTO: &str = "auto";
 
 pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Checked<Spec> {
     let zram = check_system::zram(host.zram, sources)?;
@@ -175,16 +177,20 @@ fn forwards(forwards: Option<Names<Plain, Plain>>, sources: &Sources) -> Checked
     Ok(out)
 }
 
-/// `[[ADDRESS:]HOST:]GUEST`; a forward that is called `ssh` leads to the guest's sshd where it names no port.
-fn forward(name: Option<&str>, text: &str) -> Result<Forward, String> {
-    let bad = || format!("`{text}` is not a forward: write PORT, HOST_PORT:PORT or ADDRESS:HOST_PORT:PORT");
+/// `[[ADDRESS:]HOST:]GUEST`, with `auto` for a port of the host that the kernel chooses; a forward that is called `ssh`
+/// leads to the guest's sshd where it names no port.
+pub(super) fn forward(name: Option<&str>, text: &str) -> Result<Forward, String> {
+    let bad = || {
+        format!("`{text}` is not a forward: write PORT, HOST_PORT:PORT, auto:PORT or ADDRESS:HOST_PORT:PORT")
+    };
     let (rest, guest) = text.rsplit_once(':').map_or((None, text), |(rest, guest)| (Some(rest), guest));
     let (address, host) = match rest.map(|rest| rest.rsplit_once(':').unwrap_or(("", rest))) {
         None => ("", guest),
         Some((address, host)) => (address, host),
     };
     let port = |text: &str| text.parse().ok().filter(|port: &u16| *port != 0).ok_or_else(bad);
-    let (host, guest) = (port(host)?, port(guest)?);
+    let host = if host == AUTO && rest.is_some() { 0 } else { port(host)? };
+    let guest = port(guest)?;
     let address = match address {
         "" if rest.is_some_and(|rest| rest.contains(':')) => return Err(bad()),
         "" => Ipv4Addr::LOCALHOST,

@@ -22,11 +22,11 @@ use crate::instance::stage::report::Report;
 use crate::instance::stage::{Mode, SELF, SUPERVISOR, child, namespaces};
 use crate::instance::state::{Phase, Place, lock_patiently};
 
-/// The hidden subcommand: `MODE STATE PROJECT HOST`.
+/// The hidden subcommand: `MODE STATE PROJECT NAME`.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
-    let [mode, state, project, host] = arguments.as_slice() else { return ExitCode::from(2) };
-    let (Some(mode), Some(host)) = (Mode::parse(mode), host.to_str()) else { return ExitCode::from(2) };
-    let place = Place { project: project.into(), host: host.to_owned(), path: state.into() };
+    let [mode, state, project, name] = arguments.as_slice() else { return ExitCode::from(2) };
+    let (Some(mode), Some(name)) = (Mode::parse(mode), name.to_str()) else { return ExitCode::from(2) };
+    let place = Place { project: project.into(), name: name.to_owned(), path: state.into() };
     let mut report = Report::to_caller();
     match keep(mode, &place, &mut report) {
         Ok(code) => code,
@@ -104,7 +104,7 @@ fn spawn(mode: Mode, place: &Place, runtime: &Path, log: &File) -> io::Result<Ch
         .args([SUPERVISOR, mode.argument()])
         .arg(child::own_pid().unwrap_or_default())
         .arg(runtime)
-        .args([place.path.as_os_str(), place.project.as_os_str(), place.host.as_ref()])
+        .args([place.path.as_os_str(), place.project.as_os_str(), place.name.as_ref()])
         .stdin(Stdio::inherit())
         .stdout(Stdio::inherit())
         .stderr(log.try_clone()?)

@@ -37,13 +37,13 @@ const GREETING: Duration = Duration::from_secs(20);
 /// Bytes of QEMU's own messages in a log; there are two at most.
 const QEMU_LOG_MAX: u64 = 128 << 10;
 
-/// The hidden subcommand: `MODE KEEPER RUNTIME STATE PROJECT HOST`.
+/// The hidden subcommand: `MODE KEEPER RUNTIME STATE PROJECT NAME`.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
-    let [mode, keeper, runtime, state, project, host] = arguments.as_slice() else {
+    let [mode, keeper, runtime, state, project, name] = arguments.as_slice() else {
         return ExitCode::from(2);
     };
-    let (Some(mode), Some(host)) = (Mode::parse(mode), host.to_str()) else { return ExitCode::from(2) };
-    let place = Place { project: project.into(), host: host.to_owned(), path: state.into() };
+    let (Some(mode), Some(name)) = (Mode::parse(mode), name.to_str()) else { return ExitCode::from(2) };
+    let place = Place { project: project.into(), name: name.to_owned(), path: state.into() };
     let mut report = Report::to_caller();
     report.log_to(&place.events(), false);
     match Stage::open(mode, keeper, PathBuf::from(runtime), place, &mut report) {

@@ -13,7 +13,7 @@ use crate::vm::spec::Accel;
 /// Name of the record in an instance's state directory.
 const FILE: &str = "instance.json";
 /// What this civm writes, and what it understands. Whatever a later version changes, `version` and `phase` stay.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Names of the sockets in the instance's directory in memory.
 pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
@@ -56,7 +56,9 @@ pub struct Record {
     pub version: u32,
     /// The project's directory.
     pub project: PathBuf,
-    /// The host.
+    /// The instance's name.
+    pub name: String,
+    /// The host that it is a machine of.
     pub host: String,
     /// How far it has come.
     pub phase: Phase,
@@ -96,11 +98,12 @@ struct Head {
 impl Record {
     /// The record of an instance about to start.
     #[must_use]
-    pub fn new(place: &Place, started_at: u64) -> Self {
+    pub fn new(place: &Place, host: &str, started_at: u64) -> Self {
         Self {
             version: VERSION,
             project: place.project.clone(),
-            host: place.host.clone(),
+            name: place.name.clone(),
+            host: host.to_owned(),
             phase: Phase::Starting,
             started_at,
             accel: None,
@@ -220,8 +223,8 @@ mod tests {
         }
         assert_eq!(load(r#"{"phase": "ended"}"#).unwrap(), None);
         assert_eq!(load(r#"{"version": 99, "phase": "ended"}"#).unwrap(), None);
-        let place = Place { project: "/p".into(), host: "a".into(), path: directory.path().into() };
-        let record = Record { phase: Phase::Ready, ..Record::new(&place, 1) };
+        let place = Place { project: "/p".into(), name: "a".into(), path: directory.path().into() };
+        let record = Record { phase: Phase::Ready, ..Record::new(&place, "a", 1) };
         record.save(directory.path()).unwrap();
         assert_eq!(Record::load(directory.path()).unwrap(), Some(record));
         let head: Head = serde_json::from_slice(&fs::read(directory.path().join(FILE)).unwrap()).unwrap();

@@ -59,7 +59,7 @@ impl StageProcess {
     }
 }
 
-/// `civm __keeper MODE STATE PROJECT HOST`, `civm __supervisor MODE KEEPER RUNTIME STATE PROJECT HOST`.
+/// `civm __keeper MODE STATE PROJECT NAME`, `civm __supervisor MODE KEEPER RUNTIME STATE PROJECT NAME`.
 fn parse(arguments: &[u8]) -> Option<(Place, Option<PathBuf>)> {
     let words = arguments.strip_suffix(b"\0")?.split(|byte| *byte == 0);
     let words: Vec<OsString> = words.map(|word| OsString::from_vec(word.to_vec())).collect();
@@ -68,8 +68,8 @@ fn parse(arguments: &[u8]) -> Option<(Place, Option<PathBuf>)> {
         [_, part, _, _, runtime, rest @ ..] if part == SUPERVISOR => (Some(runtime.into()), rest),
         _ => return None,
     };
-    let [state, project, host] = rest else { return None };
-    Some((Place { project: project.into(), host: host.to_str()?.to_owned(), path: state.into() }, runtime))
+    let [state, project, name] = rest else { return None };
+    Some((Place { project: project.into(), name: name.to_str()?.to_owned(), path: state.into() }, runtime))
 }
 
 /// Field 22 of stat: the name before it, in brackets, may hold anything.
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_stage_is_known_by_its_arguments() {
         let (place, runtime) = parse(b"civm\0__keeper\0memory\0/state/a\0/project\0a\0").unwrap();
-        assert_eq!((place.path.as_path(), place.host.as_str(), runtime), (Path::new("/state/a"), "a", None));
+        assert_eq!((place.path.as_path(), place.name.as_str(), runtime), (Path::new("/state/a"), "a", None));
         let (place, runtime) =
             parse(b"civm\0__supervisor\0memory\x0042\0/run/x\0/state/a\0/project\0a\0").unwrap();
         assert_eq!(

@@ -38,7 +38,7 @@ fn what_a_killed_instance_left_is_swept_and_a_living_one_is_spared() {
     let place = home.project(directory.path()).unwrap().place("a").unwrap();
     let runtime = directory.path().join("runtime");
     std::fs::create_dir_all(runtime.join("share/secrets")).unwrap();
-    let mut record = Record::new(&place, 0);
+    let mut record = Record::new(&place, "a", 0);
     (record.phase, record.runtime) = (Phase::Ready, Some(runtime.clone()));
     (record.disk, record.ephemeral) = (Some(place.ephemeral_disk()), true);
     std::fs::write(place.ephemeral_disk(), "disk").unwrap();
@@ -60,7 +60,7 @@ fn an_instance_that_is_being_cleaned_up_is_stopping() {
     let directory = tempfile::tempdir().unwrap();
     let home = home(directory.path());
     let place = home.project(directory.path()).unwrap().place("a").unwrap();
-    Record { phase: Phase::Ended, ..Record::new(&place, 0) }.save(&place.path).unwrap();
+    Record { phase: Phase::Ended, ..Record::new(&place, "a", 0) }.save(&place.path).unwrap();
     let _keeper = try_lock(&place.lock()).unwrap();
     assert_eq!(home.running()[0].phase, Phase::Stopping);
     let _supervisor = try_lock(&place.supervisor_lock()).unwrap();
@@ -73,7 +73,7 @@ fn a_record_that_nobody_can_read_hides_no_other_and_is_left_alone() {
     let home = home(directory.path());
     let project = home.project(directory.path()).unwrap();
     let (good, bad) = (project.place("good").unwrap(), project.place("bad").unwrap());
-    Record::new(&good, 0).save(&good.path).unwrap();
+    Record::new(&good, "good", 0).save(&good.path).unwrap();
     let _lock = try_lock(&good.lock()).unwrap();
     for text in ["{", r#"{"version": 99, "phase": "ready", "runtime": "/tmp"}"#] {
         std::fs::write(bad.path.join("instance.json"), text).unwrap();

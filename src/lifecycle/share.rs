@@ -7,54 +7,51 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::identity::Identity;
-use crate::commands::instance;
-use crate::edge::environment::Environment;
 use crate::edge::{hex, walk};
 use crate::host::compose::{self, Facts, SECRETS};
 use crate::host::layer::{HOST_KEY, LAYER, MANIFEST, ROOTFS, SOURCE};
-use crate::host::project::Project;
 use crate::host::rootfs::{Entry, Kind};
 use crate::host::spec::Spec;
 use crate::instance::plan::{Content, Staged};
-use crate::instance::{ProjectState, ssh};
-use crate::outcome::{Code, Failure};
+use crate::instance::{Place, ssh};
+use crate::lifecycle::{Error, Site};
 
 /// Everything that is staged, the host key first.
 pub(super) fn staged(
-    project: &Project,
+    site: &Site,
     spec: &Spec,
-    state: &ProjectState,
+    place: &Place,
     identity: Identity,
     rootfs: Vec<Entry>,
-    environment: &Environment,
-) -> Result<Vec<Staged>, Failure> {
-    let client = ssh::client_key(state).map_err(instance::failure)?;
+) -> Result<Vec<Staged>, Error> {
+    let client = ssh::client_key(&site.state)?;
     let facts = Facts {
-        machine_id: machine_id(&identity.public),
+        hostname: place.name.clone(),
+        machine_id: machine_id(&identity.public, (place.name != spec.name).then_some(&place.name)),
         time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         client_key: client.public,
     };
-    let json = |error: serde_json::Error| Failure::new(Code::Generic, format!("the host layer: {error}"));
-    let layer = serde_json::to_vec_pretty(&compose::layer(spec, &facts)).map_err(json)?;
+    let layer = serde_json::to_vec_pretty(&compose::layer(spec, &facts)).map_err(Error::Layer)?;
     let mut staged = vec![
         Staged::bytes(HOST_KEY, 0o400, identity.private),
         Staged::bytes(LAYER, 0o400, Zeroizing::new(layer)),
     ];
     if let (Some(manifest), Some(text)) = (compose::manifest(spec), identity.secrets) {
-        let manifest = compose::manifest_json(&manifest).map_err(json)?;
+        let manifest = compose::manifest_json(&manifest).map_err(Error::Layer)?;
         staged.push(Staged::bytes(MANIFEST, 0o400, Zeroizing::new(manifest.into_bytes())));
         staged.push(Staged::bytes(SECRETS, 0o400, Zeroizing::new(text)));
     }
     staged.extend(rootfs.into_iter().map(laid_over));
     if spec.source {
-        source(project, environment, &mut staged)?;
+        source(site, &mut staged)?;
     }
     Ok(staged)
 }
 
-/// An instance's machine ID: as stable as its host key, and unique.
-fn machine_id(public: &str) -> String {
-    hex::encode(&Sha256::digest(format!("civm machine-id {public}"))[..16])
+/// An instance's machine ID: as stable as its host key and its name, and unique. Instances of one host share the key.
+fn machine_id(public: &str, name: Option<&String>) -> String {
+    let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+    hex::encode(&Sha256::digest(format!("civm machine-id {public}{name}"))[..16])
 }
 
 fn laid_over(entry: Entry) -> Staged {
@@ -68,11 +65,9 @@ fn laid_over(entry: Entry) -> Staged {
 }
 
 /// The project without `.git`, disks, and files that git ignores and does not track.
-fn source(project: &Project, environment: &Environment, staged: &mut Vec<Staged>) -> Result<(), Failure> {
-    for entry in walk::walk(project.root(), environment) {
-        let walk::Entry { inside, path, kind } = entry.map_err(|error| {
-            Failure::new(Code::CouldNotReadInput, format!("the project's source: {error}"))
-        })?;
+fn source(site: &Site, staged: &mut Vec<Staged>) -> Result<(), Error> {
+    for entry in walk::walk(site.project.root(), &site.environment) {
+        let walk::Entry { inside, path, kind } = entry.map_err(|error| Error::Source(error.to_string()))?;
         let (mode, content) = match kind {
             walk::Kind::Directory => (0o755, Content::Directory),
             walk::Kind::File => {
@@ -81,9 +76,8 @@ fn source(project: &Project, environment: &Environment, staged: &mut Vec<Staged>
                 (0o644 | executable, Content::File(path))
             }
             walk::Kind::Link => {
-                let target = std::fs::read_link(&path).map_err(|error| {
-                    Failure::new(Code::CouldNotReadInput, format!("`{}`: {error}", path.display()))
-                })?;
+                let target = std::fs::read_link(&path)
+                    .map_err(|error| Error::Source(format!("`{}`: {error}", path.display())))?;
                 (0o644, Content::Link(target.to_string_lossy().into_owned()))
             }
         };
@@ -98,6 +92,14 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::edge::environment::Environment;
+    use crate::edge::terminal::Nobody;
+    use crate::host::Project;
+
+    fn site(dir: &std::path::Path) -> Site {
+        let environment = Environment::empty().with("XDG_STATE_HOME", dir.join("target/state"));
+        Site::of(Project::at(dir).unwrap(), &environment, std::sync::Arc::new(Nobody)).unwrap()
+    }
 
     #[test]
     fn the_source_is_the_project_without_git_ignored_files_and_disks() {
@@ -112,7 +114,7 @@ mod tests {
         let mut staged = Vec::new();
         let script = dir.path().join("hosts/x/host.yaml");
         fs::set_permissions(&script, fs::Permissions::from_mode(0o750)).unwrap();
-        source(&Project::at(dir.path()).unwrap(), &Environment::empty(), &mut staged).unwrap();
+        source(&site(dir.path()), &mut staged).unwrap();
         assert!(staged.iter().any(|one| one.path.ends_with("host.yaml") && one.mode == 0o754));
         let found: Vec<_> = staged
             .iter()

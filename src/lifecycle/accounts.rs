@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::commands::Context;
 use crate::edge::account;
 use crate::host::error::alike;
-use crate::host::project::HOST_FILE;
 use crate::host::rootfs::Entry;
 use crate::host::spec::Spec;
 use crate::image::{Contents, Image};
-use crate::outcome::{Code, Failure};
+use crate::lifecycle::{Error, Observer, Progress};
 
 /// Paths where files that a host lays over its image can define accounts or add programs of their own.
 const OWN_ACCOUNTS: [&str; 4] = ["etc/passwd", "etc/group", "etc/sysusers.d/", "usr/lib/sysusers.d/"];
@@ -21,8 +19,8 @@ pub(super) fn check(
     image: &Image,
     rootfs: &[Entry],
     disk_exists: bool,
-    context: &Context,
-) -> Result<(), Failure> {
+    observer: &mut dyn Observer,
+) -> Result<(), Error> {
     let laid_over = laid_over(spec, rootfs);
     let problems = problems(spec, &image.contents, &laid_over);
     if problems.is_empty() {
@@ -30,13 +28,12 @@ pub(super) fn check(
     }
     if disk_exists || laid_over.iter().any(|path| OWN_ACCOUNTS.iter().any(|own| path.starts_with(own))) {
         for problem in problems {
-            context.screen.warn(format!("{problem}, unless it was installed on the disk"));
+            let warning = format!("{problem}, unless it was installed on the disk");
+            observer.tell(Progress::Warning(warning));
         }
         return Ok(());
     }
-    let message = format!("hosts/{}/{HOST_FILE}: {}", spec.name, problems.join("\n"));
-    Err(Failure::new(Code::CouldNotReadInput, message)
-        .help("add a package that provides it to `packages`, or the user to `users`"))
+    Err(Error::Accounts { host: spec.name.clone(), problems })
 }
 
 /// The files that the host lays over its image, by rootfs/ and by `files`, as paths below the root.

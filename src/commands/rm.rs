@@ -1,0 +1,64 @@
+//! `civm rm INSTANCE…`.
+
+use super::Context;
+use super::instance::{failure, instance_failure, place, site};
+use crate::cli::instance::Rm;
+use crate::edge::terminal::{self, Prompt as _, Terminal};
+use crate::instance::stop::{self, Patience};
+use crate::instance::{Error, Place};
+use crate::lifecycle::{self, Site};
+use crate::outcome::{Code, Failure, Outcome};
+
+/// Removes instances, after showing what goes with each.
+pub(super) fn run(args: &Rm, context: &Context) -> Outcome {
+    let site = site(context)?;
+    for name in &args.instances {
+        remove(name, &site, args, context)?;
+    }
+    Ok(0)
+}
+
+fn remove(name: &str, site: &Site, args: &Rm, context: &Context) -> Result<(), Failure> {
+    let place = place(site, name)?;
+    if place.running().map_err(instance_failure)?.is_some() && !args.force {
+        return Err(instance_failure(Error::Running(name.to_owned()))
+            .help(format!("stop it with `civm down {name}`, or use --force")));
+    }
+    let remains = lifecycle::remains(site, &place);
+    if remains.is_empty() {
+        context.screen.note(format!("there is nothing of `{name}` to remove"));
+        return Ok(());
+    }
+    if !args.yes {
+        confirm(name, &remains, context)?;
+    }
+    if args.force {
+        stop(&place, context)?;
+    }
+    lifecycle::remove(site, &place).map_err(failure)?;
+    for path in remains {
+        context.screen.note(format!("removed {}", path.display()));
+    }
+    Ok(())
+}
+
+fn confirm(name: &str, remains: &[std::path::PathBuf], context: &Context) -> Result<(), Failure> {
+    for path in remains {
+        context.screen.note(path.display().to_string());
+    }
+    let refused = |message: String| Failure::new(Code::Generic, message);
+    if !terminal::can_ask() || !terminal::stdin_is_terminal() {
+        return Err(refused(format!("`{name}` was not removed: nobody can be asked here")).help("use --yes"));
+    }
+    match Terminal.confirm(&format!("Remove these, and all that is on the disk of {name}?"), false) {
+        Ok(true) => Ok(()),
+        _ => Err(refused(format!("`{name}` was not removed"))),
+    }
+}
+
+fn stop(place: &Place, context: &Context) -> Result<(), Failure> {
+    match stop::down(place, Patience::Usual(stop::GUEST), &context.environment, &mut |_| {}) {
+        Ok(_) | Err(Error::NotRunning(_)) => Ok(()),
+        Err(error) => Err(instance_failure(error)),
+    }
+}

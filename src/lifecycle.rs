@@ -1,0 +1,94 @@
+//! The life of an instance, from host.yaml to its end. The one room where secrets and machines meet.
+//!
+//! A [`Site`] is a project and this user's state of it. A [`Request`] is what somebody asks for; a [`Plan`] is what
+//! follows from it and from host.yaml, and can be looked at before anything is done. [`up`] carries it out, tells an
+//! [`Observer`] how far it has come, and asks it where a person must decide. `commands` and the keeper of builders call
+//! this room; nothing in it prints.
+
+use std::time::{Duration, Instant};
+
+use crate::instance::{self, Running, launch, ssh};
+
+mod accounts;
+mod disk;
+mod error;
+mod identity;
+mod image;
+mod plan;
+mod progress;
+mod remove;
+mod request;
+mod restart;
+mod share;
+mod site;
+mod turn;
+
+pub use error::Error;
+pub use image::cache as image_cache;
+pub use plan::Plan;
+pub use progress::{Observer, Progress};
+pub use remove::{remains, remove};
+pub use request::Request;
+pub use restart::restart;
+pub use site::Site;
+
+/// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
+/// minute.
+const READY: Duration = Duration::from_secs(240);
+
+/// What became of a request for a running instance.
+#[derive(Debug)]
+pub enum Up {
+    /// It was ready already; nothing was changed.
+    WasRunning,
+    /// It was started. This process holds it until it is detached.
+    Started(Running),
+}
+
+/// Brings an instance up: its key is opened, its image and disk are made if need be, its files staged; then it boots,
+/// and a login proves that it is ready.
+///
+/// # Errors
+/// What stands in the way. Nothing has been started then, or it has been stopped again.
+pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Error> {
+    let begun = Instant::now();
+    let Plan { request, mut spec, place, disk } = plan;
+    let environment = &site.environment;
+    let turn = turn::take(&place, observer)?;
+    if turn::is_ready(&place, environment, observer)? {
+        return Ok(Up::WasRunning);
+    }
+    // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
+    let draft = plan::machine(&spec, &place, None, &disk, &request);
+    launch::check(&site.home, &draft, environment, &mut |event| observer.tell(Progress::Instance(event)))?;
+    let rootfs = site.project.rootfs(&spec)?;
+    let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
+    let image = image::ensure(&spec, environment, observer)?;
+    accounts::check(&spec, &image, &rootfs, disk.will_be_kept(), observer)?;
+    let made = disk.make(&spec, &image, &place, environment, observer)?;
+    ssh::pin(&place, &identity.public)?;
+    let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
+    let staged = share::staged(site, &spec, &place, identity, rootfs)?;
+    request.save(&place)?;
+    let start = instance::Request {
+        home: &site.home,
+        place: &place,
+        host: &spec.name,
+        machine,
+        accel: request.accel,
+        qemu_as_root: request.qemu_as_root,
+        staged,
+        mode: None,
+        environment,
+    };
+    let mut running = instance::start(start, &mut |event| observer.tell(Progress::Instance(event)))?;
+    drop(made);
+    let login = place.record().and_then(|record| ssh::Login::new(&site.state, &place, &record, "root").ok());
+    let within = request.ready_within.unwrap_or(READY);
+    running
+        .wait_ready(within, login.as_ref(), &mut |event| observer.tell(Progress::Instance(event)))
+        .map_err(|error| Error::NotReady { error, logs: place.path.clone() })?;
+    observer.tell(Progress::Ready { name: &place.name, after: begun.elapsed() });
+    drop(turn);
+    Ok(Up::Started(running))
+}

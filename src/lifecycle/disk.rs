@@ -1,0 +1,164 @@
+//! The disk of an instance: found and checked before anything is started, created or grown once its image exists.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::edge::atomic;
+use crate::edge::environment::Environment;
+use crate::edge::git::Git;
+use crate::host::spec::{Arch, Spec};
+use crate::image::{Image, disk};
+use crate::instance::Place;
+use crate::lifecycle::{Error, Observer, Progress, Request, Site};
+
+const MIB: u64 = 1 << 20;
+/// In an instance's state directory: what its disk was made of.
+const STAMP: &str = "disk.json";
+
+/// What a disk was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    host: String,
+    arch: Arch,
+    suite: Option<String>,
+}
+
+impl Stamp {
+    fn of(spec: &Spec) -> Self {
+        Self { host: spec.name.clone(), arch: spec.arch, suite: spec.image.suite.clone() }
+    }
+
+    fn load(place: &Place) -> Option<Self> {
+        serde_json::from_slice(&fs::read(place.path.join(STAMP)).ok()?).ok()
+    }
+
+    fn save(&self, place: &Place) -> Result<(), Error> {
+        let path = place.path.join(STAMP);
+        let text = serde_json::to_vec(self).map_err(io::Error::other);
+        text.and_then(|text| atomic::replace(&path, &text, 0o600).map_err(io::Error::other))
+            .map_err(|source| Error::File { what: "cannot write", path, source })
+    }
+}
+
+/// The disk beside hosts/, or one in the instance's own state that goes with it.
+#[derive(Debug)]
+pub(super) struct RootDisk {
+    pub(super) path: PathBuf,
+    ephemeral: bool,
+    /// Its virtual size, if it exists already.
+    size: Option<u64>,
+    /// Whether it is removed before one is made.
+    fresh: bool,
+    stamp: Option<Stamp>,
+}
+
+impl RootDisk {
+    /// Finds it. A disk that must not be passed to QEMU is refused.
+    pub(super) fn find(site: &Site, request: &Request, spec: &Spec, place: &Place) -> Result<Self, Error> {
+        let fresh = request.fresh;
+        if request.ephemeral {
+            let path = place.ephemeral_disk();
+            return Ok(Self { path, ephemeral: true, size: None, fresh, stamp: None });
+        }
+        let path = site.project.disk(&place.name);
+        let found = if fresh { None } else { disk::inspect(&path)? };
+        if found.as_ref().is_some_and(|found| found.link_to.is_some()) && is_tracked(site, &path) {
+            // The author of the project could point to any of this user's disks.
+            return Err(Error::TrackedLink(path));
+        }
+        let stamp = found.as_ref().and_then(|_| Stamp::load(place));
+        if let Some(stamp) = &stamp
+            && (stamp.arch != spec.arch || stamp.host != spec.name)
+        {
+            let made_for = format!("host `{}` on {}", stamp.host, stamp.arch);
+            return Err(Error::OtherDisk { path, made_for });
+        }
+        Ok(Self { path, ephemeral: false, size: found.map(|found| found.virtual_size), fresh, stamp })
+    }
+
+    /// Whether there is one already that will be used.
+    pub(super) fn will_be_kept(&self) -> bool {
+        self.size.is_some()
+    }
+
+    /// Creates it if there is none, and grows it if host.yaml asks for more. An ephemeral disk is deleted when the
+    /// returned value is dropped: by then QEMU has it open, or was not started.
+    pub(super) fn make(
+        &self,
+        spec: &Spec,
+        image: &Image,
+        place: &Place,
+        environment: &Environment,
+        observer: &mut dyn Observer,
+    ) -> Result<Ephemeral, Error> {
+        let (path, size) = (&self.path, spec.disk.bytes());
+        if self.ephemeral {
+            remove(path)?;
+            let made = Ephemeral(Some(path.clone()));
+            disk::overlay(image, path, size, environment)?;
+            return Ok(made);
+        }
+        if self.fresh && remove(path)? {
+            observer.tell(Progress::DiskRemoved { path });
+        }
+        let Some(has) = self.size else {
+            let had = place.record().and_then(|record| record.disk).is_some_and(|disk| disk == *path);
+            if had && !self.fresh {
+                observer.tell(Progress::DiskGone { path });
+            }
+            disk::create(image, path, size, environment)?;
+            Stamp::of(spec).save(place)?;
+            return Ok(Ephemeral(None));
+        };
+        if let Some(stamp) = self.stamp.as_ref().filter(|stamp| stamp.suite != spec.image.suite) {
+            let name =
+                |suite: &Option<String>| suite.clone().unwrap_or_else(|| "this machine's own".to_owned());
+            let difference = format!("release {}, not {}", name(&stamp.suite), name(&spec.image.suite));
+            observer.tell(Progress::DiskOfOtherImage { path, difference });
+        }
+        if has < size {
+            disk::resize(path, size, environment)?;
+        } else if has > size {
+            observer.tell(Progress::DiskLarger { path, has_mib: has / MIB, wanted_mib: size / MIB });
+        }
+        Ok(Ephemeral(None))
+    }
+}
+
+/// The file of a disk that nobody needs once QEMU has it open, if it is such a disk.
+#[must_use]
+pub(super) struct Ephemeral(Option<PathBuf>);
+
+impl Drop for Ephemeral {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // The stage has removed it already, unless the start failed.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Whether the file is in git's index. A project outside git has no such files; if git cannot tell, the file counts as
+/// one.
+fn is_tracked(site: &Site, path: &Path) -> bool {
+    let root = site.project.root();
+    let args = ["--literal-pathspecs", "ls-files", "-z", "--"].map(OsStr::new);
+    let git = Git::in_repository_of(root, &site.environment.for_tools());
+    match git.records(args.into_iter().chain([path.as_os_str()]), None) {
+        Ok(listed) => !listed.is_empty(),
+        Err(_) => root.ancestors().any(|directory| directory.join(".git").exists()),
+    }
+}
+
+/// Removes a file, and says whether there was one.
+fn remove(path: &Path) -> Result<bool, Error> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::File { what: "cannot remove", path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,96 @@
+//! Why an instance was not brought up.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::host::project::HOST_FILE;
+use crate::{host, image, instance, secrets};
+
+/// Why an instance was not brought up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The instance itself.
+    #[error(transparent)]
+    Instance(#[from] instance::Error),
+    /// It was started, did not become ready, and was stopped again.
+    #[error("{error}")]
+    NotReady {
+        /// What went wrong.
+        error: instance::Error,
+        /// Where the logs are.
+        logs: PathBuf,
+    },
+    /// Its image.
+    #[error(transparent)]
+    Image(#[from] image::Error),
+    /// Its host.yaml, or another file of the project.
+    #[error(transparent)]
+    Host(#[from] host::Error),
+    /// Its secrets.
+    #[error(transparent)]
+    Secrets(Box<secrets::Error>),
+    /// Its secrets could not be opened, and somebody who was asked did not want it without them.
+    #[error("{0} was not started")]
+    Declined(String),
+    /// This program runs on a kind of machine for which civm has no guests.
+    #[error("civm cannot start machines on {}", std::env::consts::ARCH)]
+    NoArch,
+    /// There is nowhere to keep images.
+    #[error("no directory for images: this account has no home directory")]
+    NoCache,
+    /// Resources that no machine can have.
+    #[error("{0}")]
+    Resources(String),
+    /// An instance would have the name of another host.
+    #[error("`{0}` is a host of this project, so an instance of another host cannot have its name")]
+    NameOfHost(String),
+    /// The instance exists, as a machine of another host.
+    #[error("instance `{name}` is a machine of host `{host}`")]
+    OtherHost {
+        /// The instance.
+        name: String,
+        /// Its host.
+        host: String,
+    },
+    /// The disk is a link that came with the project.
+    #[error("`{}` is a link that is part of the project: it is not followed", .0.display())]
+    TrackedLink(PathBuf),
+    /// The disk belongs to another machine.
+    #[error("the disk `{}` was made for {made_for}", .path.display())]
+    OtherDisk {
+        /// The disk.
+        path: PathBuf,
+        /// Whose it is.
+        made_for: String,
+    },
+    /// host.yaml names users, groups or shells that the guest will not have.
+    #[error("hosts/{host}/{HOST_FILE}: {}", .problems.join("\n"))]
+    Accounts {
+        /// The host.
+        host: String,
+        /// What is wrong, a line each.
+        problems: Vec<String>,
+    },
+    /// The project's source cannot be staged.
+    #[error("the project's source: {0}")]
+    Source(String),
+    /// The host layer has no JSON form.
+    #[error("the host layer: {0}")]
+    Layer(serde_json::Error),
+    /// A file of ours failed.
+    #[error("{what} `{}`: {source}", .path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl From<secrets::Error> for Error {
+    fn from(error: secrets::Error) -> Self {
+        Self::Secrets(Box::new(error))
+    }
+}

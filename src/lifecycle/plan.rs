@@ -1,0 +1,148 @@
+//! What a request comes to: which machine, under which name, with which disk and ports. Nothing is made or started yet.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use crate::host::spec::Spec;
+use crate::image::Image;
+use crate::instance::accel::AccelRequest;
+use crate::instance::plan::{ConsoleLog, Machine};
+use crate::instance::{Place, launch};
+use crate::lifecycle::disk::RootDisk;
+use crate::lifecycle::{Error, Request, Site, image};
+use crate::vm::ports::Forward;
+use crate::vm::spec::{self as machine, Accel, Boot, check_name};
+
+/// An instance as it would be started.
+#[derive(Debug)]
+pub struct Plan {
+    /// What was asked for.
+    pub request: Request,
+    /// The host, with the resources that were asked for.
+    pub spec: Spec,
+    /// Where the instance's state is.
+    pub place: Place,
+    pub(super) disk: RootDisk,
+}
+
+impl Plan {
+    /// What `request` comes to.
+    ///
+    /// # Errors
+    /// There is no such host, its description is not valid, the name belongs to another one, a resource cannot be had,
+    /// or the disk that exists must not be given to a machine.
+    pub fn of(site: &Site, request: Request) -> Result<Self, Error> {
+        let (host, place) = resolve(site, &request)?;
+        let request = Request { host: host.clone(), name: Some(place.name.clone()), ..request };
+        let mut spec = site.spec(&host)?;
+        if place.name != host {
+            // The host's own ports are those of the instance that has its name.
+            spec.forwards.iter_mut().for_each(|forward| forward.host_port = 0);
+        }
+        let mut spec = spec.with_resources(&request.resources()).map_err(Error::Resources)?;
+        keep_ports(&mut spec.forwards, &place);
+        let disk = RootDisk::find(site, &request, &spec, &place)?;
+        Ok(Self { request, spec, place, disk })
+    }
+
+    /// Where its disk is, or will be.
+    #[must_use]
+    pub fn disk_path(&self) -> &Path {
+        &self.disk.path
+    }
+
+    /// QEMU's command line, and what does not exist yet of what it names.
+    ///
+    /// # Errors
+    /// There is no QEMU, or nowhere to keep images.
+    pub fn command_line(&self, site: &Site) -> Result<(String, Vec<&'static str>), Error> {
+        let (image, is_built) = image::locate(&self.spec, &site.environment)?;
+        let machine = machine(&self.spec, &self.place, Some(&image), &self.disk, &self.request);
+        let accel = match self.request.accel {
+            AccelRequest::Kvm => Accel::Kvm,
+            _ => Accel::Tcg,
+        };
+        let line = launch::command_line(&machine, accel, &self.place, &site.environment)?;
+        let parts = [(is_built, "its image"), (self.disk.will_be_kept(), "its disk")];
+        Ok((line, parts.into_iter().filter_map(|(there, what)| (!there).then_some(what)).collect()))
+    }
+}
+
+/// The host that is meant, and the place of the instance.
+fn resolve(site: &Site, request: &Request) -> Result<(String, Place), Error> {
+    let is_host = |name: &str| site.project.host_file(name).is_file();
+    let host_of = |name: &str| {
+        let place = site.state.place(name).ok().filter(|_| site.state.path.join(name).is_dir());
+        place.and_then(|place| place.record()).map(|record| record.host)
+    };
+    let name = request.name.as_ref().unwrap_or(&request.host);
+    let host = match host_of(&request.host) {
+        Some(host) if name == &request.host && !is_host(name) => host,
+        _ => request.host.clone(),
+    };
+    if name == &request.host {
+        // That there is no such host is said before anything is made for it.
+        site.spec(&host)?;
+        return Ok((host, site.state.place(name)?));
+    }
+    check_name(name).map_err(crate::instance::Error::from)?;
+    if is_host(name) {
+        return Err(Error::NameOfHost(name.clone()));
+    }
+    site.spec(&host)?;
+    match host_of(name) {
+        Some(other) if other != host => Err(Error::OtherHost { name: name.clone(), host: other }),
+        _ => Ok((host, site.state.place(name)?)),
+    }
+}
+
+/// A port that the kernel once chose for the instance stays its own while nobody else has it.
+fn keep_ports(forwards: &mut [Forward], place: &Place) {
+    let Some(last) = place.record() else { return };
+    for forward in forwards.iter_mut().filter(|forward| forward.host_port == 0) {
+        let had = last.forwards.iter().find(|had| {
+            (had.guest_port, had.address) == (forward.guest_port, forward.address) && had.host_port != 0
+        });
+        if let Some(had) = had
+            && TcpListener::bind((had.address, had.host_port)).is_ok()
+        {
+            forward.host_port = had.host_port;
+        }
+    }
+}
+
+/// The machine as the `instance` room needs it; without an image, only for validation.
+pub(super) fn machine(
+    spec: &Spec,
+    place: &Place,
+    image: Option<&Image>,
+    disk: &RootDisk,
+    request: &Request,
+) -> Machine {
+    Machine {
+        name: place.name.clone(),
+        arch: spec.arch,
+        cpus: spec.cpus,
+        memory_mib: u32::try_from(spec.memory.in_mebibytes()).unwrap_or(u32::MAX),
+        boot: image.map_or_else(nothing_yet, |image| Boot {
+            kernel: image.kernel.clone(),
+            initrd: Some(image.initrd.clone()),
+            append: image.append.clone(),
+        }),
+        disk: Some(machine::Disk {
+            path: disk.path.clone(),
+            size_mib: spec.disk.in_mebibytes(),
+            ephemeral: request.ephemeral,
+        }),
+        forwards: spec.forwards.clone(),
+        restrict_network: false,
+        share_tag: crate::host::layer::SHARE_TAG.to_owned(),
+        console_log: if spec.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },
+        extra_arguments: request.qemu_arguments.clone(),
+    }
+}
+
+/// Stands in for an image that does not exist yet, while the rest of a machine is checked.
+fn nothing_yet() -> Boot {
+    Boot { kernel: PathBuf::from("/"), initrd: None, append: Vec::new() }
+}

@@ -1,0 +1,74 @@
+//! What somebody asks for when an instance is brought up, as far as it is not in host.yaml.
+
+use std::fs;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::edge::atomic;
+use crate::host::spec::{Resources, Size};
+use crate::instance::Place;
+use crate::instance::accel::AccelRequest;
+use crate::lifecycle::Error;
+use crate::vm::ports::Forward;
+
+/// Where the request of an instance's last start is kept, in its state directory.
+const FILE: &str = "request.json";
+
+/// What somebody asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Request {
+    /// A host, or an instance that exists.
+    pub host: String,
+    /// The instance's name; the host's where nothing is said.
+    pub name: Option<String>,
+    /// Number of processors.
+    pub cpus: Option<u32>,
+    /// Memory, in MiB.
+    pub memory_mib: Option<u64>,
+    /// Size of the disk, in MiB.
+    pub disk_mib: Option<u64>,
+    /// Forwards: each takes the place of those that lead to the same port of the guest.
+    pub forwards: Vec<Forward>,
+    /// A disk that goes with the run.
+    pub ephemeral: bool,
+    /// The disk that exists is removed first.
+    #[serde(skip)]
+    pub fresh: bool,
+    /// The guest gets no secrets.
+    pub without_secrets: bool,
+    /// What executes it.
+    pub accel: AccelRequest,
+    /// Root's QEMU stays root.
+    pub qemu_as_root: bool,
+    /// Arguments for QEMU after all others.
+    pub qemu_arguments: Vec<String>,
+    /// How long the guest may take to be ready, before `CIVM_TIMEOUT_SCALE`.
+    pub ready_within: Option<Duration>,
+}
+
+impl Request {
+    /// The resources that take the place of host.yaml's.
+    pub(super) fn resources(&self) -> Resources {
+        Resources {
+            cpus: self.cpus,
+            memory: self.memory_mib.map(Size::mebibytes),
+            disk: self.disk_mib.map(Size::mebibytes),
+            forwards: self.forwards.clone(),
+        }
+    }
+
+    /// Keeps it for a restart.
+    pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
+        let path = place.path.join(FILE);
+        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other);
+        text.and_then(|text| atomic::replace(&path, &text, 0o600).map_err(std::io::Error::other))
+            .map_err(|source| Error::File { what: "cannot write", path, source })
+    }
+
+    /// That of an instance's last start; none where it cannot be read, as that of another version of civm.
+    pub(super) fn last(place: &Place) -> Option<Self> {
+        serde_json::from_slice(&fs::read(place.path.join(FILE)).ok()?).ok()
+    }
+}
