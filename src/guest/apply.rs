@@ -197,7 +197,7 @@ fn entries(layer: &Layer, notes: &mut Notes) -> Result<Vec<Entry>, Error> {
         match identity::time_zone(name, Path::new("/")) {
             Some(zone) => entries.extend(zone),
             None => {
-                notes.warn(format!("the guest has no time zone `{name}`; the package tzdata brings them"))
+                notes.warn(format!("the guest has no time zone `{name}`; the package tzdata brings them"));
             }
         }
     }

@@ -61,10 +61,9 @@ pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Resul
 
 /// One sentence a failed unit; what follows is advice on how to look at it. What does not run is as good as stopped.
 fn sentences(verb: Verb, messages: &str) -> Vec<String> {
-    let matters = |line: &&str| {
-        !line.starts_with("See \"") && !(verb == Verb::Stop && line.trim_end().ends_with("not loaded."))
-    };
-    messages.lines().filter(matters).map(str::to_owned).collect()
+    let is_advice = |line: &str| line.starts_with("See \"");
+    let is_stopped = |line: &str| verb == Verb::Stop && line.trim_end().ends_with("not loaded.");
+    messages.lines().filter(|line| !is_advice(line) && !is_stopped(line)).map(str::to_owned).collect()
 }
 
 /// Whether something of the image starts a unit by itself.

@@ -38,7 +38,8 @@ units:
 fn state(machine: &Machine) -> String {
     let listed = run(&mut machine.civm(&["ls"])).ok();
     let line = listed.out().lines().find(|line| line.starts_with(HOST)).unwrap_or_default().to_owned();
-    line.split_whitespace().nth(1).unwrap_or_default().to_owned()
+    // After the names of the instance and of its host.
+    line.split_whitespace().nth(2).unwrap_or_default().to_owned()
 }
 
 #[track_caller]
