@@ -15,15 +15,24 @@ mod devices;
 mod error;
 mod events;
 mod files;
+mod force;
 mod identity;
 mod init;
 mod network;
+mod notes;
+mod own_units;
+mod packages;
 mod root;
 mod secrets;
 mod settle;
 mod share;
+mod source;
 mod state;
+mod steps;
+mod sysctls;
+mod systemctl;
 mod units;
+mod usage;
 mod users;
 
 use error::Error;
@@ -43,6 +52,8 @@ pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
         [_, "guest", ..] if !is_guest() => return None,
         [_, "guest", "agent"] => agent::run(),
         [_, "guest", "apply"] => apply::run(),
+        [_, "guest", "change", job] => apply::again(job),
+        [_, "guest", "packages"] => packages::install(),
         [_, "guest", "settle"] => settle::run(),
         [_, "guest", "ready"] => {
             settle::ready();

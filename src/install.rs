@@ -8,13 +8,23 @@
 //! Two things are done otherwise. The imported identities stay in memory: no `age-keys.txt` is left in
 //! the mount point. And a mode is the mode that was asked for, whatever the umask.
 //!
+//! The steps are types, each of which can be tried without the others:
+//!
+//! 1. [`Plan`]: what a manifest asks for, checked ([`validate::plan`]).
+//! 2. [`Decrypted`]: the plan with the bytes of each secret.
+//! 3. [`Difference`]: what of that is not as in the generation that is active.
+//! 4. Activation: a new generation, the link, the links from elsewhere, the old generations' end.
+//!
 //! What opens a sops file is handed in as an [`Opener`]; [`native::Native`] does it with civm's own rooms.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 pub mod accounts;
+mod activate;
 mod contents;
+mod decrypt;
+mod difference;
 pub mod error;
 mod generation;
 mod keys;
@@ -28,10 +38,13 @@ pub mod validate;
 mod write;
 
 pub use accounts::Accounts;
+pub use decrypt::Decrypted;
+pub use difference::Difference;
 pub use error::Error;
 pub use manifest::Manifest;
 pub use native::Native;
 pub use opener::{Imported, Opener};
+pub use validate::Plan;
 
 use crate::sops::tree::Tree;
 use crate::store::Format;
@@ -47,14 +60,18 @@ pub struct Options {
     pub ignore_passwd: bool,
     /// What `%r` stands for in user mode: `$XDG_RUNTIME_DIR`, where it is set.
     pub runtime_dir: Option<PathBuf>,
+    /// Only find the difference: nothing is mounted or written.
+    pub dry_run: bool,
 }
 
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The number of the new generation.
-    pub generation: u64,
-    /// Names of the installed secrets, in the manifest's order.
+    /// The number of the new generation; none where nothing was written.
+    pub generation: Option<u64>,
+    /// What the generation that was active before had otherwise.
+    pub difference: Difference,
+    /// Names of the manifest's secrets, in its order.
     pub installed: Vec<String>,
     /// The age recipients of the identities that were imported from ssh keys.
     pub recipients: Vec<String>,
@@ -85,24 +102,19 @@ pub fn run<O: Opener>(
 ) -> Result<Report, Error> {
     let plan = validate::plan(manifest, options)?;
     let files = contents::read(&plan, opener)?;
-    mount::prepare(&plan)?;
+    if !options.dry_run {
+        mount::prepare(&plan)?;
+    }
     let keys = keys::import(manifest, opener, &options.program, log)?;
-    let contents = contents::decrypt(&plan, files, &keys.identities, opener).inspect_err(|_| {
+    let decrypted = Decrypted::of(plan, files, &keys.identities, opener).inspect_err(|_| {
         if keys.identities.is_empty() {
             keys::say(log, &format!("{}: the manifest names no age key that could be used", options.program));
         }
     })?;
-    let generation = generation::begin(&plan)?;
-    write::secrets(&plan, &generation, &contents)?;
-    links::check(&plan, &generation)?;
-    generation::switch(&plan, &generation)?;
-    links::make(&plan)?;
-    generation::prune(&plan, &generation)?;
-    Ok(Report {
-        generation: generation.number,
-        installed: plan.secrets.iter().map(|secret| secret.name.clone()).collect(),
-        recipients: keys.recipients,
-    })
+    let difference = Difference::to(&decrypted)?;
+    let generation = if options.dry_run { None } else { Some(activate::activate(&decrypted)?) };
+    let installed = decrypted.plan.secrets.iter().map(|secret| secret.name.clone()).collect();
+    Ok(Report { generation, difference, installed, recipients: keys.recipients })
 }
 
 #[cfg(test)]

@@ -10,12 +10,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::{Error, console, events, identity};
-use crate::vm::agent::{Answer, Command, Event};
+use super::{Error, apply, console, events, identity, usage};
+use crate::vm::agent::{Answer, Command, Event, Question};
 use crate::vm::lines::Lines;
 
-/// Longest event, in bytes; a longer one is cut off and so is not JSON any more.
-const LONGEST: usize = 64 << 10;
+/// Longest event, in bytes; a longer one is cut off and so is not JSON any more. An answer has a bounded number of
+/// names of a bounded length.
+const LONGEST: usize = 256 << 10;
 /// How often the port is looked at while the host is not there: the kernel says "end of file" then.
 const ABSENT: Duration = Duration::from_millis(250);
 /// The kernel's input events (linux/input.h) on 64-bit machines: two words of time, type, code, value.
@@ -87,12 +88,35 @@ fn follow(line: &[u8]) {
             Err(error) => console::log(&error.to_string()),
         },
         Ok(Command::ConsoleSize { rows, columns }) => resize_console(rows, columns),
-        Ok(Command::Ask { id, .. }) => {
-            let reason = "this guest answers no such question".to_owned();
-            events::send(&Event::Answer { id, answer: Answer::Refused { reason } });
+        Ok(Command::Ask { id, question }) => {
+            thread::spawn(move || answer(id, question));
         }
         Err(error) => console::log(&format!("unknown command of the host: {error}")),
     }
+}
+
+/// Answers a question of the host.
+fn answer(id: u64, question: Question) {
+    let answer = match question {
+        Question::Report => usage::usage().map(Answer::Report),
+        Question::Apply { dry_run } => apply_apart(id, dry_run),
+    };
+    let answer = answer.unwrap_or_else(|error| Answer::Refused { reason: error.to_string() });
+    events::send(&Event::Answer { id, answer });
+}
+
+/// Lets a unit of its own apply the layer, and reads its answer. The number of this agent's process is part of the
+/// job's name: after a restart of the agent no job has the name of one that may still run.
+fn apply_apart(id: u64, dry_run: bool) -> Result<Answer, Error> {
+    let kind = if dry_run { apply::DRY_RUN } else { "apply" };
+    let job = format!("{kind}-{}-{id}", std::process::id());
+    let done = console::run("systemctl", &["start", &format!("civm-change@{job}.service")]);
+    let path = apply::answer_path(&job)?;
+    let Ok(text) = fs::read(&path) else {
+        return done.and_then(|()| Err(Error::content(&path, "the apply has left no answer")));
+    };
+    let _ = fs::remove_file(&path);
+    serde_json::from_slice(&text).map_err(|error| Error::content(&path, error.to_string()))
 }
 
 /// Sleeps until the host has written something.
@@ -199,6 +223,7 @@ mod tests {
             Command::PowerOff,
             Command::SetTime { unix_ms: 1 },
             Command::ConsoleSize { rows: 50, columns: 160 },
+            Command::Ask { id: 3, question: Question::Apply { dry_run: false } },
         ] {
             let line = serde_json::to_vec(&command).expect("json");
             assert_eq!(serde_json::from_slice::<Command>(&line).expect("command"), command);

@@ -1,24 +1,39 @@
-//! `civm guest apply`: everything that is particular to the instance, in one place of the boot.
+//! `civm guest apply`: everything that is particular to the instance, in one place of the boot; and `civm guest
+//! change`, the same in a guest that runs.
+//!
+//! Both read the layer that lies in the share now and bring the guest in line with it. In a guest that runs, the
+//! difference is found first, without changing anything: it tells what is to be restarted, and that is written down
+//! before the first change, so that an apply that is cut off is made up for by the next.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::Overlay;
+use super::force::{self, InForce};
+use super::notes::Notes;
 use super::state::{self, State};
-use super::{Error, console, events, identity, share, units, users};
+use super::{
+    Error, console, events, files, identity, own_units, secrets, share, source, steps, sysctls, systemctl,
+    units, users,
+};
+use crate::edge::lock::Lock;
 use crate::host::layer::{Layer, ROOTFS};
 use crate::host::rootfs::{Entry, Kind};
 use crate::vm::agent::Event;
+use crate::vm::agent::answer::{Answer, Changes, How, Step, Verb, What};
 
-/// The layer, kept for the part of the work that sshd need not wait for.
-pub(super) const LAYER_COPY: &str = "/run/civm/layer.json";
+/// Where answers lie until the agent takes them.
+pub(super) const ANSWERS: &str = "/run/civm/answers";
+/// The part of a job's name that asks for the difference alone.
+pub(super) const DRY_RUN: &str = "dry-run";
+const LOCK: &str = "/run/civm/apply.lock";
 
-/// Applies the layer and reports how it went.
+/// Applies the layer at boot and reports how it went.
 pub(super) fn run() -> Result<(), Error> {
     // The point: what comes before is the same for every instance of an image.
     events::send(&Event::Point { uptime_ms: events::uptime_ms() });
-    apply().inspect_err(|error| {
+    boot().inspect_err(|error| {
         if super::settle::first_failure() {
             console::say(&format!("cannot apply the host layer: {error}"));
             events::send(&Event::Failed { message: format!("the host layer: {error}") });
@@ -26,124 +41,198 @@ pub(super) fn run() -> Result<(), Error> {
     })
 }
 
-fn apply() -> Result<(), Error> {
+fn boot() -> Result<(), Error> {
+    let _lock = lock()?;
     share::mount_share()?;
     share::take_key()?;
     events::send(&Event::KeyTaken);
     let layer = share::read_layer()?;
-    if layer.console_login {
-        super::files::write(Path::new(units::CONSOLE_LOGIN), b"", 0o644)?;
+    let mut force = InForce::default();
+    let mut notes = Notes::default();
+    let done = bring(&layer, &mut force, false, &mut notes);
+    for message in notes.warnings {
+        events::send(&Event::Warning { message });
     }
-    if identity::clock(Duration::from_secs(layer.time))? {
+    if done? {
+        console::run("systemctl", &["daemon-reload"])?;
+    }
+    force.layer = layer;
+    force.save(Path::new(force::PATH))?;
+    events::send(&Event::LayerApplied);
+    let mut notes = Notes::default();
+    if let Some((count, recipient)) = secrets::apply(&force.layer, false, &mut notes)? {
+        events::send(&Event::SecretsInstalled { count, recipient });
+    }
+    Ok(())
+}
+
+/// Applies the layer in a guest that runs. The answer is left for the agent.
+pub(super) fn again(job: &str) -> Result<(), Error> {
+    let answer = match change(job.starts_with(DRY_RUN)) {
+        Ok(changes) => Answer::Applied(changes),
+        Err(error) => Answer::Refused { reason: error.to_string() },
+    };
+    let path = answer_path(job)?;
+    let text =
+        serde_json::to_vec(&answer.bounded()).map_err(|error| Error::content(&path, error.to_string()))?;
+    fs::create_dir_all(ANSWERS).map_err(Error::io("create", ANSWERS))?;
+    files::write(&path, &text, 0o600)
+}
+
+/// Where the answer of a job is left.
+pub(super) fn answer_path(job: &str) -> Result<PathBuf, Error> {
+    if job.is_empty() || !job.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+        return Err(Error::content(job, "is not a name of a job"));
+    }
+    Ok(Path::new(ANSWERS).join(format!("{job}.json")))
+}
+
+fn change(dry_run: bool) -> Result<Changes, Error> {
+    let _lock = lock()?;
+    let layer = share::read_layer()?;
+    let path = Path::new(force::PATH);
+    let mut force = InForce::load(path)?;
+    let mut notes = Notes::default();
+    bring(&layer, &mut force, true, &mut notes)?;
+    if layer.zram != force.layer.zram {
+        notes.restart_for.push("swap in memory (zram)".to_owned());
+    }
+    let same_key = layer.machine_id == force.layer.machine_id;
+    if same_key {
+        secrets::apply(&layer, true, &mut notes)?;
+    } else {
+        // The key that the guest took opens the secrets that were staged with it.
+        notes.restart_for.push("the ssh host key, and with it the secrets".to_owned());
+    }
+    let manifest = secrets::manifest(&layer)?;
+    let steps = steps::plan(&layer, manifest.as_ref(), &force, &notes, systemctl::is_enabled);
+    let mut warnings = notes.warnings;
+    if !dry_run {
+        force.expect(&layer, &steps);
+        force.save(path)?;
+        let mut notes = Notes::default();
+        perform(&steps, &[Verb::Stop], &mut notes)?;
+        if bring(&layer, &mut force, false, &mut notes)? || steps.iter().any(|step| step.verb == Verb::Stop) {
+            console::run("systemctl", &["daemon-reload"])?;
+        }
+        if same_key {
+            secrets::apply(&layer, false, &mut notes)?;
+        }
+        perform(&steps, &[Verb::Restart, Verb::Reload, Verb::Start], &mut notes)?;
+        // The key that is in force is the one that was taken.
+        let machine_id = std::mem::take(&mut force.layer.machine_id);
+        force.layer = Layer { machine_id, ..layer };
+        force.pending.clear();
+        force.save(path)?;
+        warnings = notes.warnings;
+    }
+    let (changes, restart_for) = (notes.changes, notes.restart_for);
+    Ok(Changes { dry_run, changes, steps, restart_for, warnings, left_out: 0 })
+}
+
+/// One apply at a time.
+fn lock() -> Result<Lock, Error> {
+    let file = File::create(LOCK).map_err(Error::io("create", LOCK))?;
+    Lock::try_open(file)
+        .map_err(Error::io("lock", LOCK))?
+        .ok_or_else(|| Error::content(LOCK, "another apply is under way"))
+}
+
+/// Brings everything but the secrets in line; `true` where systemd has to read units again. In a dry run it is only
+/// noted what differs.
+fn bring(layer: &Layer, force: &mut InForce, dry_run: bool, notes: &mut Notes) -> Result<bool, Error> {
+    console_login(layer, dry_run, notes)?;
+    if !dry_run && identity::clock(Duration::from_secs(layer.time))? {
         console::log("the clock lagged behind the host's and was set");
     }
-    identity::host_name(&layer.hostname)?;
-    identity::machine_id(&layer.machine_id)?;
-    apply_files(&layer)?;
-    for (key, value) in &layer.sysctls {
-        if let Err(error) = sysctl(key, value) {
-            warn(format!("sysctl {key}: {error}"));
-        }
+    identity::host_name(&layer.hostname, dry_run, notes)?;
+    if !dry_run && force.layer.machine_id.is_empty() {
+        identity::machine_id(&layer.machine_id)?;
     }
-    write_units(&layer)?;
-    keep(&layer)?;
-    events::send(&Event::LayerApplied);
-    super::secrets::install(&layer)
+    apply_files(layer, dry_run, notes)?;
+    source::apply(layer, dry_run, notes)?;
+    sysctls::apply(layer, force, Path::new(sysctls::ROOT), dry_run, notes);
+    let dir = Path::new(units::RUN_DIR);
+    own_units::apply(layer, force, Path::new("/"), dir, dry_run, notes)
+}
+
+/// Whether root has a shell on the console; its unit looks for the file.
+fn console_login(layer: &Layer, dry_run: bool, notes: &mut Notes) -> Result<(), Error> {
+    let mark = Path::new(units::CONSOLE_LOGIN);
+    if layer.console_login == mark.exists() {
+        return Ok(());
+    }
+    let how = if layer.console_login { How::Added } else { How::Removed };
+    notes.note(What::Setting, how, "console_login");
+    match (dry_run, layer.console_login) {
+        (true, _) => Ok(()),
+        (false, true) => files::write(mark, b"", 0o644),
+        (false, false) => files::remove(mark),
+    }
 }
 
 /// Files and users; what they leave behind is remembered even where a later step fails.
-fn apply_files(layer: &Layer) -> Result<(), Error> {
+fn apply_files(layer: &Layer, dry_run: bool, notes: &mut Notes) -> Result<(), Error> {
     let dir = Path::new(state::DIR);
     let mut state = State::load(dir)?;
-    let done = lay(layer, dir, &mut state).and_then(|()| users::apply(layer, &mut state));
-    state.save(dir)?;
+    let entries = entries(layer, notes)?;
+    let done = lay(&entries, dir, &mut state, dry_run, notes)
+        .and_then(|()| users::apply(layer, &mut state, dry_run, notes));
+    if !dry_run {
+        state.save(dir)?;
+    }
     done
 }
 
-fn lay(layer: &Layer, dir: &Path, state: &mut State) -> Result<(), Error> {
+/// Everything that is laid over the image.
+fn entries(layer: &Layer, notes: &mut Notes) -> Result<Vec<Entry>, Error> {
     let source = share::in_share(ROOTFS);
-    let entries =
+    let mut entries =
         crate::host::rootfs::read(&source).map_err(|error| Error::content(&source, error.to_string()))?;
-    let mut overlay = Overlay::new(Path::new("/"), dir, state);
-    for entry in &entries {
-        overlay.place(entry)?;
-    }
     for (path, file) in &layer.files {
         let content = Kind::File(file.text.clone().into_bytes());
-        overlay.place(&Entry { path: PathBuf::from(path), mode: file.mode, kind: content })?;
+        entries.push(Entry { path: PathBuf::from(path), mode: file.mode, kind: content });
+    }
+    if let Some(name) = &layer.timezone {
+        match identity::time_zone(name, Path::new("/")) {
+            Some(zone) => entries.extend(zone),
+            None => {
+                notes.warn(format!("the guest has no time zone `{name}`; the package tzdata brings them"));
+            }
+        }
+    }
+    Ok(entries)
+}
+
+fn lay(
+    entries: &[Entry],
+    dir: &Path,
+    state: &mut State,
+    dry_run: bool,
+    notes: &mut Notes,
+) -> Result<(), Error> {
+    let mut overlay = Overlay::new(Path::new("/"), dir, state);
+    overlay.compare(entries, notes)?;
+    if dry_run {
+        return Ok(());
+    }
+    overlay.prepare(entries)?;
+    for entry in entries {
+        overlay.place(entry)?;
     }
     overlay.finish()
 }
 
-/// Sets a kernel parameter: dots (or slashes) of its name are directories below /proc/sys.
-fn sysctl(key: &str, value: &str) -> Result<(), Error> {
-    let path = sysctl_path(key)?;
-    fs::write(&path, value).map_err(Error::io("write", &path))
-}
-
-fn sysctl_path(key: &str) -> Result<PathBuf, Error> {
-    // As sysctl(8): whichever separator comes first separates, the other one is part of a name.
-    let slashed = key.find('/').is_some_and(|slash| key.find('.').is_none_or(|dot| slash < dot));
-    let name: String = if slashed {
-        key.to_owned()
-    } else {
-        key.chars()
-            .map(|c| {
-                if c == '.' {
-                    '/'
-                } else if c == '/' {
-                    '.'
-                } else {
-                    c
-                }
-            })
-            .collect()
-    };
-    if name.split('/').any(|part| part.is_empty() || part == "..") {
-        return Err(Error::content(key, "is not a kernel parameter"));
-    }
-    Ok(Path::new("/proc/sys").join(name))
-}
-
-fn write_units(layer: &Layer) -> Result<(), Error> {
-    // systemd finds units that are new to it by itself.
-    if place_units(layer, Path::new("/"), Path::new(units::RUN_DIR))? {
-        console::run("systemctl", &["daemon-reload"])
-    } else {
-        Ok(())
-    }
-}
-
-/// Writes the units of the layer; `true` where systemd may have read another one of the same name.
-fn place_units(layer: &Layer, root: &Path, dir: &Path) -> Result<bool, Error> {
-    let mut known = false;
-    for (name, unit) in &layer.units {
-        if name.contains('/') {
-            return Err(Error::content(name, "is not a name of a unit"));
+fn perform(steps: &[Step], verbs: &[Verb], notes: &mut Notes) -> Result<(), Error> {
+    for verb in verbs {
+        let names: Vec<&str> =
+            steps.iter().filter(|step| step.verb == *verb).map(|step| step.unit.as_str()).collect();
+        let waiting = |units: String| console::log(&format!("waiting for {units}"));
+        for message in systemctl::run(*verb, &names, waiting)? {
+            notes.warn(message);
         }
-        if units::is_own(name) {
-            return Err(Error::content(
-                name,
-                "is the name of a unit of civm's own: give this unit another one",
-            ));
-        }
-        let path = dir.join(name);
-        known |= units::is_of_image(root, name) || path.symlink_metadata().is_ok();
-        // Renamed into place, so that a mask, which is a link to /dev/null, is replaced and not written through.
-        super::files::write(&path, unit.text.as_bytes(), 0o644)?;
     }
-    Ok(known)
-}
-
-fn keep(layer: &Layer) -> Result<(), Error> {
-    let text = serde_json::to_vec(layer).map_err(|error| Error::content(LAYER_COPY, error.to_string()))?;
-    super::files::write(Path::new(LAYER_COPY), &text, 0o600)
-}
-
-/// Reports what is wrong, though the guest is of use without it.
-pub(super) fn warn(message: String) {
-    console::log(&message);
-    events::send(&Event::Warning { message });
+    Ok(())
 }
 
 #[cfg(test)]
@@ -151,28 +240,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_unit_of_the_layer_replaces_a_mask_and_none_of_civms_own() {
-        use crate::host::layer::Unit;
-        let dir = tempfile::tempdir().expect("tempdir");
-        let layer = |name: &str| {
-            let unit = Unit { text: "[Unit]\n".to_owned(), start: true };
-            Layer { units: [(name.to_owned(), unit)].into(), ..Layer::default() }
-        };
-        let place = |name: &str| place_units(&layer(name), &dir.path().join("root"), dir.path());
-        std::os::unix::fs::symlink("/dev/null", dir.path().join("ssh.service")).expect("a mask");
-        assert!(place("ssh.service").expect("written"), "systemd may know the mask");
-        assert_eq!(fs::read_to_string(dir.path().join("ssh.service")).expect("a file"), "[Unit]\n");
-        assert!(!place("new.service").expect("written"));
-        assert!(place("civm-sshd.service").is_err() && place("../x").is_err());
-    }
-
-    #[test]
-    fn kernel_parameters_are_found_below_proc() {
-        let path = |key| sysctl_path(key).expect("path");
-        assert_eq!(path("vm.swappiness"), Path::new("/proc/sys/vm/swappiness"));
-        assert_eq!(path("net.ipv4.conf.eth0/1.x"), Path::new("/proc/sys/net/ipv4/conf/eth0.1/x"));
-        assert_eq!(path("net/ipv4/conf/eth0.1/x"), Path::new("/proc/sys/net/ipv4/conf/eth0.1/x"));
-        assert!(sysctl_path("../x").is_err());
-        assert!(sysctl_path("a//b").is_err());
+    fn an_answer_lies_nowhere_else() {
+        assert_eq!(answer_path("apply-1").expect("a job"), Path::new("/run/civm/answers/apply-1.json"));
+        for job in ["", "../x", "a/b", "a.b"] {
+            assert!(answer_path(job).is_err(), "{job}");
+        }
     }
 }

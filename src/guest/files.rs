@@ -1,14 +1,16 @@
 //! Files of the layer, laid over the image; those that a layer no longer has go again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use super::Error;
+use super::notes::Notes;
 use super::state::State;
 use crate::host::rootfs::{Entry, Kind};
+use crate::vm::agent::answer::How;
 
 /// Mode of directories that a layer needs without describing them.
 const DIR_MODE: u32 = 0o755;
@@ -18,6 +20,7 @@ const ORIGINALS: &str = "originals";
 /// Lays files over the root.
 pub(super) struct Overlay<'a> {
     root: &'a Path,
+    memory: &'a Path,
     originals: PathBuf,
     state: &'a mut State,
     placed: BTreeSet<PathBuf>,
@@ -27,14 +30,59 @@ pub(super) struct Overlay<'a> {
 
 impl<'a> Overlay<'a> {
     /// `state_dir` is where what the layer covers is kept.
-    pub(super) fn new(root: &'a Path, state_dir: &Path, state: &'a mut State) -> Self {
+    pub(super) fn new(root: &'a Path, state_dir: &'a Path, state: &'a mut State) -> Self {
         Self {
             root,
+            memory: state_dir,
             originals: state_dir.join(ORIGINALS),
             state,
             placed: BTreeSet::new(),
             described: BTreeSet::new(),
         }
+    }
+
+    /// Notes what differs from what is there.
+    pub(super) fn compare(&self, entries: &[Entry], notes: &mut Notes) -> Result<(), Error> {
+        let mut wanted: BTreeMap<PathBuf, &Entry> = BTreeMap::new();
+        for entry in entries {
+            wanted.insert(inside(&entry.path)?, entry);
+        }
+        for (path, entry) in &wanted {
+            let target = self.root.join(path);
+            let Ok(found) = target.symlink_metadata() else {
+                notes.file(How::Added, path);
+                continue;
+            };
+            let same = match &entry.kind {
+                // One of the image keeps the mode that the image gave it.
+                Kind::Directory => {
+                    target.is_dir() && (!self.state.dirs.contains(path) || mode_of(&found) == entry.mode)
+                }
+                Kind::File(content) => is_as_wanted(&target, content, entry.mode),
+                Kind::Link(to) => fs::read_link(&target).is_ok_and(|old| old == *to),
+            };
+            if !same {
+                notes.file(How::Changed, path);
+            }
+        }
+        for path in self.state.files.iter().filter(|path| !wanted.contains_key(*path)) {
+            notes.file(How::Removed, path);
+        }
+        Ok(())
+    }
+
+    /// Copies what the entries will cover, and remembers all of them before the first is written: whenever this is cut
+    /// off, a layer that has not got them any more removes them and gives back what was there.
+    pub(super) fn prepare(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        for entry in entries.iter().filter(|entry| entry.kind != Kind::Directory) {
+            let path = inside(&entry.path)?;
+            // A directory in the way is looked at when the file is laid.
+            if !self.root.join(&path).symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                self.keep_original(&path)?;
+                self.state.files.insert(path);
+            }
+        }
+        self.state.save(self.memory)
     }
 
     /// Lays one entry over the root, below which `path` is.
@@ -168,9 +216,7 @@ fn inside(path: &Path) -> Result<PathBuf, Error> {
 /// Replaces a file at once: whoever has it open keeps the old one.
 pub(super) fn write(target: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
     let failed = || Error::io("write", target);
-    let data = target.symlink_metadata();
-    let same_mode = data.is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o7777 == mode);
-    if same_mode && fs::read(target).is_ok_and(|old| old == content) {
+    if is_as_wanted(target, content, mode) {
         return Ok(());
     }
     let dir = target.parent().unwrap_or(Path::new("/"));
@@ -178,6 +224,15 @@ pub(super) fn write(target: &Path, content: &[u8], mode: u32) -> Result<(), Erro
     file.write_all(content).map_err(failed())?;
     file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(failed())?;
     file.persist(target).map(drop).map_err(|error| failed()(error.error))
+}
+
+fn mode_of(found: &fs::Metadata) -> u32 {
+    found.permissions().mode() & 0o7777
+}
+
+fn is_as_wanted(target: &Path, content: &[u8], mode: u32) -> bool {
+    let same_mode = target.symlink_metadata().is_ok_and(|found| found.is_file() && mode_of(&found) == mode);
+    same_mode && fs::read(target).is_ok_and(|old| old == content)
 }
 
 fn link(target: &Path, to: &Path) -> Result<(), Error> {
@@ -199,150 +254,20 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
 fn set_dir_mode(dir: &Path, mode: u32) -> Result<(), Error> {
     let failed = || Error::io("change", dir);
     let data = dir.symlink_metadata().map_err(failed())?;
-    if !data.is_dir() || data.permissions().mode() & 0o7777 == mode {
+    if !data.is_dir() || mode_of(&data) == mode {
         return Ok(());
     }
     fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(failed())
 }
 
-fn remove(path: &Path) -> Result<(), Error> {
+/// Removes a file or link; one that is not there is fine as well.
+pub(super) fn remove(path: &Path) -> Result<(), Error> {
+    let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        Err(error) if !gone.contains(&error.kind()) => Err(Error::io("remove", path)(error)),
         _ => Ok(()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::MetadataExt;
-
-    struct Guest {
-        _dir: tempfile::TempDir,
-        root: PathBuf,
-        memory: PathBuf,
-    }
-
-    impl Guest {
-        fn new() -> Self {
-            let dir = tempfile::tempdir().expect("tempdir");
-            let (root, memory) = (dir.path().join("root"), dir.path().join("state"));
-            fs::create_dir_all(root.join("etc")).expect("mkdir");
-            Self { _dir: dir, root, memory }
-        }
-
-        fn boot(&self, entries: &[Entry]) -> Result<(), Error> {
-            let mut state = State::load(&self.memory)?;
-            let mut overlay = Overlay::new(&self.root, &self.memory, &mut state);
-            for entry in entries {
-                overlay.place(entry)?;
-            }
-            overlay.finish()?;
-            state.save(&self.memory)
-        }
-
-        fn read(&self, path: &str) -> Option<String> {
-            fs::read_to_string(self.root.join(path)).ok()
-        }
-    }
-
-    fn file(path: &str, content: &str, mode: u32) -> Entry {
-        Entry { path: path.into(), mode, kind: Kind::File(content.into()) }
-    }
-
-    #[test]
-    fn files_come_with_their_modes_and_go_with_the_layer() {
-        let guest = Guest::new();
-        guest.boot(&[file("opt/a/b/run", "x", 0o750), file("/etc/conf", "y", 0o640)]).expect("boot");
-        let mode = guest.root.join("opt/a/b/run").metadata().expect("there").permissions().mode();
-        assert_eq!(mode & 0o7777, 0o750);
-        guest.boot(&[file("etc/conf", "z", 0o640)]).expect("boot");
-        assert_eq!(guest.read("etc/conf").as_deref(), Some("z"));
-        assert!(!guest.root.join("opt").exists(), "directories made for a file go with it");
-        guest.boot(&[]).expect("boot");
-        assert!(!guest.root.join("etc/conf").exists());
-        assert!(guest.root.join("etc").exists(), "directories of the image stay");
-    }
-
-    #[test]
-    fn what_the_image_had_comes_back() {
-        let guest = Guest::new();
-        fs::write(guest.root.join("etc/nix.conf"), "image").expect("write");
-        for _ in 0..2 {
-            guest.boot(&[file("etc/nix.conf", "layer", 0o644)]).expect("boot");
-            assert_eq!(guest.read("etc/nix.conf").as_deref(), Some("layer"));
-        }
-        guest.boot(&[]).expect("boot");
-        assert_eq!(guest.read("etc/nix.conf").as_deref(), Some("image"));
-    }
-
-    #[test]
-    fn a_file_may_become_a_directory_and_back() {
-        let guest = Guest::new();
-        for _ in 0..2 {
-            guest.boot(&[file("srv/app", "a file", 0o644)]).expect("boot");
-            assert_eq!(guest.read("srv/app").as_deref(), Some("a file"));
-            guest.boot(&[file("srv/app/conf", "inside", 0o644)]).expect("boot");
-            assert_eq!(guest.read("srv/app/conf").as_deref(), Some("inside"));
-        }
-        fs::write(guest.root.join("srv/app/own"), "the guest's").expect("write");
-        assert!(
-            guest.boot(&[file("srv/app", "a file", 0o644)]).is_err(),
-            "what the guest wrote is not removed"
-        );
-        assert_eq!(guest.read("srv/app/own").as_deref(), Some("the guest's"));
-    }
-
-    #[test]
-    fn an_empty_directory_stays_with_its_mode_until_the_layer_drops_it() {
-        let guest = Guest::new();
-        let dir = |path: &str, mode| Entry { path: path.into(), mode, kind: Kind::Directory };
-        let mode = |path: &str| guest.root.join(path).metadata().map(|data| data.mode() & 0o7777).ok();
-        for wanted in [0o750, 0o750, 0o1777] {
-            guest.boot(&[dir("srv", 0o755), dir("srv/a", wanted)]).expect("boot");
-            assert_eq!((mode("srv"), mode("srv/a")), (Some(0o755), Some(wanted)));
-        }
-        // What is made in it does not change it.
-        guest.boot(&[dir("srv/a", 0o700), file("srv/a/f", "", 0o644)]).expect("boot");
-        assert_eq!(mode("srv/a"), Some(0o700));
-        guest.boot(&[]).expect("boot");
-        assert_eq!(mode("srv"), None);
-    }
-
-    #[test]
-    fn a_directory_of_the_image_keeps_its_mode() {
-        let guest = Guest::new();
-        let before = guest.root.join("etc").metadata().expect("there").mode();
-        guest.boot(&[Entry { path: "etc".into(), mode: 0o700, kind: Kind::Directory }]).expect("boot");
-        assert_eq!(guest.root.join("etc").metadata().expect("there").mode(), before);
-    }
-
-    #[test]
-    fn a_directory_in_use_by_others_stays() {
-        let guest = Guest::new();
-        guest.boot(&[file("opt/x/ours", "", 0o644)]).expect("boot");
-        fs::write(guest.root.join("opt/x/theirs"), "").expect("write");
-        guest.boot(&[]).expect("boot");
-        assert!(guest.root.join("opt/x/theirs").exists());
-        assert!(!guest.root.join("opt/x/ours").exists());
-    }
-
-    #[test]
-    fn links_are_laid_as_links() {
-        let guest = Guest::new();
-        let entry = Entry { path: "etc/l".into(), mode: 0o777, kind: Kind::Link("/run/x".into()) };
-        guest.boot(std::slice::from_ref(&entry)).expect("boot");
-        guest.boot(&[entry]).expect("boot");
-        assert_eq!(fs::read_link(guest.root.join("etc/l")).expect("link"), Path::new("/run/x"));
-        guest.boot(&[]).expect("boot");
-        assert!(guest.root.join("etc/l").symlink_metadata().is_err());
-    }
-
-    #[test]
-    fn a_path_that_leads_out_is_refused() {
-        let guest = Guest::new();
-        assert!(guest.boot(&[file("../x", "", 0o644)]).is_err());
-        assert!(guest.boot(&[file("/", "", 0o644)]).is_err());
-        assert!(guest.boot(&[file("etc", "", 0o644)]).is_err(), "a directory is not replaced by a file");
-    }
-}
+mod tests;

@@ -8,7 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
+use super::notes::Notes;
 use super::{Error, files, root, units};
+use crate::host::rootfs::{Entry, Kind};
+use crate::vm::agent::answer::{How, What};
 
 /// Debian's address for a machine's own name.
 const OWN_ADDRESS: &str = "127.0.1.1";
@@ -17,8 +20,17 @@ const MACHINE_ID: &str = "/run/civm/machine-id";
 /// Where the journal of a boot lies, a directory a machine id.
 const JOURNAL: &str = "/run/log/journal";
 
+/// Where time zones lie, below the root.
+const ZONES: &str = "usr/share/zoneinfo";
+
 /// Sets the host name, now and in the files that programs read it from.
-pub(super) fn host_name(name: &str) -> Result<(), Error> {
+pub(super) fn host_name(name: &str, dry_run: bool, notes: &mut Notes) -> Result<(), Error> {
+    if nix::unistd::gethostname().is_ok_and(|now| now.to_str() != Some(name)) {
+        notes.note(What::Setting, How::Changed, "hostname");
+    }
+    if dry_run {
+        return Ok(());
+    }
     nix::unistd::sethostname(name).map_err(Error::io("set", "the host name"))?;
     files::write(Path::new("/etc/hostname"), format!("{name}\n").as_bytes(), 0o644)?;
     let hosts = Path::new("/etc/hosts");
@@ -57,6 +69,20 @@ pub(super) fn machine_id(id: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// What is laid over the image for a time zone, in Debian's two places; `None` where the guest does not have it.
+pub(super) fn time_zone(name: &str, root: &Path) -> Option<[Entry; 2]> {
+    let zone = Path::new(ZONES).join(name);
+    let is_inside = zone.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    if !is_inside || !root.join(&zone).is_file() {
+        return None;
+    }
+    let entry = |path: &str, mode, kind| Entry { path: path.into(), mode, kind };
+    Some([
+        entry("etc/localtime", 0o777, Kind::Link(Path::new("/").join(zone))),
+        entry("etc/timezone", 0o644, Kind::File(format!("{name}\n").into_bytes())),
+    ])
+}
+
 /// How far the clock may lag behind the host's.
 const LAG: Duration = Duration::from_secs(1);
 
@@ -81,6 +107,19 @@ mod tests {
         assert_eq!(hosts, "127.0.0.1 localhost\n::1 localhost\n127.0.1.1\tnew\n");
         assert_eq!(with_own_name(&hosts, "new"), hosts);
         assert_eq!(with_own_name("", "a"), "127.0.0.1\tlocalhost\n127.0.1.1\ta\n");
+    }
+
+    #[test]
+    fn a_time_zone_is_one_that_the_guest_has() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        fs::create_dir_all(dir.path().join("usr/share/zoneinfo/Europe")).expect("mkdir");
+        fs::write(dir.path().join("usr/share/zoneinfo/Europe/Helsinki"), "TZif").expect("write");
+        let [link, file] = time_zone("Europe/Helsinki", dir.path()).expect("a zone");
+        assert_eq!(link.kind, Kind::Link("/usr/share/zoneinfo/Europe/Helsinki".into()));
+        assert_eq!(file.kind, Kind::File("Europe/Helsinki\n".into()));
+        for name in ["Europe", "Europe/Nowhere", "../zoneinfo/Europe/Helsinki", "/etc/passwd"] {
+            assert!(time_zone(name, dir.path()).is_none(), "{name}");
+        }
     }
 
     #[test]

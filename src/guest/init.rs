@@ -11,7 +11,7 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
-use super::{Error, console, events, network, root, units};
+use super::{Error, console, events, network, packages, root, units};
 use crate::image::layout;
 use crate::vm::agent::Event;
 
@@ -60,10 +60,14 @@ fn boot(port: &mut Option<File>) -> Result<(), Error> {
         warn(port, "this machine has no network device");
     }
     root::mount_disk(&device)?;
-    if let Some(wanted) = parameter(&line, layout::PACKAGES_PARAMETER) {
-        compare_packages(port, wanted);
-    }
     install_guest_side()?;
+    if let Some(mark) = parameter(&line, layout::PACKAGES_PARAMETER) {
+        let suite = parameter(&line, layout::SUITE_PARAMETER);
+        // A disk outlives changes of host.yaml: its packages may be those of an earlier image.
+        if let Some(words) = packages::compare(Path::new(root::SYSROOT), Path::new("/run"), mark, suite)? {
+            warn(port, &words);
+        }
+    }
     root::switch()?;
     *port = None;
     Err(start_systemd())
@@ -131,18 +135,6 @@ fn warn(port: &mut Option<File>, message: &str) {
     console::say(message);
     if let Some(port) = port {
         events::write(port, &events::line(&Event::Warning { message: message.to_owned() }));
-    }
-}
-
-/// A disk outlives changes of host.yaml: its packages may be those of an earlier image.
-fn compare_packages(port: &mut Option<File>, wanted: &str) {
-    let mark = Path::new(root::SYSROOT).join(layout::IMAGE_MARK.trim_start_matches('/'));
-    let found = fs::read_to_string(mark).unwrap_or_default();
-    if found.trim() != wanted {
-        warn(
-            port,
-            "the disk was made with different packages from the image's; delete the disk to get all of them",
-        );
     }
 }
 

@@ -1,33 +1,113 @@
 //! The secrets of the layer: its manifest installed by the one code path there is for it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Error, events, share};
+use super::notes::Notes;
+use super::state::{self, State};
+use super::{Error, files, share};
+use crate::host::generated::SECRETS;
 use crate::host::layer::{Layer, MANIFEST};
 use crate::install::accounts::Accounts;
 use crate::install::manifest::Manifest;
 use crate::install::native::Native;
 use crate::install::{self, Options};
-use crate::vm::agent::Event;
+use crate::vm::agent::answer::{How, What};
 
 /// The name that the journal's lines begin with.
 const PROGRAM: &str = "civm";
 
-/// Installs the manifest of the share where the layer has one. Its log goes to the journal.
-pub(super) fn install(layer: &Layer) -> Result<(), Error> {
+/// The manifest that lies in the share, where the layer has secrets. One that has none any more stands for itself: the
+/// secrets that are there go.
+pub(super) fn manifest(layer: &Layer) -> Result<Option<Manifest>, Error> {
     if !layer.secrets {
-        return Ok(());
+        return Ok(fs::read_link(SECRETS).is_ok().then(crate::host::compose::no_secrets));
     }
     let path = share::in_share(MANIFEST);
-    let failed = |error: install::error::Error| Error::content(&path, error.to_string());
     let text = fs::read(&path).map_err(Error::io("read", &path))?;
-    let manifest = Manifest::parse(&text).map_err(failed)?;
-    let accounts = Accounts::read(Path::new("/")).map_err(failed)?;
-    let options = Options { program: PROGRAM.to_owned(), accounts, ..Options::default() };
+    Manifest::parse(&text).map(Some).map_err(|error| Error::content(&path, error.to_string()))
+}
+
+/// Installs the manifest of the share where the layer has one: how many secrets, and the recipient that the host key
+/// stands for. Its log goes to the journal.
+pub(super) fn apply(
+    layer: &Layer,
+    dry_run: bool,
+    notes: &mut Notes,
+) -> Result<Option<(usize, String)>, Error> {
+    let Some(manifest) = manifest(layer)? else { return Ok(None) };
+    let path = share::in_share(MANIFEST);
+    let failed = |error: install::error::Error| Error::content(&path, error.to_string());
+    let mut accounts = Accounts::read(Path::new("/")).map_err(failed)?;
+    if dry_run {
+        // They are made before their secrets are.
+        let users = layer.users.iter().map(|user| user.name.as_str());
+        let groups = layer.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]));
+        accounts = accounts.with_missing(users, groups.chain(&layer.groups).map(String::as_str));
+    }
+    let options = Options { program: PROGRAM.to_owned(), accounts, dry_run, ..Options::default() };
     let report = install::run(&manifest, &options, &Native, &mut io::stdout()).map_err(failed)?;
+    let difference = report.difference;
+    let lists = [
+        (How::Added, difference.added),
+        (How::Changed, difference.changed),
+        (How::Removed, difference.removed),
+    ];
+    for (how, names) in lists {
+        names.into_iter().for_each(|name| notes.note(What::Secret, how, name));
+    }
+    if !dry_run {
+        let dir = Path::new(state::DIR);
+        let mut state = State::load(dir)?;
+        remember_links(&manifest, &mut state)?;
+        state.save(dir)?;
+    }
     let recipient = report.recipients.into_iter().next().unwrap_or_default();
-    events::send(&Event::SecretsInstalled { count: report.installed.len(), recipient });
+    Ok(layer.secrets.then_some((report.installed.len(), recipient)))
+}
+
+/// Removes the links to secrets that an earlier manifest had elsewhere and this one has not.
+fn remember_links(manifest: &Manifest, state: &mut State) -> Result<(), Error> {
+    let below = Path::new(SECRETS);
+    let paths = manifest.secrets.iter().map(|secret| PathBuf::from(&secret.path));
+    let wanted: BTreeSet<PathBuf> = paths.filter(|path| !path.starts_with(below)).collect();
+    for path in state.links.difference(&wanted) {
+        // What was put in its place meanwhile is not ours.
+        if fs::read_link(path).is_ok_and(|to| to.starts_with(below)) {
+            files::remove(path)?;
+        }
+    }
+    state.links = wanted;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::install::manifest::Secret;
+
+    #[test]
+    fn links_to_secrets_go_with_them() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let at = |name: &str| dir.path().join(name);
+        let manifest = |paths: &[PathBuf]| {
+            let secret = |path: &PathBuf| Secret { path: path.display().to_string(), ..Secret::default() };
+            Manifest { secrets: paths.iter().map(secret).collect(), ..Manifest::default() }
+        };
+        let mut state = State::default();
+        for name in ["a", "b"] {
+            symlink("/run/secrets/x", at(name)).expect("link");
+        }
+        let all = [at("a"), at("b"), at("c"), PathBuf::from("/run/secrets/d")];
+        remember_links(&manifest(&all), &mut state).expect("remembered");
+        assert_eq!(state.links.len(), 3);
+        fs::write(at("c"), "the guest's own").expect("write");
+        remember_links(&manifest(&all[1..2]), &mut state).expect("remembered");
+        assert!(at("a").symlink_metadata().is_err() && at("b").symlink_metadata().is_ok());
+        assert!(at("c").exists());
+    }
 }

@@ -3,21 +3,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use super::apply::{LAYER_COPY, warn};
+use super::force::{self, InForce};
 use super::root::{self, Superblock};
-use super::{Error, console, devices, events, units};
+use super::{Error, console, devices, events, packages, systemctl, units, usage};
 use crate::host::layer::{Layer, Zram};
 use crate::vm::agent::Event;
+use crate::vm::agent::answer::Verb;
 
-/// How long units of the layer may take before readiness stops waiting for them; they go on.
-const UNITS_WITHIN: Duration = Duration::from_secs(60);
-/// How long they may take before the host is told what the boot waits for, and how often.
-const SLOW: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(50);
 /// The compressed swap is preferred to any other.
 const SWAP_PRIORITY: &str = "100";
 /// Exists once the host has been told of a failure.
@@ -27,13 +22,15 @@ const ZRAM_DEVICE: &str = "/dev/zram0";
 
 /// Does it, all at once; what fails is a warning, for the guest is of use without it.
 pub(super) fn run() -> Result<(), Error> {
-    let bytes = fs::read(LAYER_COPY).map_err(Error::io("read", LAYER_COPY))?;
-    let layer: Layer =
-        serde_json::from_slice(&bytes).map_err(|error| Error::content(LAYER_COPY, error.to_string()))?;
+    let layer = InForce::load(Path::new(force::PATH))?.layer;
     // Units of the layer may open them.
     devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     thread::scope(|scope| {
-        scope.spawn(|| start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}"))));
+        scope.spawn(|| {
+            // Units may need them.
+            packages::catch_up(&layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
+            start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}")));
+        });
         scope.spawn(|| {
             if let Some(zram) = &layer.zram {
                 swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
@@ -42,6 +39,12 @@ pub(super) fn run() -> Result<(), Error> {
         });
     });
     Ok(())
+}
+
+/// Reports what is wrong, though the guest is of use without it.
+fn warn(message: String) {
+    console::log(&message);
+    events::send(&Event::Warning { message });
 }
 
 /// Says that the guest is ready; systemd starts this once sshd answers and [`run`] is done. What packages have
@@ -98,88 +101,18 @@ pub(super) fn first_failure() -> bool {
 
 fn start_units(layer: &Layer) -> Result<(), Error> {
     let own = layer.units.iter().filter(|(_, unit)| unit.start).map(|(name, _)| name);
-    let names: Vec<&String> = own.chain(&layer.services).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let mut child = Command::new("systemctl")
-        .args(["start", "--"])
-        .args(&names)
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(Error::io("run", "systemctl"))?;
-    let begun = Instant::now();
-    let mut told = None;
-    while child.try_wait().map_err(Error::io("wait for", "systemctl"))?.is_none() {
-        if begun.elapsed() > UNITS_WITHIN {
-            for report in unfinished(&states(&names)) {
-                warn(report);
-            }
-            return Ok(());
-        }
-        // `up` shows which unit it waits for.
-        if begun.elapsed() > SLOW && told.is_none_or(|told: Instant| told.elapsed() > SLOW) {
-            told = Some(Instant::now());
-            let starting = names_in(&states(&names), "activating").join(", ");
-            if !starting.is_empty() {
-                events::send(&Event::Waiting { what: starting });
-            }
-        }
-        thread::sleep(POLL);
-    }
-    let output = child.wait_with_output().map_err(Error::io("run", "systemctl"))?;
-    if !output.status.success() {
-        let messages = String::from_utf8_lossy(&output.stderr);
-        // One sentence a failed unit; what follows is advice on how to look at it.
-        for line in messages.lines().filter(|line| !line.starts_with("See \"")) {
-            warn(line.to_owned());
-        }
-    }
+    let names: Vec<&str> = own.chain(&layer.services).map(String::as_str).collect();
+    // `up` shows which unit it waits for.
+    let waiting = |what| events::send(&Event::Waiting { what });
+    systemctl::run(Verb::Start, &names, waiting)?.into_iter().for_each(warn);
     Ok(())
-}
-
-/// The state of each unit: its name and what systemd calls it (`active`, `activating`, `failed`).
-fn states(names: &[&String]) -> Vec<(String, String)> {
-    let output = Command::new("systemctl")
-        .args(["show", "--property=Id,ActiveState", "--"])
-        .args(names)
-        .output()
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    parse_states(&output.unwrap_or_default())
-}
-
-/// `Id=x.service` and `ActiveState=active`, in this or the other order, a blank line between two units.
-fn parse_states(text: &str) -> Vec<(String, String)> {
-    text.split("\n\n")
-        .filter_map(|unit| {
-            let value = |key| unit.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
-            Some((value("Id=")?, value("ActiveState=")?))
-        })
-        .collect()
-}
-
-fn names_in(states: &[(String, String)], wanted: &str) -> Vec<String> {
-    states.iter().filter(|(_, state)| state == wanted).map(|(name, _)| name.clone()).collect()
-}
-
-/// What is wrong with units that have not all started in time.
-fn unfinished(states: &[(String, String)]) -> Vec<String> {
-    let report = |state, words: &str| {
-        let names = names_in(states, state);
-        let plural = if names.len() == 1 { "unit" } else { "units" };
-        (!names.is_empty()).then(|| format!("{plural} of the host layer {words}: {}", names.join(", ")))
-    };
-    let waiting = format!("still starting after {} s", UNITS_WITHIN.as_secs());
-    [report("failed", "failed"), report("activating", &waiting), report("inactive", "not started yet")]
-        .into_iter()
-        .flatten()
-        .collect()
 }
 
 fn swap(zram: &Zram) -> Result<(), Error> {
     console::run("modprobe", &["zram"])?;
     let memory = fs::read_to_string("/proc/meminfo").map_err(Error::io("read", "/proc/meminfo"))?;
-    let total = memory_kib(&memory).ok_or_else(|| Error::content("/proc/meminfo", "has no MemTotal"))?;
+    let total =
+        usage::kib(&memory, "MemTotal").ok_or_else(|| Error::content("/proc/meminfo", "has no MemTotal"))?;
     let set = |name: &str, value: &str| {
         let path = Path::new(ZRAM).join(name);
         fs::write(&path, value).map_err(Error::io("write", &path))
@@ -188,12 +121,6 @@ fn swap(zram: &Zram) -> Result<(), Error> {
     set("disksize", &format!("{}K", total.saturating_mul(u64::from(zram.percent)) / 100))?;
     console::run("mkswap", &["-q", ZRAM_DEVICE]).or_else(|_| console::run("mkswap", &[ZRAM_DEVICE]))?;
     console::run("swapon", &["-p", SWAP_PRIORITY, ZRAM_DEVICE])
-}
-
-/// All memory in KiB, as /proc/meminfo says it.
-fn memory_kib(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.split_whitespace().next()?.parse().ok()
 }
 
 /// Grows the root file system to its disk, in use as it is.
@@ -227,28 +154,5 @@ mod tests {
         let mounts = "rootfs / rootfs rw 0 0\nproc /proc proc rw 0 0\n/dev/vda / ext4 rw 0 0\n";
         assert_eq!(root_device(mounts), Some("/dev/vda"));
         assert_eq!(root_device("rootfs / rootfs rw 0 0\n"), None);
-    }
-
-    #[test]
-    fn units_that_hang_or_failed_are_named() {
-        let states = parse_states(
-            "Id=slow.service\nActiveState=activating\n\nActiveState=failed\nId=bad.service\n\n\
-             Id=good.service\nActiveState=active\n",
-        );
-        assert_eq!(states.len(), 3);
-        assert_eq!(
-            unfinished(&states),
-            [
-                "unit of the host layer failed: bad.service",
-                "unit of the host layer still starting after 60 s: slow.service"
-            ]
-        );
-        assert!(unfinished(&states[2..]).is_empty());
-    }
-
-    #[test]
-    fn memory_is_read_in_kib() {
-        assert_eq!(memory_kib("MemTotal:        1000 kB\nMemFree: 1 kB\n"), Some(1000));
-        assert_eq!(memory_kib(""), None);
     }
 }

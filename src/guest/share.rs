@@ -11,8 +11,9 @@ use zeroize::Zeroizing;
 use super::Error;
 use crate::host::layer::{HOST_KEY, LAYER, Layer, SHARE_MOUNT, SHARE_TAG};
 
-/// 256 KiB a message: the largest that brings anything with QEMU's 9p server.
-const OPTIONS: &str = "trans=virtio,version=9p2000.L,msize=262144";
+/// 256 KiB a message: the largest that brings anything with QEMU's 9p server. Nothing is cached, so that a later apply
+/// reads what the host has staged meanwhile.
+const OPTIONS: &str = "trans=virtio,version=9p2000.L,msize=262144,cache=none";
 
 /// Mounts the share.
 pub(super) fn mount_share() -> Result<(), Error> {

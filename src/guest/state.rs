@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) users: BTreeSet<String>,
     /// Those of them that the layer no longer has.
     pub(super) locked: BTreeSet<String>,
+    /// Links from elsewhere to secrets.
+    pub(super) links: BTreeSet<PathBuf>,
 }
 
 impl State {

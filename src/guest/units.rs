@@ -13,7 +13,7 @@ use super::Error;
 /// The unit that systemd boots to.
 pub(super) const TARGET: &str = "civm.target";
 /// The root shell on the console.
-const CONSOLE: &str = "civm-console.service";
+pub(super) const CONSOLE: &str = "civm-console.service";
 /// Exists where the layer wants that shell.
 pub(super) const CONSOLE_LOGIN: &str = "/run/civm/console-login";
 /// Where the units of this boot lie.
@@ -24,7 +24,7 @@ const SSHD_CONFIG: &str = "/run/civm/sshd_config";
 pub(super) const GENERIC_MACHINE_ID: &str = "6369766d000000000000000000000000";
 
 /// Units of civm, by name.
-const UNITS: [(&str, &str); 7] = [
+const UNITS: [(&str, &str); 9] = [
     (
         "civm.target",
         "[Unit]\nDescription=civm guest\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n\
@@ -43,6 +43,17 @@ const UNITS: [(&str, &str); 7] = [
         "[Unit]\nDescription=Host layer\nAfter=civm-agent.service\nOnFailure=civm-failed@%N.service\n\n\
          [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest apply\n\
          TimeoutStartSec=300\n",
+    ),
+    (
+        // A later apply, apart from the agent: whatever it restarts, nobody ends it half-way.
+        "civm-change@.service",
+        "[Unit]\nDescription=Host layer, in a running guest (%i)\nCollectMode=inactive-or-failed\n\n\
+         [Service]\nType=oneshot\nExecStart=/run/civm/civm guest change %i\nTimeoutStartSec=600\n",
+    ),
+    (
+        "civm-packages.service",
+        "[Unit]\nDescription=Packages that the disk lacks\nAfter=civm-apply.service\n\n\
+         [Service]\nType=oneshot\nExecStart=/run/civm/civm guest packages\nTimeoutStartSec=1800\n",
     ),
     (
         "civm-sshd.service",
@@ -125,8 +136,11 @@ const SSHD: &str = "HostKey /shared/secrets/ssh_host_ed25519_key\n\
     SetEnv LANG=C.UTF-8\n\
     AcceptEnv COLORTERM\n\
     Subsystem sftp internal-sftp\n";
-/// The journal lives in memory: it belongs to a boot, and the disk needs no syncs for it.
-const JOURNALD: &str = "[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nForwardToWall=no\n";
+/// The journal lives in memory: it belongs to a boot, the disk needs no syncs for it, and what services log of their
+/// secrets reaches no disk. One that a host keeps on disk all the same (`Storage=persistent` in a file of its own that
+/// is read later) is bounded as well.
+const JOURNALD: &str =
+    "[Journal]\nStorage=volatile\nRuntimeMaxUse=64M\nSystemMaxUse=256M\nForwardToWall=no\n";
 /// A guest that is told to stop does so in seconds.
 const MANAGER: &str = "[Manager]\nDefaultTimeoutStopSec=10s\nShowStatus=no\n";
 

@@ -6,10 +6,12 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::Path;
 
+use super::notes::Notes;
 use super::state::State;
-use super::{Error, apply, console, files};
+use super::{Error, console, files};
 use crate::edge::account;
 use crate::host::layer::{Layer, User};
+use crate::vm::agent::answer::{How, What};
 
 /// Where sshd looks for keys; no user can write there.
 pub(super) const KEYS_DIR: &str = "/etc/ssh/authorized_keys.d";
@@ -43,18 +45,36 @@ impl Step {
     fn name(&self) -> &str {
         self.args.last().map_or("", String::as_str)
     }
+
+    /// What it changes.
+    fn note(&self, notes: &mut Notes) {
+        let (what, how) = match self.program {
+            "groupadd" => (What::Group, How::Added),
+            "useradd" => (What::User, How::Added),
+            _ if self.args.iter().any(|arg| arg == NO_SHELL) => (What::User, How::Removed),
+            _ => (What::User, How::Changed),
+        };
+        notes.note(what, how, self.name());
+    }
 }
 
 /// Makes, changes and locks users and groups as the layer wants it. One that cannot be is a warning: root
 /// can still log in and look.
-pub(super) fn apply(layer: &Layer, state: &mut State) -> Result<(), Error> {
+pub(super) fn apply(layer: &Layer, state: &mut State, dry_run: bool, notes: &mut Notes) -> Result<(), Error> {
     let accounts = Accounts::read()?;
+    let steps = plan(layer, &accounts, state);
+    steps.iter().for_each(|step| step.note(notes));
+    authorize(layer, Path::new(KEYS_DIR), dry_run, notes)?;
+    sudoers(layer, Path::new(SUDOERS), dry_run, notes)?;
+    if dry_run {
+        return Ok(());
+    }
     let mut failed = BTreeSet::new();
-    for step in plan(layer, &accounts, state) {
+    for step in steps {
         let args: Vec<&str> = step.args.iter().map(String::as_str).collect();
         if let Err(error) = console::run(step.program, &args) {
             let what = if step.program == "groupadd" { "group" } else { "user" };
-            apply::warn(format!("{what} {}: {error}", step.name()));
+            notes.warn(format!("{what} {}: {error}", step.name()));
             failed.insert(step.name().to_owned());
         }
     }
@@ -70,14 +90,13 @@ pub(super) fn apply(layer: &Layer, state: &mut State) -> Result<(), Error> {
     }
     let after = Accounts::read()?;
     remember(layer, &accounts, &after, &failed, state);
-    own_homes(layer, &after, state, Path::new("/"));
-    authorize(layer, Path::new(KEYS_DIR))?;
-    sudoers(layer, Path::new(SUDOERS))
+    own_homes(layer, &after, state, Path::new("/"), notes);
+    Ok(())
 }
 
 /// Gives users the directories below their homes that the layer needed before they were there. The files in them stay
 /// root's, as all files of a layer.
-fn own_homes(layer: &Layer, accounts: &Accounts, state: &State, root: &Path) {
+fn own_homes(layer: &Layer, accounts: &Accounts, state: &State, root: &Path, notes: &mut Notes) {
     for account in layer.users.iter().filter_map(|user| accounts.users.get(&user.name)) {
         let home = Path::new(account.home.trim_start_matches('/'));
         if home.as_os_str().is_empty() {
@@ -92,7 +111,7 @@ fn own_homes(layer: &Layer, accounts: &Accounts, state: &State, root: &Path) {
                 && path.symlink_metadata().is_ok_and(|found| found.uid() == 0)
                 && let Err(error) = lchown(&path, Some(account.uid), account.gid)
             {
-                apply::warn(format!("{}: {error}", path.display()));
+                notes.warn(format!("{}: {error}", path.display()));
             }
         }
     }
@@ -240,45 +259,68 @@ fn change(user: &User, account: &Account, has: &BTreeSet<&str>, ours: bool, lock
     if step.args.is_empty() { None } else { Some(step.and(["--", &user.name])) }
 }
 
-/// Writes the keys of everybody who may log in, and of nobody else.
-fn authorize(layer: &Layer, dir: &Path) -> Result<(), Error> {
-    if dir.symlink_metadata().is_ok() {
-        fs::remove_dir_all(dir).map_err(Error::io("remove", dir))?;
+/// Writes the keys of everybody who may log in, and of nobody else. Whoever may still log in can do so all the time.
+fn authorize(layer: &Layer, dir: &Path, dry_run: bool, notes: &mut Notes) -> Result<(), Error> {
+    if !dry_run && !dir.is_dir() {
+        files::remove(dir)?;
+        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     }
-    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
     let root = [("root", &layer.root_authorized_keys)];
     let users = layer.users.iter().map(|user| (user.name.as_str(), &user.authorized_keys));
+    let mut wanted = BTreeSet::new();
     for (name, keys) in root.into_iter().chain(users) {
         if name.contains('/') || name.starts_with('.') {
             return Err(Error::content(name, "is not a user name"));
         }
         let text: String = keys.iter().map(|key| format!("{}\n", key.trim_end())).collect();
-        files::write(&dir.join(name), text.as_bytes(), 0o644)?;
+        let path = dir.join(name);
+        wanted.insert(name);
+        match fs::read_to_string(&path) {
+            Ok(old) if old == text => {}
+            Err(_) if text.is_empty() => {}
+            Ok(_) => notes.note(What::Keys, How::Changed, name),
+            Err(_) => notes.note(What::Keys, How::Added, name),
+        }
+        if !dry_run {
+            files::write(&path, text.as_bytes(), 0o644)?;
+        }
+    }
+    let Ok(entries) = fs::read_dir(dir) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if wanted.contains(name.as_str()) {
+            continue;
+        }
+        notes.note(What::Keys, How::Removed, name);
+        if !dry_run {
+            let path = entry.path();
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let done = if is_dir { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            done.map_err(Error::io("remove", &path))?;
+        }
     }
     Ok(())
 }
 
 /// Who may use sudo, where the image has it.
-fn sudoers(layer: &Layer, path: &Path) -> Result<(), Error> {
-    let lines: String = layer
-        .users
-        .iter()
-        .filter(|user| user.sudo)
-        .map(|user| format!("{} ALL=(ALL:ALL) NOPASSWD: ALL\n", user.name))
-        .collect();
-    let has_sudo = path.parent().is_some_and(Path::is_dir);
-    match (lines.is_empty(), has_sudo) {
-        (false, true) => files::write(path, lines.as_bytes(), 0o440),
-        (false, false) => {
+fn sudoers(layer: &Layer, path: &Path, dry_run: bool, notes: &mut Notes) -> Result<(), Error> {
+    let users = layer.users.iter().filter(|user| user.sudo);
+    let lines: String = users.map(|user| format!("{} ALL=(ALL:ALL) NOPASSWD: ALL\n", user.name)).collect();
+    if !lines.is_empty() && !path.parent().is_some_and(Path::is_dir) {
+        if !dry_run {
             console::log("host.yaml gives users sudo, but the image has none: add it to `packages`");
-            Ok(())
         }
-        (true, _) => match fs::remove_file(path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", path)(error))
-            }
-            _ => Ok(()),
-        },
+        return Ok(());
+    }
+    let old = fs::read_to_string(path).unwrap_or_default();
+    if old != lines {
+        let how = if lines.is_empty() { How::Removed } else { How::Changed };
+        notes.note(What::Setting, how, "sudo");
+    }
+    match (dry_run, lines.is_empty()) {
+        (true, _) => Ok(()),
+        (false, false) => files::write(path, lines.as_bytes(), 0o440),
+        (false, true) => files::remove(path),
     }
 }
 

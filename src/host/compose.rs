@@ -1,7 +1,7 @@
 //! From a [`Spec`] to what travels in the share: the layer and the manifest of secrets.
 
 use super::generated;
-use super::layer::{HOST_KEY, Layer, SHARE_MOUNT};
+use super::layer::{HOST_KEY, Layer, SHARE_MOUNT, SOURCE_GROUP};
 use super::spec::{Secret, Spec};
 use crate::install::manifest::{Logging, Manifest, Secret as ManifestSecret};
 use crate::store::Format;
@@ -31,21 +31,30 @@ pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
     root_authorized_keys.extend(spec.root_authorized_keys.iter().cloned());
     let mut files = spec.files.clone();
     files.extend(generated::files(spec));
+    // The group that the folders of secrets belong to.
+    let mut groups: Vec<String> = if spec.secrets.is_empty() { Vec::new() } else { vec!["keys".into()] };
+    let mut users = spec.users.clone();
+    if spec.source {
+        groups.push(SOURCE_GROUP.into());
+        users.iter_mut().for_each(|user| user.groups.push(SOURCE_GROUP.into()));
+    }
     Layer {
-        hostname: facts.hostname.clone(),
+        hostname: spec.hostname.clone().unwrap_or_else(|| facts.hostname.clone()),
+        timezone: spec.timezone.clone(),
         machine_id: facts.machine_id.clone(),
         time: facts.time,
         console_login: spec.console_login,
         root_authorized_keys,
-        users: spec.users.clone(),
-        // The group that the folders of secrets belong to.
-        groups: if spec.secrets.is_empty() { Vec::new() } else { vec!["keys".into()] },
+        users,
+        groups,
         units: spec.units.clone(),
         services: spec.services.clone(),
         sysctls: spec.sysctls.clone(),
         zram: spec.zram.clone(),
         files,
         secrets: !spec.secrets.is_empty(),
+        source: spec.source,
+        packages: spec.image.packages.clone(),
     }
 }
 
@@ -57,13 +66,21 @@ pub fn manifest(spec: &Spec) -> Option<Manifest> {
     }
     Some(Manifest {
         secrets: spec.secrets.iter().map(secret).collect(),
+        age_ssh_key_paths: vec![format!("{SHARE_MOUNT}/{HOST_KEY}").into()],
+        ..no_secrets()
+    })
+}
+
+/// The manifest of a guest that had secrets, and is to have none any more.
+#[must_use]
+pub fn no_secrets() -> Manifest {
+    Manifest {
         secrets_mount_point: MOUNT_POINT.into(),
         symlink_path: generated::SECRETS.into(),
         keep_generations: 1,
-        age_ssh_key_paths: vec![format!("{SHARE_MOUNT}/{HOST_KEY}").into()],
         logging: Logging { key_import: true, secret_changes: true },
         ..Manifest::default()
-    })
+    }
 }
 
 /// The text of a manifest.
@@ -86,6 +103,8 @@ fn secret(secret: &Secret) -> ManifestSecret {
         sops_file: format!("{SHARE_MOUNT}/{SECRETS}"),
         format: Format::Yaml.name().into(),
         mode: format!("{:04o}", secret.mode),
+        restart_units: secret.restart_units.clone(),
+        reload_units: secret.reload_units.clone(),
         ..ManifestSecret::default()
     }
 }

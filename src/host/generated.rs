@@ -13,6 +13,8 @@ use super::spec::{Builder, Jobs, Nix, SSH_PORT, Spec};
 pub const SECRETS: &str = "/run/secrets";
 /// Nix's configuration.
 const NIX_CONF: &str = "/etc/nix/nix.conf";
+/// It reads them when it starts, a new list of builders at each build.
+const NIX_DAEMON: &str = "nix-daemon.service";
 /// Nix's remote builders.
 const MACHINES: &str = "/etc/nix/machines";
 /// Host keys that every user's ssh knows.
@@ -25,7 +27,11 @@ const READABLE: u32 = 0o644;
 /// The files of a host.
 #[must_use]
 pub fn files(spec: &Spec) -> BTreeMap<String, File> {
-    contents(spec).into_iter().map(|(path, text)| (path.into(), File { text, mode: READABLE })).collect()
+    let file = |(path, text): (&str, String)| {
+        let restart_units = if path == NIX_CONF { vec![NIX_DAEMON.to_owned()] } else { Vec::new() };
+        (path.to_owned(), File { text, mode: READABLE, restart_units, reload_units: Vec::new() })
+    };
+    contents(spec).into_iter().map(file).collect()
 }
 
 /// Their paths.

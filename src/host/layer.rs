@@ -24,6 +24,10 @@ pub const ROOTFS: &str = "host/rootfs";
 pub const MANIFEST: &str = "host/manifest.json";
 /// The project's source, below the share, where host.yaml asks for it.
 pub const SOURCE: &str = "source";
+/// Where the users of host.yaml find it: the share itself is open to root alone.
+pub const SOURCE_MOUNT: &str = "/run/source/project";
+/// The group whose members may read it there.
+pub const SOURCE_GROUP: &str = "civm-source";
 
 /// What of a host is applied in the guest at every boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +35,8 @@ pub const SOURCE: &str = "source";
 pub struct Layer {
     /// The guest's host name.
     pub hostname: String,
+    /// Its time zone, a name below /usr/share/zoneinfo; the image's where it is absent.
+    pub timezone: Option<String>,
     /// 32 lower-case hex digits, an instance's own.
     pub machine_id: String,
     /// Seconds since the epoch on the host when the share was staged, for a guest clock that lags.
@@ -53,8 +59,12 @@ pub struct Layer {
     pub zram: Option<Zram>,
     /// Files with generated content, by absolute path (nix.conf, machines, known hosts).
     pub files: BTreeMap<String, File>,
+    /// Packages besides those that every image holds; a disk that was made without them gets them.
+    pub packages: Vec<String>,
     /// Whether `host/manifest.json` is to be installed.
     pub secrets: bool,
+    /// Whether the share holds the project's source, which members of [`SOURCE_GROUP`] may read.
+    pub source: bool,
 }
 
 /// A user of the guest.
@@ -93,6 +103,10 @@ pub struct File {
     pub text: String,
     /// Permission bits, as a number (0o644 = 420).
     pub mode: u32,
+    /// Units to restart when the file changes.
+    pub restart_units: Vec<String>,
+    /// Units to reload when the file changes.
+    pub reload_units: Vec<String>,
 }
 
 /// Compressed swap in memory.

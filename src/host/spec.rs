@@ -9,6 +9,7 @@ mod check;
 mod check_image;
 mod check_nix;
 mod check_secrets;
+mod check_system;
 mod check_users;
 mod locate;
 mod raw;
@@ -73,6 +74,10 @@ pub struct Spec {
     pub nix: Option<Nix>,
     /// Public keys of other machines, by host name (`host` or `[host]:port`).
     pub known_hosts: BTreeMap<String, Vec<String>>,
+    /// The guest's host name, where it is not the host's.
+    pub hostname: Option<String>,
+    /// Its time zone, such as `Europe/Helsinki`; the image's where it is absent.
+    pub timezone: Option<String>,
     /// Whether root gets a shell on the serial console.
     pub console_login: bool,
     /// Whether what the serial console shows is written down as long as the machine runs, and not only until it is
@@ -187,6 +192,10 @@ pub struct Secret {
     pub mode: u32,
     /// Where a link to it is wanted.
     pub path: Option<String>,
+    /// Units to restart when it changes.
+    pub restart_units: Vec<String>,
+    /// Units to reload when it changes.
+    pub reload_units: Vec<String>,
 }
 
 /// Nix configuration.

@@ -143,7 +143,7 @@ fn image(spec: &ImageSpec, recipe: Recipe, dir: &Path, binary: &GuestBinary) -> 
         kernel: dir.join(KERNEL),
         initrd: super::initrd::path(dir, binary),
         disk: dir.join(DISK),
-        append: append(&recipe.mark),
+        append: append(&recipe),
         id: recipe.id,
         contents: serde_json::from_slice(&contents).unwrap_or_default(),
     }
@@ -157,9 +157,10 @@ pub fn sweep(cache_dir: &Path, environment: &Environment) {
 }
 
 /// What the image wants on the kernel's command line.
-fn append(mark: &str) -> Vec<String> {
+fn append(recipe: &Recipe) -> Vec<String> {
     vec![
-        format!("{}={mark}", layout::PACKAGES_PARAMETER),
+        format!("{}={}", layout::PACKAGES_PARAMETER, recipe.mark),
+        format!("{}={}", layout::SUITE_PARAMETER, recipe.suite),
         // The serial console's size: newer versions of systemd ask the terminal for it, and the answer of one
         // that is attached later would be typed into the shell.
         "systemd.tty.rows.console=24".to_owned(),

@@ -15,6 +15,8 @@ pub const MODULES: &str = "modules";
 pub const IMAGE_MARK: &str = "/usr/lib/civm/packages";
 /// The kernel parameter with the same hash.
 pub const PACKAGES_PARAMETER: &str = "civm.packages";
+/// The kernel parameter with the release that the image is of.
+pub const SUITE_PARAMETER: &str = "civm.suite";
 /// The kernel parameter of the accelerator probe: say so and power off.
 pub const PROBE_PARAMETER: &str = "civm.probe";
 /// What the guest prints on its console when it was booted for the probe.

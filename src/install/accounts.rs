@@ -6,6 +6,9 @@ use std::path::Path;
 
 use crate::edge::account;
 
+/// One below the number that means "leave alone" to chown.
+const NOBODYS: u32 = u32::MAX - 1;
+
 /// The numbers of users and groups, from the text of `passwd` and `group` files.
 ///
 /// The files are read as they are. The C library's look-up would load other libraries for the services of
@@ -40,6 +43,23 @@ impl Accounts {
             }
         };
         Ok(Self::parse(&text("etc/passwd")?, &text("etc/group")?))
+    }
+
+    /// The same with users and groups that will be there: for a dry run, they have a number that nobody has.
+    #[must_use]
+    pub fn with_missing<'a>(
+        mut self,
+        users: impl Iterator<Item = &'a str>,
+        groups: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        for (known, names) in
+            [(&mut self.users, users.collect::<Vec<_>>()), (&mut self.groups, groups.collect::<Vec<_>>())]
+        {
+            for name in names {
+                known.entry(name.to_owned()).or_insert(NOBODYS);
+            }
+        }
+        self
     }
 
     /// The number of a user. A name made of digits that no user has is the number itself.

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::manifest::{Logging, Secret};
 use super::opener::Cause;
-use super::{Accounts, Error, Imported, Manifest, Opener, Options, Report, run};
+use super::{Accounts, Difference, Error, Imported, Manifest, Opener, Options, Report, run};
 use crate::sops::tree::{Branch, Item, Tree, Value};
 use crate::store::Format;
 
@@ -107,7 +107,12 @@ impl Place {
     }
 
     fn run(&self) -> Result<(Report, String), Error> {
+        self.run_for(false)
+    }
+
+    fn run_for(&self, dry_run: bool) -> Result<(Report, String), Error> {
         let options = Options {
+            dry_run,
             program: "civm".into(),
             accounts: Accounts::parse("root:x:0:0::/:/bin/sh\n", "keys:x:96:\n"),
             ..Options::default()
@@ -131,7 +136,8 @@ fn secrets_are_found_through_the_link() {
     assert_eq!(
         report,
         Report {
-            generation: 1,
+            generation: Some(1),
+            difference: Difference { added: vec!["a".into(), "c/d".into()], ..Difference::default() },
             installed: vec!["a".into(), "c/d".into()],
             recipients: vec!["age1public".into()]
         }
@@ -192,10 +198,26 @@ fn a_new_generation_takes_the_place_of_the_old_one() {
     let place = Place::new(&["a"]);
     for (generation, value) in [(1, "one"), (2, "two"), (3, "three")] {
         fs::write(place.path("file"), format!("a={value}\n")).expect("a file");
-        assert_eq!(place.run().expect("installed").0.generation, generation);
+        assert_eq!(place.run().expect("installed").0.generation, Some(generation));
         assert_eq!(place.read("a"), value);
         assert_eq!(fs::read_dir(place.path("secrets.d")).expect("a directory").count(), 1);
     }
+}
+
+#[test]
+fn a_dry_run_tells_the_difference_and_writes_nothing() {
+    let mut place = Place::new(&["a", "b"]);
+    let (report, _) = place.run_for(true).expect("a dry run");
+    assert_eq!((report.generation, report.difference.added.len()), (None, 2));
+    assert!(!place.path("secrets.d").exists() && !place.path("secrets").exists());
+    place.run().expect("installed");
+    place.manifest.secrets.pop();
+    fs::write(place.path("file"), "a=new value\n").expect("a file");
+    let (report, _) = place.run_for(true).expect("a dry run");
+    let wanted = Difference { changed: vec!["a".into()], removed: vec!["b".into()], ..Difference::default() };
+    assert_eq!(report.difference, wanted);
+    assert_eq!((place.read("a"), place.read("b")), ("value of a".into(), "value of b".into()));
+    assert_eq!(place.run().expect("installed").0.difference, wanted);
 }
 
 #[test]

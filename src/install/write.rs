@@ -5,12 +5,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
 use std::path::Path;
 
-use zeroize::Zeroizing;
-
 use super::error::Error;
 use super::generation::Generation;
 use super::mount::DIRECTORY_MODE;
-use super::validate::{Owner, Plan};
+use super::validate::{Owner, Plan, Planned};
 
 /// Makes a directory and its missing parents, 0751, and gives the new ones to `owner`.
 pub(super) fn directories(path: &Path, owner: Option<Owner>) -> io::Result<()> {
@@ -29,12 +27,12 @@ pub(super) fn directories(path: &Path, owner: Option<Owner>) -> io::Result<()> {
 }
 
 /// Writes every secret into a generation.
-pub(super) fn secrets(
+pub(super) fn secrets<'a>(
     plan: &Plan,
     generation: &Generation,
-    contents: &[Zeroizing<Vec<u8>>],
+    secrets: impl Iterator<Item = (&'a Planned, &'a [u8])>,
 ) -> Result<(), Error> {
-    for (secret, content) in plan.secrets.iter().zip(contents) {
+    for (secret, content) in secrets {
         let path = generation.path.join(&secret.below);
         if let Some(parent) = path.parent() {
             directories(parent, directory_owner(plan)).map_err(Error::io("create directory", parent))?;

@@ -98,6 +98,8 @@ mod tests {
             group: group.into(),
             mode: 0o400,
             path: None,
+            restart_units: Vec::new(),
+            reload_units: Vec::new(),
         }];
         let contents = Contents {
             passwd: "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/:/\n".into(),

@@ -136,8 +136,8 @@ fn names_and_types_of_secrets_are_checked_before_the_boot() {
     scene.write("hosts/x/host.yaml", "secrets: [port]\n");
     let ran = up(&scene, &["--without-secrets"]).code(INPUT);
     ran.says("hosts/x/host.yaml:1: ").says("the value of key 'port' is not a string but an integer");
-    scene.write("hosts/x/host.yaml", "secrets: {vm_builder_ssh_key: {restart_units: [a.service]}}\n");
-    up(&scene, &[]).code(INPUT).says("restart_units would have no effect");
+    scene.write("hosts/x/host.yaml", "secrets: {vm_builder_ssh_key: {restart_units: [a]}}\n");
+    up(&scene, &[]).code(INPUT).says("`a` is not a unit name");
     // What is in the file and reaches no guest is said; then nobody can decrypt it here.
     scene.write("hosts/x/host.yaml", "");
     up(&scene, &[]).says("list them: vm_builder_ssh_key, port (hosts/x/secrets.yaml)");

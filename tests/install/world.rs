@@ -99,6 +99,7 @@ impl World {
             accounts: Accounts::parse(&etc("passwd"), &etc(&self.group)),
             ignore_passwd: args.contains(&"-ignore-passwd") || check.is_some(),
             runtime_dir,
+            dry_run: false,
         };
         let mask = step["umask"].as_str().map_or(0o022, |mask| u32::from_str_radix(mask, 8).expect("a mask"));
         umask(Mode::from_bits_truncate(mask));

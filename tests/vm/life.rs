@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 
 use super::inside;
 use super::machine::{Machine, Who, files};
@@ -21,6 +23,9 @@ const SECRET: &str = "typed-on-the-console";
 /// A unit that writes as fast as it can, into the console and, as the agent does, into the port to the host. Not again
 /// after the reboot: there it would keep the guest's readiness from the host until it has come to its end.
 const UNITS: &str = r#"
+hostname: life.example.org
+timezone: Europe/Helsinki
+source: true
 units:
   flood.service:
     text: |
@@ -34,6 +39,7 @@ units:
 pub(super) fn state(machine: &Machine, host: &str) -> String {
     let listed = run(&mut machine.civm(&["ls"])).ok();
     let line = listed.out().lines().find(|line| line.starts_with(host)).unwrap_or_default().to_owned();
+    // After the names of the instance and of its host.
     line.split_whitespace().nth(2).unwrap_or_default().to_owned()
 }
 
@@ -96,6 +102,105 @@ pub(super) fn panics(machine: &Machine, host: &str) {
     let _ = crash.wait();
 }
 
+/// The share of the running machine, as whoever runs it sees it.
+fn share(machine: &Machine) -> PathBuf {
+    let remains = machine.remains();
+    let line = remains.iter().find(|line| line.contains("qemu-system")).expect("QEMU runs");
+    let path = line.split("path=").nth(1).and_then(|rest| rest.split(',').next()).expect("a share");
+    let process = PathBuf::from(format!("/proc/{}", qemu(machine).0));
+    match path.strip_prefix("/proc/self/") {
+        Some(descriptor) => process.join(descriptor),
+        None => process.join("root").join(path.trim_start_matches('/')),
+    }
+}
+
+/// Changes the layer that lies in the share.
+fn restage(machine: &Machine, change: impl Fn(&mut Value)) {
+    let path = share(machine).join("host/layer.json");
+    let mut layer: Value = serde_json::from_slice(&fs::read(&path).expect("a layer")).expect("JSON");
+    change(&mut layer);
+    // Written in place: whoever QEMU runs as, the file is theirs.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+    fs::write(&path, layer.to_string()).expect("written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("a mode");
+}
+
+/// Has the guest apply what lies in the share, as the agent does; its answer.
+fn apply(machine: &Machine, job: &str) -> Value {
+    let command = format!("systemctl start civm-change@{job}.service; cat /run/civm/answers/{job}.json");
+    serde_json::from_str(machine.guest(HOST, &command).ok().out()).expect("an answer")
+}
+
+/// Two fields of each entry of a list.
+fn words(list: &Value, first: &str, second: &str) -> Vec<String> {
+    let text = |entry: &Value, key: &str| entry[key].as_str().expect("text").to_owned();
+    let entries = list.as_array().expect("a list").iter();
+    entries.map(|entry| format!("{} {}", text(entry, first), text(entry, second))).collect()
+}
+
+/// What is in the share now is brought about in the guest that runs.
+fn changes_while_it_runs(machine: &Machine) {
+    assert_eq!(apply(machine, "dry-run-1")["changes"], serde_json::json!([]), "nothing was changed yet");
+    restage(machine, |layer| {
+        layer["hostname"] = "changed".into();
+        layer["files"]["/etc/app/conf"] = serde_json::json!({"text": "1", "mode": 0o640, "restart_units": ["app.service"], "reload_units": []});
+        let text = "[Service]\nExecStart=/bin/sleep infinity\n";
+        layer["units"]["app.service"] = serde_json::json!({"text": text, "start": true});
+    });
+    let changes_of = |answer: &Value| words(&answer["changes"], "how", "name");
+    let steps_of = |answer: &Value| words(&answer["steps"], "verb", "unit");
+    let told = apply(machine, "dry-run-2");
+    let changes = ["changed hostname", "added /etc/app/conf", "added app.service"];
+    assert_eq!(changes_of(&told), changes, "{told}");
+    assert_eq!(machine.guest(HOST, "hostname; ls /etc/app").out(), "life.example.org\n");
+    let done = apply(machine, "apply-1");
+    assert_eq!(changes_of(&done), changes, "{done}");
+    let steps = ["restart app.service", "start app.service"];
+    assert_eq!(steps_of(&done), steps, "{done}");
+    let now = "hostname; stat -c %a /etc/app/conf; systemctl is-active app";
+    assert_eq!(machine.guest(HOST, now).ok().out(), "changed\n640\nactive\n");
+
+    // A unit runs anew when a file that names it has changed, and not otherwise.
+    let run = || machine.guest(HOST, "systemctl show -P InvocationID app").ok().out().to_owned();
+    let first = run();
+    assert_eq!(apply(machine, "apply-2")["steps"], serde_json::json!([]));
+    assert_eq!(run(), first);
+    restage(machine, |layer| layer["files"]["/etc/app/conf"]["text"] = "2".into());
+    assert_eq!(steps_of(&apply(machine, "apply-3")), steps[..1]);
+    assert_ne!(run(), first);
+
+    // What the layer no longer has goes.
+    restage(machine, |layer| {
+        for list in ["files", "units"] {
+            let list = layer[list].as_object_mut().expect("a mapping");
+            list.retain(|name, _| !name.contains("app"));
+        }
+    });
+    let gone = apply(machine, "apply-4");
+    assert_eq!(steps_of(&gone), ["stop app.service"], "{gone}");
+    let now = "ls -d /etc/app /run/systemd/system/app.service; systemctl is-active app";
+    assert_eq!(machine.guest(HOST, now).out(), "inactive\n");
+}
+
+/// What host.yaml says of the whole guest, and who reads the project's source there.
+fn is_set_up(machine: &Machine) {
+    let told = machine.guest(HOST, "hostname; cat /etc/timezone; date +%Z").ok();
+    let (name, zone) = told.out().split_once('\n').expect("two lines");
+    assert_eq!(name, "life.example.org");
+    assert!(zone.starts_with("Europe/Helsinki\nEE"), "{zone}");
+    let source = "/run/source/project/hosts/builder-demo/host.yaml";
+    let as_user = |user: &str, command: &str| {
+        machine.guest(HOST, &format!("setpriv --reuid={user} --regid={user} --init-groups {command}")).code
+    };
+    assert_eq!(as_user("vm-builder", &format!("cat {source}")), 0, "a user of host.yaml");
+    assert_ne!(as_user("daemon", &format!("cat {source}")), 0, "a stranger");
+    for path in ["/shared/source", "/shared/host", "/shared/secrets"] {
+        assert_ne!(as_user("vm-builder", &format!("ls {path}")), 0, "{path}");
+    }
+    assert_ne!(machine.guest(HOST, "touch /run/source/project/x").code, 0, "read-only");
+    assert_ne!(as_user("vm-builder", "touch /run/source/x"), 0);
+}
+
 fn lives(who: Who) {
     let Some(machine) = Machine::new(who, "life") else { return };
     let host = machine.read("hosts/builder-demo/host.yaml");
@@ -120,6 +225,8 @@ fn lives(who: Who) {
         .collect();
     assert!(big.is_empty(), "{big:?}");
     machine.guest(HOST, "systemctl stop flood").ok();
+    is_set_up(&machine);
+    changes_while_it_runs(&machine);
 
     // Thirty at once, and no `--`.
     let logins: Vec<_> = (0..30)

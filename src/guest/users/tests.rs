@@ -122,7 +122,7 @@ fn directories_below_a_home_are_the_users() {
     ];
     let state = State { dirs: made.map(std::path::PathBuf::from).into(), ..State::default() };
     let layer = Layer { users: vec![user("old", &[])], ..Layer::default() };
-    own_homes(&layer, &Accounts::parse(PASSWD, GROUP), &state, root.path());
+    own_homes(&layer, &Accounts::parse(PASSWD, GROUP), &state, root.path(), &mut Notes::default());
     let owner = |name: &str| fs::metadata(path(name)).expect("there").uid();
     assert_eq!(["home/old", "home/old/.config", "home/old/.config/app"].map(owner), [1000; 3]);
     assert_eq!(["home/old/.mine", "home/older", "etc/app"].map(owner), [0; 3]);
@@ -137,10 +137,23 @@ fn keys_of_a_removed_user_go() {
         users: vec![User { authorized_keys: vec!["k1".to_owned(), "k2\n".to_owned()], ..user("u", &[]) }],
         ..Layer::default()
     };
-    authorize(&layer, &keys).expect("authorize");
+    let run = |layer: &Layer, dry_run| {
+        let mut notes = Notes::default();
+        authorize(layer, &keys, dry_run, &mut notes).expect("authorize");
+        notes
+            .changes
+            .iter()
+            .map(|change| format!("{} {}", change.how.name(), change.name))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(run(&layer, true), ["added root", "added u"]);
+    assert!(!keys.exists());
+    run(&layer, false);
     assert_eq!(fs::read_to_string(keys.join("u")).expect("keys"), "k1\nk2\n");
+    assert!(run(&layer, false).is_empty());
     layer.users.clear();
-    authorize(&layer, &keys).expect("authorize");
+    assert_eq!(run(&layer, true), ["removed u"]);
+    run(&layer, false);
     assert!(!keys.join("u").exists());
     assert_eq!(fs::read_to_string(keys.join("root")).expect("keys"), "ssh-ed25519 AAAA root\n");
 }
@@ -150,9 +163,16 @@ fn sudo_is_given_and_taken() {
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("civm");
     let mut layer = Layer { users: vec![User { sudo: true, ..user("u", &[]) }], ..Layer::default() };
-    sudoers(&layer, &path).expect("sudoers");
+    let run = |layer: &Layer, dry_run| {
+        let mut notes = Notes::default();
+        sudoers(layer, &path, dry_run, &mut notes).expect("sudoers");
+        notes.changes.len()
+    };
+    assert_eq!(run(&layer, true), 1);
+    assert!(!path.exists());
+    assert_eq!(run(&layer, false), 1);
     assert_eq!(fs::read_to_string(&path).expect("file"), "u ALL=(ALL:ALL) NOPASSWD: ALL\n");
     layer.users[0].sudo = false;
-    sudoers(&layer, &path).expect("sudoers");
+    assert_eq!((run(&layer, false), run(&layer, false)), (1, 0));
     assert!(!path.exists());
 }

@@ -1,13 +1,12 @@
 //! Checks the keys and values of a host: defaults, ranges, and what excludes each other.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
-use super::units::{Either, Mode, Names, Plain, Size};
-use super::{Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_users};
+use super::units::{Either, Names, Plain, Size};
+use super::{Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_system, check_users};
 use crate::host::error::{SpecError, alike};
 use crate::host::{generated, layer};
 use crate::vm::network::Network;
@@ -40,30 +39,11 @@ pub(super) const DISK_MAX: Size = Size::mebibytes(16 * 1024 * 1024);
 const MEMORY_MAX: Size = Size::mebibytes(u32::MAX as u64 / 1024 * 1024);
 /// The least size that an image's own file system has.
 pub(super) const DISK_MIN: Size = Size::mebibytes(4 * 1024);
-/// Size of the zram device in per cent of the memory.
-const ZRAM_PERCENT: u32 = 150;
-/// Above this the kernel spends more memory on the table of the device than it can win.
-const ZRAM_PERCENT_MAX: u32 = 400;
-/// Compressor of the zram device.
-const ZRAM_ALGORITHM: &str = "zstd";
-/// Compressors of the kernel's zram.
-const ZRAM_ALGORITHMS: [&str; 6] = ["zstd", "lz4", "lz4hc", "lzo", "lzo-rle", "deflate"];
-/// Settings for swap in memory: it is cheap, and reading ahead gains nothing (documentation of zram-generator).
-const ZRAM_SYSCTLS: [(&str, &str); 4] = [
-    ("vm.swappiness", "180"),
-    ("vm.watermark_boost_factor", "0"),
-    ("vm.watermark_scale_factor", "125"),
-    ("vm.page-cluster", "0"),
-];
-/// Kinds of units that can be started.
-const UNIT_KINDS: [&str; 7] = ["service", "socket", "timer", "target", "path", "mount", "swap"];
-/// Mode of a file that names none.
-const FILE_MODE: u32 = 0o644;
 /// In a forward, a port of the host that the kernel chooses.
 const AUTO: &str = "auto";
 
 pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Checked<Spec> {
-    let zram = zram(host.zram, sources)?;
+    let zram = check_system::zram(host.zram, sources)?;
     let secrets = check_secrets::secrets(host.secrets, facts, sources)?;
     let unlisted_secrets = check_secrets::unlisted(&secrets, facts);
     let (users, root_authorized_keys) = check_users::users(host.users, sources)?;
@@ -85,12 +65,14 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         secrets,
         users,
         root_authorized_keys,
-        services: services(host.services, sources)?,
-        units: units(host.units, sources)?,
-        files: files(host.files, sources)?,
-        sysctls: sysctls(host.sysctls, zram.is_some(), sources)?,
+        services: check_system::services(host.services, sources)?,
+        units: check_system::units(host.units, sources)?,
+        files: check_system::files(host.files, sources)?,
+        sysctls: check_system::sysctls(host.sysctls, zram.is_some(), sources)?,
         zram,
         known_hosts: check_nix::known_hosts(host.known_hosts, sources)?,
+        hostname: check_system::hostname(host.hostname, sources)?,
+        timezone: check_system::timezone(host.timezone, sources)?,
         console_login: host.console_login.unwrap_or(true),
         console_log: match host.console_log.as_deref() {
             None | Some("until-ready") => false,
@@ -268,61 +250,6 @@ pub(super) fn forward(name: Option<&str>, text: &str) -> Result<Forward, String>
     Ok(Forward { address, host_port: host, guest_port: guest })
 }
 
-fn services(services: Option<Vec<String>>, sources: &Sources) -> Checked<Vec<String>> {
-    let services = services.unwrap_or_default();
-    for (at, name) in services.iter().enumerate() {
-        is_unit(name).map_err(|message| sources.error(&["services", &at.to_string()], message))?;
-    }
-    Ok(services)
-}
-
-/// Whether a name is that of a unit that can be started.
-pub(super) fn is_unit(name: &str) -> Result<(), String> {
-    let kind = name.rsplit_once('.').filter(|(stem, _)| is_word(stem, "@:_.\\-")).map(|(_, kind)| kind);
-    if kind.is_some_and(|kind| UNIT_KINDS.contains(&kind)) && name.len() <= 255 {
-        return Ok(());
-    }
-    Err(format!("`{name}` is not a unit name: it ends in one of .{}", UNIT_KINDS.join(", .")))
-}
-
-fn units(
-    units: Option<Mapping<Either<String, raw::Unit>>>,
-    sources: &Sources,
-) -> Checked<BTreeMap<String, layer::Unit>> {
-    let mut out = BTreeMap::new();
-    for (name, unit) in entries(units) {
-        is_unit(&name).map_err(|message| sources.error(&["units", &name], message))?;
-        let unit = match unit {
-            Either::Short(text) => layer::Unit { text, start: true },
-            Either::Long(raw::Unit { text: Some(text), start }) => {
-                layer::Unit { text, start: start.unwrap_or(true) }
-            }
-            Either::Long(_) => return Err(sources.error(&["units", &name], "the unit has no `text`")),
-        };
-        out.insert(name, unit);
-    }
-    Ok(out)
-}
-
-fn files(
-    files: Option<Mapping<Either<String, raw::File>>>,
-    sources: &Sources,
-) -> Checked<BTreeMap<String, layer::File>> {
-    let mut out = BTreeMap::new();
-    for (path, file) in entries(files) {
-        is_path(&path).map_err(|message| sources.error(&["files", &path], message))?;
-        let file = match file {
-            Either::Short(text) => layer::File { text, mode: FILE_MODE },
-            Either::Long(raw::File { text: Some(text), mode }) => {
-                layer::File { text, mode: mode.map_or(FILE_MODE, |Mode(mode)| mode) }
-            }
-            Either::Long(_) => return Err(sources.error(&["files", &path], "the file has no `text`")),
-        };
-        out.insert(path, file);
-    }
-    Ok(out)
-}
-
 /// Whether a path is absolute, plain, and not of a place that the guest makes itself.
 pub(super) fn is_path(path: &str) -> Result<(), String> {
     let plain = path.strip_prefix('/').is_some_and(|rest| {
@@ -337,44 +264,4 @@ pub(super) fn is_path(path: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn sysctls(
-    sysctls: Option<Mapping<Plain>>,
-    zram: bool,
-    sources: &Sources,
-) -> Checked<BTreeMap<String, String>> {
-    let defaults = if zram { &ZRAM_SYSCTLS[..] } else { &[] };
-    let mut out: BTreeMap<String, String> =
-        defaults.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-    for (key, Plain(value)) in entries(sysctls) {
-        let parts = key.split(['.', '/']).all(|part| is_word(part, "_-*"));
-        if !parts || value.contains('\n') {
-            return Err(
-                sources.error(&["sysctls", &key], format!("`{key}` is not a sysctl key with a value"))
-            );
-        }
-        out.insert(key, value);
-    }
-    Ok(out)
-}
-
-fn zram(zram: Option<Either<bool, raw::Zram>>, sources: &Sources) -> Checked<Option<layer::Zram>> {
-    let zram = match zram {
-        Some(Either::Short(false)) => return Ok(None),
-        None | Some(Either::Short(true)) => raw::Zram::default(),
-        Some(Either::Long(zram)) => zram,
-    };
-    let percent = zram.percent.unwrap_or(ZRAM_PERCENT);
-    if !(1..=ZRAM_PERCENT_MAX).contains(&percent) {
-        let message =
-            format!("percent is {percent}: it can be 1 to {ZRAM_PERCENT_MAX}; `zram: false` turns it off");
-        return Err(sources.error(&["zram", "percent"], message));
-    }
-    let algorithm = zram.algorithm.unwrap_or_else(|| ZRAM_ALGORITHM.into());
-    if !ZRAM_ALGORITHMS.contains(&algorithm.as_str()) {
-        let message = format!("unknown algorithm `{algorithm}`: it can be {}", ZRAM_ALGORITHMS.join(", "));
-        return Err(sources.error(&["zram", "algorithm"], message));
-    }
-    Ok(Some(layer::Zram { percent, algorithm }))
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Secret;
 use super::check::{Checked, Facts, entries, is_word};
+use super::check_system::unit_list;
 use super::load::{SecretsFile, Sources};
 use super::raw;
 use super::units::{Mode, Names};
@@ -74,14 +75,7 @@ fn secret(name: String, raw: raw::Secret, at: &[&str; 2], sources: &Sources) -> 
         }
         Err(fail(field, format!("`{value}` is not the name of an account")))
     };
-    for (field, units) in [("restart_units", &raw.restart_units), ("reload_units", &raw.reload_units)] {
-        if units.is_some() {
-            let message = format!(
-                "{field} would have no effect: secrets are installed once, at boot, before any unit starts"
-            );
-            return Err(fail(field, message));
-        }
-    }
+    let units = |field: &str, names| unit_list(names, &[at[0], at[1], field], sources);
     if let Some(path) = &raw.path {
         let inside = Path::new(path).starts_with(SECRETS) && Path::new(path) != Path::new(SECRETS);
         if !inside {
@@ -94,6 +88,8 @@ fn secret(name: String, raw: raw::Secret, at: &[&str; 2], sources: &Sources) -> 
         group: account("group", raw.group)?,
         mode: raw.mode.map_or(SECRET_MODE, |Mode(mode)| mode),
         path: raw.path,
+        restart_units: units("restart_units", raw.restart_units)?,
+        reload_units: units("reload_units", raw.reload_units)?,
         name,
     })
 }

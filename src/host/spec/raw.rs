@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub(super) zram: Option<Either<bool, Zram>>,
     pub(super) nix: Option<Nix>,
     pub(super) known_hosts: Option<Mapping<Either<String, Vec<String>>>>,
+    pub(super) hostname: Option<String>,
+    pub(super) timezone: Option<String>,
     pub(super) console_login: Option<bool>,
     pub(super) console_log: Option<String>,
     pub(super) source: Option<bool>,
@@ -98,6 +100,8 @@ pub(super) struct Unit {
 pub(super) struct File {
     pub(super) text: Option<String>,
     pub(super) mode: Option<Mode>,
+    pub(super) restart_units: Option<Vec<String>>,
+    pub(super) reload_units: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

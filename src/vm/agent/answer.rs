@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::printable;
 
 /// The most changes, steps and texts that are taken from an answer, and sent in one, of each kind.
-pub const ENTRIES_MAX: usize = 200;
+pub const ENTRIES_MAX: usize = 100;
 /// The longest name or text of an answer, in characters.
 pub const NAME_MAX: usize = 200;
 

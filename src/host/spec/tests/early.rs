@@ -77,15 +77,35 @@ fn secrets_that_are_not_listed_are_known() {
 }
 
 #[test]
-fn units_that_nobody_would_restart_are_refused() {
+fn units_to_restart_have_names_of_units() {
     for field in ["restart_units", "reload_units"] {
-        let message = refused(&format!("secrets:\n  deploy_key:\n    {field}: [a.service]\n"));
-        assert_eq!(
-            message,
-            format!(
-                "3: {field} would have no effect: secrets are installed once, at boot, before any unit starts"
-            )
-        );
+        let message = refused(&format!("secrets:\n  deploy_key:\n    {field}: [a.service, b]\n"));
+        assert!(message.starts_with("3: `b` is not a unit name"), "{message}");
+        let message = bad(&format!("files:\n  /etc/a:\n    text: x\n    {field}: [b]\n"));
+        assert!(message.starts_with("4: `b` is not a unit name"), "{message}");
+    }
+    let spec = loaded("secrets: {deploy_key: {restart_units: [a.service], reload_units: [b.service]}}\n");
+    let secret = &spec.expect("a host").secrets[0];
+    assert_eq!(
+        (&secret.restart_units[..], &secret.reload_units[..]),
+        (&["a.service".into()][..], &["b.service".into()][..])
+    );
+}
+
+#[test]
+fn names_of_machines_and_time_zones_are_checked() {
+    for name in ["web", "web-1.example.org", "4u"] {
+        assert_eq!(good(&format!("hostname: {name:?}\n")).hostname.as_deref(), Some(name));
+    }
+    let long = "a".repeat(64);
+    for name in ["", "-a", "a-", "a_b", "a..b", ".a", "ä", &long] {
+        assert!(bad(&format!("cpus: 1\nhostname: {name:?}\n")).starts_with("2: `"), "{name}");
+    }
+    for name in ["UTC", "Europe/Helsinki", "America/Argentina/Buenos_Aires", "Etc/GMT+3"] {
+        assert_eq!(good(&format!("timezone: {name}\n")).timezone.as_deref(), Some(name));
+    }
+    for name in ["../passwd", "/etc/passwd", "Europe/", "Europe/Hel sinki"] {
+        assert!(bad(&format!("timezone: {name:?}\n")).contains("is not a time zone"), "{name}");
     }
 }
 

@@ -1,0 +1,146 @@
+//! Orders to systemd, and the wait for their end.
+
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Error;
+use crate::vm::agent::answer::Verb;
+
+/// How long units may take before nobody waits for them any longer; they go on.
+const WITHIN: Duration = Duration::from_secs(60);
+/// How long they may take before somebody is told what is waited for, and how often.
+const SLOW: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What systemctl calls it. Only what runs is restarted or reloaded.
+const fn order(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Stop => "stop",
+        Verb::Restart => "try-restart",
+        Verb::Reload => "try-reload-or-restart",
+        Verb::Start => "start",
+    }
+}
+
+/// Does it with all the units and waits for the end, for a while; `waiting` hears of those that take long. What was
+/// wrong, a sentence each.
+pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Result<Vec<String>, Error> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut child = Command::new("systemctl")
+        .args([order(verb), "--"])
+        .args(names)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(Error::io("run", "systemctl"))?;
+    let begun = Instant::now();
+    let mut told = None;
+    while child.try_wait().map_err(Error::io("wait for", "systemctl"))?.is_none() {
+        if begun.elapsed() > WITHIN {
+            return Ok(unfinished(&states(names)));
+        }
+        if begun.elapsed() > SLOW && told.is_none_or(|told: Instant| told.elapsed() > SLOW) {
+            told = Some(Instant::now());
+            let busy = names_in(&states(names), "activating").join(", ");
+            if !busy.is_empty() {
+                waiting(busy);
+            }
+        }
+        thread::sleep(POLL);
+    }
+    let output = child.wait_with_output().map_err(Error::io("run", "systemctl"))?;
+    if output.status.success() {
+        return Ok(Vec::new());
+    }
+    let messages = String::from_utf8_lossy(&output.stderr);
+    Ok(sentences(verb, &messages))
+}
+
+/// One sentence a failed unit; what follows is advice on how to look at it. What does not run is as good as stopped.
+fn sentences(verb: Verb, messages: &str) -> Vec<String> {
+    let is_advice = |line: &str| line.starts_with("See \"");
+    let is_stopped = |line: &str| verb == Verb::Stop && line.trim_end().ends_with("not loaded.");
+    messages.lines().filter(|line| !is_advice(line) && !is_stopped(line)).map(str::to_owned).collect()
+}
+
+/// Whether something of the image starts a unit by itself.
+pub(super) fn is_enabled(name: &str) -> bool {
+    let status = Command::new("systemctl").args(["--quiet", "is-enabled", "--", name]).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// The state of each unit: its name and what systemd calls it (`active`, `activating`, `failed`).
+fn states(names: &[&str]) -> Vec<(String, String)> {
+    let output = Command::new("systemctl")
+        .args(["show", "--property=Id,ActiveState", "--"])
+        .args(names)
+        .output()
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    parse_states(&output.unwrap_or_default())
+}
+
+/// `Id=x.service` and `ActiveState=active`, in this or the other order, a blank line between two units.
+fn parse_states(text: &str) -> Vec<(String, String)> {
+    text.split("\n\n")
+        .filter_map(|unit| {
+            let value = |key| unit.lines().find_map(|line| line.strip_prefix(key)).map(str::to_owned);
+            Some((value("Id=")?, value("ActiveState=")?))
+        })
+        .collect()
+}
+
+fn names_in(states: &[(String, String)], wanted: &str) -> Vec<String> {
+    states.iter().filter(|(_, state)| state == wanted).map(|(name, _)| name.clone()).collect()
+}
+
+/// What is wrong with units that are not all as wanted in time.
+fn unfinished(states: &[(String, String)]) -> Vec<String> {
+    let report = |state, words: &str| {
+        let names = names_in(states, state);
+        let plural = if names.len() == 1 { "unit" } else { "units" };
+        (!names.is_empty()).then(|| format!("{plural} of the host layer {words}: {}", names.join(", ")))
+    };
+    let after = WITHIN.as_secs();
+    [
+        report("failed", "failed"),
+        report("activating", &format!("still starting after {after} s")),
+        report("deactivating", &format!("still stopping after {after} s")),
+        report("inactive", "not started yet"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_failed_units_are_sentences() {
+        let said =
+            "Failed to stop a.service: Unit a.service not loaded.\nSee \"systemctl status\"\nJob failed.\n";
+        assert_eq!(sentences(Verb::Stop, said), ["Job failed."]);
+        assert_eq!(sentences(Verb::Start, said).len(), 2);
+    }
+
+    #[test]
+    fn units_that_hang_or_failed_are_named() {
+        let states = parse_states(
+            "Id=slow.service\nActiveState=activating\n\nActiveState=failed\nId=bad.service\n\n\
+             Id=good.service\nActiveState=active\n",
+        );
+        assert_eq!(states.len(), 3);
+        assert_eq!(
+            unfinished(&states),
+            [
+                "unit of the host layer failed: bad.service",
+                "unit of the host layer still starting after 60 s: slow.service"
+            ]
+        );
+        assert!(unfinished(&states[2..]).is_empty());
+    }
+}

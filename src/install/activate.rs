@@ -1,0 +1,20 @@
+//! The last step: a new generation becomes the active one.
+
+use super::decrypt::Decrypted;
+use super::error::Error;
+use super::{generation, links, write};
+
+/// Writes a new generation and lets the link lead to it; its number.
+///
+/// Up to the switch a failure leaves the active generation as it was, and what it leaves half written is replaced by the
+/// next run.
+pub(super) fn activate(decrypted: &Decrypted) -> Result<u64, Error> {
+    let plan = &decrypted.plan;
+    let generation = generation::begin(plan)?;
+    write::secrets(plan, &generation, decrypted.secrets())?;
+    links::check(plan, &generation)?;
+    generation::switch(plan, &generation)?;
+    links::make(plan)?;
+    generation::prune(plan, &generation)?;
+    Ok(generation.number)
+}
