@@ -98,6 +98,8 @@ pub enum Command {
     Up(up::Up),
     /// Stop an instance and start it again, with the same disk and ports; changes to its host.yaml and secrets take effect
     Restart(up::Restart),
+    /// Bring a running instance in line with its host.yaml, files and secrets, without a restart
+    Apply(instance::Apply),
     /// List, build and remove images
     Image(image::Image),
     /// Remove what nobody needs any more: logs and leftovers of dead instances, old images, unfinished builds

@@ -13,6 +13,7 @@ use crate::edge::{account, cleanup, private_dir};
 use crate::outcome::{Code, Outcome};
 use crate::personas::Persona;
 
+mod apply;
 mod completions;
 mod console;
 mod cp;
@@ -130,6 +131,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Console(args) => console::run(&args, context),
         Command::Up(args) => up::run(&args, context),
         Command::Restart(args) => up::restart(&args, context),
+        Command::Apply(args) => apply::run(&args, context),
         Command::Image(args) => image::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

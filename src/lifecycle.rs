@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::instance::{self, Running, launch, ssh};
 
 mod accounts;
+mod apply;
 mod disk;
 mod error;
 mod identity;
@@ -19,10 +20,12 @@ mod progress;
 mod remove;
 mod request;
 mod restart;
+mod shape;
 mod share;
 mod site;
 mod turn;
 
+pub use apply::{Applied, Drift, apply};
 pub use error::Error;
 pub use image::{cache as image_cache, ensure as build_image, id as image_id, locate as locate_image};
 pub use plan::Plan;
@@ -30,6 +33,7 @@ pub use progress::{Observer, Progress};
 pub use remove::{remains, remove};
 pub use request::Request;
 pub use restart::restart;
+pub use shape::Shape;
 pub use site::Site;
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
@@ -39,8 +43,11 @@ const READY: Duration = Duration::from_secs(240);
 /// What became of a request for a running instance.
 #[derive(Debug)]
 pub enum Up {
-    /// It was ready already; nothing was changed.
-    WasRunning,
+    /// It was ready already; nothing was done.
+    WasRunning {
+        /// What has changed in the project since it was started.
+        drift: Drift,
+    },
     /// It was started. This process holds it until it is detached.
     Started(Running),
 }
@@ -52,12 +59,13 @@ pub enum Up {
 /// What stands in the way. Nothing has been started then, or it has been stopped again.
 pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Error> {
     let begun = Instant::now();
-    let Plan { request, mut spec, place, disk } = plan;
     let environment = &site.environment;
-    let turn = turn::take(&place, observer)?;
-    if turn::is_ready(&place, environment, observer)? {
-        return Ok(Up::WasRunning);
+    let turn = turn::take(&plan.place, observer)?;
+    if turn::is_ready(&plan.place, environment, observer)? {
+        let rootfs = site.project.rootfs(&plan.spec)?;
+        return Ok(Up::WasRunning { drift: apply::drift(site, &plan.place, &rootfs, &plan)? });
     }
+    let Plan { request, mut spec, place, disk, shape } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
     let draft = plan::machine(&spec, &place, None, &disk, &request);
     launch::check(&site.home, &draft, environment, &mut |event| observer.tell(Progress::Instance(event)))?;
@@ -68,8 +76,10 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
     let made = disk.make(&spec, &image, &place, environment, observer)?;
     ssh::pin(&place, &identity.public)?;
     let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
+    let fingerprint = share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?;
     let staged = share::staged(site, &spec, &place, identity, rootfs)?;
     request.save(&place)?;
+    shape.with_share(fingerprint).save(&place)?;
     let start = instance::Request {
         home: &site.home,
         place: &place,

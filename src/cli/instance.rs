@@ -51,6 +51,19 @@ pub struct Inspect {
     pub instance: String,
 }
 
+/// `civm apply`.
+#[derive(Args, Clone, Debug)]
+pub struct Apply {
+    /// The instance
+    pub instance: String,
+    /// Only print what would be changed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `civm wait`.
 #[derive(Args, Clone, Debug)]
 pub struct Wait {

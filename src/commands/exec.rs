@@ -11,7 +11,7 @@ use crate::outcome::{Code, Failure, Outcome};
 
 /// Runs a program in the guest. ssh joins its words with blanks and hands them to a shell there, so each is quoted.
 pub(super) fn run(args: &Exec, context: &Context) -> Outcome {
-    let words = args.command.iter().map(|word| quoted(word)).collect::<Result<Vec<_>, _>>()?;
+    let words = args.command.iter().map(quoted).collect::<Result<Vec<_>, _>>()?;
     let target = Target::find(&args.instance, context)?;
     let login = target.login(&args.login, context)?.tty(args.tty);
     login.run(&words, &context.environment).map_err(instance_failure).map(code)

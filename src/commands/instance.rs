@@ -108,6 +108,9 @@ pub(super) fn failure(error: lifecycle::Error) -> Failure {
             "move it away, or start with a new disk with `--fresh`: what is on the old one is lost then",
         ),
         Life::Declined(_) => Failure::new(Code::CouldNotRetrieveKey, message),
+        Life::Apply { name, .. } => unavailable(message)
+            .help(format!("`civm restart {name}` brings everything in line, with an interruption")),
+        Life::Refused { .. } => Failure::new(Code::Generic, message),
         Life::NoArch => unavailable(message),
         Life::Layer(_) => Failure::new(Code::Generic, message),
         Life::File { .. } => Failure::new(Code::CouldNotWriteOutput, message),

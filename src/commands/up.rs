@@ -33,8 +33,19 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let up = lifecycle::up(&site, plan, &mut watch);
     watch.finish();
     match up.map_err(failure)? {
-        lifecycle::Up::WasRunning => {
-            context.screen.note(format!("{0} is already running; `civm ssh {0}` logs in", place.name));
+        lifecycle::Up::WasRunning { drift } => {
+            let name = &place.name;
+            context.screen.note(format!("{name} is already running; `civm ssh {name}` logs in"));
+            if drift.apply {
+                context
+                    .screen
+                    .note(format!("its files have changed since: `civm apply {name}` brings them in"));
+            }
+            for what in drift.restart_for {
+                context
+                    .screen
+                    .note(format!("changed since it was started, `civm restart {name}` brings it: {what}"));
+            }
             Ok(0)
         }
         lifecycle::Up::Started(running) if args.detach => {

@@ -60,11 +60,11 @@ mod tests {
         assert!(
             std::fs::read_to_string(task).unwrap().contains(&pid.to_string()) || children(own).contains(&pid)
         );
-        let mut words = arguments(pid);
-        while words.first().is_some_and(|program| !program.ends_with("sleep")) {
-            words = arguments(pid);
+        // Until it has become `sleep`, it has this program's arguments, or none.
+        while arguments(pid) != ["sleep", "60"] {
+            assert!(child.try_wait().unwrap().is_none(), "it has ended");
+            std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        assert_eq!(words, ["sleep", "60"]);
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(arguments(pid).is_empty());

@@ -74,6 +74,22 @@ pub enum Error {
     /// The project's source cannot be staged.
     #[error("the project's source: {0}")]
     Source(String),
+    /// Its supervisor or its guest could not be asked to change it.
+    #[error("`{name}` was not changed: {error}")]
+    Apply {
+        /// The instance.
+        name: String,
+        /// Why.
+        error: instance::control::Error,
+    },
+    /// The guest did not change, or not to the end.
+    #[error("`{name}` refuses: {reason}")]
+    Refused {
+        /// The instance.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// The host layer has no JSON form.
     #[error("the host layer: {0}")]
     Layer(serde_json::Error),

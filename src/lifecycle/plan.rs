@@ -9,6 +9,7 @@ use crate::instance::accel::AccelRequest;
 use crate::instance::plan::{ConsoleLog, Machine};
 use crate::instance::{Place, launch};
 use crate::lifecycle::disk::RootDisk;
+use crate::lifecycle::shape::Shape;
 use crate::lifecycle::{Error, Request, Site, image};
 use crate::vm::ports::Forward;
 use crate::vm::spec::{self as machine, Accel, Boot, check_name};
@@ -23,6 +24,7 @@ pub struct Plan {
     /// Where the instance's state is.
     pub place: Place,
     pub(super) disk: RootDisk,
+    pub(super) shape: Shape,
 }
 
 impl Plan {
@@ -40,9 +42,10 @@ impl Plan {
             spec.forwards.iter_mut().for_each(|forward| forward.host_port = 0);
         }
         let mut spec = spec.with_resources(&request.resources()).map_err(Error::Resources)?;
+        let shape = Shape::of(&spec, image::id(&spec, &site.environment)?);
         keep_ports(&mut spec.forwards, &place);
         let disk = RootDisk::find(site, &request, &spec, &place)?;
-        Ok(Self { request, spec, place, disk })
+        Ok(Self { request, spec, place, disk, shape })
     }
 
     /// Where its disk is, or will be.

@@ -48,6 +48,36 @@ pub(super) fn staged(
     Ok(staged)
 }
 
+/// The hash of everything in the share that follows from the project: neither the key nor anything of this start.
+pub(super) fn fingerprint(
+    spec: &Spec,
+    place: &Place,
+    rootfs: &[Entry],
+    secrets: Option<&[u8]>,
+) -> Result<String, Error> {
+    let facts = Facts { hostname: place.name.clone(), ..Facts::default() };
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(&serde_json::to_vec(&compose::layer(spec, &facts)).map_err(Error::Layer)?);
+    if let Some(manifest) = compose::manifest(spec) {
+        part(compose::manifest_json(&manifest).map_err(Error::Layer)?.as_bytes());
+    }
+    part(secrets.unwrap_or_default());
+    for Entry { path, mode, kind } in rootfs {
+        part(path.as_os_str().as_encoded_bytes());
+        part(&mode.to_be_bytes());
+        match kind {
+            Kind::Directory => part(b"directory"),
+            Kind::File(bytes) => part(bytes),
+            Kind::Link(target) => part(target.as_os_str().as_encoded_bytes()),
+        }
+    }
+    Ok(hex::encode(&hash.finalize()))
+}
+
 /// An instance's machine ID: as stable as its host key and its name, and unique. Instances of one host share the key.
 fn machine_id(public: &str, name: Option<&String>) -> String {
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();

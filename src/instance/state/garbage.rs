@@ -222,7 +222,7 @@ mod tests {
         /// A dead instance with logs and a host key.
         fn dead(&self, project: &Path, host: &str) -> Place {
             let place = self.home.project(project).unwrap().place(host).unwrap();
-            let record = Record { phase: Phase::Ended, ..Record::new(&place, "a", 1) };
+            let record = Record { phase: Phase::Ended, ..Record::new(&place, &place.name, 1) };
             record.save(&place.path).unwrap();
             for name in ["console.log", "console.log.1", "qemu.log", "ssh_host_ed25519_key", "notes.log"] {
                 fs::write(place.path.join(name), "x").unwrap();

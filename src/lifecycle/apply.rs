@@ -1,0 +1,96 @@
+//! A running guest is brought in line with its host.yaml, files and secrets, without a restart.
+
+use std::time::Duration;
+
+use crate::host::rootfs::Entry;
+use crate::instance::control::{self, Session};
+use crate::instance::deadline::scaled;
+use crate::instance::{self, Place, Record};
+use crate::lifecycle::shape::Shape;
+use crate::lifecycle::{Error, Observer, Plan, Request, Site, identity, share};
+use crate::vm::agent::answer::Changes;
+use crate::vm::agent::{Answer, Question};
+
+/// How long the supervisor may take to answer, and to take the files.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long the guest may take: units that are restarted take their time.
+const GUEST: Duration = Duration::from_secs(300);
+
+/// What an apply did, or would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// In the guest.
+    pub changes: Changes,
+    /// What only a restart brings, as text for the user.
+    pub restart_for: Vec<String>,
+}
+
+/// What has changed in a project since an instance was started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Whether an apply would bring something.
+    pub apply: bool,
+    /// What only a restart brings, as text for the user.
+    pub restart_for: Vec<String>,
+}
+
+/// Stages what the project says now and has the guest bring it about; with `dry_run` the guest only tells what it would
+/// change. Either way a reboot finds the new files.
+///
+/// # Errors
+/// It does not run, its secrets cannot be opened, or the guest refuses.
+pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer) -> Result<Applied, Error> {
+    let place = site.place(name)?;
+    let record = place.running()?.ok_or_else(|| instance::Error::NotRunning(place.name.clone()))?;
+    let Plan { request, mut spec, shape, .. } = plan(site, &place, &record)?;
+    let rootfs = site.project.rootfs(&spec)?;
+    let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
+    let shape = shape.with_share(share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?);
+    let mut restart_for = Shape::last(&place).map(|before| before.differences(&shape)).unwrap_or_default();
+    let staged = share::staged(site, &spec, &place, identity, rootfs)?;
+    let failed = |error| Error::Apply { name: place.name.clone(), error };
+    let environment = &site.environment;
+    let mut session = Session::open(&record, scaled(ANSWER, environment)).map_err(failed)?;
+    session.stage(&staged, scaled(ANSWER, environment)).map_err(failed)?;
+    drop(staged);
+    let answer =
+        session.ask_guest(Question::Apply { dry_run }, scaled(GUEST, environment)).map_err(failed)?;
+    let changes = match answer {
+        Answer::Applied(changes) => changes,
+        Answer::Refused { reason } => return Err(Error::Refused { name: place.name.clone(), reason }),
+        Answer::Report(_) => return Err(failed(control::Error::Strange)),
+    };
+    if !dry_run && let Some(before) = Shape::last(&place) {
+        // What needs a restart is still to come.
+        before.with_share_of(&shape).save(&place)?;
+    }
+    restart_for.extend(changes.restart_for.iter().cloned());
+    Ok(Applied { changes, restart_for })
+}
+
+/// What has changed in the project since an instance that runs was started. Nothing is opened for it.
+///
+/// # Errors
+/// Its host.yaml is not valid any more, or a file cannot be read.
+pub(super) fn drift(site: &Site, place: &Place, rootfs: &[Entry], plan: &Plan) -> Result<Drift, Error> {
+    let Some(before) = Shape::last(place) else { return Ok(Drift::default()) };
+    let spec = &plan.spec;
+    let secrets = match &spec.secrets_host {
+        Some(owner) if !plan.request.without_secrets && !spec.secrets.is_empty() => {
+            Some(site.project.read(&site.project.secrets_file(owner), crate::host::project::SECRETS_MAX)?)
+        }
+        _ => None,
+    };
+    let mut spec = spec.clone();
+    if plan.request.without_secrets {
+        spec.secrets.clear();
+    }
+    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, rootfs, secrets.as_deref())?);
+    Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now) })
+}
+
+/// The plan of an instance that runs, as it was asked for.
+fn plan(site: &Site, place: &Place, record: &Record) -> Result<Plan, Error> {
+    let last = Request::last(place).unwrap_or_default();
+    Plan::of(site, Request { host: record.host.clone(), name: Some(place.name.clone()), ..last })
+}
