@@ -13,6 +13,8 @@ use crate::vm::lines;
 pub(super) const LINE_MAX: usize = 1 << 20;
 /// Bytes taken at once, so that one sender does not keep the others waiting.
 const READ_MAX: usize = 16 << 10;
+/// Bytes that are thrown away at once: more than a socket holds.
+const CLEARED_MAX: usize = 1 << 20;
 /// Bytes that wait for a peer that does not read.
 const WAITING_MAX: usize = 1 << 20;
 
@@ -63,8 +65,14 @@ impl Lines {
         self.lines.take_dropped()
     }
 
-    /// Forgets a line that has begun, and what was not taken: the peer starts anew.
+    /// Forgets what has come and was not looked at, a line that has begun, and what was not taken: the peer starts anew.
     pub(super) fn clear(&mut self) {
+        let mut chunk = [0; READ_MAX];
+        for _ in 0..CLEARED_MAX / READ_MAX {
+            if !self.socket.read(&mut chunk).is_ok_and(|count| count > 0) {
+                break;
+            }
+        }
         self.lines.clear();
         self.out = Outlet::default();
     }
@@ -114,6 +122,18 @@ mod tests {
         assert_eq!(lines.receive().unwrap(), ["partial"]);
         drop(theirs);
         assert_eq!(lines.receive(), None);
+    }
+
+    #[test]
+    fn what_came_before_a_new_beginning_is_not_read() {
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        let mut lines = Lines::new(ours, LINE_MAX).unwrap();
+        theirs.write_all(b"begun").unwrap();
+        assert!(lines.receive().unwrap().is_empty());
+        theirs.write_all(&b"of the boot before\n".repeat(5000)).unwrap();
+        lines.clear();
+        theirs.write_all(b"of this one\n").unwrap();
+        assert_eq!(lines.receive().unwrap(), ["of this one"]);
     }
 
     #[test]
