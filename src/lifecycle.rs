@@ -69,6 +69,7 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
     let draft = plan::machine(&spec, &place, None, &disk, &request);
     launch::check(&site.home, &draft, environment, &mut |event| observer.tell(Progress::Instance(event)))?;
+    image::check(&spec, environment)?;
     let rootfs = site.project.rootfs(&spec)?;
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
     let image = image::ensure(&spec, environment, observer)?;

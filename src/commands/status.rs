@@ -1,6 +1,6 @@
 //! `civm status INSTANCE`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,17 @@ use super::Context;
 use super::instance::{instance_failure, place, site};
 use super::ls::{age, ports};
 use crate::cli::instance::Status;
+use crate::instance::control::Session;
+use crate::instance::deadline::scaled;
 use crate::instance::event::Health;
 use crate::instance::state::Phase;
 use crate::instance::{Record, stop};
 use crate::outcome::Outcome;
+use crate::vm::agent::answer::Usage;
+use crate::vm::agent::{Answer, Question};
+
+/// How long a guest may take to say how much of it is in use.
+const REPORT: Duration = Duration::from_secs(5);
 
 /// Shows how an instance is. One that is not running is no failure: that is what is shown.
 pub(super) fn run(args: &Status, context: &Context) -> Outcome {
@@ -29,14 +36,42 @@ pub(super) fn run(args: &Status, context: &Context) -> Outcome {
         return Ok(0);
     };
     let state = state(&record, context);
+    let usage = if state == Phase::Ready.to_string() { usage(&record, context) } else { None };
     if args.json {
-        context.screen.line(format!("{:#}", describe(&record, &state)))?;
+        let mut value = describe(&record, &state);
+        if let Some(object) = value.as_object_mut() {
+            object.insert("guest".to_owned(), json!(usage));
+        }
+        context.screen.line(format!("{value:#}"))?;
         return Ok(0);
     }
-    for (name, value) in rows(&record, &state) {
+    for (name, value) in rows(&record, &state).into_iter().chain(usage.iter().flat_map(used)) {
         context.screen.line(format!("{name:<8} {value}"))?;
     }
     Ok(0)
+}
+
+/// What the guest itself says of its memory, load and disk; nothing where it does not answer.
+fn usage(record: &Record, context: &Context) -> Option<Usage> {
+    let patience = scaled(REPORT, &context.environment);
+    let answer = Session::open(record, patience).ok()?.ask_guest(Question::Report, patience);
+    match answer {
+        Ok(Answer::Report(usage)) => Some(usage),
+        _ => None,
+    }
+}
+
+fn used(usage: &Usage) -> [(&'static str, String); 3] {
+    let hundredths = usage.load.map(|load| format!("{}.{:02}", load / 100, load % 100));
+    let of = |available: u64, all: u64| {
+        let mib = |kib: u64| kib / 1024;
+        format!("{} of {} MiB", mib(all.saturating_sub(available)), mib(all))
+    };
+    [
+        ("load", hundredths.join(" ")),
+        ("used", format!("{} of memory", of(usage.memory_available_kib, usage.memory_kib))),
+        ("", format!("{} of the root file system", of(usage.disk_available_kib, usage.disk_kib))),
+    ]
 }
 
 /// How far it has come, or what is wrong with it.
@@ -59,6 +94,7 @@ pub(super) fn describe(record: &Record, state: &str) -> Value {
         "state": state,
         "started_at": record.started_at,
         "accel": record.accel,
+        "accel_reason": record.accel_reason,
         "cpus": record.cpus,
         "memory_mib": record.memory_mib,
         "disk": record.disk,
@@ -71,12 +107,14 @@ pub(super) fn describe(record: &Record, state: &str) -> Value {
 
 fn rows(record: &Record, state: &str) -> Vec<(&'static str, String)> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let accel = record.accel.map(|accel| accel.to_string()).unwrap_or_default();
+    let accel = record.accel_reason.as_ref().map_or(accel.clone(), |reason| format!("{accel} ({reason})"));
     let mut rows = vec![
         ("name", record.name.clone()),
         ("host", format!("{} ({})", record.host, record.project.display())),
         ("state", record.reason.as_ref().map_or(state.to_owned(), |reason| format!("{state}: {reason}"))),
         ("up", age(now.saturating_sub(record.started_at))),
-        ("accel", record.accel.map(|accel| accel.to_string()).unwrap_or_default()),
+        ("accel", accel),
         ("cpus", record.cpus.to_string()),
         ("memory", format!("{} MiB", record.memory_mib)),
         ("ports", ports(record)),

@@ -72,9 +72,10 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     let user = if qemu_as_root { None } else { QemuUser::choose(&place.path, environment) };
     let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot: &machine.boot, user, environment };
     let verdict = accel::decide(accel, &probe)?;
-    on(&Event::Accel { accel: verdict.accel, reason: verdict.reason });
+    on(&Event::Accel { accel: verdict.accel, reason: verdict.reason.clone() });
     let tsc_khz = tsc_khz(&machine, verdict.accel)?;
     let mut record = Record::new(place, host, now());
+    record.accel_reason = Some(verdict.reason.clone());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);

@@ -185,6 +185,7 @@ mod tests {
             phase: Phase::Ready,
             started_at: 0,
             accel: None,
+            accel_reason: None,
             cpus: 1,
             memory_mib: 1,
             disk: Some("/d.qcow2".into()),

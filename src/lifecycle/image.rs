@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::edge::environment::Environment;
-use crate::host::spec::Spec;
+use crate::host::spec::{Arch, Spec};
 use crate::image::{Image, ImageSpec, debian};
 use crate::lifecycle::{Error, Observer, Progress};
 
@@ -35,6 +35,14 @@ pub fn cache(environment: &Environment) -> Option<PathBuf> {
 pub fn id(spec: &Spec, environment: &Environment) -> Result<String, Error> {
     let (wanted, _) = wanted(spec, environment)?;
     Ok(debian::id(&wanted)?)
+}
+
+/// Whether there is a guest's side for a host of another architecture than this machine's, which is a binary of its own.
+pub(super) fn check(spec: &Spec, environment: &Environment) -> Result<(), Error> {
+    if Arch::native() != Some(spec.arch) {
+        locate(spec, environment)?;
+    }
+    Ok(())
 }
 
 /// The image of a host, and whether it is built.

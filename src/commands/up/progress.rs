@@ -54,7 +54,7 @@ impl Watch {
         match event {
             image::Event::Waiting => self.note("another civm is building this image; waiting for it"),
             image::Event::Building { log } => {
-                self.note("building the image (once for these packages; this takes a minute or two)");
+                self.note("building the image (once for these packages; this takes a minute or two, much longer for another architecture)");
                 self.detail(format!("the output of the tools is in `{}`", log.display()));
                 self.draw(|| {
                     let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");

@@ -70,6 +70,9 @@ pub struct Record {
     pub started_at: u64,
     /// What executes it.
     pub accel: Option<Accel>,
+    /// Why that one.
+    #[serde(default)]
+    pub accel_reason: Option<String>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Memory, in MiB.
@@ -116,6 +119,7 @@ impl Record {
             phase: Phase::Starting,
             started_at,
             accel: None,
+            accel_reason: None,
             cpus: 0,
             memory_mib: 0,
             disk: None,
