@@ -18,7 +18,7 @@ pub mod ls;
 pub mod secrets;
 pub mod secrets_git;
 pub mod up;
-mod values;
+pub mod values;
 
 /// Secrets in sops files, and virtual machines that boot with them.
 #[derive(Debug, Parser)]

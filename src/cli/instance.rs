@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
 
-use super::values::endpoint;
+use super::values::{Endpoint, endpoint};
 
 /// `civm down`.
 #[derive(Args, Clone, Debug)]
@@ -130,15 +130,6 @@ pub struct Cp {
     /// The user to log in as; civm's own key is accepted only for root
     #[arg(short, long, value_name = "USER", default_value = "root")]
     pub login: String,
-}
-
-/// A path, here or in an instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The instance, for a path in its guest.
-    pub instance: Option<String>,
-    /// The path.
-    pub path: String,
 }
 
 /// `civm logs`.

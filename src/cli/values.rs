@@ -1,8 +1,16 @@
 //! Parsers of values that several commands take.
 
-use super::instance::Endpoint;
 use crate::host::spec::{self, Size};
 use crate::vm::ports::Forward;
+
+/// A path, here or in an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The instance, for a path in its guest.
+    pub instance: Option<String>,
+    /// The path.
+    pub path: String,
+}
 
 /// A size, in MiB.
 pub(super) fn megabytes(text: &str) -> Result<u64, String> {

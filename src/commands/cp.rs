@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use super::Context;
 use super::instance::{Target, instance_failure};
 use super::ssh::code;
-use crate::cli::instance::{Cp, Endpoint};
+use crate::cli::instance::Cp;
+use crate::cli::values::Endpoint;
 use crate::outcome::{Code, Failure, Outcome};
 
 /// Copies through scp, with the pinned host key.
@@ -37,7 +38,7 @@ fn spelled(endpoint: &Endpoint, host: String) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::spelled;
-    use crate::cli::instance::Endpoint;
+    use crate::cli::values::Endpoint;
 
     #[test]
     fn a_path_of_this_machine_is_no_option_and_no_host() {

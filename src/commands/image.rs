@@ -305,7 +305,7 @@ fn seconds(time: SystemTime) -> u64 {
 
 fn ago(time: SystemTime) -> String {
     let age = SystemTime::now().duration_since(time).unwrap_or_default().as_secs();
-    format!("{} ago", super::ls::age(age))
+    format!("{} ago", super::status::age(age))
 }
 
 #[cfg(test)]

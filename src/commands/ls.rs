@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::instance::instance_failure;
 use super::screen::columns;
+use super::status::{age, ports};
 use super::{Context, project, status};
 use crate::cli::ls::Ls;
 use crate::host::Project;
@@ -119,27 +120,9 @@ fn table(lines: &[Line], root: Option<&Path>, now: u64) -> String {
     columns(&rows)
 }
 
-pub(super) fn ports(record: &Record) -> String {
-    let shown = record.forwards.iter().map(|forward| {
-        let place =
-            if forward.address.is_loopback() { String::new() } else { format!("{}:", forward.address) };
-        format!("{place}{}->{}", forward.host_port, forward.guest_port)
-    });
-    shown.collect::<Vec<_>>().join(" ")
-}
-
-pub(super) fn age(seconds: u64) -> String {
-    match seconds {
-        0..=59 => format!("{seconds} s"),
-        60..=3599 => format!("{} min", seconds / 60),
-        3600..=86_399 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{age, describe, lines, table};
+    use super::{describe, lines, table};
     use crate::instance::Record;
     use std::path::Path;
 
@@ -178,10 +161,5 @@ mod tests {
         assert_eq!(describe(&lines[0])["console"], "/run/x/console.sock");
         assert_eq!(describe(&lines[1])["state"], "defined");
         assert_eq!(describe(&lines[2])["state"], "frozen");
-    }
-
-    #[test]
-    fn ages_are_short() {
-        assert_eq!([age(5), age(60), age(7200), age(200_000)], ["5 s", "1 min", "2 h", "2 d"]);
     }
 }

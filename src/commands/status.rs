@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::instance::{instance_failure, place, site};
-use super::ls::{age, ports};
 use crate::cli::instance::Status;
 use crate::instance::control::Session;
 use crate::instance::deadline::scaled;
@@ -124,4 +123,32 @@ fn rows(record: &Record, state: &str) -> Vec<(&'static str, String)> {
         rows.push(("disk", format!("{}{temporary}", disk.display())));
     }
     rows
+}
+
+pub(super) fn ports(record: &Record) -> String {
+    let shown = record.forwards.iter().map(|forward| {
+        let place =
+            if forward.address.is_loopback() { String::new() } else { format!("{}:", forward.address) };
+        format!("{place}{}->{}", forward.host_port, forward.guest_port)
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+pub(super) fn age(seconds: u64) -> String {
+    match seconds {
+        0..=59 => format!("{seconds} s"),
+        60..=3599 => format!("{} min", seconds / 60),
+        3600..=86_399 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn ages_are_short() {
+        assert_eq!([age(5), age(60), age(7200), age(200_000)], ["5 s", "1 min", "2 h", "2 d"]);
+    }
 }
