@@ -125,8 +125,7 @@ impl Running {
             let event = match self.stream.events.recv_timeout(left) {
                 Ok(event) => event,
                 Err(RecvTimeoutError::Timeout) => {
-                    let (seconds, tail) = (deadline.as_secs(), self.place.tail());
-                    return Err(Error::NotReady { seconds, waiting_for, tail });
+                    return Err(self.not_ready(deadline, waiting_for));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let reason = "the stage was killed".to_owned();
@@ -175,11 +174,20 @@ impl Running {
                 return Err(Error::Ended { reason, tail: self.place.tail() });
             }
             if Instant::now() >= until {
-                let (seconds, tail) = (deadline.as_secs(), self.place.tail());
-                return Err(Error::NotReady { seconds, waiting_for: format!("ssh: {failure}"), tail });
+                return Err(self.not_ready(deadline, format!("ssh: {failure}")));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// The deadline has passed: what had not come, and how the machine is.
+    fn not_ready(&self, deadline: Duration, mut waiting_for: String) -> Error {
+        if let Some(record) = self.place.record() {
+            let accel = record.accel.map_or_else(String::new, |accel| format!(" under {accel}"));
+            let health = stop::health(&record, &self.environment);
+            waiting_for.push_str(&format!("; the machine{accel} is {health}"));
+        }
+        Error::NotReady { seconds: deadline.as_secs(), waiting_for, tail: self.place.tail() }
     }
 
     /// Lets the instance outlive this process.

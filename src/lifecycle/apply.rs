@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::host::rootfs::Entry;
 use crate::instance::control::{self, Session};
 use crate::instance::deadline::scaled;
 use crate::instance::{self, Place, Record};
@@ -32,6 +31,8 @@ pub struct Drift {
     pub apply: bool,
     /// What only a restart brings, as text for the user.
     pub restart_for: Vec<String>,
+    /// What was asked for now and is otherwise in the machine that runs, as text for the user.
+    pub not_as_asked: Vec<String>,
 }
 
 /// Stages what the project says now and has the guest bring it about; with `dry_run` the guest only tells what it would
@@ -68,13 +69,20 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     Ok(Applied { changes, restart_for })
 }
 
-/// What has changed in the project since an instance that runs was started. Nothing is opened for it.
+/// What has changed in the project since an instance that runs was started, and what of it somebody asks to be
+/// otherwise now. Nothing is opened for it.
 ///
 /// # Errors
 /// Its host.yaml is not valid any more, or a file cannot be read.
-pub(super) fn drift(site: &Site, place: &Place, rootfs: &[Entry], plan: &Plan) -> Result<Drift, Error> {
-    let Some(before) = Shape::last(place) else { return Ok(Drift::default()) };
+pub(super) fn drift(site: &Site, asked: &Plan) -> Result<Drift, Error> {
+    let place = &asked.place;
+    let (Some(before), Some(record)) = (Shape::last(place), place.record()) else {
+        return Ok(Drift::default());
+    };
+    // A restart does what the start was asked for.
+    let plan = plan(site, place, &record)?;
     let spec = &plan.spec;
+    let rootfs = site.project.rootfs(spec)?;
     let secrets = match &spec.secrets_host {
         Some(owner) if !plan.request.without_secrets && !spec.secrets.is_empty() => {
             Some(site.project.read(&site.project.secrets_file(owner), crate::host::project::SECRETS_MAX)?)
@@ -85,8 +93,10 @@ pub(super) fn drift(site: &Site, place: &Place, rootfs: &[Entry], plan: &Plan) -
     if plan.request.without_secrets {
         spec.secrets.clear();
     }
-    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, rootfs, secrets.as_deref())?);
-    Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now) })
+    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &rootfs, secrets.as_deref())?);
+    let not_as_asked = if asked.request.has_resources() { now.differences(&asked.shape) } else { Vec::new() };
+    let (apply, restart_for) = (before.has_other_share(&now), before.differences(&now));
+    Ok(Drift { apply, restart_for, not_as_asked })
 }
 
 /// The plan of an instance that runs, as it was asked for.

@@ -74,8 +74,10 @@ impl Plan {
 /// The host that is meant, and the place of the instance.
 fn resolve(site: &Site, request: &Request) -> Result<(String, Place), Error> {
     let is_host = |name: &str| site.project.host_file(name).is_file();
+    // Whoever only asks for an instance makes none.
     let host_of = |name: &str| {
-        let place = site.state.place(name).ok().filter(|_| site.state.path.join(name).is_dir());
+        let is_known = check_name(name).is_ok() && site.state.path.join(name).is_dir();
+        let place = is_known.then(|| site.state.place(name).ok()).flatten();
         place.and_then(|place| place.record()).map(|record| record.host)
     };
     let name = request.name.as_ref().unwrap_or(&request.host);

@@ -49,6 +49,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether resources are asked for that host.yaml may say otherwise.
+    pub(super) fn has_resources(&self) -> bool {
+        self.resources() != Resources::default()
+    }
+
     /// The resources that take the place of host.yaml's.
     pub(super) fn resources(&self) -> Resources {
         Resources {

@@ -134,6 +134,8 @@ fn verbs_say_that_an_instance_does_not_run_or_does_not_exist() {
     ] {
         civm(&scene, args).code(1).says("no host `b4`");
     }
+    civm(&scene, &["up", "b4", "--dry-run"]).code(1).says("no host `b4`");
+    civm(&scene, &["status", "b4"]).code(1).says("no host `b4`");
     civm(&scene, &["wait", "b2", "--for", "ended"]).ok();
     civm(&scene, &["down", "b2", "builder"])
         .ok()

@@ -19,13 +19,17 @@ use crate::{faults, played};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 34] = [
+pub const ALL: [(&str, Case); 36] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
     ("nothing_stays_whatever_is_killed_in_memory", || nothing_stays(Mode::Memory)),
     ("nothing_stays_whenever_it_is_killed_in_namespaces", || faults::any_moment(Mode::Namespaces)),
     ("nothing_stays_whenever_it_is_killed_in_memory", || faults::any_moment(Mode::Memory)),
+    ("nothing_stays_of_a_down_that_is_disturbed_in_namespaces", || {
+        faults::any_moment_of_down(Mode::Namespaces)
+    }),
+    ("nothing_stays_of_a_down_that_is_disturbed_in_memory", || faults::any_moment_of_down(Mode::Memory)),
     ("a_machine_whose_fence_is_gone_ends_and_says_so", a_lost_fence_is_told),
     ("the_staged_key_is_in_no_mount_table_and_under_no_path", the_staged_key_is_hidden),
     ("a_detached_machine_outlives_its_caller", a_detached_machine_outlives_its_caller),
