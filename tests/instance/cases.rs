@@ -27,7 +27,7 @@ pub const ALL: [(&str, Case); 36] = [
     ("nothing_stays_whenever_it_is_killed_in_namespaces", || faults::any_moment(Mode::Namespaces)),
     ("nothing_stays_whenever_it_is_killed_in_memory", || faults::any_moment(Mode::Memory)),
     ("nothing_stays_of_a_down_that_is_disturbed_in_namespaces", || {
-        faults::any_moment_of_down(Mode::Namespaces)
+        faults::any_moment_of_down(Mode::Namespaces);
     }),
     ("nothing_stays_of_a_down_that_is_disturbed_in_memory", || faults::any_moment_of_down(Mode::Memory)),
     ("a_machine_whose_fence_is_gone_ends_and_says_so", a_lost_fence_is_told),
