@@ -36,7 +36,7 @@ pub(super) fn run(args: &Gc, context: &Context) -> Outcome {
         size: image.size,
     }));
     let home = Home::existing(&context.environment);
-    let kept = home.map(|home| home.complaints()).unwrap_or_default();
+    let kept = home.map(|home| home.view().complaints()).unwrap_or_default();
     for complaint in &kept {
         context.screen.warn(format!("{complaint}: it is kept"));
     }

@@ -27,8 +27,10 @@ struct Line {
 /// Lists this user's instances, and the project's hosts that have none.
 pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
     let home = Home::find(&context.environment).map_err(instance_failure)?;
-    let running = home.running();
-    for complaint in home.complaints() {
+    let view = home.view();
+    view.sweep();
+    let running = view.running();
+    for complaint in view.complaints() {
         context.screen.warn(complaint);
     }
     // Outside a project, the running instances are still listed.

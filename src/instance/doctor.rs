@@ -311,9 +311,10 @@ pub fn ports(project: &Path, host: &str, forwards: &[Forward], running: &[Record
 #[must_use]
 pub fn instances(home: &Home) -> Vec<Finding> {
     const AREA: &str = "instances";
-    let running = home.running_now();
+    let view = home.view();
+    let running = view.running();
     let mut findings = vec![Finding::ok(AREA, format!("{} running", running.len()))];
-    for complaint in home.complaints() {
+    for complaint in view.complaints() {
         findings.push(Finding::warning(
             AREA,
             complaint,

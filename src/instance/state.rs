@@ -23,6 +23,7 @@ mod lock;
 mod process;
 mod record;
 mod stages;
+mod view;
 
 pub use garbage::{Garbage, Limits};
 pub(crate) use lock::{lock_patiently, try_lock};
@@ -30,6 +31,8 @@ pub use process::Process;
 pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET};
 pub use record::{Phase, Record};
 pub(crate) use stages::StageProcess;
+use stages::Stages;
+pub use view::View;
 
 /// Lines of the console that an error repeats.
 const CONSOLE_TAIL_LINES: usize = 20;
@@ -103,69 +106,18 @@ impl Home {
         Ok(ProjectState { project, path })
     }
 
-    /// Every instance that ever was, of all projects of this user, and those that run without their state directory.
-    fn places(&self) -> Vec<(Place, Result<Option<Record>, Error>)> {
-        let mut places = Vec::new();
-        for project in directories(&self.path) {
-            for path in directories(&project) {
-                let record = Record::load(&path);
-                let (project, name) = match &record {
-                    Ok(Some(record)) => (record.project.clone(), record.name.clone()),
-                    Ok(None) => continue,
-                    // A record that nobody can read does not say whose it is, but its directory's name does.
-                    Err(_) => (project.clone(), name_of(&path)),
-                };
-                places.push((Place { project, name, path }, record));
-            }
-        }
-        for stage in StageProcess::all() {
-            let Some(runtime) = &stage.runtime else { continue };
-            let known = places.iter().any(|(place, _)| place.path == stage.place.path);
-            if stage.place.path.starts_with(&self.path) && !known {
-                let record = Record::load(runtime);
-                places.push((stage.place, record));
-            }
-        }
-        places.sort_by(|(a, _), (b, _)| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
-        places
+    /// All instances as they are now.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View::of(self)
     }
 
     /// The running instances of this user. What dead ones left is swept.
     #[must_use]
     pub fn running(&self) -> Vec<Record> {
-        let (running, dead) = self.alive_and_dead();
-        dead.iter().for_each(Place::sweep);
-        running
-    }
-
-    /// The same without sweeping anything.
-    #[must_use]
-    pub fn running_now(&self) -> Vec<Record> {
-        self.alive_and_dead().0
-    }
-
-    fn alive_and_dead(&self) -> (Vec<Record>, Vec<Place>) {
-        let (mut running, mut dead) = (Vec::new(), Vec::new());
-        for (place, record) in self.places() {
-            let Ok(record) = record else { continue };
-            if place.is_alive() {
-                running.extend(record.map(|record| place.alive(record)));
-            } else {
-                dead.push(place);
-            }
-        }
-        (running, dead)
-    }
-
-    /// What is wrong with the state of instances: records of another version of civm, and machines whose state
-    /// directory was removed while they ran.
-    #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
-        let complaint = |(place, record): (Place, Result<Option<Record>, Error>)| match record {
-            Err(error) => Some(error.to_string()),
-            Ok(_) => place.lost_directory(),
-        };
-        self.places().into_iter().filter_map(complaint).collect()
+        let view = self.view();
+        view.sweep();
+        view.running()
     }
 }
 
@@ -264,25 +216,32 @@ impl Place {
         if let Some(record) = Record::load(&self.path)? {
             return Ok(Some(record));
         }
-        let stages = StageProcess::of(self);
-        stages.iter().find_map(|stage| stage.runtime.as_deref()).map_or(Ok(None), Record::load)
+        let stages = Stages::now();
+        stages.of(self).find_map(|stage| stage.runtime.as_deref()).map_or(Ok(None), Record::load)
     }
 
     /// Whether a keeper or a supervisor lives.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        is_held(&self.lock()) || is_held(&self.supervisor_lock()) || !StageProcess::of(self).is_empty()
+        self.holds_locks() || Stages::now().has(self)
+    }
+
+    fn holds_locks(&self) -> bool {
+        is_held(&self.lock()) || is_held(&self.supervisor_lock())
     }
 
     /// What to say of a machine that runs without its state directory.
     #[must_use]
     pub fn lost_directory(&self) -> Option<String> {
-        let held = || is_held(&self.lock()) || is_held(&self.supervisor_lock());
+        self.lost_directory_of(&Stages::now())
+    }
+
+    fn lost_directory_of(&self, stages: &Stages) -> Option<String> {
         // One that has just started has its locks a moment later.
         let lost = |stage: &StageProcess| {
             stage.runtime.is_some() && Record::load(&self.path).is_ok_and(|r| r.is_none())
         };
-        (!held() && StageProcess::of(self).iter().any(lost)).then(|| {
+        (!self.holds_locks() && stages.of(self).any(lost)).then(|| {
             format!(
                 "the state directory {} was removed while `{}` ran: `civm down {}` stops the machine",
                 self.path.display(),
@@ -312,7 +271,7 @@ impl Place {
         }
         // The lock is held while sweeping, so that nobody starts meanwhile.
         let Ok(Some(_lock)) = try_lock(&self.lock()) else { return swept };
-        if is_held(&self.supervisor_lock()) || !StageProcess::of(self).is_empty() {
+        if is_held(&self.supervisor_lock()) || Stages::now().has(self) {
             return swept;
         }
         let Some(mut record) = self.record().filter(remains) else { return swept };

@@ -155,7 +155,7 @@ pub fn an_instance_of_an_older_civm_is_listed_asked_and_stopped() {
         (record.name.as_str(), record.host.as_str(), record.phase),
         ("builder-demo", "builder-demo", Phase::Ready)
     );
-    assert!(scene.home().complaints().is_empty());
+    assert!(scene.home().view().complaints().is_empty());
     assert_eq!(stop::health(record, &scene.environment), Health::Running);
     let mut events = Vec::new();
     let stopped = stop::down(&place, Patience::Usual(SECONDS), &scene.environment, &mut |event| {

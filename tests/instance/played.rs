@@ -330,7 +330,7 @@ pub fn a_record_of_another_civm_keeps_its_machine() {
         let error = down(&scene, Duration::ZERO).expect_err("it is not this civm's").to_string();
         assert!(error.contains("instance.json"), "{error}");
         assert!(scene.start(scene.machine("a", 0), None).is_err());
-        assert_eq!(scene.home().complaints().len(), 1);
+        assert_eq!(scene.home().view().complaints().len(), 1);
         assert_eq!(fs::read_to_string(&file).expect("the record"), text, "it is left alone");
         assert!(scene.processes().len() >= 3, "and so is the machine: {:?}", scene.processes());
     }
@@ -346,7 +346,7 @@ pub fn a_lost_state_directory_hides_no_machine() {
     let record = scene.place("a").running().expect("readable").expect("it runs");
     fs::remove_dir_all(scene.directory().join("state")).expect("it can be removed");
     assert_eq!(scene.home().running(), std::slice::from_ref(&record));
-    let complaints = scene.home().complaints();
+    let complaints = scene.home().view().complaints();
     assert!(complaints.len() == 1 && complaints[0].contains("was removed while `a` ran"), "{complaints:?}");
     assert!(matches!(scene.start(scene.machine("a", 0), None), Err(Error::Running(_))));
     assert_eq!(scene.place("a").running().expect("readable"), Some(record.clone()));

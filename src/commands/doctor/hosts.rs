@@ -31,7 +31,7 @@ pub(super) fn look(project: &Project, context: &Context) -> Vec<Finding> {
         specs.iter().map(|spec| (spec.name.clone(), spec.memory.in_mebibytes(), spec.cpus)).collect();
     findings.extend(doctor::memory(&sizes));
     findings.extend(foreign(&specs, context));
-    let running = Home::existing(&context.environment).map(|home| home.running_now()).unwrap_or_default();
+    let running = Home::existing(&context.environment).map(|home| home.view().running()).unwrap_or_default();
     let clashes: Vec<Finding> = specs
         .iter()
         .flat_map(|spec| doctor::ports(project.root(), &spec.name, &spec.forwards, &running))

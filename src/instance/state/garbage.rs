@@ -62,12 +62,13 @@ impl Home {
     /// What dead instances left. What cannot be read, because another version of civm wrote it, is never among it.
     #[must_use]
     pub fn garbage(&self, limits: Limits) -> Vec<Garbage> {
-        let places = self.places();
+        let view = self.view();
+        let places = &view.places;
         let mut garbage = Vec::new();
         let mut gone: Vec<PathBuf> = Vec::new();
-        for (place, record) in &places {
+        for (place, record) in places {
             let Ok(Some(record)) = record else { continue };
-            if place.is_alive() {
+            if view.is_alive(place) {
                 continue;
             }
             garbage.extend(place.leftovers(record));

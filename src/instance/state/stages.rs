@@ -24,17 +24,36 @@ pub(crate) struct StageProcess {
     pub(crate) runtime: Option<PathBuf>,
 }
 
-impl StageProcess {
-    /// Every one of this user.
-    pub(crate) fn all() -> Vec<Self> {
-        let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
+/// Every keeper and supervisor of this user at one moment. A look at all processes of the machine takes longer than
+/// anything else that an instance is asked: who asks for many looks once.
+#[derive(Debug)]
+pub(super) struct Stages(Vec<StageProcess>);
+
+impl Stages {
+    pub(super) fn now() -> Self {
+        let Ok(processes) = fs::read_dir("/proc") else { return Self(Vec::new()) };
         let numbers = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        numbers.filter_map(|pid| Self::read(Pid::from_raw(pid))).collect()
+        Self(numbers.filter_map(|pid| StageProcess::read(Pid::from_raw(pid))).collect())
+    }
+
+    pub(super) fn all(&self) -> &[StageProcess] {
+        &self.0
     }
 
     /// Those of one instance.
+    pub(super) fn of(&self, place: &Place) -> impl Iterator<Item = &StageProcess> {
+        self.0.iter().filter(|stage| stage.place.path == place.path)
+    }
+
+    pub(super) fn has(&self, place: &Place) -> bool {
+        self.of(place).next().is_some()
+    }
+}
+
+impl StageProcess {
+    /// Those of one instance.
     pub(crate) fn of(place: &Place) -> Vec<Self> {
-        Self::all().into_iter().filter(|stage| stage.place.path == place.path).collect()
+        Stages::now().of(place).cloned().collect()
     }
 
     fn read(pid: Pid) -> Option<Self> {
@@ -75,7 +94,7 @@ fn parse(arguments: &[u8]) -> Option<(Place, Option<PathBuf>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{StageProcess, parse, started};
+    use super::{Stages, parse, started};
     use std::path::Path;
 
     #[test]
@@ -101,7 +120,7 @@ mod tests {
             std::process::Command::new("sh").args(["-c", "sleep 60; :", "__keeper", "x"]).spawn().unwrap();
         let directory = format!("/proc/{}", child.id());
         assert!(started(Path::new(&directory)).unwrap() >= own);
-        assert!(!StageProcess::all().iter().any(|stage| stage.pid.as_raw().unsigned_abs() == child.id()));
+        assert!(!Stages::now().all().iter().any(|stage| stage.pid.as_raw().unsigned_abs() == child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
     }

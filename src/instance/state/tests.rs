@@ -56,6 +56,31 @@ fn what_a_killed_instance_left_is_swept_and_a_living_one_is_spared() {
 }
 
 #[test]
+fn one_look_tells_the_living_from_many_that_are_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = home(directory.path());
+    let project = home.project(directory.path()).unwrap();
+    let record = |name: &str, phase: Phase| {
+        let place = project.place(name).unwrap();
+        Record { phase, ..Record::new(&place, "host", 0) }.save(&place.path).unwrap();
+        place
+    };
+    let over: Vec<_> = (0..50).map(|number| record(&format!("over{number}"), Phase::Ended)).collect();
+    let (first, second) = (record("first", Phase::Ready), record("second", Phase::Booting));
+    let killed = record("killed", Phase::Ready);
+    let _keeper = try_lock(&first.lock()).unwrap().unwrap();
+    let _supervisor = try_lock(&second.supervisor_lock()).unwrap().unwrap();
+    let view = home.view();
+    let names: Vec<_> = view.running().into_iter().map(|record| record.name).collect();
+    assert_eq!(names, ["first", "second"]);
+    view.sweep();
+    assert_eq!(view.complaints(), [""; 0]);
+    assert_eq!(killed.record().unwrap().reason.as_deref(), Some("killed"));
+    assert_eq!(first.record().unwrap().phase, Phase::Ready);
+    assert!(over.iter().all(|place| place.record().is_some_and(|record| record.reason.is_none())));
+}
+
+#[test]
 fn an_instance_that_is_being_cleaned_up_is_stopping() {
     let directory = tempfile::tempdir().unwrap();
     let home = home(directory.path());
@@ -78,7 +103,7 @@ fn a_record_that_nobody_can_read_hides_no_other_and_is_left_alone() {
     for text in ["{", r#"{"version": 99, "phase": "ready", "runtime": "/tmp"}"#] {
         std::fs::write(bad.path.join("instance.json"), text).unwrap();
         assert_eq!(home.running().len(), 1);
-        let complaints = home.complaints();
+        let complaints = home.view().complaints();
         assert!(complaints.len() == 1 && complaints[0].contains("bad/instance.json"), "{complaints:?}");
         assert!(bad.sweep_report().is_empty() && bad.load().is_err() && bad.running().is_err());
         assert_eq!(std::fs::read_to_string(bad.path.join("instance.json")).unwrap(), text);
