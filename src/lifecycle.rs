@@ -62,6 +62,10 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
     let environment = &site.environment;
     let turn = turn::take(&plan.place, observer)?;
     if turn::is_ready(&plan.place, environment, observer)? {
+        if plan.request.fresh {
+            // Its disk stays: to say that it is up would be to say that the disk is new.
+            return Err(instance::Error::Running(plan.place.name.clone()).into());
+        }
         let rootfs = site.project.rootfs(&plan.spec)?;
         return Ok(Up::WasRunning { drift: apply::drift(site, &plan.place, &rootfs, &plan)? });
     }
