@@ -46,6 +46,11 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
                     .screen
                     .note(format!("changed since it was started, `civm restart {name}` brings it: {what}"));
             }
+            for what in drift.not_taken {
+                context
+                    .screen
+                    .note(format!("not changed, since it is running: {what}; `civm down {name}` first"));
+            }
             Ok(0)
         }
         lifecycle::Up::Started(running) if args.detach => {

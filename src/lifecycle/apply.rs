@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::host::rootfs::Entry;
 use crate::instance::control::{self, Session};
 use crate::instance::deadline::scaled;
 use crate::instance::{self, Place, Record};
@@ -32,6 +31,8 @@ pub struct Drift {
     pub apply: bool,
     /// What only a restart brings, as text for the user.
     pub restart_for: Vec<String>,
+    /// What was asked for now and not at its start, as text for the user. A restart does not bring it.
+    pub not_taken: Vec<String>,
 }
 
 /// Stages what the project says now and has the guest bring it about; with `dry_run` the guest only tells what it would
@@ -72,9 +73,17 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
 ///
 /// # Errors
 /// Its host.yaml is not valid any more, or a file cannot be read.
-pub(super) fn drift(site: &Site, place: &Place, rootfs: &[Entry], plan: &Plan) -> Result<Drift, Error> {
-    let Some(before) = Shape::last(place) else { return Ok(Drift::default()) };
-    let spec = &plan.spec;
+pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
+    let place = &asked.place;
+    let (Some(before), Some(last)) = (Shape::last(place), Request::last(place)) else {
+        return Ok(Drift::default());
+    };
+    let last = Request { host: asked.request.host.clone(), name: asked.request.name.clone(), ..last };
+    let asked = Plan::of(site, asked.request.over(&last))?;
+    let plan = Plan::of(site, last)?;
+    let not_taken = plan.shape.differences(&asked.shape);
+    let (place, spec) = (&plan.place, &plan.spec);
+    let rootfs = site.project.rootfs(spec)?;
     let secrets = match &spec.secrets_host {
         Some(owner) if !plan.request.without_secrets && !spec.secrets.is_empty() => {
             Some(site.project.read(&site.project.secrets_file(owner), crate::host::project::SECRETS_MAX)?)
@@ -85,8 +94,8 @@ pub(super) fn drift(site: &Site, place: &Place, rootfs: &[Entry], plan: &Plan) -
     if plan.request.without_secrets {
         spec.secrets.clear();
     }
-    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, rootfs, secrets.as_deref())?);
-    Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now) })
+    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &rootfs, secrets.as_deref())?);
+    Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now), not_taken })
 }
 
 /// The plan of an instance that runs, as it was asked for.

@@ -59,6 +59,17 @@ impl Request {
         }
     }
 
+    /// The resources that it asks for, in all else another one.
+    pub(super) fn over(self, last: &Self) -> Self {
+        Self {
+            cpus: self.cpus.or(last.cpus),
+            memory_mib: self.memory_mib.or(last.memory_mib),
+            disk_mib: self.disk_mib.or(last.disk_mib),
+            forwards: if self.forwards.is_empty() { last.forwards.clone() } else { self.forwards },
+            ..last.clone()
+        }
+    }
+
     /// Keeps it for a restart.
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
         let path = place.path.join(FILE);

@@ -217,3 +217,26 @@ fn rm_asks_and_removes_the_disk_and_the_state_of_one_instance() {
     civm(&scene, &["rm", "builder", "--yes", "--force"]).code(MACHINE).says("a newer civm wrote it");
     assert!(other.exists() && scene.file("builder.qcow2").exists());
 }
+
+#[test]
+fn what_an_instance_that_runs_cannot_be_given_is_said() {
+    let scene = scene();
+    let place = ended(&scene, "b2", "builder");
+    let record = fs::read_to_string(place.join("instance.json")).unwrap().replace("\"ended\"", "\"ready\"");
+    fs::write(place.join("instance.json"), record).unwrap();
+    fs::write(place.join("request.json"), r#"{"host": "builder", "name": "b2", "cpus": 2}"#).unwrap();
+    let started = json!({
+        "image": "x", "arch": "x86_64", "machine": "q35", "network": "no-host", "cpus": 2, "memory_mib": 1,
+        "disk_mib": 1, "forwards": [],
+    });
+    fs::write(place.join("started.json"), started.to_string()).unwrap();
+    let lock = fs::File::create(place.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let up = |args: &[&str]| civm(&scene, &[&["up", "b2"], args].concat());
+    for flag in ["--fresh", "--ephemeral"] {
+        up(&[flag]).code(MACHINE).says("`b2` is running already").says("`civm down b2` stops it");
+    }
+    up(&["--cpus", "4"]).ok().says("not changed, since it is running: cpus: 2 -> 4");
+    let plain = up(&[]).ok().says("`civm restart b2` brings it: memory");
+    assert!(!plain.stderr.contains("cpus"), "it has what it was asked for with: {}", plain.stderr);
+}
