@@ -62,7 +62,12 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
     let environment = &site.environment;
     let turn = turn::take(&plan.place, observer)?;
     if turn::is_ready(&plan.place, environment, observer)? {
-        return Ok(Up::WasRunning { drift: apply::drift(site, &plan)? });
+        let is_ephemeral = || plan.place.record().is_some_and(|record| record.ephemeral);
+        if plan.request.fresh || (plan.request.ephemeral && !is_ephemeral()) {
+            // Its disk stays: to say that it is up would be to say that the disk is new.
+            return Err(instance::Error::Running(plan.place.name.clone()).into());
+        }
+        return Ok(Up::WasRunning { drift: apply::drift(site, plan)? });
     }
     let Plan { request, mut spec, place, disk, shape } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.

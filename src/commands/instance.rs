@@ -149,7 +149,7 @@ pub(super) fn instance_failure(error: Error) -> Failure {
         Error::NotReady { .. } => {
             failure.help("on a slow machine, set CIVM_TIMEOUT_SCALE=3 to extend every timeout")
         }
-        Error::Unfinished { name, .. } => failure.help(format!("`civm down {name}` stops it")),
+        Error::Running(name) | Error::Unfinished { name, .. } => failure.help(format!("`civm down {name}` stops it")),
         Error::NotRunning(host) => failure.help(format!("`civm up {host}` starts it")),
         Error::NoAnswer { host, .. } => {
             failure.help(format!("`civm console {host}` shows its console, `civm down {host}` stops it"))

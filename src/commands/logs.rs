@@ -29,7 +29,8 @@ pub(super) fn run(args: &Logs, context: &Context) -> Outcome {
         // Whether it lived is asked first: what it wrote last is read after that.
         let lives = args.follow && place.is_alive();
         while let Some(text) = reader.read().map_err(|error| missing(&path, args, &error))? {
-            context.screen.data(clean(&text, args.log).as_bytes())?;
+            // A guest has its part in all of them; what steers a terminal does not get there.
+            context.screen.data(printable(&String::from_utf8_lossy(&text)).as_bytes())?;
         }
         if !lives {
             return Ok(0);
@@ -65,12 +66,6 @@ fn missing(path: &Path, args: &Logs, error: &std::io::Error) -> Failure {
         return Failure::new(Code::NoFileSpecified, format!("`{}` has no such log {which}", args.instance));
     }
     Failure::new(Code::CouldNotReadInput, format!("cannot read {}: {error}", path.display()))
-}
-
-/// A guest's console may hold anything; what steers a terminal does not get there.
-fn clean(text: &[u8], log: Log) -> String {
-    let text = String::from_utf8_lossy(text);
-    if log == Log::Console { printable(&text) } else { text.into_owned() }
 }
 
 /// A file that grows, and may be put aside for a new one.

@@ -12,19 +12,23 @@ use crate::outcome::{Code, Failure, Outcome};
 /// Removes instances, after showing what goes with each.
 pub(super) fn run(args: &Rm, context: &Context) -> Outcome {
     let site = site(context)?;
-    for name in &args.instances {
-        remove(name, &site, args, context)?;
+    // A wrong name is said before anything is removed.
+    let places: Vec<Place> =
+        args.instances.iter().map(|name| place(&site, name)).collect::<Result<_, _>>()?;
+    for place in &places {
+        remove(place, &site, args, context)?;
     }
     Ok(0)
 }
 
-fn remove(name: &str, site: &Site, args: &Rm, context: &Context) -> Result<(), Failure> {
-    let place = place(site, name)?;
+fn remove(place: &Place, site: &Site, args: &Rm, context: &Context) -> Result<(), Failure> {
+    let name = place.name.as_str();
     if place.running().map_err(instance_failure)?.is_some() && !args.force {
-        return Err(instance_failure(Error::Running(name.to_owned()))
-            .help(format!("stop it with `civm down {name}`, or use --force")));
+        return Err(
+            instance_failure(Error::Running(name.to_owned())).help("or use --force, which stops it first")
+        );
     }
-    let remains = lifecycle::remains(site, &place);
+    let remains = lifecycle::remains(site, place);
     if remains.is_empty() {
         context.screen.note(format!("there is nothing of `{name}` to remove"));
         return Ok(());
@@ -33,9 +37,9 @@ fn remove(name: &str, site: &Site, args: &Rm, context: &Context) -> Result<(), F
         confirm(name, &remains, context)?;
     }
     if args.force {
-        stop(&place, context)?;
+        stop(place, context)?;
     }
-    lifecycle::remove(site, &place).map_err(failure)?;
+    lifecycle::remove(site, place).map_err(failure)?;
     for path in remains {
         context.screen.note(format!("removed {}", path.display()));
     }

@@ -41,15 +41,15 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
                     .screen
                     .note(format!("its files have changed since: `civm apply {name}` brings them in"));
             }
-            for what in drift.not_as_asked {
-                context
-                    .screen
-                    .warn(format!("not done, for it runs already (`civm down {name}` stops it): {what}"));
-            }
             for what in drift.restart_for {
                 context
                     .screen
                     .note(format!("changed since it was started, `civm restart {name}` brings it: {what}"));
+            }
+            for what in drift.not_taken {
+                context
+                    .screen
+                    .note(format!("not changed, since it is running: {what}; `civm down {name}` first"));
             }
             Ok(0)
         }

@@ -19,7 +19,8 @@ const LOGIN: Duration = Duration::from_secs(15);
 pub(super) fn run(args: &Wait, context: &Context) -> Outcome {
     let site = site(context)?;
     let place = place(&site, &args.instance)?;
-    let until = args.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    // A time that no clock reaches is for ever.
+    let until = args.timeout.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     loop {
         if is_there(args, &place, context)? {
             return Ok(0);

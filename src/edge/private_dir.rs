@@ -3,8 +3,10 @@
 //! What a killed process leaves behind, the next one removes.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
 
+use nix::unistd::Uid;
 use thiserror::Error;
 
 use super::environment::Environment;
@@ -113,6 +115,22 @@ impl PrivateDir {
     }
 }
 
+/// Whether a path has the form of a private directory of this user, and what is there is one. It is asked before
+/// something is removed whose path was read from a file.
+#[must_use]
+pub fn is_ours(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let named = name.len() == held_dir::NAME_LEN && name.iter().all(u8::is_ascii_alphanumeric);
+    let plain = path.components().all(|component| component != Component::ParentDir);
+    let found = path.symlink_metadata();
+    named
+        && plain
+        && path.parent().is_some_and(place::is_called_so)
+        && found.is_ok_and(|found| {
+            found.is_dir() && found.uid() == Uid::effective().as_raw() && found.mode() & 0o777 == 0o700
+        })
+}
+
 /// Removes a private directory, and the place it is in with the last one.
 fn remove(path: &Path) {
     held_dir::remove(path);
@@ -136,7 +154,6 @@ pub fn sweep(environment: &Environment) {
 mod tests {
     use super::place::{BASE_MAX, check_tmpfs, open_own};
     use super::*;
-    use nix::unistd::Uid;
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 

@@ -18,7 +18,7 @@ use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
 use crate::instance::preflight::{self, Resources};
 use crate::instance::ssh;
 use crate::instance::stage::{FENCE, KEEPER, Mode, QemuUser, SELF};
-use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, Record};
+use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, RUN, Record};
 use crate::instance::supervise::{Running, Stream};
 use crate::instance::tsc;
 use crate::vm::argv;
@@ -277,7 +277,7 @@ pub fn command_line(
     environment: &Environment,
 ) -> Result<String, Error> {
     let qemu = find_qemu(machine, environment)?;
-    let directory = place.path.join("run");
+    let directory = place.path.join(RUN);
     let wiring = wiring(machine, &directory);
     // What QEMU finds when civm starts it has to be made for a QEMU that is started by hand.
     let mut line = format!("mkdir -p -m 700 {} && \\\n", quote(&wiring.share.to_string_lossy()));

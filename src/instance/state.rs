@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::edge::environment::Environment;
 use crate::edge::hex;
 use crate::edge::lock::is_held;
+use crate::edge::private_dir;
 use crate::instance::error::{Error, Tail};
 use crate::vm::agent::printable;
 use crate::vm::spec::check_name;
@@ -34,6 +35,8 @@ pub(crate) use stages::StageProcess;
 use stages::Stages;
 pub use view::View;
 
+/// Name of the directory for an instance's sockets where no place in memory can be had.
+pub(crate) const RUN: &str = "run";
 /// Lines of the console that an error repeats.
 const CONSOLE_TAIL_LINES: usize = 20;
 /// Lines of QEMU's messages that an error repeats.
@@ -275,8 +278,7 @@ impl Place {
             return swept;
         }
         let Some(mut record) = self.record().filter(remains) else { return swept };
-        if let Some(runtime) = record.runtime.take()
-            && runtime.exists()
+        if let Some(runtime) = record.runtime.take().filter(|runtime| self.owns(runtime))
             && fs::remove_dir_all(&runtime).is_ok()
         {
             swept.push(format!("removed {}", runtime.display()));
@@ -289,6 +291,12 @@ impl Place {
         // Without it the next sweep does the same again.
         let _ = record.save(&self.path);
         swept
+    }
+
+    /// Whether a path that a record names is a directory which civm makes for the sockets of an instance. Nothing else
+    /// is removed, whatever a record says.
+    fn owns(&self, runtime: &Path) -> bool {
+        (runtime == self.path.join(RUN) && runtime.is_dir()) || private_dir::is_ours(runtime)
     }
 
     /// The same without a report.

@@ -278,7 +278,7 @@ mod tests {
         let place = home.project(directory.path()).unwrap().place("a").unwrap();
         let stop = || down(&place, Patience::Usual(Duration::ZERO), &environment, &mut |_| {});
         assert!(matches!(stop(), Err(Error::NotRunning(_))));
-        let runtime = directory.path().join("runtime");
+        let runtime = place.path.join("run");
         std::fs::create_dir(&runtime).unwrap();
         let mut record = Record::new(&place, "a", 0);
         (record.phase, record.runtime) = (Phase::Ready, Some(runtime.clone()));
@@ -292,7 +292,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let environment = Environment::empty().with("XDG_STATE_HOME", directory.path());
         let place = Home::find(&environment).unwrap().project(directory.path()).unwrap().place("a").unwrap();
-        let runtime = directory.path().join("runtime");
+        let runtime = place.path.join("run");
         std::fs::create_dir(&runtime).unwrap();
         let file = place.path.join("instance.json");
         for (text, who) in

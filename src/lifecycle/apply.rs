@@ -31,8 +31,8 @@ pub struct Drift {
     pub apply: bool,
     /// What only a restart brings, as text for the user.
     pub restart_for: Vec<String>,
-    /// What was asked for now and is otherwise in the machine that runs, as text for the user.
-    pub not_as_asked: Vec<String>,
+    /// What was asked for now and not at its start, as text for the user. A restart does not bring it.
+    pub not_taken: Vec<String>,
 }
 
 /// Stages what the project says now and has the guest bring it about; with `dry_run` the guest only tells what it would
@@ -74,14 +74,16 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
 ///
 /// # Errors
 /// Its host.yaml is not valid any more, or a file cannot be read.
-pub(super) fn drift(site: &Site, asked: &Plan) -> Result<Drift, Error> {
+pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     let place = &asked.place;
-    let (Some(before), Some(record)) = (Shape::last(place), place.record()) else {
+    let (Some(before), Some(last)) = (Shape::last(place), Request::last(place)) else {
         return Ok(Drift::default());
     };
-    // A restart does what the start was asked for.
-    let plan = plan(site, place, &record)?;
-    let spec = &plan.spec;
+    let last = Request { host: asked.request.host.clone(), name: asked.request.name.clone(), ..last };
+    let asked = Plan::of(site, asked.request.over(&last))?;
+    let plan = Plan::of(site, last)?;
+    let not_taken = plan.shape.differences(&asked.shape);
+    let (place, spec) = (&plan.place, &plan.spec);
     let rootfs = site.project.rootfs(spec)?;
     let secrets = match &spec.secrets_host {
         Some(owner) if !plan.request.without_secrets && !spec.secrets.is_empty() => {
@@ -94,9 +96,7 @@ pub(super) fn drift(site: &Site, asked: &Plan) -> Result<Drift, Error> {
         spec.secrets.clear();
     }
     let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &rootfs, secrets.as_deref())?);
-    let not_as_asked = if asked.request.has_resources() { now.differences(&asked.shape) } else { Vec::new() };
-    let (apply, restart_for) = (before.has_other_share(&now), before.differences(&now));
-    Ok(Drift { apply, restart_for, not_as_asked })
+    Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now), not_taken })
 }
 
 /// The plan of an instance that runs, as it was asked for.

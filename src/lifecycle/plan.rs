@@ -74,17 +74,15 @@ impl Plan {
 /// The host that is meant, and the place of the instance.
 fn resolve(site: &Site, request: &Request) -> Result<(String, Place), Error> {
     let is_host = |name: &str| site.project.host_file(name).is_file();
-    // Whoever only asks for an instance makes none.
-    let host_of = |name: &str| {
-        let is_known = check_name(name).is_ok() && site.state.path.join(name).is_dir();
-        let place = is_known.then(|| site.state.place(name).ok()).flatten();
-        place.and_then(|place| place.record()).map(|record| record.host)
+    // A record that cannot be read does not say whose machine it is.
+    let host_of = |name: &str| -> Result<Option<String>, Error> {
+        let is_there = check_name(name).is_ok() && site.state.path.join(name).is_dir();
+        let record = if is_there { site.state.place(name)?.load()? } else { None };
+        Ok(record.map(|record| record.host))
     };
     let name = request.name.as_ref().unwrap_or(&request.host);
-    let host = match host_of(&request.host) {
-        Some(host) if name == &request.host && !is_host(name) => host,
-        _ => request.host.clone(),
-    };
+    let known = if name == &request.host && !is_host(name) { host_of(name)? } else { None };
+    let host = known.unwrap_or_else(|| request.host.clone());
     if name == &request.host {
         // That there is no such host is said before anything is made for it.
         site.spec(&host)?;
@@ -95,7 +93,7 @@ fn resolve(site: &Site, request: &Request) -> Result<(String, Place), Error> {
         return Err(Error::NameOfHost(name.clone()));
     }
     site.spec(&host)?;
-    match host_of(name) {
+    match host_of(name)? {
         Some(other) if other != host => Err(Error::OtherHost { name: name.clone(), host: other }),
         _ => Ok((host, site.state.place(name)?)),
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use crate::instance::Place;
+use crate::instance::{Place, preflight};
 use crate::lifecycle::{Error, Site, turn};
 
 /// What there is of an instance: its disk, and its directory of state with its logs and host key.
@@ -31,6 +31,10 @@ pub fn remove(site: &Site, place: &Place) -> Result<(), Error> {
         return Err(crate::instance::Error::Running(place.name.clone()).into());
     }
     let disk = site.project.disk(&place.name);
+    // A machine of another user, or of another state directory, may have it.
+    if !disk.is_symlink() {
+        preflight::check_disk(&disk, &[])?;
+    }
     let failed = |what, path: PathBuf| move |source: io::Error| Error::File { what, path, source };
     match fs::remove_file(&disk) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

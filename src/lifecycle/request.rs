@@ -49,11 +49,6 @@ pub struct Request {
 }
 
 impl Request {
-    /// Whether resources are asked for that host.yaml may say otherwise.
-    pub(super) fn has_resources(&self) -> bool {
-        self.resources() != Resources::default()
-    }
-
     /// The resources that take the place of host.yaml's.
     pub(super) fn resources(&self) -> Resources {
         Resources {
@@ -61,6 +56,17 @@ impl Request {
             memory: self.memory_mib.map(Size::mebibytes),
             disk: self.disk_mib.map(Size::mebibytes),
             forwards: self.forwards.clone(),
+        }
+    }
+
+    /// The resources that it asks for, in all else another one.
+    pub(super) fn over(self, last: &Self) -> Self {
+        Self {
+            cpus: self.cpus.or(last.cpus),
+            memory_mib: self.memory_mib.or(last.memory_mib),
+            disk_mib: self.disk_mib.or(last.disk_mib),
+            forwards: if self.forwards.is_empty() { last.forwards.clone() } else { self.forwards },
+            ..last.clone()
         }
     }
 

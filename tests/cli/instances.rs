@@ -99,6 +99,10 @@ fn a_name_belongs_to_one_host() {
     civm(&scene, &["up", "nobody", "--name", "b2", "--dry-run"]).code(1).says("no host `nobody`");
     ended(&scene, "b2", "other");
     name("b2").code(INPUT).says("instance `b2` is a machine of host `other`");
+    // One whose record cannot be read may be anybody's.
+    fs::write(state(&scene, "b5").join("instance.json"), "{").unwrap();
+    name("b5").code(MACHINE).says("b5/instance.json: it is damaged");
+    civm(&scene, &["up", "b5", "--dry-run"]).code(MACHINE).says("b5/instance.json: it is damaged");
     // An instance that exists is started again by its own name, with the port that it had.
     ended(&scene, "b3", "builder");
     let again = civm(&scene, &["up", "b3", "--dry-run"]).ok();
@@ -137,6 +141,9 @@ fn verbs_say_that_an_instance_does_not_run_or_does_not_exist() {
     civm(&scene, &["up", "b4", "--dry-run"]).code(1).says("no host `b4`");
     civm(&scene, &["status", "b4"]).code(1).says("no host `b4`");
     civm(&scene, &["wait", "b2", "--for", "ended"]).ok();
+    let for_ever = u64::MAX.to_string();
+    civm(&scene, &["wait", "b2", "--for", "ended", "--timeout", &for_ever]).ok();
+    civm(&scene, &["wait", "b2", "--timeout", "0"]).code(MACHINE).says("`b2` is not running");
     civm(&scene, &["down", "b2", "builder"])
         .ok()
         .says("`b2` is not running")
@@ -167,7 +174,7 @@ fn logs_are_printed_without_what_steers_a_terminal() {
     civm(&scene, &["logs", "b2"]).code(100).says("`b2` has no such log yet");
     fs::write(place.join("console.log"), "boots\r\n\x1b[2Jhello\n").unwrap();
     fs::write(place.join("console.log.1"), "before\n").unwrap();
-    fs::write(place.join("events.jsonl"), "{\"event\":\"busy\"}\n").unwrap();
+    fs::write(place.join("events.jsonl"), "{\"event\":\"busy\u{9b}\"}\n").unwrap();
     let out = |args: &[&str]| {
         String::from_utf8(civm(&scene, &[&["logs", "b2"], args].concat()).ok().stdout).unwrap()
     };
@@ -191,8 +198,47 @@ fn rm_asks_and_removes_the_disk_and_the_state_of_one_instance() {
     assert!(!place.exists() && !scene.file("b2.qcow2").exists());
     assert!(other.exists() && scene.file("builder.qcow2").exists(), "another instance stays");
     civm(&scene, &["rm", "b2", "--yes"]).code(1).says("no host `b2`");
+    // A wrong name stops everything.
+    civm(&scene, &["rm", "--yes", "builder", "b4"]).code(1).says("no host `b4`");
+    assert!(other.exists() && scene.file("builder.qcow2").exists());
+    // So does a machine of somebody else that has the disk: QEMU locks it like this.
+    let disk = fs::File::options().write(true).open(scene.file("builder.qcow2")).unwrap();
+    let lock = nix::libc::flock {
+        l_type: i16::try_from(nix::libc::F_WRLCK).unwrap(),
+        l_whence: i16::try_from(nix::libc::SEEK_SET).unwrap(),
+        l_start: 100,
+        l_len: 1,
+        l_pid: 0,
+    };
+    nix::fcntl::fcntl(&disk, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).unwrap();
+    civm(&scene, &["rm", "builder", "--yes"]).code(MACHINE).says("is in use by");
+    assert!(other.exists() && scene.file("builder.qcow2").exists());
+    drop(disk);
     // A record of another civm stands for what that one may run.
     fs::write(other.join("instance.json"), r#"{"version": 99, "phase": "ready"}"#).unwrap();
     civm(&scene, &["rm", "builder", "--yes", "--force"]).code(MACHINE).says("a newer civm wrote it");
     assert!(other.exists() && scene.file("builder.qcow2").exists());
+}
+
+#[test]
+fn what_an_instance_that_runs_cannot_be_given_is_said() {
+    let scene = scene();
+    let place = ended(&scene, "b2", "builder");
+    let record = fs::read_to_string(place.join("instance.json")).unwrap().replace("\"ended\"", "\"ready\"");
+    fs::write(place.join("instance.json"), record).unwrap();
+    fs::write(place.join("request.json"), r#"{"host": "builder", "name": "b2", "cpus": 2}"#).unwrap();
+    let started = json!({
+        "image": "x", "arch": "x86_64", "machine": "q35", "network": "no-host", "cpus": 2, "memory_mib": 1,
+        "disk_mib": 1, "forwards": [],
+    });
+    fs::write(place.join("started.json"), started.to_string()).unwrap();
+    let lock = fs::File::create(place.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let up = |args: &[&str]| civm(&scene, &[&["up", "b2"], args].concat());
+    for flag in ["--fresh", "--ephemeral"] {
+        up(&[flag]).code(MACHINE).says("`b2` is running already").says("`civm down b2` stops it");
+    }
+    up(&["--cpus", "4"]).ok().says("not changed, since it is running: cpus: 2 -> 4");
+    let plain = up(&[]).ok().says("`civm restart b2` brings it: memory");
+    assert!(!plain.stderr.contains("cpus"), "it has what it was asked for with: {}", plain.stderr);
 }

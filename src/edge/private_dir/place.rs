@@ -76,6 +76,13 @@ pub(super) fn temporary_base(environment: &Environment) -> PathBuf {
     environment.temp_dir().join(format!("civm-{}", Uid::effective()))
 }
 
+/// Whether a directory is called as a place in memory is.
+pub(super) fn is_called_so(base: &Path) -> bool {
+    let name = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let shm = shm_name();
+    name == "civm" || name == shm || name.starts_with(&format!("{shm}-"))
+}
+
 /// Every place that may have something of this user in it.
 pub(super) fn bases(environment: &Environment) -> Vec<PathBuf> {
     let mut bases: Vec<PathBuf> = shared(environment).into_iter().map(|(_, base)| base).collect();

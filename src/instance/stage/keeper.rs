@@ -21,7 +21,7 @@ use crate::instance::event::Event;
 use crate::instance::stage::log::{Log, QEMU_LOG_MAX};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::{Mode, SELF, SUPERVISOR, child, namespaces};
-use crate::instance::state::{Phase, Place, lock_patiently};
+use crate::instance::state::{Phase, Place, RUN, lock_patiently};
 
 /// The hidden subcommand: `MODE STATE PROJECT NAME`.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -90,7 +90,7 @@ fn open_runtime(mode: Mode, place: &Place) -> io::Result<Runtime> {
         (Err(error), Mode::Memory) => Err(io::Error::other(error)),
         // Only sockets and an empty mount point are in it: no secret touches the disk.
         (Err(_), Mode::Namespaces) => {
-            let path = place.path.join("run");
+            let path = place.path.join(RUN);
             let _ = std::fs::remove_dir_all(&path);
             DirBuilder::new().mode(0o700).create(&path)?;
             Ok(Runtime::Disk(path))

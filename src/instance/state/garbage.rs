@@ -114,8 +114,9 @@ impl Place {
     fn leftovers(&self, record: &Record) -> Option<Garbage> {
         let ended = record.phase == Phase::Ended;
         let disk =
-            record.disk.iter().filter(|disk| !ended && record.ephemeral && disk.starts_with(&self.path));
-        let paths = record.runtime.iter().chain(disk).filter(|path| path.symlink_metadata().is_ok());
+            record.disk.iter().filter(|disk| !ended && record.ephemeral && disk.parent() == Some(&self.path));
+        let runtime = record.runtime.iter().filter(|runtime| self.owns(runtime));
+        let paths = runtime.chain(disk).filter(|path| path.symlink_metadata().is_ok());
         let reason = format!("left by `{}`, which was killed", self.name);
         Garbage::of(paths.cloned().collect(), reason, vec![self.clone()], Way::Sweep)
     }

@@ -1,6 +1,8 @@
 //! The record of a running instance, for every other civm to read.
 
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ pub(super) const FILE: &str = "instance.json";
 const VERSION: u32 = 3;
 /// The oldest that it reads: [`upgrade`] says what came since.
 const OLDEST: u32 = 2;
+/// Longest record that is read, in bytes: one has a thousand, and its forwards.
+const LENGTH_MAX: u64 = 1 << 20;
 /// Names of the sockets in the instance's directory in memory.
 pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
 pub(crate) const CONTROL_SOCKET: &str = "control.sock";
@@ -141,7 +145,7 @@ impl Record {
     /// There is one that this civm cannot read: it must be left alone, and whatever it stands for as well.
     pub(crate) fn load(directory: &Path) -> Result<Option<Self>, Error> {
         let path = directory.join(FILE);
-        let text = match fs::read(&path) {
+        let text = match read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::file("cannot read", path)(error)),
@@ -187,7 +191,7 @@ impl Record {
     /// Removes the disk of a run that is over, where it was only for that run.
     pub(crate) fn remove_ephemeral_disk(&mut self, directory: &Path) {
         // Nothing but what civm made in the instance's own directory.
-        if let Some(disk) = self.disk.take_if(|disk| self.ephemeral && disk.starts_with(directory)) {
+        if let Some(disk) = self.disk.take_if(|disk| self.ephemeral && disk.parent() == Some(directory)) {
             let _ = fs::remove_file(disk);
         }
     }
@@ -209,6 +213,15 @@ impl Record {
     pub fn control(&self) -> Option<PathBuf> {
         self.runtime.as_ref().map(|runtime| runtime.join(CONTROL_SOCKET))
     }
+}
+
+/// Reads a record, of what is not one no more than a record may have.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    // To open a pipe would wait for its other end.
+    let file = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    file.take(LENGTH_MAX).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Brings what an older civm wrote up to date: in version 2 an instance had its host's name. What it does not have at
@@ -260,6 +273,9 @@ mod tests {
         for damaged in ["", "{", "nonsense", &format!(r#"{{"version": {VERSION}, "phase": "ready"}}"#)] {
             assert!(reason(damaged).starts_with("it is damaged"), "{damaged}");
         }
+        let endless = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", endless.path().join(FILE)).unwrap();
+        assert!(matches!(Record::load(endless.path()), Err(Error::Record { .. })));
         assert_eq!(load(r#"{"phase": "ended"}"#).unwrap(), None);
         assert_eq!(load(r#"{"version": 99, "phase": "ended"}"#).unwrap(), None);
         let place = Place { project: "/p".into(), name: "a".into(), path: directory.path().into() };

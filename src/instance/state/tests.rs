@@ -36,7 +36,7 @@ fn what_a_killed_instance_left_is_swept_and_a_living_one_is_spared() {
     let directory = tempfile::tempdir().unwrap();
     let home = home(directory.path());
     let place = home.project(directory.path()).unwrap().place("a").unwrap();
-    let runtime = directory.path().join("runtime");
+    let runtime = place.path.join("run");
     std::fs::create_dir_all(runtime.join("share/secrets")).unwrap();
     let mut record = Record::new(&place, "a", 0);
     (record.phase, record.runtime) = (Phase::Ready, Some(runtime.clone()));
@@ -78,6 +78,37 @@ fn one_look_tells_the_living_from_many_that_are_over() {
     assert_eq!(killed.record().unwrap().reason.as_deref(), Some("killed"));
     assert_eq!(first.record().unwrap().phase, Phase::Ready);
     assert!(over.iter().all(|place| place.record().is_some_and(|record| record.reason.is_none())));
+}
+
+#[test]
+fn a_record_does_not_say_what_else_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = home(directory.path());
+    let place = home.project(directory.path()).unwrap().place("a").unwrap();
+    let (theirs, private) = (directory.path().join("theirs"), directory.path().join("civm/abcdefABCDEF"));
+    for path in [&theirs, &private] {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    std::fs::set_permissions(&private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::write(directory.path().join("disk"), "theirs").unwrap();
+    let disk = place.path.join("../../../disk");
+    assert!(disk.exists());
+    let sweep = |runtime: std::path::PathBuf| {
+        let mut record = Record::new(&place, "a", 0);
+        (record.phase, record.runtime) = (Phase::Ready, Some(runtime));
+        (record.disk, record.ephemeral) = (Some(disk.clone()), true);
+        record.save(&place.path).unwrap();
+        let garbage = home.garbage(super::Limits::LEFTOVERS).into_iter().flat_map(|one| one.paths);
+        (garbage.collect::<Vec<_>>(), place.sweep_report())
+    };
+    let through = directory.path().join("theirs/../civm/abcdefABCDEF");
+    for runtime in [theirs.clone(), through, directory.path().to_owned(), "/".into(), "".into()] {
+        assert_eq!(sweep(runtime.clone()), (vec![], vec![]), "{}", runtime.display());
+    }
+    assert!(theirs.exists() && disk.exists());
+    let (garbage, swept) = sweep(private.clone());
+    assert_eq!((garbage.as_slice(), swept.len()), ([private.clone()].as_slice(), 1));
+    assert!(!private.exists() && disk.exists());
 }
 
 #[test]
