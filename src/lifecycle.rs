@@ -45,7 +45,7 @@ const READY: Duration = Duration::from_secs(240);
 pub enum Up {
     /// It was ready already; nothing was done.
     WasRunning {
-        /// What has changed in the project since it was started.
+        /// In what it differs from the project and the request.
         drift: Drift,
     },
     /// It was started. This process holds it until it is detached.
@@ -62,8 +62,7 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
     let environment = &site.environment;
     let turn = turn::take(&plan.place, observer)?;
     if turn::is_ready(&plan.place, environment, observer)? {
-        let rootfs = site.project.rootfs(&plan.spec)?;
-        return Ok(Up::WasRunning { drift: apply::drift(site, &plan.place, &rootfs, &plan)? });
+        return Ok(Up::WasRunning { drift: apply::drift(site, &plan.place, &plan.request)? });
     }
     let Plan { request, mut spec, place, disk, shape } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.

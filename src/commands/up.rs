@@ -46,6 +46,11 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
                     .screen
                     .note(format!("changed since it was started, `civm restart {name}` brings it: {what}"));
             }
+            for what in drift.asked {
+                context.screen.warn(format!(
+                    "not changed, since {name} is running: {what}; stop it first, with `civm down {name}`"
+                ));
+            }
             Ok(0)
         }
         lifecycle::Up::Started(running) if args.detach => {

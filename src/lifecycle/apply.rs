@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::host::rootfs::Entry;
 use crate::instance::control::{self, Session};
 use crate::instance::deadline::scaled;
 use crate::instance::{self, Place, Record};
@@ -25,13 +24,15 @@ pub struct Applied {
     pub restart_for: Vec<String>,
 }
 
-/// What has changed in a project since an instance was started.
+/// In what a running instance differs from its project, and from what is asked for now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drift {
     /// Whether an apply would bring something.
     pub apply: bool,
     /// What only a restart brings, as text for the user.
     pub restart_for: Vec<String>,
+    /// What is asked for now and was not when it was started, as text for the user.
+    pub asked: Vec<String>,
 }
 
 /// Stages what the project says now and has the guest bring it about; with `dry_run` the guest only tells what it would
@@ -68,25 +69,32 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     Ok(Applied { changes, restart_for })
 }
 
-/// What has changed in the project since an instance that runs was started. Nothing is opened for it.
+/// What differs from an instance that runs. Nothing is opened for it.
 ///
 /// # Errors
 /// Its host.yaml is not valid any more, or a file cannot be read.
-pub(super) fn drift(site: &Site, place: &Place, rootfs: &[Entry], plan: &Plan) -> Result<Drift, Error> {
+pub(super) fn drift(site: &Site, place: &Place, asked: &Request) -> Result<Drift, Error> {
     let Some(before) = Shape::last(place) else { return Ok(Drift::default()) };
-    let spec = &plan.spec;
+    // A restart keeps what was asked for at the start.
+    let last = Request::last(place).unwrap_or_else(|| asked.clone());
+    let Plan { mut spec, shape, .. } = Plan::of(site, last.clone())?;
+    let with_asked = Plan::of(site, last.overridden_by(asked))?.shape;
     let secrets = match &spec.secrets_host {
-        Some(owner) if !plan.request.without_secrets && !spec.secrets.is_empty() => {
+        Some(owner) if !last.without_secrets && !spec.secrets.is_empty() => {
             Some(site.project.read(&site.project.secrets_file(owner), crate::host::project::SECRETS_MAX)?)
         }
         _ => None,
     };
-    let mut spec = spec.clone();
-    if plan.request.without_secrets {
+    if last.without_secrets {
         spec.secrets.clear();
     }
-    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, rootfs, secrets.as_deref())?);
-    Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now) })
+    let rootfs = site.project.rootfs(&spec)?;
+    let now = shape.with_share(share::fingerprint(&spec, place, &rootfs, secrets.as_deref())?);
+    Ok(Drift {
+        apply: before.has_other_share(&now),
+        restart_for: before.differences(&now),
+        asked: now.differences(&with_asked),
+    })
 }
 
 /// The plan of an instance that runs, as it was asked for.

@@ -59,6 +59,17 @@ impl Request {
         }
     }
 
+    /// The same machine with the resources of another request, where that names any.
+    pub(super) fn overridden_by(&self, other: &Self) -> Self {
+        Self {
+            cpus: other.cpus.or(self.cpus),
+            memory_mib: other.memory_mib.or(self.memory_mib),
+            disk_mib: other.disk_mib.or(self.disk_mib),
+            forwards: if other.forwards.is_empty() { self.forwards.clone() } else { other.forwards.clone() },
+            ..self.clone()
+        }
+    }
+
     /// Keeps it for a restart.
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
         let path = place.path.join(FILE);
