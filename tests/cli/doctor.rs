@@ -142,7 +142,7 @@ fn a_fix_makes_private_what_others_could_read_and_removes_what_a_kill_left() {
     fs::write(build.join("disk"), vec![7; 9000]).unwrap();
     let dead = state.join("project-0/x");
     fs::create_dir_all(&dead).unwrap();
-    let runtime = scene.path("run/dead");
+    let runtime = dead.join("run");
     fs::create_dir(&runtime).unwrap();
     let record = serde_json::json!({
         "version": 2, "project": scene.path("project"), "host": "x", "phase": "ready", "started_at": 1, "accel": "tcg",
