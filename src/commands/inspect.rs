@@ -7,6 +7,7 @@ use super::instance::{instance_failure, place, site};
 use super::status::{describe, state};
 use crate::cli::instance::Inspect;
 use crate::instance::inspect::{Process, processes};
+use crate::lifecycle::Split;
 use crate::outcome::Outcome;
 
 /// Prints all that civm knows of an instance, running or not.
@@ -24,6 +25,7 @@ pub(super) fn run(args: &Inspect, context: &Context) -> Outcome {
         "instance": record.as_ref().map(|record| describe(record, &state)),
         "state": state,
         "processes": processes,
+        "last_boot": Split::last(&place),
         "runtime": record.as_ref().and_then(|record| record.runtime.clone()),
         "namespaces": record.as_ref().map(|record| record.namespaces),
         "key_removed": record.as_ref().map(|record| record.key_removed),
