@@ -28,18 +28,16 @@ struct Counts {
     threads: usize,
     descriptors: usize,
     mounts: usize,
-    in_memory: usize,
 }
 
 impl Counts {
-    fn now(scene: &Scene, memory: &Path) -> Self {
+    fn now(scene: &Scene) -> Self {
         let entries = |path: &str| fs::read_dir(path).expect(path).count();
         Self {
             processes: scene.processes().len(),
             threads: entries("/proc/self/task"),
             descriptors: entries("/proc/self/fd"),
             mounts: fs::read_to_string("/proc/self/mountinfo").expect("mounts").lines().count(),
-            in_memory: files(memory),
         }
     }
 }
@@ -56,27 +54,19 @@ fn down(scene: &Scene, name: &str) {
 pub fn many_runs_leave_everything_as_it_was(mode: Mode) {
     let runs = std::env::var("CIVM_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(RUNS);
     assert!(runs > LOGS_FULL, "the logs of {LOGS_FULL} runs are kept");
-    let mut scene = Scene::new();
-    // Of its own, so that nobody else's files are counted.
-    let memory = tempfile::tempdir_in("/dev/shm").expect("a directory in memory");
-    scene.environment = scene.environment.clone().with("XDG_RUNTIME_DIR", memory.path());
-    let mut before = None;
+    let scene = Scene::new();
+    let before = Counts::now(&scene);
     let mut in_state = None;
     for run in 1..=runs {
         let running = scene.start(scene.machine("a", 0), Some(mode)).expect("it starts");
         wait_until("the kernel speaks", || scene.console("a").contains(WORD));
         let record = scene.place("a").running().expect("readable").expect("it runs");
-        if mode == Mode::Memory {
-            let runtime = record.runtime.as_ref().expect("a runtime directory");
-            assert!(runtime.starts_with(memory.path()), "{} is counted", runtime.display());
-        }
         down(&scene, "a");
         running.wait_end(&mut |_| {});
+        // Its directory in memory as well.
         scene.assert_gone(&record);
-        // What the first run makes once for all may stay, such as a directory in memory for all instances.
-        let before = before.get_or_insert_with(|| Counts::now(&scene, memory.path()));
         wait_until(&format!("everything is as it was: {before:?}, and after run {run}"), || {
-            Counts::now(&scene, memory.path()) == *before
+            Counts::now(&scene) == before
         });
         let state = files(&scene.directory().join("state"));
         match in_state {
