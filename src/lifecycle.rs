@@ -5,9 +5,10 @@
 //! [`Observer`] how far it has come, and asks it where a person must decide. `commands` and the keeper of builders call
 //! this room; nothing in it prints.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::instance::{self, Running, launch, ssh};
+use crate::lifecycle::split::Watched;
 
 mod accounts;
 mod apply;
@@ -23,6 +24,7 @@ mod restart;
 mod shape;
 mod share;
 mod site;
+mod split;
 mod turn;
 
 pub use apply::{Applied, Drift, apply};
@@ -35,6 +37,7 @@ pub use request::Request;
 pub use restart::restart;
 pub use shape::Shape;
 pub use site::Site;
+pub use split::{Split, Step, Timed};
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
 /// minute.
@@ -58,7 +61,8 @@ pub enum Up {
 /// # Errors
 /// What stands in the way. Nothing has been started then, or it has been stopped again.
 pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Error> {
-    let begun = Instant::now();
+    let mut watched = Watched::new(observer, plan.begun);
+    let observer = &mut watched;
     let environment = &site.environment;
     let turn = turn::take(&plan.place, observer)?;
     if turn::is_ready(&plan.place, environment, observer)? {
@@ -69,22 +73,28 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
         }
         return Ok(Up::WasRunning { drift: apply::drift(site, plan)? });
     }
-    let Plan { request, mut spec, place, disk, shape } = plan;
+    let Plan { begun, request, mut spec, place, disk, shape } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
     let draft = plan::machine(&spec, &place, None, &disk, &request);
     launch::check(&site.home, &draft, environment, &mut |event| observer.tell(Progress::Instance(event)))?;
     image::check(&spec, environment)?;
     let rootfs = site.project.rootfs(&spec)?;
+    observer.done(Step::Plan);
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
+    observer.done(Step::Key);
     let image = image::ensure(&spec, environment, observer)?;
+    observer.done(Step::Image);
     accounts::check(&spec, &image, &rootfs, disk.will_be_kept(), observer)?;
     let made = disk.make(&spec, &image, &place, environment, observer)?;
+    observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
     let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
     let fingerprint = share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?;
     let staged = share::staged(site, &spec, &place, identity, rootfs)?;
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;
+    Split::forget(&place);
+    observer.done(Step::Share);
     let start = instance::Request {
         home: &site.home,
         place: &place,
@@ -103,7 +113,12 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
     running
         .wait_ready(within, login.as_ref(), &mut |event| observer.tell(Progress::Instance(event)))
         .map_err(|error| Error::NotReady { error, logs: place.path.clone() })?;
-    observer.tell(Progress::Ready { name: &place.name, after: begun.elapsed() });
+    observer.done(Step::Login);
+    let split = std::mem::take(&mut observer.split);
+    if let Err(error) = split.save(&place) {
+        observer.tell(Progress::Warning(error.to_string()));
+    }
+    observer.tell(Progress::Ready { name: &place.name, after: begun.elapsed(), split: &split });
     drop(turn);
     Ok(Up::Started(running))
 }

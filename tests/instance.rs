@@ -27,6 +27,8 @@ mod kernel;
 mod played;
 #[path = "instance/scene.rs"]
 mod scene;
+#[path = "instance/soak.rs"]
+mod soak;
 
 /// Runs this program as the caller of an instance that it holds until it is killed.
 const HOLD: &str = "__hold";

@@ -11,7 +11,7 @@ use crate::cli::instance::Inspect;
 use crate::instance::control::Session;
 use crate::instance::deadline::scaled;
 use crate::instance::inspect::{Process, processes};
-use crate::lifecycle::Shape;
+use crate::lifecycle::{Shape, Split};
 use crate::outcome::Outcome;
 
 /// How long QEMU may take to say what it runs.
@@ -39,6 +39,7 @@ pub(super) fn run(args: &Inspect, context: &Context) -> Outcome {
         "processes": processes,
         "qemu": qemu,
         "started": started,
+        "last_boot": Split::last(&place),
         "runtime": record.as_ref().and_then(|record| record.runtime.clone()),
         "namespaces": record.as_ref().map(|record| record.namespaces),
         "key_removed": record.as_ref().map(|record| record.key_removed),

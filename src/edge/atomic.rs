@@ -91,6 +91,19 @@ pub fn replace(path: &Path, content: &[u8], mode_if_new: u32) -> Result<(), Writ
     write(path, content, &WriteOptions { expected: None, mode: mode_if_new, fresh: false }).map(drop)
 }
 
+/// Replaces a file as [`replace`] does, unless it holds this already: to be sure of a write takes a disk ten
+/// milliseconds.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn update(path: &Path, content: &[u8], mode_if_new: u32) -> Result<(), WriteError> {
+    if std::fs::read(path).is_ok_and(|held| held == content) {
+        return Ok(());
+    }
+    replace(path, content, mode_if_new)
+}
+
 /// Replaces a file as [`replace`] does if it still holds `old`; `None` is for a file that is not there. False where
 /// somebody else was faster, and nothing was written.
 ///

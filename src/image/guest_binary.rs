@@ -1,7 +1,8 @@
 //! civm's own binary for the guest: the running one, or for a guest of the other architecture one that was built for it.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Error, debian_name};
@@ -13,6 +14,8 @@ const VARIABLE: &str = "CIVM_GUEST_BINARY";
 /// ELF machine numbers.
 const EM_X86_64: u16 = 62;
 const EM_AARCH64: u16 = 183;
+/// Bytes at its start in which the ELF and program headers are.
+const HEAD: u64 = 64 << 10;
 /// ELF program header type of the dynamic loader's path.
 const PT_INTERP: u32 = 3;
 
@@ -28,11 +31,13 @@ pub(super) const fn elf_machine(arch: Arch) -> u16 {
 #[derive(Debug)]
 pub(super) struct GuestBinary {
     pub(super) path: PathBuf,
-    pub(super) content: Vec<u8>,
+    file: File,
+    /// Its path, length and times. A hash of all of it would take as long as everything else that a start does.
+    pub(super) stamp: String,
 }
 
 impl GuestBinary {
-    /// Finds it, reads it, and makes sure that it runs without a dynamic loader, on that architecture.
+    /// Finds it and makes sure that it runs without a dynamic loader, on that architecture.
     ///
     /// # Errors
     /// [`Error::NoGuestBinary`]; [`Error::DynamicBinary`]; [`Error::Content`] where it is something else;
@@ -56,14 +61,39 @@ impl GuestBinary {
     }
 
     fn load(path: PathBuf, arch: Arch) -> Result<Self, Error> {
-        let content = fs::read(&path).map_err(unreadable).map_err(Error::io("read", &path))?;
-        let elf =
-            Elf::parse(&content).ok_or_else(|| Error::content(&path, "is not a 64-bit Linux program"))?;
+        let binary = Self::open(path)?;
+        let path = &binary.path;
+        let mut head = Vec::new();
+        (&binary.file).take(HEAD).read_to_end(&mut head).map_err(Error::io("read", path))?;
+        let elf = Elf::parse(&head).ok_or_else(|| Error::content(path, "is not a 64-bit Linux program"))?;
         if elf.machine != elf_machine(arch) {
             let reason = format!("is for another processor than the guest's ({})", debian_name(arch));
-            return Err(Error::content(&path, reason));
+            return Err(Error::content(path, reason));
         }
-        if elf.dynamic { Err(Error::DynamicBinary(path)) } else { Ok(Self { path, content }) }
+        if elf.dynamic { Err(Error::DynamicBinary(binary.path)) } else { Ok(binary) }
+    }
+
+    pub(super) fn open(path: PathBuf) -> Result<Self, Error> {
+        let file = File::open(&path).map_err(unreadable).map_err(Error::io("read", &path))?;
+        let found = file.metadata().map_err(Error::io("read", &path))?;
+        let stamp = format!(
+            "{}\n{}\n{}.{:09}\n{}.{:09}",
+            path.display(),
+            found.len(),
+            found.mtime(),
+            found.mtime_nsec(),
+            found.ctime(),
+            found.ctime_nsec()
+        );
+        Ok(Self { path, file, stamp })
+    }
+
+    /// All of it, of the very file that the stamp is of.
+    pub(super) fn content(&self) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        let mut file = &self.file;
+        file.rewind().and_then(|()| file.read_to_end(&mut content)).map_err(Error::io("read", &self.path))?;
+        Ok(content)
     }
 }
 
@@ -116,6 +146,8 @@ impl Elf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The architecture that this machine does not have.
@@ -138,7 +170,7 @@ mod tests {
         fs::write(&path, program(foreign())).expect("write");
         let environment = Environment::empty().with(VARIABLE, &path);
         let found = GuestBinary::find(None, foreign(), &environment).expect("a binary");
-        assert_eq!((found.path, found.content), (path.clone(), program(foreign())));
+        assert_eq!((&found.path, found.content().expect("read")), (&path, program(foreign())));
         fs::write(&path, program(Arch::native().expect("known"))).expect("write");
         let error = GuestBinary::find(None, foreign(), &environment).expect_err("this machine's own");
         assert!(error.to_string().contains("is for another processor than the guest's"), "{error}");

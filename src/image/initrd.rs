@@ -15,7 +15,7 @@ use super::{Error, layout};
 use crate::edge::{atomic, hex};
 
 /// Goes up with every change to the archive's layout.
-const VERSION: &str = "civm initrd 1";
+const VERSION: &str = "civm initrd 2";
 /// How long the initrd of another civm stays: one that starts an instance right now may need it.
 const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes at the end of an archive that hold its last entry.
@@ -25,7 +25,7 @@ const MOUNT_POINTS: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
 
 /// Where the initrd of an image and a binary lies.
 pub(super) fn path(image: &Path, binary: &GuestBinary) -> PathBuf {
-    let hash = Sha256::new().chain_update(VERSION).chain_update(&binary.content).finalize();
+    let hash = Sha256::new().chain_update(VERSION).chain_update(&binary.stamp).finalize();
     image.join(format!("initrd-{}.cpio", hex::encode(&hash[..16])))
 }
 
@@ -38,7 +38,7 @@ pub(super) fn ensure(image: &Path, binary: &GuestBinary, path: &Path) -> Result<
         return Ok(());
     }
     let mut out = Vec::new();
-    write(&mut out, image, &binary.content)?;
+    write(&mut out, image, &binary.content()?)?;
     atomic::create(path, &out, 0o644, true).map_err(Error::Write)?;
     remove_old(image, path);
     Ok(())
@@ -157,8 +157,12 @@ mod tests {
         }
     }
 
-    fn binary(content: &str) -> GuestBinary {
-        GuestBinary { path: "/civm".into(), content: content.into() }
+    fn binary(dir: &Path, content: &str) -> GuestBinary {
+        let path = dir.join(content);
+        if !path.exists() {
+            fs::write(&path, content).expect("write");
+        }
+        GuestBinary::open(path).expect("open")
     }
 
     fn ensure(image: &Path, binary: &GuestBinary) -> Result<PathBuf, Error> {
@@ -170,7 +174,7 @@ mod tests {
     fn the_archive_holds_the_binary_as_init_and_the_modules_below_civm() {
         let dir = tempfile::tempdir().expect("tempdir");
         image(dir.path());
-        let path = ensure(dir.path(), &binary("binary")).expect("initrd");
+        let path = ensure(dir.path(), &binary(dir.path(), "binary")).expect("initrd");
         let found = names(&path);
         let get = |name: &str| found.iter().find(|(n, ..)| n == name).expect(name);
         assert_eq!(get("init").1, 0o100_755);
@@ -187,12 +191,12 @@ mod tests {
     fn another_binary_gets_another_initrd_and_the_same_one_the_same() {
         let dir = tempfile::tempdir().expect("tempdir");
         image(dir.path());
-        let one = ensure(dir.path(), &binary("one")).expect("initrd");
-        let two = ensure(dir.path(), &binary("two")).expect("initrd");
+        let one = ensure(dir.path(), &binary(dir.path(), "one")).expect("initrd");
+        let two = ensure(dir.path(), &binary(dir.path(), "two")).expect("initrd");
         assert_ne!(one, two);
         let bytes = fs::read(&one).expect("read");
         fs::remove_file(&one).expect("remove");
-        let again = ensure(dir.path(), &binary("one")).expect("initrd");
+        let again = ensure(dir.path(), &binary(dir.path(), "one")).expect("initrd");
         assert_eq!((&again, fs::read(&again).expect("read")), (&one, bytes));
     }
 
@@ -200,7 +204,7 @@ mod tests {
     fn an_initrd_that_was_cut_short_is_made_again() {
         let dir = tempfile::tempdir().expect("tempdir");
         image(dir.path());
-        let binary = binary("binary");
+        let binary = binary(dir.path(), "binary");
         let path = ensure(dir.path(), &binary).expect("initrd");
         let whole = fs::read(&path).expect("read");
         for length in [0, 1, whole.len() / 2, whole.len() - 1] {

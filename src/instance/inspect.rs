@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use crate::instance::stage::FENCE;
 use crate::instance::state::{Place, StageProcess};
 
 /// A process of an instance.
@@ -15,7 +16,7 @@ pub struct Process {
     pub arguments: Vec<String>,
 }
 
-/// Keeper, supervisor and QEMU, as far as they live.
+/// Keeper, supervisor, QEMU and the fence of its network, as far as they live.
 #[must_use]
 pub fn processes(place: &Place) -> Vec<Process> {
     let mut found = Vec::new();
@@ -24,10 +25,10 @@ pub fn processes(place: &Place) -> Vec<Process> {
         let role = if stage.runtime.is_some() { "supervisor" } else { "keeper" };
         found.push(Process { role, pid, arguments: arguments(pid) });
         if role == "supervisor" {
-            found.extend(children(pid).into_iter().map(|pid| Process {
-                role: "qemu",
-                pid,
-                arguments: arguments(pid),
+            found.extend(children(pid).into_iter().map(|pid| {
+                let arguments = arguments(pid);
+                let is_fence = arguments.get(1).is_some_and(|word| word == FENCE);
+                Process { role: if is_fence { "fence" } else { "qemu" }, pid, arguments }
             }));
         }
     }

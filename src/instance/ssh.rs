@@ -103,7 +103,7 @@ pub fn pin(place: &Place, public: &str) -> Result<(), Error> {
         return Err(Error::Key { path, reason: "not a public key".to_owned() });
     };
     let line = format!("{} {kind} {key}\n", alias(&place.name));
-    atomic::replace(&path, line.as_bytes(), 0o600)
+    atomic::update(&path, line.as_bytes(), 0o600)
         .map_err(|error| Error::Key { path, reason: error.to_string() })
 }
 

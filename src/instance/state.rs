@@ -236,7 +236,8 @@ impl Place {
     /// What to say of a machine that runs without its state directory.
     #[must_use]
     pub fn lost_directory(&self) -> Option<String> {
-        self.lost_directory_of(&Stages::now())
+        // Most have not, which is seen without a look at all processes.
+        if Record::is_in(&self.path) { None } else { self.lost_directory_of(&Stages::now()) }
     }
 
     fn lost_directory_of(&self, stages: &Stages) -> Option<String> {
@@ -244,7 +245,7 @@ impl Place {
         let lost = |stage: &StageProcess| {
             stage.runtime.is_some() && Record::load(&self.path).is_ok_and(|r| r.is_none())
         };
-        (!self.holds_locks() && stages.of(self).any(lost)).then(|| {
+        (stages.of(self).any(lost) && !self.holds_locks()).then(|| {
             format!(
                 "the state directory {} was removed while `{}` ran: `civm down {}` stops the machine",
                 self.path.display(),

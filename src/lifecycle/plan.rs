@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::host::spec::Spec;
 use crate::image::Image;
@@ -17,6 +18,8 @@ use crate::vm::spec::{self as machine, Accel, Boot, check_name};
 /// An instance as it would be started.
 #[derive(Debug)]
 pub struct Plan {
+    /// When planning began.
+    pub(super) begun: Instant,
     /// What was asked for.
     pub request: Request,
     /// The host, with the resources that were asked for.
@@ -34,6 +37,7 @@ impl Plan {
     /// There is no such host, its description is not valid, the name belongs to another one, a resource cannot be had,
     /// or the disk that exists must not be given to a machine.
     pub fn of(site: &Site, request: Request) -> Result<Self, Error> {
+        let begun = Instant::now();
         let (host, place) = resolve(site, &request)?;
         let request = Request { host: host.clone(), name: Some(place.name.clone()), ..request };
         let mut spec = site.spec(&host)?;
@@ -45,7 +49,7 @@ impl Plan {
         let shape = Shape::of(&spec, image::id(&spec, &site.environment)?);
         keep_ports(&mut spec.forwards, &place);
         let disk = RootDisk::find(site, &request, &spec, &place)?;
-        Ok(Self { request, spec, place, disk, shape })
+        Ok(Self { begun, request, spec, place, disk, shape })
     }
 
     /// Where its disk is, or will be.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::image;
 use crate::instance;
+use crate::lifecycle::Split;
 use crate::secrets;
 
 /// Somebody who is told how a start goes, and asked where a person must decide.
@@ -74,5 +75,7 @@ pub enum Progress<'a> {
         name: &'a str,
         /// Since the start began.
         after: Duration,
+        /// Where that time went.
+        split: &'a Split,
     },
 }

@@ -74,7 +74,7 @@ impl Request {
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
         let path = place.path.join(FILE);
         let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other);
-        text.and_then(|text| atomic::replace(&path, &text, 0o600).map_err(std::io::Error::other))
+        text.and_then(|text| atomic::update(&path, &text, 0o600).map_err(std::io::Error::other))
             .map_err(|source| Error::File { what: "cannot write", path, source })
     }
 

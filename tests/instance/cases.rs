@@ -15,11 +15,11 @@ use nix::sys::signal::Signal;
 use crate::asked;
 use crate::kernel::WORD;
 use crate::scene::{KEY, LONG, Scene, wait_until};
-use crate::{faults, played};
+use crate::{faults, played, soak};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 36] = [
+pub const ALL: [(&str, Case); 39] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
@@ -30,6 +30,13 @@ pub const ALL: [(&str, Case); 36] = [
         faults::any_moment_of_down(Mode::Namespaces);
     }),
     ("nothing_stays_of_a_down_that_is_disturbed_in_memory", || faults::any_moment_of_down(Mode::Memory)),
+    ("many_runs_leave_everything_as_it_was_in_namespaces", || {
+        soak::many_runs_leave_everything_as_it_was(Mode::Namespaces);
+    }),
+    ("many_runs_leave_everything_as_it_was_in_memory", || {
+        soak::many_runs_leave_everything_as_it_was(Mode::Memory);
+    }),
+    ("four_of_one_host_at_once_stay_apart", soak::four_of_one_host_at_once_stay_apart),
     ("a_machine_whose_fence_is_gone_ends_and_says_so", a_lost_fence_is_told),
     ("the_staged_key_is_in_no_mount_table_and_under_no_path", the_staged_key_is_hidden),
     ("a_detached_machine_outlives_its_caller", a_detached_machine_outlives_its_caller),

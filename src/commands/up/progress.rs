@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::commands::screen::columns;
 use crate::commands::{Screen, secrets};
 use crate::edge::terminal::{self, Prompt as _, Terminal};
 use crate::image;
 use crate::instance::Event;
-use crate::lifecycle::{Observer, Progress};
+use crate::lifecycle::{Observer, Progress, Split, Step};
 use crate::vm::agent;
 
 /// Resolution of the bar.
@@ -86,7 +87,10 @@ impl Watch {
                 self.note(format!("accelerator: {accel} ({reason})"));
                 let message = format!("starting {}", self.name);
                 self.draw(|| {
-                    let bar = ProgressBar::new_spinner().with_message(message);
+                    // The time is that of the step.
+                    let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+                    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+                    let bar = ProgressBar::new_spinner().with_style(style).with_message(message);
                     bar.enable_steady_tick(Duration::from_millis(100));
                     bar
                 });
@@ -96,6 +100,7 @@ impl Watch {
             other => {
                 if let Some(step) = step(other) {
                     self.bar.set_message(step.clone());
+                    self.bar.reset_elapsed();
                     self.detail(step);
                 }
             }
@@ -131,8 +136,9 @@ impl Observer for Watch {
             )),
             Progress::DiskRemoved { path } => self.note(format!("removed the disk `{}`", path.display())),
             Progress::Warning(warning) => self.warn(warning),
-            Progress::Ready { name, after } => {
+            Progress::Ready { name, after, split } => {
                 self.finish();
+                self.detail(table(split).trim_end());
                 self.note(format!("{name} is ready in {:.1} s", after.as_secs_f32()));
             }
         }
@@ -145,6 +151,19 @@ impl Observer for Watch {
         self.screen.failure(&secrets::report(error));
         Some(Terminal.confirm(&format!("Boot {name} without its secrets?"), false).unwrap_or(false))
     }
+}
+
+/// The steps of a start with their times.
+fn table(split: &Split) -> String {
+    let row = |name: String, took: Duration| [name, format!("{:>9.3} s", took.as_secs_f64())];
+    let mut rows = Vec::new();
+    for timed in split.steps() {
+        rows.push(row(timed.step.to_string(), timed.took()));
+        if timed.step == Step::Staged {
+            rows.push(row("= before QEMU".to_owned(), split.before_qemu()));
+        }
+    }
+    columns(&rows)
 }
 
 fn step(event: &Event) -> Option<String> {

@@ -307,3 +307,17 @@ fn a_write_under_way_is_left_alone_and_a_dead_one_goes_with_the_next() {
     drop(living);
     assert_eq!(names(directory.path()), ["s.yaml"]);
 }
+
+#[test]
+fn an_update_writes_only_what_is_different() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let inode = || path.metadata().unwrap().ino();
+    update(&path, b"one", 0o600).unwrap();
+    let first = inode();
+    update(&path, b"one", 0o600).unwrap();
+    assert_eq!(inode(), first);
+    update(&path, b"two", 0o600).unwrap();
+    assert_ne!(inode(), first);
+    assert_eq!(fs::read(&path).unwrap(), b"two");
+}

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use walkdir::WalkDir;
 
 use super::record::{FILE as RECORD, Phase, Record};
+use super::view::Seen;
 use super::{Home, Place, directories, try_lock};
 use crate::edge::lock::is_held;
 use crate::host::project::Project;
@@ -63,12 +64,11 @@ impl Home {
     #[must_use]
     pub fn garbage(&self, limits: Limits) -> Vec<Garbage> {
         let view = self.view();
-        let places = &view.places;
         let mut garbage = Vec::new();
         let mut gone: Vec<PathBuf> = Vec::new();
-        for (place, record) in places {
+        for Seen { place, record, is_alive } in &view.seen {
             let Ok(Some(record)) = record else { continue };
-            if view.is_alive(place) {
+            if *is_alive {
                 continue;
             }
             garbage.extend(place.leftovers(record));
@@ -95,8 +95,8 @@ impl Home {
             garbage.extend(Garbage::of(paths, reason, vec![place.clone()], Way::Files));
         }
         for state in gone {
-            let of_it = places.iter().filter(|(place, _)| place.path.parent() == Some(&state));
-            let of_it: Vec<Place> = of_it.map(|(place, _)| place.clone()).collect();
+            let of_it = view.seen.iter().filter(|seen| seen.place.path.parent() == Some(&state));
+            let of_it: Vec<Place> = of_it.map(|seen| seen.place.clone()).collect();
             let reason = match of_it.first() {
                 Some(place) => {
                     format!("the project {} does not exist; with its keys", place.project.display())

@@ -7,8 +7,17 @@ use crate::instance::error::Error;
 /// the processes that hold the living ones.
 #[derive(Debug)]
 pub struct View {
-    pub(super) places: Vec<(Place, Result<Option<Record>, Error>)>,
+    pub(super) seen: Vec<Seen>,
     stages: Stages,
+}
+
+/// An instance as it was seen.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) place: Place,
+    pub(super) record: Result<Option<Record>, Error>,
+    /// Whether a keeper or a supervisor of it lives.
+    pub(super) is_alive: bool,
 }
 
 impl View {
@@ -35,19 +44,18 @@ impl View {
             }
         }
         places.sort_by(|(a, _), (b, _)| (&a.project, &a.name).cmp(&(&b.project, &b.name)));
-        Self { places, stages }
-    }
-
-    /// Whether a keeper or a supervisor of an instance lives.
-    pub(super) fn is_alive(&self, place: &Place) -> bool {
-        place.holds_locks() || self.stages.has(place)
+        let seen = places.into_iter().map(|(place, record)| {
+            let is_alive = place.holds_locks() || stages.has(&place);
+            Seen { place, record, is_alive }
+        });
+        Self { seen: seen.collect(), stages }
     }
 
     /// The running instances.
     #[must_use]
     pub fn running(&self) -> Vec<Record> {
-        let alive = self.places.iter().filter(|(place, _)| self.is_alive(place));
-        let records = alive.filter_map(|(place, record)| {
+        let alive = self.seen.iter().filter(|seen| seen.is_alive);
+        let records = alive.filter_map(|Seen { place, record, .. }| {
             let record = record.as_ref().ok()?.clone()?;
             Some(place.alive(record))
         });
@@ -56,18 +64,18 @@ impl View {
 
     /// Removes what dead instances left.
     pub fn sweep(&self) {
-        let dead = self.places.iter().filter(|(place, record)| record.is_ok() && !self.is_alive(place));
-        dead.for_each(|(place, _)| place.sweep());
+        let dead = self.seen.iter().filter(|seen| seen.record.is_ok() && !seen.is_alive);
+        dead.for_each(|seen| seen.place.sweep());
     }
 
     /// What is wrong with the state of instances: records of another version of civm, and machines whose state
     /// directory was removed while they ran.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
-        let complaint = |(place, record): &(Place, Result<Option<Record>, Error>)| match record {
+        let complaint = |seen: &Seen| match &seen.record {
             Err(error) => Some(error.to_string()),
-            Ok(_) => place.lost_directory_of(&self.stages),
+            Ok(_) => seen.place.lost_directory_of(&self.stages),
         };
-        self.places.iter().filter_map(complaint).collect()
+        self.seen.iter().filter_map(complaint).collect()
     }
 }
