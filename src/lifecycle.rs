@@ -58,6 +58,16 @@ pub enum Up {
 /// # Errors
 /// What stands in the way. Nothing has been started then, or it has been stopped again.
 pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Error> {
+    up_as(site, plan, None, observer)
+}
+
+/// The same with a key that is open already.
+fn up_as(
+    site: &Site,
+    plan: Plan,
+    opened: Option<identity::Identity>,
+    observer: &mut dyn Observer,
+) -> Result<Up, Error> {
     let begun = Instant::now();
     let environment = &site.environment;
     let turn = turn::take(&plan.place, observer)?;
@@ -75,7 +85,10 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
     launch::check(&site.home, &draft, environment, &mut |event| observer.tell(Progress::Instance(event)))?;
     image::check(&spec, environment)?;
     let rootfs = site.project.rootfs(&spec)?;
-    let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
+    let identity = match opened {
+        Some(identity) => identity.for_spec(&mut spec),
+        None => identity::host_key(site, &request, &mut spec, &place, observer)?,
+    };
     let image = image::ensure(&spec, environment, observer)?;
     accounts::check(&spec, &image, &rootfs, disk.will_be_kept(), observer)?;
     let made = disk.make(&spec, &image, &place, environment, observer)?;

@@ -241,4 +241,7 @@ fn what_an_instance_that_runs_cannot_be_given_is_said() {
     up(&["--cpus", "4"]).ok().says("not changed, since it is running: cpus: 2 -> 4");
     let plain = up(&[]).ok().says("`civm restart b2` brings it: memory");
     assert!(!plain.stderr.contains("cpus"), "it has what it was asked for with: {}", plain.stderr);
+    // Without the key to its secrets it would stay down.
+    scene.write("hosts/builder/secrets.yaml", include_str!("../../hosts/jenkins-controller/secrets.yaml"));
+    civm(&scene, &["restart", "b2"]).code(128).says("--without-secrets");
 }
