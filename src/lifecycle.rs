@@ -61,6 +61,16 @@ pub enum Up {
 /// # Errors
 /// What stands in the way. Nothing has been started then, or it has been stopped again.
 pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Error> {
+    up_as(site, plan, None, observer)
+}
+
+/// The same with a key that is open already.
+fn up_as(
+    site: &Site,
+    plan: Plan,
+    opened: Option<identity::Identity>,
+    observer: &mut dyn Observer,
+) -> Result<Up, Error> {
     let mut watched = Watched::new(observer, plan.begun);
     let observer = &mut watched;
     let environment = &site.environment;
@@ -80,7 +90,10 @@ pub fn up(site: &Site, plan: Plan, observer: &mut dyn Observer) -> Result<Up, Er
     image::check(&spec, environment)?;
     let rootfs = site.project.rootfs(&spec)?;
     observer.done(Step::Plan);
-    let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
+    let identity = match opened {
+        Some(identity) => identity.for_spec(&mut spec),
+        None => identity::host_key(site, &request, &mut spec, &place, observer)?,
+    };
     observer.done(Step::Key);
     let image = image::ensure(&spec, environment, observer)?;
     observer.done(Step::Image);

@@ -116,8 +116,9 @@ impl Spec {
             self.cpus = cpus;
         }
         if let Some(memory) = other.memory {
-            if memory < check::MEMORY_MIN {
-                return Err(format!("{memory} of memory: a guest needs at least {}", check::MEMORY_MIN));
+            let (least, most) = (check::MEMORY_MIN, check::MEMORY_MAX);
+            if !(least..=most).contains(&memory) {
+                return Err(format!("{memory} of memory: a machine can have {least} to {most}"));
             }
             self.memory = memory;
         }

@@ -26,6 +26,16 @@ pub(super) struct Identity {
     pub(super) secrets: Option<Vec<u8>>,
 }
 
+impl Identity {
+    /// The same for a spec that was read anew: a host that boots without its secrets has none in it.
+    pub(super) fn for_spec(self, spec: &mut Spec) -> Self {
+        if self.secrets.is_none() {
+            spec.secrets.clear();
+        }
+        self
+    }
+}
+
 /// The host key for this boot. If a host boots without its secrets, they are removed from its spec.
 pub(super) fn host_key(
     site: &Site,

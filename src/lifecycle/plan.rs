@@ -58,6 +58,13 @@ impl Plan {
         &self.disk.path
     }
 
+    /// The disk that is removed first, if there is one.
+    #[must_use]
+    pub fn removes(&self) -> Option<&Path> {
+        let path = self.disk_path();
+        (self.request.fresh && path.symlink_metadata().is_ok()).then_some(path)
+    }
+
     /// QEMU's command line, and what does not exist yet of what it names.
     ///
     /// # Errors

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::instance::stop::{self, Patience};
-use crate::lifecycle::{Error, Observer, Plan, Progress, Request, Site, Up, up};
+use crate::lifecycle::{Error, Observer, Plan, Progress, Request, Site, Up, identity, image, up_as};
 
 /// Stops an instance and starts it again as it was asked for, on the same disk and ports. Changes to its host.yaml and
 /// its secrets take effect. One that is not running is only started.
 ///
 /// # Errors
-/// It was never started, could not be stopped, or does not start again.
+/// What stands in the way of its next start, before it is stopped; or it could not be stopped, or does not start again.
 pub fn restart(
     site: &Site,
     name: &str,
@@ -22,10 +22,17 @@ pub fn restart(
         ..Request::default()
     });
     let host = request.host.clone();
-    // Known to be possible before the running one is stopped.
     let plan =
         || Plan::of(site, Request { host: host.clone(), name: Some(name.to_owned()), ..request.clone() });
-    plan()?;
+    let Plan { request: asked, mut spec, .. } = plan()?;
+    // What may fail or takes minutes comes before the running one is stopped.
+    let opened = if place.is_alive() {
+        let identity = identity::host_key(site, &asked, &mut spec, &place, observer)?;
+        image::ensure(&spec, &site.environment, observer)?;
+        Some(identity)
+    } else {
+        None
+    };
     let patience = patience.map_or(Patience::Usual(stop::GUEST), Patience::AtMost);
     let stopped = stop::down(&place, patience, &site.environment, &mut |event| {
         observer.tell(Progress::Instance(event));
@@ -34,5 +41,5 @@ pub fn restart(
         Ok(_) | Err(crate::instance::Error::NotRunning(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    up(site, plan()?, observer)
+    up_as(site, plan()?, opened, observer)
 }

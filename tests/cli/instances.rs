@@ -67,6 +67,17 @@ fn an_instance_of_another_name_has_a_disk_and_ports_of_its_own() {
 }
 
 #[test]
+fn a_dry_run_says_which_disk_would_be_lost() {
+    let scene = scene();
+    let plan = || civm(&scene, &["up", "builder", "--fresh", "--dry-run"]).ok();
+    assert!(!plan().out().contains("lost"));
+    fs::write(scene.file("builder.qcow2"), "disk").unwrap();
+    let disk = scene.file("builder.qcow2").canonicalize().unwrap();
+    assert_eq!(row(&plan(), "to be lost"), format!("the disk {}", disk.display()));
+    assert!(disk.exists());
+}
+
+#[test]
 fn flags_take_the_place_of_what_host_yaml_says() {
     let scene = scene();
     let plan = |args: &[&str]| civm(&scene, &[&["up", "builder", "--dry-run"], args].concat());
@@ -79,6 +90,7 @@ fn flags_take_the_place_of_what_host_yaml_says() {
     plan(&["-p", "8080:22"]).code(INPUT).says("port 8080 is forwarded twice");
     plan(&["-p", "web"]).code(USAGE).says("is not a forward");
     plan(&["--disk", "1G"]).code(INPUT).says("a disk of 1G");
+    plan(&["--memory", "9999999G"]).code(INPUT).says("9999999G of memory: a machine can have 256M to");
     plan(&["--memory", "lots"]).code(USAGE).says("is not a size");
     plan(&["--ephemeral", "--fresh"]).code(8);
     let command = civm(&scene, &["up", "builder", "--print-command", "--", "-device", "vmgenid"]);
@@ -241,4 +253,7 @@ fn what_an_instance_that_runs_cannot_be_given_is_said() {
     up(&["--cpus", "4"]).ok().says("not changed, since it is running: cpus: 2 -> 4");
     let plain = up(&[]).ok().says("`civm restart b2` brings it: memory");
     assert!(!plain.stderr.contains("cpus"), "it has what it was asked for with: {}", plain.stderr);
+    // Without the key to its secrets it would stay down.
+    scene.write("hosts/builder/secrets.yaml", include_str!("../../hosts/jenkins-controller/secrets.yaml"));
+    civm(&scene, &["restart", "b2"]).code(128).says("--without-secrets");
 }

@@ -47,5 +47,8 @@ pub(super) fn print(plan: &Plan, site: &Site, context: &Context) -> Outcome {
     for (name, value) in rows {
         context.screen.line(format!("{name:<11} {value}"))?;
     }
+    if let Some(disk) = plan.removes() {
+        context.screen.line(format!("to be lost  the disk {}", disk.display()))?;
+    }
     Ok(0)
 }

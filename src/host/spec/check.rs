@@ -36,7 +36,7 @@ const DISK: Size = Size::mebibytes(16 * 1024);
 /// The largest file of ext4, where most disks lie: a larger disk could never be filled.
 pub(super) const DISK_MAX: Size = Size::mebibytes(16 * 1024 * 1024);
 /// What QEMU is told is a number of MiB in 32 bits.
-const MEMORY_MAX: Size = Size::mebibytes(u32::MAX as u64 / 1024 * 1024);
+pub(super) const MEMORY_MAX: Size = Size::mebibytes(u32::MAX as u64 / 1024 * 1024);
 /// The least size that an image's own file system has.
 pub(super) const DISK_MIN: Size = Size::mebibytes(4 * 1024);
 /// In a forward, a port of the host that the kernel chooses.
