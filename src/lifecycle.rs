@@ -16,6 +16,7 @@ mod disk;
 mod error;
 mod identity;
 mod image;
+mod kept;
 mod plan;
 mod progress;
 mod remove;

@@ -62,8 +62,12 @@ fn path(place: &Place, args: &Logs) -> Result<PathBuf, Failure> {
 
 fn missing(path: &Path, args: &Logs, error: &std::io::Error) -> Failure {
     if error.kind() == ErrorKind::NotFound {
-        let which = if args.boot == 0 { "yet" } else { "that old" };
-        return Failure::new(Code::NoFileSpecified, format!("`{}` has no such log {which}", args.instance));
+        let which = if args.boot == 0 {
+            "no such log yet".to_owned()
+        } else {
+            format!("no log of boot {}", args.boot)
+        };
+        return Failure::new(Code::NoFileSpecified, format!("`{}` has {which}", args.instance));
     }
     Failure::new(Code::CouldNotReadInput, format!("cannot read {}: {error}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! `civm ls`: the hosts that are running, and those that are defined but not running.
+//! `civm ls`: this user's instances, and the project's hosts that have none.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,12 +16,15 @@ use crate::instance::{Home, Record};
 use crate::lifecycle::image_cache;
 use crate::outcome::Outcome;
 
+/// The state of an instance that does not run.
+const DOWN: &str = "down";
+
 /// One line of the list.
 struct Line {
     project: String,
     name: String,
     /// The instance, and how it is; none for a host that has none.
-    running: Option<(Record, String)>,
+    instance: Option<(Record, String)>,
 }
 
 /// Lists this user's instances, and the project's hosts that have none.
@@ -49,7 +52,13 @@ pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
         let state = status::state(&record, context);
         (record, state)
     });
-    let lines = lines(running.collect(), &defined, root.as_deref());
+    // One that is down and has its host's name is shown as that host.
+    let down = view
+        .down()
+        .into_iter()
+        .filter(|record| Some(&*record.project) == root.as_deref() && !defined.contains(&record.name));
+    let known = running.chain(down.map(|record| (record, DOWN.to_owned())));
+    let lines = lines(known.collect(), &defined, root.as_deref());
     if args.json {
         let list: Vec<Value> = lines.iter().map(describe).collect();
         context.screen.line(format!("{:#}", Value::Array(list)))?;
@@ -73,17 +82,17 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn lines(running: Vec<(Record, String)>, defined: &[String], root: Option<&Path>) -> Vec<Line> {
+fn lines(known: Vec<(Record, String)>, defined: &[String], root: Option<&Path>) -> Vec<Line> {
     let is_running =
-        |host: &str| running.iter().any(|(record, _)| record.name == host && Some(&*record.project) == root);
+        |host: &str| known.iter().any(|(record, _)| record.name == host && Some(&*record.project) == root);
     let project = root.map(|root| root.display().to_string()).unwrap_or_default();
     let idle = defined.iter().filter(|host| !is_running(host));
     let mut lines: Vec<Line> =
-        idle.map(|host| Line { project: project.clone(), name: host.clone(), running: None }).collect();
-    lines.extend(running.into_iter().map(|(record, state)| Line {
+        idle.map(|host| Line { project: project.clone(), name: host.clone(), instance: None }).collect();
+    lines.extend(known.into_iter().map(|(record, state)| Line {
         project: record.project.display().to_string(),
         name: record.name.clone(),
-        running: Some((record, state)),
+        instance: Some((record, state)),
     }));
     // This project first, then by name.
     lines.sort_by(|a, b| {
@@ -93,7 +102,7 @@ fn lines(running: Vec<(Record, String)>, defined: &[String], root: Option<&Path>
 }
 
 fn describe(line: &Line) -> Value {
-    match &line.running {
+    match &line.instance {
         Some((record, state)) => status::describe(record, state),
         None => {
             json!({"name": line.name, "host": line.name, "project": line.project, "state": "defined"})
@@ -107,8 +116,11 @@ fn table(lines: &[Line], root: Option<&Path>, now: u64) -> String {
         let foreign = root.is_none_or(|root| line.project != root.display().to_string());
         // An instance of another project is shown with that project.
         let name = if foreign { format!("{} ({})", line.name, line.project) } else { line.name.clone() };
-        rows.push(match &line.running {
+        rows.push(match &line.instance {
             None => [name, line.name.clone(), "-".into(), String::new(), String::new(), String::new()],
+            Some((record, state)) if state == DOWN => {
+                [name, record.host.clone(), state.clone(), String::new(), String::new(), String::new()]
+            }
             Some((record, state)) => [
                 name,
                 record.host.clone(),
@@ -142,17 +154,20 @@ mod tests {
     fn running_instances_and_defined_hosts_stand_in_one_list() {
         let root = Path::new("/p");
         let defined = ["builder".to_owned(), "controller".to_owned()];
-        let mut running = vec![
+        let mut known = vec![
             record("/other", "builder", "builder"),
             record("/p", "controller", "controller"),
             record("/p", "b2", "builder"),
         ];
-        running[1].1 = "frozen".to_owned();
-        let lines = lines(running, &defined, Some(root));
+        known[1].1 = "frozen".to_owned();
+        known.push(record("/p", "b3", "builder"));
+        known[3].1 = super::DOWN.to_owned();
+        let lines = lines(known, &defined, Some(root));
         assert_eq!(
             table(&lines, Some(root), 161),
             "INSTANCE          HOST        STATE   UP     ACCEL  PORTS\n\
              b2                builder     ready   1 min  TCG    2322->22\n\
+             b3                builder     down\n\
              builder           builder     -\n\
              controller        controller  frozen  1 min  TCG    2322->22\n\
              builder (/other)  builder     ready   1 min  TCG    2322->22\n"
@@ -161,7 +176,8 @@ mod tests {
         assert_eq!(describe(&lines[0])["host"], "builder");
         assert_eq!(describe(&lines[0])["forwards"][0]["host_port"], 2322);
         assert_eq!(describe(&lines[0])["console"], "/run/x/console.sock");
-        assert_eq!(describe(&lines[1])["state"], "defined");
-        assert_eq!(describe(&lines[2])["state"], "frozen");
+        assert_eq!(describe(&lines[1])["state"], "down");
+        assert_eq!(describe(&lines[2])["state"], "defined");
+        assert_eq!(describe(&lines[3])["state"], "frozen");
     }
 }

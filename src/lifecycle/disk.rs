@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::git::Git;
 use crate::host::spec::{Arch, Spec};
 use crate::image::{Image, disk};
 use crate::instance::Place;
-use crate::lifecycle::{Error, Observer, Progress, Request, Site};
+use crate::lifecycle::{Error, Observer, Progress, Request, Site, kept};
 
 const MIB: u64 = 1 << 20;
 /// In an instance's state directory: what its disk was made of.
@@ -33,14 +32,11 @@ impl Stamp {
     }
 
     fn load(place: &Place) -> Option<Self> {
-        serde_json::from_slice(&fs::read(place.path.join(STAMP)).ok()?).ok()
+        kept::load(place, STAMP)
     }
 
     fn save(&self, place: &Place) -> Result<(), Error> {
-        let path = place.path.join(STAMP);
-        let text = serde_json::to_vec(self).map_err(io::Error::other);
-        text.and_then(|text| atomic::replace(&path, &text, 0o600).map_err(io::Error::other))
-            .map_err(|source| Error::File { what: "cannot write", path, source })
+        kept::save(place, STAMP, self)
     }
 }
 

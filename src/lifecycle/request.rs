@@ -1,15 +1,13 @@
 //! What somebody asks for when an instance is brought up, as far as it is not in host.yaml.
 
-use std::fs;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::edge::atomic;
 use crate::host::spec::{Resources, Size};
 use crate::instance::Place;
 use crate::instance::accel::AccelRequest;
-use crate::lifecycle::Error;
+use crate::lifecycle::{Error, kept};
 use crate::vm::ports::Forward;
 
 /// Where the request of an instance's last start is kept, in its state directory.
@@ -72,14 +70,11 @@ impl Request {
 
     /// Keeps it for a restart.
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
-        let path = place.path.join(FILE);
-        let text = serde_json::to_vec_pretty(self).map_err(std::io::Error::other);
-        text.and_then(|text| atomic::update(&path, &text, 0o600).map_err(std::io::Error::other))
-            .map_err(|source| Error::File { what: "cannot write", path, source })
+        kept::save(place, FILE, self)
     }
 
     /// That of an instance's last start; none where it cannot be read, as that of another version of civm.
     pub(super) fn last(place: &Place) -> Option<Self> {
-        serde_json::from_slice(&fs::read(place.path.join(FILE)).ok()?).ok()
+        kept::load(place, FILE)
     }
 }

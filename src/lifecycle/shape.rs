@@ -1,14 +1,10 @@
 //! What a running machine was made of, kept to tell what has changed since in the project.
 
-use std::fs;
-use std::io;
-
 use serde::{Deserialize, Serialize};
 
-use crate::edge::atomic;
 use crate::host::spec::Spec;
 use crate::instance::Place;
-use crate::lifecycle::Error;
+use crate::lifecycle::{Error, kept};
 use crate::vm::ports::Forward;
 
 /// In an instance's state directory: the shape of the machine that was started last.
@@ -60,14 +56,11 @@ impl Shape {
     /// That of the machine which was started last; none where it cannot be read.
     #[must_use]
     pub fn last(place: &Place) -> Option<Self> {
-        serde_json::from_slice(&fs::read(place.path.join(FILE)).ok()?).ok()
+        kept::load(place, FILE)
     }
 
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
-        let path = place.path.join(FILE);
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other);
-        text.and_then(|text| atomic::update(&path, &text, 0o600).map_err(io::Error::other))
-            .map_err(|source| Error::File { what: "cannot write", path, source })
+        kept::save(place, FILE, self)
     }
 
     /// Whether an apply would bring something.

@@ -1,14 +1,12 @@
 //! Where the time of a start went: its steps in their order, each with the time since the one before.
 
 use std::fs;
-use std::io;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::edge::atomic;
 use crate::instance::{Event, Place};
-use crate::lifecycle::{Error, Observer, Progress};
+use crate::lifecycle::{Error, Observer, Progress, kept};
 use crate::secrets;
 use crate::vm::agent;
 
@@ -113,14 +111,11 @@ impl Split {
     /// That of an instance's last start; none where that did not become ready, or it cannot be read.
     #[must_use]
     pub fn last(place: &Place) -> Option<Self> {
-        serde_json::from_slice(&fs::read(place.path.join(FILE)).ok()?).ok()
+        kept::load(place, FILE)
     }
 
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
-        let path = place.path.join(FILE);
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other);
-        text.and_then(|text| atomic::replace(&path, &text, 0o600).map_err(io::Error::other))
-            .map_err(|source| Error::File { what: "cannot write", path, source })
+        kept::save(place, FILE, self)
     }
 
     /// Forgets that of the start before.

@@ -194,7 +194,7 @@ fn logs_are_printed_without_what_steers_a_terminal() {
     assert_eq!(out(&["--follow"]), "boots\n[2Jhello\n", "it is down, so nothing follows");
     assert_eq!(out(&["--boot", "1"]), "before\n");
     assert_eq!(out(&["--log", "events"]), "{\"event\":\"busy\"}\n");
-    civm(&scene, &["logs", "b2", "--boot", "9"]).code(100).says("no such log that old");
+    civm(&scene, &["logs", "b2", "--boot", "9"]).code(100).says("no log of boot 9");
 }
 
 #[test]

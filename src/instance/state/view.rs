@@ -62,6 +62,13 @@ impl View {
         records.collect()
     }
 
+    /// The last runs of instances that are down.
+    #[must_use]
+    pub fn down(&self) -> Vec<Record> {
+        let down = self.seen.iter().filter(|seen| !seen.is_alive);
+        down.filter_map(|seen| seen.record.as_ref().ok()?.clone()).collect()
+    }
+
     /// Removes what dead instances left.
     pub fn sweep(&self) {
         let dead = self.seen.iter().filter(|seen| seen.record.is_ok() && !seen.is_alive);
