@@ -21,5 +21,6 @@ mod vm {
     mod machine;
     mod microvm;
     mod secrets;
+    mod verbs;
 }
 mod support;

@@ -4,6 +4,8 @@ use std::fs;
 
 use super::inside;
 use super::machine::{Machine, Who};
+use super::verbs;
+use crate::support::run;
 
 const HOST: &str = "builder-demo";
 
@@ -24,21 +26,22 @@ fn the_disk_stays_until_it_is_deleted() {
     let gib: u32 = size.out().trim().trim_end_matches('G').parse().expect("a size");
     assert!((14..=16).contains(&gib), "the root file system has {gib} GiB of 16");
     machine.guest(HOST, "echo kept > /var/mark; sync").ok();
-    machine.down(HOST).ok();
-    machine.nothing_remains();
+    verbs::work(&machine, HOST);
+    verbs::a_second_machine_stands_beside_it(&machine, HOST);
 
     // The disk is complete in itself: no image has to stay for it.
-    fs::remove_dir_all(machine.home().join(".cache/civm")).expect("a cache to clear");
-    machine.up(HOST, &[]).ok();
+    let mut info = machine.command("qemu-img");
+    let info = run(info.args(["info", "-U", "--output=json", "builder-demo.qcow2"])).ok();
+    assert!(info.out().contains("virtual-size") && !info.out().contains("backing"), "{}", info.out());
+    verbs::restarts_with_its_disk_and_ports(&machine, HOST);
     assert_eq!(machine.guest(HOST, "cat /var/mark").ok().out(), "kept\n");
-    assert_eq!(machine.guest(HOST, "exit 7").code(7).out(), "");
-    machine.down(HOST).ok();
+    verbs::all_go_down_and_away(&machine, HOST);
 
     // Without its disk it is a fresh machine; what it may reach is said anew for each boot.
     let host = machine.read("hosts/builder-demo/host.yaml");
     machine.write("hosts/builder-demo/host.yaml", &format!("{host}network: open\n"));
     let disk = machine.dir.join("builder-demo.qcow2");
-    fs::remove_file(&disk).expect("a disk beside hosts/");
+    assert!(!disk.exists(), "it went with the instance");
     machine.up(HOST, &[]).ok();
     machine.guest(HOST, "test ! -e /var/mark").ok();
     inside::reaches_its_host(&machine, HOST);

@@ -215,9 +215,7 @@ impl Drop for Machine {
     /// A failed test leaves no guest to the next one.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for host in ["jenkins-controller", "builder-demo", "microvm-controller", "arm-builder"] {
-                let _ = self.down(host);
-            }
+            let _ = run(&mut self.civm(&["down", "--all"]));
         }
     }
 }

@@ -12,25 +12,28 @@ use crate::instance::state::Phase;
 use crate::vm::agent;
 use crate::vm::qmp::{self, Answer, Message};
 
-/// Resets that a boot may begin with.
-const SILENT_RESETS: u32 = 3;
+/// How long a boot may take to get past its firmware. Until then resets are part of it: SeaBIOS asks for one more, and
+/// kernel and firmware ask by several ways, each of which counts where QEMU is slow to stop the processors.
+const FIRMWARE: Duration = Duration::from_secs(10);
 
 /// What is known of one boot of the guest.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Boot {
+    begun: Instant,
     /// The guest has reported something.
     heard: bool,
     /// It sent a report that this civm does not know.
     unknown_report: bool,
-    /// Resets before it reported anything.
-    resets: u32,
 }
 
 impl Boot {
-    /// Whether a reset is one of the few that come before a guest has begun.
-    fn is_silent(&mut self) -> bool {
-        self.resets += 1;
-        !self.heard && self.resets <= SILENT_RESETS
+    pub(super) fn new(begun: Instant) -> Self {
+        Self { begun, heard: false, unknown_report: false }
+    }
+
+    /// Whether a reset is one of those that come before a guest has begun.
+    fn is_in_firmware(&self, now: Instant, within: Duration) -> bool {
+        !self.heard && now.saturating_duration_since(self.begun) <= within
     }
 }
 
@@ -152,7 +155,7 @@ impl Machine {
                 self.console.boot_begins();
                 self.console.say("the guest boots again");
                 (self.record.phase, self.record.key_removed) = (Phase::Booting, false);
-                self.boot = Boot::default();
+                self.boot = Boot::new(Instant::now());
                 self.save();
                 report.send(&Event::Rebooting);
             }
@@ -161,8 +164,9 @@ impl Machine {
             Phase::Starting | Phase::Booting | Phase::Ready => {
                 let why = match self.console.panic_message() {
                     Some(message) => format!("the guest's kernel panicked: {message}"),
-                    // Firmware resets once more before it boots.
-                    None if self.boot.is_silent() => return,
+                    None if self.boot.is_in_firmware(Instant::now(), scaled(FIRMWARE, &self.environment)) => {
+                        return;
+                    }
                     None => "the guest reset before it was ready".to_owned(),
                 };
                 self.failed = true;

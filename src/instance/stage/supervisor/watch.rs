@@ -106,7 +106,7 @@ impl Machine {
             staged: None,
             cause: None,
             failed: false,
-            boot: Boot::default(),
+            boot: Boot::new(Instant::now()),
             _locks: (stage._lock, disk),
         }
     }
