@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -102,33 +101,22 @@ pub(super) fn panics(machine: &Machine, host: &str) {
     let _ = crash.wait();
 }
 
-/// The share of the running machine, as whoever runs it sees it.
-fn share(machine: &Machine) -> PathBuf {
-    let remains = machine.remains();
-    let line = remains.iter().find(|line| line.contains("qemu-system")).expect("QEMU runs");
-    let path = line.split("path=").nth(1).and_then(|rest| rest.split(',').next()).expect("a share");
-    let process = PathBuf::from(format!("/proc/{}", qemu(machine).0));
-    match path.strip_prefix("/proc/self/") {
-        Some(descriptor) => process.join(descriptor),
-        None => process.join("root").join(path.trim_start_matches('/')),
-    }
-}
+/// What an apply is to bring: a file, and a unit that is restarted when the file changes.
+const APP: &str = r#"  app.service:
+    text: |
+      [Service]
+      ExecStart=/bin/sleep infinity
+files:
+  /etc/app/conf:
+    text: "1"
+    mode: 0640
+    restart_units: [app.service]
+"#;
 
-/// Changes the layer that lies in the share.
-fn restage(machine: &Machine, change: impl Fn(&mut Value)) {
-    let path = share(machine).join("host/layer.json");
-    let mut layer: Value = serde_json::from_slice(&fs::read(&path).expect("a layer")).expect("JSON");
-    change(&mut layer);
-    // Written in place: whoever QEMU runs as, the file is theirs.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
-    fs::write(&path, layer.to_string()).expect("written");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("a mode");
-}
-
-/// Has the guest apply what lies in the share, as the agent does; its answer.
-fn apply(machine: &Machine, job: &str) -> Value {
-    let command = format!("systemctl start civm-change@{job}.service; cat /run/civm/answers/{job}.json");
-    serde_json::from_str(machine.guest(HOST, &command).ok().out()).expect("an answer")
+/// `civm apply`; its answer.
+fn apply(machine: &Machine, more: &[&str]) -> Value {
+    let applied = run(machine.civm(&["apply", HOST, "--json"]).args(more)).ok();
+    serde_json::from_str(applied.out()).expect("JSON")
 }
 
 /// Two fields of each entry of a list.
@@ -138,48 +126,68 @@ fn words(list: &Value, first: &str, second: &str) -> Vec<String> {
     entries.map(|entry| format!("{} {}", text(entry, first), text(entry, second))).collect()
 }
 
-/// What is in the share now is brought about in the guest that runs.
-fn changes_while_it_runs(machine: &Machine) {
-    assert_eq!(apply(machine, "dry-run-1")["changes"], serde_json::json!([]), "nothing was changed yet");
-    restage(machine, |layer| {
-        layer["hostname"] = "changed".into();
-        layer["files"]["/etc/app/conf"] = serde_json::json!({"text": "1", "mode": 0o640, "restart_units": ["app.service"], "reload_units": []});
-        let text = "[Service]\nExecStart=/bin/sleep infinity\n";
-        layer["units"]["app.service"] = serde_json::json!({"text": text, "start": true});
-    });
-    let changes_of = |answer: &Value| words(&answer["changes"], "how", "name");
-    let steps_of = |answer: &Value| words(&answer["steps"], "verb", "unit");
-    let told = apply(machine, "dry-run-2");
-    let changes = ["changed hostname", "added /etc/app/conf", "added app.service"];
-    assert_eq!(changes_of(&told), changes, "{told}");
+/// What host.yaml says now is brought about in the guest that runs.
+fn changes_while_it_runs(machine: &Machine, yaml: &str) {
+    let write = |yaml: &str| machine.write("hosts/builder-demo/host.yaml", yaml);
+    let up = || run(&mut machine.civm(&["up", HOST, "-d"])).ok().stderr;
+    let none = serde_json::json!([]);
+    let told = apply(machine, &["--dry-run"]);
+    assert_eq!((&told["changes"], &told["steps"], &told["restart_for"]), (&none, &none, &none), "{told}");
+    let told = up();
+    assert!(told.contains("already running") && !told.contains("chang"), "what was asked for counts: {told}");
+
+    let changed = yaml.replace("life.example", "changed.example") + APP;
+    let changed = changed.replace("\ncpus: 2\n", "\ncpus: 3\n");
+    write(&changed);
+    let told = up();
+    assert!(
+        told.contains("its files have changed since: `civm apply builder-demo` brings them in"),
+        "{told}"
+    );
+    assert!(told.contains("`civm restart builder-demo` brings it: cpus: 2 -> 3\n"), "{told}");
+    let changes = "changed setting hostname\nadded file /etc/app/conf\nadded unit app.service\n\
+                   restart app.service\nstart app.service\n";
+    let told = run(&mut machine.civm(&["apply", HOST, "--dry-run"])).ok();
+    assert_eq!(told.out(), changes);
+    assert!(told.stderr.contains("`civm restart builder-demo` brings: cpus: 2 -> 3\n"), "{}", told.stderr);
     assert_eq!(machine.guest(HOST, "hostname; ls /etc/app").out(), "life.example.org\n");
-    let done = apply(machine, "apply-1");
-    assert_eq!(changes_of(&done), changes, "{done}");
-    let steps = ["restart app.service", "start app.service"];
-    assert_eq!(steps_of(&done), steps, "{done}");
-    let now = "hostname; stat -c %a /etc/app/conf; systemctl is-active app";
-    assert_eq!(machine.guest(HOST, now).ok().out(), "changed\n640\nactive\n");
+    assert_eq!(run(&mut machine.civm(&["apply", HOST])).ok().out(), changes);
+    let now = "hostname; stat -c %a /etc/app/conf; systemctl is-active app; nproc";
+    assert_eq!(machine.guest(HOST, now).ok().out(), "changed.example.org\n640\nactive\n2\n");
+    assert!(!up().contains("civm apply"), "everything was applied");
 
     // A unit runs anew when a file that names it has changed, and not otherwise.
-    let run = || machine.guest(HOST, "systemctl show -P InvocationID app").ok().out().to_owned();
-    let first = run();
-    assert_eq!(apply(machine, "apply-2")["steps"], serde_json::json!([]));
-    assert_eq!(run(), first);
-    restage(machine, |layer| layer["files"]["/etc/app/conf"]["text"] = "2".into());
-    assert_eq!(steps_of(&apply(machine, "apply-3")), steps[..1]);
-    assert_ne!(run(), first);
+    let invocation = || machine.guest(HOST, "systemctl show -P InvocationID app").ok().out().to_owned();
+    let first = invocation();
+    let done = apply(machine, &[]);
+    assert_eq!((&done["changes"], &done["steps"]), (&none, &none), "{done}");
+    assert_eq!(done["restart_for"], serde_json::json!(["cpus: 2 -> 3"]));
+    assert_eq!(invocation(), first);
+    write(&changed.replace(r#"text: "1""#, r#"text: "2""#));
+    let done = apply(machine, &[]);
+    assert_eq!(words(&done["changes"], "how", "name"), ["changed /etc/app/conf"], "{done}");
+    assert_eq!(words(&done["steps"], "verb", "unit"), ["restart app.service"], "{done}");
+    assert_ne!(invocation(), first);
 
-    // What the layer no longer has goes.
-    restage(machine, |layer| {
-        for list in ["files", "units"] {
-            let list = layer[list].as_object_mut().expect("a mapping");
-            list.retain(|name, _| !name.contains("app"));
-        }
-    });
-    let gone = apply(machine, "apply-4");
-    assert_eq!(steps_of(&gone), ["stop app.service"], "{gone}");
+    // A host.yaml that is wrong changes nothing.
+    write(&format!("{changed}nonsense: 1\n"));
+    let refused = run(&mut machine.civm(&["apply", HOST]));
+    assert!(refused.code != 0 && refused.stderr.contains("nonsense"), "{}", refused.stderr);
+    assert_eq!(machine.guest(HOST, "cat /etc/app/conf").ok().out(), "2");
+
+    // What it no longer has goes. This is what the guest has after its reboot as well.
+    write(&(yaml.replace("life.example", "applied.example") + "files:\n  /etc/applied: last\n"));
+    let gone = apply(machine, &[]);
+    assert_eq!(words(&gone["steps"], "verb", "unit"), ["stop app.service"], "{gone}");
+    assert_eq!(gone["restart_for"], none);
     let now = "ls -d /etc/app /run/systemd/system/app.service; systemctl is-active app";
     assert_eq!(machine.guest(HOST, now).out(), "inactive\n");
+    is_as_applied_last(machine);
+}
+
+fn is_as_applied_last(machine: &Machine) {
+    let now = machine.guest(HOST, "hostname; cat /etc/applied; ls -d /etc/app 2>/dev/null");
+    assert_eq!(now.out(), "applied.example.org\nlast");
 }
 
 /// What host.yaml says of the whole guest, and who reads the project's source there.
@@ -204,9 +212,11 @@ fn is_set_up(machine: &Machine) {
 fn lives(who: Who) {
     let Some(machine) = Machine::new(who, "life") else { return };
     let host = machine.read("hosts/builder-demo/host.yaml");
-    let flooding = host.replace("packages: [", "packages: [cron, ") + UNITS;
+    // An image of its own takes a minute to build: once is enough.
+    let packages = if who == Who::Root { "packages: [" } else { "packages: [cron, " };
+    let flooding = host.replace("packages: [", packages) + UNITS;
     machine.write("hosts/builder-demo/host.yaml", &flooding);
-    machine.up(HOST, &[]).ok();
+    run(&mut machine.civm(&["up", HOST, "-d", "--memory", "2G"])).ok();
     let (pid, user) = qemu(&machine);
     assert_ne!(user, 0, "QEMU is not root, whoever runs civm");
     let disk = machine.dir.join("builder-demo.qcow2").metadata().expect("a disk");
@@ -226,7 +236,7 @@ fn lives(who: Who) {
     assert!(big.is_empty(), "{big:?}");
     machine.guest(HOST, "systemctl stop flood").ok();
     is_set_up(&machine);
-    changes_while_it_runs(&machine);
+    changes_while_it_runs(&machine, &flooding);
 
     // Thirty at once, and no `--`.
     let logins: Vec<_> = (0..30)
@@ -243,7 +253,9 @@ fn lives(who: Who) {
         );
     }
     // What packages have enabled runs, also after a reboot.
-    wait_for("cron runs", || machine.guest(HOST, "systemctl is-active -q cron multi-user.target").code == 0);
+    let enabled = if who == Who::Root { "nix-daemon.socket" } else { "cron" };
+    let active = format!("systemctl is-active -q {enabled} multi-user.target");
+    wait_for("what is enabled runs", || machine.guest(HOST, &active).code == 0);
     inside::reaches_all_but_its_host(&machine, HOST);
     machine.guest(HOST, "echo marked > /var/mark; sync").ok();
 
@@ -289,6 +301,7 @@ fn lives(who: Who) {
 
     reboots(&machine, HOST);
     assert_eq!(machine.guest(HOST, "cat /var/mark").ok().out(), "marked\n");
+    is_as_applied_last(&machine);
 
     inside::sees_its_share_and_no_more(&machine, HOST);
     panics(&machine, HOST);
