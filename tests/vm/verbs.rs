@@ -107,7 +107,7 @@ fn it_is_described(machine: &Machine, host: &str) {
     let told = events(machine, host, &[]);
     assert!(told.iter().any(|event| event["report"]["event"] == "ready"), "{told:?}");
     civm(machine, &["logs", host, "--log", "qemu"]).ok();
-    civm(machine, &["logs", host, "--boot", "9"]).says("no such log");
+    civm(machine, &["logs", host, "--boot", "9"]).says("no log of boot 9");
 }
 
 /// The events of a boot.
