@@ -294,6 +294,15 @@ impl Place {
         swept
     }
 
+    /// Removes the directory in memory that a run of this instance had, and says so. A living one is spared.
+    pub(crate) fn sweep_runtime(&self, runtime: &Path) -> Option<String> {
+        // The lock is held while sweeping, so that nobody starts meanwhile.
+        let _lock = try_lock(&self.lock()).ok().flatten()?;
+        let is_over = !is_held(&self.supervisor_lock()) && !Stages::now().has(self);
+        let removed = is_over && self.owns(runtime) && fs::remove_dir_all(runtime).is_ok();
+        removed.then(|| format!("removed {}", runtime.display()))
+    }
+
     /// Whether a path that a record names is a directory which civm makes for the sockets of an instance. Nothing else
     /// is removed, whatever a record says.
     fn owns(&self, runtime: &Path) -> bool {

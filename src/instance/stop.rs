@@ -104,6 +104,10 @@ fn make_sure(
             .push(format!("killed QEMU (process {}), which had outlived its supervisor", qemu.pid));
     }
     stopped.cleaned.extend(place.sweep_report());
+    // A keeper that was killed between its supervisor's last word and its own cleaning left it, and no record says so.
+    if let Some(runtime) = record.and_then(|record| record.runtime.as_deref()) {
+        stopped.cleaned.extend(place.sweep_runtime(runtime));
+    }
     let mut left = remains(place, record);
     let until = Instant::now() + SETTLING;
     // The kernel closes the sockets of a killed process a moment after its locks.

@@ -122,7 +122,7 @@ pub fn files_are_staged_for_a_guest_that_runs() {
 pub fn an_instance_of_an_older_civm_is_listed_asked_and_stopped() {
     let scene = Scene::new();
     let place = scene.place("builder-demo");
-    let runtime = scene.directory().join("runtime");
+    let runtime = place.path.join("run");
     fs::create_dir(&runtime).expect("a directory");
     let mut record: Value = serde_json::from_str(include_str!("older/instance.json")).expect("a record");
     (record["project"], record["runtime"]) = (json!(scene.directory()), json!(runtime));

@@ -24,7 +24,7 @@ for word; do
     socket,id=console,fd=*) console=${word##*fd=} ;;
     socket,id=qmp,fd=*) qmp=${word##*fd=} ;;
     socket,id=agent,fd=*) agent=${word##*fd=} ;;
-    local,path=*) share=${word#local,path=} share=${share%%,*} ;;
+    local,*,path=*) share=${word##*,path=} share=${share%%,*} ;;
     esac
 done
 key="$share/secrets/ssh_host_ed25519_key"
