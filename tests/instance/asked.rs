@@ -74,6 +74,8 @@ pub fn files_are_staged_for_a_guest_that_runs() {
                 [ $round = 2 ] || tell key-taken
                 gone; show "taken back $round"
             done
+            # Long enough to be seen: the next boot begins another log.
+            sleep 1
             reset
             until [ -e $key ]; do sleep 0.02; done
             show "booted: $(cat $key) $(cat $share/host/round)"
