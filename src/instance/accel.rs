@@ -22,7 +22,7 @@ pub(super) mod trial;
 mod verdicts;
 
 use trial::{Kernel, Trial};
-pub use verdicts::Kept;
+use verdicts::Kept;
 
 /// Kernel parameter that makes an initrd of civm print [`PROBE_OK`] and power off.
 pub const PROBE_PARAMETER: &str = "civm.probe";
@@ -85,23 +85,6 @@ pub fn decide(request: AccelRequest, probe: &Probe<'_>) -> Result<Verdict, Error
             Ok(Verdict { accel: Accel::Tcg, reason: format!("{reason}; using TCG, which is slower") })
         }
     }
-}
-
-/// What an earlier run found out about KVM for a machine with this kernel, without trying anything; `None` where
-/// nothing is known, or only what is too old.
-#[must_use]
-pub fn kept(probe: &Probe<'_>) -> Option<Kept> {
-    let trials = trials(probe);
-    let mut kept: Vec<Kept> = trials.iter().map_while(verdicts::find).collect();
-    // The first failure counts, or the last success of them all.
-    if let Some(failed) = kept.iter().position(|kept| !kept.works) {
-        return Some(kept.swap_remove(failed));
-    }
-    let last = kept.pop().filter(|_| kept.len() + 1 == trials.len())?;
-    Some(match open_to_qemu(probe) {
-        Ok(()) => last,
-        Err(reason) => Kept { works: false, reason, ..last },
-    })
 }
 
 /// Runs a few bytes of kernel code on KVM, as the user who asks: what can be said without an image. The verdict is kept.

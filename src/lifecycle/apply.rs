@@ -6,7 +6,7 @@ use crate::instance::control::{self, Session};
 use crate::instance::deadline::scaled;
 use crate::instance::{self, Place, Record};
 use crate::lifecycle::shape::Shape;
-use crate::lifecycle::{Error, Observer, Plan, Request, Site, identity, share};
+use crate::lifecycle::{Error, Observer, Plan, Request, Site, identity, share, turn};
 use crate::vm::agent::answer::Changes;
 use crate::vm::agent::{Answer, Question};
 
@@ -42,6 +42,8 @@ pub struct Drift {
 /// It does not run, its secrets cannot be opened, or the guest refuses.
 pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer) -> Result<Applied, Error> {
     let place = site.place(name)?;
+    // Neither a start nor a removal of the instance comes in between, nor another apply.
+    let _turn = turn::take(&place, observer)?;
     let record = place.running()?.ok_or_else(|| instance::Error::NotRunning(place.name.clone()))?;
     let Plan { request, mut spec, shape, .. } = plan(site, &place, &record)?;
     let rootfs = site.project.rootfs(&spec)?;

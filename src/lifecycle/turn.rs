@@ -1,4 +1,4 @@
-//! One start of an instance at a time.
+//! One start, apply or removal of an instance at a time.
 
 use std::io;
 use std::thread;

@@ -114,7 +114,7 @@ impl Observer for Watch {
             Progress::Image(event) => self.image(event),
             Progress::Instance(event) => self.instance(event),
             Progress::Waiting { name } => {
-                self.note(format!("another civm is starting {name}; waiting for it"));
+                self.note(format!("another civm is starting or changing {name}; waiting for it"));
             }
             Progress::Unlisted { host, keys } => self.note(format!(
                 "not installed, because `secrets:` in host.yaml does not list them: {} (hosts/{host}/secrets.yaml)",

@@ -1,6 +1,6 @@
 use super::trial::{Kernel, Trial, in_short, wait_for_word};
 use super::verdicts::{self, KEPT_MAX, load, seconds, store};
-use super::{AccelRequest, Kept, Probe, decide, judge, kept, openable, trials};
+use super::{AccelRequest, Kept, Probe, decide, judge, openable, trials};
 use crate::edge::environment::Environment;
 use crate::vm::spec::{Accel, Arch, Boot};
 use std::io::Write;
@@ -65,18 +65,18 @@ fn a_kept_verdict_is_believed_but_not_for_ever() {
     };
     // Nothing is booted where both are known.
     let known = || judge(&probe, Trial::known_or_run);
-    assert_eq!(kept(&probe), None);
+    assert_eq!(verdicts::find(&small), None);
     keep(&small, true, seconds());
-    assert_eq!(kept(&probe), None, "the image's kernel was not tried yet");
+    assert_eq!(verdicts::find(&image), None, "the image's kernel was not tried yet");
     keep(&image, true, seconds());
     assert_eq!(known(), Ok("kept true".into()));
     keep(&image, false, seconds());
     assert_eq!(known(), Err("kept false".into()));
     keep(&small, false, seconds() - 60);
     assert_eq!(known(), Err("kept false".into()));
-    assert_eq!(kept(&probe).map(|kept| kept.works), Some(false));
+    assert_eq!(verdicts::find(&small).map(|kept| kept.works), Some(false));
     keep(&small, false, seconds() - 13 * 3600);
-    assert_eq!(kept(&probe), None, "a failure is tried again after half a day");
+    assert_eq!(verdicts::find(&small), None, "a failure is tried again after half a day");
     for n in 0..40 {
         store(&environment, format!("{n}"), Kept { works: true, reason: String::new(), at: n }).unwrap();
     }

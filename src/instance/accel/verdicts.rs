@@ -38,13 +38,13 @@ const CPU_FIELDS: [&str; 12] = [
 
 /// The verdict of an earlier run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub(super) struct Kept {
     /// Whether KVM works.
-    pub works: bool,
+    pub(super) works: bool,
     /// Why this is thought, as text for the user.
-    pub reason: String,
+    pub(super) reason: String,
     /// When it was tried, in seconds since the epoch.
-    pub at: u64,
+    pub(super) at: u64,
 }
 
 impl Kept {
