@@ -193,42 +193,47 @@ fn every_value_reads_back_from_the_plaintext_in_both_tools() {
 #[test]
 fn what_civm_takes_keeps_its_values() {
     let Some(tools) = Tools::new() else { return };
-    let values = |name: &str| {
-        let read = tools.sops(&["decrypt", "--output-type", "json", name]);
-        (read.code == 0).then(|| read.out().to_owned())
-    };
+    // Two that sops reads as it should, and writes so that it reads another key.
+    for plain in ["b`\"\":", "[]]\naa`\" :;"] {
+        keeps_its_values(&tools, plain).unwrap_or_else(|error| panic!("{plain:?}: {error}"));
+    }
     let line = prop_oneof![
         "[ab\"'`#;=:\\[\\]\\\\ \t]{0,12}",
         "[ab\"`\\[]{1,4} ?[=:][ab\"'`#; \\\\]{0,10}",
         "[a-z]{1,3} ?= ?[ab\"'`\\\\ ]{0,10}",
         "\\[[a\"\\]#]{1,3}\\]",
     ];
-    each(30, proptest::collection::vec(line, 0..4), |lines| {
-        let plain = lines.join("\n");
-        let ours = tools.civm_encrypts("plain.ini", &plain, "ours.ini");
-        if ours.code != 0 {
-            prop_assert!(matches!(ours.code, 2 | 4), "{}", ours.stderr);
-            return Ok(());
-        }
-        let kept = values("ours.ini");
-        prop_assert!(kept.is_some(), "sops does not read what civm wrote");
-        let printed = tools.civm(&["decrypt", "ours.ini"]);
-        prop_assert_eq!(printed.code, 0, "{}", printed.stderr);
-        tools.civm_encrypts("again.ini", &printed.stdout, "again-ours.ini").ok();
-        prop_assert_eq!(&values("again-ours.ini"), &kept, "{}", printed.out());
-        tools.sops_encrypts("again.ini", &printed.stdout, "again-theirs.ini").ok();
-        // Some keys sops reads and writes so that it does not read them again.
-        if let Some(read) = values("again-theirs.ini") {
-            prop_assert_eq!(Some(read), kept.clone(), "{}", printed.out());
-        }
-        if !plain.contains(['#', ';']) {
-            tools.sops_encrypts("plain.ini", &plain, "theirs.ini").ok();
-            if let Some(theirs) = values("theirs.ini") {
-                prop_assert_eq!(Some(theirs), kept);
-            }
-        }
-        Ok(())
-    });
+    each(30, proptest::collection::vec(line, 0..4), |lines| keeps_its_values(&tools, &lines.join("\n")));
+}
+
+fn keeps_its_values(tools: &Tools, plain: &str) -> Result<(), TestCaseError> {
+    let values = |name: &str| {
+        let read = tools.sops(&["decrypt", "--output-type", "json", name]);
+        (read.code == 0).then(|| read.out().to_owned())
+    };
+    // What sops reads, had through JSON: its INI writer loses some keys that its reader takes.
+    let read_by_sops = |name: &str| {
+        let args = ["encrypt", "--age", &tools.recipient, "--output-type", "json", name];
+        let encrypted = tools.sops(&args).ok();
+        tools.scene.write("theirs.json", &encrypted.stdout);
+        values("theirs.json")
+    };
+    let ours = tools.civm_encrypts("plain.ini", plain, "ours.ini");
+    if ours.code != 0 {
+        prop_assert!(matches!(ours.code, 2 | 4), "{}", ours.stderr);
+        return Ok(());
+    }
+    let kept = values("ours.ini");
+    prop_assert!(kept.is_some(), "sops does not read what civm wrote");
+    let printed = tools.civm(&["decrypt", "ours.ini"]);
+    prop_assert_eq!(printed.code, 0, "{}", printed.stderr);
+    tools.civm_encrypts("again.ini", &printed.stdout, "again-ours.ini").ok();
+    prop_assert_eq!(&values("again-ours.ini"), &kept, "{}", printed.out());
+    prop_assert_eq!(&read_by_sops("again.ini"), &kept, "{}", printed.out());
+    if !plain.contains(['#', ';']) {
+        prop_assert_eq!(&read_by_sops("plain.ini"), &kept);
+    }
+    Ok(())
 }
 
 #[test]
