@@ -11,6 +11,7 @@ pub mod gc;
 pub mod git;
 pub mod image;
 pub mod init;
+pub mod install_secrets;
 pub mod instance;
 pub mod keys;
 pub mod links;
@@ -66,6 +67,8 @@ pub enum Command {
     Secrets(Box<secrets::Secrets>),
     /// Set up git for sops files
     Git(git::Git),
+    /// Install the secrets of a sops-nix manifest on this machine
+    InstallSecrets(install_secrets::InstallSecrets),
     /// Start an instance of a host: decrypt its ssh key, stage it, boot, and wait until the guest is ready
     Up(up::Up),
     /// Stop instances: ask the guest to power off, then QEMU to quit, then kill it; leave nothing behind
@@ -112,7 +115,10 @@ pub enum Command {
     /// Act as ssh-to-age: same command line, same answers
     #[command(disable_help_flag = true, disable_version_flag = true)]
     SshToAge(Persona),
-    /// Create links named sops and ssh-to-age; called through one of them, civm acts as that tool
+    /// Act as sops-install-secrets of sops-nix: same command line, same answers
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    SopsInstallSecrets(Persona),
+    /// Create links named sops, ssh-to-age and sops-install-secrets; called through one of them, civm acts as that tool
     Links(links::Links),
     /// Print the JSON schema of host.yaml, for editors
     Schema,

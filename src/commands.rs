@@ -25,6 +25,7 @@ mod git;
 mod image;
 mod init;
 mod inspect;
+mod install_secrets;
 mod instance;
 mod keys;
 mod links;
@@ -116,6 +117,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Keys(args) => keys::run(&args, context),
         Command::Secrets(args) => secrets::run(*args, context),
         Command::Git(args) => git::run(&args, context),
+        Command::InstallSecrets(args) => install_secrets::run(&args, context),
         Command::Down(args) => down::run(&args, context),
         Command::Rm(args) => rm::run(&args, context),
         Command::Ls(args) => ls::run(&args, context),
@@ -137,6 +139,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Doctor(args) => doctor::run(&args, context),
         Command::Sops(args) => Ok(as_persona(Persona::Sops, &args.args, context)),
         Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
+        Command::SopsInstallSecrets(args) => Ok(as_persona(Persona::InstallSecrets, &args.args, context)),
         Command::Links(args) => links::run(&args, context),
         Command::Schema => {
             context.screen.data(crate::host::schema::text().as_bytes())?;

@@ -5,8 +5,9 @@
 //! file is decrypted (once), a new generation is written beside the current one, and only then the
 //! link is switched. Up to the switch a failure leaves the secrets that were there in place.
 //!
-//! Two things are done otherwise. The imported identities stay in memory: no `age-keys.txt` is left in
-//! the mount point. And a mode is the mode that was asked for, whatever the umask.
+//! Some things are done otherwise. The imported identities stay in memory: no `age-keys.txt` is left in
+//! the mount point. A mode is the mode that was asked for, whatever the umask. A dry run writes no secret. And units are
+//! restarted when their new secrets are there.
 //!
 //! The steps are types, each of which can be tried without the others:
 //!
@@ -17,51 +18,52 @@
 //!
 //! What opens a sops file is handed in as an [`Opener`]; [`native::Native`] does it with civm's own rooms.
 
-use std::io::Write;
-use std::path::PathBuf;
-
 pub mod accounts;
 mod activate;
 mod contents;
 mod decrypt;
 mod difference;
+mod entry;
 pub mod error;
 mod generation;
 mod keys;
 mod links;
+mod log;
 pub mod manifest;
 mod mount;
 pub mod native;
 pub mod opener;
-mod paths;
+mod options;
+mod partial;
+mod template;
+mod units;
 pub mod validate;
 mod write;
 
 pub use accounts::Accounts;
 pub use decrypt::Decrypted;
-pub use difference::Difference;
+pub use difference::{Changes, Difference};
+pub use entry::{Entry, Owner};
 pub use error::Error;
+pub use log::Log;
 pub use manifest::Manifest;
 pub use native::Native;
 pub use opener::{Imported, Opener};
+pub use options::Options;
+pub use partial::LeftOut;
+pub use units::Units;
 pub use validate::Plan;
 
 use crate::sops::tree::Tree;
 use crate::store::Format;
 
-/// What a run needs to know besides the manifest.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// The name that log lines begin with.
-    pub program: String,
-    /// Users and groups of the machine.
-    pub accounts: Accounts,
-    /// Look no user or group up: everything belongs to root (secrets that users are made from).
-    pub ignore_passwd: bool,
-    /// What `%r` stands for in user mode: `$XDG_RUNTIME_DIR`, where it is set.
-    pub runtime_dir: Option<PathBuf>,
-    /// Only find the difference: nothing is mounted or written.
-    pub dry_run: bool,
+/// How far a manifest is checked without installing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// The manifest alone.
+    Manifest,
+    /// Also the encrypted files that it names, without a key.
+    Files,
 }
 
 /// What a run did.
@@ -71,10 +73,14 @@ pub struct Report {
     pub generation: Option<u64>,
     /// What the generation that was active before had otherwise.
     pub difference: Difference,
-    /// Names of the manifest's secrets, in its order.
+    /// Names of the secrets that are installed, in the manifest's order.
     pub installed: Vec<String>,
-    /// The age recipients of the identities that were imported from ssh keys.
+    /// Names of the templates that are rendered, in the manifest's order.
+    pub rendered: Vec<String>,
+    /// The recipients of the identities that were imported from ssh keys.
     pub recipients: Vec<String>,
+    /// What could not be installed, where the rest was.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Whether a YAML file of secrets, read without a key, has a value that can be installed under a key with `/` between
@@ -86,35 +92,69 @@ pub fn check_key(tree: &Tree, key: &str) -> Result<(), String> {
     contents::check(tree, key, Format::Yaml)
 }
 
-/// Installs the secrets of a manifest.
+/// Checks a manifest without a key; nothing is written and nobody's account is looked up.
 ///
-/// Log lines go to `log`; a log that cannot be written to stops nothing.
+/// # Errors
+/// The first thing that is wrong in the manifest or in a file that it names.
+pub fn check<O: Opener>(manifest: &Manifest, options: &Options, how: Check, opener: &O) -> Result<(), Error> {
+    let mut options = Options { ignore_passwd: true, partial: false, ..options.clone() };
+    // Where a manifest is built, nobody's runtime directory is there.
+    options.runtime_dir.get_or_insert_with(|| "/run/user".into());
+    let mut plan = validate::plan(manifest, &options)?;
+    if how == Check::Files {
+        contents::read(&mut plan, opener)?;
+    }
+    Ok(())
+}
+
+/// Installs the secrets of a manifest.
 ///
 /// # Errors
 /// The first thing that is wrong: in the manifest, in a file it names, with the keys, or on the way to the
-/// new generation. The link still leads to the old generation then, unless the error speaks of a link or of
+/// new generation. The link still leads to the old generation then, unless the error speaks of a link, of units or of
 /// a generation that could not be removed.
 pub fn run<O: Opener>(
     manifest: &Manifest,
     options: &Options,
     opener: &O,
-    log: &mut dyn Write,
+    log: &mut Log<'_>,
 ) -> Result<Report, Error> {
-    let plan = validate::plan(manifest, options)?;
-    let files = contents::read(&plan, opener)?;
+    let mut plan = validate::plan(manifest, options)?;
+    let (files, without) = contents::read(&mut plan, opener)?;
     if !options.dry_run {
         mount::prepare(&plan)?;
     }
-    let keys = keys::import(manifest, opener, &options.program, log)?;
-    let decrypted = Decrypted::of(plan, files, &keys.identities, opener).inspect_err(|_| {
-        if keys.identities.is_empty() {
-            keys::say(log, &format!("{}: the manifest names no age key that could be used", options.program));
+    let named = keys::import(manifest, opener, log)?;
+    let nothing_named = named.identities.is_empty();
+    let keys = opener.keys(named.identities);
+    let decrypted = Decrypted::of(plan, files, without, &keys, opener).inspect_err(|_| {
+        if nothing_named {
+            log.note("the manifest names no age key that could be used");
         }
     })?;
+    let plan = &decrypted.plan;
     let difference = Difference::to(&decrypted)?;
-    let generation = if options.dry_run { None } else { Some(activate::activate(&decrypted)?) };
-    let installed = decrypted.plan.secrets.iter().map(|secret| secret.name.clone()).collect();
-    Ok(Report { generation, difference, installed, recipients: keys.recipients })
+    // sops-nix tells nobody of changes in user mode, nor of the first generation.
+    let tells = !plan.user_mode && !difference.first;
+    if tells {
+        if manifest.logging.secret_changes {
+            log.changes(&difference, options.dry_run);
+        }
+        options.units.list(&difference, options.dry_run, log)?;
+    }
+    let installed = plan.secrets.iter().map(|secret| secret.entry.name.clone()).collect();
+    let rendered = plan.templates.iter().map(|template| template.entry.name.clone()).collect();
+    let left_out = plan.partial.left_out.clone();
+    let mut report =
+        Report { generation: None, difference, installed, rendered, recipients: named.recipients, left_out };
+    if !options.dry_run {
+        report.generation = Some(activate::activate(&decrypted)?);
+        keys::remove_copy(plan, manifest)?;
+        if tells {
+            options.units.order(&report.difference, log)?;
+        }
+    }
+    Ok(report)
 }
 
 #[cfg(test)]

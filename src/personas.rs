@@ -2,6 +2,7 @@
 
 mod go_flag;
 mod go_text;
+mod install_secrets;
 mod sops;
 mod ssh_to_age;
 
@@ -19,11 +20,13 @@ pub enum Persona {
     Sops,
     /// `ssh-to-age`
     SshToAge,
+    /// `sops-install-secrets`
+    InstallSecrets,
 }
 
 impl Persona {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Sops, Self::SshToAge];
+    pub const ALL: [Self; 3] = [Self::Sops, Self::SshToAge, Self::InstallSecrets];
 
     /// The name of the tool.
     #[must_use]
@@ -31,6 +34,7 @@ impl Persona {
         match self {
             Self::Sops => "sops",
             Self::SshToAge => "ssh-to-age",
+            Self::InstallSecrets => "sops-install-secrets",
         }
     }
 
@@ -48,6 +52,7 @@ impl Persona {
         match self {
             Self::Sops => sops::run(args, environment),
             Self::SshToAge => ssh_to_age::run(program, args, environment),
+            Self::InstallSecrets => install_secrets::run(program, args, environment),
         }
     }
 }

@@ -23,6 +23,7 @@ mod cli {
     mod git;
     mod golden;
     mod images;
+    mod install_secrets;
     mod instances;
     mod keys;
     mod keys_edit;

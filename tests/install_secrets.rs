@@ -1,20 +1,25 @@
 //! Recorded answers of sops-install-secrets, case by case, in a private mount namespace: as root, and as id 0 of
-//! a user namespace, which any user may make. `tests/vectors/install-secrets` holds the cases.
+//! a user namespace, which any user may make. `tests/vectors/install-secrets` holds the cases, and civm is called through a
+//! link of the tool's name.
 //!
-//! Of each step the result, the files below `/run` and the working folder, and the mounts are compared.
+//! Of each step the exit code, stdout, the files below `/run` (with the lists of units) and the working folder, and the
+//! mounts are compared, and of stderr the facts.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io};
 
-use civm::install::Error;
 use serde_json::Value;
 
+#[path = "install/wanted.rs"]
+mod wanted;
 #[path = "install/world.rs"]
 mod world;
 
-use world::{World, entry_of, recorded_mounts, recorded_tree};
+use wanted::{Wanted, steps, wanted};
+use world::{Done, Tree, World, entry_of, recorded_mounts, recorded_tree};
 
 /// Names the case that a child process runs.
 const CASE: &str = "CIVM_TEST_CASE";
@@ -71,7 +76,7 @@ fn every_case_gives_the_recorded_answer() {
         })
         .collect();
     names.sort();
-    assert!(names.len() > 100, "the cases are there");
+    assert_eq!(names.len(), 209, "all the cases are there");
     let mut failed = Vec::new();
     for (namespace, flags) in namespaces() {
         for name in &names {
@@ -87,20 +92,10 @@ fn every_case_gives_the_recorded_answer() {
 
 fn child(name: &str, flags: &[&str]) -> Result<(), String> {
     let scratch = tempfile::TempDir::new().expect("a folder");
-    let common = scratch.path().join("common");
-    let case = load(name);
-    let steps = case["steps"].as_array().into_iter().flatten();
-    // The identities that the environment of a step tells of; what else it sets, the step is told of itself.
-    let identities =
-        steps.filter_map(|step| step["env"].as_object()).flatten().filter_map(|(name, value)| {
-            let value = value.as_str().filter(|_| name.starts_with("SOPS_"))?;
-            Some((name, value.replace("{common}", common.to_str()?)))
-        });
     let output = Command::new("unshare")
         .args(flags)
         .arg(env::current_exe().expect("this program"))
         .args(["--ignored", "--exact", "one_case", "--nocapture", "--test-threads=1"])
-        .envs(identities)
         .env(CASE, name)
         .env(SCRATCH, scratch.path())
         .env(MAPPED, if flags.contains(&"--user") { "1" } else { "0" })
@@ -119,87 +114,167 @@ fn one_case() {
     let scratch = PathBuf::from(env::var(SCRATCH).expect("a scratch folder"));
     let mapped = env::var(MAPPED).is_ok_and(|mapped| mapped == "1");
     let case = load(&name);
-    let mut world = World::new(&scratch, &vectors(), if mapped { "group-keys-0" } else { "group" });
-    let mut manifests = manifests(&case);
-    if let Wanted::Modes = wanted(&case, &name) {
-        // Of a case with templates the secrets are looked at.
-        manifests["manifest.json"]["templates"] = Value::Array(Vec::new());
-    }
-    let steps = case["steps"].as_array().expect("steps");
-    for (number, step) in steps.iter().enumerate() {
+    let group = if mapped { "group-keys-0" } else { "group" };
+    let world = World::new(&scratch, &vectors(), group, Path::new(env!("CARGO_BIN_EXE_civm")));
+    let manifests = manifests(&case);
+    for (number, step) in steps(&case).iter().enumerate() {
         for action in step["setup"].as_array().into_iter().flatten() {
             world.set_up(action);
         }
         let before = (world.tree(), world.mounts());
-        let Some((done, log)) = world.run(&manifests, step) else { continue };
-        let at = format!("step {} of {name}: {done:?}\n{log}", number + 1);
+        let done = world.run(&manifests, step);
+        let at = format!("step {} of {name}: {done:#?}", number + 1);
         for secret in SECRET {
-            assert!(!at.contains(secret), "{at}");
+            assert!(!done.stdout.contains(secret) && !done.stderr.contains(secret), "{at}");
         }
-        match wanted(&case, &name) {
+        let failed = |words: &str| {
+            assert_eq!(done.exit, Some(1), "{at}");
+            assert!(done.stdout.is_empty() && done.stderr.contains(words), "{at}");
+        };
+        let recorded = || {
+            assert_eq!(done.exit, step["exit"].as_u64(), "{at}");
+            assert_eq!(world.tree(), recorded_tree(step, mapped), "{at}");
+            assert_eq!(world.mounts(), recorded_mounts(step), "{at}");
+        };
+        let same_output = || {
+            assert_eq!(done.stdout, step["stdout"].as_str().expect("stdout"), "{at}");
+            same_facts(&done, step, &manifests, &at);
+        };
+        match wanted(&case, &name, number) {
             Wanted::Recorded => {
-                assert_eq!(u64::from(done.is_err()), step["exit"].as_u64().expect("an exit code"), "{at}");
-                assert_eq!(world.tree(), recorded_tree(step, mapped), "{at}");
-                assert_eq!(world.mounts(), recorded_mounts(step), "{at}");
-                let lines = step["stderr"].as_str().unwrap_or_default().lines();
-                for line in lines.filter(|line| line.contains("as age key")) {
-                    assert!(log.contains(line), "{at}");
-                }
+                recorded();
+                same_output();
             }
-            Wanted::Untouched => {
-                assert!(done.is_err(), "{at}");
-                assert_eq!((world.tree(), world.mounts()), before, "{at}");
+            Wanted::OtherWords(words) => {
+                recorded();
+                assert!(done.stdout.is_empty() && done.stderr.contains(words), "{at}");
+            }
+            Wanted::DryRun => {
+                // Nothing is mounted and no generation is written, but the lists are.
+                let mut tree = recorded_tree(step, mapped);
+                tree.retain(|path, _| path.starts_with("/run/nixos"));
+                assert_eq!(lists(&world.tree()), tree, "{at}");
+                assert_eq!(
+                    (without_lists(world.tree()), world.mounts()),
+                    (without_lists(before.0), before.1),
+                    "{at}"
+                );
+                assert_eq!(done.exit, step["exit"].as_u64(), "{at}");
+                same_output();
             }
             Wanted::Refused(words) => {
-                let Err(error) = done else { panic!("{at}") };
-                let text = error.to_string();
-                assert!(text.contains(words), "{at}");
-                for line in world.text_of_files(&manifests, step).lines().filter(|line| !line.is_empty()) {
-                    assert!(!text.contains(line), "{at}");
-                }
+                failed(words);
                 assert_eq!((world.tree(), world.mounts()), before, "{at}");
+                for line in world.text_of_files(&manifests, step).lines().filter(|line| line.len() > 8) {
+                    assert!(!done.stderr.contains(line), "{at}");
+                }
             }
-            Wanted::TooFew(words) => {
-                let Err(error) = done else { panic!("{at}") };
-                assert!(error.to_string().contains(words), "{at}");
+            Wanted::NoLink(words) => {
+                failed(words);
                 assert!(!world.tree().contains_key("/run/secrets"), "{at}");
             }
             Wanted::Locked => {
-                let Err(error) = done else { panic!("{at}") };
-                // A key file that holds no identity is refused by its line.
-                if !matches!(error, Error::AgeKeys { .. }) {
-                    for recipient in world.recipients(&manifests, step) {
-                        assert!(error.to_string().contains(&recipient), "{at}");
-                    }
+                failed("for secret");
+                for recipient in world.recipients(&manifests, step) {
+                    assert!(done.stderr.contains(&recipient), "{at}");
                 }
                 assert!(!world.tree().contains_key("/run/secrets"), "{at}");
             }
             Wanted::NotSwitched => {
-                assert!(matches!(done, Err(Error::Taken { .. })), "{at}");
+                failed("cannot link");
                 let mut tree = world.tree();
                 tree.retain(|path, _| !path.starts_with("/run/secrets.d"));
                 assert_eq!(tree, before.0, "{at}");
             }
             Wanted::Modes => {
-                assert!(done.is_ok(), "{at}");
+                assert_eq!(done.exit, Some(0), "{at}");
                 modes(&world, &manifests["manifest.json"]);
                 let mut strict = step.clone();
                 strict["umask"] = "0077".into();
-                assert!(world.run(&manifests, &strict).is_some_and(|(done, _)| done.is_ok()), "{at}");
+                assert_eq!(world.run(&manifests, &strict).exit, Some(0), "{at}");
                 modes(&world, &manifests["manifest.json"]);
             }
+            Wanted::Clean => {
+                assert_eq!((done.exit, &done.stdout[..], &done.stderr[..]), (Some(0), "", ""), "{at}");
+                assert_eq!((world.tree(), world.mounts()), before, "{at}");
+            }
             Wanted::Holds(path, content) => {
-                assert!(done.is_ok(), "{at}");
+                assert_eq!(done.exit, Some(0), "{at}");
                 assert_eq!(world.tree().get(path), Some(&entry_of(content)), "{at}");
             }
             Wanted::Installed(path, entry) => {
-                assert!(done.is_ok(), "{at}");
+                assert_eq!(done.exit, Some(0), "{at}");
                 assert_eq!(world.tree().get(path).map(|seen| &seen[..entry.len()]), Some(entry), "{at}");
+            }
+            Wanted::UnitsFailed => {
+                assert_eq!((done.exit, &done.stdout[..]), (Some(1), "modifying secret: alpha\n"), "{at}");
+                assert!(done.stderr.contains("the secrets are installed"), "{at}");
+                assert!(done.stderr.matches("failed (exit status: 5)").count() == 2, "{at}");
+                let log = fs::read_to_string(world.real("{dir}/out/log")).expect("a log");
+                let both = "--no-block try-restart a.service\n--no-block try-reload-or-restart b.service\n";
+                assert_eq!(log, both, "{at}");
+                assert_eq!(
+                    world.tree().get("/run/secrets").map(String::as_str),
+                    Some("link 0:0 /run/secrets.d/2")
+                );
             }
         }
         if name.starts_with("pgp-ssh-keys") || name == "manifest-as-nix-writes-it" {
-            assert_eq!(log.matches("ignoring sshKeyPaths").count(), 1, "{at}");
+            let imports = steps(&case)[number]["args"].as_array().is_some_and(|args| args.len() == 1);
+            assert_eq!(done.stderr.matches("ignoring sshKeyPaths").count(), usize::from(imports), "{at}");
         }
+        let copy = fs::read_to_string("/run/secrets.d/age-keys.txt");
+        assert!(
+            copy.is_err() || name == "key-copy-existing" && copy.is_ok_and(|copy| copy == "old\n"),
+            "{at}"
+        );
+    }
+}
+
+fn lists(tree: &Tree) -> Tree {
+    tree.clone().into_iter().filter(|(path, _)| path.starts_with("/run/nixos")).collect()
+}
+
+fn without_lists(mut tree: Tree) -> Tree {
+    tree.retain(|path, _| !path.starts_with("/run/nixos"));
+    tree
+}
+
+/// Whether stderr tells what the recorded one tells. Where all went well the lines are the same; a message of an error has
+/// the same paths and names in it.
+fn same_facts(done: &Done, step: &Value, manifests: &Value, at: &str) {
+    let recorded = step["stderr"].as_str().expect("stderr");
+    if step["exit"] == 0 {
+        let mut said: Vec<&str> = done.stderr.lines().collect();
+        said.retain(|line| !line.contains("ignoring sshKeyPaths") && !line.contains("ignoring gnupgHome"));
+        let mut wanted: Vec<&str> = recorded.lines().collect();
+        for lines in [&mut said, &mut wanted] {
+            // Why a key is of no use is said in other words.
+            lines.iter_mut().filter(|line| line.contains("ssh key '")).for_each(|line| {
+                *line =
+                    line.split_once(": ").map_or(*line, |(_, rest)| rest.split(':').next().unwrap_or(rest));
+            });
+        }
+        assert_eq!(said, wanted, "{at}");
+        return;
+    }
+    let name = "{argv0}: ";
+    assert!(done.stderr.lines().any(|line| line.starts_with(name)), "{at}");
+    let mut known = BTreeSet::new();
+    texts(manifests, &mut known);
+    for word in recorded.split_whitespace() {
+        let word = word.trim_matches(|c: char| "'\":,.".contains(c));
+        assert!(!known.contains(word) || done.stderr.contains(word), "{word} is not in it: {at}");
+    }
+}
+
+/// The texts of a manifest, without its keys.
+fn texts(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => drop(found.insert(text.clone())),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| texts(field, found)),
+        _ => {}
     }
 }
 
@@ -209,9 +284,12 @@ fn modes(world: &World, manifest: &Value) {
     let link = tree.remove("/run/secrets").expect("the link");
     let generation = link.rsplit_once(' ').expect("a target").1;
     let secrets = manifest["secrets"].as_array().expect("secrets");
-    for secret in secrets {
+    let templates = manifest["templates"].as_array().expect("templates");
+    for (folder, secret) in
+        secrets.iter().map(|secret| ("", secret)).chain(templates.iter().map(|secret| ("rendered/", secret)))
+    {
         let mode = u32::from_str_radix(secret["mode"].as_str().expect("a mode"), 8).expect("a mode") & 0o777;
-        let path = format!("{generation}/{}", secret["name"].as_str().expect("a name"));
+        let path = format!("{generation}/{folder}{}", secret["name"].as_str().expect("a name"));
         let entry = tree.remove(&path).expect("a secret");
         assert!(entry.starts_with(&format!("file {mode:04o} ")), "{path}: {entry}");
     }
@@ -223,68 +301,6 @@ fn modes(world: &World, manifest: &Value) {
 
 /// Pieces of values and keys in the cases' files; no message and no log line holds one.
 const SECRET: [&str; 4] = ["alpha value", "hunter2", "never encrypted", "AGE-SECRET-KEY-"];
-
-/// No usable key: the message tells the recipients, and what was wrong with what was tried.
-const LOCKED: [&str; 4] =
-    ["key-file-useless", "key-file-is-something-else", "no-keys", "ssh-key-none-usable"];
-/// A key with blanks in front counts, the identity of an ssh key opens `ssh-ed25519` recipients as well, PKCS#8
-/// keys are converted, and no copy of keys is written.
-const OPENED: [&str; 4] =
-    ["key-file-indented", "ssh-key-native-recipient", "ssh-keys-mixed", "key-copy-existing"];
-
-/// What a case asks for.
-enum Wanted {
-    /// The recorded answer.
-    Recorded,
-    /// A failure before anything is written or mounted.
-    Untouched,
-    /// A failure before anything is written or mounted that says this, and no line of the file.
-    Refused(&'static str),
-    /// A failure without a link that says how many groups are open.
-    TooFew(&'static str),
-    /// A failure that tells the recipients of the file and what was looked at.
-    Locked,
-    /// A failure while the link still leads to the old generation, if there was any.
-    NotSwitched,
-    /// Every secret has the mode that was asked for, whatever the umask, and every folder 0751.
-    Modes,
-    /// Success, with a secret of this content.
-    Holds(&'static str, &'static str),
-    /// Success, with an entry that begins like this.
-    Installed(&'static str, &'static str),
-}
-
-/// The cases whose recorded answer is a weakness say so; what civm does is listed here.
-fn wanted(case: &Value, name: &str) -> Wanted {
-    match (case["civm"].as_str(), name) {
-        // Fail in both programs, in the recorded one after the mount.
-        (_, "name-empty" | "bad-duplicate-key" | "bad-no-recipients") | (Some("refuse"), _) => {
-            Wanted::Untouched
-        }
-        // The recorded program lets the umask take bits away; `modes-umask` asks for the mode that was given.
-        (_, "modes" | "modes-umask" | "modes-umask-022") => Wanted::Modes,
-        (Some("same"), _) => Wanted::Recorded,
-        // A file without metadata.
-        (_, "empty-file-whole" | "plain-files") => Wanted::Untouched,
-        (_, "broken-dotenv") => Wanted::Refused("as dotenv: line 2"),
-        // A name that sops writes and reads, and a key that is looked up as in YAML.
-        (_, "dotenv-odd-name") => Wanted::Holds("/run/secrets.d/1/env", "WITH-DASH=value\n"),
-        (_, "json-nested") => Wanted::Holds("/run/secrets.d/1/pw", "hunter2"),
-        (_, "shamir-too-few") => {
-            Wanted::TooFew("only 1 of the 2 key groups that are needed could be decrypted")
-        }
-        // Null, lists and mappings; and numbers, whose type the ENC token tells.
-        (_, "scalars-early" | "scalars-late") => Wanted::Untouched,
-        (_, "path-existing-full-dir" | "path-parent-is-file") => Wanted::NotSwitched,
-        (_, "link-prefix-only") => Wanted::Installed("/run/secrets", "link 0:0 /run/secrets.d/1"),
-        (_, "owner-number-text") => Wanted::Installed("/run/secrets.d/1/alpha", "file 0400 4001:0"),
-        (_, name) if LOCKED.contains(&name) => Wanted::Locked,
-        (_, name) if OPENED.contains(&name) => Wanted::Installed("/run/secrets", "link 0:0 /run/secrets.d/"),
-        // Only the log differs: the RSA keys are ignored.
-        (_, "pgp-ssh-keys-rsa" | "pgp-ssh-keys-mixed" | "manifest-as-nix-writes-it") => Wanted::Recorded,
-        (other, _) => panic!("{name} is {other:?}"),
-    }
-}
 
 /// The manifests of a case; `repeat` makes many secrets of one.
 fn manifests(case: &Value) -> Value {

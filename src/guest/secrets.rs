@@ -13,7 +13,7 @@ use crate::host::layer::{Layer, MANIFEST};
 use crate::install::accounts::Accounts;
 use crate::install::manifest::Manifest;
 use crate::install::native::Native;
-use crate::install::{self, Options};
+use crate::install::{self, Log, Options};
 use crate::vm::agent::answer::{How, What};
 
 /// The name that the journal's lines begin with.
@@ -47,13 +47,15 @@ pub(super) fn apply(
         let groups = layer.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]));
         accounts = accounts.with_missing(users, groups.chain(&layer.groups).map(String::as_str));
     }
-    let options = Options { program: PROGRAM.to_owned(), accounts, dry_run, ..Options::default() };
-    let report = install::run(&manifest, &options, &Native, &mut io::stdout()).map_err(failed)?;
-    let difference = report.difference;
+    let options = Options { accounts, dry_run, ..Options::default() };
+    let mut log = Log { program: PROGRAM, changes: &mut io::stdout(), messages: &mut io::stdout() };
+    let report = install::run(&manifest, &options, &Native::default(), &mut log).map_err(failed)?;
+    let changes = report.difference.secrets;
     let lists = [
-        (How::Added, difference.added),
-        (How::Changed, difference.changed),
-        (How::Removed, difference.removed),
+        (How::Added, changes.added),
+        (How::Changed, changes.modified),
+        (How::Changed, changes.reassigned),
+        (How::Removed, changes.removed),
     ];
     for (how, names) in lists {
         names.into_iter().for_each(|name| notes.note(What::Secret, how, name));

@@ -147,7 +147,8 @@ impl Project {
         let path = self.secrets_file(name);
         path.symlink_metadata().ok()?;
         let text = self.read(&path, SECRETS_MAX).ok();
-        let tree = text.and_then(|text| Native.read(&path, &text, Format::Yaml).ok());
+        let tree = text.and_then(|text| Native::default().read(&path, &text, Format::Yaml).ok());
+        let tree = tree.map(|file| file.tree);
         Some(SecretsFile { path, tree })
     }
 

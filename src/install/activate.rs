@@ -11,7 +11,7 @@ use super::{generation, links, write};
 pub(super) fn activate(decrypted: &Decrypted) -> Result<u64, Error> {
     let plan = &decrypted.plan;
     let generation = generation::begin(plan)?;
-    write::secrets(plan, &generation, decrypted.secrets())?;
+    write::files(plan, &generation, decrypted.secrets().chain(decrypted.templates()))?;
     links::check(plan, &generation)?;
     generation::switch(plan, &generation)?;
     links::make(plan)?;

@@ -1,14 +1,15 @@
 //! From encrypted files to the bytes of each secret. Every file is read once and decrypted once.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::opener::Opener;
-use super::validate::{Plan, Planned};
+use super::validate::{KIND, Plan, Planned};
 use crate::sops::text::Text;
 use crate::sops::tree::{Item, Key, Tree, Value, get};
 use crate::store::Format;
@@ -16,32 +17,60 @@ use crate::store::Format;
 /// YAML's merge key.
 const MERGE: &str = "<<";
 
-/// The text of the encrypted files, each with its format.
-pub(super) type Files = BTreeMap<PathBuf, (Format, Vec<u8>)>;
+/// The encrypted files, by path. A file that could not be read is there with the first secret that wanted it.
+pub(super) type Files<F> = BTreeMap<PathBuf, Result<F, String>>;
 
-/// Reads every file and looks each key up in what is not secret: the names, and the types that ENC tokens carry.
-pub(super) fn read<O: Opener>(plan: &Plan, opener: &O) -> Result<Files, Error> {
+/// Reads every file and looks each key up in what is not secret: the names, and the types that ENC tokens carry. What the
+/// plan leaves out is moved from its secrets to the second list.
+pub(super) fn read<O: Opener>(plan: &mut Plan, opener: &O) -> Result<(Files<O::File>, Vec<Planned>), Error> {
     let mut files = Files::new();
-    let mut trees: BTreeMap<&Path, Tree> = BTreeMap::new();
-    for secret in &plan.secrets {
-        let path = &secret.file;
-        if !files.contains_key(path) {
-            let text = fs::read(path).map_err(Error::io("read", path))?;
-            let tree = opener.read(path, &text, secret.format).map_err(|source| Error::Unreadable {
-                path: path.clone(),
-                format: secret.format.name(),
-                source,
-            })?;
-            trees.insert(path, tree);
-            files.insert(path.clone(), (secret.format, text));
-        }
-        if let Some(tree) = trees.get(path.as_path())
-            && takes_key(secret)
-        {
-            check(tree, &secret.key, secret.format).map_err(|reason| bad_key(secret, reason))?;
+    let mut without = Vec::new();
+    for secret in std::mem::take(&mut plan.secrets) {
+        let read = look(&secret, &mut files, opener);
+        match plan.partial.take(KIND, &secret.entry.name, read)? {
+            Some(()) => plan.secrets.push(secret),
+            None => without.push(secret),
         }
     }
-    Ok(files)
+    Ok((files, without))
+}
+
+fn look<O: Opener>(secret: &Planned, files: &mut Files<O::File>, opener: &O) -> Result<(), Error> {
+    let file = once(files, secret, || {
+        let path = &secret.file;
+        let name = || secret.entry.name.clone();
+        let failed = |source| Error::SecretFile { name: name(), path: path.clone(), source };
+        let text = fs::read(path).map_err(failed)?;
+        opener.read(path, &text, secret.format).map_err(|source| Error::Unreadable {
+            name: name(),
+            path: path.clone(),
+            format: secret.format.name(),
+            source,
+        })
+    })?;
+    if takes_key(secret) {
+        check(opener.tree(file), &secret.key, secret.format).map_err(|reason| bad_key(secret, reason))?;
+    }
+    Ok(())
+}
+
+/// What a file is made into, for the first of its secrets; the others get the same, or hear that it failed before.
+fn once<'a, T>(
+    known: &'a mut BTreeMap<PathBuf, Result<T, String>>,
+    secret: &Planned,
+    make: impl FnOnce() -> Result<T, Error>,
+) -> Result<&'a T, Error> {
+    let entry = match known.entry(secret.file.clone()) {
+        MapEntry::Occupied(entry) => entry.into_mut(),
+        MapEntry::Vacant(entry) => match make() {
+            Ok(made) => entry.insert(Ok(made)),
+            Err(error) => {
+                entry.insert(Err(secret.entry.name.clone()));
+                return Err(error);
+            }
+        },
+    };
+    entry.as_ref().map_err(|first| Error::AsBefore { path: secret.file.clone(), first: first.clone() })
 }
 
 /// Whether an encrypted file has a value that can be installed; otherwise why not.
@@ -56,32 +85,42 @@ pub(super) fn check(tree: &Tree, key: &str, format: Format) -> Result<(), String
     }
 }
 
-/// Decrypts every file and takes the bytes of each secret, in the plan's order.
-pub(super) fn decrypt<O: Opener>(
-    plan: &Plan,
-    files: Files,
-    identities: &[O::Identity],
-    opener: &O,
-) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
-    let mut trees = BTreeMap::new();
-    for (path, (format, text)) in files {
-        let tree = opener
-            .decrypt(&path, &text, format, identities)
-            .map_err(|source| Error::Decrypt { path: path.clone(), source })?;
-        trees.insert(path, tree);
+/// The plaintext of files, by path.
+pub(super) struct Plaintexts<'a, O: Opener> {
+    opener: &'a O,
+    keys: &'a O::Keys,
+    encrypted: Files<O::File>,
+    decrypted: BTreeMap<PathBuf, Result<Tree, String>>,
+}
+
+impl<'a, O: Opener> Plaintexts<'a, O> {
+    pub(super) fn new(encrypted: Files<O::File>, keys: &'a O::Keys, opener: &'a O) -> Self {
+        Self { opener, keys, encrypted, decrypted: BTreeMap::new() }
     }
-    plan.secrets
-        .iter()
-        .map(|secret| match trees.get(&secret.file) {
-            Some(tree) if takes_key(secret) => one_value(secret, tree),
-            Some(tree) => opener.emit(tree, secret.format).map_err(|source| Error::Emit {
+
+    /// The bytes of a secret. Its file is decrypted when the first of its secrets is wanted.
+    pub(super) fn of(&mut self, secret: &Planned) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let Self { opener, keys, encrypted, decrypted } = self;
+        let tree = once(decrypted, secret, || {
+            let Some(Ok(file)) = encrypted.remove(&secret.file) else {
+                return Err(bad_key(secret, "its file was not read".into()));
+            };
+            opener.decrypt(file, keys).map_err(|source| Error::Decrypt {
                 path: secret.file.clone(),
-                format: secret.format.name(),
+                name: secret.entry.name.clone(),
+                key: if takes_key(secret) { format!(" (key '{}')", secret.key) } else { String::new() },
                 source,
-            }),
-            None => Err(bad_key(secret, "its file was not read".into())),
+            })
+        })?;
+        if takes_key(secret) {
+            return one_value(secret, tree);
+        }
+        opener.emit(tree, secret.format).map_err(|source| Error::Emit {
+            path: secret.file.clone(),
+            format: secret.format.name(),
+            source,
         })
-        .collect()
+    }
 }
 
 /// Whether one value is taken out of the file; otherwise the file is installed as a whole.
@@ -174,5 +213,5 @@ fn not_text(key: &str, kind: &str) -> String {
 }
 
 fn bad_key(secret: &Planned, reason: String) -> Error {
-    Error::Key { name: secret.name.clone(), path: secret.file.clone(), reason }
+    Error::Key { name: secret.entry.name.clone(), path: secret.file.clone(), reason }
 }

@@ -36,9 +36,21 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// An encrypted file that could not be read.
+    #[error("manifest is not valid: secret {name}: cannot read {}: {source}", path.display())]
+    SecretFile {
+        /// Name of the first secret that needs it.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A file that could not be read as its format.
-    #[error("manifest is not valid: cannot parse {} as {format}: {source}", path.display())]
+    #[error("manifest is not valid: secret {name}: cannot parse {} as {format}: {source}", path.display())]
     Unreadable {
+        /// Name of the first secret that needs it.
+        name: String,
         /// The file.
         path: PathBuf,
         /// The format's name.
@@ -46,22 +58,45 @@ pub enum Error {
         /// Why not.
         source: Cause,
     },
-    /// A file of age identities that is none.
-    #[error("cannot read age keys from {}: {source}", path.display())]
-    AgeKeys {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: Cause,
-    },
     /// No identity opens a file, or it has been tampered with.
-    #[error("failed to decrypt '{}': {source}", path.display())]
+    #[error("failed to decrypt '{}' for secret {name}{key}: {source}", path.display())]
     Decrypt {
         /// The file.
         path: PathBuf,
+        /// Name of the first secret that needs it.
+        name: String,
+        /// The key of that secret in words, where it has one.
+        key: String,
         /// Why not.
         source: Cause,
     },
+    /// A file of which another secret has told already what is wrong.
+    #[error("{} could not be used, as said of secret {first}", path.display())]
+    AsBefore {
+        /// The file.
+        path: PathBuf,
+        /// Name of the first secret that needs it.
+        first: String,
+    },
+    /// The text of a template.
+    #[error("manifest is not valid: template {name}: cannot read {}: {source}", path.display())]
+    TemplateFile {
+        /// Name of the template.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A template that needs a secret which is left out.
+    #[error("it needs secret {secret}, which is left out")]
+    TemplateNeeds {
+        /// Name of the secret.
+        secret: String,
+    },
+    /// systemctl failed; the secrets are in place.
+    #[error("the secrets are installed, but their units could not be told: {0}")]
+    Units(String),
     /// A decrypted file that cannot be written in its format.
     #[error("cannot write {} as {format}: {source}", path.display())]
     Emit {
@@ -90,12 +125,12 @@ pub enum Error {
         /// The link's target.
         path: PathBuf,
     },
-    /// The path of a secret is taken by something that must not be removed.
-    #[error("cannot link {} to secret {name}: {reason}", path.display())]
+    /// The path of a secret or template is taken by something that must not be removed.
+    #[error("cannot link {} to {name}: {reason}", path.display())]
     Taken {
         /// The path.
         path: PathBuf,
-        /// Name of the secret.
+        /// Its name.
         name: String,
         /// What is there.
         reason: String,

@@ -58,10 +58,13 @@ pub(super) fn switch(plan: &Plan, generation: &Generation) -> Result<(), Error> 
     if let Some(parent) = link.parent() {
         fs::create_dir_all(parent).map_err(Error::io("create directory", parent))?;
     }
-    if fs::symlink_metadata(link).is_ok_and(|found| found.is_dir()) {
-        remove(link).map_err(Error::io("remove", link))?;
-    }
-    links::replace(link, &generation.path, None).map_err(Error::io("switch", link))
+    let is_dir = fs::symlink_metadata(link).is_ok_and(|found| found.is_dir());
+    let done = if is_dir {
+        links::exchange(link, &generation.path).and_then(|there_before| remove(&there_before))
+    } else {
+        links::replace(link, &generation.path, None)
+    };
+    done.map_err(Error::io("switch", link))
 }
 
 /// Removes generations that are too old. Names that are not numbers, and higher numbers, stay.

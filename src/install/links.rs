@@ -1,22 +1,22 @@
-//! Links from the paths of secrets to the secrets.
+//! Links from the paths of secrets and templates to their files.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 
+use super::entry::{Entry, Owner};
 use super::error::Error;
 use super::generation::Generation;
-use super::validate::{Owner, Plan, Planned};
+use super::validate::Plan;
 
 /// Looks whether every link can be made, before the switch: what is in the way must not hold anything.
 pub(super) fn check(plan: &Plan, generation: &Generation) -> Result<(), Error> {
-    for (secret, path) in wanted(plan) {
+    for (entry, path) in wanted(plan) {
         // Below the link the new generation will be found, which is written by now.
         let inside = path.strip_prefix(&plan.symlink).ok();
         let actual = inside.map_or_else(|| path.to_owned(), |below| generation.path.join(below));
-        let taken =
-            |reason: String| Error::Taken { path: path.to_owned(), name: secret.name.clone(), reason };
+        let taken = |reason: String| Error::Taken { path: path.to_owned(), name: entry.name.clone(), reason };
         if let Some(found) = parent_that_is_not_a_directory(&actual) {
             return Err(taken(format!("{} is not a directory", found.display())));
         }
@@ -37,9 +37,9 @@ pub(super) fn check(plan: &Plan, generation: &Generation) -> Result<(), Error> {
 /// Makes the links. They lead through the stable link, so they hold for later generations, and belong to the
 /// owner of the secret.
 pub(super) fn make(plan: &Plan) -> Result<(), Error> {
-    for (secret, path) in wanted(plan) {
-        let target = plan.symlink.join(&secret.below);
-        let owner = (!plan.user_mode).then_some(secret.owner);
+    for (entry, path) in wanted(plan) {
+        let target = plan.symlink.join(&entry.below);
+        let owner = (!plan.user_mode).then_some(entry.owner);
         if let Some(parent) = path.parent() {
             make_directories(parent, !plan.user_mode).map_err(Error::io("create directory", parent))?;
         }
@@ -68,8 +68,8 @@ fn make_directories(path: &Path, give: bool) -> io::Result<()> {
     if give { lchown(path, Some(owner.uid()), Some(owner.gid())) } else { Ok(()) }
 }
 
-fn wanted(plan: &Plan) -> impl Iterator<Item = (&Planned, &Path)> {
-    plan.secrets.iter().filter_map(|secret| Some((secret, secret.link.as_deref()?)))
+fn wanted(plan: &Plan) -> impl Iterator<Item = (&Entry, &Path)> {
+    plan.entries().filter_map(|entry| Some((entry, entry.link.as_deref()?)))
 }
 
 fn stands(path: &Path, target: &Path, owner: Option<Owner>) -> bool {
@@ -86,6 +86,30 @@ pub(super) fn replace(path: &Path, target: &Path, owner: Option<Owner>) -> io::R
     owner.map_or(Ok(()), |owner| lchown(new.path(), Some(owner.uid), Some(owner.gid)))?;
     new.into_temp_path().persist(path)?;
     Ok(())
+}
+
+/// Puts a link where a directory is, in one step where the system can do that; returns where the directory is then.
+pub(super) fn exchange(path: &Path, target: &Path) -> io::Result<PathBuf> {
+    let directory = path.parent().unwrap_or(path);
+    let new = tempfile::Builder::new().prefix(".civm-").make_in(directory, |new| symlink(target, new))?;
+    swap(new.path(), path)?;
+    new.into_temp_path().keep().map_err(Into::into)
+}
+
+#[cfg(target_env = "gnu")]
+fn swap(link: &Path, dir: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    renameat2(AT_FDCWD, link, AT_FDCWD, dir, RenameFlags::RENAME_EXCHANGE).map_err(Into::into)
+}
+
+/// Without the system's help: for a moment there is nothing.
+#[cfg(not(target_env = "gnu"))]
+fn swap(link: &Path, dir: &Path) -> io::Result<()> {
+    let aside = tempfile::tempdir_in(dir.parent().unwrap_or(dir))?;
+    let old = aside.path().join("old");
+    fs::rename(dir, &old)?;
+    fs::rename(link, dir)?;
+    fs::rename(old, link)
 }
 
 /// The nearest parent that exists and is not a directory.

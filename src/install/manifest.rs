@@ -19,8 +19,8 @@ use crate::store::Format;
 pub struct Manifest {
     /// What to install.
     pub secrets: Vec<Secret>,
-    /// Files that are put together from secrets; refused, where there are any.
-    pub templates: Vec<Value>,
+    /// Files that are put together from secrets.
+    pub templates: Vec<Template>,
     /// What stands for a secret in a template.
     pub placeholder_by_secret_name: BTreeMap<String, String>,
     /// Where the generations lie (`/run/secrets.d`).
@@ -31,7 +31,7 @@ pub struct Manifest {
     pub keep_generations: i64,
     /// RSA keys for PGP. They are ignored, with a word in the log.
     pub ssh_key_paths: Vec<PathBuf>,
-    /// The PGP keyring. It is ignored.
+    /// The PGP keyring, which is of no use here.
     pub gnupg_home: String,
     /// A file of age identities.
     pub age_key_file: String,
@@ -85,6 +85,34 @@ pub struct Secret {
     pub reload_units: Vec<String>,
 }
 
+/// A file that is put together from secrets: a text with placeholders.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Template {
+    /// Its path below `rendered/` of a generation.
+    pub name: String,
+    /// The text; where it is empty, that of the file counts.
+    pub content: String,
+    /// A file with the text.
+    pub file: String,
+    /// Where it is found; a link leads from there, unless it lies below the link to the generation anyway.
+    pub path: String,
+    /// Permission bits in octal.
+    pub mode: String,
+    /// Name of its owner.
+    pub owner: Option<String>,
+    /// Number of its owner, where there is no name.
+    pub uid: i64,
+    /// Name of its group.
+    pub group: Option<String>,
+    /// Number of its group, where there is no name.
+    pub gid: i64,
+    /// Units to restart when the rendered text changes.
+    pub restart_units: Vec<String>,
+    /// Units to reload when the rendered text changes.
+    pub reload_units: Vec<String>,
+}
+
 /// The format that a manifest names; the empty name means YAML.
 pub(super) fn format(name: &str) -> Option<Format> {
     if name.is_empty() { Some(Format::Yaml) } else { Format::of_name(name) }
@@ -119,6 +147,19 @@ const SECRET_KEYS: [&str; 12] = [
     "restartUnits",
     "reloadUnits",
 ];
+const TEMPLATE_KEYS: [&str; 11] = [
+    "name",
+    "content",
+    "file",
+    "path",
+    "mode",
+    "owner",
+    "uid",
+    "group",
+    "gid",
+    "restartUnits",
+    "reloadUnits",
+];
 const LOGGING_KEYS: [&str; 2] = ["keyImport", "secretChanges"];
 
 impl Manifest {
@@ -134,9 +175,9 @@ impl Manifest {
             Some(Value::Object(fields)) => canonical(fields, &MANIFEST_KEYS),
             Some(_) => return Err(Error::NoObject),
         };
-        if let Some(Value::Array(secrets)) = fields.get_mut("secrets") {
-            for secret in secrets {
-                canonical_in_place(secret, &SECRET_KEYS);
+        for (list, known) in [("secrets", &SECRET_KEYS[..]), ("templates", &TEMPLATE_KEYS)] {
+            if let Some(Value::Array(entries)) = fields.get_mut(list) {
+                entries.iter_mut().for_each(|entry| canonical_in_place(entry, known));
             }
         }
         if let Some(logging) = fields.get_mut("logging") {

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::manifest::{Logging, Secret};
 use super::opener::Cause;
-use super::{Accounts, Difference, Error, Imported, Manifest, Opener, Options, Report, run};
+use super::{Accounts, Changes, Difference, Error, Imported, Log, Manifest, Opener, Options, Report, run};
 use crate::sops::tree::{Branch, Item, Tree, Value};
 use crate::store::Format;
 
@@ -22,6 +22,8 @@ struct Fake {
 
 impl Opener for Fake {
     type Identity = String;
+    type Keys = Vec<String>;
+    type File = (String, Tree);
 
     fn ssh_key(&self, text: &[u8]) -> Result<Imported<String>, Cause> {
         if text != KEY.as_bytes() {
@@ -30,25 +32,34 @@ impl Opener for Fake {
         Ok(Imported { identity: KEY.into(), recipient: "age1public".into() })
     }
 
-    fn age_keys(&self, text: &[u8]) -> Result<Vec<String>, Cause> {
-        Ok(vec![String::from_utf8(text.to_vec())?])
+    fn age_keys(&self, text: &[u8]) -> (Vec<String>, Vec<String>) {
+        (vec![String::from_utf8_lossy(text).into_owned()], Vec::new())
     }
 
-    fn read(&self, _: &Path, text: &[u8], _: Format) -> Result<Tree, Cause> {
+    fn keys(&self, named: Vec<String>) -> Vec<String> {
+        named
+    }
+
+    fn read(&self, _: &Path, text: &[u8], _: Format) -> Result<(String, Tree), Cause> {
         let token = |value: &str| match value.parse::<i64>() {
             Ok(_) => Value::str("ENC[AES256_GCM,data:x,iv:x,tag:x,type:int]"),
             Err(_) => Value::str("ENC[AES256_GCM,data:x,iv:x,tag:x,type:str]"),
         };
-        Ok(parse(std::str::from_utf8(text)?, &token))
+        let text = String::from_utf8(text.to_vec())?;
+        let tree = parse(&text, &token);
+        Ok((text, tree))
     }
 
-    fn decrypt(&self, _: &Path, text: &[u8], _: Format, identities: &[String]) -> Result<Tree, Cause> {
+    fn tree<'a>(&self, file: &'a (String, Tree)) -> &'a Tree {
+        &file.1
+    }
+
+    fn decrypt(&self, (text, _): (String, Tree), keys: &Vec<String>) -> Result<Tree, Cause> {
         self.decrypted.set(self.decrypted.get() + 1);
-        let text = std::str::from_utf8(text)?;
-        if text.starts_with("locked") || !identities.iter().any(|identity| identity == KEY) {
+        if text.starts_with("locked") || !keys.iter().any(|identity| identity == KEY) {
             return Err("no identity matched a recipient".into());
         }
-        Ok(parse(text, &|value| Value::str(value)))
+        Ok(parse(&text, &|value| Value::str(value)))
     }
 
     fn emit(&self, tree: &Tree, _: Format) -> Result<Zeroizing<Vec<u8>>, Cause> {
@@ -107,18 +118,15 @@ impl Place {
     }
 
     fn run(&self) -> Result<(Report, String), Error> {
-        self.run_for(false)
+        self.run_with(&Options::default())
     }
 
-    fn run_for(&self, dry_run: bool) -> Result<(Report, String), Error> {
-        let options = Options {
-            dry_run,
-            program: "civm".into(),
-            accounts: Accounts::parse("root:x:0:0::/:/bin/sh\n", "keys:x:96:\n"),
-            ..Options::default()
-        };
-        let mut log = Vec::new();
-        let report = run(&self.manifest, &options, &Fake::default(), &mut log)?;
+    fn run_with(&self, options: &Options) -> Result<(Report, String), Error> {
+        let accounts = Accounts::parse("root:x:0:0::/:/bin/sh\n", "keys:x:96:\n");
+        let options = Options { accounts, ..options.clone() };
+        let (mut log, mut changes) = (Vec::new(), Vec::new());
+        let mut to = Log { program: "civm", changes: &mut changes, messages: &mut log };
+        let report = run(&self.manifest, &options, &Fake::default(), &mut to)?;
         Ok((report, String::from_utf8(log).expect("text")))
     }
 
@@ -137,9 +145,15 @@ fn secrets_are_found_through_the_link() {
         report,
         Report {
             generation: Some(1),
-            difference: Difference { added: vec!["a".into(), "c/d".into()], ..Difference::default() },
+            difference: Difference {
+                first: true,
+                secrets: Changes { added: vec!["a".into(), "c/d".into()], ..Changes::default() },
+                ..Difference::default()
+            },
             installed: vec!["a".into(), "c/d".into()],
-            recipients: vec!["age1public".into()]
+            rendered: Vec::new(),
+            recipients: vec!["age1public".into()],
+            left_out: Vec::new(),
         }
     );
     let key = place.path("key");
@@ -157,8 +171,9 @@ fn a_file_is_decrypted_once() {
     place.manifest.secrets[3].path = place.path("secrets/whole").to_str().expect("text").into();
     let fake = Fake::default();
     let accounts = Accounts::parse("", "keys:x:96:\n");
-    run(&place.manifest, &Options { accounts, ..Options::default() }, &fake, &mut Vec::new())
-        .expect("installed");
+    let (mut messages, mut changes) = (Vec::new(), Vec::new());
+    let mut log = Log { program: "civm", changes: &mut changes, messages: &mut messages };
+    run(&place.manifest, &Options { accounts, ..Options::default() }, &fake, &mut log).expect("installed");
     assert_eq!(fake.decrypted.get(), 1);
     assert_eq!(place.read("whole"), "4 entries");
 }
@@ -207,17 +222,17 @@ fn a_new_generation_takes_the_place_of_the_old_one() {
 #[test]
 fn a_dry_run_tells_the_difference_and_writes_nothing() {
     let mut place = Place::new(&["a", "b"]);
-    let (report, _) = place.run_for(true).expect("a dry run");
-    assert_eq!((report.generation, report.difference.added.len()), (None, 2));
+    let (report, _) = place.run_with(&Options { dry_run: true, ..Options::default() }).expect("a dry run");
+    assert_eq!((report.generation, report.difference.secrets.added.len()), (None, 2));
     assert!(!place.path("secrets.d").exists() && !place.path("secrets").exists());
     place.run().expect("installed");
     place.manifest.secrets.pop();
     fs::write(place.path("file"), "a=new value\n").expect("a file");
-    let (report, _) = place.run_for(true).expect("a dry run");
-    let wanted = Difference { changed: vec!["a".into()], removed: vec!["b".into()], ..Difference::default() };
-    assert_eq!(report.difference, wanted);
+    let (report, _) = place.run_with(&Options { dry_run: true, ..Options::default() }).expect("a dry run");
+    let wanted = Changes { modified: vec!["a".into()], removed: vec!["b".into()], ..Changes::default() };
+    assert_eq!(report.difference.secrets, wanted);
     assert_eq!((place.read("a"), place.read("b")), ("value of a".into(), "value of b".into()));
-    assert_eq!(place.run().expect("installed").0.difference, wanted);
+    assert_eq!(place.run().expect("installed").0.difference.secrets, wanted);
 }
 
 #[test]
@@ -286,13 +301,6 @@ fn no_message_holds_a_key_or_a_value() {
     for text in [missing.to_string(), format!("{missing:?}"), locked.to_string(), format!("{locked:?}")] {
         assert!(!text.contains("value of") && !text.contains("private key"), "{text}");
     }
-}
-
-#[test]
-fn templates_are_refused() {
-    let mut place = Place::new(&["a"]);
-    place.manifest.templates.push(serde_json::json!({"name": "t"}));
-    assert!(matches!(place.run(), Err(Error::Invalid(message)) if message.contains("templates")));
 }
 
 #[test]

@@ -3,25 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::entry::{self, Entry, Wanted, invalid};
 use super::error::Error;
 use super::manifest::{self, Manifest, Secret};
-use super::{Options, paths};
+use super::partial::Partial;
+use super::{Options, template};
 use crate::store::Format;
-
-/// Owner of a file, in numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
 
 /// A manifest that makes sense.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// What to install.
     pub secrets: Vec<Planned>,
+    /// What to render.
+    pub templates: Vec<template::Planned>,
+    /// The placeholder of each secret, by its name.
+    pub placeholders: BTreeMap<String, String>,
     /// Where the generations lie.
     pub mount_point: PathBuf,
     /// The link to the current one.
@@ -34,35 +31,29 @@ pub struct Plan {
     pub tmpfs: bool,
     /// Nothing is mounted and nobody's files are given away.
     pub user_mode: bool,
+    /// What is left out.
+    pub(super) partial: Partial,
 }
 
 /// A secret that makes sense.
 #[derive(Clone, Debug)]
 pub struct Planned {
-    /// Its name in the manifest.
-    pub name: String,
-    /// Its path below a generation.
-    pub below: PathBuf,
-    /// Its key in the file.
+    /// The file that it becomes.
+    pub entry: Entry,
+    /// Its key in the encrypted file.
     pub key: String,
-    /// Where a link to it is wanted.
-    pub link: Option<PathBuf>,
-    /// Who owns it.
-    pub owner: Owner,
-    /// Permission bits.
-    pub mode: u32,
     /// The encrypted file.
     pub file: PathBuf,
     /// The file's format.
     pub format: Format,
 }
 
-/// The permission bits that have an effect.
-const PERMISSIONS: u32 = 0o777;
+/// How a secret is called in messages.
+pub(super) const KIND: &str = "secret";
 /// Owners of the directories, the first group that there is.
 const KEYS_GROUPS: [&str; 2] = ["keys", "nogroup"];
 
-/// Checks a manifest without opening any file that it names.
+/// Checks a manifest without opening any encrypted file that it names.
 ///
 /// # Errors
 /// The first thing in it that cannot be.
@@ -74,38 +65,52 @@ pub fn plan(manifest: &Manifest, options: &Options) -> Result<Plan, Error> {
             return invalid(format!("{field} is missing"));
         }
     }
-    exclusive_keys(manifest)?;
-    if !manifest.templates.is_empty() {
-        return invalid("it has templates, which this program does not render".into());
-    }
+    usable_keys(manifest)?;
     let Ok(keep) = u64::try_from(manifest.keep_generations) else {
         return invalid(format!("keepGenerations is {}, below zero", manifest.keep_generations));
     };
-    let expand = |path: &str| paths::expand(path, manifest.user_mode, options.runtime_dir.as_deref());
+    let user_mode = manifest.user_mode;
+    let expand = |path: &str| entry::expand(path, user_mode, options.runtime_dir.as_deref());
     let symlink = expand(&manifest.symlink_path)?;
+    let placeholders = template::placeholders(manifest)?;
+    let mut partial = Partial { allowed: options.partial, ..Partial::default() };
     let mut secrets = Vec::with_capacity(manifest.secrets.len());
     for secret in &manifest.secrets {
-        secrets.push(planned(secret, &symlink, &expand(&secret.path)?, options)?);
+        secrets.extend(partial.take(KIND, &secret.name, planned(secret, &symlink, user_mode, options))?);
     }
     formats_agree(&secrets)?;
-    names_fit(&secrets)?;
-    links_differ(&secrets)?;
-    Ok(Plan {
+    let mut templates = Vec::with_capacity(manifest.templates.len());
+    for template in &manifest.templates {
+        let planned = template::plan(template, &symlink, user_mode, options);
+        templates.extend(partial.take(template::KIND, &template.name, planned)?);
+    }
+    template::check_placeholders(&placeholders, &templates)?;
+    let plan = Plan {
         secrets,
+        templates,
+        placeholders,
         mount_point: expand(&manifest.secrets_mount_point)?,
         symlink,
         keep,
         keys_gid: keys_gid(options)?,
         tmpfs: manifest.use_tmpfs,
-        user_mode: manifest.user_mode,
-    })
+        user_mode,
+        partial,
+    };
+    names_fit(&plan)?;
+    links_differ(&plan)?;
+    Ok(plan)
 }
 
-fn invalid<T>(reason: String) -> Result<T, Error> {
-    Err(Error::Invalid(reason))
+impl Plan {
+    /// Every file of the generation.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let secrets = self.secrets.iter().map(|secret| &secret.entry);
+        secrets.chain(self.templates.iter().map(|template| &template.entry))
+    }
 }
 
-fn exclusive_keys(manifest: &Manifest) -> Result<(), Error> {
+fn usable_keys(manifest: &Manifest) -> Result<(), Error> {
     if manifest.gnupg_home.is_empty() {
         return Ok(());
     }
@@ -115,62 +120,39 @@ fn exclusive_keys(manifest: &Manifest) -> Result<(), Error> {
     if !manifest.age_key_file.is_empty() {
         return invalid("gnupgHome and ageKeyFile were specified, they are mutually exclusive".into());
     }
+    if manifest.age_ssh_key_paths.is_empty() {
+        return invalid(
+            "gnupgHome names a PGP keyring, and PGP keys are not supported: give this machine an age recipient \
+             (`civm keys from-ssh` makes one of its ssh host key), and name its key in ageSshKeyPaths or ageKeyFile"
+                .into(),
+        );
+    }
     Ok(())
 }
 
-fn planned(secret: &Secret, symlink: &Path, path: &Path, options: &Options) -> Result<Planned, Error> {
+fn planned(secret: &Secret, symlink: &Path, user_mode: bool, options: &Options) -> Result<Planned, Error> {
     let name = &secret.name;
-    let below = paths::below(name)?;
-    let mode = match u32::from_str_radix(&secret.mode, 8) {
-        // A sign is not a digit, and the field of the mode has 16 bits.
-        Ok(mode) if mode <= u32::from(u16::MAX) && !secret.mode.starts_with('+') => mode & PERMISSIONS,
-        _ => return invalid(format!("invalid number in mode: {}", secret.mode)),
+    let wanted = Wanted {
+        kind: KIND,
+        name,
+        below: entry::below(KIND, name)?,
+        path: &secret.path,
+        owner: secret.owner.as_ref(),
+        uid: secret.uid,
+        group: secret.group.as_ref(),
+        gid: secret.gid,
+        mode: &secret.mode,
+        restart: &secret.restart_units,
+        reload: &secret.reload_units,
     };
+    let entry = wanted.entry(symlink, user_mode, options)?;
     let Some(format) = manifest::format(&secret.format) else {
         return invalid(format!("secret {name} has the unknown format {}", secret.format));
     };
     if secret.sops_file.is_empty() {
         return invalid(format!("secret {name} has no sopsFile"));
     }
-    if !path.is_absolute() {
-        let what = if secret.path.is_empty() { "no path" } else { "a path that is not absolute" };
-        return invalid(format!("secret {name} has {what}"));
-    }
-    if path == symlink {
-        return invalid(format!(
-            "the path of secret {name} is the link to all secrets, {}",
-            symlink.display()
-        ));
-    }
-    let link = (path != symlink.join(&below)).then(|| path.to_owned());
-    Ok(Planned {
-        name: name.clone(),
-        below,
-        key: secret.key.clone(),
-        link,
-        owner: owner(secret, options)?,
-        mode,
-        file: PathBuf::from(&secret.sops_file),
-        format,
-    })
-}
-
-fn owner(secret: &Secret, options: &Options) -> Result<Owner, Error> {
-    if options.ignore_passwd {
-        return Ok(Owner { uid: 0, gid: 0 });
-    }
-    let id = |what: &str, named: Option<(&String, Option<u32>)>, number: i64| match named {
-        Some((name, None)) => invalid(format!("failed to lookup {what} '{name}'")),
-        Some((_, Some(id))) => Ok(id),
-        // The highest number means "leave alone" to chown.
-        None => match u32::try_from(number) {
-            Ok(id) if id != u32::MAX => Ok(id),
-            _ => invalid(format!("secret {} has the impossible {what} number {number}", secret.name)),
-        },
-    };
-    let user = secret.owner.as_ref().map(|name| (name, options.accounts.user(name)));
-    let group = secret.group.as_ref().map(|name| (name, options.accounts.group(name)));
-    Ok(Owner { uid: id("user", user, secret.uid)?, gid: id("group", group, secret.gid)? })
+    Ok(Planned { entry, key: secret.key.clone(), file: PathBuf::from(&secret.sops_file), format })
 }
 
 fn keys_gid(options: &Options) -> Result<u32, Error> {
@@ -187,44 +169,45 @@ fn formats_agree(secrets: &[Planned]) -> Result<(), Error> {
         if first.format != secret.format {
             return invalid(format!(
                 "secret {} defined the format of {} as {}, but it was specified as {} in {} before",
-                secret.name,
+                secret.entry.name,
                 secret.file.display(),
                 secret.format.name(),
                 first.format.name(),
-                first.name
+                first.entry.name
             ));
         }
     }
     Ok(())
 }
 
-fn names_fit(secrets: &[Planned]) -> Result<(), Error> {
+fn names_fit(plan: &Plan) -> Result<(), Error> {
     let mut names: BTreeMap<&Path, &str> = BTreeMap::new();
-    for secret in secrets {
-        if let Some(other) = names.insert(&secret.below, &secret.name) {
-            return invalid(format!("two secrets have one name, {other} and {}", secret.name));
+    for entry in plan.entries() {
+        if let Some(other) = names.insert(&entry.below, &entry.name) {
+            return invalid(format!(
+                "two files of a generation have one name: {other} and {}, which is {}",
+                entry.name,
+                entry.below.display()
+            ));
         }
     }
-    for secret in secrets {
-        for directory in secret.below.ancestors().skip(1) {
+    for entry in plan.entries() {
+        for directory in entry.below.ancestors().skip(1) {
             if let Some(other) = names.get(directory) {
-                return invalid(format!(
-                    "secret {} needs a directory where secret {other} is a file",
-                    secret.name
-                ));
+                return invalid(format!("{} needs a directory where secret {other} is a file", entry.name));
             }
         }
     }
     Ok(())
 }
 
-fn links_differ(secrets: &[Planned]) -> Result<(), Error> {
+fn links_differ(plan: &Plan) -> Result<(), Error> {
     let mut links = BTreeSet::new();
-    for secret in secrets {
-        if let Some(link) = &secret.link
+    for entry in plan.entries() {
+        if let Some(link) = &entry.link
             && !links.insert(link)
         {
-            return invalid(format!("two secrets have the path {}", link.display()));
+            return invalid(format!("{} is the path of two secrets or templates", link.display()));
         }
     }
     Ok(())

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
 use std::path::Path;
 
+use super::entry::{Entry, Owner};
 use super::error::Error;
 use super::generation::Generation;
 use super::mount::DIRECTORY_MODE;
-use super::validate::{Owner, Plan, Planned};
+use super::validate::Plan;
 
 /// Makes a directory and its missing parents, 0751, and gives the new ones to `owner`.
 pub(super) fn directories(path: &Path, owner: Option<Owner>) -> io::Result<()> {
@@ -26,19 +27,19 @@ pub(super) fn directories(path: &Path, owner: Option<Owner>) -> io::Result<()> {
     owner.map_or(Ok(()), |owner| chown(path, Some(owner.uid), Some(owner.gid)))
 }
 
-/// Writes every secret into a generation.
-pub(super) fn secrets<'a>(
+/// Writes every file of a generation.
+pub(super) fn files<'a>(
     plan: &Plan,
     generation: &Generation,
-    secrets: impl Iterator<Item = (&'a Planned, &'a [u8])>,
+    files: impl Iterator<Item = (&'a Entry, &'a [u8])>,
 ) -> Result<(), Error> {
-    for (secret, content) in secrets {
-        let path = generation.path.join(&secret.below);
+    for (entry, content) in files {
+        let path = generation.path.join(&entry.below);
         if let Some(parent) = path.parent() {
             directories(parent, directory_owner(plan)).map_err(Error::io("create directory", parent))?;
         }
-        let owner = (!plan.user_mode).then_some(secret.owner);
-        file(&path, content, owner, secret.mode).map_err(Error::io("write", path))?;
+        let owner = (!plan.user_mode).then_some(entry.owner);
+        file(&path, content, owner, entry.mode).map_err(Error::io("write", path))?;
     }
     Ok(())
 }

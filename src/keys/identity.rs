@@ -33,6 +33,7 @@ use super::ssh::private::SshKey;
 use crate::edge::environment::Environment;
 use crate::edge::terminal::{Nobody, Prompt};
 
+pub use self::given::Given;
 pub use self::open::{OpenError, Part};
 
 /// A place where sops looks for identities.

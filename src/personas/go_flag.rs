@@ -276,9 +276,14 @@ fn number(text: &OsStr) -> Result<i64, &'static str> {
 
 /// The usage text, flags in the order of their names.
 pub(super) fn usage(program: &str, flags: &[Flag]) -> String {
+    format!("Usage of {program}:\n{}", defaults(flags))
+}
+
+/// The flags of a usage text.
+pub(super) fn defaults(flags: &[Flag]) -> String {
     let mut sorted: Vec<&Flag> = flags.iter().collect();
     sorted.sort_by_key(|flag| flag.name());
-    let mut text = format!("Usage of {program}:\n");
+    let mut text = String::new();
     for flag in sorted {
         let (value, default) = match flag.takes {
             Takes::Bool => ("", String::new()),

@@ -330,7 +330,7 @@ fn shells_get_scripts_that_ask_the_program() {
 fn links_are_made_and_nothing_is_lost() {
     let scene = scene();
     let made = run(&mut scene.civm(&["links", "bin"])).ok();
-    assert_eq!(made.out().lines().count(), 2, "{}", made.out());
+    assert_eq!(made.out().lines().count(), 3, "{}", made.out());
     assert_eq!(run(scene.command(scene.file("bin/sops")).arg("--version")).ok().out(), "sops 3.13.3\n");
     run_with(&mut scene.command(scene.file("bin/ssh-to-age")), b"").ok();
     run(&mut scene.civm(&["links", "bin"])).ok();

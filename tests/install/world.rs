@@ -4,21 +4,31 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use civm::install::validate;
-use civm::install::{Accounts, Error, Manifest, Native, Options, Report};
 use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, umask};
 use serde_json::Value;
 
-/// The program's name in the recorded log lines.
+/// The name that the program is called by.
 const PROGRAM: &str = "sops-install-secrets";
+/// The search path of a run.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(crate) struct World {
     dir: PathBuf,
     common: PathBuf,
     home: PathBuf,
-    group: String,
+    program: PathBuf,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) struct Done {
+    /// The exit code; none where a signal ended it.
+    pub(crate) exit: Option<u64>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// One entry of a tree: type, mode (not of links), owner, group, and content or target.
@@ -26,33 +36,48 @@ pub(crate) type Tree = BTreeMap<String, String>;
 
 impl World {
     /// Needs a mount namespace of its own.
-    pub(crate) fn new(scratch: &Path, vectors: &Path, group: &str) -> Self {
+    pub(crate) fn new(scratch: &Path, vectors: &Path, group: &str, program: &Path) -> Self {
         let tmpfs = |at: &Path| mount(Some("none"), at, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"));
         umask(Mode::from_bits_truncate(0o022));
         tmpfs(scratch).expect("a tmpfs for the case");
-        let [dir, common, home] = ["work", "common", "home"].map(|name| scratch.join(name));
-        let world = Self { dir, common, home, group: group.into() };
-        fs::create_dir(&world.dir).expect("a folder");
-        fs::create_dir(&world.home).expect("a folder");
+        let [dir, common, home, bin] = ["work", "common", "home", "bin"].map(|name| scratch.join(name));
+        for made in [&dir, &home, &bin] {
+            fs::create_dir(made).expect("a folder");
+        }
+        let world = Self { dir, common, home, program: bin.join(PROGRAM) };
+        symlink(program, &world.program).expect("a link");
         copy_tree(&vectors.join("common"), &world.common);
+        world.bind("passwd", "passwd");
+        world.bind(group, "group");
         tmpfs(Path::new("/run")).expect("a tmpfs over /run");
         fs::create_dir("/run/nixos").expect("a folder");
         world
+    }
+
+    /// Lets a file of the case stand in for one of `/etc`.
+    fn bind(&self, name: &str, over: &str) {
+        let from = self.common.join("etc").join(name);
+        let over = Path::new("/etc").join(over);
+        mount(Some(&from), &over, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("a bind mount");
     }
 
     pub(crate) fn real(&self, text: &str) -> String {
         text.replace("{dir}", text_of(&self.dir))
             .replace("{common}", text_of(&self.common))
             .replace("{home}", text_of(&self.home))
+            .replace("{path}", PATH)
     }
 
     fn masked(&self, text: &str) -> String {
-        text.replace(text_of(&self.dir), "{dir}").replace(text_of(&self.common), "{common}")
+        text.replace(text_of(&self.program), "{argv0}")
+            .replace(text_of(&self.dir), "{dir}")
+            .replace(text_of(&self.common), "{common}")
+            .replace(text_of(&self.home), "{home}")
     }
 
-    pub(crate) fn set_up(&mut self, action: &Value) {
+    pub(crate) fn set_up(&self, action: &Value) {
         if let Some(name) = action["passwd_files"].as_str() {
-            self.group = name.into();
+            self.bind(name, "group");
             return;
         }
         let field = |name: &str| action[name].as_str().unwrap_or_default();
@@ -80,45 +105,44 @@ impl World {
         }
     }
 
-    /// Runs one step; `None` where it is about something that is no part of an installation.
-    pub(crate) fn run(&self, manifests: &Value, step: &Value) -> Option<(Result<Report, Error>, String)> {
-        let args: Vec<&str> = step["args"].as_array()?.iter().filter_map(Value::as_str).collect();
-        let name = Path::new(args.last()?).file_name()?.to_str()?;
-        let text = match &manifests[name] {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        let check = args.iter().find_map(|arg| arg.strip_prefix("-check-mode="));
-        if check.is_some_and(|check| check != "manifest") {
-            return None;
+    /// Runs one step.
+    pub(crate) fn run(&self, manifests: &Value, step: &Value) -> Done {
+        for (name, manifest) in manifests.as_object().expect("manifests") {
+            let text = manifest.as_str().map_or_else(|| manifest.to_string(), str::to_owned);
+            fs::write(self.dir.join(name), self.real(&text)).expect("a manifest");
         }
-        let etc = |name: &str| fs::read_to_string(self.common.join("etc").join(name)).expect("a file");
-        let runtime_dir = step["env"]["XDG_RUNTIME_DIR"].as_str().map(|dir| PathBuf::from(self.real(dir)));
-        let options = Options {
-            program: PROGRAM.into(),
-            accounts: Accounts::parse(&etc("passwd"), &etc(&self.group)),
-            ignore_passwd: args.contains(&"-ignore-passwd") || check.is_some(),
-            runtime_dir,
-            dry_run: false,
-        };
+        let args = step["args"].as_array().expect("arguments").iter();
+        let mut command = Command::new(&self.program);
+        command
+            .args(args.map(|arg| self.real(arg.as_str().expect("text"))))
+            .current_dir(&self.dir)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", &self.home);
+        for (name, value) in step["env"].as_object().into_iter().flatten() {
+            match value.as_str() {
+                Some(value) => command.env(name, self.real(value)),
+                None => command.env_remove(name),
+            };
+        }
         let mask = step["umask"].as_str().map_or(0o022, |mask| u32::from_str_radix(mask, 8).expect("a mask"));
         umask(Mode::from_bits_truncate(mask));
-        let mut log = Vec::new();
-        let done = Manifest::parse(self.real(&text).as_bytes()).and_then(|manifest| {
-            if check.is_some() {
-                return validate::plan(&manifest, &options).map(|_| Report::default());
-            }
-            civm::install::run(&manifest, &options, &Native, &mut log)
-        });
+        let output = command.output().expect("civm runs");
         umask(Mode::from_bits_truncate(0o022));
-        Some((done, self.masked(&String::from_utf8(log).expect("text"))))
+        let text = |bytes| self.masked(&String::from_utf8(bytes).expect("text"));
+        Done {
+            exit: output.status.code().and_then(|code| u64::try_from(code).ok()),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 
     /// The text of the files that the manifest of a step names.
     pub(crate) fn text_of_files(&self, manifests: &Value, step: &Value) -> String {
-        let name = step["args"][0].as_str().unwrap_or_default().trim_start_matches("{dir}/");
-        let secrets = manifests[name]["secrets"].as_array().expect("secrets");
-        let files = secrets.iter().map(|secret| self.real(secret["sopsFile"].as_str().expect("a file")));
+        let args = step["args"].as_array().expect("arguments");
+        let name = args.last().and_then(Value::as_str).unwrap_or_default().trim_start_matches("{dir}/");
+        let secrets = manifests[name]["secrets"].as_array().into_iter().flatten();
+        let files = secrets.map(|secret| self.real(secret["sopsFile"].as_str().expect("a file")));
         files.map(|file| fs::read_to_string(file).expect("a file")).collect()
     }
 
@@ -131,7 +155,7 @@ impl World {
         found.into_iter().map(str::to_owned).collect()
     }
 
-    /// What lies below `/run` and `{dir}/out`, save what civm does not write: copies of keys, lists of units.
+    /// What lies below `/run` and `{dir}/out`, save what civm does not write: copies of keys.
     pub(crate) fn tree(&self) -> Tree {
         let mut out = Tree::new();
         for root in [Path::new("/run").to_owned(), self.dir.join("out")] {
@@ -226,7 +250,7 @@ pub(crate) fn entry_of(content: &str) -> String {
 }
 
 fn counts(path: &str) -> bool {
-    !path.ends_with("/age-keys.txt") && !path.starts_with("/run/nixos/")
+    !path.ends_with("/age-keys.txt")
 }
 
 fn hash(bytes: &[u8]) -> String {
