@@ -13,6 +13,8 @@ use std::{env, fs, io};
 
 use serde_json::Value;
 
+#[path = "install/beside.rs"]
+mod beside;
 #[path = "install/wanted.rs"]
 mod wanted;
 #[path = "install/world.rs"]
@@ -92,12 +94,8 @@ fn every_case_gives_the_recorded_answer() {
 
 fn child(name: &str, flags: &[&str]) -> Result<(), String> {
     let scratch = tempfile::TempDir::new().expect("a folder");
-    let output = Command::new("unshare")
-        .args(flags)
-        .arg(env::current_exe().expect("this program"))
-        .args(["--ignored", "--exact", "one_case", "--nocapture", "--test-threads=1"])
+    let output = in_namespace(flags, "one_case", scratch.path())
         .env(CASE, name)
-        .env(SCRATCH, scratch.path())
         .env(MAPPED, if flags.contains(&"--user") { "1" } else { "0" })
         .output()
         .expect("unshare");
@@ -107,15 +105,30 @@ fn child(name: &str, flags: &[&str]) -> Result<(), String> {
     Err(format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
 }
 
+/// This program again, in namespaces of its own, for one of its ignored tests.
+fn in_namespace(flags: &[&str], test: &str, scratch: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(flags)
+        .arg(env::current_exe().expect("this program"))
+        .args(["--ignored", "--exact", test, "--nocapture", "--test-threads=1"])
+        .env(SCRATCH, scratch);
+    command
+}
+
+/// The scratch folder of a child process.
+fn scratch() -> PathBuf {
+    PathBuf::from(env::var(SCRATCH).expect("a scratch folder"))
+}
+
 #[test]
 #[ignore = "runs in a namespace that the other test makes"]
 fn one_case() {
     let name = env::var(CASE).expect("the name of a case");
-    let scratch = PathBuf::from(env::var(SCRATCH).expect("a scratch folder"));
     let mapped = env::var(MAPPED).is_ok_and(|mapped| mapped == "1");
     let case = load(&name);
     let group = if mapped { "group-keys-0" } else { "group" };
-    let world = World::new(&scratch, &vectors(), group, Path::new(env!("CARGO_BIN_EXE_civm")));
+    let world = World::new(&scratch(), &vectors(), group, Path::new(env!("CARGO_BIN_EXE_civm")));
     let manifests = manifests(&case);
     for (number, step) in steps(&case).iter().enumerate() {
         for action in step["setup"].as_array().into_iter().flatten() {

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -167,4 +168,59 @@ fn a_plugin_is_asked_and_nothing_of_a_key_file_is_repeated() {
     let mut command = place.command(&["install-secrets"]);
     let ran = run(command.env("PATH", path)).code(128).says("no touch").says("the plugin fake");
     ran.says("line 3: not an age identity").silent_on("rubbish");
+}
+
+/// How often a run is killed.
+const KILLS: u32 = 30;
+
+#[test]
+fn whenever_it_is_killed_the_old_secrets_or_the_new_ones_are_there() {
+    let mut place = Place::new(&[("a", "gen-a.yaml", "alpha"), ("b", "gen-a.yaml", "beta")]);
+    let texts = ["gen-a", "gen-b"].map(|generation| {
+        for secret in place.manifest["secrets"].as_array_mut().expect("secrets") {
+            let file = secret["sopsFile"].as_str().expect("a path").replace("gen-a", generation);
+            secret["sopsFile"] = file.into();
+        }
+        place.manifest.to_string()
+    });
+    let manifests = [0, 1].map(|at| place.scene.write(&format!("{at}.json"), &texts[at]));
+    let run_of = |at: usize| {
+        let mut command = place.scene.civm(&["sops-install-secrets"]);
+        command.arg(&manifests[at]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    };
+    let values = || (place.secret("a"), place.secret("b"));
+    let begun = Instant::now();
+    let known = [0, 1].map(|at| {
+        run(&mut run_of(at)).ok();
+        values()
+    });
+    let whole = begun.elapsed() / 2;
+    assert_ne!(known[0], known[1]);
+    let mut switched = 0;
+    for kill in 0..KILLS {
+        let before = values();
+        let next = usize::from(before == known[0]);
+        let mut child = run_of(next).spawn().expect("civm runs");
+        std::thread::sleep(whole * kill / KILLS);
+        let _ = child.kill();
+        child.wait().expect("an end");
+        let after = values();
+        assert!(after == before || after == known[next], "kill {kill}: {after:?}");
+        switched += u32::from(after != before);
+    }
+    assert!(switched < KILLS, "some kills came before the switch");
+    // A directory that was there before any link gives way in one step, too.
+    for kill in 0..KILLS {
+        fs::remove_file(place.scene.file("secrets")).expect("removed");
+        place.scene.write("secrets/a", "of old");
+        place.scene.write("secrets/b", "of old");
+        let mut child = run_of(0).spawn().expect("civm runs");
+        std::thread::sleep(whole * kill / KILLS);
+        let _ = child.kill();
+        child.wait().expect("an end");
+        let after = values();
+        assert!(after == known[0] || after == ("of old".into(), "of old".into()), "kill {kill}: {after:?}");
+        run(&mut run_of(1)).ok();
+    }
 }
