@@ -83,13 +83,13 @@ pub struct Report {
     pub left_out: Vec<LeftOut>,
 }
 
-/// Whether a YAML file of secrets, read without a key, has a value that can be installed under a key with `/` between
+/// Whether a YAML or JSON file of secrets, read without a key, has a value that can be installed under a key with `/` between
 /// levels. The installation looks in the same way; here it can be known before a guest is started.
 ///
 /// # Errors
 /// Why it could not be installed.
-pub fn check_key(tree: &Tree, key: &str) -> Result<(), String> {
-    contents::check(tree, key, Format::Yaml)
+pub fn check_key(tree: &Tree, key: &str, format: Format) -> Result<(), String> {
+    contents::check(tree, key, format)
 }
 
 /// Checks a manifest without a key; nothing is written and nobody's account is looked up.

@@ -13,7 +13,7 @@ use crate::host::layer::{Layer, MANIFEST};
 use crate::install::accounts::Accounts;
 use crate::install::manifest::Manifest;
 use crate::install::native::Native;
-use crate::install::{self, Log, Options};
+use crate::install::{self, Changes, Log, Options};
 use crate::vm::agent::answer::{How, What};
 
 /// The name that the journal's lines begin with.
@@ -50,16 +50,8 @@ pub(super) fn apply(
     let options = Options { accounts, dry_run, ..Options::default() };
     let mut log = Log { program: PROGRAM, changes: &mut io::stdout(), messages: &mut io::stdout() };
     let report = install::run(&manifest, &options, &Native::default(), &mut log).map_err(failed)?;
-    let changes = report.difference.secrets;
-    let lists = [
-        (How::Added, changes.added),
-        (How::Changed, changes.modified),
-        (How::Changed, changes.reassigned),
-        (How::Removed, changes.removed),
-    ];
-    for (how, names) in lists {
-        names.into_iter().for_each(|name| notes.note(What::Secret, how, name));
-    }
+    note(report.difference.secrets, notes, str::to_owned);
+    note(report.difference.templates, notes, rendered);
     if !dry_run {
         let dir = Path::new(state::DIR);
         let mut state = State::load(dir)?;
@@ -70,10 +62,28 @@ pub(super) fn apply(
     Ok(layer.secrets.then_some((report.installed.len(), recipient)))
 }
 
+/// How a rendered template is called among the secrets: by its path.
+pub(super) fn rendered(name: &str) -> String {
+    format!("rendered/{name}")
+}
+
+fn note(changes: Changes, notes: &mut Notes, named: impl Fn(&str) -> String) {
+    let lists = [
+        (How::Added, changes.added),
+        (How::Changed, changes.modified),
+        (How::Changed, changes.reassigned),
+        (How::Removed, changes.removed),
+    ];
+    for (how, names) in lists {
+        names.iter().for_each(|name| notes.note(What::Secret, how, named(name)));
+    }
+}
+
 /// Removes the links to secrets that an earlier manifest had elsewhere and this one has not.
 fn remember_links(manifest: &Manifest, state: &mut State) -> Result<(), Error> {
     let below = Path::new(SECRETS);
-    let paths = manifest.secrets.iter().map(|secret| PathBuf::from(&secret.path));
+    let templates = manifest.templates.iter().map(|template| PathBuf::from(&template.path));
+    let paths = manifest.secrets.iter().map(|secret| PathBuf::from(&secret.path)).chain(templates);
     let wanted: BTreeSet<PathBuf> = paths.filter(|path| !path.starts_with(below)).collect();
     for path in state.links.difference(&wanted) {
         // What was put in its place meanwhile is not ours.

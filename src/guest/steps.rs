@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::force::InForce;
 use super::notes::Notes;
+use super::secrets::rendered;
 use super::units;
 use crate::host::layer::Layer;
 use crate::install::manifest::Manifest;
@@ -42,6 +43,11 @@ pub(super) fn plan(
                 for secret in secrets.filter(|secret| secret.name == change.name) {
                     steps.all(Verb::Restart, &secret.restart_units);
                     steps.all(Verb::Reload, &secret.reload_units);
+                }
+                let templates = manifest.into_iter().flat_map(|manifest| &manifest.templates);
+                for template in templates.filter(|template| rendered(&template.name) == change.name) {
+                    steps.all(Verb::Restart, &template.restart_units);
+                    steps.all(Verb::Reload, &template.reload_units);
                 }
             }
             _ => {}

@@ -1,10 +1,11 @@
 //! From a [`Spec`] to what travels in the share: the layer and the manifest of secrets.
 
+use std::collections::BTreeMap;
+
 use super::generated;
 use super::layer::{HOST_KEY, Layer, SHARE_MOUNT, SOURCE_GROUP};
-use super::spec::{Secret, Spec};
-use crate::install::manifest::{Logging, Manifest, Secret as ManifestSecret};
-use crate::store::Format;
+use super::spec::{Secret, Spec, Template, placeholder};
+use crate::install::manifest::{Logging, Manifest, Secret as ManifestSecret, Template as ManifestTemplate};
 
 /// What of a layer is an instance's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,6 +59,16 @@ pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
     }
 }
 
+/// The encrypted files of a host but its own: where they are in the share, and their content.
+pub fn sops_files(spec: &Spec) -> impl Iterator<Item = (String, &[u8])> {
+    spec.sops_files.iter().enumerate().map(|(at, (path, text))| (in_share(at, path), text.as_slice()))
+}
+
+/// The file's own name stays in it, for messages of the guest.
+fn in_share(at: usize, path: &str) -> String {
+    format!("host/secrets.{at}.{}", path.rsplit('/').next().unwrap_or(path))
+}
+
 /// The manifest of a host's secrets; none where nothing is installed.
 #[must_use]
 pub fn manifest(spec: &Spec) -> Option<Manifest> {
@@ -65,7 +76,9 @@ pub fn manifest(spec: &Spec) -> Option<Manifest> {
         return None;
     }
     Some(Manifest {
-        secrets: spec.secrets.iter().map(secret).collect(),
+        secrets: spec.secrets.iter().map(|one| secret(one, spec)).collect(),
+        templates: spec.templates.iter().map(template).collect(),
+        placeholder_by_secret_name: placeholders(spec),
         age_ssh_key_paths: vec![format!("{SHARE_MOUNT}/{HOST_KEY}").into()],
         ..no_secrets()
     })
@@ -93,15 +106,43 @@ pub fn manifest_json(manifest: &Manifest) -> Result<String, serde_json::Error> {
     Ok(text)
 }
 
-fn secret(secret: &Secret) -> ManifestSecret {
+/// What stands for each secret in the templates, where there are any.
+fn placeholders(spec: &Spec) -> BTreeMap<String, String> {
+    let secrets = spec.secrets.iter().filter(|_| !spec.templates.is_empty());
+    secrets.map(|secret| (secret.name.clone(), placeholder(&secret.name))).collect()
+}
+
+fn template(template: &Template) -> ManifestTemplate {
+    ManifestTemplate {
+        name: template.name.clone(),
+        content: template.content.clone(),
+        path: template
+            .path
+            .clone()
+            .unwrap_or_else(|| format!("{}/rendered/{}", generated::SECRETS, template.name)),
+        owner: Some(template.owner.clone()),
+        group: Some(template.group.clone()),
+        mode: format!("{:04o}", template.mode),
+        restart_units: template.restart_units.clone(),
+        reload_units: template.reload_units.clone(),
+        ..ManifestTemplate::default()
+    }
+}
+
+fn secret(secret: &Secret, spec: &Spec) -> ManifestSecret {
+    let other = |path: &String| {
+        let at = spec.sops_files.keys().position(|known| known == path).unwrap_or_default();
+        in_share(at, path)
+    };
+    let file = secret.file.as_ref().map_or_else(|| SECRETS.to_owned(), other);
     ManifestSecret {
         name: secret.name.clone(),
         key: secret.key.clone(),
         path: secret.path.clone().unwrap_or_else(|| format!("{}/{}", generated::SECRETS, secret.name)),
         owner: Some(secret.owner.clone()),
         group: Some(secret.group.clone()),
-        sops_file: format!("{SHARE_MOUNT}/{SECRETS}"),
-        format: Format::Yaml.name().into(),
+        sops_file: format!("{SHARE_MOUNT}/{file}"),
+        format: secret.format.name().into(),
         mode: format!("{:04o}", secret.mode),
         restart_units: secret.restart_units.clone(),
         reload_units: secret.reload_units.clone(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Error, alike};
 use super::rootfs;
-use super::spec::load::{self, SecretsFile, Source};
+use super::spec::load::{self, ProjectFiles, SecretsFile, Source};
 use super::spec::{Arch, Spec};
 use crate::install::{Native, Opener as _};
 use crate::store::Format;
@@ -149,7 +149,11 @@ impl Project {
         let text = self.read(&path, SECRETS_MAX).ok();
         let tree = text.and_then(|text| Native::default().read(&path, &text, Format::Yaml).ok());
         let tree = tree.map(|file| file.tree);
-        Some(SecretsFile { path, tree })
+        let project = self.clone();
+        let read = move |path: &str| {
+            project.read(&project.root.join(path), SECRETS_MAX).map_err(|error| error.to_string())
+        };
+        Some(SecretsFile { path, tree, project: ProjectFiles::new(read) })
     }
 
     /// Reads a file of the project. Somebody else may have written the project: what is not a plain file of it, or

@@ -10,14 +10,17 @@ mod check_image;
 mod check_nix;
 mod check_secrets;
 mod check_system;
+mod check_templates;
 mod check_users;
 mod locate;
 mod raw;
 mod units;
 
+use crate::store::Format;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 pub use crate::vm::spec::{Arch, MachineType};
+pub use check_templates::placeholder;
 #[cfg(test)]
 pub(super) use raw::shapes;
 pub use units::Size;
@@ -54,6 +57,10 @@ pub struct Spec {
     pub secrets_host: Option<String>,
     /// The secrets that are installed in the guest.
     pub secrets: Vec<Secret>,
+    /// Further encrypted files of the project that they are in, by path.
+    pub sops_files: BTreeMap<String, Vec<u8>>,
+    /// Files that are put together from them in the guest.
+    pub templates: Vec<Template>,
     /// Keys of that file that are not among them, the host key apart.
     pub unlisted_secrets: Vec<String>,
     /// Ordinary users.
@@ -183,7 +190,11 @@ pub enum Provider {
 pub struct Secret {
     /// Its path below `/run/secrets`.
     pub name: String,
-    /// Its key in the encrypted file, `/` between levels.
+    /// The encrypted file, below the project; the host's own where there is none.
+    pub file: Option<String>,
+    /// The format of that file.
+    pub format: Format,
+    /// Its key in the encrypted file, `/` between levels; empty for a whole file.
     pub key: String,
     /// Name of its owner.
     pub owner: String,
@@ -197,6 +208,36 @@ pub struct Secret {
     pub restart_units: Vec<String>,
     /// Units to reload when it changes.
     pub reload_units: Vec<String>,
+}
+
+/// A file that is put together from secrets in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// Its path below `/run/secrets/rendered`.
+    pub name: String,
+    /// Its text, with `<secret:NAME>` where a secret is to stand.
+    pub content: String,
+    /// Name of its owner.
+    pub owner: String,
+    /// Name of its group.
+    pub group: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Where a link to it is wanted.
+    pub path: Option<String>,
+    /// Units to restart when it changes.
+    pub restart_units: Vec<String>,
+    /// Units to reload when it changes.
+    pub reload_units: Vec<String>,
+}
+
+impl Spec {
+    /// The same host without its secrets, as it boots where nobody can open them.
+    pub fn leave_out_secrets(&mut self) {
+        self.secrets.clear();
+        self.templates.clear();
+        self.sops_files.clear();
+    }
 }
 
 /// Nix configuration.

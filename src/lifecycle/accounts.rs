@@ -54,14 +54,16 @@ fn problems(spec: &Spec, contents: &Contents, laid_over: &BTreeSet<String>) -> V
         .chain(["keys"])
         .collect();
     let mut out = Vec::new();
-    for secret in &spec.secrets {
-        let named = [("user", &secret.owner, &users), ("group", &secret.group, &groups)];
+    let secrets = spec.secrets.iter().map(|secret| ("secret", &secret.name, &secret.owner, &secret.group));
+    let templates = spec.templates.iter().map(|one| ("template", &one.name, &one.owner, &one.group));
+    for (kind, of, owner, group) in secrets.chain(templates) {
+        let named = [("user", owner, &users), ("group", group, &groups)];
         for (what, name, known) in named {
             // A number is used as given.
             if !known.contains(name.as_str()) && name.parse::<u32>().is_err() {
                 let meant = alike(name, known.iter().copied());
                 let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
-                out.push(format!("secret `{}`: the guest has no {what} `{name}`{meant}", secret.name));
+                out.push(format!("{kind} `{of}`: the guest has no {what} `{name}`{meant}"));
             }
         }
     }
@@ -92,6 +94,8 @@ mod tests {
             ..User::default()
         }];
         spec.secrets = vec![Secret {
+            file: None,
+            format: crate::store::Format::Yaml,
             name: "s".into(),
             key: "s".into(),
             owner: owner.into(),

@@ -95,7 +95,7 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     };
     let mut spec = spec.clone();
     if plan.request.without_secrets {
-        spec.secrets.clear();
+        spec.leave_out_secrets();
     }
     let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &rootfs, secrets.as_deref())?);
     Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now), not_taken })

@@ -30,7 +30,7 @@ impl Identity {
     /// The same for a spec that was read anew: a host that boots without its secrets has none in it.
     pub(super) fn for_spec(self, spec: &mut Spec) -> Self {
         if self.secrets.is_none() {
-            spec.secrets.clear();
+            spec.leave_out_secrets();
         }
         self
     }
@@ -64,7 +64,7 @@ pub(super) fn host_key(
     }
     if !spec.secrets.is_empty() {
         observer.tell(Progress::WithoutSecrets { name: &place.name });
-        spec.secrets.clear();
+        spec.leave_out_secrets();
     }
     let made = ssh::host_key(place)?;
     let private = made.private()?;
@@ -90,6 +90,17 @@ fn secret(site: &Site, path: PathBuf, text: Vec<u8>, spec: &Spec) -> Result<Iden
             "its age recipient {} is not among the file's recipients, so the guest could not read its own secrets",
             public.recipient()
         )));
+    }
+    for (other, text) in &spec.sops_files {
+        let path = site.project.root().join(other);
+        let file = SopsFile::parse(&session, &path, text)?;
+        if !file.metadata.age_keys().any(|key| same_key(&key.recipient) == recipient) {
+            let reason = format!(
+                "its age recipient {} is not among the recipients of this file, so the guest could not read it",
+                public.recipient()
+            );
+            return Err(secrets::Error::HostKey { path, reason });
+        }
     }
     Ok(Identity { private, public: public.line(), secrets: (!spec.secrets.is_empty()).then_some(text) })
 }

@@ -40,6 +40,8 @@ pub(super) fn staged(
         let manifest = compose::manifest_json(&manifest).map_err(Error::Layer)?;
         staged.push(Staged::bytes(MANIFEST, 0o400, Zeroizing::new(manifest.into_bytes())));
         staged.push(Staged::bytes(SECRETS, 0o400, Zeroizing::new(text)));
+        let others = compose::sops_files(spec);
+        staged.extend(others.map(|(path, text)| Staged::bytes(path, 0o400, Zeroizing::new(text.to_vec()))));
     }
     staged.extend(rootfs.into_iter().map(laid_over));
     if spec.source {
@@ -66,6 +68,7 @@ pub(super) fn fingerprint(
         part(compose::manifest_json(&manifest).map_err(Error::Layer)?.as_bytes());
     }
     part(secrets.unwrap_or_default());
+    compose::sops_files(spec).for_each(|(_, text)| part(text));
     for Entry { path, mode, kind } in rootfs {
         part(path.as_os_str().as_encoded_bytes());
         part(&mode.to_be_bytes());

@@ -128,12 +128,23 @@ fn edits_take_effect(machine: &Machine) {
     } else {
         format!("{host}\nusers:\n{user}")
     };
-    machine.write("hosts/jenkins-controller/host.yaml", &host);
+    // A secret of another file, readable by the host, and a template that joins both.
+    let rules = machine
+        .read(".sops.yaml")
+        .replace("hosts/jenkins-controller/secrets", "(shared/app|hosts/jenkins-controller/secrets)");
+    machine.write(".sops.yaml", &rules.replace(r"\.yaml$", r"\.(yaml|env)$"));
+    machine.write("shared/app.env", "TOKEN=of another file\n");
+    run(&mut machine.civm(&["secrets", "encrypt", "shared/app.env"])).ok();
+    let host = host.replace("\nsecrets:\n", "\nsecrets:\n  app.env: {file: shared/app.env}\n");
+    let template = "templates:\n  joined: '[<secret:vedenemo_builder_ssh_key>|<secret:app.env>]'\n";
+    machine.write("hosts/jenkins-controller/host.yaml", &format!("{host}\n{template}"));
 
     let seen = |number: u32| {
         let now = "id -nG newcomer; readlink /run/secrets; head -n1 /run/secrets/vedenemo_builder_ssh_key; \
-                   cat /var/mark";
-        let wanted = format!("newcomer keys\n/run/secrets.d/{number}\na new value\nkept\n");
+                   cat /var/mark /run/secrets/rendered/joined; stat -c '%a %U' /run/secrets/rendered/joined";
+        let wanted = format!(
+            "newcomer keys\n/run/secrets.d/{number}\na new value\nkept\n[a new value\n|TOKEN=of another file\n]400 root\n"
+        );
         assert_eq!(machine.guest(HOST, now).ok().out(), wanted);
     };
     let told = machine.up(HOST, &[]).ok();
@@ -142,7 +153,8 @@ fn edits_take_effect(machine: &Machine) {
         let applied = run(machine.civm(&["apply", HOST]).args(more)).ok().silent_on("a new value");
         applied.out().to_owned()
     };
-    let changes = "added user newcomer\nchanged secret vedenemo_builder_ssh_key\n";
+    let changes = "added user newcomer\nadded secret app.env\nchanged secret vedenemo_builder_ssh_key\n\
+                   added secret rendered/joined\n";
     assert_eq!(apply(&["--dry-run"]), changes);
     machine.guest(HOST, "! id newcomer && test $(readlink /run/secrets) = /run/secrets.d/1").ok();
     assert_eq!(apply(&[]), changes);

@@ -1,6 +1,6 @@
 use super::{Facts, layer, manifest, manifest_json};
 use crate::host::layer::Layer;
-use crate::host::spec::load::{SecretsFile, Source, load};
+use crate::host::spec::load::{ProjectFiles, SecretsFile, Source, load};
 use crate::host::spec::{Arch, Spec};
 use crate::install::Manifest;
 
@@ -10,7 +10,7 @@ fn spec(text: &str) -> Spec {
     load(
         "controller",
         Arch::X86_64,
-        &|_| Some(SecretsFile { path: "secrets.yaml".into(), tree: None }),
+        &|_| Some(SecretsFile { path: "secrets.yaml".into(), tree: None, project: ProjectFiles::default() }),
         &|_| Ok(Source { file: "host.yaml".into(), text: text.replace("KEY", KEY) }),
     )
     .unwrap_or_else(|error| panic!("{error}"))

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::{Project, is_name, starter};
 use crate::host::error::Error;
 use crate::host::rootfs::Kind;
-use crate::host::spec::load::{SecretsFile, Source, load};
+use crate::host::spec::load::{ProjectFiles, SecretsFile, Source, load};
 use crate::host::spec::{Arch, Spec};
 
 fn project(files: &[(&str, &str)]) -> TempDir {
@@ -138,7 +138,11 @@ fn names_are_labels_of_host_names() {
 fn shipped(name: &str, arch: Arch) -> Spec {
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts");
     let secrets = |name: &str| {
-        let file = || SecretsFile { path: hosts.join(name).join("secrets.yaml"), tree: None };
+        let file = || SecretsFile {
+            path: hosts.join(name).join("secrets.yaml"),
+            tree: None,
+            project: ProjectFiles::default(),
+        };
         (name == "jenkins-controller").then(file)
     };
     load(name, arch, &secrets, &|name| {

@@ -6,7 +6,10 @@ use std::ops::RangeInclusive;
 use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Names, Plain, Size};
-use super::{Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_system, check_users};
+use super::{
+    Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_system, check_templates,
+    check_users,
+};
 use crate::host::error::{SpecError, alike};
 use crate::host::{generated, layer};
 use crate::vm::network::Network;
@@ -44,7 +47,8 @@ const AUTO: &str = "auto";
 
 pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Checked<Spec> {
     let zram = check_system::zram(host.zram, sources)?;
-    let secrets = check_secrets::secrets(host.secrets, facts, sources)?;
+    let (secrets, sops_files) = check_secrets::secrets(host.secrets, facts, sources)?;
+    let templates = check_templates::templates(host.templates, &secrets, facts, sources)?;
     let unlisted_secrets = check_secrets::unlisted(&secrets, facts);
     let (users, root_authorized_keys) = check_users::users(host.users, sources)?;
     let spec = Spec {
@@ -63,6 +67,8 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         unlisted_secrets,
         nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, sources)).transpose()?,
         secrets,
+        sops_files,
+        templates,
         users,
         root_authorized_keys,
         services: check_system::services(host.services, sources)?,

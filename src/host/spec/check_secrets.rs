@@ -1,5 +1,6 @@
 //! Which secrets are installed, and for whom.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Secret;
@@ -11,16 +12,22 @@ use super::units::{Mode, Names};
 use crate::host::error::{SpecError, alike};
 use crate::host::generated::SECRETS;
 use crate::host::layer::HOST_KEY_SECRET;
+use crate::install::{Native, Opener as _};
 use crate::sops::tree::{Item, Key, Tree, Value};
+use crate::store::Format;
+
+/// Encrypted files of the project, by path.
+type SopsFiles = BTreeMap<String, Vec<u8>>;
 
 /// Mode of a secret that names none.
-const SECRET_MODE: u32 = 0o400;
+pub(super) const SECRET_MODE: u32 = 0o400;
 
 pub(super) fn secrets(
     secrets: Option<Names<String, raw::Secret>>,
     facts: &Facts<'_>,
     sources: &Sources,
-) -> Checked<Vec<Secret>> {
+) -> Checked<(Vec<Secret>, SopsFiles)> {
+    let mut others = SopsFiles::new();
     let list: Vec<(String, String, raw::Secret)> = match secrets {
         None => Vec::new(),
         Some(Names::List(names)) => names
@@ -34,7 +41,7 @@ pub(super) fn secrets(
     };
     let Some((_, file)) = &facts.secrets else {
         if list.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), others));
         }
         let message = format!("secrets are named, but hosts/{} has no secrets.yaml", facts.name);
         return Err(sources.error(&["secrets"], message));
@@ -43,7 +50,11 @@ pub(super) fn secrets(
     for (at, name, raw) in list {
         let path = ["secrets", at.as_str()];
         let secret = secret(name, raw, &path, sources)?;
-        in_file(&secret, file, &path, sources)?;
+        match &secret.file {
+            None => in_file(&secret, file, &path, sources)?,
+            Some(other) => in_other_file(&secret, other, file, &mut others)
+                .map_err(|message| sources.error(&[path[0], path[1], "file"], message))?,
+        }
         if out.iter().any(|other| clash(&other.name, &secret.name)) {
             return Err(sources
                 .error(&path, format!("`{}` and another secret would have the same path", secret.name)));
@@ -53,36 +64,45 @@ pub(super) fn secrets(
         }
         out.push(secret);
     }
-    Ok(out)
+    Ok((out, others))
+}
+
+/// Whether a name is a path below the directory of secrets.
+pub(super) fn is_name(name: &str) -> bool {
+    name.split('/').all(|part| part != ".." && part != "." && is_word(part, "_.@+-"))
+}
+
+/// The name of an owner or group.
+pub(super) fn account(value: Option<String>) -> Result<String, String> {
+    let value = value.unwrap_or_else(|| "root".into());
+    if is_word(&value, "_.-") { Ok(value) } else { Err(format!("`{value}` is not the name of an account")) }
+}
+
+/// Whether a link may be made there.
+pub(super) fn link(path: &str) -> Result<(), String> {
+    let inside = Path::new(path).starts_with(SECRETS) && Path::new(path) != Path::new(SECRETS);
+    if inside { Ok(()) } else { super::check::is_path(path) }
 }
 
 fn secret(name: String, raw: raw::Secret, at: &[&str; 2], sources: &Sources) -> Checked<Secret> {
     let fail = |field: &str, message: String| sources.error(&[at[0], at[1], field], message);
-    if name.split('/').any(|part| part == ".." || part == "." || !is_word(part, "_.@+-")) {
+    if !is_name(&name) {
         let message = format!(
             "`{name}` cannot be the name of a secret: letters, digits and _ . @ + -, with `/` between directories"
         );
         return Err(fail("", message));
     }
-    let key = raw.key.unwrap_or_else(|| name.clone());
-    if key.split('/').any(str::is_empty) {
-        return Err(fail("key", format!("`{key}` is not a key: write names with `/` between levels")));
-    }
-    let account = |field: &str, value: Option<String>| {
-        let value = value.unwrap_or_else(|| "root".into());
-        if is_word(&value, "_.-") {
-            return Ok(value);
-        }
-        Err(fail(field, format!("`{value}` is not the name of an account")))
-    };
+    let format =
+        format(raw.file.as_deref(), raw.format.as_deref()).map_err(|message| fail("format", message))?;
+    let key = key(&name, raw.key, raw.file.is_some(), format).map_err(|message| fail("key", message))?;
+    let account = |field: &str, value| account(value).map_err(|message| fail(field, message));
     let units = |field: &str, names| unit_list(names, &[at[0], at[1], field], sources);
     if let Some(path) = &raw.path {
-        let inside = Path::new(path).starts_with(SECRETS) && Path::new(path) != Path::new(SECRETS);
-        if !inside {
-            super::check::is_path(path).map_err(|message| fail("path", message))?;
-        }
+        link(path).map_err(|message| fail("path", message))?;
     }
     Ok(Secret {
+        file: raw.file,
+        format,
         key,
         owner: account("owner", raw.owner)?,
         group: account("group", raw.group)?,
@@ -94,10 +114,55 @@ fn secret(name: String, raw: raw::Secret, at: &[&str; 2], sources: &Sources) -> 
     })
 }
 
+/// The format of the file of a secret: the one that is named, else that of the file's name.
+fn format(file: Option<&str>, named: Option<&str>) -> Result<Format, String> {
+    match (file, named) {
+        (None, None) => Ok(Format::Yaml),
+        (None, Some(_)) => Err("`format` is that of a `file`, and none is named".into()),
+        (Some(file), None) => Ok(Format::of_path(Path::new(file))),
+        (Some(_), Some(name)) => Format::of_name(name)
+            .ok_or_else(|| format!("`{name}` is not a format: it can be yaml, json, dotenv, ini or binary")),
+    }
+}
+
+/// The key in the file; none where the whole file is the secret.
+fn key(name: &str, named: Option<String>, of_other_file: bool, format: Format) -> Result<String, String> {
+    if !matches!(format, Format::Yaml | Format::Json) {
+        return match named {
+            None => Ok(String::new()),
+            Some(_) => Err(format!("a {} file is installed as a whole and takes no key", format.name())),
+        };
+    }
+    let key = named.unwrap_or_else(|| name.to_owned());
+    // All of the host's own file would be the host key as well.
+    let is_whole = key.is_empty() && of_other_file;
+    if !is_whole && key.split('/').any(str::is_empty) {
+        return Err(format!("`{key}` is not a key: write names with `/` between levels"));
+    }
+    Ok(key)
+}
+
+/// The same for another file of the project, which is read for it.
+fn in_other_file(secret: &Secret, path: &str, own: &SecretsFile, read: &mut SopsFiles) -> Result<(), String> {
+    if !read.contains_key(path) {
+        read.insert(path.to_owned(), own.project.read(path)?);
+    }
+    let text = read.get(path).map_or(&[][..], Vec::as_slice);
+    let opener = Native::default();
+    let file = opener
+        .read(Path::new(path), text, secret.format)
+        .map_err(|error| format!("{path} cannot be read as {}: {error}", secret.format.name()))?;
+    if secret.key.is_empty() {
+        return Ok(());
+    }
+    crate::install::check_key(opener.tree(&file), &secret.key, secret.format)
+        .map_err(|reason| format!("{path}: {reason}"))
+}
+
 /// Whether the file of secrets has the key, with a value that can be installed: what the guest would find out.
 fn in_file(secret: &Secret, file: &SecretsFile, at: &[&str; 2], sources: &Sources) -> Checked<()> {
     let Some(tree) = &file.tree else { return Ok(()) };
-    let Err(reason) = crate::install::check_key(tree, &secret.key) else { return Ok(()) };
+    let Err(reason) = crate::install::check_key(tree, &secret.key, Format::Yaml) else { return Ok(()) };
     let known = leaves(tree);
     let error = sources.error(at, format!("{}: {reason}", file.path.display()));
     let is_there = known.iter().any(|key| Path::new(key).starts_with(&secret.key));
@@ -108,7 +173,7 @@ fn in_file(secret: &Secret, file: &SecretsFile, at: &[&str; 2], sources: &Source
 /// The keys of the file of secrets that no secret of host.yaml takes.
 pub(super) fn unlisted(secrets: &[Secret], facts: &Facts<'_>) -> Vec<String> {
     let Some((_, SecretsFile { tree: Some(tree), .. })) = &facts.secrets else { return Vec::new() };
-    let is_listed = |key: &String| secrets.iter().any(|secret| secret.key == *key);
+    let is_listed = |key: &String| secrets.iter().any(|secret| secret.file.is_none() && secret.key == *key);
     leaves(tree).into_iter().filter(|key| key != HOST_KEY_SECRET && !is_listed(key)).collect()
 }
 

@@ -3,7 +3,9 @@
 //! `extends:` works as a merge patch does (RFC 7396): mappings are merged key by key, every other value (lists
 //! too) replaces the one of the extended host, and `null` takes it away.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use serde_yaml::Value;
@@ -29,6 +31,42 @@ pub struct SecretsFile {
     pub path: PathBuf,
     /// The names in it, and the types of the values; `None` where it cannot be read, which whoever opens it will say.
     pub tree: Option<Tree>,
+    /// The other files of the project.
+    pub project: ProjectFiles,
+}
+
+/// Reads a file of the project by its path below it, or says why it cannot be read.
+type Read = dyn Fn(&str) -> Result<Vec<u8>, String>;
+
+/// The files of the project, by their paths below it.
+#[derive(Clone, Default)]
+pub struct ProjectFiles(Option<Rc<Read>>);
+
+impl ProjectFiles {
+    /// Those that a function reads.
+    pub fn new(read: impl Fn(&str) -> Result<Vec<u8>, String> + 'static) -> Self {
+        Self(Some(Rc::new(read)))
+    }
+
+    /// The content of one.
+    ///
+    /// # Errors
+    /// It cannot be read, or its path leads out of the project.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        let plain = path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        if !plain {
+            return Err(format!(
+                "`{path}` is not a path below the project, without `.`, `..` or empty parts"
+            ));
+        }
+        self.0.as_ref().map_or_else(|| Err(format!("`{path}` cannot be read")), |read| read(path))
+    }
+}
+
+impl fmt::Debug for ProjectFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProjectFiles")
+    }
 }
 
 /// The most hosts that stand in one chain of `extends`.

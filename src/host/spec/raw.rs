@@ -28,6 +28,7 @@ pub(super) struct Host {
     pub(super) forwards: Option<Names<Plain, Plain>>,
     pub(super) network: Option<String>,
     pub(super) secrets: Option<Names<String, Secret>>,
+    pub(super) templates: Option<Mapping<Either<String, Template>>>,
     pub(super) users: Option<Mapping<User>>,
     pub(super) services: Option<Vec<String>>,
     pub(super) units: Option<Mapping<Either<String, Unit>>>,
@@ -69,7 +70,22 @@ pub(super) struct Image {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct Secret {
+    pub(super) file: Option<String>,
+    pub(super) format: Option<String>,
     pub(super) key: Option<String>,
+    pub(super) owner: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) mode: Option<Mode>,
+    pub(super) path: Option<String>,
+    pub(super) restart_units: Option<Vec<String>>,
+    pub(super) reload_units: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Template {
+    pub(super) content: Option<String>,
+    pub(super) file: Option<String>,
     pub(super) owner: Option<String>,
     pub(super) group: Option<String>,
     pub(super) mode: Option<Mode>,
@@ -149,6 +165,7 @@ pub(in crate::host) fn shapes() -> Vec<(&'static str, Vec<String>)> {
         ("/definitions/by_arch_size/oneOf/1", keys::<PerArch<u32>>()),
         ("/definitions/image", keys::<Image>()),
         ("/definitions/secret", keys::<Secret>()),
+        ("/definitions/template", keys::<Template>()),
         ("/definitions/user", keys::<User>()),
         ("/definitions/unit", keys::<Unit>()),
         ("/definitions/file", keys::<File>()),

@@ -1,13 +1,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::load::{SecretsFile, Source, load};
+use super::load::{ProjectFiles, SecretsFile, Source, load};
 use super::{Arch, Jobs, MachineType, Size, Spec};
 use crate::host::error::Error;
 use crate::sops::tree::Tree;
 use crate::vm::network::Network;
 
 mod early;
+mod templates;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKgz+PLpbRnMpiPUnFsbLXwSc/ypyGKJ1Bt3mXDsFPq";
 
@@ -18,7 +19,11 @@ fn load_from(hosts: &[(&str, &str)], arch: Arch, has_secrets: bool) -> Result<Sp
 /// The same with a file of secrets, whose content is known or not.
 fn load_with(hosts: &[(&str, &str)], arch: Arch, secrets: Option<Option<Tree>>) -> Result<Spec, Error> {
     let texts: BTreeMap<&str, &str> = hosts.iter().copied().collect();
-    let secrets = secrets.map(|tree| SecretsFile { path: "hosts/h/secrets.yaml".into(), tree });
+    let secrets = secrets.map(|tree| SecretsFile {
+        path: "hosts/h/secrets.yaml".into(),
+        tree,
+        project: ProjectFiles::default(),
+    });
     load(hosts[0].0, arch, &|_| secrets.clone(), &|name| match texts.get(name) {
         Some(text) => {
             Ok(Source { file: PathBuf::from(format!("hosts/{name}/host.yaml")), text: (*text).into() })
