@@ -134,7 +134,7 @@ fn edits_take_effect(machine: &Machine) {
         .replace("hosts/jenkins-controller/secrets", "(shared/app|hosts/jenkins-controller/secrets)");
     machine.write(".sops.yaml", &rules.replace(r"\.yaml$", r"\.(yaml|env)$"));
     machine.write("shared/app.env", "TOKEN=of another file\n");
-    run(&mut machine.civm(&["secrets", "encrypt", "shared/app.env"])).ok();
+    run(&mut machine.civm(&["secrets", "encrypt", "--in-place", "shared/app.env"])).ok();
     let host = host.replace("\nsecrets:\n", "\nsecrets:\n  app.env: {file: shared/app.env}\n");
     let template = "templates:\n  joined: '[<secret:vedenemo_builder_ssh_key>|<secret:app.env>]'\n";
     machine.write("hosts/jenkins-controller/host.yaml", &format!("{host}\n{template}"));
