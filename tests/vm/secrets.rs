@@ -129,21 +129,22 @@ fn edits_take_effect(machine: &Machine) {
         format!("{host}\nusers:\n{user}")
     };
     // A secret of another file, readable by the host, and a template that joins both.
-    let rules = machine
-        .read(".sops.yaml")
-        .replace("hosts/jenkins-controller/secrets", "(shared/app|hosts/jenkins-controller/secrets)");
-    machine.write(".sops.yaml", &rules.replace(r"\.yaml$", r"\.(yaml|env)$"));
-    machine.write("shared/app.env", "TOKEN=of another file\n");
-    run(&mut machine.civm(&["secrets", "encrypt", "--in-place", "shared/app.env"])).ok();
-    let host = host.replace("\nsecrets:\n", "\nsecrets:\n  app.env: {file: shared/app.env}\n");
+    let rules = machine.read(".sops.yaml");
+    let rules =
+        rules.replace(r"jenkins-controller/secrets\.yaml$", r"jenkins-controller/(secrets\.yaml|app\.env)$");
+    machine.write(".sops.yaml", &rules);
+    let other = "hosts/jenkins-controller/app.env";
+    machine.write(other, "TOKEN=of another file\n");
+    run(&mut machine.civm(&["secrets", "encrypt", "--in-place", other])).ok();
+    let host = host.replace("\nsecrets:\n", &format!("\nsecrets:\n  app.env: {{file: {other}}}\n"));
     let template = "templates:\n  joined: '[<secret:vedenemo_builder_ssh_key>|<secret:app.env>]'\n";
     machine.write("hosts/jenkins-controller/host.yaml", &format!("{host}\n{template}"));
 
     let seen = |number: u32| {
         let now = "id -nG newcomer; readlink /run/secrets; head -n1 /run/secrets/vedenemo_builder_ssh_key; \
-                   cat /var/mark /run/secrets/rendered/joined; stat -c '%a %U' /run/secrets/rendered/joined";
+                   cat /var/mark; sed -n '1p; /TOKEN/p' /run/secrets/rendered/joined; stat -c '%a %U' /run/secrets/rendered/joined";
         let wanted = format!(
-            "newcomer keys\n/run/secrets.d/{number}\na new value\nkept\n[a new value\n|TOKEN=of another file\n]400 root\n"
+            "newcomer keys\n/run/secrets.d/{number}\na new value\nkept\n[a new value\n|TOKEN=of another file\n400 root\n"
         );
         assert_eq!(machine.guest(HOST, now).ok().out(), wanted);
     };
