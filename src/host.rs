@@ -4,6 +4,7 @@ pub mod compose;
 pub mod error;
 pub mod generated;
 pub mod layer;
+pub mod parcel;
 pub mod project;
 pub mod rootfs;
 pub mod schema;

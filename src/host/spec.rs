@@ -11,6 +11,7 @@ mod check_nix;
 mod check_secrets;
 mod check_system;
 mod check_users;
+mod deployed;
 mod locate;
 mod raw;
 mod units;
@@ -18,6 +19,7 @@ mod units;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 pub use crate::vm::spec::{Arch, MachineType};
+pub use deployed::{Deployed, Remote, Require, Start};
 #[cfg(test)]
 pub(super) use raw::shapes;
 pub use units::Size;
@@ -218,6 +220,8 @@ pub struct Nix {
     pub builders_use_substitutes: bool,
     /// Remote builders.
     pub builders: Vec<Builder>,
+    /// Remote builders that are made on demand.
+    pub deployed: Vec<Deployed>,
 }
 
 /// A number of builds at a time.

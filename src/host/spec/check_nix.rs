@@ -52,6 +52,7 @@ pub(super) fn nix(nix: raw::Nix, secrets: &[Secret], sources: &Sources) -> Check
         sandbox: nix.sandbox.unwrap_or(true),
         builders_use_substitutes: nix.builders_use_substitutes.unwrap_or(true),
         builders,
+        deployed: Vec::new(),
     })
 }
 

@@ -1,0 +1,7 @@
+//! Ephemeral builders: machines of a host that are made on other people's machines, held from here, and gone with all
+//! their state when they are let go.
+//!
+//! A *keeper* deploys and holds them; at the other end of an ssh connection a *serve* starts the machine under a
+//! *lease* and ends it when the keeper is gone. Nix reaches a builder through the keeper's socket.
+
+pub mod wire;
