@@ -12,6 +12,7 @@ use crate::lifecycle::split::Watched;
 
 mod accounts;
 mod apply;
+mod artifacts;
 mod disk;
 mod error;
 mod files;
@@ -100,6 +101,7 @@ fn up_as(
     observer.done(Step::Key);
     let image = image::ensure(&spec, environment, observer)?;
     observer.done(Step::Image);
+    files.fetch(environment, observer)?;
     accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
     let made = disk.make(&spec, &image, &place, environment, observer)?;
     observer.done(Step::Disk);
