@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::edge::environment::Environment;
 use crate::host::spec::Arch;
 
 mod apt;
@@ -91,6 +92,14 @@ impl Contents {
         let unmerged = path.strip_prefix("usr/").unwrap_or(path);
         [unmerged.to_owned(), format!("usr/{unmerged}")].iter().any(|path| self.programs.contains(path))
     }
+}
+
+/// civm's binary for machines of an architecture: the running one, or one that was built for it.
+///
+/// # Errors
+/// [`Error::NoGuestBinary`], which says how to make one; as for a guest, what is there cannot be used.
+pub fn guest_binary(arch: Arch, environment: &Environment) -> Result<PathBuf, Error> {
+    guest_binary::GuestBinary::find(None, arch, environment).map(|binary| binary.path)
 }
 
 /// A word about the progress of [`debian::ensure`].

@@ -12,8 +12,10 @@ use crate::lifecycle::split::Watched;
 
 mod accounts;
 mod apply;
+mod artifacts;
 mod disk;
 mod error;
+mod files;
 mod identity;
 mod image;
 mod kept;
@@ -90,7 +92,7 @@ fn up_as(
     // What is merely unwise is told when it starts.
     launch::check(&site.home, &draft, environment, &mut |_| {})?;
     image::check(&spec, environment)?;
-    let rootfs = site.project.rootfs(&spec)?;
+    let files = files::Files::read(site, &spec)?;
     observer.done(Step::Plan);
     let identity = match opened {
         Some(identity) => identity.for_spec(&mut spec),
@@ -99,13 +101,14 @@ fn up_as(
     observer.done(Step::Key);
     let image = image::ensure(&spec, environment, observer)?;
     observer.done(Step::Image);
-    accounts::check(&spec, &image, &rootfs, disk.will_be_kept(), observer)?;
+    files.fetch(environment, observer)?;
+    accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
     let made = disk.make(&spec, &image, &place, environment, observer)?;
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
     let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
-    let fingerprint = share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?;
-    let staged = share::staged(site, &spec, &place, identity, rootfs)?;
+    let fingerprint = share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?;
+    let staged = share::staged(site, &spec, &place, identity, files, observer)?;
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;
     Split::forget(&place);

@@ -6,19 +6,25 @@ pub mod load;
 
 mod bounded;
 mod check;
+mod check_artifacts;
+mod check_builders;
+mod check_deployed;
 mod check_image;
 mod check_nix;
 mod check_secrets;
+mod check_services;
 mod check_system;
 mod check_users;
 mod deployed;
 mod locate;
 mod raw;
+pub mod tuning;
 mod units;
 
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 pub use crate::vm::spec::{Arch, MachineType};
+pub use check_artifacts::{check_sha256, check_url};
 pub use deployed::{Deployed, Remote, Require, Start};
 #[cfg(test)]
 pub(super) use raw::shapes;
@@ -68,6 +74,8 @@ pub struct Spec {
     pub units: BTreeMap<String, layer::Unit>,
     /// Files to write.
     pub files: BTreeMap<String, layer::File>,
+    /// Files from the net to lay over the image.
+    pub artifacts: Vec<Artifact>,
     /// `sysctl` keys and values.
     pub sysctls: BTreeMap<String, String>,
     /// Compressed swap in memory.
@@ -201,6 +209,29 @@ pub struct Secret {
     pub reload_units: Vec<String>,
 }
 
+/// Files from the net.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Where they come from.
+    pub source: ArtifactSource,
+    /// What is known of them in the guest; of a list, the destination is a pattern.
+    pub layer: layer::Artifact,
+}
+
+/// Where files from the net come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArtifactSource {
+    /// One, from a URL.
+    Url {
+        /// The URL, https.
+        url: String,
+        /// Its SHA-256, as hex digits.
+        sha256: String,
+    },
+    /// All that a file beside host.yaml lists.
+    List(String),
+}
+
 /// Nix configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Nix {
@@ -208,6 +239,8 @@ pub struct Nix {
     pub trusted_users: Vec<String>,
     /// Builds at a time on the machine itself.
     pub max_jobs: Option<Jobs>,
+    /// Processors that a build may use.
+    pub cores: Option<Jobs>,
     /// Binary caches; nix's own default where it is absent.
     pub substituters: Option<Vec<String>>,
     /// Keys that sign what comes from the caches.
@@ -218,6 +251,20 @@ pub struct Nix {
     pub sandbox: bool,
     /// Whether remote builders fetch from caches themselves.
     pub builders_use_substitutes: bool,
+    /// How long a connection to a cache may take, in seconds.
+    pub connect_timeout: Option<u32>,
+    /// Lines of a failed build's log that are shown.
+    pub log_lines: Option<u32>,
+    /// The least free space of the store's disk; below it, Nix removes what nobody uses.
+    pub min_free: Option<Free>,
+    /// How much free space it makes then.
+    pub max_free: Option<Free>,
+    /// Features that builds may ask for; Nix's own where they are absent.
+    pub system_features: Option<Vec<String>>,
+    /// Further kinds of systems that it builds for.
+    pub extra_platforms: Vec<String>,
+    /// Further lines of nix.conf.
+    pub extra: Vec<String>,
     /// Remote builders.
     pub builders: Vec<Builder>,
     /// Remote builders that are made on demand.
@@ -231,6 +278,15 @@ pub enum Jobs {
     Auto,
     /// So many; none means that everything is built elsewhere.
     Count(u32),
+}
+
+/// Free space of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Free {
+    /// As the disk's size suggests.
+    Auto,
+    /// So much.
+    Size(Size),
 }
 
 /// A remote builder.
