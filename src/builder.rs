@@ -4,4 +4,5 @@
 //! A *keeper* deploys and holds them; at the other end of an ssh connection a *serve* starts the machine under a
 //! *lease* and ends it when the keeper is gone. Nix reaches a builder through the keeper's socket.
 
+pub mod keeper;
 pub mod wire;
