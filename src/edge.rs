@@ -9,6 +9,7 @@ pub mod environment;
 pub mod fifo;
 pub mod finding;
 pub mod foreground;
+pub mod frame;
 pub mod git;
 pub mod hardening;
 mod held_dir;

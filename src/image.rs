@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::edge::environment::Environment;
 use crate::host::spec::Arch;
 
 mod apt;
@@ -28,6 +29,14 @@ mod tools;
 
 pub use cache::stored;
 pub use error::Error;
+
+/// Where this civm lies as it was built for machines of another architecture.
+///
+/// # Errors
+/// It does not lie anywhere, or is not a static program for such machines.
+pub fn binary_for(arch: Arch, environment: &Environment) -> Result<PathBuf, Error> {
+    Ok(guest_binary::GuestBinary::find(None, arch, environment)?.path)
+}
 
 /// Debian's name of an architecture.
 const fn debian_name(arch: Arch) -> &'static str {
