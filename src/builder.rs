@@ -12,5 +12,6 @@ pub mod parcels;
 pub mod place;
 pub mod publish;
 pub mod push;
+pub mod remote;
 pub mod ssh;
 pub mod wire;

@@ -15,6 +15,7 @@ pub mod instance;
 pub mod keys;
 pub mod links;
 pub mod ls;
+pub mod remote;
 pub mod secrets;
 pub mod secrets_git;
 pub mod up;
@@ -114,6 +115,9 @@ pub enum Command {
     SshToAge(Persona),
     /// Create links named sops and ssh-to-age; called through one of them, civm acts as that tool
     Links(links::Links),
+    /// Lend this machine to a keeper of builders on another one
+    #[command(hide = true)]
+    Remote(remote::Remote),
     /// Print the JSON schema of host.yaml, for editors
     Schema,
     /// Print a shell completion script

@@ -33,6 +33,7 @@ mod ls;
 mod man;
 mod port;
 mod project;
+mod remote;
 mod rm;
 mod screen;
 mod secrets;
@@ -107,6 +108,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
             | Command::Exec(_)
             | Command::Cp(_)
             | Command::Console(_)
+            | Command::Remote(_)
     );
     if !handles_signals {
         cleanup::on_signals();
@@ -138,6 +140,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Sops(args) => Ok(as_persona(Persona::Sops, &args.args, context)),
         Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
         Command::Links(args) => links::run(&args, context),
+        Command::Remote(args) => remote::run(&args, context),
         Command::Schema => {
             context.screen.data(crate::host::schema::text().as_bytes())?;
             Ok(0)

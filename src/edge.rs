@@ -16,6 +16,7 @@ mod held_dir;
 pub mod hex;
 pub mod index;
 pub mod lock;
+pub mod os_release;
 pub mod private_dir;
 pub mod process;
 pub mod processes;

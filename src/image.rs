@@ -27,7 +27,7 @@ mod run;
 mod sources;
 mod tools;
 
-pub use cache::stored;
+pub use cache::{sent, stored};
 pub use error::Error;
 
 /// Where this civm lies as it was built for machines of another architecture.

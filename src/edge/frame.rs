@@ -42,7 +42,8 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T
             let mut text = vec![0; length as usize];
             from.read_exact(&mut text)?;
             // An object that ends too early is as wrong as any other: the pipe has not ended.
-            let wrong = |error: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+            let wrong =
+                |error: serde_json::Error| io::Error::new(io::ErrorKind::InvalidData, error.to_string());
             serde_json::from_slice(&text).map(Some).map_err(wrong)
         }
     }

@@ -57,7 +57,15 @@ impl Parcel {
         let mut layer = compose::layer(spec, &Facts::default());
         // The place of civm's own key, which the keeper of builders has.
         layer.root_authorized_keys.retain(|line| !line.is_empty());
-        let machine = Order {
+        Self { builder, machine: Order::of(spec), layer }
+    }
+}
+
+impl Order {
+    /// The machine that a host describes.
+    #[must_use]
+    pub fn of(spec: &Spec) -> Self {
+        Self {
             host: spec.name.clone(),
             arch: spec.arch,
             machine_type: spec.machine_type,
@@ -68,7 +76,6 @@ impl Parcel {
             suite: spec.image.suite.clone(),
             packages: spec.image.packages.clone(),
             console_log: spec.console_log,
-        };
-        Self { builder, machine, layer }
+        }
     }
 }

@@ -52,7 +52,7 @@ pub(super) struct Plan<'a> {
 /// The packages, installed and packed into a tar file; `stage` hears how much is done.
 pub(super) fn bootstrap(
     plan: &Plan<'_>,
-    build: &Build<'_>,
+    build: &Build,
     work: &Path,
     job: &Job,
     mut stage: impl FnMut(f32),

@@ -16,14 +16,12 @@ use crate::instance::error::Error;
 use crate::instance::event::Event;
 use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
 use crate::instance::preflight::{self, Resources};
-use crate::instance::ssh;
 use crate::instance::stage::{FENCE, KEEPER, Mode, QemuUser, SELF};
 use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, RUN, Record};
 use crate::instance::supervise::{Running, Stream};
 use crate::instance::tsc;
 use crate::vm::argv;
 use crate::vm::network::Network;
-use crate::vm::ports::SSH;
 use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec};
 
 /// How long the stage may take to open, or QEMU to answer.
@@ -112,10 +110,6 @@ pub fn check(
     on: &mut dyn FnMut(&Event),
 ) -> Result<(), Error> {
     find_qemu(machine, environment)?;
-    if machine.forwards.iter().any(|forward| forward.guest_port == SSH) {
-        // Readiness is proved by a login.
-        ssh::find_ssh(environment)?;
-    }
     let running = home.running();
     preflight::check_ports(&machine.forwards, &running)?;
     let disk = machine.disk.as_ref().map(|disk| disk.path.as_path());

@@ -323,7 +323,7 @@ impl Login {
 ///
 /// # Errors
 /// It is not installed.
-pub(crate) fn find_ssh(environment: &Environment) -> Result<PathBuf, Error> {
+pub fn find_ssh(environment: &Environment) -> Result<PathBuf, Error> {
     environment.find_program("ssh").ok_or(Error::NoProgram("ssh"))
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::environment::Environment;
 use crate::edge::git::Git;
+use crate::host::parcel::Order;
 use crate::host::spec::{Arch, Spec};
 use crate::image::{Image, disk};
 use crate::instance::Place;
@@ -27,8 +28,8 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(spec: &Spec) -> Self {
-        Self { host: spec.name.clone(), arch: spec.arch, suite: spec.image.suite.clone() }
+    fn of(order: &Order) -> Self {
+        Self { host: order.host.clone(), arch: order.arch, suite: order.suite.clone() }
     }
 
     fn load(place: &Place) -> Option<Self> {
@@ -44,7 +45,7 @@ impl Stamp {
 #[derive(Debug)]
 pub(super) struct RootDisk {
     pub(super) path: PathBuf,
-    ephemeral: bool,
+    pub(super) ephemeral: bool,
     /// Its virtual size, if it exists already.
     size: Option<u64>,
     /// Whether it is removed before one is made.
@@ -53,12 +54,17 @@ pub(super) struct RootDisk {
 }
 
 impl RootDisk {
+    /// One that goes with the run.
+    pub(super) fn ephemeral(place: &Place) -> Self {
+        let path = place.ephemeral_disk();
+        Self { path, ephemeral: true, size: None, fresh: false, stamp: None }
+    }
+
     /// Finds it. A disk that must not be passed to QEMU is refused.
     pub(super) fn find(site: &Site, request: &Request, spec: &Spec, place: &Place) -> Result<Self, Error> {
         let fresh = request.fresh;
         if request.ephemeral {
-            let path = place.ephemeral_disk();
-            return Ok(Self { path, ephemeral: true, size: None, fresh, stamp: None });
+            return Ok(Self { fresh, ..Self::ephemeral(place) });
         }
         let path = site.project.disk(&place.name);
         let found = if fresh { None } else { disk::inspect(&path)? };
@@ -85,13 +91,13 @@ impl RootDisk {
     /// returned value is dropped: by then QEMU has it open, or was not started.
     pub(super) fn make(
         &self,
-        spec: &Spec,
+        order: &Order,
         image: &Image,
         place: &Place,
         environment: &Environment,
         observer: &mut dyn Observer,
     ) -> Result<Ephemeral, Error> {
-        let (path, size) = (&self.path, spec.disk.bytes());
+        let (path, size) = (&self.path, order.disk_mib * MIB);
         if self.ephemeral {
             remove(path)?;
             let made = Ephemeral(Some(path.clone()));
@@ -107,13 +113,13 @@ impl RootDisk {
                 observer.tell(Progress::DiskGone { path });
             }
             disk::create(image, path, size, environment)?;
-            Stamp::of(spec).save(place)?;
+            Stamp::of(order).save(place)?;
             return Ok(Ephemeral(None));
         };
-        if let Some(stamp) = self.stamp.as_ref().filter(|stamp| stamp.suite != spec.image.suite) {
+        if let Some(stamp) = self.stamp.as_ref().filter(|stamp| stamp.suite != order.suite) {
             let name =
                 |suite: &Option<String>| suite.clone().unwrap_or_else(|| "this machine's own".to_owned());
-            let difference = format!("release {}, not {}", name(&stamp.suite), name(&spec.image.suite));
+            let difference = format!("release {}, not {}", name(&stamp.suite), name(&order.suite));
             observer.tell(Progress::DiskOfOtherImage { path, difference });
         }
         if has < size {

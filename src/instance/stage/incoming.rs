@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::instance::plan::{Entry, Kind, OBJECT_MAX, is_inner};
+use crate::edge::frame::OBJECT_MAX;
+use crate::instance::plan::{Entry, Kind, is_inner};
 
 /// Directory of the share whose files the guest takes and we take back.
 pub(super) const SECRETS: &str = "secrets";

@@ -10,11 +10,12 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode as Bits, umask};
 
 use crate::edge::environment::Environment;
+use crate::edge::frame;
 use crate::edge::hardening::forbid_core_dumps;
 use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
 use crate::instance::event::Event;
-use crate::instance::plan::{Plan, Wiring, receive_object};
+use crate::instance::plan::{Plan, Wiring};
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Control;
 use crate::instance::stage::fence::Fence;
@@ -117,7 +118,7 @@ impl Stage {
     fn start(mut self, report: &mut Report) -> Result<Machine, String> {
         let mut caller = Caller;
         let plan: Option<Plan> =
-            receive_object(&mut caller).map_err(|error| format!("no plan came: {error}"))?;
+            frame::receive(&mut caller).map_err(|error| format!("no plan came: {error}"))?;
         let Some(mut plan) = plan else {
             return Err("the caller gave up".to_owned());
         };
