@@ -102,6 +102,14 @@ impl Contents {
     }
 }
 
+/// civm's binary for machines of an architecture: the running one, or one that was built for it.
+///
+/// # Errors
+/// [`Error::NoGuestBinary`], which says how to make one; as for a guest, what is there cannot be used.
+pub fn guest_binary(arch: Arch, environment: &Environment) -> Result<PathBuf, Error> {
+    guest_binary::GuestBinary::find(None, arch, environment).map(|binary| binary.path)
+}
+
 /// A word about the progress of [`debian::ensure`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {

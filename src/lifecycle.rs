@@ -16,6 +16,7 @@ mod accounts;
 mod apply;
 mod disk;
 mod error;
+mod files;
 mod identity;
 mod image;
 mod kept;
@@ -102,7 +103,7 @@ fn up_as(
     }
     let order = Order::of(&spec);
     image::check(&order, environment)?;
-    let rootfs = site.project.rootfs(&spec)?;
+    let files = files::Files::read(site, &spec)?;
     observer.done(Step::Plan);
     let identity = match opened {
         Some(identity) => identity.for_spec(&mut spec),
@@ -111,13 +112,13 @@ fn up_as(
     observer.done(Step::Key);
     let image = image::ensure(&order, environment, observer)?;
     observer.done(Step::Image);
-    accounts::check(&spec, &image, &rootfs, disk.will_be_kept(), observer)?;
+    accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
     let made = disk.make(&order, &image, &place, environment, observer)?;
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
     let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
-    let fingerprint = share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?;
-    let staged = share::staged(site, &spec, &place, identity, rootfs)?;
+    let fingerprint = share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?;
+    let staged = share::staged(site, &spec, &place, identity, files, observer)?;
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;
     Split::forget(&place);

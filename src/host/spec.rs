@@ -6,6 +6,8 @@ pub mod load;
 
 mod bounded;
 mod check;
+mod check_builders;
+mod check_deployed;
 mod check_image;
 mod check_nix;
 mod check_secrets;
@@ -14,6 +16,7 @@ mod check_users;
 mod deployed;
 mod locate;
 mod raw;
+pub mod tuning;
 mod units;
 
 use crate::vm::network::Network;
@@ -208,6 +211,8 @@ pub struct Nix {
     pub trusted_users: Vec<String>,
     /// Builds at a time on the machine itself.
     pub max_jobs: Option<Jobs>,
+    /// Processors that a build may use.
+    pub cores: Option<Jobs>,
     /// Binary caches; nix's own default where it is absent.
     pub substituters: Option<Vec<String>>,
     /// Keys that sign what comes from the caches.
@@ -218,6 +223,20 @@ pub struct Nix {
     pub sandbox: bool,
     /// Whether remote builders fetch from caches themselves.
     pub builders_use_substitutes: bool,
+    /// How long a connection to a cache may take, in seconds.
+    pub connect_timeout: Option<u32>,
+    /// Lines of a failed build's log that are shown.
+    pub log_lines: Option<u32>,
+    /// The least free space of the store's disk; below it, Nix removes what nobody uses.
+    pub min_free: Option<Free>,
+    /// How much free space it makes then.
+    pub max_free: Option<Free>,
+    /// Features that builds may ask for; Nix's own where they are absent.
+    pub system_features: Option<Vec<String>>,
+    /// Further kinds of systems that it builds for.
+    pub extra_platforms: Vec<String>,
+    /// Further lines of nix.conf.
+    pub extra: Vec<String>,
     /// Remote builders.
     pub builders: Vec<Builder>,
     /// Remote builders that are made on demand.
@@ -231,6 +250,15 @@ pub enum Jobs {
     Auto,
     /// So many; none means that everything is built elsewhere.
     Count(u32),
+}
+
+/// Free space of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Free {
+    /// As the disk's size suggests.
+    Auto,
+    /// So much.
+    Size(Size),
 }
 
 /// A remote builder.

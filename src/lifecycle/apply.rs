@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::instance::control::{self, Session};
 use crate::instance::deadline::scaled;
 use crate::instance::{self, Place, Record};
+use crate::lifecycle::files::Files;
 use crate::lifecycle::shape::Shape;
 use crate::lifecycle::{Error, Observer, Plan, Request, Site, identity, share, turn};
 use crate::vm::agent::answer::Changes;
@@ -46,11 +47,11 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     let _turn = turn::take(&place, observer)?;
     let record = place.running()?.ok_or_else(|| instance::Error::NotRunning(place.name.clone()))?;
     let Plan { request, mut spec, shape, .. } = plan(site, &place, &record)?;
-    let rootfs = site.project.rootfs(&spec)?;
+    let files = Files::read(site, &spec)?;
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
-    let shape = shape.with_share(share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?);
+    let shape = shape.with_share(share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?);
     let mut restart_for = Shape::last(&place).map(|before| before.differences(&shape)).unwrap_or_default();
-    let staged = share::staged(site, &spec, &place, identity, rootfs)?;
+    let staged = share::staged(site, &spec, &place, identity, files, observer)?;
     let failed = |error| Error::Apply { name: place.name.clone(), error };
     let environment = &site.environment;
     let mut session = Session::open(&record, scaled(ANSWER, environment)).map_err(failed)?;
@@ -86,7 +87,7 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     let plan = Plan::of(site, last)?;
     let not_taken = plan.shape.differences(&asked.shape);
     let (place, spec) = (&plan.place, &plan.spec);
-    let rootfs = site.project.rootfs(spec)?;
+    let files = Files::read(site, spec)?;
     let secrets = match &spec.secrets_host {
         Some(owner) if !plan.request.without_secrets && !spec.secrets.is_empty() => {
             Some(site.project.read(&site.project.secrets_file(owner), crate::host::project::SECRETS_MAX)?)
@@ -97,7 +98,7 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     if plan.request.without_secrets {
         spec.secrets.clear();
     }
-    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &rootfs, secrets.as_deref())?);
+    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &files, secrets.as_deref())?);
     Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now), not_taken })
 }
 

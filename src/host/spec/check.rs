@@ -7,7 +7,8 @@ use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Names, Plain, Size};
 use super::{Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_system, check_users};
-use crate::host::error::{SpecError, alike};
+use crate::host::error::{Error, SpecError, alike};
+use crate::host::generated::builders::UNIT;
 use crate::host::{generated, layer};
 use crate::vm::network::Network;
 use crate::vm::ports::{Forward, SSH};
@@ -21,7 +22,12 @@ pub(super) struct Facts<'a> {
     pub(super) arch: Arch,
     /// The host whose file of secrets counts, and that file.
     pub(super) secrets: Option<(&'a str, SecretsFile)>,
+    /// The hosts that builders are made of; `None` for such a host itself.
+    pub(super) builders: Option<Builders<'a>>,
 }
+
+/// Reads a host of the project for a kind of machine.
+pub(super) type Builders<'a> = &'a dyn Fn(&str, Arch) -> Result<Spec, Error>;
 
 /// Processors of a host that names none.
 const CPUS: u32 = 2;
@@ -61,7 +67,7 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         network: network(host.network.as_deref(), sources)?,
         secrets_host: facts.secrets.as_ref().map(|(host, _)| (*host).to_owned()),
         unlisted_secrets,
-        nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, sources)).transpose()?,
+        nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, facts, sources)).transpose()?,
         secrets,
         users,
         root_authorized_keys,
@@ -91,6 +97,12 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
             );
         }
     }
+    let deploys = spec.nix.as_ref().is_some_and(|nix| !nix.deployed.is_empty());
+    if deploys && spec.units.contains_key(UNIT) {
+        return Err(
+            sources.error(&["units", UNIT], format!("`{UNIT}` is the keeper of this host's builders"))
+        );
+    }
     Ok(spec)
 }
 
@@ -106,12 +118,15 @@ pub(super) fn is_word(text: &str, more: &str) -> bool {
 
 /// The architecture of the host; every value that is given by architecture depends on it.
 pub(super) fn arch(name: Option<&str>, native: Arch, sources: &Sources) -> Checked<Arch> {
-    let Some(name) = name else { return Ok(native) };
+    let found = name.map(arch_named).transpose();
+    found.map(|arch| arch.unwrap_or(native)).map_err(|message| sources.error(&["arch"], message))
+}
+
+/// The architecture of a name.
+pub(super) fn arch_named(name: &str) -> Result<Arch, String> {
     let known = [Arch::X86_64, Arch::Aarch64];
     known.into_iter().find(|arch| arch.name() == name).ok_or_else(|| {
-        let message =
-            format!("arch is `{name}`: it can be {}", known.map(|arch| format!("`{arch}`")).join(" or "));
-        sources.error(&["arch"], message)
+        format!("arch is `{name}`: it can be {}", known.map(|arch| format!("`{arch}`")).join(" or "))
     })
 }
 

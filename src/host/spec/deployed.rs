@@ -51,6 +51,14 @@ pub struct Deployed {
     pub run_with: Vec<String>,
 }
 
+impl Deployed {
+    /// What it builds, in Nix's words.
+    #[must_use]
+    pub fn system(&self) -> String {
+        format!("{}-linux", self.arch)
+    }
+}
+
 /// A machine that lends itself, as ssh reaches it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Remote {
@@ -64,7 +72,10 @@ pub struct Remote {
 
 impl std::fmt::Display for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.user, self.host)?;
+        match self.host.contains(':') {
+            true => write!(f, "{}@[{}]", self.user, self.host)?,
+            false => write!(f, "{}@{}", self.user, self.host)?,
+        }
         if self.port == super::SSH_PORT { Ok(()) } else { write!(f, ":{}", self.port) }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Arch;
-use super::units::{Either, Mode, Names, Plain, Size};
+use super::units::{Either, Mode, Names, Period, Plain, Size};
 
 /// A mapping whose entries can be taken away (`null`) by a host that extends another.
 pub(super) type Mapping<V> = BTreeMap<String, Option<V>>;
@@ -121,6 +121,14 @@ pub(super) struct Nix {
     pub(super) experimental_features: Option<Vec<String>>,
     pub(super) sandbox: Option<bool>,
     pub(super) builders_use_substitutes: Option<bool>,
+    pub(super) connect_timeout: Option<u32>,
+    pub(super) log_lines: Option<u32>,
+    pub(super) min_free: Option<Plain>,
+    pub(super) max_free: Option<Plain>,
+    pub(super) cores: Option<Plain>,
+    pub(super) system_features: Option<Vec<String>>,
+    pub(super) extra_platforms: Option<Vec<String>>,
+    pub(super) extra: Option<Vec<String>>,
     pub(super) builders: Option<Mapping<Builder>>,
 }
 
@@ -132,11 +140,23 @@ pub(super) struct Builder {
     pub(super) systems: Option<Vec<String>>,
     pub(super) user: Option<String>,
     pub(super) key: Option<String>,
-    pub(super) max_jobs: Option<u32>,
+    pub(super) max_jobs: Option<Plain>,
     pub(super) speed: Option<u32>,
-    pub(super) features: Option<Vec<String>>,
+    pub(super) features: Option<Either<String, Vec<String>>>,
     pub(super) mandatory_features: Option<Vec<String>>,
     pub(super) public_key: Option<String>,
+    pub(super) deploy: Option<String>,
+    pub(super) arch: Option<String>,
+    pub(super) on: Option<String>,
+    pub(super) on_key: Option<String>,
+    pub(super) on_public_key: Option<String>,
+    pub(super) start: Option<String>,
+    pub(super) require: Option<String>,
+    pub(super) idle: Option<Period>,
+    pub(super) hold: Option<Period>,
+    pub(super) ttl: Option<Period>,
+    pub(super) drain: Option<Period>,
+    pub(super) run_with: Option<Vec<String>>,
 }
 
 /// Each mapping with fixed keys: where the schema describes it, and the keys that the type above has.

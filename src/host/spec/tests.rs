@@ -7,6 +7,7 @@ use crate::host::error::Error;
 use crate::sops::tree::Tree;
 use crate::vm::network::Network;
 
+mod deployed;
 mod early;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJKgz+PLpbRnMpiPUnFsbLXwSc/ypyGKJ1Bt3mXDsFPq";
