@@ -30,14 +30,6 @@ mod tools;
 pub use cache::{sent, stored};
 pub use error::Error;
 
-/// Where this civm lies as it was built for machines of another architecture.
-///
-/// # Errors
-/// It does not lie anywhere, or is not a static program for such machines.
-pub fn binary_for(arch: Arch, environment: &Environment) -> Result<PathBuf, Error> {
-    Ok(guest_binary::GuestBinary::find(None, arch, environment)?.path)
-}
-
 /// Debian's name of an architecture.
 const fn debian_name(arch: Arch) -> &'static str {
     match arch {

@@ -14,6 +14,7 @@ use crate::lifecycle::split::Watched;
 
 mod accounts;
 mod apply;
+mod builders;
 mod disk;
 mod error;
 mod files;
@@ -32,6 +33,7 @@ mod site;
 mod split;
 mod turn;
 
+pub use builders::{Packing, builders};
 pub use apply::{Applied, Drift, apply};
 pub use error::Error;
 pub use image::{

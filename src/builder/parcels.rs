@@ -89,7 +89,7 @@ impl Loaded {
     /// The system that it builds for, in nix's words.
     #[must_use]
     pub fn system(&self) -> String {
-        format!("{}-linux", self.parcel.machine.arch)
+        self.parcel.builder.system()
     }
 
     /// The key that logs in to its remote, where it is a secret.

@@ -14,11 +14,8 @@ use crate::edge::environment::Environment;
 use crate::edge::lock::{Lock, open_file};
 use crate::edge::private_dir::{self, PrivateDir};
 use crate::edge::{atomic, hex};
+use crate::host::generated::builders::GROUP;
 
-/// Where the keeper of a controller is.
-pub const CONTROLLER: &str = "/run/civm/builders";
-/// The group of a controller whose members may build.
-pub const GROUP: &str = "civm-builders";
 /// The file that a keeper locks in a directory that is not private.
 const LOCK: &str = ".lock";
 /// The private key, below a user's directory.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,11 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use super::parcels::Loaded;
 use super::place::{Held, Place};
 use crate::edge::atomic;
+use crate::host::generated::builders::{Paths, alias};
 
 /// What nix says of itself where nobody asked it, but for what takes a processor of its own.
 const FEATURES: [&str; 3] = ["benchmark", "big-parallel", "nixos-test"];
-/// How much longer ssh waits for a connection than the keeper holds it, in seconds.
-const LONGER: u64 = 30;
 
 /// What a builder says of itself once it is ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,8 +63,7 @@ impl Told<'_> {
     /// Builds at a time.
     #[must_use]
     pub fn jobs(&self) -> u32 {
-        let machine = &self.loaded.parcel.machine;
-        self.loaded.parcel.builder.max_jobs.unwrap_or_else(|| jobs(machine.cpus, machine.memory_mib))
+        self.loaded.parcel.builder.max_jobs.unwrap_or(1)
     }
 
     /// Its store, as nix names it.
@@ -74,18 +71,6 @@ impl Told<'_> {
     pub fn store(&self) -> String {
         format!("ssh-ng://{}@{}?trusted=true", self.loaded.parcel.builder.user, self.loaded.name())
     }
-}
-
-/// How many builds a machine takes at a time: half of its processors, and 4 GiB for each, in groups that leave several
-/// processors to a build.
-#[must_use]
-pub fn jobs(cpus: u32, memory_mib: u64) -> u32 {
-    let memory_gib = u32::try_from(memory_mib >> 10).unwrap_or(u32::MAX);
-    let budget = (cpus / 2).min(memory_gib.saturating_add(3) / 4).max(1);
-    let least = budget.min(budget.div_ceil(3).max(4));
-    let processors = cpus.min(budget.saturating_mul(2)).max(1);
-    let each = (processors / least).max(1);
-    budget.min(processors / each).max(1)
 }
 
 /// nix's list of builders: URI, systems, key file, jobs, speed, features, mandatory features, host key. The key file is
@@ -117,56 +102,23 @@ fn list(words: &[String]) -> String {
 /// ssh's configuration: every builder is reached through the keeper's socket, under its own name.
 #[must_use]
 pub fn ssh_config(builders: &[Told<'_>], place: &Place, civm: &Path) -> String {
-    let mut text = String::new();
-    for told in builders {
-        let (name, builder) = (told.loaded.name(), &told.loaded.parcel.builder);
-        let _ = write!(
-            text,
-            "Host {name}\n  \
-             ProxyCommand {} builder dial --socket {} {name}\n  \
-             User {}\n  \
-             IdentityFile \"{}\"\n  \
-             IdentitiesOnly yes\n  \
-             IdentityAgent none\n  \
-             HostKeyAlias {name}\n  \
-             HostKeyAlgorithms ssh-ed25519\n  \
-             UserKnownHostsFile \"{}\"\n  \
-             GlobalKnownHostsFile /dev/null\n  \
-             StrictHostKeyChecking yes\n  \
-             UpdateHostKeys no\n  \
-             CheckHostIP no\n  \
-             BatchMode yes\n  \
-             RequestTTY no\n  \
-             ForwardAgent no\n  \
-             ControlMaster no\n  \
-             ControlPath none\n  \
-             ConnectTimeout {}\n  \
-             ServerAliveInterval 15\n  \
-             ServerAliveCountMax 3\n  \
-             IPQoS throughput\n",
-            word(civm),
-            word(&place.socket()),
-            builder.user,
-            place.key("%u", Some(told.loaded)).display(),
-            tokens(&place.known_hosts()),
-            seconds(builder.hold) + LONGER,
-        );
-    }
-    text
+    let dir = format!("CIVM_BUILDERS={}", place.dir.display());
+    let paths = |loaded| Paths {
+        civm: format!("env {} {}", word(&dir), word(&civm.to_string_lossy())),
+        identity: format!("\"{}\"", place.key("%u", Some(loaded)).display()),
+        known_hosts: format!("\"{}\"", tokens(&place.known_hosts().to_string_lossy())),
+    };
+    builders.iter().map(|told| alias(&told.loaded.parcel.builder, &paths(told.loaded))).collect()
 }
 
-/// A path as a word of a command of ssh's configuration, which a shell reads after ssh has looked for `%`.
-fn word(path: &Path) -> String {
-    let path = tokens(path);
-    shlex::try_quote(&path).map_or_else(|_| path.clone(), std::borrow::Cow::into_owned)
+/// A word of a command of ssh's configuration, which a shell reads after ssh has looked for `%`.
+fn word(text: &str) -> String {
+    let text = tokens(text);
+    shlex::try_quote(&text).map_or_else(|_| text.clone(), std::borrow::Cow::into_owned)
 }
 
-fn tokens(path: &Path) -> String {
-    path.to_string_lossy().replace('%', "%%")
-}
-
-fn seconds(time: Duration) -> u64 {
-    time.as_secs().max(1)
+fn tokens(text: &str) -> String {
+    text.replace('%', "%%")
 }
 
 /// ssh's list of host keys.
@@ -234,7 +186,7 @@ mod tests {
         let all = [told(&big, Some(&learned), true), told(&hidden, None, false), told(&small, None, true)];
         assert_eq!(
             machines(&all),
-            "ssh-ng://vm-builder@big?trusted=true x86_64-linux,i686-linux - 4 10 kvm,big-parallel big-parallel c3NoLWVkMjU1MTkgQUFBQQ==\n\
+            "ssh-ng://vm-builder@big?trusted=true x86_64-linux,i686-linux - 1 10 kvm,big-parallel big-parallel c3NoLWVkMjU1MTkgQUFBQQ==\n\
              ssh-ng://vm-builder@small?trusted=true x86_64-linux - 2 1 - - c3NoLWVkMjU1MTkgQUFBQQ==\n"
         );
         assert_eq!(
@@ -250,25 +202,18 @@ mod tests {
         );
         let config = ssh_config(&all, &Place::at(Path::new("/run/civm/builders")), Path::new("/run/civm/civm"));
         let block = config.split("Host ").nth(1).unwrap();
-        assert_eq!(
-            block,
-            "big\n  ProxyCommand /run/civm/civm builder dial --socket /run/civm/builders/keeper.sock big\n  \
-             User vm-builder\n  IdentityFile \"/run/civm/builders/keys/%u/id_ed25519\"\n  IdentitiesOnly yes\n  \
-             IdentityAgent none\n  HostKeyAlias big\n  HostKeyAlgorithms ssh-ed25519\n  \
-             UserKnownHostsFile \"/run/civm/builders/known_hosts\"\n  GlobalKnownHostsFile /dev/null\n  \
-             StrictHostKeyChecking yes\n  UpdateHostKeys no\n  CheckHostIP no\n  BatchMode yes\n  RequestTTY no\n  \
-             ForwardAgent no\n  ControlMaster no\n  ControlPath none\n  ConnectTimeout 630\n  \
-             ServerAliveInterval 15\n  ServerAliveCountMax 3\n  IPQoS throughput\n"
-        );
+        for line in [
+            "ProxyCommand env CIVM_BUILDERS=/run/civm/builders /run/civm/civm builder dial big",
+            "User vm-builder",
+            "IdentityFile \"/run/civm/builders/keys/%u/id_ed25519\"",
+            "HostKeyAlias big",
+            "UserKnownHostsFile \"/run/civm/builders/known_hosts\"",
+            "StrictHostKeyChecking yes",
+            "ConnectTimeout 630",
+        ] {
+            assert!(block.lines().any(|found| found.trim() == line), "{line}: {block}");
+        }
         assert!(config.contains("IdentityFile \"/run/civm/builders/keys/%u/for-small\""));
         assert_eq!(all[1].features(), ["benchmark", "big-parallel", "nixos-test"]);
-    }
-
-    #[test]
-    fn a_machine_takes_as_many_builds_as_it_can_bear() {
-        let cases = [(40, 40, 4), (20, 40, 4), (2, 2, 1), (4, 16, 2), (128, 512, 22), (1, 1, 1), (64, 8, 2)];
-        for (cpus, gib, wanted) in cases {
-            assert_eq!(jobs(cpus, gib << 10), wanted, "{cpus} processors, {gib} GiB");
-        }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
@@ -14,6 +14,8 @@ use super::keeper::reason::{Kind, Reason};
 use super::wire;
 use crate::edge::environment::Environment;
 use crate::edge::hex;
+use crate::host::layer::SHARE_MOUNT;
+use crate::host::parcel::BINARIES;
 use crate::host::spec::{Arch, Remote};
 use crate::image;
 
@@ -45,7 +47,7 @@ impl Binary {
             // The very program that runs, also where its file was replaced.
             PathBuf::from("/proc/self/exe")
         } else {
-            image::binary_for(arch, environment).map_err(|error| error.to_string())?
+            foreign(arch, environment)?
         };
         let failed = |error: io::Error| format!("cannot read {}: {error}", path.display());
         let mut file = File::open(&path).map_err(failed)?;
@@ -66,6 +68,15 @@ impl Binary {
         file.rewind()?;
         Ok(file)
     }
+}
+
+/// A civm that was built for another architecture: in a controller it came with the share.
+fn foreign(arch: Arch, environment: &Environment) -> Result<PathBuf, String> {
+    let shared = Path::new(SHARE_MOUNT).join(BINARIES).join(arch.to_string()).join("civm");
+    if shared.is_file() {
+        return Ok(shared);
+    }
+    image::guest_binary(arch, environment).map_err(|error| error.to_string())
 }
 
 /// The binaries of one process, each looked for once.

@@ -1,6 +1,5 @@
 use super::*;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 fn remote() -> Remote {
