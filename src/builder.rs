@@ -4,5 +4,14 @@
 //! A *keeper* deploys and holds them; at the other end of an ssh connection a *serve* starts the machine under a
 //! *lease* and ends it when the keeper is gone. Nix reaches a builder through the keeper's socket.
 
+pub mod identity;
+pub mod keeper;
+pub mod link;
+pub mod nixd;
+pub mod parcels;
+pub mod place;
+pub mod publish;
+pub mod push;
 pub mod remote;
+pub mod ssh;
 pub mod wire;

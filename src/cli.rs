@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub mod builder;
 pub mod console;
 pub mod doctor;
 pub mod gc;
@@ -101,6 +102,9 @@ pub enum Command {
     Port(instance::Port),
     /// Print a configuration with which ssh, scp, rsync and editors reach instances
     SshConfig(instance::SshConfig),
+    /// Make builders for Nix on other machines, and use them
+    #[command(hide = true)]
+    Builder(Box<builder::Builder>),
     /// List, build and remove images
     Image(image::Image),
     /// Remove what nobody needs any more: logs and leftovers of dead instances, old images, unfinished builds

@@ -14,6 +14,7 @@ use crate::outcome::{Code, Outcome};
 use crate::personas::Persona;
 
 mod apply;
+mod builder;
 mod completions;
 mod console;
 mod cp;
@@ -109,6 +110,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
             | Command::Cp(_)
             | Command::Console(_)
             | Command::Remote(_)
+            | Command::Builder(_)
     );
     if !handles_signals {
         cleanup::on_signals();
@@ -134,6 +136,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Up(args) => up::run(&args, context),
         Command::Restart(args) => up::restart(&args, context),
         Command::Apply(args) => apply::run(&args, context),
+        Command::Builder(args) => builder::run(&args, context),
         Command::Image(args) => image::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),

@@ -15,6 +15,7 @@ use crate::lifecycle::split::Watched;
 mod accounts;
 mod apply;
 mod artifacts;
+mod builders;
 mod disk;
 mod error;
 mod files;
@@ -33,6 +34,7 @@ mod site;
 mod split;
 mod turn;
 
+pub use builders::{Packing, builders};
 pub use apply::{Applied, Drift, apply};
 pub use error::Error;
 pub use image::{

@@ -113,6 +113,9 @@ pub(super) fn failure(error: lifecycle::Error) -> Failure {
             .help(format!("`civm restart {name}` brings everything in line, with an interruption")),
         Life::Refused { .. } => Failure::new(Code::Generic, message),
         Life::NoArch => unavailable(message),
+        Life::NoBuilder { .. } => Failure::new(Code::Generic, message)
+            .help("a builder is deployed by a host's `nix.builders.NAME` with `deploy:`, `on:` and `on_public_key:`"),
+        Life::BuilderTwice { .. } => Failure::new(Code::Generic, message).help("name the host with `--of HOST`"),
         Life::Layer(_) => Failure::new(Code::Generic, message),
         Life::File { .. } => Failure::new(Code::CouldNotWriteOutput, message),
     }

@@ -98,6 +98,22 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A builder that no host deploys.
+    #[error("no builder `{name}`: {}", of.as_ref().map_or_else(|| "no host of this project deploys one of that name".to_owned(), |of| format!("host `{of}` deploys none of that name")))]
+    NoBuilder {
+        /// The name.
+        name: String,
+        /// The host that was asked for.
+        of: Option<String>,
+    },
+    /// Two hosts deploy different builders of one name.
+    #[error("both `{}` and `{}` deploy a builder `{name}`, and they are not the same", .hosts[0], .hosts[1])]
+    BuilderTwice {
+        /// The name.
+        name: String,
+        /// The hosts.
+        hosts: [String; 2],
+    },
     /// The host layer has no JSON form.
     #[error("the host layer: {0}")]
     Layer(serde_json::Error),

@@ -1,0 +1,369 @@
+//! A connection to a remote's `civm remote serve`: the probe, the push, the greeting, and then messages.
+
+use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::keeper::reason::{Kind, Reason};
+use super::push::{self, Binaries, Binary, Probe, Program};
+use super::ssh::Access;
+use super::ssh::child::{Cut, STACK, Ssh, printable};
+use super::wire::{FromRemote, GREETING, NOISE_MAX, PROTOCOL, ToRemote};
+use crate::edge::environment::Environment;
+use crate::edge::frame;
+use crate::host::spec::Arch;
+use crate::instance::deadline::scaled;
+use crate::instance::plan::{self, Staged};
+
+/// How long a login and the probe may take together.
+const REACH: Duration = Duration::from_secs(45);
+/// How long a binary may be on its way.
+const PUSH: Duration = Duration::from_secs(300);
+/// How long a pushed civm may take for its first line.
+const GREET: Duration = Duration::from_secs(60);
+/// How long something that is sent may lie before the other side takes it.
+const TAKEN: Duration = Duration::from_secs(30);
+/// How long an ssh may take to end once its connection is down.
+const END: Duration = Duration::from_secs(3);
+/// Longest line before the greeting that is kept.
+const LINE_MAX: usize = 1 << 10;
+/// Lines of noise that are shown in a message.
+const QUOTED: usize = 5;
+/// Messages that may wait to be heard; who sends more is made to wait.
+const QUEUE_MAX: usize = 256;
+/// What the script of a push may answer.
+const ANSWER_MAX: u64 = 64 << 10;
+
+/// What is needed to reach a remote's civm.
+pub struct Target<'a> {
+    /// The way there.
+    pub access: &'a Access,
+    /// The machine that will run there: a remote is mostly of the same kind.
+    pub arch: Arch,
+    /// Words that go before the remote's command.
+    pub run_with: &'a [String],
+    /// What can be pushed.
+    pub binaries: &'a Binaries,
+    /// The variables of this run.
+    pub environment: &'a Environment,
+    /// What cuts the connection.
+    pub cut: &'a Cut,
+}
+
+/// What comes from the other end.
+enum Heard {
+    Line(String),
+    Greeting(String),
+    Message(Box<FromRemote>),
+    /// The end, and what was wrong with the last bytes if anything was.
+    Closed(Option<String>),
+    /// Somebody of this side wants to be noticed.
+    Woken,
+}
+
+/// Ends a [`Link::hear`] that waits.
+#[derive(Clone)]
+pub struct Waker(SyncSender<Heard>);
+
+impl Waker {
+    /// Does so. Where much has come that was not heard yet, nobody waits.
+    pub fn wake(&self) {
+        let _ = self.0.try_send(Heard::Woken);
+    }
+}
+
+/// A connection.
+pub struct Link {
+    access: Access,
+    ssh: Ssh,
+    socket: UnixStream,
+    heard: Receiver<Heard>,
+    waker: Waker,
+    noise: Vec<String>,
+    /// What was wrong with the last bytes.
+    wrong: Option<String>,
+}
+
+impl Link {
+    /// Logs in, looks at the remote, gives it a civm where it has none, and waits for its greeting.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn open(target: &Target<'_>, tell: &mut dyn FnMut(String)) -> Result<Self, Reason> {
+        let native = Arch::native().into_iter();
+        let wanted = native.chain((Arch::native() != Some(target.arch)).then_some(target.arch));
+        let known = wanted.filter_map(|arch| target.binaries.get(arch, target.environment).ok());
+        let hashes: Vec<String> = known.map(|binary| binary.sha256.clone()).collect();
+        target.access.prepare()?;
+        let mut link = Self::start(target, &push::probe(&hashes))?;
+        let probe = link.probe(scaled(REACH, target.environment))?;
+        let program = link.program(&probe, target, tell)?;
+        let line = push::serve(&program, target.run_with);
+        io::Write::write_all(&mut link.socket, line.as_bytes()).map_err(|_| link.broken())?;
+        link.greeting(scaled(GREET, target.environment))?;
+        Ok(link)
+    }
+
+    fn start(target: &Target<'_>, command: &str) -> Result<Self, Reason> {
+        let local = |error: io::Error| Reason::new(Kind::Local, format!("no connection to ssh: {error}"));
+        let (socket, theirs) = UnixStream::pair().map_err(local)?;
+        socket.set_write_timeout(Some(TAKEN)).map_err(local)?;
+        let stdin: OwnedFd = theirs.try_clone().map_err(local)?.into();
+        let stdout: OwnedFd = theirs.into();
+        let arguments = target.access.master(command);
+        let (stdin, stdout) = (Stdio::from(stdin), Stdio::from(stdout));
+        let ssh = Ssh::start(&arguments, stdin, stdout, target.environment, target.cut)?;
+        let (sender, heard) = sync_channel(QUEUE_MAX);
+        let waker = Waker(sender.clone());
+        let reader = Reader { sender };
+        let from = socket.try_clone().map_err(local)?;
+        thread::Builder::new()
+            .name("remote".into())
+            .stack_size(STACK)
+            .spawn(move || reader.run(from))
+            .map_err(local)?;
+        let access = target.access.clone();
+        Ok(Self { access, ssh, socket, heard, waker, noise: Vec::new(), wrong: None })
+    }
+
+    fn probe(&mut self, within: Duration) -> Result<Probe, Reason> {
+        let until = Instant::now() + within;
+        let mut lines: Option<Vec<String>> = None;
+        loop {
+            match (self.next(until)?, &mut lines) {
+                (Heard::Line(line), None) if line == push::PROBE => lines = Some(Vec::new()),
+                (Heard::Line(line), Some(lines)) if line == push::END => return Ok(Probe::read(lines)),
+                (Heard::Line(line), Some(lines)) => lines.push(line),
+                (Heard::Line(line), None) => self.noise.push(line),
+                (Heard::Woken, _) => {}
+                _ => return Err(self.broken()),
+            }
+        }
+    }
+
+    /// The program to be run there: ours, pushed if need be, or theirs where we have none for such a machine.
+    fn program(
+        &mut self,
+        probe: &Probe,
+        target: &Target<'_>,
+        tell: &mut dyn FnMut(String),
+    ) -> Result<Program, Reason> {
+        let remote = &self.access.remote;
+        let arch = probe.arch(remote)?;
+        let binary = match target.binaries.get(arch, target.environment) {
+            Ok(binary) => binary,
+            Err(error) => {
+                if let Some(path) = &probe.civm {
+                    return Ok(Program::Theirs(path.clone()));
+                }
+                let message = format!("{remote} is an {arch} machine, and there is no civm for it here: {error}");
+                return Err(Reason::new(Kind::Binary, message)
+                    .hint(format!("build one (docs/aarch64.md), or install civm {} there", env!("CARGO_PKG_VERSION"))));
+            }
+        };
+        if !probe.has(&binary, remote)? {
+            tell(format!("sending civm to {remote} ({} MB)", binary.size.div_ceil(1_000_000)));
+            self.push(&binary, &probe.cache, target)?;
+        }
+        Ok(Program::Pushed(binary.sha256.clone()))
+    }
+
+    fn push(&self, binary: &Binary, cache: &str, target: &Target<'_>) -> Result<(), Reason> {
+        let local = |error: io::Error| Reason::new(Kind::Local, format!("cannot read civm itself: {error}"));
+        let file = binary.open().map_err(local)?;
+        let arguments = self.access.session(&push::receive(binary));
+        let ssh =
+            Ssh::start(&arguments, file.into(), Stdio::piped(), target.environment, target.cut)?;
+        let (_, stdout) = ssh.pipes();
+        let read = stdout.map(|stdout| {
+            // The other end may stand still: the deadline ends the ssh, and with it this pipe.
+            thread::Builder::new()
+                .name("push".into())
+                .stack_size(STACK)
+                .spawn(move || push::read_bounded(stdout, ANSWER_MAX).unwrap_or_default())
+        });
+        let status = ssh.wait(Instant::now() + scaled(PUSH, target.environment));
+        let answer = read.and_then(Result::ok).and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let stderr = ssh.said();
+        let remote = &self.access.remote;
+        match status.and_then(|status| status.code()) {
+            Some(255) | None => Err(self.access.reason(status.and_then(|status| status.code()), &stderr)),
+            _ => push::received(&answer, &stderr, binary, cache, remote),
+        }
+    }
+
+    fn greeting(&mut self, within: Duration) -> Result<(), Reason> {
+        let until = Instant::now() + within;
+        loop {
+            match self.next(until)? {
+                Heard::Line(line) => self.noise.push(line),
+                Heard::Greeting(protocol) if protocol.parse() == Ok(PROTOCOL) => return Ok(()),
+                Heard::Greeting(protocol) => {
+                    let message = format!(
+                        "the civm on {} speaks protocol {protocol}, this one {PROTOCOL}",
+                        self.access.remote
+                    );
+                    return Err(Reason::new(Kind::Remote(super::wire::Kind::Protocol), message)
+                        .hint("use the same version of civm on both sides"));
+                }
+                Heard::Woken => {}
+                Heard::Message(_) | Heard::Closed(_) => return Err(self.broken()),
+            }
+        }
+    }
+
+    fn next(&mut self, until: Instant) -> Result<Heard, Reason> {
+        match self.receive(until) {
+            Ok(Heard::Closed(wrong)) => {
+                self.wrong = wrong;
+                Err(self.broken())
+            }
+            Ok(heard) => Ok(heard),
+            Err(RecvTimeoutError::Disconnected) => Err(self.broken()),
+            Err(RecvTimeoutError::Timeout) => {
+                let message =
+                    format!("{} does not answer in time{}", self.access.remote, self.quoted_noise());
+                Err(Reason::new(Kind::Late, message))
+            }
+        }
+    }
+
+    fn receive(&self, until: Instant) -> Result<Heard, RecvTimeoutError> {
+        self.heard.recv_timeout(until.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits for a message; `None` where none came in time.
+    ///
+    /// # Errors
+    /// The connection has ended.
+    pub fn hear(&mut self, until: Instant) -> Result<Option<FromRemote>, Reason> {
+        match self.receive(until) {
+            Ok(Heard::Message(message)) => Ok(Some(*message)),
+            Ok(Heard::Line(_) | Heard::Greeting(_) | Heard::Woken) | Err(RecvTimeoutError::Timeout) => Ok(None),
+            Ok(Heard::Closed(wrong)) => {
+                self.wrong = wrong;
+                Err(self.broken())
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(self.broken()),
+        }
+    }
+
+    /// What ends a [`Self::hear`] that waits.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// The other side takes nothing any more.
+    pub fn say(&mut self, message: &ToRemote) -> Result<(), Reason> {
+        frame::send(&mut self.socket, message).map_err(|_| self.broken())
+    }
+
+    /// Sends the files of a share.
+    ///
+    /// # Errors
+    /// One cannot be read, or the other side takes nothing any more.
+    pub fn say_files(&mut self, files: &[Staged]) -> Result<(), Reason> {
+        plan::send_files(&mut self.socket, files)
+            .map_err(|error| Reason::new(Kind::Network, format!("{}: {error}", self.access.remote)))
+    }
+
+    /// Why the connection has ended.
+    fn broken(&mut self) -> Reason {
+        let status = self.ssh.wait(Instant::now() + END);
+        let stderr = self.ssh.said();
+        let remote = &self.access.remote;
+        if let Some(wrong) = self.wrong.take() {
+            let message = format!("{remote} answers something that is not civm's: {wrong}{}", self.quoted_noise());
+            return Reason::new(Kind::Binary, message);
+        }
+        let code = status.and_then(|status| status.code());
+        if code.is_some_and(|code| code != 255) && !self.noise.is_empty() && stderr.trim().is_empty() {
+            let message = format!("the login shell on {remote} did not run civm{}", self.quoted_noise());
+            let user = &remote.user;
+            return Reason::new(Kind::Auth, message)
+                .hint(format!("see that `ssh {user}@{} sh -c true` works", remote.host));
+        }
+        let mut reason = self.access.reason(code, &stderr);
+        reason.message.push_str(&self.quoted_noise());
+        reason
+    }
+
+    fn quoted_noise(&self) -> String {
+        let lines = self.noise.iter().filter(|line| !line.trim().is_empty()).take(QUOTED);
+        let lines: Vec<&str> = lines.map(|line| line.trim()).collect();
+        if lines.is_empty() { String::new() } else { format!("; before that it said: {}", lines.join(" / ")) }
+    }
+
+    /// Ends the connection, and waits until nothing of it is left here.
+    pub fn close(self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Write);
+        self.ssh.wait(Instant::now() + END);
+        self.access.forget();
+    }
+}
+
+/// Reads what the other end sends.
+struct Reader {
+    sender: SyncSender<Heard>,
+}
+
+impl Reader {
+    fn run(&self, from: UnixStream) {
+        let mut from = BufReader::with_capacity(4 << 10, from);
+        let wrong = self.read(&mut from).err().filter(|error| error.kind() == io::ErrorKind::InvalidData);
+        self.send(Heard::Closed(wrong.map(|error| printable(&error.to_string()))));
+    }
+
+    fn read(&self, from: &mut BufReader<UnixStream>) -> io::Result<()> {
+        let mut left = NOISE_MAX;
+        loop {
+            let mut line = Vec::new();
+            let most = u64::try_from(left).unwrap_or(u64::MAX);
+            let count = from.by_ref().take(most).read_until(b'\n', &mut line)?;
+            left -= count;
+            if !line.ends_with(b"\n") {
+                let endless = left == 0;
+                let error = format!("more than {} KiB before its first word", NOISE_MAX >> 10);
+                if !line.is_empty() {
+                    self.line(&line);
+                }
+                return if endless { Err(io::Error::new(io::ErrorKind::InvalidData, error)) } else { Ok(()) };
+            }
+            if let Some(protocol) = std::str::from_utf8(&line).ok().and_then(greeting) {
+                self.send(Heard::Greeting(protocol));
+                break;
+            }
+            self.line(&line);
+        }
+        while let Some(message) = frame::receive::<FromRemote>(from)? {
+            if !self.send(Heard::Message(Box::new(message))) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&self, line: &[u8]) {
+        let line = &line[..line.len().min(LINE_MAX)];
+        self.send(Heard::Line(printable(&String::from_utf8_lossy(line)).trim_end().to_owned()));
+    }
+
+    /// False where nobody listens any more.
+    fn send(&self, heard: Heard) -> bool {
+        self.sender.send(heard).is_ok()
+    }
+}
+
+/// The protocol that a greeting names.
+fn greeting(line: &str) -> Option<String> {
+    let rest = line.strip_prefix(GREETING)?.strip_prefix(' ')?;
+    Some(rest.trim().to_owned()).filter(|protocol| protocol.bytes().all(|byte| byte.is_ascii_digit()))
+}
