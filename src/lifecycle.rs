@@ -82,7 +82,15 @@ fn up_as(
             // Its disk stays: to say that it is up would be to say that the disk is new.
             return Err(instance::Error::Running(plan.place.name.clone()).into());
         }
-        return Ok(Up::WasRunning { drift: apply::drift(site, plan)? });
+        let drift = apply::drift(site, plan).or_else(|error| match error {
+            // That it runs is true all the same.
+            Error::Damaged { .. } => {
+                observer.tell(Progress::Warning(error.to_string()));
+                Ok(Drift::default())
+            }
+            error => Err(error),
+        });
+        return Ok(Up::WasRunning { drift: drift? });
     }
     let Plan { begun, request, mut spec, place, disk, shape } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.

@@ -107,6 +107,12 @@ pub(super) fn failure(error: lifecycle::Error) -> Failure {
         Life::OtherDisk { .. } => unavailable(message).help(
             "move it away, or start with a new disk with `--fresh`: what is on the old one is lost then",
         ),
+        Life::Damaged { remedy, .. } => unavailable(message).help(remedy),
+        Life::Newer { path, .. } => unavailable(message).help(format!(
+            "nothing was changed; use the version of civm that wrote it, or remove {} once its machine has stopped",
+            path.display()
+        )),
+        Life::Busy(_) => unavailable(message).help("try again when that is done"),
         Life::Declined(_) => Failure::new(Code::CouldNotRetrieveKey, message),
         Life::Apply { name, .. } => unavailable(message)
             .help(format!("`civm restart {name}` brings everything in line, with an interruption")),

@@ -29,7 +29,7 @@ mod view;
 pub use garbage::{Garbage, Limits};
 pub(crate) use lock::{lock_patiently, try_lock};
 pub use process::Process;
-pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET};
+pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET, read_small};
 pub use record::{Phase, Record};
 pub(crate) use stages::StageProcess;
 use stages::Stages;

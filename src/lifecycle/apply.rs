@@ -49,7 +49,7 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     let rootfs = site.project.rootfs(&spec)?;
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
     let shape = shape.with_share(share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?);
-    let mut restart_for = Shape::last(&place).map(|before| before.differences(&shape)).unwrap_or_default();
+    let mut restart_for = Shape::last(&place)?.map(|before| before.differences(&shape)).unwrap_or_default();
     let staged = share::staged(site, &spec, &place, identity, rootfs)?;
     let failed = |error| Error::Apply { name: place.name.clone(), error };
     let environment = &site.environment;
@@ -63,7 +63,7 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
         Answer::Refused { reason } => return Err(Error::Refused { name: place.name.clone(), reason }),
         Answer::Report(_) => return Err(failed(control::Error::Strange)),
     };
-    if !dry_run && let Some(before) = Shape::last(&place) {
+    if !dry_run && let Some(before) = Shape::last(&place)? {
         // What needs a restart is still to come.
         before.with_share_of(&shape).save(&place)?;
     }
@@ -78,7 +78,7 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
 /// Its host.yaml is not valid any more, or a file cannot be read.
 pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     let place = &asked.place;
-    let (Some(before), Some(last)) = (Shape::last(place), Request::last(place)) else {
+    let (Some(before), Some(last)) = (Shape::last(place)?, Request::last(place)?) else {
         return Ok(Drift::default());
     };
     let last = Request { host: asked.request.host.clone(), name: asked.request.name.clone(), ..last };
@@ -103,6 +103,6 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
 
 /// The plan of an instance that runs, as it was asked for.
 fn plan(site: &Site, place: &Place, record: &Record) -> Result<Plan, Error> {
-    let last = Request::last(place).unwrap_or_default();
+    let last = Request::last(place)?.unwrap_or_default();
     Plan::of(site, Request { host: record.host.clone(), name: Some(place.name.clone()), ..last })
 }

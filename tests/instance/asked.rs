@@ -59,7 +59,17 @@ pub fn a_guest_is_asked_and_answers_by_number() {
     assert_eq!(asked, ["earlier", "later"].map(|reason| Answer::Refused { reason: reason.to_owned() }));
     // A guest that says nothing keeps nobody waiting longer than they wanted.
     assert_eq!(code(open().ask_guest(Question::Report, Duration::from_millis(100))), Code::NoAnswer);
+    // Nor do those who connect and say nothing.
+    let mut listener = open();
+    listener.subscribe(SECONDS).expect("it is sent events");
+    let control = record.control().expect("a socket");
+    let connect = || UnixStream::connect(&control).expect("it is connected");
+    let _silent: Vec<UnixStream> = (0..70).map(|_| connect()).collect();
+    let status = stop::status(&record, &scene.environment).expect("it says how it is");
+    assert_eq!(status.health, Health::Running);
     assert!(down(&scene, SECONDS).is_ok());
+    let stopping = listener.next_event(SECONDS).expect("who listens keeps a seat");
+    assert!(matches!(stopping, Event::Stopping { .. }), "{stopping:?}");
 }
 
 pub fn files_are_staged_for_a_guest_that_runs() {
