@@ -19,7 +19,7 @@ use crate::{faults, played, soak};
 
 type Case = fn();
 
-pub const ALL: [(&str, Case); 39] = [
+pub const ALL: [(&str, Case); 41] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
@@ -29,6 +29,10 @@ pub const ALL: [(&str, Case); 39] = [
     ("nothing_stays_of_a_down_that_is_disturbed_in_namespaces", || {
         faults::any_moment_of_down(Mode::Namespaces);
     }),
+    ("nothing_stays_of_an_apply_that_is_disturbed_in_namespaces", || {
+        faults::any_moment_of_apply(Mode::Namespaces);
+    }),
+    ("nothing_stays_of_an_apply_that_is_disturbed_in_memory", || faults::any_moment_of_apply(Mode::Memory)),
     ("nothing_stays_of_a_down_that_is_disturbed_in_memory", || faults::any_moment_of_down(Mode::Memory)),
     ("many_runs_leave_everything_as_it_was_in_namespaces", || {
         soak::many_runs_leave_everything_as_it_was(Mode::Namespaces);
