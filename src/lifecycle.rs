@@ -112,7 +112,7 @@ fn up_as(
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
     let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
-    let fingerprint = share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?;
+    let fingerprint = share::fingerprint(site, &spec, &place, &rootfs, identity.secrets.as_deref())?;
     let staged = share::staged(site, &spec, &place, identity, rootfs)?;
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;

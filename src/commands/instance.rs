@@ -11,6 +11,7 @@ use crate::instance::ssh::Login;
 use crate::instance::{Error, Place, Record, stop};
 use crate::lifecycle::{self, Site};
 use crate::outcome::{Code, Failure};
+use crate::vm::spec;
 
 /// The project that a command works on, and this user's state for it.
 pub(super) fn site(context: &Context) -> Result<Site, Failure> {
@@ -101,7 +102,7 @@ pub(super) fn failure(error: lifecycle::Error) -> Failure {
             .help(format!("choose another `--name`, or remove it with `civm rm {name}`")),
         Life::Resources(_) | Life::Source(_) => Failure::new(Code::CouldNotReadInput, message),
         Life::Accounts { .. } => Failure::new(Code::CouldNotReadInput, message)
-            .help("add a package that provides it to `packages`, or the user to `users`"),
+            .help("correct the name, or add a package that provides it to `packages`, or the user to `users`"),
         Life::TrackedLink(_) => unavailable(message)
             .help("if the link is yours, untrack it with `git rm --cached`; otherwise remove it"),
         Life::OtherDisk { .. } => unavailable(message).help(
@@ -170,6 +171,7 @@ pub(super) fn instance_failure(error: Error) -> Failure {
 
 fn code(error: &Error) -> Code {
     match error {
+        Error::Spec(spec::Error::Name(_)) => Code::CouldNotReadInput,
         Error::Left { .. } | Error::Key { .. } | Error::File { .. } | Error::Terminal(_) => Code::Generic,
         _ => Code::MachineUnavailable,
     }

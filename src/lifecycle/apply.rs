@@ -36,7 +36,7 @@ pub struct Drift {
 }
 
 /// Stages what the project says now and has the guest bring it about; with `dry_run` the guest only tells what it would
-/// change. Either way a reboot finds the new files.
+/// change, and the share is afterwards as it was.
 ///
 /// # Errors
 /// It does not run, its secrets cannot be opened, or the guest refuses.
@@ -48,13 +48,17 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     let Plan { request, mut spec, shape, .. } = plan(site, &place, &record)?;
     let rootfs = site.project.rootfs(&spec)?;
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
-    let shape = shape.with_share(share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?);
+    let shape =
+        shape.with_share(share::fingerprint(site, &spec, &place, &rootfs, identity.secrets.as_deref())?);
     let mut restart_for = Shape::last(&place)?.map(|before| before.differences(&shape)).unwrap_or_default();
     let staged = share::staged(site, &spec, &place, identity, rootfs)?;
     let failed = |error| Error::Apply { name: place.name.clone(), error };
     let environment = &site.environment;
     let mut session = Session::open(&record, scaled(ANSWER, environment)).map_err(failed)?;
-    session.stage(&staged, scaled(ANSWER, environment)).map_err(failed)?;
+    let patience = scaled(ANSWER, environment);
+    let sent =
+        if dry_run { session.stage_for_trial(&staged, patience) } else { session.stage(&staged, patience) };
+    sent.map_err(failed)?;
     drop(staged);
     let answer =
         session.ask_guest(Question::Apply { dry_run }, scaled(GUEST, environment)).map_err(failed)?;
@@ -97,7 +101,8 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     if plan.request.without_secrets {
         spec.secrets.clear();
     }
-    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &rootfs, secrets.as_deref())?);
+    let now =
+        plan.shape.clone().with_share(share::fingerprint(site, &spec, place, &rootfs, secrets.as_deref())?);
     Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now), not_taken })
 }
 

@@ -12,8 +12,8 @@ use crate::edge::git::Git;
 use crate::host::spec::{Arch, Spec};
 use crate::image::{Image, disk};
 use crate::instance::Place;
-use crate::lifecycle::{Error, Observer, Progress, Request, Site};
 use crate::lifecycle::kept::Kept;
+use crate::lifecycle::{Error, Observer, Progress, Request, Site};
 
 const MIB: u64 = 1 << 20;
 /// In an instance's state directory: what its disk was made of.

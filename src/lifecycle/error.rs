@@ -63,7 +63,7 @@ pub enum Error {
         /// Whose it is.
         made_for: String,
     },
-    /// host.yaml names users, groups or shells that the guest will not have.
+    /// host.yaml names users, groups, shells or a time zone that the guest will not have.
     #[error("hosts/{host}/{HOST_FILE}: {}", .problems.join("\n"))]
     Accounts {
         /// The host.

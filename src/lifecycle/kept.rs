@@ -41,7 +41,8 @@ impl Kept {
     pub(super) fn save(&self, place: &Place, value: &impl Serialize) -> Result<(), Error> {
         self.refuse_newer(place)?;
         let path = place.path.join(self.file);
-        let text = serde_json::to_vec_pretty(&Versioned { version: VERSION, value }).map_err(io::Error::other);
+        let text =
+            serde_json::to_vec_pretty(&Versioned { version: VERSION, value }).map_err(io::Error::other);
         text.and_then(|text| atomic::update(&path, &text, 0o600).map_err(io::Error::other))
             .map_err(|source| Error::File { what: "cannot write", path, source })
     }
@@ -118,7 +119,9 @@ mod tests {
         // One of the first civm, which had no version.
         fs::write(&path, r#"{"host": "h", "cpus": 2}"#).unwrap();
         assert_eq!(load().unwrap().as_ref(), Some(&value));
-        for text in ["", "{", "[]", "null", "{}", r#"{"host": 1}"#, r#"{"version": "x", "host": "h"}"#, "\0\0"] {
+        for text in
+            ["", "{", "[]", "null", "{}", r#"{"host": 1}"#, r#"{"version": "x", "host": "h"}"#, "\0\0"]
+        {
             fs::write(&path, text).unwrap();
             match load() {
                 Err(Error::Damaged { path: told, remedy, .. }) => {

@@ -50,6 +50,7 @@ pub(super) fn staged(
 
 /// The hash of everything in the share that follows from the project: neither the key nor anything of this start.
 pub(super) fn fingerprint(
+    site: &Site,
     spec: &Spec,
     place: &Place,
     rootfs: &[Entry],
@@ -66,6 +67,26 @@ pub(super) fn fingerprint(
         part(compose::manifest_json(&manifest).map_err(Error::Layer)?.as_bytes());
     }
     part(secrets.unwrap_or_default());
+    if spec.source {
+        let mut files = Vec::new();
+        source(site, &mut files)?;
+        for Staged { path, mode, content } in files {
+            part(path.as_bytes());
+            part(&mode.to_be_bytes());
+            match content {
+                Content::File(path) => {
+                    let failed = |error| Error::Source(format!("`{}`: {error}", path.display()));
+                    let mut file = Sha256::new();
+                    std::fs::File::open(&path)
+                        .and_then(|mut from| std::io::copy(&mut from, &mut file))
+                        .map_err(failed)?;
+                    part(&file.finalize());
+                }
+                Content::Link(target) => part(target.as_bytes()),
+                Content::Directory | Content::Bytes(_) => part(b"directory"),
+            }
+        }
+    }
     for Entry { path, mode, kind } in rootfs {
         part(path.as_os_str().as_encoded_bytes());
         part(&mode.to_be_bytes());

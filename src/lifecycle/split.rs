@@ -130,7 +130,8 @@ impl Split {
     fn add(&mut self, step: Step, took: Duration) {
         // A guest may say the same again, and for ever.
         if !self.steps.iter().any(|timed| timed.step == step) {
-            self.steps.push(Timed { step, microseconds: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) });
+            self.steps
+                .push(Timed { step, microseconds: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) });
         }
     }
 }

@@ -124,7 +124,7 @@ mod tests {
         let held = try_take(&place).expect("nobody has it");
         assert!(matches!(try_take(&place), Err(Error::Busy(name)) if name == "a"));
         let (sender, waits) = std::sync::mpsc::channel();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let waiter = scope.spawn(|| take(&place, &mut Heard(sender)).expect("it has its turn"));
             waits.recv().expect("it waits");
             fs::remove_dir_all(&place.path).expect("removed");

@@ -106,8 +106,8 @@ fn a_name_belongs_to_one_host() {
     let scene = scene();
     let name = |name: &str| civm(&scene, &["up", "builder", "--dry-run", "--name", name]);
     name("other").code(INPUT).says("`other` is a host of this project");
-    name("../x").code(MACHINE);
-    name("").code(MACHINE);
+    name("../x").code(INPUT).says("is not a machine name");
+    name("").code(INPUT);
     civm(&scene, &["up", "nobody", "--name", "b2", "--dry-run"]).code(1).says("no host `nobody`");
     ended(&scene, "b2", "other");
     name("b2").code(INPUT).says("instance `b2` is a machine of host `other`");
@@ -195,6 +195,36 @@ fn logs_are_printed_without_what_steers_a_terminal() {
     assert_eq!(out(&["--boot", "1"]), "before\n");
     assert_eq!(out(&["--log", "events"]), "{\"event\":\"busy\"}\n");
     civm(&scene, &["logs", "b2", "--boot", "9"]).code(100).says("no log of boot 9");
+}
+
+#[test]
+fn what_an_instance_was_asked_for_is_read_or_told_to_be_damaged() {
+    let scene = scene();
+    let request = ended(&scene, "builder", "builder").join("request.json");
+    for damaged in ["", "{", r#"{"host": 1}"#] {
+        fs::write(&request, damaged).unwrap();
+        civm(&scene, &["restart", "builder"])
+            .code(MACHINE)
+            .says("request.json")
+            .says("damaged")
+            .says("`civm up builder` writes it anew");
+        civm(&scene, &["up", "builder", "--dry-run"]).ok();
+    }
+    let newer = r#"{"version": 99, "hosts": ["builder"]}"#;
+    fs::write(&request, newer).unwrap();
+    for verb in [&["restart", "builder"][..], &["up", "builder", "--dry-run"]] {
+        civm(&scene, verb).code(MACHINE).says("request.json").says("a newer civm wrote it");
+    }
+    assert_eq!(fs::read_to_string(&request).unwrap(), newer);
+}
+
+#[test]
+fn a_name_that_no_instance_can_have_is_wrong_input() {
+    let scene = scene();
+    for name in ["a/b", "../x", "", "-", "a b", "\u{e4}", "x.y", &"x".repeat(99)] {
+        let named = format!("--name={name}");
+        civm(&scene, &["up", "builder", "--dry-run", &named]).code(INPUT);
+    }
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub fn any_moment_of_apply(mode: Mode) {
         holder.wait().expect("it ends");
         nothing_stays(&scene, mode, &what);
     }
-    assert!(hit * 3 > points, "{hit} of {} kills found their victim", points);
+    assert!(hit * 3 > points, "{hit} of {points} kills found their victim");
 }
 
 /// A machine that is ready to be changed, and who holds it.

@@ -245,8 +245,7 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         console_log: ConsoleLog::UntilReady,
         extra_arguments: Vec::new(),
     };
-    let staged =
-        vec![Staged::bytes(KEY, 0o400, Zeroizing::new(key(&kept)))];
+    let staged = vec![Staged::bytes(KEY, 0o400, Zeroizing::new(key(&kept)))];
     let request = Request {
         home: &home,
         place: &place,
@@ -279,9 +278,8 @@ pub fn apply(directory: &OsString) -> ExitCode {
     let changed = || {
         let record = place.running().ok().flatten().ok_or("it does not run")?;
         let mut session = Session::open(&record, LONG).map_err(|error| error.to_string())?;
-        let files = (0..50).map(|n| {
-            Staged::bytes(&format!("host/rootfs/{n}"), 0o644, Zeroizing::new(vec![b'x'; 100_000]))
-        });
+        let files = (0..50)
+            .map(|n| Staged::bytes(&format!("host/rootfs/{n}"), 0o644, Zeroizing::new(vec![b'x'; 100_000])));
         let key = Staged::bytes(KEY, 0o400, Zeroizing::new(key(&kept)));
         let staged: Vec<Staged> = std::iter::once(key).chain(files).collect();
         session.stage(&staged, LONG).map_err(|error| error.to_string())?;

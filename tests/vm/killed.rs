@@ -43,7 +43,9 @@ fn kills(who: Who) {
     // One of each; `devshell/bench faults-vm` makes it 64, for both users.
     let points = points(if who == Who::Root { 0 } else { MOMENTS.len() as u32 });
     if points == 0 {
-        return eprintln!("skipped: kills of root's machine at any moment (devshell/bench faults-vm has them)");
+        return eprintln!(
+            "skipped: kills of root's machine at any moment (devshell/bench faults-vm has them)"
+        );
     }
     let Some(machine) = Machine::new(who, "killed") else { return };
     let mut guest = Guest::new(&machine);
@@ -57,7 +59,10 @@ fn kills(who: Who) {
         let found = guest.kill(moment, victim, part);
         hit += u32::from(found);
         let seconds = begun.elapsed().as_secs();
-        eprintln!("{point}: {moment:?} at {part:.2}, {victim}{}; {seconds} s", if found { "" } else { " (gone)" });
+        eprintln!(
+            "{point}: {moment:?} at {part:.2}, {victim}{}; {seconds} s",
+            if found { "" } else { " (gone)" }
+        );
     }
     guest.down();
     guest.nothing_remains("the last down");
@@ -203,7 +208,11 @@ impl<'a> Guest<'a> {
     fn until(&self, what: &str, done: &str, condition: impl Fn() -> bool) {
         let end = Instant::now() + GONE;
         while !condition() {
-            assert!(Instant::now() < end, "{what}: waited in vain until {done}: {:?}", self.processes.living());
+            assert!(
+                Instant::now() < end,
+                "{what}: waited in vain until {done}: {:?}",
+                self.processes.living()
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -237,5 +246,4 @@ impl<'a> Guest<'a> {
     }
 }
 
-const UP: [&str; 9] =
-    ["--name", NAME, "--ephemeral", "-d", "--cpus", "2", "--memory", "1G", "--accel=auto"];
+const UP: [&str; 9] = ["--name", NAME, "--ephemeral", "-d", "--cpus", "2", "--memory", "1G", "--accel=auto"];

@@ -173,7 +173,9 @@ fn files_come_between_two_requests() {
     let mut control = control(directory.path());
     let mut peer = Peer::connect(directory.path());
     peer.send(r#"{"id":1,"request":"stage"}"#);
-    let [Asked::Request(who, Request::Stage)] = receive(&mut control)[..] else { panic!("nothing was asked") };
+    let [Asked::Request(who, Request::Stage { trial: false })] = receive(&mut control)[..] else {
+        panic!("nothing was asked")
+    };
     control.take_files(who, Incoming::create(directory.path().join("in")).unwrap());
     assert_eq!(peer.hear()["continue"], true);
     let entry = br#"{"path":"host/a","mode":420,"kind":{"file":{"length":3}}}"#;

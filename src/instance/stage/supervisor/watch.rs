@@ -62,6 +62,8 @@ pub(super) struct Machine {
     pub(super) facts: Waiting,
     /// Who has staged files for the running guest, and until when their key lies in the share.
     pub(super) staged: Option<(Asker, Instant)>,
+    /// Who tries files in the share.
+    pub(super) tried: Option<Asker>,
     /// Why the machine goes down, as far as somebody said so.
     pub(super) cause: Option<String>,
     /// The machine ended in a way that nobody asked for.
@@ -104,6 +106,7 @@ impl Machine {
             last_question: 0,
             facts: Waiting::default(),
             staged: None,
+            tried: None,
             cause: None,
             failed: false,
             boot: Boot::new(Instant::now()),
@@ -134,7 +137,9 @@ impl Machine {
             self.qemu.qmp.flush();
             self.qemu.agent.flush();
             self.console.serve();
-            for asked in report.control.as_mut().map(|control| control.receive(Instant::now())).unwrap_or_default() {
+            for asked in
+                report.control.as_mut().map(|control| control.receive(Instant::now())).unwrap_or_default()
+            {
                 self.requested(asked, report);
             }
             self.look_after(report);
@@ -205,7 +210,7 @@ impl Machine {
             self.failed = true;
             self.give_up("the fence of its network has ended".to_owned(), report);
         }
-        self.look_after_key(report);
+        self.look_after_staged(report);
         self.look_after_panicked(report);
     }
 
