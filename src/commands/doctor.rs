@@ -81,6 +81,11 @@ impl Report {
     fn state_directory(&mut self, state: &Path, context: &Context) {
         const AREA: &str = "state";
         match fs::metadata(state) {
+            Ok(found) if found.uid() != nix::unistd::geteuid().as_raw() => {
+                let message = format!("{} belongs to user {}", state.display(), found.uid());
+                let remedy = "run civm as that user, or set XDG_STATE_HOME to a directory of your own";
+                self.findings.push(Finding::problem(AREA, message, remedy));
+            }
             Ok(found) if found.mode() & 0o077 == 0 => {
                 self.findings.push(Finding::ok(AREA, format!("{} is private", state.display())));
             }

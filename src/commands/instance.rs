@@ -1,5 +1,6 @@
 //! Shared by the commands on instances: finding a host's instance, and failures with advice.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::{Context, project, secrets};
@@ -142,6 +143,12 @@ pub(super) fn image_failure(error: &image::Error) -> Failure {
 pub(super) fn instance_failure(error: Error) -> Failure {
     let failure = Failure::new(code(&error), error.to_string());
     match error {
+        Error::File { source, .. } if source.kind() != ErrorKind::NotFound => {
+            failure.help("`civm doctor` looks at the directories that civm writes")
+        }
+        Error::ForeignState { .. } => failure.help(
+            "run civm as that user, or set XDG_STATE_HOME to a directory of your own (with sudo, `sudo -H` has root's)",
+        ),
         Error::NoProgram(name) => failure
             .help(format!("install the package that provides `{name}` (devshell/setup installs everything that is needed)")),
         Error::NoStage { .. } => failure.help(
@@ -172,7 +179,7 @@ pub(super) fn instance_failure(error: Error) -> Failure {
 fn code(error: &Error) -> Code {
     match error {
         Error::Spec(spec::Error::Name(_)) => Code::CouldNotReadInput,
-        Error::Left { .. } | Error::Key { .. } | Error::File { .. } | Error::Terminal(_) => Code::Generic,
+        Error::Left { .. } | Error::ForeignState { .. } | Error::Key { .. } | Error::File { .. } | Error::Terminal(_) => Code::Generic,
         _ => Code::MachineUnavailable,
     }
 }

@@ -6,9 +6,10 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 
 use crate::edge::environment::Environment;
@@ -74,11 +75,15 @@ impl Home {
     /// `$XDG_STATE_HOME/civm`, else `~/.local/state/civm`; made if need be.
     ///
     /// # Errors
-    /// No home, or it cannot be written.
+    /// No home, it cannot be written, or it is another user's.
     pub fn find(environment: &Environment) -> Result<Self, Error> {
         let path = environment.state_dir().ok_or(Error::NoHome)?.join("civm");
         make_directory(&path)?;
-        Ok(Self { path })
+        let own = Uid::effective().as_raw();
+        match fs::metadata(&path).map_err(Error::file("cannot read", &path))?.uid() {
+            owner if owner == own => Ok(Self { path }),
+            owner => Err(Error::ForeignState { path, owner, own }),
+        }
     }
 
     /// The same, if it is there; nothing is made.

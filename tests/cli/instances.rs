@@ -1,7 +1,10 @@
 //! Names of instances, and the verbs on instances that are not running. None of this needs QEMU or an image.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -216,6 +219,51 @@ fn what_an_instance_was_asked_for_is_read_or_told_to_be_damaged() {
         civm(&scene, verb).code(MACHINE).says("request.json").says("a newer civm wrote it");
     }
     assert_eq!(fs::read_to_string(&request).unwrap(), newer);
+}
+
+/// A start, an apply and a removal of one instance have their turns: whoever is second waits, or says why it does not.
+#[test]
+fn an_instance_is_started_changed_or_removed_by_one_at_a_time() {
+    let scene = scene();
+    let place = ended(&scene, "builder", "builder");
+    let lock = fs::File::create(place.join("up.lock")).unwrap();
+    lock.lock().unwrap();
+    civm(&scene, &["rm", "builder", "--yes"]).code(MACHINE).says("starting, changing or removing `builder`");
+    let waiters = [&["up", "builder", "-d"][..], &["apply", "builder"]].map(|verb| {
+        let mut command = scene.civm(verb);
+        // Without QEMU nothing is started or built when its turn has come.
+        let mut child = command.env("PATH", "/nowhere").stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        assert!(line.contains("another civm is starting or changing builder; waiting"), "{verb:?}: {line}");
+        (child, told)
+    });
+    drop(lock);
+    for ((mut child, mut told), then) in waiters.into_iter().zip(["is not in PATH", "is not running"]) {
+        let mut rest = String::new();
+        told.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains(then), "{rest}");
+        assert_eq!(child.wait().unwrap().code(), Some(MACHINE));
+    }
+    civm(&scene, &["rm", "builder", "--yes"]).ok();
+    assert!(!place.exists());
+}
+
+#[test]
+fn a_state_directory_of_another_user_is_refused() {
+    let scene = scene();
+    let state = scene.path("home/.local/state/civm");
+    fs::create_dir_all(&state).unwrap();
+    if chown(&state, Some(65534), Some(65534)).is_err() {
+        return eprintln!("skipped: a state directory of another user (only root makes one)");
+    }
+    for verb in [&["ls"][..], &["up", "builder", "-d"], &["down", "builder"]] {
+        civm(&scene, verb).code(1).says("belongs to user 65534").says("XDG_STATE_HOME");
+    }
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+    let told = civm(&scene, &["doctor"]);
+    assert!(told.out().contains("belongs to user 65534"), "{}", told.out());
 }
 
 #[test]
