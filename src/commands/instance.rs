@@ -179,7 +179,11 @@ pub(super) fn instance_failure(error: Error) -> Failure {
 fn code(error: &Error) -> Code {
     match error {
         Error::Spec(spec::Error::Name(_)) => Code::CouldNotReadInput,
-        Error::Left { .. } | Error::ForeignState { .. } | Error::Key { .. } | Error::File { .. } | Error::Terminal(_) => Code::Generic,
+        Error::Left { .. }
+        | Error::ForeignState { .. }
+        | Error::Key { .. }
+        | Error::File { .. }
+        | Error::Terminal(_) => Code::Generic,
         _ => Code::MachineUnavailable,
     }
 }
