@@ -154,4 +154,5 @@ fn nothing_stays(scene: &Scene, mode: Mode, what: &str) {
     stop::down(&place, Patience::AtMost(Duration::ZERO), &scene.environment, &mut |_| {})
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     again.wait_end(&mut |_| {});
+    assert!(scene.partials().is_empty(), "{what}: {:?}", scene.partials());
 }

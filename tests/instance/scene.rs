@@ -165,6 +165,11 @@ impl Scene {
         traces::left_in_state(&self.state())
     }
 
+    /// The halves of files in it.
+    pub fn partials(&self) -> Vec<PathBuf> {
+        traces::partials(&self.state())
+    }
+
     fn state(&self) -> PathBuf {
         self.directory().join("state")
     }

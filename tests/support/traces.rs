@@ -126,11 +126,12 @@ const OF_INSTANCE: [&str; 13] = [
 ];
 
 /// What is wrong below a state directory whose instances are all down: locks that are held, and what is only there
-/// while one runs or starts.
+/// while one runs or starts. Half a file that somebody was killed over is another thing: see [`partials`].
 pub fn left_in_state(state: &Path) -> Vec<String> {
     let mut left = Vec::new();
     for project in directories(&state.join("civm")) {
-        for entry in walkdir::WalkDir::new(&project).min_depth(2).into_iter().flatten() {
+        let entries = walkdir::WalkDir::new(&project).min_depth(2).into_iter();
+        for entry in entries.filter_entry(|entry| !is_partial(entry.path())).flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let kind = name.split_once(".log.").map_or(name.clone(), |(log, _)| format!("{log}.log"));
             let kind = kind.split_once(".jsonl.").map_or(kind.clone(), |(log, _)| format!("{log}.jsonl"));
@@ -142,6 +143,16 @@ pub fn left_in_state(state: &Path) -> Vec<String> {
         }
     }
     left
+}
+
+/// The halves of files below a directory. Whoever writes there next removes them.
+pub fn partials(directory: &Path) -> Vec<PathBuf> {
+    let entries = walkdir::WalkDir::new(directory).into_iter().flatten().map(walkdir::DirEntry::into_path);
+    entries.filter(|path| is_partial(path)).collect()
+}
+
+fn is_partial(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".civm-tmp-"))
 }
 
 fn is_locked(path: &Path) -> bool {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::machine::{Machine, Who, files};
 use crate::support::run;
-use crate::support::traces::{Processes, left_in_state, points, readable_keys, taken};
+use crate::support::traces::{Processes, left_in_state, partials, points, readable_keys, taken};
 
 const HOST: &str = "jenkins-controller";
 const NAME: &str = "killed";
@@ -153,6 +153,8 @@ impl<'a> Guest<'a> {
             self.up();
         }
         self.machine.guest(NAME, "true").ok();
+        let partials = partials(&self.machine.home().join(".local/state"));
+        assert!(partials.is_empty(), "{what}: {partials:?}");
         assert!(self.keys().is_empty(), "{what}: {:?}", self.keys());
         found
     }
