@@ -82,6 +82,9 @@ pub struct Contents {
     pub group: String,
     /// Paths below the root of what can be run.
     pub programs: BTreeSet<String>,
+    /// The time zones; of an image that an older civm built they are not known.
+    #[serde(default)]
+    pub zones: Option<BTreeSet<String>>,
 }
 
 impl Contents {

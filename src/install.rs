@@ -62,6 +62,8 @@ pub struct Options {
     pub runtime_dir: Option<PathBuf>,
     /// Only find the difference: nothing is mounted or written.
     pub dry_run: bool,
+    /// Leave the active generation where the new one would not differ. sops-nix makes a new one whenever it runs.
+    pub keep_alike: bool,
 }
 
 /// What a run did.
@@ -112,7 +114,11 @@ pub fn run<O: Opener>(
         }
     })?;
     let difference = Difference::to(&decrypted)?;
-    let generation = if options.dry_run { None } else { Some(activate::activate(&decrypted)?) };
+    let generation = if options.dry_run || (options.keep_alike && activate::keep(&decrypted, &difference)?) {
+        None
+    } else {
+        Some(activate::activate(&decrypted)?)
+    };
     let installed = decrypted.plan.secrets.iter().map(|secret| secret.name.clone()).collect();
     Ok(Report { generation, difference, installed, recipients: keys.recipients })
 }

@@ -34,8 +34,8 @@ mod site;
 mod split;
 mod turn;
 
-pub use builders::{Packing, builders};
 pub use apply::{Applied, Drift, apply};
+pub use builders::{Packing, builders};
 pub use error::Error;
 pub use image::{
     cache as image_cache, ensure as build_image, id as image_id, locate as locate_image,
@@ -93,7 +93,15 @@ fn up_as(
             // Its disk stays: to say that it is up would be to say that the disk is new.
             return Err(instance::Error::Running(plan.place.name.clone()).into());
         }
-        return Ok(Up::WasRunning { drift: apply::drift(site, plan)? });
+        let drift = apply::drift(site, plan).or_else(|error| match error {
+            // That it runs is true all the same.
+            Error::Damaged { .. } => {
+                observer.tell(Progress::Warning(error.to_string()));
+                Ok(Drift::default())
+            }
+            error => Err(error),
+        });
+        return Ok(Up::WasRunning { drift: drift? });
     }
     let Plan { begun, request, mut spec, place, disk, shape } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
@@ -121,7 +129,7 @@ fn up_as(
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
     let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
-    let fingerprint = share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?;
+    let fingerprint = share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?;
     let staged = share::staged(site, &spec, &place, identity, files, observer)?;
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;

@@ -29,9 +29,13 @@ mod played;
 mod scene;
 #[path = "instance/soak.rs"]
 mod soak;
+#[path = "support/traces.rs"]
+mod traces;
 
 /// Runs this program as the caller of an instance that it holds until it is killed.
 const HOLD: &str = "__hold";
+/// Runs this program as one that changes that instance while it runs.
+const APPLY: &str = "__apply";
 
 fn main() -> ExitCode {
     // As the program does: a stage has to get along with it.
@@ -44,6 +48,11 @@ fn main() -> ExitCode {
         && word == HOLD
     {
         return scene::hold(rest);
+    }
+    if let [word, directory] = arguments.as_slice()
+        && word == APPLY
+    {
+        return scene::apply(directory);
     }
     let words: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
     let filters: Vec<&&str> = words.iter().filter(|word| !word.starts_with('-')).collect();

@@ -4,6 +4,7 @@
 
 pub mod fidelity;
 pub mod shape;
+pub mod traces;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -227,8 +227,7 @@ fn rm(args: &Rm, context: &Context) -> Outcome {
         }
         let question = format!("remove {what} ({})?", bytes(size));
         if !Terminal.confirm(&question, false).unwrap_or(false) {
-            context.screen.note("nothing was removed");
-            return Ok(0);
+            return Err(Failure::new(Code::Generic, format!("{what} was not removed")));
         }
     }
     for image in chosen {

@@ -47,7 +47,8 @@ pub(super) fn apply(
         let groups = layer.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]));
         accounts = accounts.with_missing(users, groups.chain(&layer.groups).map(String::as_str));
     }
-    let options = Options { program: PROGRAM.to_owned(), accounts, dry_run, ..Options::default() };
+    let program = PROGRAM.to_owned();
+    let options = Options { program, accounts, dry_run, keep_alike: true, ..Options::default() };
     let report = install::run(&manifest, &options, &Native, &mut io::stdout()).map_err(failed)?;
     let difference = report.difference;
     let lists = [

@@ -57,7 +57,7 @@ impl Difference {
 }
 
 /// The directory of the active generation.
-fn active(plan: &Plan) -> Option<PathBuf> {
+pub(super) fn active(plan: &Plan) -> Option<PathBuf> {
     let target = fs::read_link(&plan.symlink).ok()?;
     (target.starts_with(&plan.mount_point) && target.is_dir()).then_some(target)
 }

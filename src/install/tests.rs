@@ -111,11 +111,14 @@ impl Place {
     }
 
     fn run_for(&self, dry_run: bool) -> Result<(Report, String), Error> {
+        self.run_with(Options { dry_run, ..Options::default() })
+    }
+
+    fn run_with(&self, options: Options) -> Result<(Report, String), Error> {
         let options = Options {
-            dry_run,
             program: "civm".into(),
             accounts: Accounts::parse("root:x:0:0::/:/bin/sh\n", "keys:x:96:\n"),
-            ..Options::default()
+            ..options
         };
         let mut log = Vec::new();
         let report = run(&self.manifest, &options, &Fake::default(), &mut log)?;
@@ -161,6 +164,33 @@ fn a_file_is_decrypted_once() {
         .expect("installed");
     assert_eq!(fake.decrypted.get(), 1);
     assert_eq!(place.read("whole"), "4 entries");
+}
+
+#[test]
+fn a_generation_that_would_not_differ_is_not_made_where_nobody_wants_it() {
+    let mut place = Place::new(&["a", "c/d"]);
+    let again = |place: &Place| {
+        let options = Options { keep_alike: true, ..Options::default() };
+        place.run_with(options).expect("installed").0.generation
+    };
+    assert_eq!(again(&place), Some(1));
+    assert_eq!(again(&place), None);
+    assert_eq!(
+        (place.read("a"), fs::read_link(place.path("secrets")).ok()),
+        ("value of a".into(), Some(place.path("secrets.d/1")))
+    );
+    // A link from elsewhere is made all the same.
+    let link = place.path("link");
+    place.manifest.secrets[0].path = link.to_str().expect("text").into();
+    assert_eq!(again(&place), None);
+    assert_eq!(fs::read_to_string(&link).expect("a secret"), "value of a");
+    place.manifest.secrets[1].mode = "0440".into();
+    assert_eq!(again(&place), Some(2));
+    place.manifest.secrets.pop();
+    assert_eq!(again(&place), Some(3));
+    fs::remove_dir_all(place.path("secrets.d/3")).expect("removed");
+    assert_eq!(again(&place), Some(4), "the link leads nowhere");
+    assert_eq!(place.run().expect("installed").0.generation, Some(5), "as sops-nix does it");
 }
 
 #[test]

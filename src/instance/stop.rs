@@ -234,7 +234,7 @@ fn wait_until_dead(place: &Place, patience: Duration) -> bool {
 fn processes(place: &Place, record: Option<&Record>) -> impl Iterator<Item = Process> {
     let now = place.record().and_then(|record| record.qemu);
     let before = record.and_then(|record| record.qemu).filter(|before| Some(*before) != now);
-    before.into_iter().chain(now)
+    before.into_iter().chain(now).filter(|qemu| qemu.runs(&place.name))
 }
 
 /// What is left of an instance, as text for the user.

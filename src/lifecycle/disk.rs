@@ -13,11 +13,20 @@ use crate::host::parcel::Order;
 use crate::host::spec::{Arch, Spec};
 use crate::image::{Image, disk};
 use crate::instance::Place;
-use crate::lifecycle::{Error, Observer, Progress, Request, Site, kept};
+use crate::lifecycle::kept::Kept;
+use crate::lifecycle::{Error, Observer, Progress, Request, Site};
 
 const MIB: u64 = 1 << 20;
 /// In an instance's state directory: what its disk was made of.
-const STAMP: &str = "disk.json";
+const STAMP: Kept = Kept {
+    file: "disk.json",
+    remedy: |name| {
+        format!(
+            "remove it if the disk was made for this host, else `civm up {name} --fresh` makes a new disk: what is on \
+             the old one is lost then"
+        )
+    },
+};
 
 /// What a disk was made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,12 +41,12 @@ impl Stamp {
         Self { host: order.host.clone(), arch: order.arch, suite: order.suite.clone() }
     }
 
-    fn load(place: &Place) -> Option<Self> {
-        kept::load(place, STAMP)
+    fn load(place: &Place) -> Result<Option<Self>, Error> {
+        STAMP.load(place)
     }
 
     fn save(&self, place: &Place) -> Result<(), Error> {
-        kept::save(place, STAMP, self)
+        STAMP.save(place, self)
     }
 }
 
@@ -72,7 +81,7 @@ impl RootDisk {
             // The author of the project could point to any of this user's disks.
             return Err(Error::TrackedLink(path));
         }
-        let stamp = found.as_ref().and_then(|_| Stamp::load(place));
+        let stamp = if found.is_some() { Stamp::load(place)? } else { None };
         if let Some(stamp) = &stamp
             && (stamp.arch != spec.arch || stamp.host != spec.name)
         {

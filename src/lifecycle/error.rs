@@ -71,7 +71,7 @@ pub enum Error {
         /// Whose it is.
         made_for: String,
     },
-    /// host.yaml names users, groups or shells that the guest will not have.
+    /// host.yaml names users, groups, shells or a time zone that the guest will not have.
     #[error("hosts/{host}/{HOST_FILE}: {}", .problems.join("\n"))]
     Accounts {
         /// The host.
@@ -117,6 +117,29 @@ pub enum Error {
     /// The host layer has no JSON form.
     #[error("the host layer: {0}")]
     Layer(serde_json::Error),
+    /// A file in the instance's state that says nothing any more.
+    #[error("cannot use `{}`: it is damaged ({reason})", .path.display())]
+    Damaged {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What to do, as text for the user.
+        remedy: String,
+    },
+    /// A file in the instance's state of a civm that knows more.
+    #[error("cannot use `{}`: a newer civm wrote it (version {version}, this one reads up to {reads})", .path.display())]
+    Newer {
+        /// Where.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+        /// The newest that this civm knows.
+        reads: u64,
+    },
+    /// Another civm has its turn with the instance.
+    #[error("another civm is starting, changing or removing `{0}`")]
+    Busy(String),
     /// A file of ours failed.
     #[error("{what} `{}`: {source}", .path.display())]
     File {

@@ -12,7 +12,7 @@ use crate::instance::plan::{ConsoleLog, Machine};
 use crate::instance::{Place, launch};
 use crate::lifecycle::disk::RootDisk;
 use crate::lifecycle::shape::Shape;
-use crate::lifecycle::{Error, Request, Site, image};
+use crate::lifecycle::{Error, Request, Site, image, request, shape};
 use crate::vm::ports::Forward;
 use crate::vm::spec::{self as machine, Accel, Boot, check_name};
 
@@ -40,6 +40,10 @@ impl Plan {
     pub fn of(site: &Site, request: Request) -> Result<Self, Error> {
         let begun = Instant::now();
         let (host, place) = resolve(site, &request)?;
+        // They are written anew before the instance starts.
+        for file in [&request::FILE, &shape::FILE] {
+            file.refuse_newer(&place)?;
+        }
         let request = Request { host: host.clone(), name: Some(place.name.clone()), ..request };
         let mut spec = site.spec(&host)?;
         if place.name != host {

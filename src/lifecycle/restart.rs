@@ -18,7 +18,7 @@ pub fn restart(
     observer: &mut dyn Observer,
 ) -> Result<Up, Error> {
     let place = site.place(name)?;
-    let request = Request::last(&place).unwrap_or_else(|| Request {
+    let request = Request::last(&place)?.unwrap_or_else(|| Request {
         host: place.record().map_or(name.to_owned(), |record| record.host),
         ..Request::default()
     });

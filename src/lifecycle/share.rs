@@ -51,6 +51,7 @@ pub(super) fn staged(
 
 /// The hash of everything in the share that follows from the project: neither the key nor anything of this start.
 pub(super) fn fingerprint(
+    site: &Site,
     spec: &Spec,
     place: &Place,
     files: &Files,
@@ -64,6 +65,26 @@ pub(super) fn fingerprint(
         part(compose::manifest_json(&manifest).map_err(Error::Layer)?.as_bytes());
     }
     part(secrets.unwrap_or_default());
+    if spec.source {
+        let mut sources = Vec::new();
+        source(site, &mut sources)?;
+        for Staged { path, mode, content } in sources {
+            part(path.as_bytes());
+            part(&mode.to_be_bytes());
+            match content {
+                Content::File(path) => {
+                    let failed = |error| Error::Source(format!("`{}`: {error}", path.display()));
+                    let mut file = Sha256::new();
+                    std::fs::File::open(&path)
+                        .and_then(|mut from| std::io::copy(&mut from, &mut file))
+                        .map_err(failed)?;
+                    part(&file.finalize());
+                }
+                Content::Link(target) => part(target.as_bytes()),
+                Content::Directory | Content::Bytes(_) => part(b"directory"),
+            }
+        }
+    }
     files::tree(&files.rootfs, &mut part);
     Ok(hex::encode(&hash.finalize()))
 }

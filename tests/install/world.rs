@@ -100,6 +100,7 @@ impl World {
             ignore_passwd: args.contains(&"-ignore-passwd") || check.is_some(),
             runtime_dir,
             dry_run: false,
+            keep_alike: false,
         };
         let mask = step["umask"].as_str().map_or(0o022, |mask| u32::from_str_radix(mask, 8).expect("a mask"));
         umask(Mode::from_bits_truncate(mask));

@@ -44,6 +44,8 @@ pub(super) struct Incoming {
     next: Next,
     pub(super) secrets: Vec<Secret>,
     pub(super) count: usize,
+    /// Whether they are to be there for a while only.
+    pub(super) trial: bool,
 }
 
 impl Incoming {
@@ -53,7 +55,7 @@ impl Incoming {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => DirBuilder::new().mode(0o700).create(&path)?,
         }
-        Ok(Self { path, next: Next::Length(Vec::new()), secrets: Vec::new(), count: 0 })
+        Ok(Self { path, next: Next::Length(Vec::new()), secrets: Vec::new(), count: 0, trial: false })
     }
 
     pub(super) fn path(&self) -> &Path {
