@@ -11,8 +11,8 @@ use super::force::{self, InForce};
 use super::root::{self, Superblock};
 use super::{Error, console, devices, events, packages, systemctl, units, usage};
 use crate::host::layer::{Layer, Zram};
-use crate::vm::agent::{Event, LOGGED_IN};
 use crate::vm::agent::answer::Verb;
+use crate::vm::agent::{Event, LOGGED_IN};
 
 /// The compressed swap is preferred to any other.
 const SWAP_PRIORITY: &str = "100";
