@@ -106,8 +106,7 @@ fn up_as(
     let Plan { begun, request, mut spec, place, disk, shape } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
     let draft = plan::machine(&spec, &place, None, &disk, &request);
-    // What is merely unwise is told when it starts.
-    launch::check(&site.home, &draft, environment, &mut |_| {})?;
+    launch::check(&site.home, &draft, environment)?;
     if spec.forwards.iter().any(|forward| forward.guest_port == SSH_PORT) {
         // Readiness is proved by a login.
         ssh::find_ssh(environment)?;

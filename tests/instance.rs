@@ -13,7 +13,10 @@
 )]
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::num::NonZero;
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 #[path = "instance/asked.rs"]
 mod asked;
@@ -36,6 +39,8 @@ mod traces;
 const HOLD: &str = "__hold";
 /// Runs this program as one that changes that instance while it runs.
 const APPLY: &str = "__apply";
+/// Runs one case: it counts what its process has, and other cases run beside it.
+const CASE: &str = "__case";
 
 fn main() -> ExitCode {
     // As the program does: a stage has to get along with it.
@@ -54,6 +59,13 @@ fn main() -> ExitCode {
     {
         return scene::apply(directory);
     }
+    if let [word, name] = arguments.as_slice()
+        && word == CASE
+    {
+        let (_, case) = cases::ALL.iter().find(|(known, _)| name == known).expect("a case");
+        case();
+        return ExitCode::SUCCESS;
+    }
     let words: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
     let filters: Vec<&&str> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let chosen: Vec<_> = cases::ALL
@@ -68,11 +80,33 @@ fn main() -> ExitCode {
         println!("skipped: {} tests of instances ({reason})", chosen.len());
         return ExitCode::SUCCESS;
     }
-    let mut failed = 0;
-    for (name, case) in chosen {
-        let passed = std::panic::catch_unwind(case).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += u32::from(!passed);
-    }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if run_all(&chosen) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs each case as a process of its own, some at a time: much of their time they wait. Says whether all passed.
+fn run_all(chosen: &[&(&str, cases::Case)]) -> bool {
+    let at_once = std::thread::available_parallelism().map_or(1, NonZero::get) + 1;
+    let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some((name, _)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let begun = Instant::now();
+                    let output = Command::new("/proc/self/exe")
+                        .args([CASE, name])
+                        .output()
+                        .expect("this program runs");
+                    let outcome = if output.status.success() { "ok" } else { "FAILED" };
+                    let [said, complained] = [output.stdout, output.stderr]
+                        .map(|text| String::from_utf8_lossy(&text).into_owned());
+                    println!(
+                        "{said}{complained}test {name} ... {outcome} ({:.1} s)",
+                        begun.elapsed().as_secs_f32()
+                    );
+                    failed.fetch_add(usize::from(!output.status.success()), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    failed.into_inner() == 0
 }

@@ -89,11 +89,12 @@ pub(super) const TIMERS: &str = "timers.target";
 
 /// Units of the image that do not run in a guest. The timers are Debian's own housekeeping, which would use
 /// network and processor of every guest.
-const MASKED: [&str; 18] = [
+const MASKED: [&str; 19] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
+    "e2scrub_reap.service",
     "getty.target",
     "initrd-root-fs.target",
     "remote-fs.target",

@@ -316,7 +316,7 @@ pub fn ports(project: &Path, host: &str, forwards: &[Forward], running: &[Record
     let own = |record: &&Record| record.project == project && record.host == host;
     let own: Vec<Forward> = running.iter().filter(own).flat_map(|record| record.forwards.clone()).collect();
     let others = forwards.iter().filter(|forward| !own.iter().any(|own| own.clashes(forward)));
-    let refused = others.filter_map(|forward| check_ports(&[*forward], running).err());
+    let refused = others.filter_map(|forward| check_ports(&[*forward], || running.to_vec()).err());
     refused
         .map(|error| {
             Finding::warning(

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::edge::frame;
 use crate::instance::error::Error;
+use crate::instance::stage::QemuUser;
 use crate::instance::state::Record;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
@@ -120,8 +121,8 @@ pub(crate) struct Plan {
     pub(crate) accel: Accel,
     pub(crate) tsc_khz: Option<u32>,
     pub(crate) qemu: PathBuf,
-    /// Whether root's QEMU stays root.
-    pub(crate) qemu_as_root: bool,
+    /// The user that QEMU runs as, where that is not ours.
+    pub(crate) user: Option<QemuUser>,
     pub(crate) record: Record,
 }
 

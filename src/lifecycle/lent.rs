@@ -48,7 +48,7 @@ impl<'a> Lent<'a> {
             ..plan::ordered(order, place, image, &disk)
         };
         // What is merely unwise is told when it starts.
-        launch::check(home, &machine(None), environment, &mut |_| {})?;
+        launch::check(home, &machine(None), environment)?;
         image::check(order, environment)?;
         let image = match image {
             Some(id) => image::find(id, order, environment)?,

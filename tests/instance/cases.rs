@@ -17,7 +17,7 @@ use crate::kernel::WORD;
 use crate::scene::{KEY, LONG, Scene, wait_until};
 use crate::{faults, played, soak};
 
-type Case = fn();
+pub type Case = fn();
 
 pub const ALL: [(&str, Case); 42] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),

@@ -224,7 +224,7 @@ fn lives(who: Who) {
     assert_eq!(disk.uid(), if who == Who::Root { 0 } else { user }, "the disk is its owner's");
 
     // While the guest floods everything, the host answers, and its files do not grow.
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
         assert_eq!(state(&machine, HOST), "ready");
     }
@@ -283,7 +283,8 @@ fn lives(who: Who) {
     assert_eq!(state(&machine, HOST), "frozen");
     let refused = machine.guest(HOST, "true");
     assert!(refused.code != 0 && refused.stderr.contains("frozen"), "{}", refused.stderr);
-    std::thread::sleep(Duration::from_secs(15));
+    // Twice what the clock may be off afterwards.
+    std::thread::sleep(Duration::from_secs(6));
     kill(pid, Signal::SIGCONT).expect("it is there");
     wait_for("the clock is right", || {
         let guest: u64 = machine.guest(HOST, "date +%s").out().trim().parse().unwrap_or_default();

@@ -23,7 +23,7 @@ use crate::instance::stage::log::{Log, QEMU_LOG_MAX};
 use crate::instance::stage::qemu::{self, Channels, Qemu};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
-use crate::instance::stage::user::{Inherited, QemuUser};
+use crate::instance::stage::user::Inherited;
 use crate::instance::stage::{Mode, child, namespaces};
 use crate::instance::state::{CONSOLE_SOCKET, CONTROL_SOCKET, Phase, Place, Record, lock_patiently};
 use crate::vm::network::Network;
@@ -155,8 +155,7 @@ impl Stage {
         report: &mut Report,
     ) -> Result<(Qemu, Console, Option<Lock>), String> {
         let failed = |error: io::Error| error.to_string();
-        let user =
-            if plan.qemu_as_root { None } else { QemuUser::choose(&self.place.path, &self.environment) };
+        let user = plan.user;
         let files = self.share.receive(caller, user).map_err(failed)?;
         report.send(&Event::Staged { files });
         let mut machine = plan.machine.clone();
