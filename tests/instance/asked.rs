@@ -6,10 +6,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use civm::edge::lock::{Lock, open_file};
+use civm::instance::Running;
 use civm::instance::control::{Error, Session};
 use civm::instance::event::{Event, Health};
-use civm::instance::plan::{ConsoleLog, Staged};
-use civm::instance::state::Phase;
+use civm::instance::plan::{ConsoleLog, Machine, Staged};
+use civm::instance::state::{Phase, Record};
 use civm::instance::stop::{self, Patience};
 use civm::instance::wire::{Code, Failure};
 use civm::vm::agent::{Answer, Question};
@@ -18,6 +19,14 @@ use zeroize::Zeroizing;
 
 use crate::played::{SECONDS, down, scene, start, wait_ready};
 use crate::scene::{KEY, Scene, wait_until};
+
+/// One whose console is kept all the time, and its record.
+fn start_with_console(scene: &Scene) -> (Running, Record) {
+    let machine = Machine { console_log: ConsoleLog::Always, ..scene.machine("a", 0) };
+    let running = scene.start(machine, None).expect("it starts");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    (running, record)
+}
 
 fn code<T: std::fmt::Debug>(answer: Result<T, Error>) -> Code {
     match answer {
@@ -84,10 +93,7 @@ pub fn files_that_are_tried_are_there_for_one_answer() {
             done
         }"#,
     );
-    let mut machine = scene.machine("a", 0);
-    machine.console_log = ConsoleLog::Always;
-    let mut running = scene.start(machine, None).expect("it starts");
-    let record = scene.place("a").running().expect("readable").expect("it runs");
+    let (mut running, record) = start_with_console(&scene);
     let open = || Session::open(&record, SECONDS).expect("its supervisor answers");
     wait_ready(&mut running).expect("it is ready");
     let ask = |session: &mut Session| session.ask_guest(Question::Apply { dry_run: true }, SECONDS);
@@ -138,10 +144,7 @@ pub fn files_are_staged_for_a_guest_that_runs() {
             tell key-taken; gone; ready
         }"#,
     );
-    let mut machine = scene.machine("a", 0);
-    machine.console_log = ConsoleLog::Always;
-    let mut running = scene.start(machine, None).expect("it starts");
-    let record = scene.place("a").running().expect("readable").expect("it runs");
+    let (mut running, record) = start_with_console(&scene);
     let open = || Session::open(&record, SECONDS).expect("its supervisor answers");
     let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
     let stage = |session: &mut Session, round: &str| {

@@ -14,7 +14,7 @@ use civm::instance::plan::{ConsoleLog, Machine, Staged};
 use civm::instance::stage::Mode;
 use civm::instance::state::{Home, Place, Record};
 use civm::instance::{Error, Request, Running, start};
-use civm::vm::agent::Question;
+use civm::vm::agent::{Answer, Question};
 use civm::vm::network::Network;
 use civm::vm::ports::Forward;
 use civm::vm::spec::{Arch, Boot, MachineType};
@@ -284,7 +284,7 @@ pub fn apply(directory: &OsString) -> ExitCode {
         let record = place.running().ok().flatten().ok_or("it does not run")?;
         let mut session = Session::open(&record, LONG).map_err(|error| error.to_string())?;
         let files = (0..50)
-            .map(|n| Staged::bytes(&format!("host/rootfs/{n}"), 0o644, Zeroizing::new(vec![b'x'; 100_000])));
+            .map(|n| Staged::bytes(format!("host/rootfs/{n}"), 0o644, Zeroizing::new(vec![b'x'; 100_000])));
         let key = Staged::bytes(KEY, 0o400, Zeroizing::new(key(&kept)));
         let staged: Vec<Staged> = std::iter::once(key).chain(files).collect();
         session.stage(&staged, LONG).map_err(|error| error.to_string())?;
@@ -293,7 +293,9 @@ pub fn apply(directory: &OsString) -> ExitCode {
     };
     match changed() {
         Ok(answer) => {
-            println!("{answer:?}");
+            if let Answer::Refused { reason } = answer {
+                println!("{reason}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

@@ -56,7 +56,7 @@ fn kills(who: Who) {
         let rounds = points.div_ceil(MOMENTS.len() as u32);
         // The same process is killed at moments that lie apart.
         let victim = VICTIMS[(round as usize + kind + usize::from(who == Who::Root)) % VICTIMS.len()];
-        let part = f64::from((round * 7 + 3) % rounds) / f64::from(rounds);
+        let part = (f64::from((round * 7 + 3) % rounds) + 0.5) / f64::from(rounds);
         let found = guest.kill(moment, victim, part);
         hit += u32::from(found);
         let seconds = begun.elapsed().as_secs();

@@ -68,8 +68,8 @@ impl Share {
     /// Puts files where [`Share::adopt`] would put them, until they are rolled back. Of their secrets nothing is kept.
     pub(super) fn try_out(&mut self, incoming: &Incoming) -> io::Result<usize> {
         self.roll_back()?;
-        self.hand_over(&incoming)?;
-        let swapped = self.swap(&incoming);
+        self.hand_over(incoming)?;
+        let swapped = self.swap(incoming);
         if swapped.is_err() {
             self.roll_back()?;
         }
