@@ -33,12 +33,17 @@ fn jenkins_is_pinned_with_what_its_plugins_need() {
     for path in ["devshell/lib.sh", "devshell/pin-jenkins"] {
         fs::copy(root.join(path), at(path)).unwrap();
     }
-    let host = "artifacts:\n  /x/{name}: {from: jenkins.json}\n  /x/plugins/{name}.jpi: {from: plugins.json}\n";
+    let host =
+        "artifacts:\n  /x/{name}: {from: jenkins.json}\n  /x/plugins/{name}.jpi: {from: plugins.json}\n";
     fs::write(at("hosts/jenkins-controller/host.yaml"), host).unwrap();
-    fs::write(at("center.json"), CENTER.replace("HASH", "LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564=")).unwrap();
+    fs::write(at("center.json"), CENTER.replace("HASH", "LCa0a2j/xo/5m0U8HTBBNBNCLXBkg7+g+YpeiGJm564="))
+        .unwrap();
     let pin = |names: &str| {
         fs::write(at("hosts/jenkins-controller/plugins.txt"), names).unwrap();
-        Command::new(at("devshell/pin-jenkins")).env("CIVM_UPDATE_CENTER", at("center.json")).output().unwrap()
+        Command::new(at("devshell/pin-jenkins"))
+            .env("CIVM_UPDATE_CENTER", at("center.json"))
+            .output()
+            .unwrap()
     };
     let ran = pin("# what we use\ngit # and more\n");
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
@@ -46,7 +51,10 @@ fn jenkins_is_pinned_with_what_its_plugins_need() {
     let spec = project.load("jenkins-controller", Arch::X86_64).unwrap();
     let found = artifacts::of(&project, &spec).unwrap();
     let paths: Vec<&str> = found.iter().map(|one| one.layer.path.as_str()).collect();
-    assert_eq!(paths, ["/x/jenkins.war", "/x/plugins/git.jpi", "/x/plugins/scm-api.jpi", "/x/plugins/structs.jpi"]);
+    assert_eq!(
+        paths,
+        ["/x/jenkins.war", "/x/plugins/git.jpi", "/x/plugins/scm-api.jpi", "/x/plugins/structs.jpi"]
+    );
     assert!(found.iter().all(|one| one.layer.sha256.starts_with("2c26b46b68ffc68f")));
 
     let before = fs::read(at("hosts/jenkins-controller/plugins.json")).unwrap();
