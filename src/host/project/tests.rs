@@ -184,6 +184,20 @@ fn the_hosts_that_ship_have_their_figures() {
 }
 
 #[test]
+fn the_ephemeral_controller_has_no_builders_but_those_it_makes() {
+    let ephemeral = shipped("jenkins-controller-ephemeral", Arch::X86_64);
+    let nix = ephemeral.nix.expect("nix");
+    assert!(nix.builders.is_empty());
+    let seen: Vec<_> =
+        nix.deployed.iter().map(|one| (one.system(), one.host.as_str(), one.user.as_str())).collect();
+    assert_eq!(
+        seen,
+        [("aarch64-linux".into(), "builder", "vm-builder"), ("x86_64-linux".into(), "builder", "vm-builder")]
+    );
+    assert_eq!(nix.deployed.iter().map(|one| one.max_jobs).collect::<Vec<_>>(), [Some(4), Some(4)]);
+}
+
+#[test]
 fn jenkins_is_a_service_of_plain_files_that_only_its_admin_enters() {
     use crate::host::{artifacts, compose};
     let project = Project::at(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("this project");
@@ -230,7 +244,7 @@ Restart=on-failure
 #[test]
 fn the_hosts_that_ship_name_their_schema() {
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts");
-    for name in ["builder-demo", "builder", "jenkins-controller"] {
+    for name in ["builder-demo", "builder", "jenkins-controller", "jenkins-controller-ephemeral"] {
         let text = fs::read_to_string(hosts.join(name).join("host.yaml")).expect("a host");
         assert!(text.starts_with("# yaml-language-server: $schema=../host.schema.json\n"), "{name}");
     }
