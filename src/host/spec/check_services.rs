@@ -83,6 +83,10 @@ fn written(name: &str, service: raw::Service, sources: &Sources) -> Checked<Unit
         &line("description", &service.description.unwrap_or_else(|| name.to_owned()))?,
     );
     wants_after.into_iter().filter(|(_, units)| !units.is_empty()).for_each(|(key, units)| put(key, units));
+    for path in lines("needs", service.needs)? {
+        is_path(&path).map_err(|message| fail("needs", message))?;
+        put("ConditionPathExists", &path);
+    }
     put("\n[Service]\nType", "exec");
     let (user, group) = (account("user", service.user)?, account("group", service.group)?);
     [("User", user), ("Group", group)].iter().for_each(|(key, value)| {

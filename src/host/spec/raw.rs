@@ -101,6 +101,7 @@ pub(super) struct Unit {
 pub(super) struct Service {
     pub(super) description: Option<String>,
     pub(super) run: Option<String>,
+    pub(super) needs: Option<Either<String, Vec<String>>>,
     pub(super) before: Option<Either<String, Vec<String>>>,
     pub(super) user: Option<String>,
     pub(super) group: Option<String>,

@@ -11,6 +11,7 @@ const CI: &str = "services:
   ci:
     description: The CI service
     run: java -jar /opt/ci.war --port=8081
+    needs: /opt/ci.war
     before: [rm -rf plugins, cp -rL /opt/plugins plugins]
     user: ci
     environment: {HOME: /var/lib/ci, OPTIONS: 'a \"b\" 5 % \\', PORT: 8081}
@@ -30,6 +31,7 @@ fn a_service_of_a_few_keys_is_a_unit() {
 Description=The CI service
 Wants=civm-builders.service network.target
 After=civm-builders.service network.target
+ConditionPathExists=/opt/ci.war
 
 [Service]
 Type=exec
