@@ -3,7 +3,7 @@
 use crate::harness::Case;
 use crate::{faults, hostile, lent};
 
-pub const ALL: [(&str, Case); 20] = [
+pub const ALL: [(&str, Case); 22] = [
     ("a_machine_is_lent_until_its_keeper_gives_it_back", lent::until_it_is_given_back),
     ("an_image_that_is_missing_is_sent_and_verified", lent::an_image_is_sent),
     ("an_image_with_a_wrong_hash_is_refused", lent::a_wrong_image_is_refused),
@@ -14,6 +14,8 @@ pub const ALL: [(&str, Case); 20] = [
     ("nothing_stays_when_the_keeper_is_silent", faults::silence),
     ("nothing_stays_when_the_keeper_reads_nothing", faults::a_full_pipe),
     ("the_lease_of_a_killed_serve_is_swept_and_a_living_one_is_not", faults::killed),
+    ("what_came_of_an_image_is_swept_after_a_kill", faults::killed_while_it_receives),
+    ("a_builder_of_another_kind_is_refused_unless_it_may_be_emulated", hostile::another_arch),
     ("a_machine_that_ends_is_told", faults::the_machine_ends),
     ("a_guest_that_fails_is_told_with_its_reason", faults::the_guest_fails),
     ("a_frozen_qemu_is_seen_and_ended", faults::frozen),

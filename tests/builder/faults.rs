@@ -105,6 +105,27 @@ pub fn killed() {
     world.assert_gone(kept);
 }
 
+pub fn killed_while_it_receives() {
+    let world = World::empty();
+    let mut peer = world.serve();
+    peer.hello(Some(order()), LONG);
+    peer.facts();
+    peer.wait("a call for the image", |message| matches!(message, FromRemote::NeedImage).then_some(()));
+    let images = world.cache().join("images");
+    let unfinished = || {
+        let entries = std::fs::read_dir(&images).expect("a cache").flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".building-")).count()
+    };
+    assert_eq!(unfinished(), 1);
+    peer.child.kill().expect("it is there");
+    peer.ends();
+    assert_eq!((unfinished(), world.lease_names().len()), (1, 1));
+    let mut next = world.serve();
+    next.hello(None, LONG);
+    assert_eq!(next.facts().swept.len(), 1);
+    assert_eq!((unfinished(), world.lease_names().len()), (0, 0));
+}
+
 pub fn the_machine_ends() {
     // What powers off runs beside the script itself.
     let world = World::played("guest() { ready; sleep 0.5; (power_down); kill $$; }");

@@ -4,8 +4,9 @@ use std::process::Command;
 
 use civm::builder::wire::{Facts, Kind, ToRemote};
 use civm::edge::frame;
-use civm::host::spec::Require;
-use civm::vm::spec::Accel;
+use civm::host::parcel::Order;
+use civm::host::spec::{Arch, Require};
+use civm::vm::spec::{Accel, MachineType};
 use serde_json::{Value, json};
 
 use crate::peer::{Peer, World, hello, order};
@@ -184,6 +185,30 @@ pub fn no_kvm() {
     assert!(hint.expect("a hint").contains("`require: any`"));
     peer.gone();
     assert_eq!(world.lease_names(), [""; 0]);
+}
+
+pub fn another_arch() {
+    let world = World::new();
+    let mut peer = world.serve();
+    let ToRemote::Hello { protocol, civm, owner, ttl_ms, image, .. } = hello(None, LONG) else {
+        panic!("it says hello")
+    };
+    let order = Some(Order { arch: Arch::Aarch64, machine_type: MachineType::Virt, ..order() });
+    let require = Require::Kvm;
+    peer.say(&ToRemote::Hello { protocol, civm, owner, ttl_ms, order, require, image });
+    peer.facts();
+    let (_, message, hint) = peer.failed();
+    let hint = hint.expect("a hint");
+    // There is no civm for it either, beside this program.
+    assert!(
+        message.contains("no civm for aarch64 guests") && hint.contains("beside the one"),
+        "{message}; {hint}"
+    );
+    let has_qemu = world.scene.environment.find_program(Arch::Aarch64.qemu()).is_some();
+    let wrong =
+        if has_qemu { "the machine is x86_64, and the builder aarch64" } else { "`qemu-system-aarch64`" };
+    assert!(message.contains(wrong), "{message}");
+    peer.gone();
 }
 
 pub fn missing() {

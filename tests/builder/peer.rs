@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -70,7 +70,7 @@ impl World {
     }
 
     /// Puts the image into a cache, as a keeper would send it.
-    pub fn add_image(&self, cache: &PathBuf) {
+    pub fn add_image(&self, cache: &Path) {
         let disk = self.scene.directory().join("disk.qcow2");
         if !disk.exists() {
             let mut command = Command::new("qemu-img");
