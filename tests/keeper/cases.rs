@@ -32,6 +32,7 @@ fn made_used_and_gone() {
     let (code, out, _) = scene.run(&["ls"]);
     assert_eq!(code, Some(0));
     assert!(out.lines().nth(1).is_some_and(|line| line.starts_with("big ") && line.contains(" ready ")), "{out}");
+    wait_until("it answers a ping", || scene.view("big").health);
     let (_, out, _) = scene.run(&["status", "big"]);
     assert!(out.contains("accelerator  TCG (it is played)") && out.contains("disk free    2 GiB"), "{out}");
     let (_, out, _) = scene.run(&["logs", "big"]);

@@ -151,9 +151,8 @@ impl Started<'_> {
         let key = dir.join("host_key");
         fs::write(&key, &self.files[HOST_KEY])?;
         if self.part == "stranger" {
-            fs::remove_file(&key)?;
-            let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status()?;
-            assert!(made.success());
+            // The same one each time.
+            fs::copy(dir.join("../../host_key"), &key)?;
         }
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
         let layer: Layer = serde_json::from_slice(&self.files[LAYER])?;

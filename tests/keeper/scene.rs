@@ -310,10 +310,6 @@ impl Scene {
         let _ = self.sshd.wait();
     }
 
-    pub fn start_sshd(&mut self) {
-        self.sshd = start_sshd(&self.path("lender"), self.port);
-    }
-
     /// The lender's side of the connections: sshd's processes for each.
     pub fn connections(&self) -> Vec<Pid> {
         let all = Command::new("ps").args(["-eo", "pid=,ppid=,comm="]).output().unwrap();

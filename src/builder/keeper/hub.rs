@@ -203,6 +203,7 @@ impl<'a> Hub<'a> {
             self.add(name, Arc::new(loaded), enable);
         }
         self.renew();
+        self.publish();
     }
 
     fn add(&mut self, name: String, loaded: Arc<Loaded>, enable: bool) {

@@ -178,7 +178,7 @@ impl Hub<'_> {
             Phase::Stopping { .. } => "stopping".to_owned(),
             Phase::Failed(reason) => {
                 let hint = reason.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
-                format!("failed: {reason}{hint}; `civm builder up {}` tries again", builder.loaded.name())
+                format!("failed: {reason}{hint}")
             }
         }
     }

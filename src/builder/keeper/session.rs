@@ -251,6 +251,12 @@ impl Talk<'_> {
                     self.start()?;
                 }
             }
+            if self.check.is_some() && self.link.forwards_nothing() {
+                let on = &self.session.loaded.parcel.builder.on;
+                let message = format!("the sshd of {on} forwards no connections");
+                return Err(Reason::new(Kind::Auth, message)
+                    .hint("set `AllowTcpForwarding yes` (or `local`) in its sshd_config"));
+            }
             if let Some(learned) = self.check.as_mut().and_then(Check::result) {
                 self.check = None;
                 self.proved(learned?);

@@ -163,6 +163,14 @@ impl Ssh {
         }
     }
 
+    /// Whether it has said this so far.
+    #[must_use]
+    pub fn has_said(&self, what: &str) -> bool {
+        let said = lock(&self.said);
+        let has = |bytes: &[u8]| bytes.windows(what.len()).any(|part| part == what.as_bytes());
+        has(&said.first) || has(&said.last)
+    }
+
     /// What it has said on stderr. After its end there may still be words on their way: they are waited for, shortly.
     #[must_use]
     pub fn said(&self) -> String {

@@ -33,8 +33,6 @@ const MESSAGES: [(&str, Verdict); 24] = [
     ("No more authentication methods", Verdict::Auth),
     ("This account is currently not available", Verdict::Auth),
     ("administratively prohibited", Verdict::Forbidden),
-    ("Session open refused by peer", Verdict::Forbidden),
-    ("Stdio forwarding request failed", Verdict::Forbidden),
     ("Could not resolve hostname", Verdict::Network),
     ("Connection refused", Verdict::Network),
     ("timed out", Verdict::Network),
@@ -47,6 +45,9 @@ const MESSAGES: [(&str, Verdict); 24] = [
     ("closed by remote host", Verdict::Network),
     ("Broken pipe", Verdict::Network),
     ("Control socket connect", Verdict::Network),
+    // Nobody listens at the port yet, or the other ssh says why not.
+    ("Stdio forwarding request failed", Verdict::Network),
+    ("Session open refused by peer", Verdict::Network),
     ("mux_client", Verdict::Network),
 ];
 
@@ -165,6 +166,7 @@ Host key verification failed.\r
                 "channel 1: open failed: administratively prohibited: open failed\r\nstdio forwarding failed\r\n",
                 Verdict::Forbidden,
             ),
+            (255, "Stdio forwarding request failed: Session open refused by peer\r\n", Verdict::Network),
             (127, "sh: 1: nix: not found\n", Verdict::Missing),
             (1, "This account is currently not available.\n", Verdict::Command),
             (3, "something of its own\n", Verdict::Command),
