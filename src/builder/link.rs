@@ -86,6 +86,19 @@ pub struct Link {
     noise: Vec<String>,
     /// What was wrong with the last bytes.
     wrong: Option<String>,
+    /// How far it has come.
+    reached: Reached,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// Nothing of ours has run there yet.
+    Nothing,
+    /// A shell has run the probe.
+    Shell,
+    /// A civm has greeted.
+    Civm,
 }
 
 impl Link {
@@ -127,7 +140,16 @@ impl Link {
             .spawn(move || reader.run(from))
             .map_err(local)?;
         let access = target.access.clone();
-        Ok(Self { access, ssh, socket, heard, waker, noise: Vec::new(), wrong: None })
+        Ok(Self {
+            access,
+            ssh,
+            socket,
+            heard,
+            waker,
+            noise: Vec::new(),
+            wrong: None,
+            reached: Reached::Nothing,
+        })
     }
 
     fn probe(&mut self, within: Duration) -> Result<Probe, Reason> {
@@ -135,10 +157,13 @@ impl Link {
         let mut lines: Option<Vec<String>> = None;
         loop {
             match (self.next(until)?, &mut lines) {
-                (Heard::Line(line), None) if line == push::PROBE => lines = Some(Vec::new()),
+                (Heard::Line(line), None) if line == push::PROBE => {
+                    self.reached = Reached::Shell;
+                    lines = Some(Vec::new());
+                }
                 (Heard::Line(line), Some(lines)) if line == push::END => return Ok(Probe::read(lines)),
                 (Heard::Line(line), Some(lines)) => lines.push(line),
-                (Heard::Line(line), None) => self.noise.push(line),
+                (Heard::Line(line), None) => self.add_noise(line),
                 (Heard::Woken, _) => {}
                 _ => return Err(self.broken()),
             }
@@ -160,9 +185,12 @@ impl Link {
                 if let Some(path) = &probe.civm {
                     return Ok(Program::Theirs(path.clone()));
                 }
-                let message = format!("{remote} is an {arch} machine, and there is no civm for it here: {error}");
-                return Err(Reason::new(Kind::Binary, message)
-                    .hint(format!("build one (docs/aarch64.md), or install civm {} there", env!("CARGO_PKG_VERSION"))));
+                let message =
+                    format!("{remote} is an {arch} machine, and there is no civm for it here: {error}");
+                return Err(Reason::new(Kind::Binary, message).hint(format!(
+                    "build one (docs/aarch64.md), or install civm {} there",
+                    env!("CARGO_PKG_VERSION")
+                )));
             }
         };
         if !probe.has(&binary, remote)? {
@@ -176,8 +204,7 @@ impl Link {
         let local = |error: io::Error| Reason::new(Kind::Local, format!("cannot read civm itself: {error}"));
         let file = binary.open().map_err(local)?;
         let arguments = self.access.session(&push::receive(binary));
-        let ssh =
-            Ssh::start(&arguments, file.into(), Stdio::piped(), target.environment, target.cut)?;
+        let ssh = Ssh::start(&arguments, file.into(), Stdio::piped(), target.environment, target.cut)?;
         let (_, stdout) = ssh.pipes();
         let read = stdout.map(|stdout| {
             // The other end may stand still: the deadline ends the ssh, and with it this pipe.
@@ -200,8 +227,11 @@ impl Link {
         let until = Instant::now() + within;
         loop {
             match self.next(until)? {
-                Heard::Line(line) => self.noise.push(line),
-                Heard::Greeting(protocol) if protocol.parse() == Ok(PROTOCOL) => return Ok(()),
+                Heard::Line(line) => self.add_noise(line),
+                Heard::Greeting(protocol) if protocol.parse() == Ok(PROTOCOL) => {
+                    self.reached = Reached::Civm;
+                    return Ok(());
+                }
                 Heard::Greeting(protocol) => {
                     let message = format!(
                         "the civm on {} speaks protocol {protocol}, this one {PROTOCOL}",
@@ -243,7 +273,9 @@ impl Link {
     pub fn hear(&mut self, until: Instant) -> Result<Option<FromRemote>, Reason> {
         match self.receive(until) {
             Ok(Heard::Message(message)) => Ok(Some(*message)),
-            Ok(Heard::Line(_) | Heard::Greeting(_) | Heard::Woken) | Err(RecvTimeoutError::Timeout) => Ok(None),
+            Ok(Heard::Line(_) | Heard::Greeting(_) | Heard::Woken) | Err(RecvTimeoutError::Timeout) => {
+                Ok(None)
+            }
             Ok(Heard::Closed(wrong)) => {
                 self.wrong = wrong;
                 Err(self.broken())
@@ -256,6 +288,12 @@ impl Link {
     #[must_use]
     pub fn waker(&self) -> Waker {
         self.waker.clone()
+    }
+
+    /// Whether the remote's sshd forwards no connections. Those who ask for one are only told that there is none.
+    #[must_use]
+    pub fn forwards_nothing(&self) -> bool {
+        self.ssh.has_said("administratively prohibited")
     }
 
     /// Sends a message.
@@ -281,11 +319,18 @@ impl Link {
         let stderr = self.ssh.said();
         let remote = &self.access.remote;
         if let Some(wrong) = self.wrong.take() {
-            let message = format!("{remote} answers something that is not civm's: {wrong}{}", self.quoted_noise());
+            let message =
+                format!("{remote} answers something that is not civm's: {wrong}{}", self.quoted_noise());
             return Reason::new(Kind::Binary, message);
         }
         let code = status.and_then(|status| status.code());
-        if code.is_some_and(|code| code != 255) && !self.noise.is_empty() && stderr.trim().is_empty() {
+        let own = code.filter(|code| *code != 255);
+        if let (Some(code), Reached::Civm) = (own, self.reached) {
+            let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            let message = format!("the civm on {remote} ended unexpectedly (exit code {code}) {last}");
+            return Reason::new(Kind::Remote(super::wire::Kind::Ended), message.trim_end());
+        }
+        if own.is_some() && self.reached == Reached::Nothing && stderr.trim().is_empty() {
             let message = format!("the login shell on {remote} did not run civm{}", self.quoted_noise());
             let user = &remote.user;
             return Reason::new(Kind::Auth, message)
@@ -296,10 +341,17 @@ impl Link {
         reason
     }
 
+    fn add_noise(&mut self, line: String) {
+        if self.noise.len() < QUOTED && !line.trim().is_empty() {
+            self.noise.push(line.trim().to_owned());
+        }
+    }
+
     fn quoted_noise(&self) -> String {
-        let lines = self.noise.iter().filter(|line| !line.trim().is_empty()).take(QUOTED);
-        let lines: Vec<&str> = lines.map(|line| line.trim()).collect();
-        if lines.is_empty() { String::new() } else { format!("; before that it said: {}", lines.join(" / ")) }
+        if self.noise.is_empty() {
+            return String::new();
+        }
+        format!("; before that it said: {}", self.noise.join(" / "))
     }
 
     /// Ends the connection, and waits until nothing of it is left here.

@@ -31,11 +31,15 @@ pub struct Packing {
 /// secret that cannot be opened.
 pub fn builders(site: &Site, names: &[String], of: Option<&str>, keys: bool) -> Result<Vec<Packing>, Error> {
     let mut found: Vec<(Spec, Packed)> = Vec::new();
+    let mut invalid = None;
     for host in of.map_or_else(|| site.project.hosts(), |host| Ok(vec![host.to_owned()]))? {
         let spec = match site.spec(&host) {
             Ok(spec) => spec,
             // Another host's mistake keeps nobody from building.
-            Err(_) if of.is_none() => continue,
+            Err(error) if of.is_none() => {
+                invalid = invalid.or(Some(error));
+                continue;
+            }
             Err(error) => return Err(error),
         };
         for packed in parcel::packed(&site.project, &spec)? {
@@ -57,6 +61,9 @@ pub fn builders(site: &Site, names: &[String], of: Option<&str>, keys: bool) -> 
     }
     let known = |name: &str| found.iter().any(|(_, packed)| packed.parcel.builder.name == name);
     if let Some(name) = names.iter().find(|name| !known(name)) {
+        if let Some(error) = invalid {
+            return Err(error);
+        }
         return Err(Error::NoBuilder { name: name.clone(), of: of.map(str::to_owned) });
     }
     found.into_iter().map(|(spec, packed)| pack(site, &spec, packed, keys)).collect()

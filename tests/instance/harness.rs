@@ -47,8 +47,10 @@ fn run_all(chosen: &[&(&str, Case)]) -> bool {
             scope.spawn(|| {
                 while let Some((name, _)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let begun = Instant::now();
-                    let output =
-                        Command::new("/proc/self/exe").args([CASE, name]).output().expect("this program runs");
+                    let output = Command::new("/proc/self/exe")
+                        .args([CASE, name])
+                        .output()
+                        .expect("this program runs");
                     let outcome = if output.status.success() { "ok" } else { "FAILED" };
                     let [said, complained] = [output.stdout, output.stderr]
                         .map(|text| String::from_utf8_lossy(&text).into_owned());

@@ -18,10 +18,7 @@ const HOST: &str = "ci";
 const BUILDER: &str = "small-builder";
 /// What the CI service is made of: the ancestor of Jenkins, which runs on today's Java in another launcher than its own.
 const PARTS: [(&str, &str); 2] = [
-    (
-        "hudson.war",
-        "https://repo1.maven.org/maven2/org/eclipse/hudson/hudson-war/3.3.2/hudson-war-3.3.2.war",
-    ),
+    ("hudson.war", "https://repo1.maven.org/maven2/org/eclipse/hudson/hudson-war/3.3.2/hudson-war-3.3.2.war"),
     (
         "jetty-runner.jar",
         "https://repo1.maven.org/maven2/org/eclipse/jetty/jetty-runner/9.4.54.v20240208/jetty-runner-9.4.54.v20240208.jar",
@@ -44,7 +41,8 @@ impl Server {
             let kept = cache.join(name);
             if !kept.exists() {
                 let part = cache.join(format!("{name}.part"));
-                let fetched = Command::new("curl").args(["-sSfL", "-m", "120", "-o"]).arg(&part).arg(url).status();
+                let fetched =
+                    Command::new("curl").args(["-sSfL", "-m", "120", "-o"]).arg(&part).arg(url).status();
                 if !fetched.is_ok_and(|status| status.success()) {
                     eprintln!("skipped: the controller with a CI service: {url} cannot be had");
                     return None;
@@ -54,14 +52,38 @@ impl Server {
             fs::copy(&kept, dir.path().join(name)).expect("a copy");
         }
         let certificate = [
-            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "key.pem",
-            "-out", "cert.pem", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=127.0.0.1",
+            "-addext",
+            "subjectAltName=IP:127.0.0.1",
         ];
         run(Command::new("openssl").current_dir(dir.path()).args(certificate)).ok();
         let port = free_port();
         let process = Command::new("openssl")
             .current_dir(dir.path())
-            .args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}"), "-cert", "cert.pem", "-key", "key.pem"])
+            .args([
+                "s_server",
+                "-quiet",
+                "-accept",
+                &format!("127.0.0.1:{port}"),
+                "-cert",
+                "cert.pem",
+                "-key",
+                "key.pem",
+            ])
             .arg("-WWW")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -196,8 +218,11 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     let ci = Service { port };
     let early = machine.guest(
         HOST,
-        &format!("systemd-run -q --unit early --uid jenkins -p StandardOutput=file:/tmp/early \
-         -E HOME=/var/lib/ci nix-build --no-out-link -E '{}'", expression("early", 0)),
+        &format!(
+            "systemd-run -q --unit early --uid jenkins -p StandardOutput=file:/tmp/early \
+         -E HOME=/var/lib/ci nix-build --no-out-link -E '{}'",
+            expression("early", 0)
+        ),
     );
     early.ok();
     let list = || -> serde_json::Value {
@@ -206,7 +231,8 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     };
     until("the builder's readiness", 4, || list().to_string().contains("\"ready\"").then_some(()));
     told("builder ready");
-    let boot_id = machine.guest(HOST, "ssh big cat /proc/sys/kernel/random/boot_id").ok().out().trim().to_owned();
+    let boot_id =
+        machine.guest(HOST, "ssh big cat /proc/sys/kernel/random/boot_id").ok().out().trim().to_owned();
     let own = machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id").ok().out().trim().to_owned();
     assert_ne!(boot_id, own);
     let early = until("the early build", 3, || {

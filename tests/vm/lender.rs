@@ -108,7 +108,9 @@ impl Lender {
             }
         }
         let places = [self.home.join(".local/state/civm"), format!("/dev/shm/civm-{}", self.uid).into()];
-        found.extend(places.iter().flat_map(|place| files(place)).map(|file| format!("file {}", file.display())));
+        found.extend(
+            places.iter().flat_map(|place| files(place)).map(|file| format!("file {}", file.display())),
+        );
         found
     }
 

@@ -33,8 +33,6 @@ const MESSAGES: [(&str, Verdict); 24] = [
     ("No more authentication methods", Verdict::Auth),
     ("This account is currently not available", Verdict::Auth),
     ("administratively prohibited", Verdict::Forbidden),
-    ("Session open refused by peer", Verdict::Forbidden),
-    ("Stdio forwarding request failed", Verdict::Forbidden),
     ("Could not resolve hostname", Verdict::Network),
     ("Connection refused", Verdict::Network),
     ("timed out", Verdict::Network),
@@ -47,6 +45,9 @@ const MESSAGES: [(&str, Verdict); 24] = [
     ("closed by remote host", Verdict::Network),
     ("Broken pipe", Verdict::Network),
     ("Control socket connect", Verdict::Network),
+    // Nobody listens at the port yet, or the other ssh says why not.
+    ("Stdio forwarding request failed", Verdict::Network),
+    ("Session open refused by peer", Verdict::Network),
     ("mux_client", Verdict::Network),
 ];
 
@@ -122,11 +123,7 @@ Host key verification failed.\r
                 "Unable to negotiate with 127.0.0.1 port 22311: no matching host key type found. Their offer: ssh-ed25519\r\n",
                 Verdict::HostKey,
             ),
-            (
-                255,
-                "lender@127.0.0.1: Permission denied (publickey,keyboard-interactive).\r\n",
-                Verdict::Auth,
-            ),
+            (255, "lender@127.0.0.1: Permission denied (publickey,keyboard-interactive).\r\n", Verdict::Auth),
             (
                 255,
                 "Load key \"/run/x/id\": error in libcrypto\r\nlender@10.0.0.1: Permission denied (publickey).\r\n",
@@ -165,6 +162,7 @@ Host key verification failed.\r
                 "channel 1: open failed: administratively prohibited: open failed\r\nstdio forwarding failed\r\n",
                 Verdict::Forbidden,
             ),
+            (255, "Stdio forwarding request failed: Session open refused by peer\r\n", Verdict::Network),
             (127, "sh: 1: nix: not found\n", Verdict::Missing),
             (1, "This account is currently not available.\n", Verdict::Command),
             (3, "something of its own\n", Verdict::Command),
@@ -178,7 +176,8 @@ Host key verification failed.\r
     #[test]
     fn the_offered_key_is_named_as_ssh_names_it() {
         assert_eq!(offered(CHANGED), Some("SHA256:SK5FgxrORgkqTUcHBu4U8T1qkjh00OaHC05iPJt0A4o"));
-        let other = "Unable to negotiate with ::1 port 22: no matching host key type found. Their offer: ssh-rsa\n";
+        let other =
+            "Unable to negotiate with ::1 port 22: no matching host key type found. Their offer: ssh-rsa\n";
         assert_eq!(offered(other), Some("ssh-rsa"));
         assert_eq!(offered("Host key verification failed.\n"), None);
     }
@@ -187,6 +186,9 @@ Host key verification failed.\r
     fn a_banner_does_not_hide_the_reason() {
         let text = format!("Authorized use only.\n{CHANGED}bye\n");
         let (verdict, line) = judge(Some(255), &text);
-        assert_eq!((verdict, line), (Verdict::HostKey, Some("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @")));
+        assert_eq!(
+            (verdict, line),
+            (Verdict::HostKey, Some("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @"))
+        );
     }
 }
