@@ -52,25 +52,18 @@ impl Server {
             fs::copy(&kept, dir.path().join(name)).expect("a copy");
         }
         let certificate = [
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-keyout",
-            "key.pem",
-            "-out",
-            "cert.pem",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=127.0.0.1",
-            "-addext",
-            "subjectAltName=IP:127.0.0.1",
+            ["-keyout", "key.pem"],
+            ["-out", "cert.pem"],
+            ["-newkey", "ec"],
+            ["-pkeyopt", "ec_paramgen_curve:P-256"],
+            ["-days", "2"],
+            ["-subj", "/CN=127.0.0.1"],
+            ["-addext", "subjectAltName=IP:127.0.0.1"],
+            ["-addext", "basicConstraints=critical,CA:FALSE"],
         ];
-        run(Command::new("openssl").current_dir(dir.path()).args(certificate)).ok();
+        let mut openssl = Command::new("openssl");
+        openssl.current_dir(dir.path()).args(["req", "-x509", "-nodes"]).args(certificate.concat());
+        run(&mut openssl).ok();
         let port = free_port();
         let process = Command::new("openssl")
             .current_dir(dir.path())
