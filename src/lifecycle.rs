@@ -31,6 +31,7 @@ mod split;
 mod turn;
 
 pub use apply::{Applied, Drift, apply};
+pub use artifacts::collect as collect_artifacts;
 pub use error::Error;
 pub use image::{cache as image_cache, ensure as build_image, id as image_id, locate as locate_image};
 pub use plan::Plan;
@@ -100,8 +101,8 @@ fn up_as(
     };
     observer.done(Step::Key);
     let image = image::ensure(&spec, environment, observer)?;
-    observer.done(Step::Image);
     files.fetch(environment, observer)?;
+    observer.done(Step::Image);
     accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
     let made = disk.make(&spec, &image, &place, environment, observer)?;
     observer.done(Step::Disk);
