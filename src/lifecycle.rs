@@ -13,6 +13,7 @@ use crate::lifecycle::split::Watched;
 mod accounts;
 mod apply;
 mod artifacts;
+mod builder_keys;
 mod disk;
 mod error;
 mod files;
