@@ -15,6 +15,7 @@ use crate::lifecycle::split::Watched;
 mod accounts;
 mod apply;
 mod artifacts;
+mod builder_keys;
 mod builders;
 mod disk;
 mod error;
@@ -35,6 +36,7 @@ mod split;
 mod turn;
 
 pub use apply::{Applied, Drift, apply};
+pub use artifacts::collect as collect_artifacts;
 pub use builders::{Packing, builders};
 pub use error::Error;
 pub use image::{
@@ -121,8 +123,8 @@ fn up_as(
     };
     observer.done(Step::Key);
     let image = image::ensure(&order, environment, observer)?;
-    observer.done(Step::Image);
     files.fetch(environment, observer)?;
+    observer.done(Step::Image);
     accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
     let made = disk.make(&order, &image, &place, environment, observer)?;
     observer.done(Step::Disk);

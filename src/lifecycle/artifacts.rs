@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
@@ -45,7 +45,10 @@ pub(super) fn ensure(
     let mut all = 0;
     for (hash, artifact) in by_hash(artifacts) {
         let path = dir.join(hash);
-        if !path.is_file() {
+        if path.is_file() {
+            // When it was used last is its time; where that cannot be written down, it counts as old.
+            let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        } else {
             one(artifact, &dir, environment, observer)?;
         }
         all += path.metadata().map_or(0, |found| found.len());
@@ -57,6 +60,31 @@ pub(super) fn ensure(
         }
     }
     Ok(())
+}
+
+/// Removes those that no start has used for so long, unless it is a dry run: their paths and sizes.
+#[must_use]
+pub fn collect(environment: &Environment, unused_for: Duration, dry_run: bool) -> Vec<(PathBuf, u64)> {
+    let Ok(dir) = dir(environment) else { return Vec::new() };
+    if !dry_run {
+        sweep(&dir);
+    }
+    let mut gone = Vec::new();
+    for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+        let (path, found) = (entry.path(), entry.metadata());
+        let is_partial = entry.file_name().to_str().is_some_and(|name| name.starts_with(PARTIAL));
+        let Ok(found) = found else { continue };
+        let age = found.modified().ok().and_then(|used| used.elapsed().ok());
+        if found.is_file()
+            && !is_partial
+            && age.is_some_and(|age| age >= unused_for)
+            && (dry_run || fs::remove_file(&path).is_ok())
+        {
+            gone.push((path, found.len()));
+        }
+    }
+    gone.sort();
+    gone
 }
 
 /// Those files, as they are staged.
@@ -254,6 +282,24 @@ mod tests {
             "{error}"
         );
         assert_eq!(server.asked(), 3);
+    }
+
+    #[test]
+    fn what_nobody_has_used_for_long_goes() {
+        let dir = tempfile::tempdir().expect("a cache");
+        let environment = Environment::empty().with("XDG_CACHE_HOME", dir.path());
+        let cache = super::dir(&environment).expect("a cache");
+        fs::create_dir_all(&cache).expect("a folder");
+        let day = Duration::from_secs(24 * 3600);
+        for (name, age) in [("old", 40 * day), ("new", day)] {
+            let file = File::create(cache.join(name)).expect("a file");
+            file.set_modified(SystemTime::now() - age).expect("a time");
+        }
+        let wanted = vec![(cache.join("old"), 0)];
+        assert_eq!(collect(&environment, 30 * day, true), wanted);
+        assert!(cache.join("old").exists(), "a dry run removes nothing");
+        assert_eq!(collect(&environment, 30 * day, false), wanted);
+        assert!(!cache.join("old").exists() && cache.join("new").exists());
     }
 
     #[test]

@@ -97,7 +97,8 @@ impl Files {
                     content: Content::File(path),
                 }),
                 Err(error) => observer.tell(Progress::Warning(format!(
-                    "builders of {arch} can be made only where a civm is installed: {error}"
+                    "no civm for {arch} goes with the guest, so its builders of that kind can be made only where one is \
+                     installed: {error}"
                 ))),
             }
         }
@@ -211,7 +212,7 @@ mod tests {
         );
         // No civm for the other kind of machine: what makes one is named.
         let missing =
-            |text: &&String| text.starts_with(&format!("builders of {foreign} can be made only where"));
+            |text: &&String| text.starts_with(&format!("no civm for {foreign} goes with the guest"));
         assert!(heard.0.iter().any(|text| missing(&text)), "{:?}", heard.0);
         put("b/rootfs/etc/motd", "two\n");
         assert_ne!(text(&Files::read(&site, &spec).unwrap()), before);

@@ -8,7 +8,7 @@ const BUILDER: &str = "users: {vm: {}}\nnix: {trusted_users: [vm]}\n";
 
 fn up(controller: &str, builder: &str) -> Ran {
     let scene = Scene::new();
-    scene.write("hosts/c/host.yaml", &controller.replace("KEY", KEY));
+    scene.write("hosts/c/host.yaml", controller.replace("KEY", KEY));
     scene.write("hosts/b/host.yaml", builder);
     run(&mut scene.civm(&["up", "c", "--print-command"]))
 }
