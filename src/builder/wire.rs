@@ -28,6 +28,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::parcel::Order;
 use crate::host::spec::{Arch, Require};
+use crate::vm::agent::answer::NAME_MAX;
+use crate::vm::agent::printable;
 use crate::vm::spec::Accel;
 
 /// The protocol that this civm speaks.
@@ -50,6 +52,20 @@ pub struct Owner {
     pub project: String,
     /// The builder's name.
     pub builder: String,
+}
+
+impl Owner {
+    /// The same as it may reach a terminal: other keepers see it when they look.
+    #[must_use]
+    pub fn bounded(self) -> Self {
+        let bounded = |text: String| printable(&text).replace('\n', " ").chars().take(NAME_MAX).collect();
+        Self {
+            keeper: bounded(self.keeper),
+            host: bounded(self.host),
+            project: bounded(self.project),
+            builder: bounded(self.builder),
+        }
+    }
 }
 
 /// What a keeper says.

@@ -53,7 +53,7 @@ pub fn what_is_not_a_message() {
         peer.facts();
         peer.raw(bytes);
         peer.hang_up();
-        assert!(peer.gone().starts_with("its keeper is gone"));
+        assert_eq!(peer.gone(), "its keeper is gone");
         assert_eq!(world.lease_names(), [""; 0]);
     }
     for (path, part) in
