@@ -182,7 +182,7 @@ fn need_image_after_facts(peer: &mut Peer) {
 }
 
 pub fn who_only_looks() {
-    let world = World::new();
+    let world = World::alone();
     let mut peer = world.serve();
     peer.hello(None, LONG);
     let facts = peer.facts();
@@ -201,7 +201,7 @@ pub fn who_only_looks() {
 }
 
 pub fn what_is_kept_is_purged() {
-    let world = World::new();
+    let world = World::alone();
     let binary = world.cache().join("bin").join("ab".repeat(32));
     let other = world.cache().join("bin/other");
     fs::create_dir(world.cache().join("bin")).expect("a directory");
