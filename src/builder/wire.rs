@@ -297,3 +297,37 @@ pub enum Kind {
     #[serde(other)]
     Internal,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_side_does_not_know_is_nothing_to_it() {
+        let heard: ToRemote = serde_json::from_str(r#"{"say":"dance","steps":[1]}"#).unwrap();
+        assert_eq!(heard, ToRemote::Unknown);
+        let heard: FromRemote = serde_json::from_str(r#"{"say":"dance","steps":[1]}"#).unwrap();
+        assert_eq!(heard, FromRemote::Unknown);
+        let failed = r#"{"say":"failed","kind":"weather","message":"it rains","hint":null,"more":1}"#;
+        let heard: FromRemote = serde_json::from_str(failed).unwrap();
+        assert!(matches!(heard, FromRemote::Failed { kind: Kind::Internal, .. }));
+    }
+
+    #[test]
+    fn an_owner_cannot_steer_a_terminal() {
+        let text = |text: &str| text.to_owned();
+        let owner = Owner {
+            keeper: "k".repeat(NAME_MAX + 1),
+            host: text("a\u{1b}[2Jb"),
+            project: text("a\nb"),
+            builder: text("big"),
+        };
+        let bounded = Owner {
+            keeper: "k".repeat(NAME_MAX),
+            host: text("a[2Jb"),
+            project: text("a b"),
+            builder: text("big"),
+        };
+        assert_eq!(owner.bounded(), bounded);
+    }
+}

@@ -192,6 +192,18 @@ pub fn frozen() {
     assert_eq!(world.lease_names(), [""; 0]);
 }
 
+pub fn hung() {
+    let mut world = World::played("");
+    // So that nobody waits as long as usual.
+    world.scene.environment = world.scene.environment.clone().with("CIVM_TIMEOUT_SCALE", "0.2");
+    let mut peer = world.ready();
+    world.scene.kill("__supervisor", Signal::SIGSTOP);
+    peer.say(&ToRemote::Stop { now: true });
+    assert_eq!(peer.gone(), "as asked");
+    wait_until("every process is gone", || world.scene.processes().is_empty());
+    assert_eq!(world.lease_names(), [""; 0]);
+}
+
 pub fn hurried() {
     // A guest that takes its time.
     let world = World::played("power_down() { sleep 60; exit 0; }");

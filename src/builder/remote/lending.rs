@@ -59,7 +59,10 @@ impl Session<'_> {
         if let Some(machine) = machine {
             left.extend(self.stop(machine, now));
         }
-        left.extend(lease.remove());
+        // One that does not end keeps its lease, which the next civm that serves finds without a holder.
+        if left.is_empty() {
+            left.extend(lease.remove());
+        }
         (reason, left)
     }
 

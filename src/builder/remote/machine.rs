@@ -114,7 +114,7 @@ impl Machine {
         };
         let (place, to) = (self.place.clone(), to.clone());
         let (environment, pings) = (self.environment, self.pings);
-        let patience = scaled(END, &environment);
+        let patience = scaled(END, &environment).max(END);
         // A build of its image, which may take minutes, ends with this process.
         let maker = (before == Gate::Passed).then_some(self.maker);
         std::thread::spawn(move || {
@@ -199,6 +199,10 @@ fn ended(place: &Place, maker: Option<&JoinHandle<()>>, now: bool, environment: 
             stop::kill(&record);
         }
         std::thread::sleep(LOOK);
+    }
+    if maker.is_some_and(|maker| !maker.is_finished()) {
+        // Whoever holds it does not answer. Nobody else is to be told of its end.
+        stop::kill_stages(place);
     }
     down(Duration::ZERO)
 }
