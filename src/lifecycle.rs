@@ -33,8 +33,8 @@ mod site;
 mod split;
 mod turn;
 
-pub use builders::{Packing, builders};
 pub use apply::{Applied, Drift, apply};
+pub use builders::{Packing, builders};
 pub use error::Error;
 pub use image::{
     cache as image_cache, ensure as build_image, id as image_id, locate as locate_image,

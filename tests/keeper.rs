@@ -35,8 +35,9 @@ fn main() -> ExitCode {
     }
     let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let all = cases::ALL.iter().chain(faults::ALL).chain(laptop::ALL);
-    let chosen: Vec<_> =
-        all.filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))).collect();
+    let chosen: Vec<_> = all
+        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())))
+        .collect();
     if words.iter().any(|word| word == "--list") {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;

@@ -116,8 +116,8 @@ pub fn run(options: Options, tell: &mut dyn FnMut(&Line)) -> Result<(), String> 
     let (sender, receiver): (Sender<Message>, Receiver<Message>) = channel();
     watch_signals(&sender)?;
     let socket = held.place.socket();
-    let listener =
-        UnixListener::bind(&socket).map_err(|error| format!("cannot listen on {}: {error}", socket.display()))?;
+    let listener = UnixListener::bind(&socket)
+        .map_err(|error| format!("cannot listen on {}: {error}", socket.display()))?;
     held.open_socket(&socket).map_err(|error| format!("cannot open {}: {error}", socket.display()))?;
     let place = held.place.clone();
     let shared = Arc::new(Shared {

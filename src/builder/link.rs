@@ -140,7 +140,16 @@ impl Link {
             .spawn(move || reader.run(from))
             .map_err(local)?;
         let access = target.access.clone();
-        Ok(Self { access, ssh, socket, heard, waker, noise: Vec::new(), wrong: None, reached: Reached::Nothing })
+        Ok(Self {
+            access,
+            ssh,
+            socket,
+            heard,
+            waker,
+            noise: Vec::new(),
+            wrong: None,
+            reached: Reached::Nothing,
+        })
     }
 
     fn probe(&mut self, within: Duration) -> Result<Probe, Reason> {
@@ -176,9 +185,12 @@ impl Link {
                 if let Some(path) = &probe.civm {
                     return Ok(Program::Theirs(path.clone()));
                 }
-                let message = format!("{remote} is an {arch} machine, and there is no civm for it here: {error}");
-                return Err(Reason::new(Kind::Binary, message)
-                    .hint(format!("build one (docs/aarch64.md), or install civm {} there", env!("CARGO_PKG_VERSION"))));
+                let message =
+                    format!("{remote} is an {arch} machine, and there is no civm for it here: {error}");
+                return Err(Reason::new(Kind::Binary, message).hint(format!(
+                    "build one (docs/aarch64.md), or install civm {} there",
+                    env!("CARGO_PKG_VERSION")
+                )));
             }
         };
         if !probe.has(&binary, remote)? {
@@ -192,8 +204,7 @@ impl Link {
         let local = |error: io::Error| Reason::new(Kind::Local, format!("cannot read civm itself: {error}"));
         let file = binary.open().map_err(local)?;
         let arguments = self.access.session(&push::receive(binary));
-        let ssh =
-            Ssh::start(&arguments, file.into(), Stdio::piped(), target.environment, target.cut)?;
+        let ssh = Ssh::start(&arguments, file.into(), Stdio::piped(), target.environment, target.cut)?;
         let (_, stdout) = ssh.pipes();
         let read = stdout.map(|stdout| {
             // The other end may stand still: the deadline ends the ssh, and with it this pipe.
@@ -262,7 +273,9 @@ impl Link {
     pub fn hear(&mut self, until: Instant) -> Result<Option<FromRemote>, Reason> {
         match self.receive(until) {
             Ok(Heard::Message(message)) => Ok(Some(*message)),
-            Ok(Heard::Line(_) | Heard::Greeting(_) | Heard::Woken) | Err(RecvTimeoutError::Timeout) => Ok(None),
+            Ok(Heard::Line(_) | Heard::Greeting(_) | Heard::Woken) | Err(RecvTimeoutError::Timeout) => {
+                Ok(None)
+            }
             Ok(Heard::Closed(wrong)) => {
                 self.wrong = wrong;
                 Err(self.broken())
@@ -306,7 +319,8 @@ impl Link {
         let stderr = self.ssh.said();
         let remote = &self.access.remote;
         if let Some(wrong) = self.wrong.take() {
-            let message = format!("{remote} answers something that is not civm's: {wrong}{}", self.quoted_noise());
+            let message =
+                format!("{remote} answers something that is not civm's: {wrong}{}", self.quoted_noise());
             return Reason::new(Kind::Binary, message);
         }
         let code = status.and_then(|status| status.code());

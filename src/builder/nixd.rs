@@ -102,8 +102,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// What nix-daemon 2.8.0 of Debian 12 says (protocol 1.34), and 2.24 (1.37, trusted).
-    const NIX_2_8: &[u8] =
-        b"oixd\0\0\0\0\x22\x01\0\0\0\0\0\0\x05\0\0\0\0\0\0\x002.8.0\0\0\0stla\0\0\0\0";
+    const NIX_2_8: &[u8] = b"oixd\0\0\0\0\x22\x01\0\0\0\0\0\0\x05\0\0\0\0\0\0\x002.8.0\0\0\0stla\0\0\0\0";
     const NIX_2_24: &[u8] =
         b"oixd\0\0\0\0\x25\x01\0\0\0\0\0\0\x06\0\0\0\0\0\0\x002.24.9\0\0\x01\0\0\0\0\0\0\0stla\0\0\0\0";
 

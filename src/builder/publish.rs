@@ -182,7 +182,8 @@ mod tests {
             extra_platforms: vec!["i686-linux".into(), "x86_64-linux".into()],
             ..Learned::default()
         };
-        let told = |loaded, learned, published| Told { loaded, host_key: "ssh-ed25519 AAAA", learned, published };
+        let told =
+            |loaded, learned, published| Told { loaded, host_key: "ssh-ed25519 AAAA", learned, published };
         let all = [told(&big, Some(&learned), true), told(&hidden, None, false), told(&small, None, true)];
         assert_eq!(
             machines(&all),
@@ -200,7 +201,8 @@ mod tests {
                 ("x86_64-linux".to_owned(), "ssh-ng://vm-builder@big?trusted=true".to_owned()),
             ]
         );
-        let config = ssh_config(&all, &Place::at(Path::new("/run/civm/builders")), Path::new("/run/civm/civm"));
+        let config =
+            ssh_config(&all, &Place::at(Path::new("/run/civm/builders")), Path::new("/run/civm/civm"));
         let block = config.split("Host ").nth(1).unwrap();
         for line in [
             "ProxyCommand env CIVM_BUILDERS=/run/civm/builders /run/civm/civm builder dial big",

@@ -121,10 +121,14 @@ pub fn probe(hashes: &[String]) -> String {
 /// The line that makes the probe's shell a serve. `$c` is the directory of binaries there.
 #[must_use]
 pub fn serve(program: &Program, run_with: &[String]) -> String {
-    let words = run_with.iter().map(|word| shlex::try_quote(word).map_or_else(|_| String::new(), |word| word.into_owned() + " "));
+    let words = run_with
+        .iter()
+        .map(|word| shlex::try_quote(word).map_or_else(|_| String::new(), |word| word.into_owned() + " "));
     let program = match program {
         Program::Pushed(hash) => format!("\"$c/{hash}\""),
-        Program::Theirs(path) => shlex::try_quote(path).map_or_else(|_| "civm".to_owned(), std::borrow::Cow::into_owned),
+        Program::Theirs(path) => {
+            shlex::try_quote(path).map_or_else(|_| "civm".to_owned(), std::borrow::Cow::into_owned)
+        }
     };
     format!("exec {}{program} remote serve\n", words.collect::<String>())
 }
@@ -241,7 +245,13 @@ impl Probe {
 ///
 /// # Errors
 /// The binary is not there, or does not run.
-pub fn received(answer: &str, stderr: &str, binary: &Binary, cache: &str, remote: &Remote) -> Result<(), Reason> {
+pub fn received(
+    answer: &str,
+    stderr: &str,
+    binary: &Binary,
+    cache: &str,
+    remote: &Remote,
+) -> Result<(), Reason> {
     let line = |word: &str| answer.lines().find_map(|line| line.strip_prefix(word)).map(str::trim);
     let complaint = stderr.lines().rev().map(str::trim).find(|line| !line.is_empty());
     let because = complaint.map(|line| format!(": {line}")).unwrap_or_default();
@@ -249,11 +259,15 @@ pub fn received(answer: &str, stderr: &str, binary: &Binary, cache: &str, remote
         return runs(code.parse().unwrap_or(-1), line("said ").unwrap_or_default(), cache, remote);
     }
     if stderr.contains("No space left") || stderr.contains("Disk quota exceeded") {
-        return Err(Reason::new(Kind::Remote(wire::Kind::Disk), format!("{remote}: no room for civm in {cache}{because}"))
-            .hint(format!("make room there, or let XDG_CACHE_HOME of {} lead elsewhere", remote.user)));
+        return Err(Reason::new(
+            Kind::Remote(wire::Kind::Disk),
+            format!("{remote}: no room for civm in {cache}{because}"),
+        )
+        .hint(format!("make room there, or let XDG_CACHE_HOME of {} lead elsewhere", remote.user)));
     }
     if let Some(got) = line("truncated") {
-        let message = format!("civm was cut off on its way to {remote}: {got} of {} bytes came{because}", binary.size);
+        let message =
+            format!("civm was cut off on its way to {remote}: {got} of {} bytes came{because}", binary.size);
         // As with a connection that breaks, the next try may do.
         return Err(Reason::new(Kind::Network, message));
     }
@@ -272,11 +286,13 @@ fn runs(code: i32, said: &str, cache: &str, remote: &Remote) -> Result<(), Reaso
     let reason = |what: &str| Reason::new(Kind::Binary, format!("{remote}: {what}"));
     Err(match code {
         0 => return Ok(()),
-        CANNOT_RUN if said.contains("Exec format error") => {
-            Reason::new(Kind::Remote(wire::Kind::Arch), format!("{remote}: the civm there is for another kind of machine"))
-        }
+        CANNOT_RUN if said.contains("Exec format error") => Reason::new(
+            Kind::Remote(wire::Kind::Arch),
+            format!("{remote}: the civm there is for another kind of machine"),
+        ),
         CANNOT_RUN if said.contains("Permission denied") => {
-            reason(&format!("{cache} is on a file system without permission to run programs (noexec)")).hint(elsewhere)
+            reason(&format!("{cache} is on a file system without permission to run programs (noexec)"))
+                .hint(elsewhere)
         }
         139 | 135 | 132 => reason(&format!("the civm in {cache} is damaged: it crashes"))
             .hint(format!("remove {cache} there")),

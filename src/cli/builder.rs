@@ -120,10 +120,12 @@ pub struct Logs {
 
 /// `civm builder exec`.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "The command runs with NIX_CONFIG (the list of builders, and `max-jobs = 0`), NIX_SSHOPTS (how \
+#[command(
+    after_help = "The command runs with NIX_CONFIG (the list of builders, and `max-jobs = 0`), NIX_SSHOPTS (how \
     they are reached) and CIVM_STORE (the builder's store, for `nix build --store \"$CIVM_STORE\" --eval-store auto`).\n\n\
     Where builds go through a nix-daemon, the daemon connects as root and does not see these variables: use \
-    `--store \"$CIVM_STORE\"` there.\n\nExample: civm builder exec big -- nix build .#hello")]
+    `--store \"$CIVM_STORE\"` there.\n\nExample: civm builder exec big -- nix build .#hello"
+)]
 pub struct Exec {
     /// The builder
     #[arg(value_name = "NAME")]

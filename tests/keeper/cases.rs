@@ -26,12 +26,18 @@ fn made_used_and_gone() {
     assert_eq!((view.features.join(","), view.nix.as_deref()), ("benchmark,kvm".into(), Some("2.24.9")));
     assert!(view.published && view.store.ends_with("@big?trusted=true"), "{view:?}");
     let machines = scene.machines();
-    assert!(machines.contains("@big?trusted=true x86_64-linux,i686-linux - 4 1 benchmark,kvm - "), "{machines}");
+    assert!(
+        machines.contains("@big?trusted=true x86_64-linux,i686-linux - 4 1 benchmark,kvm - "),
+        "{machines}"
+    );
     let (code, out, err) = told(scene.ssh("big", "echo here; exit 3").output().unwrap());
     assert_eq!((code, out.as_str()), (Some(3), "here\n"), "{err}");
     let (code, out, _) = scene.run(&["ls"]);
     assert_eq!(code, Some(0));
-    assert!(out.lines().nth(1).is_some_and(|line| line.starts_with("big ") && line.contains(" ready ")), "{out}");
+    assert!(
+        out.lines().nth(1).is_some_and(|line| line.starts_with("big ") && line.contains(" ready ")),
+        "{out}"
+    );
     wait_until("it answers a ping", || scene.view("big").health);
     let (_, out, _) = scene.run(&["status", "big"]);
     assert!(out.contains("accelerator  TCG (it is played)") && out.contains("disk free    2 GiB"), "{out}");
@@ -43,7 +49,8 @@ fn made_used_and_gone() {
     let took = scene.end();
     assert!(took < Duration::from_secs(15), "{took:?}");
     scene.nothing_is_left();
-    let left: Vec<_> = std::fs::read_dir(scene.path("run")).unwrap().flatten().map(|one| one.file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(scene.path("run")).unwrap().flatten().map(|one| one.file_name()).collect();
     assert_eq!(left, [".lock"]);
 }
 
@@ -60,7 +67,8 @@ fn forty() {
     let mut scene = Scene::new();
     scene.put(&scene.builder("big", "plain"));
     scene.keep();
-    let spawn = |_| scene.ssh("big", "echo done").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let spawn =
+        |_| scene.ssh("big", "echo done").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Some come before it is ready, some after.
     let mut all: Vec<_> = (0..20).map(spawn).collect();
     scene.until("big", "ready");
@@ -80,7 +88,11 @@ fn on_demand() {
     scene.keep();
     assert_eq!(scene.view("big").state, "idle");
     assert!(scene.machines().contains("@big"), "nix must know of it");
-    assert!(scene.processes().iter().all(|process| process.contains("builder --dir")), "{:?}", scene.processes());
+    assert!(
+        scene.processes().iter().all(|process| process.contains("builder --dir")),
+        "{:?}",
+        scene.processes()
+    );
     for _ in 0..2 {
         let (code, out, err) = told(scene.ssh("big", "echo up").output().unwrap());
         assert_eq!((code, out.as_str()), (Some(0), "up\n"), "{err}");
@@ -130,7 +142,13 @@ fn port() {
     scene.keep();
     scene.until("big", "ready");
     let mut ssh = std::process::Command::new("ssh");
-    ssh.arg("-F").arg(scene.place().ssh_config()).args(["-o", "ProxyCommand=none", "-o", "HostName=127.0.0.1", "-p"]);
+    ssh.arg("-F").arg(scene.place().ssh_config()).args([
+        "-o",
+        "ProxyCommand=none",
+        "-o",
+        "HostName=127.0.0.1",
+        "-p",
+    ]);
     ssh.arg(port.to_string()).args(["--", "big", "echo here"]).stdin(Stdio::null());
     let (code, out, err) = told(ssh.output().unwrap());
     assert_eq!((code, out.as_str()), (Some(0), "here\n"), "{err}");
@@ -166,7 +184,11 @@ fn reload() {
     changed.speed = 7;
     scene.put(&changed);
     scene.put(&scene.builder("new", "plain"));
-    nix::sys::signal::kill(crate::scene::pid(scene.keeper.as_ref().unwrap()), nix::sys::signal::Signal::SIGHUP).unwrap();
+    nix::sys::signal::kill(
+        crate::scene::pid(scene.keeper.as_ref().unwrap()),
+        nix::sys::signal::Signal::SIGHUP,
+    )
+    .unwrap();
     wait_until("all of it is as the parcels say", || {
         let views = scene.views();
         let ready = views.iter().all(|view| view.state == "ready");

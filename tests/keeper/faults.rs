@@ -62,7 +62,12 @@ fn wrong_host_key() {
     let (message, hint) = failure(&mut scene, "big");
     assert!(message.contains(&known) && message.contains(&offered), "{message}");
     assert!(hint.contains("on_public_key"), "{hint}");
-    assert_eq!(scene.log().matches("connecting to").count(), 2, "once by itself, once by `up`: {}", scene.log());
+    assert_eq!(
+        scene.log().matches("connecting to").count(),
+        2,
+        "once by itself, once by `up`: {}",
+        scene.log()
+    );
 }
 
 fn no_rights() {
@@ -96,7 +101,9 @@ fn taken_port() {
     assert_eq!((code, out.as_str()), (Some(0), "here\n"), "{err}");
     // It is free again: the port leads to the builder after all.
     drop(taken);
-    wait_until("the port leads somewhere", || std::net::TcpStream::connect(("127.0.0.1", builder.port.unwrap())).ok());
+    wait_until("the port leads somewhere", || {
+        std::net::TcpStream::connect(("127.0.0.1", builder.port.unwrap())).ok()
+    });
 }
 
 fn lacks() {

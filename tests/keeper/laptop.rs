@@ -26,7 +26,11 @@ impl Laptop {
         for host in ["builder", "controller"] {
             fs::create_dir_all(scene.path("project/hosts").join(host)).unwrap();
         }
-        fs::write(scene.path("project/hosts/builder/host.yaml"), format!("users: {{{}: {{}}}}\n", lender())).unwrap();
+        fs::write(
+            scene.path("project/hosts/builder/host.yaml"),
+            format!("users: {{{0}: {{}}}}\nnix: {{trusted_users: [{0}]}}\n", lender()),
+        )
+        .unwrap();
         let me = std::env::current_exe().unwrap();
         let controller = format!(
             "nix:\n  builders:\n    big:\n      deploy: builder\n      on: {0}@127.0.0.1:{1}\n      \
@@ -38,7 +42,8 @@ impl Laptop {
         );
         fs::write(scene.path("project/hosts/controller/host.yaml"), controller).unwrap();
         let socket = scene.path("ours/agent");
-        let agent = Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
+        let agent =
+            Command::new("ssh-agent").arg("-D").arg("-a").arg(&socket).stdout(Stdio::null()).spawn().unwrap();
         wait_until("the agent listens", || socket.exists().then_some(()));
         let added = Command::new("ssh-add")
             .arg(scene.path("ours/login"))

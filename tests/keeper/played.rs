@@ -159,7 +159,8 @@ impl Started<'_> {
         let keys: Vec<String> = layer.users.iter().flat_map(|user| user.authorized_keys.clone()).collect();
         fs::write(dir.join("authorized_keys"), keys.join("\n") + "\n")?;
         let me = std::env::current_exe()?;
-        let command = if self.part == "no-nix" { "exit 127".to_owned() } else { format!("{} {NIX}", me.display()) };
+        let command =
+            if self.part == "no-nix" { "exit 127".to_owned() } else { format!("{} {NIX}", me.display()) };
         let config = format!(
             "Port {}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}/authorized_keys\nPidFile none\n\
              UsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\

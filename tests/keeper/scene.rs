@@ -39,7 +39,12 @@ pub fn cannot_run() -> Option<String> {
 }
 
 fn has(user: &str) -> bool {
-    Command::new("id").arg(user).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    Command::new("id")
+        .arg(user)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
 }
 
 /// Who lends the machine.
@@ -62,7 +67,8 @@ fn as_lender(program: &str) -> Command {
 
 /// How long anything may take here.
 pub fn patience() -> Duration {
-    let scale = std::env::var("CIVM_TIMEOUT_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0_f64);
+    let scale =
+        std::env::var("CIVM_TIMEOUT_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0_f64);
     Duration::from_secs(60).mul_f64(scale)
 }
 
@@ -90,7 +96,8 @@ fn cache() -> &'static Path {
 }
 
 pub fn key(path: &Path) -> String {
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
+    let made =
+        Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
     assert!(made.success());
     let public = fs::read_to_string(path.with_extension("pub")).unwrap();
     public.split_whitespace().take(2).collect::<Vec<_>>().join(" ")

@@ -88,7 +88,12 @@ impl Builder {
 
     /// As it is told to nix.
     pub(super) fn told(&self, published: bool) -> Told<'_> {
-        Told { loaded: &self.loaded, host_key: &self.host_key.public, learned: self.learned.as_ref(), published }
+        Told {
+            loaded: &self.loaded,
+            host_key: &self.host_key.public,
+            learned: self.learned.as_ref(),
+            published,
+        }
     }
 
     /// Whether it builds for a system.
@@ -209,7 +214,9 @@ impl Builder {
             state: phase.name().to_owned(),
             doing: if alive { self.doing.clone() } else { String::new() },
             wanted: self.state.is_enabled(),
-            ready_since: self.ready_since.filter(|_| matches!(phase, Phase::Ready { .. } | Phase::Draining { .. })),
+            ready_since: self
+                .ready_since
+                .filter(|_| matches!(phase, Phase::Ready { .. } | Phase::Draining { .. })),
             again_in_ms: again,
             reason: phase.reason().cloned(),
             connections: self.state.connections(),

@@ -57,7 +57,10 @@ pub(super) struct Hub<'a> {
 }
 
 impl<'a> Hub<'a> {
-    #[expect(clippy::too_many_arguments, reason = "they are the fields of `Options`, and what was made of them")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the fields of `Options`, and what was made of them"
+    )]
     pub(super) fn new(
         held: Held,
         parcels: PathBuf,
@@ -149,8 +152,12 @@ impl<'a> Hub<'a> {
         }
         self.reload(self.enable_all);
         let failed = |builder: &Builder| matches!(builder.state.phase(), Phase::Failed(_));
-        let names: Vec<String> =
-            self.builders.iter().filter(|(_, builder)| failed(builder)).map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = self
+            .builders
+            .iter()
+            .filter(|(_, builder)| failed(builder))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in names {
             self.step(&name, Input::Up);
         }
@@ -283,8 +290,11 @@ impl<'a> Hub<'a> {
             builder.warn(&complaint);
             self.log(name, &complaint);
         }
-        while let Some(Ok((stream, _))) =
-            self.builders.get(name).and_then(|builder| builder.listener.as_ref()).map(std::net::TcpListener::accept)
+        while let Some(Ok((stream, _))) = self
+            .builders
+            .get(name)
+            .and_then(|builder| builder.listener.as_ref())
+            .map(std::net::TcpListener::accept)
         {
             let _ = stream.set_nonblocking(false);
             self.dial(name.to_owned(), Caller::Port(stream));
@@ -309,7 +319,9 @@ impl<'a> Hub<'a> {
     fn has_room_elsewhere(&self, name: &str) -> bool {
         let Some(builder) = self.builders.get(name) else { return false };
         let system = builder.loaded.system();
-        self.builders.iter().any(|(other, builder)| other != name && builder.has_room() && builder.builds(&system))
+        self.builders
+            .iter()
+            .any(|(other, builder)| other != name && builder.has_room() && builder.builds(&system))
     }
 
     /// Whoever waits for a builder that cannot be reached goes on to another one as soon as there is one.
@@ -317,8 +329,12 @@ impl<'a> Hub<'a> {
         let waits = |builder: &Builder| {
             builder.state.held() > 0 && matches!(builder.state.phase(), Phase::Waiting { .. })
         };
-        let names: Vec<String> =
-            self.builders.iter().filter(|(_, builder)| waits(builder)).map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = self
+            .builders
+            .iter()
+            .filter(|(_, builder)| waits(builder))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in names {
             if self.has_room_elsewhere(&name) {
                 self.step(&name, Input::Elsewhere);

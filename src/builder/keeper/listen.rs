@@ -68,7 +68,8 @@ impl Drop for Done {
 }
 
 fn serve(stream: UnixStream, hub: &Sender<Message>) {
-    let timeouts = stream.set_read_timeout(Some(REQUEST)).and_then(|()| stream.set_write_timeout(Some(TAKEN)));
+    let timeouts =
+        stream.set_read_timeout(Some(REQUEST)).and_then(|()| stream.set_write_timeout(Some(TAKEN)));
     if timeouts.is_err() {
         return;
     }

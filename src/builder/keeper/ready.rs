@@ -113,7 +113,8 @@ impl Check {
         let late = self.until.is_some_and(|until| until <= Instant::now());
         late.then(|| {
             self.login.cut.now();
-            let message = format!("`{}` runs on {}, but nobody could log in", self.login.builder, self.login.on);
+            let message =
+                format!("`{}` runs on {}, but nobody could log in", self.login.builder, self.login.on);
             Err(Reason::new(Kind::Late, message))
         })
     }
@@ -176,8 +177,10 @@ impl Login {
                     .hint(format!("look on {on} who listens there; `civm builder up {builder}` tries again"))
             }
             Verdict::Auth => Reason::new(Kind::Auth, format!("`{builder}` does not let `{user}` in{said}")),
-            Verdict::Forbidden => Reason::new(Kind::Auth, format!("the sshd of {on} forwards no connections{said}"))
-                .hint("set `AllowTcpForwarding yes` (or `local`) in its sshd_config"),
+            Verdict::Forbidden => {
+                Reason::new(Kind::Auth, format!("the sshd of {on} forwards no connections{said}"))
+                    .hint("set `AllowTcpForwarding yes` (or `local`) in its sshd_config")
+            }
             Verdict::Missing => Reason::new(Kind::Binary, format!("`{builder}` has no nix-daemon{said}"))
                 .hint("add nix-bin and nix-setup-systemd to `image.packages` of its host"),
             Verdict::Network => Reason::new(Kind::Network, format!("no login to `{builder}`{said}")),
@@ -190,7 +193,9 @@ impl Login {
         let settings = self.settings().unwrap_or(Value::Null);
         let list = |name: &str| -> Option<Vec<String>> {
             let words = settings.get(name)?.get("value")?.as_array()?;
-            let plain = |word: &&str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte));
+            let plain = |word: &&str| {
+                word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte))
+            };
             Some(words.iter().filter_map(Value::as_str).filter(plain).map(str::to_owned).collect())
         };
         Learned {

@@ -72,7 +72,8 @@ impl Hub<'_> {
             let known: Vec<&str> = self.builders.keys().map(String::as_str).collect();
             return Err(format!("no builder `{unknown}` here; there are: {}", known.join(", ")));
         }
-        let chosen: Vec<String> = self.builders.keys().filter(|name| names.is_empty() || names.contains(name)).cloned().collect();
+        let chosen: Vec<String> =
+            self.builders.keys().filter(|name| names.is_empty() || names.contains(name)).cloned().collect();
         for name in chosen {
             let input = self.builders.get(&name).map(&input);
             if let Some(input) = input {
@@ -82,14 +83,20 @@ impl Hub<'_> {
         Ok(())
     }
 
-    fn logs(&mut self, builder: Option<String>, follow: bool, reply: &SyncSender<Reply>) -> Result<(), String> {
+    fn logs(
+        &mut self,
+        builder: Option<String>,
+        follow: bool,
+        reply: &SyncSender<Reply>,
+    ) -> Result<(), String> {
         if let Some(name) = &builder
             && !self.builders.contains_key(name)
         {
             return Err(format!("no builder `{name}` here"));
         }
         let chosen = |one: &&Builder| builder.as_deref().is_none_or(|name| name == one.loaded.name());
-        let mut lines: Vec<_> = self.builders.values().filter(chosen).flat_map(Builder::lines).cloned().collect();
+        let mut lines: Vec<_> =
+            self.builders.values().filter(chosen).flat_map(Builder::lines).cloned().collect();
         lines.sort_by_key(|line| line.at);
         let skip = lines.len().saturating_sub(200);
         for line in lines.into_iter().skip(skip) {
@@ -133,10 +140,13 @@ impl Hub<'_> {
             Refusal::Elsewhere => {
                 ("elsewhere", format!("`{name}` is not ready, and another builder of its system is"))
             }
-            Refusal::Stopped => ("stopped", format!("`{name}` was stopped; `civm builder up {name}` starts it")),
+            Refusal::Stopped => {
+                ("stopped", format!("`{name}` was stopped; `civm builder up {name}` starts it"))
+            }
             Refusal::Draining => ("draining", format!("`{name}` is about to stop, and takes no more builds")),
             Refusal::Failed => {
-                let hint = reason.and_then(|reason| reason.hint).map(|hint| format!("; {hint}")).unwrap_or_default();
+                let hint =
+                    reason.and_then(|reason| reason.hint).map(|hint| format!("; {hint}")).unwrap_or_default();
                 ("failed", format!("`{name}` failed{because}{hint}"))
             }
             Refusal::Late => ("late", format!("`{name}` was not ready in time{because}")),

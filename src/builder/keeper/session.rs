@@ -9,8 +9,8 @@ use rand::RngCore as _;
 
 use super::Message;
 use super::gates::{Gates, Permit};
-use super::reason::{Kind, Reason};
 use super::ready::Check;
+use super::reason::{Kind, Reason};
 use super::state::{Ending, Event};
 use crate::builder::identity::{Identity, Pair};
 use crate::builder::link::{Link, Target, Waker};
@@ -174,7 +174,8 @@ impl Session {
         let local = |message: String| Reason::new(Kind::Local, message);
         let client = self.loaded.key().map_err(local)?;
         let host = shared.identity.host(self.loaded.name()).map_err(local)?;
-        let staged = self.loaded.staged(&host, client.as_ref().unwrap_or(&shared.identity.client)).map_err(local)?;
+        let staged =
+            self.loaded.staged(&host, client.as_ref().unwrap_or(&shared.identity.client)).map_err(local)?;
         let give_up = || self.orders.is_stopped() || self.orders.cut.is_done();
         self.doing(format!("connecting to {}", builder.on));
         let gate = shared.gates.handshake(&builder.on.host, builder.on.port);
@@ -351,7 +352,9 @@ impl Talk<'_> {
             }
             FromRemote::Progress { phase, done, total } => {
                 let part = match (done, total) {
-                    (Some(done), Some(total)) if total > 0 => format!(", {} %", done.saturating_mul(100) / total),
+                    (Some(done), Some(total)) if total > 0 => {
+                        format!(", {} %", done.saturating_mul(100) / total)
+                    }
                     _ => String::new(),
                 };
                 self.session.doing(format!("{phase}{part}"));
@@ -399,7 +402,8 @@ impl Talk<'_> {
         let on = &self.session.loaded.parcel.builder.on;
         if let Some(first) = facts.missing.first() {
             let what: Vec<&str> = facts.missing.iter().map(|missing| missing.what.as_str()).collect();
-            let mut remedies: Vec<&str> = facts.missing.iter().map(|missing| missing.remedy.as_str()).collect();
+            let mut remedies: Vec<&str> =
+                facts.missing.iter().map(|missing| missing.remedy.as_str()).collect();
             remedies.retain(|remedy| !remedy.is_empty());
             remedies.dedup();
             let message = format!("{on} ({}) lacks: {}", facts.os, what.join("; "));

@@ -97,12 +97,14 @@ fn noexec_another_processor_and_damage_are_told_apart() {
     assert_eq!(arch.kind, Kind::Remote(wire::Kind::Arch));
     assert!(case(139, "Segmentation fault").message.contains("damaged"));
     assert!(case(127, "x: not found").message.ends_with("(exit code 127): x: not found"));
-    let full = received("truncated 4096\n", "cat: write error: No space left on device\n", &Binary {
-        arch: Arch::X86_64,
-        sha256: String::new(),
-        size: 1,
-        path: PathBuf::new(),
-    }, "/c", &remote()).unwrap_err();
+    let full = received(
+        "truncated 4096\n",
+        "cat: write error: No space left on device\n",
+        &Binary { arch: Arch::X86_64, sha256: String::new(), size: 1, path: PathBuf::new() },
+        "/c",
+        &remote(),
+    )
+    .unwrap_err();
     assert_eq!(full.kind, Kind::Remote(wire::Kind::Disk));
 }
 

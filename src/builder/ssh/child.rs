@@ -91,9 +91,8 @@ impl Said {
 /// # Errors
 /// There is no ssh.
 pub fn command(arguments: &[OsString], environment: &Environment) -> Result<Command, Reason> {
-    let missing = || {
-        Reason::new(Kind::Local, "this machine has no `ssh`").hint("sudo apt-get install openssh-client")
-    };
+    let missing =
+        || Reason::new(Kind::Local, "this machine has no `ssh`").hint("sudo apt-get install openssh-client");
     let ssh = environment.find_program("ssh").ok_or_else(missing)?;
     let mut command = child_command(ssh, environment);
     command.args(arguments).env("LC_ALL", "C");
@@ -117,8 +116,7 @@ impl Ssh {
     ) -> Result<Self, Reason> {
         let failed = |error: io::Error| Reason::new(Kind::Local, format!("cannot run ssh: {error}"));
         let mut command = command(arguments, environment)?;
-        let mut child =
-            command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn().map_err(failed)?;
+        let mut child = command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn().map_err(failed)?;
         let said = Arc::new(Mutex::new(Said::default()));
         if let Some(pipe) = child.stderr.take() {
             let said = Arc::clone(&said);

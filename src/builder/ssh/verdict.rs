@@ -123,11 +123,7 @@ Host key verification failed.\r
                 "Unable to negotiate with 127.0.0.1 port 22311: no matching host key type found. Their offer: ssh-ed25519\r\n",
                 Verdict::HostKey,
             ),
-            (
-                255,
-                "lender@127.0.0.1: Permission denied (publickey,keyboard-interactive).\r\n",
-                Verdict::Auth,
-            ),
+            (255, "lender@127.0.0.1: Permission denied (publickey,keyboard-interactive).\r\n", Verdict::Auth),
             (
                 255,
                 "Load key \"/run/x/id\": error in libcrypto\r\nlender@10.0.0.1: Permission denied (publickey).\r\n",
@@ -180,7 +176,8 @@ Host key verification failed.\r
     #[test]
     fn the_offered_key_is_named_as_ssh_names_it() {
         assert_eq!(offered(CHANGED), Some("SHA256:SK5FgxrORgkqTUcHBu4U8T1qkjh00OaHC05iPJt0A4o"));
-        let other = "Unable to negotiate with ::1 port 22: no matching host key type found. Their offer: ssh-rsa\n";
+        let other =
+            "Unable to negotiate with ::1 port 22: no matching host key type found. Their offer: ssh-rsa\n";
         assert_eq!(offered(other), Some("ssh-rsa"));
         assert_eq!(offered("Host key verification failed.\n"), None);
     }
@@ -189,6 +186,9 @@ Host key verification failed.\r
     fn a_banner_does_not_hide_the_reason() {
         let text = format!("Authorized use only.\n{CHANGED}bye\n");
         let (verdict, line) = judge(Some(255), &text);
-        assert_eq!((verdict, line), (Verdict::HostKey, Some("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @")));
+        assert_eq!(
+            (verdict, line),
+            (Verdict::HostKey, Some("@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @"))
+        );
     }
 }

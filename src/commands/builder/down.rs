@@ -47,7 +47,9 @@ pub(super) fn gone(chosen: &Chosen, home: &Home, context: &Context) -> Result<()
             views => views.map_err(|error| home.failure(error))?,
         };
         let mut left = views.into_iter().filter(|view| chosen.has(&view.name));
-        let Some(view) = left.find(|view| !matches!(view.state.as_str(), "idle" | "failed")) else { return Ok(()) };
+        let Some(view) = left.find(|view| !matches!(view.state.as_str(), "idle" | "failed")) else {
+            return Ok(());
+        };
         if view.wanted {
             return Err(Failure::new(
                 Code::MachineUnavailable,

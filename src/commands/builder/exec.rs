@@ -48,7 +48,11 @@ fn command(args: &Exec, home: &Home, context: &Context) -> Outcome {
         None => return Err(Failure::new(Code::CouldNotReadInput, "no command")),
     };
     let cannot = |error: std::io::Error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound { Code::CommandNotFound } else { Code::CommandNotRun };
+        let code = if error.kind() == std::io::ErrorKind::NotFound {
+            Code::CommandNotFound
+        } else {
+            Code::CommandNotRun
+        };
         Failure::new(code, format!("cannot run `{}`: {error}", program.to_string_lossy()))
     };
     let foreground = Foreground::watch().map_err(cannot)?;

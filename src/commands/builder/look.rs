@@ -38,8 +38,9 @@ struct Lender {
 fn lender(remote: &str, home: &Home, context: &Context) -> Result<Lender, Failure> {
     let is_meant = |builder: &Deployed| builder.name == remote || builder.on.to_string() == remote;
     let unknown = || {
-        Failure::new(Code::Generic, format!("no builder is made on `{remote}`"))
-            .help("name a builder, or its `on:` as host.yaml has it: the machine's host key is known from there")
+        Failure::new(Code::Generic, format!("no builder is made on `{remote}`")).help(
+            "name a builder, or its `on:` as host.yaml has it: the machine's host key is known from there",
+        )
     };
     let of_loaded = |loaded: Loaded| -> Result<Lender, Failure> {
         let key = loaded.on_key().map_err(|error| Failure::new(Code::CouldNotReadInput, error))?;
@@ -50,9 +51,13 @@ fn lender(remote: &str, home: &Home, context: &Context) -> Result<Lender, Failur
         Home::Given(place) => place.parcels(),
         Home::Project(..) => {
             let found = chosen(&[], None, false, context)?;
-            let found = found.into_iter().find(|packing| is_meant(&packing.packed.parcel.builder)).ok_or_else(unknown)?;
+            let found = found
+                .into_iter()
+                .find(|packing| is_meant(&packing.packed.parcel.builder))
+                .ok_or_else(unknown)?;
             let names = [found.packed.parcel.builder.name.clone()];
-            let opened = chosen(&names, Some(&found.of), true, context)?.into_iter().next().ok_or_else(unknown)?;
+            let opened =
+                chosen(&names, Some(&found.of), true, context)?.into_iter().next().ok_or_else(unknown)?;
             let key = opened.on_key.as_ref().map(|key| Pair::secret(key)).transpose().map_err(|error| {
                 let name = opened.packed.parcel.builder.on_key.clone().unwrap_or_default();
                 Failure::new(Code::CouldNotReadInput, format!("the secret `{name}` cannot log in: {error}"))
@@ -74,8 +79,8 @@ fn ask(
 ) -> Result<(Facts, Option<FromRemote>), Failure> {
     let lender = lender(remote, home, context)?;
     let environment = &context.environment;
-    let dir = PrivateDir::in_memory(environment)
-        .map_err(|error| Failure::new(Code::Generic, error.to_string()))?;
+    let dir =
+        PrivateDir::in_memory(environment).map_err(|error| Failure::new(Code::Generic, error.to_string()))?;
     let key = lender.key.as_ref().map(|pair| {
         let path = dir.path().join("key");
         atomic::create(&path, &pair.private, 0o600, false).map(|()| path)
@@ -92,8 +97,7 @@ fn ask(
         environment,
         cut: &cut,
     };
-    let mut link =
-        Link::open(&target, &mut |what| context.screen.detail(what)).map_err(reason_failure)?;
+    let mut link = Link::open(&target, &mut |what| context.screen.detail(what)).map_err(reason_failure)?;
     let asked = talk(&mut link, builder, request, Instant::now() + scaled(ANSWER, environment));
     link.close();
     asked.map_err(reason_failure)
@@ -108,7 +112,12 @@ fn talk(
     link.say(&ToRemote::Hello {
         protocol: wire::PROTOCOL,
         civm: env!("CARGO_PKG_VERSION").to_owned(),
-        owner: Owner { keeper: String::new(), host: String::new(), project: String::new(), builder: String::new() },
+        owner: Owner {
+            keeper: String::new(),
+            host: String::new(),
+            project: String::new(),
+            builder: String::new(),
+        },
         ttl_ms: TTL_MS,
         order: None,
         require: builder.require,
@@ -127,7 +136,11 @@ fn talk(
                 link.say(request)?;
             }
             Some(FromRemote::Failed { kind, message, hint }) => {
-                return Err(Reason { kind: Kind::Remote(kind), message: format!("{}: {message}", builder.on), hint });
+                return Err(Reason {
+                    kind: Kind::Remote(kind),
+                    message: format!("{}: {message}", builder.on),
+                    hint,
+                });
             }
             Some(purged @ FromRemote::Purged { .. }) => {
                 if let Some(facts) = facts.take() {
@@ -178,10 +191,15 @@ pub(super) fn purge(args: &Purge, home: &Home, context: &Context) -> Outcome {
     let request = ToRemote::Purge { dry_run: args.dry_run };
     let (_, answer) = ask(&args.remote, Some(&request), home, context)?;
     let Some(FromRemote::Purged { paths, bytes }) = answer else {
-        return Err(Failure::new(Code::MachineUnavailable, format!("{} does not say what it removed", args.remote)));
+        return Err(Failure::new(
+            Code::MachineUnavailable,
+            format!("{} does not say what it removed", args.remote),
+        ));
     };
     if args.json {
-        context.screen.line(format!("{:#}", json!({"dry_run": args.dry_run, "paths": paths, "bytes": bytes})))?;
+        context
+            .screen
+            .line(format!("{:#}", json!({"dry_run": args.dry_run, "paths": paths, "bytes": bytes})))?;
         return Ok(0);
     }
     for path in &paths {

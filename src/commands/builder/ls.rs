@@ -34,13 +34,15 @@ fn now() -> u64 {
 }
 
 fn table(views: &[View]) -> String {
-    let mut rows = vec![["BUILDER", "ON", "SYSTEM", "STATE", "UP", "BUILDS", "WAITING", ""].map(str::to_owned)];
+    let mut rows =
+        vec![["BUILDER", "ON", "SYSTEM", "STATE", "UP", "BUILDS", "WAITING", ""].map(str::to_owned)];
     for view in views {
         let up = view.ready_since.map(|since| age(now().saturating_sub(since))).unwrap_or_default();
-        let why = view.reason.as_ref().map(ToString::to_string).unwrap_or_else(|| match view.state.as_str() {
-            "ready" | "idle" => String::new(),
-            _ => view.doing.clone(),
-        });
+        let why =
+            view.reason.as_ref().map(ToString::to_string).unwrap_or_else(|| match view.state.as_str() {
+                "ready" | "idle" => String::new(),
+                _ => view.doing.clone(),
+            });
         rows.push([
             view.name.clone(),
             view.on.clone(),
@@ -91,11 +93,14 @@ fn facts(view: &View) -> Vec<[String; 2]> {
         }
     }
     put("system", view.system.clone());
-    put("accelerator", match (&view.accel, &view.accel_reason) {
-        (Some(accel), Some(reason)) => format!("{accel} ({reason})"),
-        (Some(accel), None) => accel.clone(),
-        _ => String::new(),
-    });
+    put(
+        "accelerator",
+        match (&view.accel, &view.accel_reason) {
+            (Some(accel), Some(reason)) => format!("{accel} ({reason})"),
+            (Some(accel), None) => accel.clone(),
+            _ => String::new(),
+        },
+    );
     put("nix", view.nix.clone().unwrap_or_default());
     put("builds", format!("{} of {}", view.connections, view.max_jobs));
     put("waiting", if view.waiting == 0 { String::new() } else { view.waiting.to_string() });
@@ -138,7 +143,8 @@ mod tests {
 
     #[test]
     fn a_builder_that_failed_says_why() {
-        let reason = serde_json::from_str(r#"{"kind":"auth","message":"lender@h does not let us in"}"#).unwrap();
+        let reason =
+            serde_json::from_str(r#"{"kind":"auth","message":"lender@h does not let us in"}"#).unwrap();
         let view = |name: &str, state: &str| View {
             name: name.into(),
             on: "lender@h".into(),

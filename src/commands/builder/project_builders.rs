@@ -85,7 +85,10 @@ fn lay(rootfs: &Path, entries: &[Entry]) -> io::Result<()> {
         }
         if !matches!(kind, Kind::Link(_)) {
             // The keeper must be able to read it, whatever mode it has in the guest.
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode | 0o600 | u32::from(path.is_dir()) * 0o100))?;
+            fs::set_permissions(
+                &path,
+                fs::Permissions::from_mode(mode | 0o600 | u32::from(path.is_dir()) * 0o100),
+            )?;
         }
     }
     Ok(())
@@ -124,12 +127,18 @@ fn begin(root: &Path, place: &Place, context: &Context) -> Result<(), Failure> {
             return Ok(());
         }
         let ended = child.try_wait().map_err(failed)?;
-        if ended.is_some_and(|status| !status.success()) && client::ask(&place.socket(), &Request::Version).is_err() {
+        if ended.is_some_and(|status| !status.success())
+            && client::ask(&place.socket(), &Request::Version).is_err()
+        {
             let said = fs::read_to_string(&path).unwrap_or_default();
-            let said = said.lines().last().unwrap_or("it says nothing").trim_start_matches("error: ").to_owned();
+            let said =
+                said.lines().last().unwrap_or("it says nothing").trim_start_matches("error: ").to_owned();
             // Another one may just be beginning.
             if !said.contains("runs already") {
-                return Err(Failure::new(Code::MachineUnavailable, format!("the keeper did not start: {said}")));
+                return Err(Failure::new(
+                    Code::MachineUnavailable,
+                    format!("the keeper did not start: {said}"),
+                ));
             }
         }
         if Instant::now() >= until {
