@@ -103,7 +103,6 @@ pub enum Command {
     /// Bring a running instance in line with its host.yaml, files and secrets, without a restart
     Apply(instance::Apply),
     /// Make builders for Nix on other machines, and use them
-    #[command(hide = true)]
     Builder(Box<builder::Builder>),
     /// List, build and remove images
     Image(image::Image),
