@@ -37,8 +37,8 @@ pub use apply::{Applied, Drift, apply};
 pub use builders::{Packing, builders};
 pub use error::Error;
 pub use image::{
-    cache as image_cache, ensure as build_image, id as image_id, locate as locate_image,
-    outlook as image_outlook,
+    cache as image_cache, check as check_guest_binary, ensure as build_image, id as image_id,
+    locate as locate_image, outlook as image_outlook,
 };
 pub use lent::{Lent, Prepared};
 pub use plan::Plan;

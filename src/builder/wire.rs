@@ -3,11 +3,15 @@
 //! The remote begins with the line [`GREETING`]; what a login shell says before it is noise. After that both sides send
 //! frames: a length of four bytes, most significant first, and a JSON object. An [`ToRemote::Entries`] is followed by
 //! the files of the share as [`plan`](crate::instance::plan) sends them, an [`ToRemote::ImageFile`] by its bytes.
+//! An image is sent when the remote asks for it, which may be at any time before the machine is started: first the list
+//! of its files, then the files (see [`sent`](crate::image::sent)). The remote waits for it with the start.
 //!
 //! ```text
 //! remote  civm-remote 1
 //! keeper  {"say":"hello", ...}         who asks, for what, and how long silence is borne
 //! remote  {"say":"facts", ...}         what the machine is, has and lacks
+//! remote  {"say":"need-image"}         only where it has none and cannot build one
+//! keeper  {"say":"image-file", ...} + bytes …
 //! keeper  {"say":"entries"} + files    the host key, the layer, files laid over the image
 //! keeper  {"say":"start"}
 //! remote  {"say":"progress", ...} …    image, disk, boot

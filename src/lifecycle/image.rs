@@ -39,7 +39,10 @@ pub fn id(order: &Order, environment: &Environment) -> Result<String, Error> {
 }
 
 /// Whether there is a guest's side for a host of another architecture than this machine's, which is a binary of its own.
-pub(super) fn check(order: &Order, environment: &Environment) -> Result<(), Error> {
+///
+/// # Errors
+/// There is none.
+pub fn check(order: &Order, environment: &Environment) -> Result<(), Error> {
     if Arch::native() != Some(order.arch) {
         locate(order, environment)?;
     }
@@ -73,7 +76,7 @@ pub(super) fn find(id: &str, order: &Order, environment: &Environment) -> Result
     Ok(debian::find(id, order.arch, &cache, environment)?)
 }
 
-/// Whether the image of an order is in the cache, under that name or its own; if not, why it cannot be built here.
+/// Whether the image of an order is in the cache, under that name or its own, and not only can be built here.
 ///
 /// # Errors
 /// Why it cannot be built.

@@ -13,11 +13,10 @@ use civm::vm::network::Network;
 use nix::sys::signal::Signal;
 
 use crate::asked;
+use crate::harness::Case;
 use crate::kernel::WORD;
 use crate::scene::{KEY, LONG, Scene, wait_until};
 use crate::{faults, played, soak};
-
-type Case = fn();
 
 pub const ALL: [(&str, Case); 39] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),

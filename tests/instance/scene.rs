@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +25,8 @@ use zeroize::Zeroizing;
 
 use crate::{HOLD, kernel};
 
+/// What every script that plays a machine begins with: QMP as far as civm speaks it, and helpers for the guest.
+const QEMU: &str = include_str!("qemu.sh");
 /// The staged secret.
 pub const KEY: &str = "secrets/ssh_host_ed25519_key";
 /// How long anything may take; the machine that runs the tests may be busy.
@@ -57,6 +60,21 @@ impl Scene {
 
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// From here on QEMU is a script; `guest` defines what the guest does.
+    pub fn play(&mut self, guest: &str) {
+        let directory = self.directory().join("bin");
+        fs::create_dir(&directory).expect("a directory");
+        let program = directory.join("qemu-system-x86_64");
+        fs::write(&program, QEMU).expect("a script");
+        fs::write(directory.join("guest"), guest).expect("a script");
+        // QEMU's own user has to read them.
+        for path in [self.directory(), &directory, &program] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        }
+        let path = format!("{}:{}", directory.display(), std::env::var("PATH").expect("a PATH"));
+        self.environment = self.environment.clone().with("PATH", path);
     }
 
     pub fn home(&self) -> Home {

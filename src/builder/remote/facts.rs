@@ -116,6 +116,10 @@ pub(super) fn look(wanted: Wanted<'_>, home: &Home, swept: Vec<String>, environm
             missing.push(no_kvm(order, native, &accel_reason));
         }
         missing.extend(lacking(order, &resources));
+        if let Err(error) = lifecycle::check_guest_binary(order, environment) {
+            let remedy = format!("put a civm for {} beside the one that runs there", order.arch);
+            missing.push(Missing { kind: Kind::Arch, what: error.to_string(), remedy });
+        }
         image = image_state(order, wanted.image, distribution, environment, &mut missing);
     }
     let disk_mib = resources.disk_free_mib.unwrap_or_default().min(cache_free.unwrap_or(u64::MAX));

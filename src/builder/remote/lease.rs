@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::RngCore as _;
 use rand::rngs::OsRng;
@@ -25,6 +25,9 @@ const LOCK: &str = "lock";
 const RECORD: &str = "lease.json";
 /// Longest record that is read, in bytes.
 const RECORD_MAX: u64 = 64 << 10;
+
+/// How long it is tried to remove one that still changes.
+const REMOVED: Duration = Duration::from_secs(3);
 
 /// A lease that this process holds.
 #[derive(Debug)]
@@ -100,8 +103,19 @@ impl Lease {
     }
 }
 
+/// Whoever was about to make something in it when its machine was given up does so once.
 fn remove(path: &Path) -> Result<(), String> {
-    fs::remove_dir_all(path).map_err(|error| format!("{} is still there: {error}", path.display()))
+    let until = Instant::now() + REMOVED;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            removed => {
+                return removed.map_err(|error| format!("{} is still there: {error}", path.display()));
+            }
+        }
+    }
 }
 
 /// All directories among the leases: no links, nothing of another user's.
@@ -154,7 +168,7 @@ fn places(lease: &Path) -> Vec<Place> {
 }
 
 fn end(place: &Place, environment: &Environment) -> Result<(), String> {
-    match stop::down(place, Patience::AtMost(std::time::Duration::ZERO), environment, &mut |_| {}) {
+    match stop::down(place, Patience::AtMost(Duration::ZERO), environment, &mut |_| {}) {
         Ok(_) | Err(Error::NotRunning(_)) => Ok(()),
         Err(error) => Err(error.to_string()),
     }

@@ -289,7 +289,7 @@ impl Watch<'_> {
             },
             instance::Event::Rebooting => self.warn("the guest boots again"),
             instance::Event::Panicked { message } => {
-                self.warn(format!("the guest's kernel panicked: {message}"))
+                self.warn(format!("the guest's kernel panicked: {message}"));
             }
             _ => {}
         }
