@@ -307,7 +307,8 @@ impl Link {
             |error: io::Error| Reason::new(Kind::Local, format!("cannot read {}: {error}", path.display()));
         let mut file = File::open(path).map_err(local)?;
         let mut hash = Sha256::new();
-        let size = io::copy(&mut file, &mut hash).and_then(|size| file.rewind().map(|()| size)).map_err(local)?;
+        let size =
+            io::copy(&mut file, &mut hash).and_then(|size| file.rewind().map(|()| size)).map_err(local)?;
         let sha256 = hex::encode(&hash.finalize());
         self.say(&ToRemote::ImageFile { name: name.to_owned(), size, sha256 })?;
         let sent = io::copy(&mut file.take(size), &mut self.socket).map_err(|_| self.broken())?;

@@ -112,6 +112,8 @@ pub struct Lending {
     pub cache: Option<PathBuf>,
     /// Directories that come first in PATH.
     pub path: Option<PathBuf>,
+    /// Lines of its sshd_config.
+    pub sshd: &'static str,
 }
 
 pub struct Scene {
@@ -146,9 +148,10 @@ impl Scene {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
              PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             SetEnv CIVM_TEST_LEASES={0}/leases XDG_CACHE_HOME={1} XDG_STATE_HOME={0}/state PATH={path}/usr/bin:/bin\n{force}",
+             {2}SetEnv CIVM_TEST_LEASES={0}/leases XDG_CACHE_HOME={1} XDG_STATE_HOME={0}/state PATH={path}/usr/bin:/bin\n{force}",
             lender.display(),
-            cache.display()
+            cache.display(),
+            how.sshd
         );
         fs::write(at("lender/sshd_config"), config).unwrap();
         if Uid::effective().is_root() {
@@ -218,10 +221,16 @@ impl Scene {
 
     /// Starts the keeper, and waits until it listens.
     pub fn keep(&mut self) {
+        self.keep_with(&[]);
+    }
+
+    /// The same with variables.
+    pub fn keep_with(&mut self, variables: &[(&str, &Path)]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("keeper.log")).unwrap();
         let child = self
             .civm(&["builder", "--dir", self.path("run").to_str().unwrap(), "run", "--parcels"])
             .arg(self.path("parcels"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

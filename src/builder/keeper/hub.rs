@@ -53,6 +53,8 @@ pub(super) struct Hub<'a> {
     /// Since when nobody wants anything; none before anybody did.
     unwanted: Option<Instant>,
     pub(super) status: String,
+    /// Whether nix and ssh are to be told something new.
+    changed: bool,
 }
 
 impl<'a> Hub<'a> {
@@ -87,6 +89,7 @@ impl<'a> Hub<'a> {
             ending: None,
             unwanted: None,
             status: String::new(),
+            changed: true,
         }
     }
 
@@ -104,8 +107,10 @@ impl<'a> Hub<'a> {
                 self.tick();
             }
             self.turn_away_from_the_waiting();
-            self.publish();
-            self.tell_status();
+            if std::mem::take(&mut self.changed) {
+                self.publish();
+                self.tell_status();
+            }
         }
     }
 
@@ -279,7 +284,10 @@ impl<'a> Hub<'a> {
             }
             Said::Facts(facts) => builder.facts(*facts),
             Said::Started { port, accel, reason } => builder.started(port, accel, reason),
-            Said::Learned(learned) => builder.learned = Some(learned),
+            Said::Learned(learned) => {
+                builder.learned = Some(learned);
+                self.changed = true;
+            }
             Said::Pong(pong) => builder.health(pong),
             Said::Doing(what) => {
                 builder.does(&what);
@@ -297,12 +305,15 @@ impl<'a> Hub<'a> {
         let now = self.now();
         let Some(builder) = self.builders.get_mut(name) else { return };
         let before = builder.state.phase().name();
+        let (enabled, connections) = (builder.state.is_enabled(), builder.state.connections());
         let (state, actions) = builder.state.clone().step(&builder.policy(), input, now);
         builder.state = state;
         if builder.state.is_gone() {
             builder.orders = None;
             builder.access = None;
         }
+        self.changed |= before != builder.state.phase().name()
+            || (enabled, connections) != (builder.state.is_enabled(), builder.state.connections());
         if builder.state.phase().name() != before {
             let line = Self::phase_line(builder);
             self.log(name, &line);

@@ -27,6 +27,7 @@ impl Hub<'_> {
                 continue;
             }
             let drain = builder.loaded.parcel.builder.drain;
+            builder.next_is_wanted = builder.state.is_enabled() || self.enable_all;
             builder.next = Some(next);
             self.step(&name, Input::Down { within: Some(drain) });
         }
@@ -45,6 +46,7 @@ impl Hub<'_> {
         match prepared {
             Ok(host_key) => {
                 self.builders.insert(name.clone(), Builder::new(loaded, host_key));
+                self.changed = true;
                 if enable {
                     self.step(&name, Input::Enable);
                 }
@@ -70,9 +72,14 @@ impl Hub<'_> {
         let names: Vec<String> =
             self.builders.iter().filter(|(_, builder)| due(builder)).map(|(name, _)| name.clone()).collect();
         for name in names {
-            let next = self.builders.remove(&name).and_then(|builder| builder.next).flatten();
-            if let Some(next) = next {
-                self.add(name, next, self.enable_all);
+            let Some(old) = self.builders.remove(&name) else { continue };
+            self.changed = true;
+            if let Some(next) = old.next.flatten() {
+                self.add(name.clone(), next, false);
+                if old.next_is_wanted {
+                    // One that is started on demand waits until somebody wants it.
+                    self.step(&name, Input::Enable);
+                }
             }
         }
     }
