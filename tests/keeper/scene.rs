@@ -199,13 +199,18 @@ impl Scene {
 
     /// Puts a builder where a keeper finds it.
     pub fn put(&self, builder: &Deployed) {
+        self.put_with(builder, 1024);
+    }
+
+    /// The same with so much memory, in MiB.
+    pub fn put_with(&self, builder: &Deployed, memory_mib: u64) {
         let arch = builder.arch;
         let machine = Order {
             host: builder.host.clone(),
             arch,
             machine_type: MachineType::usual(arch),
             cpus: 2,
-            memory_mib: 1024,
+            memory_mib,
             disk_mib: 4096,
             network: Network::default(),
             suite: None,

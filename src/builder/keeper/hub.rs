@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -91,6 +92,15 @@ impl<'a> Hub<'a> {
             status: String::new(),
             changed: true,
         }
+    }
+
+    /// The keeper's socket.
+    pub(super) fn listener(&self) -> Result<UnixListener, String> {
+        let socket = self.held.place.socket();
+        let failed = |error: std::io::Error| format!("cannot listen on {}: {error}", socket.display());
+        let listener = UnixListener::bind(&socket).map_err(failed)?;
+        self.held.open_socket(&socket).map_err(failed)?;
+        Ok(listener)
     }
 
     /// Until everything has ended.
