@@ -103,7 +103,6 @@ pub enum Command {
     /// Print a configuration with which ssh, scp, rsync and editors reach instances
     SshConfig(instance::SshConfig),
     /// Make builders for Nix on other machines, and use them
-    #[command(hide = true)]
     Builder(Box<builder::Builder>),
     /// List, build and remove images
     Image(image::Image),

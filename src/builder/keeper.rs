@@ -5,7 +5,7 @@
 //! hub as a [`Message`].
 
 use std::net::TcpStream;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::sync::{Arc, OnceLock};
@@ -115,10 +115,6 @@ pub fn run(options: Options, tell: &mut dyn FnMut(&Line)) -> Result<(), String> 
     }
     let (sender, receiver): (Sender<Message>, Receiver<Message>) = channel();
     watch_signals(&sender)?;
-    let socket = held.place.socket();
-    let listener = UnixListener::bind(&socket)
-        .map_err(|error| format!("cannot listen on {}: {error}", socket.display()))?;
-    held.open_socket(&socket).map_err(|error| format!("cannot open {}: {error}", socket.display()))?;
     let place = held.place.clone();
     let shared = Arc::new(Shared {
         place,
@@ -129,7 +125,9 @@ pub fn run(options: Options, tell: &mut dyn FnMut(&Line)) -> Result<(), String> 
         owner,
     });
     let mut hub = Hub::new(held, parcels, enable_all, exit_when_idle, civm, shared, sender.clone(), tell);
+    // Who finds the socket finds what nix and ssh read as well.
     hub.reload(enable_all);
+    let listener = hub.listener()?;
     listen::begin(listener, sender)?;
     notify(&[sd_notify::NotifyState::Ready]);
     hub.run(&receiver);

@@ -1,23 +1,32 @@
 //! A connection to a remote's `civm remote serve`: the probe, the push, the greeting, and then messages.
 
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Stdio;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use sha2::{Digest as _, Sha256};
 
 use super::keeper::reason::{Kind, Reason};
 use super::push::{self, Binaries, Binary, Probe, Program};
 use super::ssh::Access;
-use super::ssh::child::{Cut, STACK, Ssh, printable};
-use super::wire::{FromRemote, GREETING, NOISE_MAX, PROTOCOL, ToRemote};
+use super::ssh::child::{Cut, STACK, Ssh};
+use super::wire::{FromRemote, PROTOCOL, ToRemote};
 use crate::edge::environment::Environment;
-use crate::edge::frame;
+use crate::edge::{frame, hex};
 use crate::host::spec::Arch;
 use crate::instance::deadline::scaled;
 use crate::instance::plan::{self, Staged};
+
+mod reader;
+
+pub use reader::Waker;
+use reader::{Heard, Reader};
 
 /// How long a login and the probe may take together.
 const REACH: Duration = Duration::from_secs(45);
@@ -29,8 +38,6 @@ const GREET: Duration = Duration::from_secs(60);
 const TAKEN: Duration = Duration::from_secs(30);
 /// How long an ssh may take to end once its connection is down.
 const END: Duration = Duration::from_secs(3);
-/// Longest line before the greeting that is kept.
-const LINE_MAX: usize = 1 << 10;
 /// Lines of noise that are shown in a message.
 const QUOTED: usize = 5;
 /// Messages that may wait to be heard; who sends more is made to wait.
@@ -52,28 +59,6 @@ pub struct Target<'a> {
     pub environment: &'a Environment,
     /// What cuts the connection.
     pub cut: &'a Cut,
-}
-
-/// What comes from the other end.
-enum Heard {
-    Line(String),
-    Greeting(String),
-    Message(Box<FromRemote>),
-    /// The end, and what was wrong with the last bytes if anything was.
-    Closed(Option<String>),
-    /// Somebody of this side wants to be noticed.
-    Woken,
-}
-
-/// Ends a [`Link::hear`] that waits.
-#[derive(Clone)]
-pub struct Waker(SyncSender<Heard>);
-
-impl Waker {
-    /// Does so. Where much has come that was not heard yet, nobody waits.
-    pub fn wake(&self) {
-        let _ = self.0.try_send(Heard::Woken);
-    }
 }
 
 /// A connection.
@@ -131,8 +116,8 @@ impl Link {
         let (stdin, stdout) = (Stdio::from(stdin), Stdio::from(stdout));
         let ssh = Ssh::start(&arguments, stdin, stdout, target.environment, target.cut)?;
         let (sender, heard) = sync_channel(QUEUE_MAX);
-        let waker = Waker(sender.clone());
-        let reader = Reader { sender };
+        let waker = Waker::new(sender.clone());
+        let reader = Reader::new(sender);
         let from = socket.try_clone().map_err(local)?;
         thread::Builder::new()
             .name("remote".into())
@@ -313,6 +298,23 @@ impl Link {
             .map_err(|error| Reason::new(Kind::Network, format!("{}: {error}", self.access.remote)))
     }
 
+    /// Sends a file of an image.
+    ///
+    /// # Errors
+    /// It cannot be read, or the other side takes nothing any more.
+    pub fn say_image_file(&mut self, name: &str, path: &Path) -> Result<(), Reason> {
+        let local =
+            |error: io::Error| Reason::new(Kind::Local, format!("cannot read {}: {error}", path.display()));
+        let mut file = File::open(path).map_err(local)?;
+        let mut hash = Sha256::new();
+        let size =
+            io::copy(&mut file, &mut hash).and_then(|size| file.rewind().map(|()| size)).map_err(local)?;
+        let sha256 = hex::encode(&hash.finalize());
+        self.say(&ToRemote::ImageFile { name: name.to_owned(), size, sha256 })?;
+        let sent = io::copy(&mut file.take(size), &mut self.socket).map_err(|_| self.broken())?;
+        if sent == size { Ok(()) } else { Err(local(io::Error::other("it shrank while it was sent"))) }
+    }
+
     /// Why the connection has ended.
     fn broken(&mut self) -> Reason {
         let status = self.ssh.wait(Instant::now() + END);
@@ -360,62 +362,4 @@ impl Link {
         self.ssh.wait(Instant::now() + END);
         self.access.forget();
     }
-}
-
-/// Reads what the other end sends.
-struct Reader {
-    sender: SyncSender<Heard>,
-}
-
-impl Reader {
-    fn run(&self, from: UnixStream) {
-        let mut from = BufReader::with_capacity(4 << 10, from);
-        let wrong = self.read(&mut from).err().filter(|error| error.kind() == io::ErrorKind::InvalidData);
-        self.send(Heard::Closed(wrong.map(|error| printable(&error.to_string()))));
-    }
-
-    fn read(&self, from: &mut BufReader<UnixStream>) -> io::Result<()> {
-        let mut left = NOISE_MAX;
-        loop {
-            let mut line = Vec::new();
-            let most = u64::try_from(left).unwrap_or(u64::MAX);
-            let count = from.by_ref().take(most).read_until(b'\n', &mut line)?;
-            left -= count;
-            if !line.ends_with(b"\n") {
-                let endless = left == 0;
-                let error = format!("more than {} KiB before its first word", NOISE_MAX >> 10);
-                if !line.is_empty() {
-                    self.line(&line);
-                }
-                return if endless { Err(io::Error::new(io::ErrorKind::InvalidData, error)) } else { Ok(()) };
-            }
-            if let Some(protocol) = std::str::from_utf8(&line).ok().and_then(greeting) {
-                self.send(Heard::Greeting(protocol));
-                break;
-            }
-            self.line(&line);
-        }
-        while let Some(message) = frame::receive::<FromRemote>(from)? {
-            if !self.send(Heard::Message(Box::new(message))) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn line(&self, line: &[u8]) {
-        let line = &line[..line.len().min(LINE_MAX)];
-        self.send(Heard::Line(printable(&String::from_utf8_lossy(line)).trim_end().to_owned()));
-    }
-
-    /// False where nobody listens any more.
-    fn send(&self, heard: Heard) -> bool {
-        self.sender.send(heard).is_ok()
-    }
-}
-
-/// The protocol that a greeting names.
-fn greeting(line: &str) -> Option<String> {
-    let rest = line.strip_prefix(GREETING)?.strip_prefix(' ')?;
-    Some(rest.trim().to_owned()).filter(|protocol| protocol.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -242,7 +242,7 @@ pub(super) mod tests {
         let Content::Bytes(layer) = &staged[1].content else { panic!("a file") };
         let layer: Layer = serde_json::from_slice(layer).unwrap();
         assert_eq!(layer.hostname, "big");
-        assert_eq!(layer.root_authorized_keys, [client.public.clone()]);
+        assert_eq!(layer.root_authorized_keys, [client.public.as_str()]);
         assert_eq!(layer.users[0].authorized_keys, [client.public]);
     }
 

@@ -205,7 +205,7 @@ mod tests {
             ssh_config(&all, &Place::at(Path::new("/run/civm/builders")), Path::new("/run/civm/civm"));
         let block = config.split("Host ").nth(1).unwrap();
         for line in [
-            "ProxyCommand env CIVM_BUILDERS=/run/civm/builders /run/civm/civm builder dial big",
+            "ProxyCommand env 'CIVM_BUILDERS=/run/civm/builders' /run/civm/civm builder dial big",
             "User vm-builder",
             "IdentityFile \"/run/civm/builders/keys/%u/id_ed25519\"",
             "HostKeyAlias big",

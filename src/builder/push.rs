@@ -81,7 +81,7 @@ fn foreign(arch: Arch, environment: &Environment) -> Result<PathBuf, String> {
 
 /// The binaries of one process, each looked for once.
 #[derive(Default)]
-pub struct Binaries(Mutex<Vec<(Arch, Result<Arc<Binary>, String>)>>);
+pub struct Binaries(Mutex<Vec<Arc<Binary>>>);
 
 impl Binaries {
     /// The one for an architecture.
@@ -90,15 +90,13 @@ impl Binaries {
     /// There is none, and why.
     pub fn get(&self, arch: Arch, environment: &Environment) -> Result<Arc<Binary>, String> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = known.iter().find(|(of, _)| *of == arch) {
-            return found.clone();
+        if let Some(found) = known.iter().find(|binary| binary.arch == arch) {
+            return Ok(Arc::clone(found));
         }
-        let found = Binary::find(arch, environment).map(Arc::new);
-        // One that is missing may be built meanwhile.
-        if found.is_ok() {
-            known.push((arch, found.clone()));
-        }
-        found
+        // One that is missing may be built meanwhile: it is looked for again.
+        let found = Arc::new(Binary::find(arch, environment)?);
+        known.push(Arc::clone(&found));
+        Ok(found)
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a keeper does when nothing goes wrong.
 
+use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use civm::host::spec::Start;
 
-use crate::scene::{Scene, free_port, told, wait_until};
+use crate::scene::{Lending, Scene, free_port, told, wait_until};
 
 pub const ALL: &[(&str, fn())] = &[
     ("a_builder_is_made_used_and_gone", made_used_and_gone),
@@ -16,6 +17,8 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_port_of_this_machine_leads_to_a_builder", port),
     ("doctor_finds_what_works_and_what_does_not", doctor),
     ("what_the_parcels_say_is_read_again", reload),
+    ("systemd_is_told_how_it_is", systemd),
+    ("a_fleet_comes_up_without_a_herd_and_in_little_memory", fleet),
 ];
 
 fn made_used_and_gone() {
@@ -197,5 +200,57 @@ fn reload() {
     });
     assert!(scene.view("big").ready_since >= before.ready_since);
     scene.end();
+    scene.nothing_is_left();
+}
+
+fn systemd() {
+    let mut scene = Scene::new();
+    scene.put(&scene.builder("big", "plain"));
+    scene.put(&scene.builder("lacking", "lacks"));
+    let path = scene.path("ours/notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(crate::scene::patience())).unwrap();
+    scene.keep_with(&[("NOTIFY_SOCKET", &path)]);
+    let mut told = Vec::new();
+    let mut hear = |wanted: &str| {
+        while !told.iter().any(|text: &String| text.contains(wanted)) {
+            let mut text = [0; 4096];
+            let count = socket.recv(&mut text).unwrap_or_else(|error| panic!("{wanted}: {error}; {told:?}"));
+            told.push(String::from_utf8_lossy(&text[..count]).into_owned());
+        }
+    };
+    hear("READY=1");
+    hear("STATUS=1 of 2 builders are ready; failed: lacking");
+    scene.end();
+    hear("STOPPING=1");
+}
+
+/// So many on one sshd, which begins to turn logins away when ten are on their way at once.
+fn fleet() {
+    let count: u64 = std::env::var("CIVM_FLEET").ok().and_then(|text| text.parse().ok()).unwrap_or(16);
+    let mut scene = Scene::lending(&Lending { sshd: "MaxStartups 10:100:10\n", ..Lending::default() });
+    for number in 0..count {
+        scene.put(&scene.builder(&format!("b{number}"), "plain"));
+    }
+    let begun = Instant::now();
+    scene.keep();
+    wait_until("all are ready", || scene.views().iter().all(|view| view.state == "ready").then_some(()));
+    let up = begun.elapsed();
+    assert!(!scene.log().contains("tried again"), "{}", scene.log());
+    let pid = scene.keeper.as_ref().unwrap().id();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let kib = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let each = kib("Private_Dirty:") / count;
+    assert!(each < 2048, "{each} KiB for each builder: {status}");
+    let took = scene.end();
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    println!(
+        "{count} builders: up in {:.1} s, {each} KiB each, down in {:.1} s",
+        up.as_secs_f32(),
+        took.as_secs_f32()
+    );
     scene.nothing_is_left();
 }

@@ -22,6 +22,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("an_account_without_a_shell", no_shell),
     ("a_directory_without_execution", noexec),
     ("a_remote_of_another_architecture", other_arch),
+    ("an_sshd_that_forwards_nothing", no_forwarding),
     ("a_builder_without_nix", no_nix),
     ("a_newer_protocol", newer),
     ("a_machine_that_does_not_boot", no_boot),
@@ -209,6 +210,13 @@ fn other_arch() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let (message, _) = fails(&Lending { path: Some(dir.path().into()), ..Lending::default() }, "plain");
     assert!(message.ends_with("is a Linux riscv64 machine"), "{message}");
+}
+
+fn no_forwarding() {
+    let lending = Lending { sshd: "AllowTcpForwarding no\n", ..Lending::default() };
+    let (message, hint) = fails(&lending, "plain");
+    assert!(message.ends_with("forwards no connections"), "{message}");
+    assert!(hint.contains("AllowTcpForwarding yes"), "{hint}");
 }
 
 fn no_nix() {

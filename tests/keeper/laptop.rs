@@ -12,6 +12,7 @@ use crate::scene::{Scene, lender, told, wait_until};
 pub const ALL: &[(&str, fn())] = &[
     ("one_command_builds_on_a_builder_that_is_made_for_it", one_command),
     ("a_remote_is_looked_at_and_purged", purge),
+    ("the_real_serve_says_what_it_lacks", too_large),
 ];
 
 /// A project whose controller deploys one builder, and an agent that has the key.
@@ -26,8 +27,11 @@ impl Laptop {
         for host in ["builder", "controller"] {
             fs::create_dir_all(scene.path("project/hosts").join(host)).unwrap();
         }
-        fs::write(scene.path("project/hosts/builder/host.yaml"), format!("users: {{{}: {{}}}}\n", lender()))
-            .unwrap();
+        fs::write(
+            scene.path("project/hosts/builder/host.yaml"),
+            format!("users: {{{0}: {{}}}}\nnix: {{trusted_users: [{0}]}}\n", lender()),
+        )
+        .unwrap();
         let me = std::env::current_exe().unwrap();
         let controller = format!(
             "nix:\n  builders:\n    big:\n      deploy: builder\n      on: {0}@127.0.0.1:{1}\n      \
@@ -104,6 +108,19 @@ fn one_command() {
     wait_until("the keeper has ended", || (!laptop.place().dir.exists()).then_some(()));
     laptop.scene.nothing_is_left();
     assert_eq!(laptop.civm(&["ls", "--json"]).1, "[]\n");
+}
+
+fn too_large() {
+    let mut scene = Scene::new();
+    let mut builder = scene.builder("big", "");
+    builder.run_with.clear();
+    scene.put_with(&builder, 1 << 30);
+    scene.keep();
+    let reason = scene.until("big", "failed").reason.unwrap();
+    assert!(reason.message.starts_with(&format!("{} (", builder.on)), "{reason}");
+    assert!(reason.message.contains(" lacks: ") && reason.message.contains("memory"), "{reason}");
+    scene.end();
+    scene.nothing_is_left();
 }
 
 fn purge() {

@@ -112,6 +112,8 @@ pub struct Lending {
     pub cache: Option<PathBuf>,
     /// Directories that come first in PATH.
     pub path: Option<PathBuf>,
+    /// Lines of its sshd_config.
+    pub sshd: &'static str,
 }
 
 pub struct Scene {
@@ -146,9 +148,10 @@ impl Scene {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
              PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             SetEnv CIVM_TEST_LEASES={0}/leases XDG_CACHE_HOME={1} XDG_STATE_HOME={0}/state PATH={path}/usr/bin:/bin\n{force}",
+             {2}SetEnv CIVM_TEST_LEASES={0}/leases XDG_CACHE_HOME={1} XDG_STATE_HOME={0}/state PATH={path}/usr/bin:/bin\n{force}",
             lender.display(),
-            cache.display()
+            cache.display(),
+            how.sshd
         );
         fs::write(at("lender/sshd_config"), config).unwrap();
         if Uid::effective().is_root() {
@@ -196,13 +199,18 @@ impl Scene {
 
     /// Puts a builder where a keeper finds it.
     pub fn put(&self, builder: &Deployed) {
+        self.put_with(builder, 1024);
+    }
+
+    /// The same with so much memory, in MiB.
+    pub fn put_with(&self, builder: &Deployed, memory_mib: u64) {
         let arch = builder.arch;
         let machine = Order {
             host: builder.host.clone(),
             arch,
             machine_type: MachineType::usual(arch),
             cpus: 2,
-            memory_mib: 1024,
+            memory_mib,
             disk_mib: 4096,
             network: Network::default(),
             suite: None,
@@ -218,10 +226,16 @@ impl Scene {
 
     /// Starts the keeper, and waits until it listens.
     pub fn keep(&mut self) {
+        self.keep_with(&[]);
+    }
+
+    /// The same with variables.
+    pub fn keep_with(&mut self, variables: &[(&str, &Path)]) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("keeper.log")).unwrap();
         let child = self
             .civm(&["builder", "--dir", self.path("run").to_str().unwrap(), "run", "--parcels"])
             .arg(self.path("parcels"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

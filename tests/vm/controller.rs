@@ -172,8 +172,7 @@ impl Service {
 fn write_project(machine: &Machine, lender: &Lender, server: &Server, port: u16) {
     let secrets = "hosts/jenkins-controller/secrets.yaml";
     let set = ["secrets", "set", "--value-stdin", secrets, "remote_key"];
-    let value = serde_json::to_string(&lender.client_key).expect("a string");
-    run_with(&mut machine.civm(&set), value.as_bytes()).ok();
+    run_with(&mut machine.civm(&set), lender.client_key.as_bytes()).ok();
     for dir in ["hosts/ci/rootfs/etc/ci", "hosts/small-builder"] {
         fs::create_dir_all(machine.dir.join(dir)).expect("a directory");
     }

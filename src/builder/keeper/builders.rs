@@ -27,6 +27,8 @@ pub(super) struct Builder {
     pub(super) loaded: Arc<Loaded>,
     /// What it is to be made of once it is gone; none where it goes for good.
     pub(super) next: Option<Option<Arc<Loaded>>>,
+    /// Whether it is wanted then.
+    pub(super) next_is_wanted: bool,
     /// How it is.
     pub(super) state: State,
     /// Its host key.
@@ -62,6 +64,7 @@ impl Builder {
         Self {
             loaded,
             next: None,
+            next_is_wanted: false,
             state: State::default(),
             host_key,
             orders: None,

@@ -67,7 +67,7 @@ impl Asked {
     ///
     /// # Errors
     /// It does not come, or is not one.
-    pub fn next(&mut self) -> Result<Option<Reply>, Error> {
+    pub fn line(&mut self) -> Result<Option<Reply>, Error> {
         let mut line = Vec::new();
         self.lines.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).map_err(Error::Silent)?;
         if line.is_empty() {
@@ -93,7 +93,7 @@ impl Asked {
 /// # Errors
 /// It is refused, or there is no answer.
 pub fn done(socket: &Path, request: &Request) -> Result<(), Error> {
-    ask(socket, request)?.next().map(drop)
+    ask(socket, request)?.line().map(drop)
 }
 
 /// How the builders are.
@@ -101,6 +101,6 @@ pub fn done(socket: &Path, request: &Request) -> Result<(), Error> {
 /// # Errors
 /// There is no answer.
 pub fn list(socket: &Path) -> Result<Vec<View>, Error> {
-    let reply = ask(socket, &Request::List)?.next()?;
+    let reply = ask(socket, &Request::List)?.line()?;
     Ok(reply.and_then(|reply| reply.builders).unwrap_or_default())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -19,7 +20,6 @@ use super::session::{Orders, Said, Session, Shared};
 use super::socket::{Line, Reply, View};
 use super::state::{Action, Event, Input, Phase, Time};
 use super::{Caller, Message};
-use crate::builder::parcels::{self, Loaded};
 use crate::builder::place::Held;
 use crate::builder::publish;
 use crate::builder::ssh::Access;
@@ -54,6 +54,8 @@ pub(super) struct Hub<'a> {
     /// Since when nobody wants anything; none before anybody did.
     unwanted: Option<Instant>,
     pub(super) status: String,
+    /// Whether nix and ssh are to be told something new.
+    changed: bool,
 }
 
 impl<'a> Hub<'a> {
@@ -88,7 +90,17 @@ impl<'a> Hub<'a> {
             ending: None,
             unwanted: None,
             status: String::new(),
+            changed: true,
         }
+    }
+
+    /// The keeper's socket.
+    pub(super) fn listener(&self) -> Result<UnixListener, String> {
+        let socket = self.held.place.socket();
+        let failed = |error: std::io::Error| format!("cannot listen on {}: {error}", socket.display());
+        let listener = UnixListener::bind(&socket).map_err(failed)?;
+        self.held.open_socket(&socket).map_err(failed)?;
+        Ok(listener)
     }
 
     /// Until everything has ended.
@@ -105,8 +117,10 @@ impl<'a> Hub<'a> {
                 self.tick();
             }
             self.turn_away_from_the_waiting();
-            self.publish();
-            self.tell_status();
+            if std::mem::take(&mut self.changed) {
+                self.publish();
+                self.tell_status();
+            }
         }
     }
 
@@ -177,79 +191,6 @@ impl<'a> Hub<'a> {
         let names: Vec<String> = self.builders.keys().cloned().collect();
         for name in names {
             self.step(&name, Input::Down { within: Some(Duration::ZERO) });
-        }
-    }
-
-    /// Reads the parcels again. A builder that is made of something else by now goes, and comes back so.
-    pub(super) fn reload(&mut self, enable: bool) {
-        let mut complaints = Vec::new();
-        let found = parcels::load(&self.parcels, &mut |complaint| complaints.push(complaint));
-        let mut found: BTreeMap<String, Loaded> = match found {
-            Ok(found) => found.into_iter().map(|one| (one.name().to_owned(), one)).collect(),
-            Err(error) => {
-                complaints.push(format!("cannot list {}: {error}", self.parcels.display()));
-                BTreeMap::new()
-            }
-        };
-        for text in complaints {
-            (self.tell)(&Line { at: 0, builder: String::new(), text });
-        }
-        let known: Vec<String> = self.builders.keys().cloned().collect();
-        for name in known {
-            let Some(builder) = self.builders.get_mut(&name) else { continue };
-            let next = found.remove(&name).map(Arc::new);
-            if next.as_ref().is_some_and(|next| **next == *builder.loaded) {
-                builder.next = None;
-                continue;
-            }
-            let drain = builder.loaded.parcel.builder.drain;
-            builder.next = Some(next);
-            self.step(&name, Input::Down { within: Some(drain) });
-        }
-        for (name, loaded) in found {
-            self.add(name, Arc::new(loaded), enable);
-        }
-        self.renew();
-        self.publish();
-    }
-
-    fn add(&mut self, name: String, loaded: Arc<Loaded>, enable: bool) {
-        let prepared = self.shared.identity.host(&name).and_then(|host_key| {
-            self.write_keys(&loaded)?;
-            Ok(host_key)
-        });
-        match prepared {
-            Ok(host_key) => {
-                self.builders.insert(name.clone(), Builder::new(loaded, host_key));
-                if enable {
-                    self.step(&name, Input::Enable);
-                }
-            }
-            Err(text) => (self.tell)(&Line { at: 0, builder: name, text }),
-        }
-    }
-
-    /// A builder whose key is a secret: those who may build have a copy.
-    fn write_keys(&self, loaded: &Loaded) -> Result<(), String> {
-        let Some(pair) = loaded.key()? else { return Ok(()) };
-        let environment = &self.shared.environment;
-        for user in self.held.users(environment) {
-            let path = self.held.place.key(&user, Some(loaded));
-            self.held.write_key(&user, &path, &pair.private, environment)?;
-        }
-        Ok(())
-    }
-
-    /// Puts those that are gone in order: they come back as something else, or not at all.
-    fn renew(&mut self) {
-        let due = |builder: &Builder| builder.next.is_some() && builder.state.is_gone();
-        let names: Vec<String> =
-            self.builders.iter().filter(|(_, builder)| due(builder)).map(|(name, _)| name.clone()).collect();
-        for name in names {
-            let next = self.builders.remove(&name).and_then(|builder| builder.next).flatten();
-            if let Some(next) = next {
-                self.add(name, next, self.enable_all);
-            }
         }
     }
 
@@ -353,7 +294,10 @@ impl<'a> Hub<'a> {
             }
             Said::Facts(facts) => builder.facts(*facts),
             Said::Started { port, accel, reason } => builder.started(port, accel, reason),
-            Said::Learned(learned) => builder.learned = Some(learned),
+            Said::Learned(learned) => {
+                builder.learned = Some(learned);
+                self.changed = true;
+            }
             Said::Pong(pong) => builder.health(pong),
             Said::Doing(what) => {
                 builder.does(&what);
@@ -371,12 +315,15 @@ impl<'a> Hub<'a> {
         let now = self.now();
         let Some(builder) = self.builders.get_mut(name) else { return };
         let before = builder.state.phase().name();
+        let (enabled, connections) = (builder.state.is_enabled(), builder.state.connections());
         let (state, actions) = builder.state.clone().step(&builder.policy(), input, now);
         builder.state = state;
         if builder.state.is_gone() {
             builder.orders = None;
             builder.access = None;
         }
+        self.changed |= before != builder.state.phase().name()
+            || (enabled, connections) != (builder.state.is_enabled(), builder.state.connections());
         if builder.state.phase().name() != before {
             let line = Self::phase_line(builder);
             self.log(name, &line);
@@ -413,3 +360,4 @@ impl<'a> Hub<'a> {
 }
 
 mod act;
+mod reload;

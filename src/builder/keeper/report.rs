@@ -75,9 +75,17 @@ impl Hub<'_> {
         let chosen: Vec<String> =
             self.builders.keys().filter(|name| names.is_empty() || names.contains(name)).cloned().collect();
         for name in chosen {
-            let input = self.builders.get(&name).map(&input);
-            if let Some(input) = input {
-                self.step(&name, input);
+            let Some(builder) = self.builders.get_mut(&name) else { continue };
+            let input = input(builder);
+            match (&builder.next, &input) {
+                // It goes first, to come back as something else.
+                (Some(Some(_)), Input::Up) => builder.next_is_wanted = true,
+                (next, _) => {
+                    if next.is_some() {
+                        builder.next_is_wanted = false;
+                    }
+                    self.step(&name, input);
+                }
             }
         }
         Ok(())

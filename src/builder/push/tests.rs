@@ -47,7 +47,7 @@ fn look(home: &Path, binary: &Binary, next: &str) -> (Probe, String) {
 fn the_scripts_can_be_quoted_by_any_shell() {
     let home = tempfile::tempdir().unwrap();
     let binary = binary(home.path(), "x");
-    for script in [probe(&[binary.sha256.clone()]), probe(&[]), receive(&binary)] {
+    for script in [probe(std::slice::from_ref(&binary.sha256)), probe(&[]), receive(&binary)] {
         let inner = script.strip_prefix("sh -c '").and_then(|rest| rest.strip_suffix('\'')).unwrap();
         assert!(!inner.contains(['\'', '\\', '!', '\n']), "{script}");
     }

@@ -19,7 +19,7 @@ pub(super) fn run(args: &Dial, home: &Home, context: &Context) -> Outcome {
     let mut asked =
         client::ask(&home.socket(), &request).and_then(client::Asked::patiently).map_err(failed)?;
     loop {
-        let Some(reply) = asked.next().map_err(failed)? else {
+        let Some(reply) = asked.line().map_err(failed)? else {
             return Err(Failure::new(Code::MachineUnavailable, "the keeper of builders has ended"));
         };
         if let Some(refused) = reply.refused {

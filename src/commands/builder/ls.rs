@@ -127,7 +127,7 @@ pub(super) fn logs(args: &Logs, home: &Home, context: &Context) -> Outcome {
     if args.follow {
         asked = asked.patiently().map_err(failed)?;
     }
-    while let Some(reply) = asked.next().map_err(failed)? {
+    while let Some(reply) = asked.line().map_err(failed)? {
         if let Some(line) = reply.line {
             let at = i64::try_from(line.at).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
             let at = at.map(|at| at.to_string()).unwrap_or_default();

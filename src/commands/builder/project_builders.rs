@@ -87,7 +87,7 @@ fn lay(rootfs: &Path, entries: &[Entry]) -> io::Result<()> {
             // The keeper must be able to read it, whatever mode it has in the guest.
             fs::set_permissions(
                 &path,
-                fs::Permissions::from_mode(mode | 0o600 | u32::from(path.is_dir()) * 0o100),
+                fs::Permissions::from_mode(mode | if path.is_dir() { 0o700 } else { 0o600 }),
             )?;
         }
     }

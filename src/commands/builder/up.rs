@@ -15,6 +15,8 @@ use crate::commands::Context;
 use crate::edge::atomic;
 use crate::outcome::{Code, Failure, Outcome};
 
+/// How often a keeper is started that has just ended.
+const TRIES: u32 = 5;
 /// How often the keeper is asked.
 const POLL: Duration = Duration::from_millis(150);
 
@@ -47,13 +49,23 @@ pub(super) fn raise(
     context: &Context,
 ) -> Result<Vec<String>, Failure> {
     let mut wanted = names.to_vec();
+    let mut packings = Vec::new();
     if let Home::Project(..) = home {
-        let packings = chosen(names, of, true, context)?;
+        packings = chosen(names, of, true, context)?;
         wanted = packings.iter().map(|packing| packing.packed.parcel.builder.name.clone()).collect();
-        keep(home, &packings, context)?;
     }
     let request = Request::Up { builders: wanted.clone() };
-    client::done(&home.socket(), &request).map_err(|error| home.failure(error))?;
+    for left in (0..TRIES).rev() {
+        keep(home, &packings, context)?;
+        match client::done(&home.socket(), &request) {
+            Ok(()) => break,
+            // One that nobody wanted any more was just about to end.
+            Err(client::Error::None | client::Error::Silent(_)) if left > 0 && !packings.is_empty() => {
+                thread::sleep(POLL);
+            }
+            Err(error) => return Err(home.failure(error)),
+        }
+    }
     if wanted.is_empty() {
         wanted = home.list()?.into_iter().map(|view| view.name).collect();
     }
