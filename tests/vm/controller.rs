@@ -125,7 +125,7 @@ fn until<T>(what: &str, minutes: u64, mut look: impl FnMut() -> Option<T>) -> T 
 fn expression(name: &str, seconds: u32) -> String {
     format!(
         "derivation {{ name = \"{name}\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \
-         \"read id < /proc/sys/kernel/random/boot_id; i=0; while [ $i -lt {seconds} ]; do sleep 1; i=$((i+1)); done; \
+         \"read id < /proc/sys/kernel/random/boot_id; i=0; while [ $i -lt {seconds} ]; do /bin/sleep 1; i=$((i+1)); done; \
          echo $id > $out\" ]; }}"
     )
 }
