@@ -49,5 +49,5 @@ fn main() -> ExitCode {
         let environment = civm::edge::environment::Environment::of_process().with_system_dirs();
         environment.find_program("qemu-img").is_none().then(|| "`qemu-img` is not installed".to_owned())
     };
-    harness::run(&cases::ALL, scene::cannot_run().or_else(no_disks), &arguments)
+    peer::with_shared_cache(|| harness::run(&cases::ALL, scene::cannot_run().or_else(no_disks), &arguments))
 }

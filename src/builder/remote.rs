@@ -163,7 +163,7 @@ impl Session<'_> {
                 }
                 Input::Said(ToRemote::Hello { owner, ttl_ms, order, require, image, .. }) => {
                     self.ttl = Duration::from_millis(ttl_ms).clamp(TTL_RANGE.0, TTL_RANGE.1);
-                    break (owner, order, require, image);
+                    break (owner.bounded(), order, require, image);
                 }
                 Input::Said(ToRemote::Unknown) => {}
                 Input::Said(ToRemote::Stop { .. }) => return Err(End::Over("as asked".to_owned())),
@@ -172,8 +172,11 @@ impl Session<'_> {
                 _ => return Err(Refusal::protocol("the first message is not `hello`").into()),
             }
         };
-        if order.is_some() {
-            check_name(&owner.builder).map_err(|error| Refusal::protocol(error.to_string()))?;
+        if let Some(order) = &order {
+            // They become parts of paths.
+            let names = [&owner.builder, &order.host];
+            let checked = names.into_iter().try_for_each(|name| check_name(name));
+            checked.map_err(|error| Refusal::protocol(error.to_string()))?;
         }
         let home = Home::find(self.environment).map_err(|error| Refusal::of(&error.into()))?;
         let swept = lease::sweep(&home, self.environment);

@@ -120,7 +120,7 @@ fn make_sure(
 
 /// Kills what holds an instance and does not answer: processes that are known by their arguments, their user and the
 /// time of their start, never by a number alone.
-fn kill_stages(place: &Place) -> Vec<String> {
+pub(crate) fn kill_stages(place: &Place) -> Vec<String> {
     let killed = StageProcess::of(place).into_iter().filter(StageProcess::kill);
     killed.map(|stage| format!("killed process {}, which did not answer", stage.pid())).collect()
 }

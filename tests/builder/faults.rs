@@ -47,20 +47,30 @@ pub fn the_pipe_ends_at_any_moment() {
 
 pub fn silence() {
     let world = World::new();
-    let begun = Instant::now();
-    let ttl = Duration::from_millis(4000);
-    let (mut peer, port) = world.started(ttl);
+    let ttl = Duration::from_secs(2);
+    let mut peer = world.serve();
+    peer.hello(Some(order()), ttl);
+    peer.start();
+    let mut port = None;
+    let mut until = Instant::now() + LONG;
     // Who says something is not silent.
-    while begun.elapsed() < ttl * 2 {
+    while Instant::now() < until {
         peer.say(&ToRemote::Ping { n: 1 });
-        std::thread::sleep(Duration::from_millis(200));
+        match peer.hear_within(Duration::from_millis(100)) {
+            Some(FromRemote::Started { port: chosen, .. }) => {
+                port = Some(chosen);
+                until = Instant::now() + ttl * 3 / 2;
+            }
+            Some(FromRemote::Gone { reason, .. }) => panic!("{reason}"),
+            _ => {}
+        }
     }
     assert!(!world.scene.processes().is_empty());
     let silent = Instant::now();
     let reason = peer.gone();
     assert!(reason.starts_with("its keeper was silent for "), "{reason}");
     assert!(silent.elapsed() > ttl / 2);
-    world.assert_gone(port);
+    world.assert_gone(port.expect("it was started"));
 }
 
 pub fn a_full_pipe() {
@@ -129,24 +139,14 @@ pub fn killed_while_it_receives() {
 pub fn the_machine_ends() {
     // What powers off runs beside the script itself.
     let world = World::played("guest() { ready; sleep 0.5; (power_down); kill $$; }");
-    let mut peer = world.serve();
-    peer.hello(Some(order()), LONG);
-    peer.facts();
-    peer.start();
-    peer.port();
-    peer.ready();
+    let mut peer = world.ready();
     let (kind, message, _) = peer.failed();
     assert_eq!((kind, message.as_str()), (Kind::Ended, "the machine ended: the guest powered off"));
     peer.gone();
     assert_eq!(world.lease_names(), [""; 0]);
     // QEMU is killed.
     let world = World::played("");
-    let mut peer = world.serve();
-    peer.hello(Some(order()), LONG);
-    peer.facts();
-    peer.start();
-    peer.port();
-    peer.ready();
+    let mut peer = world.ready();
     world.scene.kill("qemu-system-x86_64 -name", Signal::SIGKILL);
     let (kind, message, _) = peer.failed();
     assert!(kind == Kind::Ended && message.contains("SIGKILL"), "{message}");
@@ -170,24 +170,20 @@ pub fn the_guest_fails() {
 
 pub fn frozen() {
     let world = World::played("");
-    let mut peer = world.serve();
-    peer.hello(Some(order()), LONG);
-    peer.facts();
-    peer.start();
-    peer.port();
-    peer.ready();
-    world.scene.kill("qemu-system-x86_64 -name", Signal::SIGSTOP);
+    let mut peer = world.ready();
     let mut n = 0;
-    let mut is_seen = || {
+    let mut runs = || {
         n += 1;
         peer.say(&ToRemote::Ping { n });
         peer.wait("a pong", |message| match message {
-            FromRemote::Pong(pong) if pong.n == n => Some(!pong.qemu && !pong.agent),
+            FromRemote::Pong(pong) if pong.n == n => Some(pong.qemu),
             _ => None,
         })
     };
+    assert!(runs());
+    world.scene.kill("qemu-system-x86_64 -name", Signal::SIGSTOP);
     let until = Instant::now() + LONG;
-    while !is_seen() {
+    while runs() {
         assert!(Instant::now() < until, "nobody sees it");
     }
     peer.say(&ToRemote::Stop { now: true });
@@ -196,15 +192,22 @@ pub fn frozen() {
     assert_eq!(world.lease_names(), [""; 0]);
 }
 
+pub fn hung() {
+    let mut world = World::played("");
+    // So that nobody waits as long as usual.
+    world.scene.environment = world.scene.environment.clone().with("CIVM_TIMEOUT_SCALE", "0.2");
+    let mut peer = world.ready();
+    world.scene.kill("__supervisor", Signal::SIGSTOP);
+    peer.say(&ToRemote::Stop { now: true });
+    assert_eq!(peer.gone(), "as asked");
+    wait_until("every process is gone", || world.scene.processes().is_empty());
+    assert_eq!(world.lease_names(), [""; 0]);
+}
+
 pub fn hurried() {
     // A guest that takes its time.
     let world = World::played("power_down() { sleep 60; exit 0; }");
-    let mut peer = world.serve();
-    peer.hello(Some(order()), LONG);
-    peer.facts();
-    peer.start();
-    peer.port();
-    peer.ready();
+    let mut peer = world.ready();
     let begun = Instant::now();
     peer.say(&ToRemote::Stop { now: false });
     std::thread::sleep(Duration::from_millis(500));

@@ -9,7 +9,7 @@ use civm::host::spec::{Arch, Require};
 use civm::vm::spec::{Accel, MachineType};
 use serde_json::{Value, json};
 
-use crate::peer::{Peer, World, hello, order};
+use crate::peer::{IMAGE, Peer, World, hello, hello_of, order};
 use crate::scene::LONG;
 
 fn framed(value: &Value) -> Vec<u8> {
@@ -53,7 +53,7 @@ pub fn what_is_not_a_message() {
         peer.facts();
         peer.raw(bytes);
         peer.hang_up();
-        assert!(peer.gone().starts_with("its keeper is gone"));
+        assert_eq!(peer.gone(), "its keeper is gone");
         assert_eq!(world.lease_names(), [""; 0]);
     }
     for (path, part) in
@@ -94,13 +94,7 @@ pub fn out_of_turn() {
     }
     // A name that would be a path.
     let mut peer = world.serve();
-    let ToRemote::Hello { protocol, civm, mut owner, ttl_ms, order, require, image } =
-        hello(Some(order()), LONG)
-    else {
-        panic!("it says hello")
-    };
-    owner.builder = "../other".to_owned();
-    peer.say(&ToRemote::Hello { protocol, civm, owner, ttl_ms, order, require, image });
+    peer.say(&hello_of(Some(order()), LONG, Require::Any, None, "../other"));
     refused(&mut peer, "../other");
     assert_eq!(world.lease_names(), [""; 0]);
 }
@@ -170,12 +164,7 @@ pub fn a_full_disk() {
 pub fn no_kvm() {
     let world = World::new();
     let mut peer = world.serve();
-    let ToRemote::Hello { protocol, civm, owner, ttl_ms, order, image, .. } = hello(Some(order()), LONG)
-    else {
-        panic!("it says hello")
-    };
-    let require = Require::Kvm;
-    peer.say(&ToRemote::Hello { protocol, civm, owner, ttl_ms, order, require, image });
+    peer.say(&hello_of(Some(order()), LONG, Require::Kvm, Some(IMAGE), "big"));
     let facts = peer.facts();
     if facts.accel == Some(Accel::Kvm) {
         return println!("skipped: a builder that requires KVM where there is none (it works here)");
@@ -190,12 +179,8 @@ pub fn no_kvm() {
 pub fn another_arch() {
     let world = World::new();
     let mut peer = world.serve();
-    let ToRemote::Hello { protocol, civm, owner, ttl_ms, image, .. } = hello(None, LONG) else {
-        panic!("it says hello")
-    };
-    let order = Some(Order { arch: Arch::Aarch64, machine_type: MachineType::Virt, ..order() });
-    let require = Require::Kvm;
-    peer.say(&ToRemote::Hello { protocol, civm, owner, ttl_ms, order, require, image });
+    let wanted = Order { arch: Arch::Aarch64, machine_type: MachineType::Virt, ..order() };
+    peer.say(&hello_of(Some(wanted), LONG, Require::Kvm, Some(IMAGE), "big"));
     peer.facts();
     let (_, message, hint) = peer.failed();
     let hint = hint.expect("a hint");
@@ -215,13 +200,8 @@ pub fn missing() {
     let mut world = World::empty();
     world.scene.environment = world.scene.environment.clone().with("PATH", "/nonexistent");
     let mut peer = world.serve();
-    let mut wanted = order();
-    wanted.memory_mib = 1 << 30;
-    let ToRemote::Hello { protocol, civm, owner, ttl_ms, require, .. } = hello(None, LONG) else {
-        panic!("it says hello")
-    };
-    let (order, image) = (Some(wanted), None);
-    peer.say(&ToRemote::Hello { protocol, civm, owner, ttl_ms, order, require, image });
+    let wanted = Order { memory_mib: 1 << 30, ..order() };
+    peer.say(&hello_of(Some(wanted), LONG, Require::Any, None, "big"));
     let facts = peer.facts();
     let kinds: Vec<Kind> = facts.missing.iter().map(|missing| missing.kind).collect();
     assert_eq!(kinds, [Kind::Tools, Kind::Memory, Kind::Image], "{:?}", facts.missing);

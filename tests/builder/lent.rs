@@ -122,6 +122,32 @@ pub fn an_image_is_sent() {
     assert_eq!(world.lease_names(), [""; 0]);
 }
 
+pub fn an_image_is_sent_once() {
+    let mut world = World::empty();
+    world.scene.play(GUEST);
+    let mut first = world.serve();
+    first.hello(Some(order()), LONG);
+    need_image_after_facts(&mut first);
+    let mut second = world.serve();
+    second.hello(Some(order()), LONG);
+    assert_eq!(second.facts().image, ImageState::Absent);
+    second.start();
+    second.wait("that it waits", |message| match message {
+        FromRemote::Progress { phase, .. } => phase.starts_with("waiting for another civm").then_some(()),
+        _ => None,
+    });
+    assert_eq!(pong(&mut second, 1).n, 1);
+    send(&mut first, &world, |_, _| {});
+    // It was not asked for it.
+    second.port();
+    second.ready();
+    for mut peer in [first, second] {
+        peer.say(&ToRemote::Stop { now: true });
+        peer.gone();
+    }
+    assert_eq!(world.lease_names(), [""; 0]);
+}
+
 pub fn a_wrong_image_is_refused() {
     let world = World::empty();
     let mut peer = world.serve();
@@ -156,7 +182,7 @@ fn need_image_after_facts(peer: &mut Peer) {
 }
 
 pub fn who_only_looks() {
-    let world = World::new();
+    let world = World::alone();
     let mut peer = world.serve();
     peer.hello(None, LONG);
     let facts = peer.facts();
@@ -175,15 +201,30 @@ pub fn who_only_looks() {
 }
 
 pub fn what_is_kept_is_purged() {
-    let world = World::new();
+    let world = World::alone();
     let binary = world.cache().join("bin").join("ab".repeat(32));
     let other = world.cache().join("bin/other");
     fs::create_dir(world.cache().join("bin")).expect("a directory");
     fs::write(&binary, "civm").expect("a file");
     fs::write(&other, "not ours").expect("a file");
+    // What somebody uses stays, and it is said who.
+    let (mut user, port) = world.started(LONG);
     let mut peer = world.serve();
     peer.hello(None, LONG);
     peer.facts();
+    peer.say(&ToRemote::Purge { dry_run: true });
+    peer.wait("a warning", |message| match message {
+        FromRemote::Warning { message } => message.contains("stays: it is in use by process").then_some(()),
+        _ => None,
+    });
+    user.say(&ToRemote::Stop { now: true });
+    user.gone();
+    world.assert_gone(port);
+    let shown = peer.wait("a purge", |message| match message {
+        FromRemote::Purged { paths, .. } => Some(paths.clone()),
+        _ => None,
+    });
+    assert_eq!(shown, [binary.display().to_string()]);
     let mut purge = |dry_run| {
         peer.say(&ToRemote::Purge { dry_run });
         peer.wait("a purge", |message| match message {

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use civm::builder::wire::{Facts, FromRemote, Kind, Owner, PROTOCOL, ToRemote};
@@ -32,9 +34,31 @@ pub struct World {
     pub scene: Scene,
 }
 
+/// A cache with the image that most worlds share: an initrd of this program is a large file.
+static SHARED: OnceLock<PathBuf> = OnceLock::new();
+static FILLED: Once = Once::new();
+
+/// Runs the cases with such a cache, and removes it.
+pub fn with_shared_cache<T>(run: impl FnOnce() -> T) -> T {
+    let directory = tempfile::tempdir().expect("a directory");
+    // QEMU's own user has to find what is in it.
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+    SHARED.set(directory.path().to_owned()).expect("it is set once");
+    run()
+}
+
 impl World {
-    /// With the image in its cache.
+    /// With the image in a cache that others use as well.
     pub fn new() -> Self {
+        let mut world = Self::empty();
+        let shared = SHARED.get().expect("it is set");
+        FILLED.call_once(|| world.add_image(&shared.join("civm")));
+        world.scene.environment = world.scene.environment.clone().with("XDG_CACHE_HOME", shared);
+        world
+    }
+
+    /// With the image in a cache of its own.
+    pub fn alone() -> Self {
         let world = Self::empty();
         world.add_image(&world.cache());
         world
@@ -118,6 +142,17 @@ impl World {
         (peer, port)
     }
 
+    /// A serve whose machine is ready.
+    pub fn ready(&self) -> Peer {
+        let mut peer = self.serve();
+        peer.hello(Some(order()), LONG);
+        peer.facts();
+        peer.start();
+        peer.port();
+        peer.ready();
+        peer
+    }
+
     /// Waits until no process of a machine is left.
     pub fn wait_dead(&self, port: u16) {
         wait_until("every process is gone", || self.scene.processes().is_empty());
@@ -149,15 +184,26 @@ pub fn order() -> Order {
 }
 
 pub fn hello(order: Option<Order>, ttl: Duration) -> ToRemote {
+    hello_of(order, ttl, Require::Any, Some(IMAGE), "big")
+}
+
+/// The same of a keeper that requires something, has an image or none, and calls its builder something.
+pub fn hello_of(
+    order: Option<Order>,
+    ttl: Duration,
+    require: Require,
+    image: Option<&str>,
+    builder: &str,
+) -> ToRemote {
     let text = |text: &str| text.to_owned();
     ToRemote::Hello {
         protocol: PROTOCOL,
         civm: text("0"),
-        owner: Owner { keeper: text("k"), host: text("h"), project: text("p"), builder: text("big") },
+        owner: Owner { keeper: text("k"), host: text("h"), project: text("p"), builder: text(builder) },
         ttl_ms: u64::try_from(ttl.as_millis()).expect("a time"),
         order,
-        require: Require::Any,
-        image: Some(text(IMAGE)),
+        require,
+        image: image.map(text),
     }
 }
 
@@ -223,6 +269,11 @@ impl Peer {
             Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("it says nothing"),
         }
+    }
+
+    /// What it has said meanwhile, if anything.
+    pub fn hear_within(&mut self, patience: Duration) -> Option<FromRemote> {
+        self.from.recv_timeout(patience).ok()
     }
 
     /// The next thing of that kind; what tells only how far it has come is passed over.

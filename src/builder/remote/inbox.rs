@@ -18,6 +18,9 @@ use crate::instance::plan::{Staged, receive_files};
 /// The most bytes of files that a share may have: they are kept in memory.
 const FILES_BYTES_MAX: u64 = 256 << 20;
 
+/// Why a session ends when its pipe does.
+const GONE: &str = "its keeper is gone";
+
 /// Something that happened.
 pub(super) enum Input {
     /// The keeper said something that nothing follows.
@@ -89,12 +92,10 @@ impl<R: Read> Read for Listening<R> {
 pub(super) fn read(from: impl Read, heard: Arc<Heard>, slot: &Slot, to: &SyncSender<Input>) {
     let mut from = Listening { from, heard };
     loop {
-        let input = next(&mut from, slot).unwrap_or_else(|error| {
-            if error.kind() == io::ErrorKind::InvalidData {
-                Input::Refused(Kind::Protocol, error.to_string())
-            } else {
-                Input::Lost(format!("its keeper is gone ({error})"))
-            }
+        let input = next(&mut from, slot).unwrap_or_else(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Input::Refused(Kind::Protocol, error.to_string()),
+            io::ErrorKind::UnexpectedEof => Input::Lost(GONE.to_owned()),
+            _ => Input::Lost(format!("{GONE}: {error}")),
         });
         let is_last = matches!(input, Input::Refused(..) | Input::Lost(_));
         if to.send(input).is_err() || is_last {
@@ -128,7 +129,7 @@ fn next(from: &mut impl Read, slot: &Slot) -> io::Result<Input> {
 fn refused(error: &image::Error) -> Input {
     let kind = match error {
         image::Error::Io { source, .. } => match source.kind() {
-            io::ErrorKind::UnexpectedEof => return Input::Lost("its keeper is gone".to_owned()),
+            io::ErrorKind::UnexpectedEof => return Input::Lost(GONE.to_owned()),
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Disk,
             _ => Kind::Image,
         },

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::builder::wire::FromRemote;
 use crate::edge::environment::Environment;
+use crate::edge::processes;
 use crate::image::stored::{self, Stored};
 use crate::lifecycle;
 
@@ -26,6 +27,24 @@ impl Kept {
     pub(super) fn name(&self) -> String {
         self.path.display().to_string()
     }
+
+    /// Who uses it, in words.
+    fn users(&self) -> Vec<String> {
+        match &self.image {
+            Some(image) => image.users(),
+            // Whoever purges may do so with the very civm that goes.
+            None => processes::running(&self.path),
+        }
+    }
+
+    fn remove(&self, environment: &Environment) -> Result<(), String> {
+        let failed = |reason: String| format!("{} stays: {reason}", self.name());
+        let Some(image) = &self.image else {
+            return fs::remove_file(&self.path).map_err(|error| failed(error.to_string()));
+        };
+        let cache = lifecycle::image_cache(environment).unwrap_or_default();
+        stored::remove(image, &cache, environment).map(drop).map_err(|error| failed(error.to_string()))
+    }
 }
 
 /// All of it. What else is in those directories is not ours.
@@ -45,26 +64,15 @@ pub(super) fn list(environment: &Environment) -> Vec<Kept> {
     kept
 }
 
-/// Removes what nobody uses, or says what that would be. What cannot be removed is told.
+/// Removes what nobody uses, or says what that would be. What stays is told.
 pub(super) fn purge(dry_run: bool, environment: &Environment, tell: &mut dyn FnMut(FromRemote)) {
     let (mut paths, mut bytes) = (Vec::new(), 0);
     for kept in list(environment) {
-        let removed = match (&kept.image, dry_run) {
-            (Some(image), true) => {
-                if !image.users().is_empty() {
-                    continue;
-                }
-                Ok(())
-            }
-            (None, true) => Ok(()),
-            (Some(image), false) => {
-                let cache = lifecycle::image_cache(environment).unwrap_or_default();
-                stored::remove(image, &cache, environment).map(drop).map_err(|error| error.to_string())
-            }
-            (None, false) => fs::remove_file(&kept.path)
-                .map_err(|error| format!("cannot remove {}: {error}", kept.path.display())),
+        let unused = match kept.users() {
+            users if users.is_empty() => Ok(()),
+            users => Err(format!("{} stays: it is in use by {}", kept.name(), users.join(", "))),
         };
-        match removed {
+        match unused.and_then(|()| if dry_run { Ok(()) } else { kept.remove(environment) }) {
             Ok(()) => {
                 bytes += kept.bytes;
                 paths.push(kept.name());

@@ -23,6 +23,8 @@ struct Way {
     place: Place,
     staged: Option<Vec<Staged>>,
     has_image: bool,
+    /// Per cent of the image that have come.
+    received: u64,
     start: bool,
     machine: Option<Machine>,
 }
@@ -50,14 +52,17 @@ impl Session<'_> {
             self.begin_to_receive(id);
         }
         let has_image = !asked.is_sent;
-        let mut way = Way { lease, place, staged: None, has_image, start: false, machine: None };
+        let mut way = Way { lease, place, staged: None, has_image, received: 0, start: false, machine: None };
         let (end, now) = self.walk(home, &asked, &mut way);
         let (reason, mut left) = self.tell(end);
         let Way { lease, machine, .. } = way;
         if let Some(machine) = machine {
             left.extend(self.stop(machine, now));
         }
-        left.extend(lease.remove());
+        // One that does not end keeps its lease, which the next civm that serves finds without a holder.
+        if left.is_empty() {
+            left.extend(lease.remove());
+        }
         (reason, left)
     }
 
@@ -101,8 +106,12 @@ impl Session<'_> {
             Input::Receiving(Ok(None)) | Input::ImageWhole => way.has_image = true,
             Input::Receiving(Err(error)) => return Err(Refusal::of(&error.into())),
             Input::ImagePart(done, total) => {
-                let phase = "receiving the image".to_owned();
-                self.outbox.say(FromRemote::Progress { phase, done: Some(done), total: Some(total) });
+                let percent = done.saturating_mul(100) / total.max(1);
+                if percent != way.received {
+                    way.received = percent;
+                    let phase = "receiving the image".to_owned();
+                    self.outbox.say(FromRemote::Progress { phase, done: Some(done), total: Some(total) });
+                }
             }
             Input::Machine(machine::Event::Started(port)) => {
                 if let Err(error) = way.lease.note_port(port) {

@@ -18,6 +18,7 @@ use crate::instance::control::Session;
 use crate::instance::deadline::scaled;
 use crate::instance::event::Health;
 use crate::instance::plan::Staged;
+use crate::instance::state::Phase;
 use crate::instance::stop::{self, Patience};
 use crate::instance::{self, Home, Place};
 use crate::lifecycle::{Lent, Observer, Progress};
@@ -30,8 +31,10 @@ use crate::{secrets, vm};
 const ANSWER: Duration = Duration::from_secs(2);
 /// How long a guest may take to power off. It has nothing to save: its disk goes with it.
 const POWER_OFF: Duration = Duration::from_secs(8);
+/// How long a machine may take to be gone once it is killed, before its processes are.
+const KILLED: Duration = Duration::from_secs(10);
 /// How long the end may take in all.
-const END: Duration = Duration::from_secs(40);
+const END: Duration = Duration::from_secs(60);
 /// Between two looks at whether it has ended.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -111,7 +114,7 @@ impl Machine {
         };
         let (place, to) = (self.place.clone(), to.clone());
         let (environment, pings) = (self.environment, self.pings);
-        let patience = scaled(END, &environment);
+        let patience = scaled(END, &environment).max(END);
         // A build of its image, which may take minutes, ends with this process.
         let maker = (before == Gate::Passed).then_some(self.maker);
         std::thread::spawn(move || {
@@ -179,23 +182,29 @@ fn make(making: Making, gate: &Mutex<Gate>, watch: &mut Watch<'_>) -> Option<Eve
 
 /// Ends a machine that may still be on its way up, and says what is left of it.
 fn ended(place: &Place, maker: Option<&JoinHandle<()>>, now: bool, environment: &Environment) -> Vec<String> {
-    let until = Instant::now() + scaled(END, environment);
-    if now && let Some(record) = place.record() {
-        stop::kill(&record);
+    let over = [Phase::Starting, Phase::Ended];
+    let running = || place.record().filter(|record| !over.contains(&record.phase));
+    let down = |patience| match stop::down(place, Patience::AtMost(patience), environment, &mut |_| {}) {
+        Ok(_) | Err(instance::Error::NotRunning(_)) => Vec::new(),
+        Err(instance::Error::Left { left, .. }) => left,
+        Err(error) => vec![error.to_string()],
+    };
+    if !now && running().is_some() {
+        down(POWER_OFF);
     }
-    let patience = if now { Duration::ZERO } else { POWER_OFF };
-    loop {
-        let left = match stop::down(place, Patience::AtMost(patience), environment, &mut |_| {}) {
-            Ok(_) | Err(instance::Error::NotRunning(_)) => Vec::new(),
-            Err(instance::Error::Left { left, .. }) => left,
-            Err(error) => vec![error.to_string()],
-        };
-        // One that was just being started may have come after the look.
-        if maker.is_none_or(JoinHandle::is_finished) || Instant::now() >= until {
-            return left;
+    // One that is just being started cannot be told before it runs. Its maker knows when it is over.
+    let until = Instant::now() + scaled(KILLED, environment);
+    while maker.is_some_and(|maker| !maker.is_finished()) && Instant::now() < until {
+        if let Some(record) = running() {
+            stop::kill(&record);
         }
         std::thread::sleep(LOOK);
     }
+    if maker.is_some_and(|maker| !maker.is_finished()) {
+        // Whoever holds it does not answer. Nobody else is to be told of its end.
+        stop::kill_stages(place);
+    }
+    down(Duration::ZERO)
 }
 
 /// Answers pings, the last of those that have come meanwhile.
