@@ -66,9 +66,15 @@ pub enum Command {
     Secrets(Box<secrets::Secrets>),
     /// Set up git for sops files
     Git(git::Git),
+    /// Start an instance of a host: decrypt its ssh key, stage it, boot, and wait until the guest is ready
+    Up(up::Up),
     /// Stop instances: ask the guest to power off, then QEMU to quit, then kill it; leave nothing behind
     #[command(visible_alias = "stop")]
     Down(instance::Down),
+    /// Stop an instance and start it again, with the same disk and ports; changes to its host.yaml and secrets take effect
+    Restart(up::Restart),
+    /// Bring a running instance in line with its host.yaml, files and secrets, without a restart
+    Apply(instance::Apply),
     /// Remove instances: their disks and everything civm keeps of them
     Rm(instance::Rm),
     /// List your instances, and this project's hosts that have none
@@ -94,12 +100,6 @@ pub enum Command {
     Port(instance::Port),
     /// Print a configuration with which ssh, scp, rsync and editors reach instances
     SshConfig(instance::SshConfig),
-    /// Start an instance of a host: decrypt its ssh key, stage it, boot, and wait until the guest is ready
-    Up(up::Up),
-    /// Stop an instance and start it again, with the same disk and ports; changes to its host.yaml and secrets take effect
-    Restart(up::Restart),
-    /// Bring a running instance in line with its host.yaml, files and secrets, without a restart
-    Apply(instance::Apply),
     /// List, build and remove images
     Image(image::Image),
     /// Remove what nobody needs any more: logs and leftovers of dead instances, old images, unfinished builds

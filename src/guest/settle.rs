@@ -41,9 +41,13 @@ pub(super) fn run() -> Result<(), Error> {
     Ok(())
 }
 
-/// Reports what is wrong, though the guest is of use without it.
+/// Reports what is wrong, though the guest is of use without it. A guest on its way down starts nothing any more, and
+/// that is nobody's fault.
 fn warn(message: String) {
     console::log(&message);
+    if systemctl::is_stopping() {
+        return;
+    }
     events::send(&Event::Warning { message });
 }
 

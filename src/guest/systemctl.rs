@@ -72,6 +72,12 @@ pub(super) fn is_enabled(name: &str) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// Whether the guest is on its way down.
+pub(super) fn is_stopping() -> bool {
+    let output = Command::new("systemctl").arg("is-system-running").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"stopping")
+}
+
 /// The state of each unit: its name and what systemd calls it (`active`, `activating`, `failed`).
 fn states(names: &[&str]) -> Vec<(String, String)> {
     let output = Command::new("systemctl")
