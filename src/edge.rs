@@ -6,6 +6,7 @@ pub mod atomic;
 pub mod cleanup;
 pub mod editor;
 pub mod environment;
+pub mod fetch;
 pub mod fifo;
 pub mod finding;
 pub mod foreground;

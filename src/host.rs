@@ -1,5 +1,6 @@
 //! `host.yaml`, projects and the host layer.
 
+pub mod artifacts;
 pub mod compose;
 pub mod error;
 pub mod generated;

@@ -14,6 +14,8 @@ use crate::lifecycle::split::Watched;
 
 mod accounts;
 mod apply;
+mod artifacts;
+mod builder_keys;
 mod builders;
 mod disk;
 mod error;
@@ -34,6 +36,7 @@ mod split;
 mod turn;
 
 pub use apply::{Applied, Drift, apply};
+pub use artifacts::collect as collect_artifacts;
 pub use builders::{Packing, builders};
 pub use error::Error;
 pub use image::{
@@ -113,6 +116,7 @@ fn up_as(
     };
     observer.done(Step::Key);
     let image = image::ensure(&order, environment, observer)?;
+    files.fetch(environment, observer)?;
     observer.done(Step::Image);
     accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
     let made = disk.make(&order, &image, &place, environment, observer)?;

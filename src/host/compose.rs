@@ -59,6 +59,7 @@ pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
         sysctls: spec.sysctls.clone(),
         zram: spec.zram.clone(),
         files,
+        artifacts: Vec::new(),
         secrets: !spec.secrets.is_empty(),
         source: spec.source,
         packages: spec.image.packages.clone(),

@@ -6,11 +6,13 @@ pub mod load;
 
 mod bounded;
 mod check;
+mod check_artifacts;
 mod check_builders;
 mod check_deployed;
 mod check_image;
 mod check_nix;
 mod check_secrets;
+mod check_services;
 mod check_system;
 mod check_users;
 mod deployed;
@@ -22,6 +24,7 @@ mod units;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 pub use crate::vm::spec::{Arch, MachineType};
+pub use check_artifacts::{check_sha256, check_url};
 pub use deployed::{Deployed, Remote, Require, Start};
 #[cfg(test)]
 pub(super) use raw::shapes;
@@ -71,6 +74,8 @@ pub struct Spec {
     pub units: BTreeMap<String, layer::Unit>,
     /// Files to write.
     pub files: BTreeMap<String, layer::File>,
+    /// Files from the net to lay over the image.
+    pub artifacts: Vec<Artifact>,
     /// `sysctl` keys and values.
     pub sysctls: BTreeMap<String, String>,
     /// Compressed swap in memory.
@@ -202,6 +207,29 @@ pub struct Secret {
     pub restart_units: Vec<String>,
     /// Units to reload when it changes.
     pub reload_units: Vec<String>,
+}
+
+/// Files from the net.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Where they come from.
+    pub source: ArtifactSource,
+    /// What is known of them in the guest; of a list, the destination is a pattern.
+    pub layer: layer::Artifact,
+}
+
+/// Where files from the net come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArtifactSource {
+    /// One, from a URL.
+    Url {
+        /// The URL, https.
+        url: String,
+        /// Its SHA-256, as hex digits.
+        sha256: String,
+    },
+    /// All that a file beside host.yaml lists.
+    List(String),
 }
 
 /// Nix configuration.

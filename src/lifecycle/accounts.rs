@@ -65,6 +65,13 @@ fn problems(spec: &Spec, contents: &Contents, laid_over: &BTreeSet<String>) -> V
             }
         }
     }
+    for artifact in spec.artifacts.iter().map(|artifact| &artifact.layer) {
+        for (what, name, known) in [("user", &artifact.owner, &users), ("group", &artifact.group, &groups)] {
+            if !known.contains(name.as_str()) {
+                out.push(format!("artifact `{}`: the guest has no {what} `{name}`", artifact.path));
+            }
+        }
+    }
     let has = |shell: &str| contents.has_program(shell) || laid_over.contains(shell.trim_start_matches('/'));
     for user in spec.users.iter().filter(|user| !has(&user.shell)) {
         out.push(format!("user `{}`: the guest has no {}", user.name, user.shell));

@@ -35,6 +35,14 @@ pub enum Error {
     /// This program runs on a kind of machine for which civm has no guests.
     #[error("civm cannot start machines on {}", std::env::consts::ARCH)]
     NoArch,
+    /// Something from the net that cannot be had.
+    #[error("{url}: {reason}")]
+    Artifact {
+        /// Where it comes from.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
     /// There is nowhere to keep images.
     #[error("no directory for images: this account has no home directory")]
     NoCache,

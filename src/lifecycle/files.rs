@@ -1,10 +1,13 @@
 //! The files of a project that go into a guest's share, besides its key and its secrets: what is laid over its image,
-//! and what the builders are made of that it deploys.
+//! from the project or from the net, and what the builders are made of that it deploys.
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::edge::environment::Environment;
 use crate::edge::hex;
+use crate::host;
+use crate::host::artifacts::Artifact;
 use crate::host::compose::{self, Facts};
 use crate::host::generated::builders::{DEPLOYED, UNIT};
 use crate::host::layer::{File, Layer, ROOTFS};
@@ -13,25 +16,33 @@ use crate::host::rootfs::{Entry, Kind};
 use crate::host::spec::{Arch, Spec};
 use crate::image;
 use crate::instance::plan::{Content, Staged};
-use crate::lifecycle::{Error, Observer, Progress, Site};
+use crate::lifecycle::{Error, Observer, Progress, Site, artifacts};
 
 /// Read from the project for one host.
 pub(super) struct Files {
     /// What is laid over the host's image.
     pub(super) rootfs: Vec<Entry>,
     builders: Vec<Packed>,
+    artifacts: Vec<Artifact>,
 }
 
 impl Files {
     /// Those of a host.
     pub(super) fn read(site: &Site, spec: &Spec) -> Result<Self, Error> {
         let rootfs = site.project.rootfs(spec)?;
-        Ok(Self { rootfs, builders: parcel::packed(&site.project, spec)? })
+        let builders = parcel::packed(&site.project, spec)?;
+        Ok(Self { rootfs, builders, artifacts: host::artifacts::of(&site.project, spec)? })
+    }
+
+    /// Fetches what comes from the net and is not in the cache.
+    pub(super) fn fetch(&self, environment: &Environment, observer: &mut dyn Observer) -> Result<(), Error> {
+        artifacts::ensure(&self.artifacts, environment, observer)
     }
 
     /// The host's layer.
     pub(super) fn layer(&self, spec: &Spec, facts: &Facts) -> Result<Layer, Error> {
         let mut layer = compose::layer(spec, facts);
+        layer.artifacts = self.artifacts.iter().map(|artifact| artifact.layer.clone()).collect();
         if !self.builders.is_empty() {
             let lines: Result<String, Error> = self
                 .builders
@@ -57,6 +68,7 @@ impl Files {
         observer: &mut dyn Observer,
     ) -> Result<Vec<Staged>, Error> {
         let mut staged: Vec<Staged> = self.rootfs.into_iter().map(|entry| laid_over(ROOTFS, entry)).collect();
+        staged.extend(artifacts::staged(&self.artifacts, &site.environment)?);
         let is_wanted = |arch: &Arch| self.builders.iter().any(|one| one.parcel.builder.arch == *arch);
         let foreign = [Arch::X86_64, Arch::Aarch64].into_iter().filter(|arch| *arch != spec.arch);
         let foreign: Vec<Arch> = foreign.filter(is_wanted).collect();
@@ -85,7 +97,8 @@ impl Files {
                     content: Content::File(path),
                 }),
                 Err(error) => observer.tell(Progress::Warning(format!(
-                    "builders of {arch} can be made only where a civm is installed: {error}"
+                    "no civm for {arch} goes with the guest, so its builders of that kind can be made only where one is \
+                     installed: {error}"
                 ))),
             }
         }
@@ -137,7 +150,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::edge::environment::Environment;
     use crate::edge::terminal::Nobody;
     use crate::host::Project;
     use crate::secrets;
@@ -200,7 +212,7 @@ mod tests {
         );
         // No civm for the other kind of machine: what makes one is named.
         let missing =
-            |text: &&String| text.starts_with(&format!("builders of {foreign} can be made only where"));
+            |text: &&String| text.starts_with(&format!("no civm for {foreign} goes with the guest"));
         assert!(heard.0.iter().any(|text| missing(&text)), "{:?}", heard.0);
         put("b/rootfs/etc/motd", "two\n");
         assert_ne!(text(&Files::read(&site, &spec).unwrap()), before);

@@ -36,7 +36,7 @@ fn secrets_reach_the_guest_and_nobody_else(machine: &Machine) {
             .find(|line| line.ends_with(secret))
             .unwrap_or_else(|| panic!("{}", listing.out()));
         assert!(line.starts_with("-r--------"), "{line}");
-        assert!(line.contains(" root "), "{line}");
+        assert!(line.contains(" jenkins "), "{line}");
         let inside = machine.guest(HOST, &format!("cat /run/secrets/{secret}")).ok();
         let outside =
             run(&mut machine.civm(&["secrets", "get", "hosts/jenkins-controller/secrets.yaml", secret])).ok();

@@ -14,8 +14,8 @@ pub(super) fn conf(nix: &Nix, spec: &Spec) -> String {
     lines.add("experimental-features", nix.experimental_features.join(" "));
     lines.add("builders-use-substitutes", nix.builders_use_substitutes);
     if !nix.deployed.is_empty() {
-        // A file that is not there is an empty one.
-        lines.add("builders", format!("@{} ; @{}", builders::MACHINES, builders::DEPLOYED_MACHINES));
+        // A file that is not there is an empty one. No blank: Nix 2.8 takes what follows one for the name of a machine.
+        lines.add("builders", format!("@{};@{}", builders::MACHINES, builders::DEPLOYED_MACHINES));
     }
     lines.may("max-jobs", nix.max_jobs.map(|jobs| jobs_or(jobs, || "auto".to_owned())));
     let load = tuning::load(spec.cpus, spec.memory);

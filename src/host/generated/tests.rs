@@ -78,8 +78,7 @@ Host eb-x86
 "
     );
     assert!(
-        text("/etc/nix/nix.conf")
-            .contains("\nbuilders = @/etc/nix/machines ; @/run/civm/builders/machines\n")
+        text("/etc/nix/nix.conf").contains("\nbuilders = @/etc/nix/machines;@/run/civm/builders/machines\n")
     );
     assert!(!text("/etc/nix/machines").contains("eb-"), "the keeper writes theirs");
     assert_eq!(

@@ -6,7 +6,10 @@ use std::ops::RangeInclusive;
 use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Names, Plain, Size};
-use super::{Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_system, check_users};
+use super::{
+    Arch, MachineType, Spec, check_artifacts, check_image, check_nix, check_secrets, check_services,
+    check_system, check_users,
+};
 use crate::host::error::{Error, SpecError, alike};
 use crate::host::generated::builders::UNIT;
 use crate::host::{generated, layer};
@@ -53,6 +56,15 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
     let secrets = check_secrets::secrets(host.secrets, facts, sources)?;
     let unlisted_secrets = check_secrets::unlisted(&secrets, facts);
     let (users, root_authorized_keys) = check_users::users(host.users, sources)?;
+    let (services, written) = check_services::services(host.services, sources)?;
+    let mut units = check_system::units(host.units, sources)?;
+    for (name, unit) in written {
+        if units.contains_key(&name) {
+            let message = format!("`{name}` is among `services` already");
+            return Err(sources.error(&["units", &name], message));
+        }
+        units.insert(name, unit);
+    }
     let spec = Spec {
         name: facts.name.into(),
         description: host.description,
@@ -71,8 +83,9 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         secrets,
         users,
         root_authorized_keys,
-        services: check_system::services(host.services, sources)?,
-        units: check_system::units(host.units, sources)?,
+        services,
+        units,
+        artifacts: check_artifacts::artifacts(host.artifacts, sources)?,
         files: check_system::files(host.files, sources)?,
         sysctls: check_system::sysctls(host.sysctls, zram.is_some(), sources)?,
         zram,
@@ -96,6 +109,10 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
                 sources.error(&["files", path], format!("civm writes {path} from other keys of host.yaml"))
             );
         }
+    }
+    if let Some(one) = spec.artifacts.iter().find(|one| spec.files.contains_key(&one.layer.path)) {
+        let path = one.layer.path.as_str();
+        return Err(sources.error(&["artifacts", path], format!("{path} is among `files` already")));
     }
     let deploys = spec.nix.as_ref().is_some_and(|nix| !nix.deployed.is_empty());
     if deploys && spec.units.contains_key(UNIT) {

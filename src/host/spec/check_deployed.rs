@@ -138,6 +138,10 @@ fn of_project(entry: &Entry<'_>, host: &str, arch: Option<Arch>, facts: &Facts<'
     if let Some(arch) = arch.filter(|arch| *arch != spec.arch) {
         return fail("arch", format!("arch is `{arch}`, but hosts/{host}/host.yaml says {}", spec.arch));
     }
+    if !spec.artifacts.is_empty() {
+        let message = format!("host `{host}` has artifacts, which a builder that is deployed is not given");
+        return fail("deploy", message);
+    }
     match &spec.nix {
         None => fail("deploy", format!("host `{host}` has no `nix:`, so it cannot be a builder")),
         Some(nix) if nix.max_jobs == Some(Jobs::Count(0)) => fail(

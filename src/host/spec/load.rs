@@ -91,7 +91,7 @@ fn load_one(
             let (name, key) = (path.join("."), path.last().copied().unwrap_or_default());
             let message = match path[..] {
                 // What can have settings, and has none.
-                ["secrets" | "users" | "units" | "files", _] | ["nix", "builders", _] => {
+                ["secrets" | "users" | "units" | "files" | "services", _] | ["nix", "builders", _] => {
                     format!("`{name}` has no value; write `{key}: {{}}` for all defaults")
                 }
                 _ => format!("`{name}` has no value, and no extended host has one to take away"),

@@ -29,9 +29,10 @@ pub(super) struct Host {
     pub(super) network: Option<String>,
     pub(super) secrets: Option<Names<String, Secret>>,
     pub(super) users: Option<Mapping<User>>,
-    pub(super) services: Option<Vec<String>>,
+    pub(super) services: Option<Names<String, Service>>,
     pub(super) units: Option<Mapping<Either<String, Unit>>>,
     pub(super) files: Option<Mapping<Either<String, File>>>,
+    pub(super) artifacts: Option<Mapping<Artifact>>,
     pub(super) sysctls: Option<Mapping<Plain>>,
     pub(super) zram: Option<Either<bool, Zram>>,
     pub(super) nix: Option<Nix>,
@@ -93,6 +94,34 @@ pub(super) struct User {
 pub(super) struct Unit {
     pub(super) text: Option<String>,
     pub(super) start: Option<bool>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Service {
+    pub(super) description: Option<String>,
+    pub(super) run: Option<String>,
+    pub(super) needs: Option<Either<String, Vec<String>>>,
+    pub(super) before: Option<Either<String, Vec<String>>>,
+    pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) environment: Option<Mapping<Plain>>,
+    pub(super) state_directory: Option<String>,
+    pub(super) working_directory: Option<String>,
+    pub(super) after: Option<Vec<String>>,
+    pub(super) start: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Artifact {
+    pub(super) url: Option<String>,
+    pub(super) sha256: Option<String>,
+    pub(super) from: Option<String>,
+    pub(super) mode: Option<Mode>,
+    pub(super) owner: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) restart_units: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -171,6 +200,8 @@ pub(in crate::host) fn shapes() -> Vec<(&'static str, Vec<String>)> {
         ("/definitions/secret", keys::<Secret>()),
         ("/definitions/user", keys::<User>()),
         ("/definitions/unit", keys::<Unit>()),
+        ("/definitions/service", keys::<Service>()),
+        ("/definitions/artifact", keys::<Artifact>()),
         ("/definitions/file", keys::<File>()),
         ("/definitions/zram", keys::<Zram>()),
         ("/definitions/nix", keys::<Nix>()),

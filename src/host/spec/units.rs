@@ -69,17 +69,23 @@ impl fmt::Display for Size {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Size;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as 4G or 512M")
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
-                Size::parse(text).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Text)
+        deserializer.deserialize_any(Text { what: "a size such as 4G or 512M", parse: Self::parse })
+    }
+}
+
+/// A text in a notation of its own.
+struct Text<T> {
+    what: &'static str,
+    parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T> Visitor<'_> for Text<T> {
+    type Value = T;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.what)
+    }
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).map_err(E::custom)
     }
 }
 
@@ -107,17 +113,7 @@ impl Period {
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl Visitor<'_> for Text {
-            type Value = Period;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a length of time such as 30m or 90s")
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Period, E> {
-                Period::parse(text).map_err(E::custom)
-            }
-        }
-        deserializer.deserialize_any(Text)
+        deserializer.deserialize_any(Text { what: "a length of time such as 30m or 90s", parse: Self::parse })
     }
 }
 
