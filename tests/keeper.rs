@@ -25,6 +25,8 @@ mod laptop;
 mod played;
 #[path = "keeper/scene.rs"]
 mod scene;
+#[path = "keeper/sshd.rs"]
+mod sshd;
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

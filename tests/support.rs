@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
 pub mod fidelity;
+pub mod https;
 pub mod shape;
 pub mod traces;
 

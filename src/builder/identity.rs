@@ -17,7 +17,7 @@ use crate::keys::ssh::private;
 pub struct Pair {
     /// The private half, as OpenSSH writes it.
     pub private: Zeroizing<Vec<u8>>,
-    /// `ssh-ed25519 AAAA…`
+    /// `ssh-ed25519 AAAA…`; empty for a secret key of a kind that only ssh knows.
     pub public: String,
 }
 
@@ -36,17 +36,19 @@ impl Pair {
         Ok(Self { private: Zeroizing::new(private.as_bytes().to_vec()), public: public.trim().to_owned() })
     }
 
-    /// A private key that is somebody's secret. A final newline that it lacks is added: ssh cannot read a key without
+    /// A private key that is somebody's secret, of any kind that ssh can use by itself. A final newline that it lacks is added: ssh cannot read a key without
     /// one.
     ///
     /// # Errors
-    /// It is not a private key that ssh can use by itself.
+    /// It is not a private key, or there would have to be somebody to type its passphrase.
     pub fn secret(text: &[u8]) -> Result<Self, String> {
-        let key = match private::parse(text).map_err(|error| error.to_string())?.key {
-            private::PrivateKey::Plain(key) => key,
-            private::PrivateKey::Locked(_) => return Err("it is protected by a passphrase".to_owned()),
+        let public = match private::parse(text).map(|found| found.key) {
+            Ok(private::PrivateKey::Plain(key)) => key.public_line().unwrap_or_default(),
+            Ok(private::PrivateKey::Locked(_)) => return Err("it is protected by a passphrase".to_owned()),
+            // A kind that only ssh knows: it logs in, but nobody here can tell its public half.
+            Err(private::PrivateKeyError::Unsupported(_)) => String::new(),
+            Err(error) => return Err(error.to_string()),
         };
-        let public = key.public_line().ok_or_else(|| "its public half cannot be read".to_owned())?;
         let mut whole = Zeroizing::new(Vec::with_capacity(text.len() + 1));
         whole.extend_from_slice(text.trim_ascii_end());
         whole.push(b'\n');

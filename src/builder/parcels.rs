@@ -105,7 +105,14 @@ impl Loaded {
     /// # Errors
     /// The secret cannot be read, or is not a key.
     pub fn key(&self) -> Result<Option<Pair>, String> {
-        self.parcel.builder.key.as_deref().map(|secret| self.secret(secret, KEY)).transpose()
+        let Some(secret) = self.parcel.builder.key.as_deref() else { return Ok(None) };
+        let pair = self.secret(secret, KEY)?;
+        if pair.public.is_empty() {
+            return Err(format!(
+                "the secret `{secret}` cannot log in to the builder: use an ed25519 or RSA key"
+            ));
+        }
+        Ok(Some(pair))
     }
 
     fn secret(&self, secret: &str, beside: &str) -> Result<Pair, String> {

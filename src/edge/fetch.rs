@@ -77,6 +77,8 @@ fn list(paths: &[PathBuf]) -> String {
 #[cfg(not(target_env = "musl"))]
 mod https;
 #[cfg(all(test, not(target_env = "musl")))]
+#[path = "../../tests/support/https.rs"]
+#[allow(unreachable_pub, reason = "tests of the whole program use it as well")]
 pub(crate) mod testing;
 #[cfg(not(target_env = "musl"))]
 pub use https::fetch;

@@ -219,6 +219,10 @@ mod tests {
         }
     }
 
+    fn environment(cache: &Path) -> Environment {
+        Environment::empty().with("SSL_CERT_FILE", testing::certificates()).with("XDG_CACHE_HOME", cache)
+    }
+
     fn artifact(url: String, content: &[u8], path: &str) -> Artifact {
         let sha256 = hex::encode(&Sha256::digest(content));
         Artifact {
@@ -231,7 +235,7 @@ mod tests {
     fn what_is_in_the_cache_is_not_asked_for_again() {
         let dir = tempfile::tempdir().expect("a cache");
         let server = Server::start(|_| (200, String::new(), b"war".to_vec()));
-        let environment = testing::environment().with("XDG_CACHE_HOME", dir.path());
+        let environment = environment(dir.path());
         let two = ["/a", "/b"].map(|path| artifact(server.url("/war"), b"war", path));
         let mut heard = Heard::default();
         for _ in 0..2 {
@@ -248,7 +252,7 @@ mod tests {
     fn what_is_something_else_is_not_kept() {
         let dir = tempfile::tempdir().expect("a cache");
         let server = Server::start(|_| (200, String::new(), b"evil".to_vec()));
-        let environment = testing::environment().with("XDG_CACHE_HOME", dir.path());
+        let environment = environment(dir.path());
         let wanted = artifact(server.url("/war"), b"war", "/a");
         let error = ensure(&[wanted], &environment, &mut Heard::default()).expect_err("another").to_string();
         assert!(error.contains("another SHA-256 than host.yaml says, "), "{error}");
@@ -267,7 +271,7 @@ mod tests {
             "/war" => (200, String::new(), b"war".to_vec()),
             _ => (404, String::new(), Vec::new()),
         });
-        let environment = testing::environment().with("XDG_CACHE_HOME", dir.path());
+        let environment = environment(dir.path());
         let mut heard = Heard::default();
         ensure(&[artifact(server.url("/war"), b"war", "/a")], &environment, &mut heard).expect("at last");
         assert!(

@@ -5,8 +5,8 @@ use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use civm::builder::wire::{Facts, FromRemote, Kind, Owner, PROTOCOL, ToRemote};
@@ -36,6 +36,7 @@ pub struct World {
 
 /// A cache with the image that most worlds share: an initrd of this program is a large file.
 static SHARED: OnceLock<PathBuf> = OnceLock::new();
+static FILLED: Once = Once::new();
 
 /// Runs the cases with such a cache, and removes it.
 pub fn with_shared_cache<T>(run: impl FnOnce() -> T) -> T {
@@ -51,9 +52,7 @@ impl World {
     pub fn new() -> Self {
         let mut world = Self::empty();
         let shared = SHARED.get().expect("it is set");
-        if !shared.join("civm/images").exists() {
-            world.add_image(&shared.join("civm"));
-        }
+        FILLED.call_once(|| world.add_image(&shared.join("civm")));
         world.scene.environment = world.scene.environment.clone().with("XDG_CACHE_HOME", shared);
         world
     }

@@ -1,8 +1,6 @@
 //! A machine that lends itself, a keeper, and what a test does with them.
 
-use std::ffi::OsStr;
 use std::fs;
-use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -21,11 +19,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
 use crate::played::REMOTE;
+use crate::sshd::{SSHD, start_sshd};
 
-const SSHD: &str = "/usr/sbin/sshd";
 pub const CIVM: &str = env!("CARGO_BIN_EXE_civm");
 /// The user that lends its machine, where the tests run as root.
-const LENDER: &str = "civm-test";
+pub const LENDER: &str = "civm-test";
 
 /// Why these tests cannot be run here.
 pub fn cannot_run() -> Option<String> {
@@ -53,16 +51,6 @@ pub fn lender() -> String {
         return LENDER.to_owned();
     }
     String::from_utf8(Command::new("id").arg("-un").output().unwrap().stdout).unwrap().trim().to_owned()
-}
-
-/// A command as the lender.
-fn as_lender(program: &str) -> Command {
-    if !Uid::effective().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", LENDER, "--regid", LENDER, "--init-groups", "--reset-env", "--", program]);
-    command
 }
 
 /// How long anything may take here.
@@ -386,26 +374,4 @@ pub fn told(output: Output) -> (Option<i32>, String, String) {
 
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn start_sshd(dir: &Path, port: u16) -> Child {
-    let mut child = as_lender(SSHD)
-        .args(["-D", "-f"].map(OsStr::new))
-        .arg(dir.join("sshd_config"))
-        .arg("-E")
-        .arg(dir.join("log"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_until("sshd listens", || {
-        if let Some(status) = child.try_wait().unwrap() {
-            let mut said = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-            panic!("sshd: {status} {said} {}", fs::read_to_string(dir.join("log")).unwrap_or_default());
-        }
-        std::net::TcpStream::connect(("127.0.0.1", port)).ok()
-    });
-    child
 }

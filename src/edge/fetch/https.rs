@@ -111,7 +111,7 @@ fn certificates(environment: &Environment) -> Result<Vec<Certificate<'static>>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::fetch::testing::{Server, environment};
+    use crate::edge::fetch::testing::{Server, certificates};
 
     fn get(url: &str, most: u64, environment: &Environment) -> (Result<(), Error>, Vec<u8>, u64) {
         let (mut to, mut seen) = (Vec::new(), 0);
@@ -130,7 +130,7 @@ mod tests {
             "/file" => (200, String::new(), sent.clone()),
             _ => (404, String::new(), Vec::new()),
         });
-        let environment = environment();
+        let environment = Environment::empty().with("SSL_CERT_FILE", certificates());
         for path in ["/file", "/moved"] {
             let (done, to, seen) = get(&server.url(path), 300_000, &environment);
             done.unwrap();

@@ -11,21 +11,19 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::edge::environment::Environment;
-
 /// The status line's number, further header lines, and the body.
-pub(crate) type Answer = (u16, String, Vec<u8>);
+pub type Answer = (u16, String, Vec<u8>);
 type Answers = Arc<Mutex<Box<dyn Fn(&str) -> Answer + Send>>>;
 
 /// Answers until the test ends.
-pub(crate) struct Server {
+pub struct Server {
     port: u16,
     asked: Arc<AtomicUsize>,
 }
 
 impl Server {
     /// One that answers a path so.
-    pub(crate) fn start(answer: impl Fn(&str) -> Answer + Send + 'static) -> Self {
+    pub fn start(answer: impl Fn(&str) -> Answer + Send + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = listener.local_addr().expect("its address").port();
         let certificate = CertificateDer::from_pem_file(file("server.pem")).expect("a certificate");
@@ -50,19 +48,19 @@ impl Server {
     }
 
     /// The URL of a path.
-    pub(crate) fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.port)
     }
 
     /// How often it was asked for something.
-    pub(crate) fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
 
-/// An environment in which its certificate counts.
-pub(crate) fn environment() -> Environment {
-    Environment::empty().with("SSL_CERT_FILE", file("ca.pem"))
+/// The certificates of the authority, for `SSL_CERT_FILE`.
+pub fn certificates() -> PathBuf {
+    file("ca.pem")
 }
 
 fn file(name: &str) -> PathBuf {
