@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 
+pub mod builder;
 pub mod console;
 pub mod doctor;
 pub mod gc;
@@ -16,6 +17,7 @@ pub mod instance;
 pub mod keys;
 pub mod links;
 pub mod ls;
+pub mod remote;
 pub mod secrets;
 pub mod secrets_git;
 pub mod up;
@@ -103,6 +105,8 @@ pub enum Command {
     Port(instance::Port),
     /// Print a configuration with which ssh, scp, rsync and editors reach instances
     SshConfig(instance::SshConfig),
+    /// Make builders for Nix on other machines, and use them
+    Builder(Box<builder::Builder>),
     /// List, build and remove images
     Image(image::Image),
     /// Remove what nobody needs any more: logs and leftovers of dead instances, old images, unfinished builds
@@ -120,6 +124,9 @@ pub enum Command {
     SopsInstallSecrets(Persona),
     /// Create links named sops, ssh-to-age and sops-install-secrets; called through one of them, civm acts as that tool
     Links(links::Links),
+    /// Lend this machine to a keeper of builders on another one
+    #[command(hide = true)]
+    Remote(remote::Remote),
     /// Print the JSON schema of host.yaml, for editors
     Schema,
     /// Print a shell completion script

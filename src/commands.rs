@@ -14,6 +14,7 @@ use crate::outcome::{Code, Outcome};
 use crate::personas::Persona;
 
 mod apply;
+mod builder;
 mod completions;
 mod console;
 mod cp;
@@ -34,6 +35,7 @@ mod ls;
 mod man;
 mod port;
 mod project;
+mod remote;
 mod rm;
 mod screen;
 mod secrets;
@@ -108,6 +110,8 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
             | Command::Exec(_)
             | Command::Cp(_)
             | Command::Console(_)
+            | Command::Remote(_)
+            | Command::Builder(_)
     );
     if !handles_signals {
         cleanup::on_signals();
@@ -134,6 +138,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::Up(args) => up::run(&args, context),
         Command::Restart(args) => up::restart(&args, context),
         Command::Apply(args) => apply::run(&args, context),
+        Command::Builder(args) => builder::run(&args, context),
         Command::Image(args) => image::run(&args, context),
         Command::Gc(args) => gc::run(&args, context),
         Command::Doctor(args) => doctor::run(&args, context),
@@ -141,6 +146,7 @@ fn dispatch(command: Command, context: &Context) -> Outcome {
         Command::SshToAge(args) => Ok(as_persona(Persona::SshToAge, &args.args, context)),
         Command::SopsInstallSecrets(args) => Ok(as_persona(Persona::InstallSecrets, &args.args, context)),
         Command::Links(args) => links::run(&args, context),
+        Command::Remote(args) => remote::run(&args, context),
         Command::Schema => {
             context.screen.data(crate::host::schema::text().as_bytes())?;
             Ok(0)

@@ -10,6 +10,7 @@ use crate::image::layout;
 
 mod agent;
 mod apply;
+mod artifacts;
 mod console;
 mod devices;
 mod error;

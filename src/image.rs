@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::edge::environment::Environment;
 use crate::host::spec::Arch;
 
 mod apt;
@@ -26,7 +27,7 @@ mod run;
 mod sources;
 mod tools;
 
-pub use cache::stored;
+pub use cache::{sent, stored};
 pub use error::Error;
 
 /// Debian's name of an architecture.
@@ -81,6 +82,9 @@ pub struct Contents {
     pub group: String,
     /// Paths below the root of what can be run.
     pub programs: BTreeSet<String>,
+    /// The time zones; of an image that an older civm built they are not known.
+    #[serde(default)]
+    pub zones: Option<BTreeSet<String>>,
 }
 
 impl Contents {
@@ -91,6 +95,14 @@ impl Contents {
         let unmerged = path.strip_prefix("usr/").unwrap_or(path);
         [unmerged.to_owned(), format!("usr/{unmerged}")].iter().any(|path| self.programs.contains(path))
     }
+}
+
+/// civm's binary for machines of an architecture: the running one, or one that was built for it.
+///
+/// # Errors
+/// [`Error::NoGuestBinary`], which says how to make one; as for a guest, what is there cannot be used.
+pub fn guest_binary(arch: Arch, environment: &Environment) -> Result<PathBuf, Error> {
+    guest_binary::GuestBinary::find(None, arch, environment).map(|binary| binary.path)
 }
 
 /// A word about the progress of [`debian::ensure`].

@@ -148,7 +148,10 @@ pub fn run<O: Opener>(
     let mut report =
         Report { generation: None, difference, installed, rendered, recipients: named.recipients, left_out };
     if !options.dry_run {
-        report.generation = Some(activate::activate(&decrypted)?);
+        let kept = options.keep_alike && activate::keep(&decrypted, &report.difference)?;
+        if !kept {
+            report.generation = Some(activate::activate(&decrypted)?);
+        }
         keys::remove_copy(plan, manifest)?;
         if tells {
             options.units.order(&report.difference, log)?;

@@ -7,16 +7,23 @@
 
 use std::time::Duration;
 
+use crate::host::parcel::Order;
+use crate::host::spec::SSH_PORT;
 use crate::instance::{self, Running, launch, ssh};
 use crate::lifecycle::split::Watched;
 
 mod accounts;
 mod apply;
+mod artifacts;
+mod builder_keys;
+mod builders;
 mod disk;
 mod error;
+mod files;
 mod identity;
 mod image;
 mod kept;
+mod lent;
 mod plan;
 mod progress;
 mod remove;
@@ -29,8 +36,14 @@ mod split;
 mod turn;
 
 pub use apply::{Applied, Drift, apply};
+pub use artifacts::collect as collect_artifacts;
+pub use builders::{Packing, builders};
 pub use error::Error;
-pub use image::{cache as image_cache, ensure as build_image, id as image_id, locate as locate_image};
+pub use image::{
+    cache as image_cache, check as check_guest_binary, ensure as build_image, id as image_id,
+    locate as locate_image, outlook as image_outlook,
+};
+pub use lent::{Lent, Prepared};
 pub use plan::Plan;
 pub use progress::{Observer, Progress};
 pub use remove::{remains, remove};
@@ -82,30 +95,43 @@ fn up_as(
             // Its disk stays: to say that it is up would be to say that the disk is new.
             return Err(instance::Error::Running(plan.place.name.clone()).into());
         }
-        return Ok(Up::WasRunning { drift: apply::drift(site, plan)? });
+        let drift = apply::drift(site, plan).or_else(|error| match error {
+            // That it runs is true all the same.
+            Error::Damaged { .. } => {
+                observer.tell(Progress::Warning(error.to_string()));
+                Ok(Drift::default())
+            }
+            error => Err(error),
+        });
+        return Ok(Up::WasRunning { drift: drift? });
     }
     let Plan { begun, request, mut spec, place, disk, shape } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
     let draft = plan::machine(&spec, &place, None, &disk, &request);
-    // What is merely unwise is told when it starts.
-    launch::check(&site.home, &draft, environment, &mut |_| {})?;
-    image::check(&spec, environment)?;
-    let rootfs = site.project.rootfs(&spec)?;
+    launch::check(&site.home, &draft, environment)?;
+    if spec.forwards.iter().any(|forward| forward.guest_port == SSH_PORT) {
+        // Readiness is proved by a login.
+        ssh::find_ssh(environment)?;
+    }
+    let order = Order::of(&spec);
+    image::check(&order, environment)?;
+    let files = files::Files::read(site, &spec)?;
     observer.done(Step::Plan);
     let identity = match opened {
         Some(identity) => identity.for_spec(&mut spec),
         None => identity::host_key(site, &request, &mut spec, &place, observer)?,
     };
     observer.done(Step::Key);
-    let image = image::ensure(&spec, environment, observer)?;
+    let image = image::ensure(&order, environment, observer)?;
+    files.fetch(environment, observer)?;
     observer.done(Step::Image);
-    accounts::check(&spec, &image, &rootfs, disk.will_be_kept(), observer)?;
-    let made = disk.make(&spec, &image, &place, environment, observer)?;
+    accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
+    let made = disk.make(&order, &image, &place, environment, observer)?;
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
     let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
-    let fingerprint = share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?;
-    let staged = share::staged(site, &spec, &place, identity, rootfs)?;
+    let fingerprint = share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?;
+    let staged = share::staged(site, &spec, &place, identity, files, observer)?;
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;
     Split::forget(&place);
@@ -121,13 +147,8 @@ fn up_as(
         mode: None,
         environment,
     };
-    let mut running = instance::start(start, &mut |event| observer.tell(Progress::Instance(event)))?;
-    drop(made);
-    let login = place.record().and_then(|record| ssh::Login::new(&site.state, &place, &record, "root").ok());
-    let within = request.ready_within.unwrap_or(READY);
-    running
-        .wait_ready(within, login.as_ref(), &mut |event| observer.tell(Progress::Instance(event)))
-        .map_err(|error| Error::NotReady { error, logs: place.path.clone() })?;
+    let login = || ssh::Login::new(&site.state, &place, &place.record()?, "root").ok();
+    let running = boot(start, made, login, request.ready_within.unwrap_or(READY), observer)?;
     observer.done(Step::Login);
     let split = std::mem::take(&mut observer.split);
     if let Err(error) = split.save(&place) {
@@ -136,4 +157,22 @@ fn up_as(
     observer.tell(Progress::Ready { name: &place.name, after: begun.elapsed(), split: &split });
     drop(turn);
     Ok(Up::Started(running))
+}
+
+/// Starts a machine whose image and disk are there, and waits until its guest is ready and, where there is a way to log
+/// in, one can.
+fn boot(
+    start: instance::Request<'_>,
+    disk: disk::Ephemeral,
+    login: impl FnOnce() -> Option<ssh::Login>,
+    within: Duration,
+    observer: &mut dyn Observer,
+) -> Result<Running, Error> {
+    let logs = start.place.path.clone();
+    let mut running = instance::start(start, &mut |event| observer.tell(Progress::Instance(event)))?;
+    drop(disk);
+    running
+        .wait_ready(within, login().as_ref(), &mut |event| observer.tell(Progress::Instance(event)))
+        .map_err(|error| Error::NotReady { error, logs })?;
+    Ok(running)
 }

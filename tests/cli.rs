@@ -14,6 +14,7 @@ mod cli {
     mod attributes;
     mod check;
     mod check_plaintext;
+    mod deploys;
     mod doctor;
     mod exec;
     mod faults;
@@ -29,6 +30,7 @@ mod cli {
     mod keys_edit;
     mod nested_rules;
     mod odd_names;
+    mod pins;
     mod plugins;
     mod private_dir;
     mod project;

@@ -21,6 +21,8 @@ mod asked;
 mod cases;
 #[path = "instance/faults.rs"]
 mod faults;
+#[path = "instance/harness.rs"]
+mod harness;
 #[path = "instance/kernel.rs"]
 mod kernel;
 #[path = "instance/played.rs"]
@@ -29,9 +31,13 @@ mod played;
 mod scene;
 #[path = "instance/soak.rs"]
 mod soak;
+#[path = "support/traces.rs"]
+mod traces;
 
 /// Runs this program as the caller of an instance that it holds until it is killed.
 const HOLD: &str = "__hold";
+/// Runs this program as one that changes that instance while it runs.
+const APPLY: &str = "__apply";
 
 fn main() -> ExitCode {
     // As the program does: a stage has to get along with it.
@@ -45,25 +51,10 @@ fn main() -> ExitCode {
     {
         return scene::hold(rest);
     }
-    let words: Vec<&str> = arguments.iter().filter_map(|a| a.to_str()).collect();
-    let filters: Vec<&&str> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    let chosen: Vec<_> = cases::ALL
-        .iter()
-        .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(**filter)))
-        .collect();
-    if words.contains(&"--list") {
-        chosen.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
+    if let [word, directory] = arguments.as_slice()
+        && word == APPLY
+    {
+        return scene::apply(directory);
     }
-    if let Some(reason) = scene::cannot_run() {
-        println!("skipped: {} tests of instances ({reason})", chosen.len());
-        return ExitCode::SUCCESS;
-    }
-    let mut failed = 0;
-    for (name, case) in chosen {
-        let passed = std::panic::catch_unwind(case).is_ok();
-        println!("test {name} ... {}", if passed { "ok" } else { "FAILED" });
-        failed += u32::from(!passed);
-    }
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    harness::run(&cases::ALL, scene::cannot_run(), &arguments)
 }

@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "every test binary uses its own part")]
 
 pub mod fidelity;
+pub mod https;
 pub mod shape;
+pub mod traces;
 
 use std::fs;
 use std::path::{Path, PathBuf};

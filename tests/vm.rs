@@ -14,9 +14,11 @@
 
 mod vm {
     mod aarch64;
+    mod controller;
     mod demo;
     mod inside;
     mod killed;
+    mod lender;
     mod life;
     mod machine;
     mod microvm;

@@ -7,7 +7,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use civm::builder::wire::{FromRemote, ToRemote};
 use civm::edge::environment::Environment;
+use civm::edge::frame;
 use civm::edge::terminal::Nobody;
 use civm::keys::identity::Identities;
 use civm::keys::recipient::Recipient;
@@ -25,7 +27,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// The parsers by name; `fuzz/seeds` has a folder for each.
-const TARGETS: [(&str, Target); 13] = [
+const TARGETS: [(&str, Target); 14] = [
     ("yaml", |data| store(Format::Yaml, data)),
     ("json", |data| store(Format::Json, data)),
     ("dotenv", |data| store(Format::Dotenv, data)),
@@ -39,6 +41,7 @@ const TARGETS: [(&str, Target); 13] = [
     ("key-path", key_path),
     ("identities", identities),
     ("pattern", pattern),
+    ("wire", wire),
 ];
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| {
@@ -133,6 +136,21 @@ fn identities(data: &[u8]) {
     let _ = identities.reports();
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = Recipient::parse(text);
+    }
+}
+
+/// What keepers and remotes say, frame by frame: what was heard can be said, and means the same again.
+fn wire(data: &[u8]) {
+    let (mut keeper, mut remote) = (data, data);
+    while let Ok(Some(message)) = frame::receive::<ToRemote>(&mut keeper) {
+        let mut said = Vec::new();
+        frame::send(&mut said, &message).expect("it can be said");
+        assert_eq!(frame::receive::<ToRemote>(&mut said.as_slice()).expect("a message"), Some(message));
+    }
+    while let Ok(Some(message)) = frame::receive::<FromRemote>(&mut remote) {
+        let mut said = Vec::new();
+        frame::send(&mut said, &message).expect("it can be said");
+        assert_eq!(frame::receive::<FromRemote>(&mut said.as_slice()).expect("a message"), Some(message));
     }
 }
 

@@ -5,14 +5,18 @@
 
 use std::path::Path;
 
-use clap::{Command, CommandFactory as _};
+use clap::{Arg, Command, CommandFactory as _};
 use clap_complete::env::{CompleteEnv, Shells};
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
 
 use super::Context;
+use crate::builder::keeper::client;
+use crate::builder::place::Place;
 use crate::cli::Cli;
 use crate::edge::environment::Environment;
 use crate::host::Project;
+use crate::host::generated::builders::KEEPER;
+use crate::host::spec::Arch;
 use crate::instance::Home;
 use crate::outcome::{Code, Failure, Outcome};
 
@@ -43,6 +47,9 @@ pub(super) fn answer() {
 /// The command line, with what completes the names in it.
 fn command() -> Command {
     Cli::command().mut_subcommands(|verb| {
+        if verb.get_name() == "builder" {
+            return verb.mut_subcommands(|verb| verb.mut_args(with_builders));
+        }
         let is_up = verb.get_name() == "up";
         verb.mut_args(|argument| match argument.get_id().as_str() {
             "instance" | "instances" => argument.add(ArgValueCandidates::new(instances)),
@@ -50,6 +57,28 @@ fn command() -> Command {
             _ => argument,
         })
     })
+}
+
+fn with_builders(argument: Arg) -> Arg {
+    match argument.get_id().as_str() {
+        "builder" | "builders" | "remote" => argument.add(ArgValueCandidates::new(builders)),
+        _ => argument,
+    }
+}
+
+/// The builders of this controller, or those that this project's hosts deploy.
+fn builders() -> Vec<CompletionCandidate> {
+    let held = client::list(&Place::at(Path::new(KEEPER)).socket()).unwrap_or_default();
+    let mut names: Vec<String> = held.into_iter().map(|view| view.name).collect();
+    if let (Some(project), Some(arch)) = (project(), Arch::native()) {
+        let hosts = project.hosts().unwrap_or_default();
+        let specs = hosts.iter().filter_map(|host| project.load(host, arch).ok());
+        let deployed = specs.filter_map(|spec| spec.nix).flat_map(|nix| nix.deployed);
+        names.extend(deployed.map(|builder| builder.name));
+    }
+    names.sort();
+    names.dedup();
+    names.into_iter().map(CompletionCandidate::new).collect()
 }
 
 fn project() -> Option<Project> {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::instance::instance_failure;
 use super::{Context, gc, project};
 use crate::cli::doctor::Doctor;
 use crate::edge::finding::{Finding, State};
@@ -34,8 +33,8 @@ pub(super) fn run(args: &Doctor, context: &Context) -> Outcome {
         Err(_) => None,
     };
     let mut report = Report { fix: args.fix, findings: Vec::new(), fixed: Vec::new() };
-    report.machine(context)?;
-    report.files(found.as_ref(), context)?;
+    report.machine(context);
+    report.files(found.as_ref(), context);
     if let Some(project) = &found {
         report.findings.extend(hosts::look(project, context));
         report.secrets(project, context)?;
@@ -47,15 +46,18 @@ pub(super) fn run(args: &Doctor, context: &Context) -> Outcome {
 
 impl Report {
     /// What machines need of this one.
-    fn machine(&mut self, context: &Context) -> Result<(), Failure> {
+    fn machine(&mut self, context: &Context) {
         let environment = &context.environment;
         let state = environment.state_dir().map(|dir| dir.join("civm"));
         let Some(state) = state else {
             let no_home = "nowhere to keep state: this account has no home directory";
             self.findings.push(Finding::problem("state", no_home, "set XDG_STATE_HOME and XDG_CACHE_HOME"));
-            return Ok(());
+            return;
         };
-        self.state_directory(&state, context)?;
+        match doctor::unwritable("state", &state, "XDG_STATE_HOME") {
+            Some(finding) => self.findings.push(finding),
+            None => self.state_directory(&state, context),
+        }
         self.findings.push(doctor::accelerator(&state, environment));
         self.findings.push(doctor::qemu(environment));
         self.findings.extend(doctor::staging(environment));
@@ -73,13 +75,17 @@ impl Report {
             Some(home) => self.findings.extend(doctor::instances(&home)),
             None => self.findings.push(Finding::ok("instances", "0 running")),
         }
-        Ok(())
     }
 
     /// The directory of records and of hosts' keys: there, and nobody else's to look into.
-    fn state_directory(&mut self, state: &Path, context: &Context) -> Result<(), Failure> {
+    fn state_directory(&mut self, state: &Path, context: &Context) {
         const AREA: &str = "state";
         match fs::metadata(state) {
+            Ok(found) if found.uid() != nix::unistd::geteuid().as_raw() => {
+                let message = format!("{} belongs to user {}", state.display(), found.uid());
+                let remedy = "run civm as that user, or set XDG_STATE_HOME to a directory of your own";
+                self.findings.push(Finding::problem(AREA, message, remedy));
+            }
             Ok(found) if found.mode() & 0o077 == 0 => {
                 self.findings.push(Finding::ok(AREA, format!("{} is private", state.display())));
             }
@@ -88,8 +94,7 @@ impl Report {
                     format!("others may look into {} (mode {:04o})", state.display(), found.mode() & 0o7777);
                 self.make_private(AREA, message, state, 0o700);
             }
-            Err(_) if self.fix => {
-                Home::find(&context.environment).map_err(instance_failure)?;
+            Err(_) if self.fix && Home::find(&context.environment).is_ok() => {
                 self.fixed.push(format!("created {}", state.display()));
             }
             Err(_) => {
@@ -97,7 +102,6 @@ impl Report {
                 self.findings.push(Finding::ok(AREA, message));
             }
         }
-        Ok(())
     }
 
     /// Takes the rights of others away where that is wanted, else says that they have them.
@@ -113,7 +117,7 @@ impl Report {
     }
 
     /// Free space, and what killed processes left.
-    fn files(&mut self, project: Option<&Project>, context: &Context) -> Result<(), Failure> {
+    fn files(&mut self, project: Option<&Project>, context: &Context) {
         const AREA: &str = "leftovers";
         let environment = &context.environment;
         let below = |dir: Option<PathBuf>| dir.map(|dir| dir.join("civm"));
@@ -122,8 +126,16 @@ impl Report {
         for (what, dir) in [("state", &state), ("images", &cache), ("disks", &project)] {
             self.findings.extend(dir.as_ref().map(|dir| doctor::space(what, dir)));
         }
-        let Some(cache) = cache else { return Ok(()) };
-        let left = gc::leftovers(!self.fix, Limits::LEFTOVERS, &cache, context)?;
+        let Some(cache) = cache else { return };
+        self.findings.extend(doctor::unwritable("images", &cache, "XDG_CACHE_HOME"));
+        let left = match gc::leftovers(!self.fix, Limits::LEFTOVERS, &cache, context) {
+            Ok(left) => left,
+            Err(failure) => {
+                let remedy = "look at the rights of that directory, and at its file system";
+                self.findings.push(Finding::problem(AREA, failure.message, remedy));
+                return;
+            }
+        };
         if left.is_empty() {
             self.findings.push(Finding::ok(AREA, "none"));
         }
@@ -134,7 +146,6 @@ impl Report {
                 self.findings.push(Finding::warning(AREA, one.line(), "`civm doctor --fix` removes it"));
             }
         }
-        Ok(())
     }
 
     fn secrets(&mut self, project: &Project, context: &Context) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use crate::cli::gc::Gc;
 use crate::image::{debian, disk, stored};
 use crate::instance::Home;
 use crate::instance::state::Limits;
+use crate::lifecycle;
 use crate::outcome::{Failure, Outcome};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,6 +35,14 @@ pub(super) fn run(args: &Gc, context: &Context) -> Outcome {
         reason: format!("the image {}, which no host of this project and no machine uses", short(&image.id)),
         paths: vec![images.cache.join("images").join(image.id)],
         size: image.size,
+    }));
+    let artifacts =
+        lifecycle::collect_artifacts(&context.environment, DAY * args.age.older_than, args.age.dry_run);
+    gone.extend(artifacts.into_iter().map(|(path, size)| Gone {
+        kind: "artifact",
+        paths: vec![path],
+        size,
+        reason: format!("an artifact that no start has used for {} days", args.age.older_than),
     }));
     let home = Home::existing(&context.environment);
     let kept = home.map(|home| home.view().complaints()).unwrap_or_default();

@@ -11,6 +11,7 @@ use super::up::Watch;
 use super::{Context, project};
 use crate::cli::image::{Age, Build, Command, Image, Rm};
 use crate::edge::terminal::{self, Prompt as _, Terminal};
+use crate::host::parcel::Order;
 use crate::host::spec::Spec;
 use crate::image::Error;
 use crate::image::stored::{self, Stored};
@@ -103,7 +104,7 @@ fn needed(context: &Context) -> Result<(HostsOfImage, Vec<String>), Failure> {
     for host in project.hosts().map_err(project::failure)? {
         match project::load(&project, &host) {
             Ok(spec) => {
-                let id = lifecycle::image_id(&spec, &context.environment).map_err(life)?;
+                let id = lifecycle::image_id(&Order::of(&spec), &context.environment).map_err(life)?;
                 needed.entry(id).or_default().push(host);
             }
             Err(failure) => {
@@ -169,9 +170,9 @@ fn build(args: &Build, context: &Context) -> Outcome {
     let mut built = Vec::new();
     for spec in &specs {
         let screen = context.screen;
-        let (_, is_built) = lifecycle::locate_image(spec, &context.environment).map_err(life)?;
+        let (_, is_built) = lifecycle::locate_image(&Order::of(spec), &context.environment).map_err(life)?;
         let mut watch = Watch::new(screen, &spec.name);
-        let image = lifecycle::build_image(spec, &context.environment, &mut watch);
+        let image = lifecycle::build_image(&Order::of(spec), &context.environment, &mut watch);
         watch.finish();
         let (image, fresh) = (image.map_err(life)?, !is_built);
         if !fresh {
@@ -226,8 +227,7 @@ fn rm(args: &Rm, context: &Context) -> Outcome {
         }
         let question = format!("remove {what} ({})?", bytes(size));
         if !Terminal.confirm(&question, false).unwrap_or(false) {
-            context.screen.note("nothing was removed");
-            return Ok(0);
+            return Err(Failure::new(Code::Generic, format!("{what} was not removed")));
         }
     }
     for image in chosen {

@@ -31,7 +31,10 @@ pub(super) fn run(args: &Inspect, context: &Context) -> Outcome {
         let patience = scaled(ANSWER, &context.environment);
         Session::open(record, patience).ok()?.machine(patience).ok()
     });
-    let started = Shape::last(&place);
+    let started = Shape::last(&place).unwrap_or_else(|error| {
+        context.screen.warn(error.to_string());
+        None
+    });
     let state = running.as_ref().map_or_else(|| "down".to_owned(), |record| state(record, context));
     let value = json!({
         "instance": record.as_ref().map(|record| describe(record, &state)),
@@ -39,7 +42,7 @@ pub(super) fn run(args: &Inspect, context: &Context) -> Outcome {
         "processes": processes,
         "qemu": qemu,
         "started": started,
-        "last_boot": Split::last(&place),
+        "last_boot": Split::last(&place).as_ref().map(Split::steps),
         "runtime": record.as_ref().and_then(|record| record.runtime.clone()),
         "namespaces": record.as_ref().map(|record| record.namespaces),
         "key_removed": record.as_ref().map(|record| record.key_removed),

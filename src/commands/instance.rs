@@ -1,5 +1,6 @@
 //! Shared by the commands on instances: finding a host's instance, and failures with advice.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::{Context, project, secrets};
@@ -11,6 +12,7 @@ use crate::instance::ssh::Login;
 use crate::instance::{Error, Place, Record, stop};
 use crate::lifecycle::{self, Site};
 use crate::outcome::{Code, Failure};
+use crate::vm::spec;
 
 /// The project that a command works on, and this user's state for it.
 pub(super) fn site(context: &Context) -> Result<Site, Failure> {
@@ -95,23 +97,33 @@ pub(super) fn failure(error: lifecycle::Error) -> Failure {
             let failure = secrets::failure(*error);
             if locked { failure.help("or boot without secrets, with --without-secrets") } else { failure }
         }
+        Life::Artifact { .. } => unavailable(message),
         Life::NoCache => Failure::new(Code::Generic, message).help("set XDG_CACHE_HOME to another directory"),
         Life::NameOfHost(_) => Failure::new(Code::CouldNotReadInput, message).help("choose another `--name`"),
         Life::OtherHost { name, .. } => Failure::new(Code::CouldNotReadInput, message)
             .help(format!("choose another `--name`, or remove it with `civm rm {name}`")),
         Life::Resources(_) | Life::Source(_) => Failure::new(Code::CouldNotReadInput, message),
         Life::Accounts { .. } => Failure::new(Code::CouldNotReadInput, message)
-            .help("add a package that provides it to `packages`, or the user to `users`"),
+            .help("correct the name, or add a package that provides it to `packages`, or the user to `users`"),
         Life::TrackedLink(_) => unavailable(message)
             .help("if the link is yours, untrack it with `git rm --cached`; otherwise remove it"),
         Life::OtherDisk { .. } => unavailable(message).help(
             "move it away, or start with a new disk with `--fresh`: what is on the old one is lost then",
         ),
+        Life::Damaged { remedy, .. } => unavailable(message).help(remedy),
+        Life::Newer { path, .. } => unavailable(message).help(format!(
+            "nothing was changed; use the version of civm that wrote it, or remove {} once its machine has stopped",
+            path.display()
+        )),
+        Life::Busy(_) => unavailable(message).help("try again when that is done"),
         Life::Declined(_) => Failure::new(Code::CouldNotRetrieveKey, message),
         Life::Apply { name, .. } => unavailable(message)
             .help(format!("`civm restart {name}` brings everything in line, with an interruption")),
         Life::Refused { .. } => Failure::new(Code::Generic, message),
         Life::NoArch => unavailable(message),
+        Life::NoBuilder { .. } => Failure::new(Code::Generic, message)
+            .help("a builder is deployed by a host's `nix.builders.NAME` with `deploy:`, `on:` and `on_public_key:`"),
+        Life::BuilderTwice { .. } => Failure::new(Code::Generic, message).help("name the host with `--of HOST`"),
         Life::Layer(_) => Failure::new(Code::Generic, message),
         Life::File { .. } => Failure::new(Code::CouldNotWriteOutput, message),
     }
@@ -135,6 +147,12 @@ pub(super) fn image_failure(error: &image::Error) -> Failure {
 pub(super) fn instance_failure(error: Error) -> Failure {
     let failure = Failure::new(code(&error), error.to_string());
     match error {
+        Error::File { source, .. } if source.kind() != ErrorKind::NotFound => {
+            failure.help("`civm doctor` looks at the directories that civm writes")
+        }
+        Error::ForeignState { .. } => failure.help(
+            "run civm as that user, or set XDG_STATE_HOME to a directory of your own (with sudo, `sudo -H` has root's)",
+        ),
         Error::NoProgram(name) => failure
             .help(format!("install the package that provides `{name}` (devshell/setup installs everything that is needed)")),
         Error::NoStage { .. } => failure.help(
@@ -164,7 +182,12 @@ pub(super) fn instance_failure(error: Error) -> Failure {
 
 fn code(error: &Error) -> Code {
     match error {
-        Error::Left { .. } | Error::Key { .. } | Error::File { .. } | Error::Terminal(_) => Code::Generic,
+        Error::Spec(spec::Error::Name(_)) => Code::CouldNotReadInput,
+        Error::Left { .. }
+        | Error::ForeignState { .. }
+        | Error::Key { .. }
+        | Error::File { .. }
+        | Error::Terminal(_) => Code::Generic,
         _ => Code::MachineUnavailable,
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn load(project: &Project, host: &str) -> Result<Spec, Failure> {
 pub(super) fn failure(error: Error) -> Failure {
     let help = error.help();
     let code = match &error {
-        Error::Spec(_) | Error::Read { .. } => Code::CouldNotReadInput,
+        Error::Spec(_) | Error::BadName { .. } | Error::Read { .. } => Code::CouldNotReadInput,
         _ => Code::Generic,
     };
     help.into_iter().fold(Failure::new(code, error.to_string()), Failure::help)

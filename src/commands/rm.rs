@@ -39,8 +39,11 @@ fn remove(place: &Place, site: &Site, args: &Rm, context: &Context) -> Result<()
     if args.force {
         stop(place, context)?;
     }
-    lifecycle::remove(site, place).map_err(failure)?;
-    for path in remains {
+    let removed = lifecycle::remove(site, place).map_err(failure)?;
+    if removed.is_empty() {
+        context.screen.note(format!("another civm has removed `{name}` meanwhile"));
+    }
+    for path in removed {
         context.screen.note(format!("removed {}", path.display()));
     }
     Ok(())

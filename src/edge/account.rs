@@ -72,6 +72,15 @@ impl Account {
         ]
     }
 
+    /// Makes a file the account's.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses.
+    pub fn give(&self, path: &Path) -> std::io::Result<()> {
+        std::os::unix::fs::chown(path, Some(self.user.as_raw()), Some(self.group.as_raw()))
+    }
+
     /// Makes this process, and every program that it starts, the account's. There is no way back.
     ///
     /// # Errors

@@ -59,6 +59,19 @@ pub enum WriteError {
     },
 }
 
+impl WriteError {
+    /// What the system refused, where it was the system.
+    #[must_use]
+    pub fn kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Directory { source, .. } | Self::BrokenOff { source, .. } | Self::Io { source, .. } => {
+                Some(source.kind())
+            }
+            Self::Exists(_) | Self::NotAFile(_) => None,
+        }
+    }
+}
+
 /// How a file is written.
 struct WriteOptions<'a> {
     /// What it must hold; `None` where that is all the same.

@@ -50,6 +50,29 @@ impl HeldDir {
         }
     }
 
+    /// Makes one of this very name; `None` where another process has it.
+    pub(super) fn named(base: &Path, name: &str, remove: Remove) -> io::Result<Option<Self>> {
+        let path = base.join(name);
+        loop {
+            let mut signals = HoldSignals::begin();
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            let lock = match open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => Lock::try_open(opened?)?,
+            };
+            let Some(lock) = lock else { return Ok(None) };
+            // A sweep of another process may have been faster than the lock.
+            if !is_named(lock.file(), &path)? {
+                continue;
+            }
+            signals.register(&path, remove);
+            return Ok(Some(Self { path, remove, left: AtomicBool::new(false), _lock: lock }));
+        }
+    }
+
     /// Makes a directory that goes with this process from the beginning.
     fn registered(base: &Path, prefix: &str, remove: Remove) -> io::Result<PathBuf> {
         let mut signals = HoldSignals::begin();
@@ -190,6 +213,16 @@ mod tests {
         drop(dir);
         assert!(!path.exists());
         assert_eq!(fs::read(&other).expect("there"), b"mine");
+    }
+
+    #[test]
+    fn a_name_is_one_process_s_at_a_time() {
+        let base = tempfile::tempdir().expect("a directory");
+        let first = HeldDir::named(base.path(), "x", remove).expect("made").expect("nobody has it");
+        assert!(HeldDir::named(base.path(), "x", remove).expect("looked").is_none());
+        drop(first);
+        assert!(!base.path().join("x").exists());
+        assert!(HeldDir::named(base.path(), "x", remove).expect("made").is_some());
     }
 
     #[test]

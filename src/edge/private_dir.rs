@@ -87,6 +87,22 @@ impl PrivateDir {
         }
     }
 
+    /// A directory on a tmpfs that others of this user find by its name, with [`named`]. `None` where another process
+    /// has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::in_memory`].
+    pub fn in_memory_as(environment: &Environment, name: &str) -> Result<Option<Self>, PrivateDirError> {
+        let (base, refused) = find_base(environment);
+        let base = base.ok_or_else(|| PrivateDirError::NoTmpfs(refused.clone()))?;
+        held_dir::sweep(&base, PREFIX, |_| true);
+        let failed = |source| PrivateDirError::Io { place: base.clone(), source };
+        let _held = hold(&base, true).map_err(failed)?;
+        let dir = HeldDir::named(&base, name, remove).map_err(failed)?;
+        Ok(dir.map(|dir| Self { dir, on_tmpfs: true, refused }))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -113,6 +129,12 @@ impl PrivateDir {
         let dir = HeldDir::make(base, PREFIX, remove).map_err(failed)?;
         Ok(Self { dir, on_tmpfs, refused })
     }
+}
+
+/// Where a directory of this name is, or would be.
+#[must_use]
+pub fn named(environment: &Environment, name: &str) -> Option<PathBuf> {
+    find_base(environment).0.map(|base| base.join(name))
 }
 
 /// Whether a path has the form of a private directory of this user, and what is there is one. It is asked before

@@ -44,9 +44,17 @@ pub fn using(dir: &Path) -> Vec<String> {
     users.map(|(pid, directory)| named(pid, &directory)).collect()
 }
 
+/// The processes, but for this one, that run a program.
+#[must_use]
+pub fn running(program: &Path) -> Vec<String> {
+    let runs = |directory: &Path| fs::read_link(directory.join("exe")).is_ok_and(|exe| exe == program);
+    let users = all().filter(|(pid, directory)| *pid != std::process::id() && runs(directory));
+    users.map(|(pid, directory)| named(pid, &directory)).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::using;
+    use super::{running, using};
     use std::fs::File;
     use std::process::{Command, Stdio};
 
@@ -70,6 +78,9 @@ mod tests {
             assert!(std::time::Instant::now() < until, "{:?}", using(directory.path()));
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+        let sleep = std::fs::read_link(format!("/proc/{}/exe", open.id())).unwrap();
+        assert!(running(&sleep).iter().any(|user| user.starts_with(&wanted[0])));
+        assert_eq!(running(&path), [""; 0]);
         for child in [&mut open, &mut names] {
             child.kill().unwrap();
             child.wait().unwrap();

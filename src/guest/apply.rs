@@ -14,8 +14,8 @@ use super::force::{self, InForce};
 use super::notes::Notes;
 use super::state::{self, State};
 use super::{
-    Error, console, events, files, identity, own_units, secrets, share, source, steps, sysctls, systemctl,
-    units, users,
+    Error, artifacts, console, events, files, identity, own_units, secrets, share, source, steps, sysctls,
+    systemctl, units, users,
 };
 use crate::edge::lock::Lock;
 use crate::host::layer::{Layer, ROOTFS};
@@ -176,8 +176,12 @@ fn apply_files(layer: &Layer, dry_run: bool, notes: &mut Notes) -> Result<(), Er
     let dir = Path::new(state::DIR);
     let mut state = State::load(dir)?;
     let entries = entries(layer, notes)?;
+    if !dry_run {
+        artifacts::bring(layer)?;
+    }
     let done = lay(&entries, dir, &mut state, dry_run, notes)
-        .and_then(|()| users::apply(layer, &mut state, dry_run, notes));
+        .and_then(|()| users::apply(layer, &mut state, dry_run, notes))
+        .and_then(|()| if dry_run { Ok(()) } else { artifacts::finish(layer, notes) });
     if !dry_run {
         state.save(dir)?;
     }
@@ -193,6 +197,7 @@ fn entries(layer: &Layer, notes: &mut Notes) -> Result<Vec<Entry>, Error> {
         let content = Kind::File(file.text.clone().into_bytes());
         entries.push(Entry { path: PathBuf::from(path), mode: file.mode, kind: content });
     }
+    entries.extend(artifacts::entries(layer));
     if let Some(name) = &layer.timezone {
         match identity::time_zone(name, Path::new("/")) {
             Some(zone) => entries.extend(zone),

@@ -47,7 +47,7 @@ pub(super) fn apply(
         let groups = layer.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]));
         accounts = accounts.with_missing(users, groups.chain(&layer.groups).map(String::as_str));
     }
-    let options = Options { accounts, dry_run, ..Options::default() };
+    let options = Options { accounts, dry_run, keep_alike: true, ..Options::default() };
     let mut log = Log { program: PROGRAM, changes: &mut io::stdout(), messages: &mut io::stdout() };
     let report = install::run(&manifest, &options, &Native::default(), &mut log).map_err(failed)?;
     note(report.difference.secrets, notes, str::to_owned);

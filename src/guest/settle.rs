@@ -5,16 +5,20 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::force::{self, InForce};
 use super::root::{self, Superblock};
 use super::{Error, console, devices, events, packages, systemctl, units, usage};
 use crate::host::layer::{Layer, Zram};
-use crate::vm::agent::Event;
 use crate::vm::agent::answer::Verb;
+use crate::vm::agent::{Event, LOGGED_IN};
 
 /// The compressed swap is preferred to any other.
 const SWAP_PRIORITY: &str = "100";
+/// How long the host's first login is waited for: nobody logs in after a reboot, or without a forwarded port.
+const LOGIN: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(50);
 /// Exists once the host has been told of a failure.
 const FAILED: &str = "/run/civm/failed";
 const ZRAM: &str = "/sys/block/zram0";
@@ -52,9 +56,14 @@ fn warn(message: String) {
 }
 
 /// Says that the guest is ready; systemd starts this once sshd answers and [`run`] is done. What packages have
-/// enabled is started only now: readiness does not wait for it.
+/// enabled is started only now: readiness does not wait for it. Nor does it take the processor from the login that the
+/// host proves readiness with, which is slow enough where that is emulated.
 pub(super) fn ready() {
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
+    let until = Instant::now() + LOGIN;
+    while !Path::new(LOGGED_IN).exists() && Instant::now() < until {
+        thread::sleep(POLL);
+    }
     start_later(Path::new(units::RUN_DIR))
         .unwrap_or_else(|error| warn(format!("units of the image: {error}")));
 }

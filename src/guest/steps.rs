@@ -37,6 +37,10 @@ pub(super) fn plan(
                     steps.all(Verb::Restart, &file.restart_units);
                     steps.all(Verb::Reload, &file.reload_units);
                 }
+                let artifacts = layer.artifacts.iter().chain(&force.layer.artifacts);
+                for artifact in artifacts.filter(|artifact| artifact.path == change.name) {
+                    steps.all(Verb::Restart, &artifact.restart_units);
+                }
             }
             (What::Secret, How::Added | How::Changed) => {
                 let secrets = manifest.into_iter().flat_map(|manifest| &manifest.secrets);

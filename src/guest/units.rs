@@ -61,7 +61,7 @@ const UNITS: [(&str, &str); 9] = [
          OnFailure=civm-failed@%N.service\n\n\
          [Service]\nType=notify\nRuntimeDirectory=sshd\nRuntimeDirectoryMode=0755\n\
          ExecStart=/usr/sbin/sshd -D -e -f /run/civm/sshd_config\nExecReload=/bin/kill -HUP $MAINPID\n\
-         Restart=on-failure\nTimeoutStopSec=5\nSendSIGHUP=yes\n",
+         Restart=on-failure\nTimeoutStopSec=5\nSendSIGHUP=yes\nLimitNOFILE=32768\n",
     ),
     (
         "civm-settle.service",
@@ -89,11 +89,12 @@ pub(super) const TIMERS: &str = "timers.target";
 
 /// Units of the image that do not run in a guest. The timers are Debian's own housekeeping, which would use
 /// network and processor of every guest.
-const MASKED: [&str; 18] = [
+const MASKED: [&str; 19] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dpkg-db-backup.timer",
     "e2scrub_all.timer",
+    "e2scrub_reap.service",
     "getty.target",
     "initrd-root-fs.target",
     "remote-fs.target",
@@ -123,9 +124,12 @@ const GENERATOR_DIRS: [&str; 3] = [
 
 /// sshd as every guest has it: keys alone, those of the layer and those that a user has added. Dozens of logins may
 /// come at once, and as many sessions over one connection.
-const SSHD: &str = "HostKey /shared/secrets/ssh_host_ed25519_key\n\
+/// A host's own settings come first, since sshd takes the first value of each. All clients come from one
+/// address, that of the gateway, and a build farm's are many.
+const SSHD: &str = "Include /etc/ssh/civm.d/*.conf\n\
+    HostKey /shared/secrets/ssh_host_ed25519_key\n\
     AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys\n\
-    MaxStartups 200\n\
+    MaxStartups 300:30:600\n\
     MaxSessions 1000\n\
     PermitRootLogin prohibit-password\n\
     PasswordAuthentication no\n\
@@ -136,6 +140,13 @@ const SSHD: &str = "HostKey /shared/secrets/ssh_host_ed25519_key\n\
     SetEnv LANG=C.UTF-8\n\
     AcceptEnv COLORTERM\n\
     Subsystem sftp internal-sftp\n";
+/// A newer sshd locks out an address from which logins fail: here that would be everybody. An older one does not know
+/// the word.
+const NO_PENALTIES: &str = "PerSourcePenalties no\n";
+/// The word as it stands in a binary of sshd that knows it.
+const PENALTIES_WORD: &[u8] = b"persourcepenalties";
+/// Where sshd lies, below the root.
+const SSHD_BINARY: &str = "usr/sbin/sshd";
 /// The journal lives in memory: it belongs to a boot, the disk needs no syncs for it, and what services log of their
 /// secrets reaches no disk. One that a host keeps on disk all the same (`Storage=persistent` in a file of its own that
 /// is read later) is bounded as well.
@@ -158,7 +169,7 @@ pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error>
     put(&units.join(CONSOLE), &console_unit(console))?;
     put(&run.join("systemd/journald.conf.d/civm.conf"), JOURNALD)?;
     put(&run.join("systemd/system.conf.d/civm.conf"), MANAGER)?;
-    put(&run.join(SSHD_CONFIG.trim_start_matches("/run/")), SSHD)?;
+    put(&run.join(SSHD_CONFIG.trim_start_matches("/run/")), &sshd_config(root))?;
     for name in MASKED {
         mask(&units, name)?;
     }
@@ -175,6 +186,13 @@ pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error>
         mask(&generators, &name)?;
     }
     Ok(())
+}
+
+/// What the sshd of a disk is given.
+fn sshd_config(root: &Path) -> String {
+    let binary = fs::read(root.join(SSHD_BINARY)).unwrap_or_default();
+    let knows = memchr::memmem::find(&binary, PENALTIES_WORD).is_some();
+    if knows { format!("{SSHD}{NO_PENALTIES}") } else { SSHD.to_owned() }
 }
 
 /// A login shell with the console as its controlling terminal: job control works, `exit` gives a new
@@ -277,6 +295,17 @@ mod tests {
         for line in [files.as_str(), "passwordauthentication no"] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}{words}");
         }
+    }
+
+    #[test]
+    fn only_an_sshd_that_knows_penalties_is_told_of_them() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        fs::create_dir_all(dir.path().join("usr/sbin")).expect("mkdir");
+        let put = |binary: &[u8]| {
+            fs::write(dir.path().join(SSHD_BINARY), binary).expect("write");
+            sshd_config(dir.path()).contains(NO_PENALTIES)
+        };
+        assert!(!put(b"\0maxstartups\0") && put(b"\0maxstartups\0persourcepenalties\0"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::generated;
+use super::generated::{self, builders};
 use super::layer::{HOST_KEY, Layer, SHARE_MOUNT, SOURCE_GROUP};
 use super::spec::{Secret, Spec, Template, placeholder};
 use crate::install::manifest::{Logging, Manifest, Secret as ManifestSecret, Template as ManifestTemplate};
@@ -39,6 +39,13 @@ pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
         groups.push(SOURCE_GROUP.into());
         users.iter_mut().for_each(|user| user.groups.push(SOURCE_GROUP.into()));
     }
+    let mut units = spec.units.clone();
+    if let Some(nix) = spec.nix.as_ref().filter(|nix| !nix.deployed.is_empty()) {
+        units.insert(builders::UNIT.to_owned(), builders::unit());
+        groups.push(builders::GROUP.into());
+        let trusted = users.iter_mut().filter(|user| nix.trusted_users.contains(&user.name));
+        trusted.for_each(|user| user.groups.push(builders::GROUP.into()));
+    }
     Layer {
         hostname: spec.hostname.clone().unwrap_or_else(|| facts.hostname.clone()),
         timezone: spec.timezone.clone(),
@@ -48,11 +55,12 @@ pub fn layer(spec: &Spec, facts: &Facts) -> Layer {
         root_authorized_keys,
         users,
         groups,
-        units: spec.units.clone(),
+        units,
         services: spec.services.clone(),
         sysctls: spec.sysctls.clone(),
         zram: spec.zram.clone(),
         files,
+        artifacts: Vec::new(),
         secrets: !spec.secrets.is_empty(),
         source: spec.source,
         packages: spec.image.packages.clone(),

@@ -86,6 +86,20 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
+    /// A list of artifacts that is not one.
+    #[error("{}: {message}", path.display())]
+    List {
+        /// Where it lies.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// Two artifacts with one destination.
+    #[error("two artifacts go to {path}")]
+    TwoArtifacts {
+        /// The destination.
+        path: String,
+    },
     /// A host.yaml that is not valid.
     #[error(transparent)]
     Spec(#[from] SpecError),

@@ -22,6 +22,8 @@ pub const LAYER: &str = "host/layer.json";
 pub const ROOTFS: &str = "host/rootfs";
 /// The sops-nix manifest, below the share.
 pub const MANIFEST: &str = "host/manifest.json";
+/// Files from the net, below the share, each under its SHA-256.
+pub const ARTIFACTS: &str = "artifacts";
 /// The project's source, below the share, where host.yaml asks for it.
 pub const SOURCE: &str = "source";
 /// Where the users of host.yaml find it: the share itself is open to root alone.
@@ -59,6 +61,8 @@ pub struct Layer {
     pub zram: Option<Zram>,
     /// Files with generated content, by absolute path (nix.conf, machines, known hosts).
     pub files: BTreeMap<String, File>,
+    /// Files from the net to lay over the image, by what they hold; they lie in [`ARTIFACTS`].
+    pub artifacts: Vec<Artifact>,
     /// Packages besides those that every image holds; a disk that was made without them gets them.
     pub packages: Vec<String>,
     /// Whether `host/manifest.json` is to be installed.
@@ -107,6 +111,24 @@ pub struct File {
     pub restart_units: Vec<String>,
     /// Units to reload when the file changes.
     pub reload_units: Vec<String>,
+}
+
+/// A file from the net.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifact {
+    /// Where it is wanted.
+    pub path: String,
+    /// Its SHA-256, as hex digits.
+    pub sha256: String,
+    /// Permission bits, as a number.
+    pub mode: u32,
+    /// Name of its owner.
+    pub owner: String,
+    /// Name of its group.
+    pub group: String,
+    /// Units to restart when it changes.
+    pub restart_units: Vec<String>,
 }
 
 /// Compressed swap in memory.

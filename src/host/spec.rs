@@ -6,21 +6,29 @@ pub mod load;
 
 mod bounded;
 mod check;
+mod check_artifacts;
+mod check_builders;
+mod check_deployed;
 mod check_image;
 mod check_nix;
 mod check_secrets;
+mod check_services;
 mod check_system;
 mod check_templates;
 mod check_users;
+mod deployed;
 mod locate;
 mod raw;
+pub mod tuning;
 mod units;
 
 use crate::store::Format;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 pub use crate::vm::spec::{Arch, MachineType};
+pub use check_artifacts::{check_sha256, check_url};
 pub use check_templates::placeholder;
+pub use deployed::{Deployed, Remote, Require, Start};
 #[cfg(test)]
 pub(super) use raw::shapes;
 pub use units::Size;
@@ -73,6 +81,8 @@ pub struct Spec {
     pub units: BTreeMap<String, layer::Unit>,
     /// Files to write.
     pub files: BTreeMap<String, layer::File>,
+    /// Files from the net to lay over the image.
+    pub artifacts: Vec<Artifact>,
     /// `sysctl` keys and values.
     pub sysctls: BTreeMap<String, String>,
     /// Compressed swap in memory.
@@ -111,6 +121,13 @@ pub struct Resources {
 }
 
 impl Spec {
+    /// The same host without its secrets, as it boots where nobody can open them.
+    pub fn leave_out_secrets(&mut self) {
+        self.secrets.clear();
+        self.templates.clear();
+        self.sops_files.clear();
+    }
+
     /// The same with other resources, where they are given.
     ///
     /// # Errors
@@ -231,13 +248,27 @@ pub struct Template {
     pub reload_units: Vec<String>,
 }
 
-impl Spec {
-    /// The same host without its secrets, as it boots where nobody can open them.
-    pub fn leave_out_secrets(&mut self) {
-        self.secrets.clear();
-        self.templates.clear();
-        self.sops_files.clear();
-    }
+/// Files from the net.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Where they come from.
+    pub source: ArtifactSource,
+    /// What is known of them in the guest; of a list, the destination is a pattern.
+    pub layer: layer::Artifact,
+}
+
+/// Where files from the net come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArtifactSource {
+    /// One, from a URL.
+    Url {
+        /// The URL, https.
+        url: String,
+        /// Its SHA-256, as hex digits.
+        sha256: String,
+    },
+    /// All that a file beside host.yaml lists.
+    List(String),
 }
 
 /// Nix configuration.
@@ -247,6 +278,8 @@ pub struct Nix {
     pub trusted_users: Vec<String>,
     /// Builds at a time on the machine itself.
     pub max_jobs: Option<Jobs>,
+    /// Processors that a build may use.
+    pub cores: Option<Jobs>,
     /// Binary caches; nix's own default where it is absent.
     pub substituters: Option<Vec<String>>,
     /// Keys that sign what comes from the caches.
@@ -257,8 +290,24 @@ pub struct Nix {
     pub sandbox: bool,
     /// Whether remote builders fetch from caches themselves.
     pub builders_use_substitutes: bool,
+    /// How long a connection to a cache may take, in seconds.
+    pub connect_timeout: Option<u32>,
+    /// Lines of a failed build's log that are shown.
+    pub log_lines: Option<u32>,
+    /// The least free space of the store's disk; below it, Nix removes what nobody uses.
+    pub min_free: Option<Free>,
+    /// How much free space it makes then.
+    pub max_free: Option<Free>,
+    /// Features that builds may ask for; Nix's own where they are absent.
+    pub system_features: Option<Vec<String>>,
+    /// Further kinds of systems that it builds for.
+    pub extra_platforms: Vec<String>,
+    /// Further lines of nix.conf.
+    pub extra: Vec<String>,
     /// Remote builders.
     pub builders: Vec<Builder>,
+    /// Remote builders that are made on demand.
+    pub deployed: Vec<Deployed>,
 }
 
 /// A number of builds at a time.
@@ -268,6 +317,15 @@ pub enum Jobs {
     Auto,
     /// So many; none means that everything is built elsewhere.
     Count(u32),
+}
+
+/// Free space of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Free {
+    /// As the disk's size suggests.
+    Auto,
+    /// So much.
+    Size(Size),
 }
 
 /// A remote builder.

@@ -20,6 +20,7 @@ use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::lock::{Lock, open_file};
 
+pub mod sent;
 pub mod stored;
 
 /// Prefix of the directories of unfinished builds; `<prefix><id>-<random>`.
@@ -32,16 +33,16 @@ const SCRATCH_NOTE: &str = "scratch-path";
 const CONTENTS: &str = "contents.json";
 
 /// The images of a cache directory.
-#[derive(Debug)]
-pub(super) struct Cache<'a> {
+#[derive(Clone, Debug)]
+pub(super) struct Cache {
     images: PathBuf,
-    environment: &'a Environment,
+    environment: Environment,
 }
 
 /// The right to build one image, and the place to do it.
 #[derive(Debug)]
-pub(super) struct Build<'a> {
-    cache: &'a Cache<'a>,
+pub(super) struct Build {
+    cache: Cache,
     id: String,
     /// Held as long as this lives.
     _lock: Lock,
@@ -51,18 +52,18 @@ pub(super) struct Build<'a> {
     pub(super) scratch: PathBuf,
 }
 
-impl<'a> Cache<'a> {
+impl Cache {
     /// `environment`: the variables of the tools that are run, and where temporary directories lie.
-    pub(super) fn open(dir: &Path, environment: &'a Environment) -> Result<Self, Error> {
+    pub(super) fn open(dir: &Path, environment: &Environment) -> Result<Self, Error> {
         let cache = Self::at(dir, environment)?;
         fs::create_dir_all(&cache.images).map_err(Error::io("create", &cache.images))?;
         Ok(cache)
     }
 
     /// The same, made or not.
-    pub(super) fn at(dir: &Path, environment: &'a Environment) -> Result<Self, Error> {
+    pub(super) fn at(dir: &Path, environment: &Environment) -> Result<Self, Error> {
         let images = std::path::absolute(dir).map_err(Error::io("find", dir))?.join("images");
-        Ok(Self { images, environment })
+        Ok(Self { images, environment: environment.clone() })
     }
 
     /// The directory of a complete image.
@@ -76,12 +77,12 @@ impl<'a> Cache<'a> {
     }
 
     /// What the programs of a build share; their output goes to the log of that name.
-    pub(super) fn job(&self, build: &Build<'_>, name: &str) -> Result<Job, Error> {
-        Job::new(self.images.join(format!("{name}.log")), self.environment, &build.remains())
+    pub(super) fn job(&self, build: &Build, name: &str) -> Result<Job, Error> {
+        Job::new(self.images.join(format!("{name}.log")), &self.environment, &build.remains())
     }
 
     /// Waits for other builders of the image; `None` where one of them has finished it.
-    pub(super) fn begin(&self, id: &str, progress: Progress<'_>) -> Result<Option<Build<'_>>, Error> {
+    pub(super) fn begin(&self, id: &str, progress: Progress<'_>) -> Result<Option<Build>, Error> {
         let path = self.lock_path(id);
         let open = || open_file(&path).map_err(Error::io("open", &path));
         let lock = match Lock::try_open(open()?) {
@@ -98,7 +99,7 @@ impl<'a> Cache<'a> {
         self.sweep();
         self.remove_builds(id);
         let damaged = self.dir(id);
-        remove_tree(&damaged, self.environment).map_err(Error::io("remove", &damaged))?;
+        remove_tree(&damaged, &self.environment).map_err(Error::io("remove", &damaged))?;
         let dir = tempfile::Builder::new()
             .prefix(&format!("{BUILDING}{id}-"))
             .permissions(fs::Permissions::from_mode(0o755))
@@ -106,7 +107,7 @@ impl<'a> Cache<'a> {
             .map_err(Error::io("create a directory in", &self.images))?
             .keep();
         let scratch = self.make_scratch(&dir)?;
-        Ok(Some(Build { cache: self, id: id.to_owned(), _lock: lock, dir, scratch }))
+        Ok(Some(Build { cache: self.clone(), id: id.to_owned(), _lock: lock, dir, scratch }))
     }
 
     /// Removes what builds left that were killed; one that still runs holds its lock. What cannot be removed now,
@@ -132,8 +133,8 @@ impl<'a> Cache<'a> {
             if entry.file_name().to_str().and_then(image_of) == Some(id) {
                 let scratch = noted_scratch(&entry.path());
                 // The note is lost with the directory: the one outside goes first.
-                let gone = scratch.is_none_or(|scratch| remove_tree(&scratch, self.environment).is_ok());
-                let _ = gone && remove_tree(&entry.path(), self.environment).is_ok();
+                let gone = scratch.is_none_or(|scratch| remove_tree(&scratch, &self.environment).is_ok());
+                let _ = gone && remove_tree(&entry.path(), &self.environment).is_ok();
             }
         }
     }
@@ -175,7 +176,7 @@ fn noted_scratch(build: &Path) -> Option<PathBuf> {
     (named && found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw()).then_some(scratch)
 }
 
-impl Build<'_> {
+impl Build {
     /// What is to be removed if this process dies.
     pub(super) fn remains(&self) -> [PathBuf; 2] {
         [self.scratch.clone(), self.dir.clone()]
@@ -184,7 +185,7 @@ impl Build<'_> {
     /// Makes the built directory the image's, once all of it is on the disk.
     pub(super) fn finish(self) -> Result<PathBuf, Error> {
         let note = self.dir.join(SCRATCH_NOTE);
-        remove_tree(&self.scratch, self.cache.environment).map_err(Error::io("remove", &self.scratch))?;
+        remove_tree(&self.scratch, &self.cache.environment).map_err(Error::io("remove", &self.scratch))?;
         fs::remove_file(&note).map_err(Error::io("remove", &note))?;
         let contents = contents(&self.dir, &sync)?;
         let text =
@@ -197,11 +198,11 @@ impl Build<'_> {
     }
 }
 
-impl Drop for Build<'_> {
+impl Drop for Build {
     fn drop(&mut self) {
         // Nothing is left to remove after `finish`; after a failure the next build tries again.
         for dir in self.remains() {
-            let _ = remove_tree(&dir, self.cache.environment);
+            let _ = remove_tree(&dir, &self.cache.environment);
         }
     }
 }

@@ -82,8 +82,7 @@ pub fn ensure(
         }
         None => {
             let emulation = Emulation::choose(spec.arch);
-            check_tools(spec.arch, environment)?;
-            let sources = sources::find(spec, &recipe.suite, &tools_environment)?;
+            let sources = check_build_of(spec, &recipe, environment)?;
             match cache.begin(&recipe.id, progress)? {
                 Some(build) => {
                     let plan = Plan { spec, recipe: &recipe, sources: &sources, emulation, binary: &binary };
@@ -95,10 +94,71 @@ pub fn ensure(
             }
         }
     };
+    ready(spec.arch, recipe, &dir, &binary, &cache)
+}
+
+/// The image with an initrd of this civm, noted as used.
+fn ready(
+    arch: Arch,
+    recipe: Recipe,
+    dir: &Path,
+    binary: &GuestBinary,
+    cache: &Cache,
+) -> Result<Image, Error> {
     cache.note_use(&recipe.id);
-    let image = image(spec, recipe, &dir, &binary);
-    super::initrd::ensure(&dir, &binary, &image.initrd)?;
+    let image = image(arch, recipe, dir, binary);
+    super::initrd::ensure(dir, binary, &image.initrd)?;
     Ok(image)
+}
+
+/// An image of the cache by its name, whatever it was made of; none where it is not there, not all of it, or does not
+/// say what it was made of, as those of older versions of civm.
+///
+/// # Errors
+/// [`Error::Content`] where it is of another architecture; [`Error::Io`].
+pub fn find(
+    id: &str,
+    arch: Arch,
+    cache_dir: &Path,
+    environment: &Environment,
+) -> Result<Option<Image>, Error> {
+    let cache = Cache::at(cache_dir, &environment.for_package_tools())?;
+    let Some(Description { suite, arch: of, packages }) = cache.description(id) else { return Ok(None) };
+    let dir = cache.dir(id);
+    if of != debian_name(arch) {
+        let reason = format!("the image is for {of}, not for {}", debian_name(arch));
+        return Err(Error::content(&dir, reason));
+    }
+    let binary = GuestBinary::find(None, arch, environment)?;
+    let mark = hash(&own(&suite, arch, &packages));
+    let recipe = Recipe { suite, packages, id: id.to_owned(), mark };
+    ready(arch, recipe, &dir, &binary, &cache).map(Some)
+}
+
+/// Whether [`find`] finds an image.
+#[must_use]
+pub fn is_known(id: &str, cache_dir: &Path, environment: &Environment) -> bool {
+    Cache::at(cache_dir, environment).is_ok_and(|cache| cache.description(id).is_some())
+}
+
+/// Whether the image of a specification is in the cache, with all of it.
+#[must_use]
+pub fn is_built(spec: &ImageSpec, cache_dir: &Path, environment: &Environment) -> bool {
+    let cache = Cache::at(cache_dir, environment);
+    cache.is_ok_and(|cache| id(spec).is_ok_and(|id| cache.find(&id).is_some()))
+}
+
+/// Whether an image can be built here, as far as that can be said without a try: programs, ids, apt sources.
+///
+/// # Errors
+/// As [`check_tools`], and [`Error::NoSources`].
+pub fn check_build(spec: &ImageSpec, environment: &Environment) -> Result<(), Error> {
+    check_build_of(spec, &Recipe::new(spec)?, environment).map(drop)
+}
+
+fn check_build_of(spec: &ImageSpec, recipe: &Recipe, environment: &Environment) -> Result<Sources, Error> {
+    check_tools(spec.arch, environment)?;
+    sources::find(spec, &recipe.suite, &environment.for_package_tools())
 }
 
 /// Whether images for an architecture can be built here: all programs are there, and an ordinary user has subordinate ids.
@@ -130,16 +190,16 @@ pub fn locate(spec: &ImageSpec, cache_dir: &Path, environment: &Environment) -> 
     let cache = Cache::at(cache_dir, &tools_environment)?;
     let dir = cache.dir(&recipe.id);
     let is_built = cache.find(&recipe.id).is_some();
-    let image = image(spec, recipe, &dir, &binary);
+    let image = image(spec.arch, recipe, &dir, &binary);
     let is_built = is_built && image.initrd.exists();
     Ok((image, is_built))
 }
 
-fn image(spec: &ImageSpec, recipe: Recipe, dir: &Path, binary: &GuestBinary) -> Image {
+fn image(arch: Arch, recipe: Recipe, dir: &Path, binary: &GuestBinary) -> Image {
     // Without it, which is no more than what an image that is not built says, nothing of it is known.
     let contents = fs::read(dir.join(CONTENTS)).unwrap_or_default();
     Image {
-        arch: spec.arch,
+        arch,
         kernel: dir.join(KERNEL),
         initrd: super::initrd::path(dir, binary),
         disk: dir.join(DISK),
@@ -179,7 +239,7 @@ struct Plan<'a> {
 
 fn build_image(
     plan: &Plan<'_>,
-    build: Build<'_>,
+    build: Build,
     cache: &Cache,
     progress: Progress<'_>,
 ) -> Result<std::path::PathBuf, Error> {
@@ -269,10 +329,15 @@ impl Recipe {
             Some(file) => sources::given(file)?.text,
             None => String::new(),
         };
-        let own = [&suite, debian_name(spec.arch), &packages.join(" ")].join("\n");
+        let own = own(&suite, spec.arch, &packages);
         let mark = hash(&own);
         Ok(Self { id: hash(&[RECIPE, &own, &given].join("\n")), mark, suite, packages })
     }
+}
+
+/// What an image is made of, besides the sources: what its own mark is the hash of.
+fn own(suite: &str, arch: Arch, packages: &[String]) -> String {
+    [suite, debian_name(arch), &packages.join(" ")].join("\n")
 }
 
 fn hash(text: &str) -> String {

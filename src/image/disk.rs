@@ -1,12 +1,15 @@
 //! Disks of instances: made from an image's base disk, and looked at before a machine gets them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
+
 use super::{Error, Image, run, tools};
 use crate::edge::environment::Environment;
+use crate::edge::{atomic, hex};
 
 mod header;
 mod partial;
@@ -72,14 +75,35 @@ fn base_size(image: &Image) -> Result<u64, Error> {
 /// A disk that holds only what differs from the base, for an instance that is thrown away: it needs
 /// the image in the cache as long as it lives.
 ///
+/// To run `qemu-img` takes as long as the rest of a start. All overlays of a size are the same as long as they are
+/// empty, so that one is kept beside the image, and copied.
+///
 /// # Errors
 /// As [`create`].
 pub fn overlay(image: &Image, path: &Path, size: u64, environment: &Environment) -> Result<(), Error> {
     check_size(image, path, size)?;
-    qemu_img(path, environment, |command| {
-        command.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]);
-        command.arg(&image.disk).arg(path).arg(size.to_string());
-    })
+    let kept = empty_overlay(image, size);
+    match fs::read(&kept) {
+        Ok(empty) => {
+            let new = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+            new.and_then(|mut file| file.write_all(&empty)).map_err(Error::io("create", path))
+        }
+        Err(_) => {
+            qemu_img(path, environment, |command| {
+                command.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]);
+                command.arg(&image.disk).arg(path).arg(size.to_string());
+            })?;
+            let empty = fs::read(path).map_err(Error::io("read", path))?;
+            atomic::create(&kept, &empty, 0o600, true).map_err(Error::Write)
+        }
+    }
+}
+
+/// Where an image's empty overlay of a size is kept. It names the image's disk by its path.
+fn empty_overlay(image: &Image, size: u64) -> PathBuf {
+    let base = image.disk.as_os_str().as_encoded_bytes();
+    let hash = Sha256::new().chain_update(size.to_be_bytes()).chain_update(base).finalize();
+    image.disk.with_file_name(format!("overlay-{}.qcow2", hex::encode(&hash[..16])))
 }
 
 /// Gives an existing disk more room; a smaller `size` than it has is an error of `qemu-img`.

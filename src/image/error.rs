@@ -32,7 +32,7 @@ pub enum Error {
     DynamicBinary(PathBuf),
     /// A guest of the other architecture, and no civm for it.
     #[error(
-        "there is no civm for {arch} guests: neither {} exists; `devshell/setup --{arch}` in civm's repository \
+        "there is no civm for {arch} guests: {} does not exist. `devshell/setup --{arch}` in civm's repository \
          builds it, and {variable} can name it", list(.places)
     )]
     NoGuestBinary {
@@ -142,7 +142,7 @@ fn names(missing: &[Missing]) -> String {
 }
 
 fn list(places: &[PathBuf]) -> String {
-    places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(" nor ")
+    places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(" or ")
 }
 
 fn packages(missing: &[(String, Option<String>)]) -> String {

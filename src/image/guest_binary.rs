@@ -198,9 +198,9 @@ mod tests {
         let message = Error::NoGuestBinary { arch: Arch::Aarch64, places, variable: VARIABLE }.to_string();
         assert_eq!(
             message,
-            "there is no civm for aarch64 guests: neither \
-             /w/target/x86_64-unknown-linux-gnu/release/civm-aarch64 nor \
-             /w/target/aarch64-unknown-linux-musl/release/civm exists; `devshell/setup --aarch64` in civm's \
+            "there is no civm for aarch64 guests: \
+             /w/target/x86_64-unknown-linux-gnu/release/civm-aarch64 or \
+             /w/target/aarch64-unknown-linux-musl/release/civm does not exist. `devshell/setup --aarch64` in civm's \
              repository builds it, and CIVM_GUEST_BINARY can name it"
         );
     }

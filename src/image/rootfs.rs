@@ -25,6 +25,8 @@ const RESOLV_LINK: &str = "../run/civm/resolv.conf";
 /// Where programs lie.
 const PROGRAM_DIRS: [&str; 6] =
     ["bin/", "sbin/", "usr/bin/", "usr/sbin/", "usr/local/bin/", "usr/local/sbin/"];
+/// Where time zones lie.
+const ZONES: &str = "usr/share/zoneinfo/";
 /// Smallest virtual size of a base disk, 4 GiB; sparse, so only its metadata takes room.
 const MIN_SIZE: u64 = 4 << 30;
 /// What mmdebstrap says at each of its stages, and how much of its time has passed then.
@@ -52,7 +54,7 @@ pub(super) struct Plan<'a> {
 /// The packages, installed and packed into a tar file; `stage` hears how much is done.
 pub(super) fn bootstrap(
     plan: &Plan<'_>,
-    build: &Build<'_>,
+    build: &Build,
     work: &Path,
     job: &Job,
     mut stage: impl FnMut(f32),
@@ -98,7 +100,10 @@ pub(super) fn contents(tar: &Path, job: &Job) -> Result<Contents, Error> {
     let is_program =
         |path: &&str| PROGRAM_DIRS.iter().any(|dir| path.starts_with(dir)) && !path.ends_with('/');
     let inside = list.lines().map(|path| path.trim_start_matches("./"));
+    let zones =
+        inside.clone().filter_map(|path| path.strip_prefix(ZONES)).filter(|zone| !zone.ends_with('/'));
     Ok(Contents {
+        zones: Some(zones.map(str::to_owned).collect()),
         passwd: file("./etc/passwd")?,
         group: file("./etc/group")?,
         programs: inside.filter(is_program).map(str::to_owned).collect(),

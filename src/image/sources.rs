@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{Error, ImageSpec, run};
 use crate::edge::environment::Environment;
+use crate::edge::os_release;
 use crate::host::spec::is_suite;
 
 /// The suite where neither the specification nor this machine names one.
@@ -27,8 +28,7 @@ pub(super) struct Sources {
 pub(super) fn suite(spec: &ImageSpec) -> Result<String, Error> {
     let suite = match &spec.suite {
         Some(suite) => suite.clone(),
-        None => debian_codename(&fs::read_to_string("/etc/os-release").unwrap_or_default())
-            .unwrap_or_else(|| DEFAULT_SUITE.to_owned()),
+        None => debian_codename(&os_release::read()).unwrap_or_else(|| DEFAULT_SUITE.to_owned()),
     };
     if is_suite(&suite) { Ok(suite) } else { Err(Error::Invalid { value: suite, what: "a Debian release" }) }
 }
@@ -57,10 +57,7 @@ pub(super) fn given(file: &Path) -> Result<Sources, Error> {
 }
 
 fn debian_codename(os_release: &str) -> Option<String> {
-    let field = |name: &str| {
-        let line = os_release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
-        Some(line.trim().trim_matches(['"', '\'']).to_owned())
-    };
+    let field = |name| os_release::field(os_release, name);
     (field("ID")? == "debian").then(|| field("VERSION_CODENAME"))?
 }
 

@@ -58,6 +58,12 @@ enum Alike {
 }
 
 impl Difference {
+    /// Whether a new generation would be as the active one is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.first && self.secrets.is_empty() && self.templates.is_empty()
+    }
+
     /// What the active generation, where there is one, has otherwise. Nothing is written.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::error::Error;
 use super::validate::Plan;
 use super::{links, write};
 
-/// A generation that is being written.
+/// A generation: the active one, or one that is being written.
 pub(super) struct Generation {
     /// Its number.
     pub(super) number: u64,
@@ -23,6 +23,13 @@ pub(super) fn begin(plan: &Plan) -> Result<Generation, Error> {
     remove(&path).map_err(Error::io("remove", &path))?;
     write::directories(&path, write::directory_owner(plan)).map_err(Error::io("create directory", &path))?;
     Ok(Generation { number, path })
+}
+
+/// The generation that the link leads to. A link that leads elsewhere leads to none.
+pub(super) fn active(plan: &Plan) -> Option<Generation> {
+    let path = fs::read_link(&plan.symlink).ok().filter(|path| path.starts_with(&plan.mount_point))?;
+    let number = number(&path.file_name()?.to_string_lossy())?;
+    path.is_dir().then_some(Generation { number, path })
 }
 
 /// One more than the number that the link leads to, 1 where it leads to no generation.

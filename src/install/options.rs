@@ -22,6 +22,8 @@ pub struct Options {
     pub runtime_dir: Option<PathBuf>,
     /// Only find the difference: nothing is mounted, and no secret is written.
     pub dry_run: bool,
+    /// Leave the active generation where the new one would not differ. sops-nix makes a new one whenever it runs.
+    pub keep_alike: bool,
     /// Install what can be installed, and tell what was left out.
     pub partial: bool,
     /// Who restarts and reloads units whose secrets have changed.

@@ -100,6 +100,22 @@ pub fn try_kvm(qemu: &Path, environment: &Environment) -> Result<String, String>
     Trial { arch, qemu, user: None, environment, kernel: Kernel::Small }.run_and_keep()
 }
 
+/// What a machine will get, as far as that can be said without an image: a few bytes of kernel code are run on KVM as
+/// the user that QEMU will run as, unless an earlier verdict holds. `state` is the machine's state directory.
+///
+/// # Errors
+/// Why KVM does not work for it here.
+pub fn outlook(arch: Arch, qemu: &Path, state: &Path, environment: &Environment) -> Result<String, String> {
+    let boot = Boot { kernel: "/".into(), initrd: None, append: Vec::new() };
+    let user = QemuUser::choose(state, environment);
+    let probe = Probe { arch, qemu, boot: &boot, user, environment };
+    usable(&probe)?;
+    let mut small = trials(&probe).into_iter().filter(|trial| matches!(trial.kernel, Kernel::Small));
+    let reason = small.try_fold(None, |_, trial| trial.known_or_run().map(Some))?;
+    open_to_qemu(&probe)?;
+    Ok(reason.unwrap_or_else(|| format!("{DEVICE} opens; it is tried with the image's kernel")))
+}
+
 /// Whether the user that QEMU runs as may open the device, where root starts it.
 #[must_use]
 pub fn is_only_roots(state: &Path, environment: &Environment) -> bool {

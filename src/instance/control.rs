@@ -135,11 +135,29 @@ impl Session {
     /// # Errors
     /// They could not be sent or staged; then the share is as it was.
     pub fn stage(&mut self, files: &[Staged], patience: Duration) -> Result<StagedFiles, Error> {
+        self.send_files(files, false, patience)
+    }
+
+    /// The same until the guest has answered a question, or this session ends; without their secrets. A supervisor of
+    /// an older civm keeps them.
+    ///
+    /// # Errors
+    /// As with [`Session::stage`].
+    pub fn stage_for_trial(&mut self, files: &[Staged], patience: Duration) -> Result<StagedFiles, Error> {
+        self.send_files(files, true, patience)
+    }
+
+    fn send_files(
+        &mut self,
+        files: &[Staged],
+        trial: bool,
+        patience: Duration,
+    ) -> Result<StagedFiles, Error> {
         let until = Instant::now() + patience;
         if !self.numbered {
             return Err(unnumbered::unknown());
         }
-        let id = self.send(&Request::Stage)?;
+        let id = self.send(&Request::Stage { trial })?;
         match self.outcome(id, until)? {
             Outcome::Continue(true) => {}
             Outcome::Error(failure) => return Err(Error::Refused(failure)),

@@ -1,7 +1,7 @@
 //! Whether this machine can run instances: KVM, namespaces and QEMU are tried, not looked at.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -259,6 +259,27 @@ pub fn space(what: &str, directory: &Path) -> Finding {
     }
 }
 
+/// What is wrong with a directory of civm's, found by writing into it; where it is not made yet, into the nearest one
+/// above it. A variable says where else it could be.
+#[must_use]
+pub fn unwritable(area: &'static str, directory: &Path, variable: &str) -> Option<Finding> {
+    let there = directory.ancestors().find(|path| path.symlink_metadata().is_ok())?;
+    let written = tempfile::Builder::new().prefix(".civm-doctor-").tempfile_in(there).and_then(|mut file| {
+        file.write_all(&[0; 4096])?;
+        file.as_file().sync_all()
+    });
+    let kind = written.err()?.kind();
+    let first = match kind {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "make room there",
+        ErrorKind::ReadOnlyFilesystem => "mount it for writing",
+        ErrorKind::PermissionDenied => "make it yours, with `chown` and `chmod u+rwx`",
+        ErrorKind::NotADirectory | ErrorKind::NotFound => "remove what is in its place",
+        _ => "look at its file system",
+    };
+    let remedy = format!("{first}; or set {variable} to another directory");
+    Some(Finding::problem(area, format!("cannot write in {}: {kind}", there.display()), remedy))
+}
+
 /// Memory and CPUs, and what a host asks for beyond them.
 #[must_use]
 pub fn memory(hosts: &[(String, u64, u32)]) -> Vec<Finding> {
@@ -295,7 +316,7 @@ pub fn ports(project: &Path, host: &str, forwards: &[Forward], running: &[Record
     let own = |record: &&Record| record.project == project && record.host == host;
     let own: Vec<Forward> = running.iter().filter(own).flat_map(|record| record.forwards.clone()).collect();
     let others = forwards.iter().filter(|forward| !own.iter().any(|own| own.clashes(forward)));
-    let refused = others.filter_map(|forward| check_ports(&[*forward], running).err());
+    let refused = others.filter_map(|forward| check_ports(&[*forward], || running.to_vec()).err());
     refused
         .map(|error| {
             Finding::warning(

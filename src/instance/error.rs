@@ -12,6 +12,16 @@ pub enum Error {
     /// Nowhere to keep state.
     #[error("nowhere to keep state: XDG_STATE_HOME is not set, and this account has no home directory")]
     NoHome,
+    /// The state directory is somebody else's, who could replace the keys in it, or not remove what is left there.
+    #[error("{} belongs to user {owner}, not to user {own}, who runs civm", .path.display())]
+    ForeignState {
+        /// The directory.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who runs civm.
+        own: u32,
+    },
     /// A machine that cannot be.
     #[error("{0}")]
     Spec(#[from] spec::Error),

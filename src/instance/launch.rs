@@ -16,14 +16,12 @@ use crate::instance::error::Error;
 use crate::instance::event::Event;
 use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
 use crate::instance::preflight::{self, Resources};
-use crate::instance::ssh;
 use crate::instance::stage::{FENCE, KEEPER, Mode, QemuUser, SELF};
 use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, RUN, Record};
 use crate::instance::supervise::{Running, Stream};
 use crate::instance::tsc;
 use crate::vm::argv;
 use crate::vm::network::Network;
-use crate::vm::ports::SSH;
 use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec};
 
 /// How long the stage may take to open, or QEMU to answer.
@@ -67,8 +65,12 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     if place.is_alive() {
         return Err(Error::Running(place.name.clone()));
     }
-    check(home, &machine, environment, on)?;
+    // The request was checked, but what it needs may be gone by now.
     let qemu = find_qemu(&machine, environment)?;
+    preflight::check_ports(&machine.forwards, || home.running())?;
+    for message in compare(&machine)? {
+        on(&Event::Warning { message });
+    }
     let user = if qemu_as_root { None } else { QemuUser::choose(&place.path, environment) };
     let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot: &machine.boot, user, environment };
     let verdict = accel::decide(accel, &probe)?;
@@ -80,7 +82,7 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
     record.phase = Phase::Starting;
-    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, qemu_as_root, record };
+    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
@@ -101,34 +103,28 @@ fn stage_gone(stream: &mut Stream, error: Error) -> Result<(), Error> {
 }
 
 /// Whether a machine can be started at all, before anything is made for it: programs, ports, disk, means. What is
-/// merely unwise is told.
+/// merely unwise is told when it starts.
 ///
 /// # Errors
 /// What stands in the way.
-pub fn check(
-    home: &Home,
-    machine: &Machine,
-    environment: &Environment,
-    on: &mut dyn FnMut(&Event),
-) -> Result<(), Error> {
+pub fn check(home: &Home, machine: &Machine, environment: &Environment) -> Result<(), Error> {
     find_qemu(machine, environment)?;
-    if machine.forwards.iter().any(|forward| forward.guest_port == SSH) {
-        // Readiness is proved by a login.
-        ssh::find_ssh(environment)?;
-    }
     let running = home.running();
-    preflight::check_ports(&machine.forwards, &running)?;
-    let disk = machine.disk.as_ref().map(|disk| disk.path.as_path());
-    if let Some(disk) = disk {
-        preflight::check_disk(disk, &running)?;
+    preflight::check_ports(&machine.forwards, || running.clone())?;
+    if let Some(disk) = &machine.disk {
+        preflight::check_disk(&disk.path, &running)?;
     }
-    for message in preflight::compare(machine, &Resources::of_machine(disk))? {
-        on(&Event::Warning { message });
-    }
+    compare(machine)?;
     // A machine that cannot be is refused here, not by the stage.
     let accel = if Arch::native() == Some(machine.arch) { Accel::Kvm } else { Accel::Tcg };
     spec(machine, accel, wiring(machine, Path::new("/")))?;
     Ok(())
+}
+
+/// What is unwise about a machine on this one.
+fn compare(machine: &Machine) -> Result<Vec<String>, Error> {
+    let disk = machine.disk.as_ref().map(|disk| disk.path.as_path());
+    preflight::compare(machine, &Resources::of_machine(disk))
 }
 
 /// The whole machine, with the rate of the time stamp counter measured where it is wanted.

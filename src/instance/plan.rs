@@ -1,8 +1,7 @@
 //! What a stage is told to run, and how: over a socket, never by argument, variable or file.
 //!
-//! First the plan, then one entry after the other, each followed by its bytes; every JSON object is
-//! preceded by its length as four bytes, most significant first. A zero length ends the entries. After
-//! that a single `DETACH` lets the instance outlive its caller.
+//! First the plan, then one entry after the other, each followed by its bytes, as [`frame`](crate::edge::frame) sends
+//! objects. A zero length ends the entries. After that a single `DETACH` lets the instance outlive its caller.
 
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
@@ -10,7 +9,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::edge::frame;
 use crate::instance::error::Error;
+use crate::instance::stage::QemuUser;
 use crate::instance::state::Record;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
@@ -20,8 +21,8 @@ use crate::vm::spec::{
 
 /// Tells the stage that the instance may go on without its caller.
 pub(crate) const DETACH: u8 = b'd';
-/// Longest JSON object on the socket, in bytes.
-pub(crate) const OBJECT_MAX: u32 = 1 << 20;
+/// The most files of a share that are taken from a pipe.
+const FILES_MAX: usize = 20_000;
 
 /// A machine as its host describes it: all of a [`Draft`] but what its stage decides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,8 +121,8 @@ pub(crate) struct Plan {
     pub(crate) accel: Accel,
     pub(crate) tsc_khz: Option<u32>,
     pub(crate) qemu: PathBuf,
-    /// Whether root's QEMU stays root.
-    pub(crate) qemu_as_root: bool,
+    /// The user that QEMU runs as, where that is not ours.
+    pub(crate) user: Option<QemuUser>,
     pub(crate) record: Record,
 }
 
@@ -189,7 +190,7 @@ pub(crate) fn is_inner(path: &str) -> bool {
 /// Sends a plan and everything to be staged.
 pub(crate) fn send(mut to: impl Write, plan: &Plan, staged: &[Staged]) -> Result<(), Error> {
     let failed = |error: io::Error| Error::Stage(format!("it does not take its plan: {error}"));
-    send_object(&mut to, plan).map_err(failed)?;
+    frame::send(&mut to, plan).map_err(failed)?;
     send_files(to, staged)
 }
 
@@ -202,13 +203,13 @@ pub(crate) fn send_files(mut to: impl Write, staged: &[Staged]) -> Result<(), Er
         }
         send_item(&mut to, item)?;
     }
-    to.write_all(&0_u32.to_be_bytes()).and_then(|()| to.flush()).map_err(failed)
+    frame::send_end(&mut to).map_err(failed)
 }
 
 fn send_item(to: &mut impl Write, item: &Staged) -> Result<(), Error> {
     let failed = |error: io::Error| Error::Staged { path: item.path.clone(), reason: error.to_string() };
     let mut entry =
-        |kind| send_object(to, &Entry { path: item.path.clone(), mode: item.mode, kind }).map_err(failed);
+        |kind| frame::send(to, &Entry { path: item.path.clone(), mode: item.mode, kind }).map_err(failed);
     match &item.content {
         Content::Directory => entry(Kind::Directory),
         Content::Link(target) => entry(Kind::Link { target: target.clone() }),
@@ -226,32 +227,39 @@ fn send_item(to: &mut impl Write, item: &Staged) -> Result<(), Error> {
     }
 }
 
-fn send_object(to: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_vec(value)?;
-    let length = u32::try_from(text.len()).ok().filter(|length| *length <= OBJECT_MAX);
-    let length = length.ok_or_else(|| io::Error::other("too long"))?;
-    to.write_all(&length.to_be_bytes())?;
-    to.write_all(&text)
-}
-
-/// Receives an object; `None` where a zero length stands in its place.
-pub(crate) fn receive_object<T: for<'a> Deserialize<'a>>(from: &mut impl Read) -> io::Result<Option<T>> {
-    let mut length = [0; 4];
-    from.read_exact(&mut length)?;
-    match u32::from_be_bytes(length) {
-        0 => Ok(None),
-        length if length > OBJECT_MAX => Err(io::Error::other("too long")),
-        length => {
-            let mut text = vec![0; length as usize];
-            from.read_exact(&mut text)?;
-            Ok(Some(serde_json::from_slice(&text)?))
+/// Takes files as [`send_files`] sends them, into memory: `most` bytes, no more.
+///
+/// # Errors
+/// What comes is not such a list, is more than may come, or ends too early.
+pub(crate) fn receive_files(from: &mut impl Read, most: u64) -> io::Result<Vec<Staged>> {
+    let wrong = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let (mut files, mut left) = (Vec::new(), most);
+    while let Some(Entry { path, mode, kind }) = frame::receive(from)? {
+        if !is_inner(&path) {
+            return Err(wrong(format!("`{path}` is not a path in the share")));
         }
+        if files.len() == FILES_MAX {
+            return Err(wrong(format!("more than {FILES_MAX} files")));
+        }
+        let content = match kind {
+            Kind::Directory => Content::Directory,
+            Kind::Link { target } => Content::Link(target),
+            Kind::File { length } => {
+                left = left.checked_sub(length).ok_or_else(|| wrong(format!("more than {most} bytes")))?;
+                let mut bytes = Zeroizing::new(vec![0; usize::try_from(length).unwrap_or(usize::MAX)]);
+                from.read_exact(&mut bytes)?;
+                Content::Bytes(bytes)
+            }
+        };
+        files.push(Staged { path, mode, content });
     }
+    Ok(files)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Content, Entry, Kind, Staged, is_inner, receive_object, send_item};
+    use super::{Content, Entry, Kind, Staged, is_inner, receive_files, send_files, send_item};
+    use crate::edge::frame;
     use zeroize::Zeroizing;
 
     #[test]
@@ -268,7 +276,7 @@ mod tests {
         let item = Staged::bytes("a/b", 0o400, Zeroizing::new(b"xyz".to_vec()));
         send_item(&mut wire, &item).unwrap();
         let mut wire = wire.as_slice();
-        let entry: Entry = receive_object(&mut wire).unwrap().unwrap();
+        let entry: Entry = frame::receive(&mut wire).unwrap().unwrap();
         assert_eq!((entry.path.as_str(), entry.mode, entry.kind), ("a/b", 0o400, Kind::File { length: 3 }));
         assert_eq!(wire, b"xyz");
     }
@@ -285,9 +293,26 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_object_is_refused() {
-        let wire = [0xff; 8];
-        assert!(receive_object::<Entry>(&mut wire.as_slice()).is_err());
+    fn what_is_sent_is_received_within_bounds() {
+        let file = Staged::bytes("a/b", 0o400, Zeroizing::new(b"xyz".to_vec()));
+        let link = Staged { path: "l".into(), mode: 0o777, content: Content::Link("/t".into()) };
+        let mut wire = Vec::new();
+        send_files(&mut wire, &[file, link]).unwrap();
+        let received = receive_files(&mut wire.as_slice(), 3).unwrap();
+        let [Staged { path, mode: 0o400, content: Content::Bytes(bytes) }, link] = &received[..] else {
+            panic!("{received:?}")
+        };
+        assert_eq!((path.as_str(), bytes.as_slice()), ("a/b", b"xyz".as_slice()));
+        assert!(matches!(&link.content, Content::Link(target) if target == "/t"));
+        assert!(receive_files(&mut wire.as_slice(), 2).is_err(), "more than may come");
+        assert!(receive_files(&mut &wire[..wire.len() - 1], 3).is_err(), "cut off");
+        for path in ["../b", "/etc/passwd", ""] {
+            let mut wire = Vec::new();
+            let entry = Entry { path: path.into(), mode: 0o644, kind: Kind::File { length: 0 } };
+            frame::send(&mut wire, &entry).unwrap();
+            frame::send_end(&mut wire).unwrap();
+            assert!(receive_files(&mut wire.as_slice(), 3).is_err(), "{path:?}");
+        }
     }
 
     #[test]

@@ -13,18 +13,18 @@ mod holder;
 /// Bytes in a MiB.
 const MIB: u64 = 1 << 20;
 
-/// Checks that every fixed port is free.
+/// Checks that every fixed port is free. Which instances run is asked only where one is not.
 ///
 /// # Errors
 /// The first that is not, with its holder as far as this user can see it.
-pub fn check_ports(forwards: &[Forward], running: &[Record]) -> Result<(), Error> {
+pub fn check_ports(forwards: &[Forward], running: impl Fn() -> Vec<Record>) -> Result<(), Error> {
     for forward in forwards.iter().filter(|forward| forward.host_port != 0) {
         let (address, port) = (forward.address, forward.host_port);
         match TcpListener::bind((address, port)) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                let ours = running.iter().find(|record| record.forwards.iter().any(|f| f.clashes(forward)));
-                let holder = match ours {
+                let has = |record: &Record| record.forwards.iter().any(|f| f.clashes(forward));
+                let holder = match running().into_iter().find(has) {
                     Some(record) => {
                         format!("instance `{}` of {} has it", record.name, record.project.display())
                     }
@@ -225,7 +225,7 @@ mod tests {
     fn a_taken_port_is_named_with_the_process_that_has_it() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let error = check_ports(&[Forward::loopback(port, 22)], &[]).unwrap_err();
+        let error = check_ports(&[Forward::loopback(port, 22)], Vec::new).unwrap_err();
         let Error::Port { holder, .. } = &error else { panic!("{error}") };
         assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
     }
@@ -235,7 +235,7 @@ mod tests {
         let named = |listener: &TcpListener, address: Ipv4Addr| {
             let port = listener.local_addr().unwrap().port();
             let forward = Forward { address, ..Forward::loopback(port, 22) };
-            let error = check_ports(&[forward], &[]).unwrap_err().to_string();
+            let error = check_ports(&[forward], Vec::new).unwrap_err().to_string();
             assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         };
         named(&TcpListener::bind("0.0.0.0:0").unwrap(), Ipv4Addr::LOCALHOST);
@@ -253,14 +253,14 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let mut running = record("builder");
         running.forwards = vec![Forward::loopback(port, 22)];
-        let error = check_ports(&[Forward::loopback(port, 22)], &[running]).unwrap_err();
+        let error = check_ports(&[Forward::loopback(port, 22)], || vec![running.clone()]).unwrap_err();
         assert!(error.to_string().ends_with("instance `builder` of /p has it"), "{error}");
     }
 
     #[test]
     fn free_and_automatic_ports_pass() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        assert!(check_ports(&[Forward::loopback(port, 22), Forward::loopback(0, 22)], &[]).is_ok());
+        assert!(check_ports(&[Forward::loopback(port, 22), Forward::loopback(0, 22)], Vec::new).is_ok());
     }
 
     #[test]

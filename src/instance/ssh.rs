@@ -19,6 +19,7 @@ use crate::edge::process;
 use crate::instance::error::Error;
 use crate::instance::stage::child_command;
 use crate::instance::state::{Place, ProjectState, Record};
+use crate::vm::agent::LOGGED_IN;
 
 /// How long one attempt to log in may take; under TCG a login costs seconds.
 const ATTEMPT: Duration = Duration::from_secs(15);
@@ -279,7 +280,7 @@ impl Login {
     fn probe(&self) -> Vec<OsString> {
         let own = ["BatchMode=yes", "ConnectTimeout=10", "ControlPath=none"];
         let own = own.iter().flat_map(|option| ["-o", option]).map(OsString::from);
-        own.chain(self.arguments(&["true".into()])).collect()
+        own.chain(self.arguments(&[format!(": >{LOGGED_IN}").into()])).collect()
     }
 
     /// Logs in once, for real.
@@ -323,7 +324,7 @@ impl Login {
 ///
 /// # Errors
 /// It is not installed.
-pub(crate) fn find_ssh(environment: &Environment) -> Result<PathBuf, Error> {
+pub fn find_ssh(environment: &Environment) -> Result<PathBuf, Error> {
     environment.find_program("ssh").ok_or(Error::NoProgram("ssh"))
 }
 

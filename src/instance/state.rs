@@ -6,9 +6,10 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Uid;
 use sha2::{Digest, Sha256};
 
 use crate::edge::environment::Environment;
@@ -29,7 +30,7 @@ mod view;
 pub use garbage::{Garbage, Limits};
 pub(crate) use lock::{lock_patiently, try_lock};
 pub use process::Process;
-pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET};
+pub(crate) use record::{CONSOLE_SOCKET, CONTROL_SOCKET, read_small};
 pub use record::{Phase, Record};
 pub(crate) use stages::StageProcess;
 use stages::Stages;
@@ -74,11 +75,15 @@ impl Home {
     /// `$XDG_STATE_HOME/civm`, else `~/.local/state/civm`; made if need be.
     ///
     /// # Errors
-    /// No home, or it cannot be written.
+    /// No home, it cannot be written, or it is another user's.
     pub fn find(environment: &Environment) -> Result<Self, Error> {
         let path = environment.state_dir().ok_or(Error::NoHome)?.join("civm");
         make_directory(&path)?;
-        Ok(Self { path })
+        let own = Uid::effective().as_raw();
+        match fs::metadata(&path).map_err(Error::file("cannot read", &path))?.uid() {
+            owner if owner == own => Ok(Self { path }),
+            owner => Err(Error::ForeignState { path, owner, own }),
+        }
     }
 
     /// The same, if it is there; nothing is made.

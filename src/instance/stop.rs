@@ -120,7 +120,7 @@ fn make_sure(
 
 /// Kills what holds an instance and does not answer: processes that are known by their arguments, their user and the
 /// time of their start, never by a number alone.
-fn kill_stages(place: &Place) -> Vec<String> {
+pub(crate) fn kill_stages(place: &Place) -> Vec<String> {
     let killed = StageProcess::of(place).into_iter().filter(StageProcess::kill);
     killed.map(|stage| format!("killed process {}, which did not answer", stage.pid())).collect()
 }
@@ -234,7 +234,7 @@ fn wait_until_dead(place: &Place, patience: Duration) -> bool {
 fn processes(place: &Place, record: Option<&Record>) -> impl Iterator<Item = Process> {
     let now = place.record().and_then(|record| record.qemu);
     let before = record.and_then(|record| record.qemu).filter(|before| Some(*before) != now);
-    before.into_iter().chain(now)
+    before.into_iter().chain(now).filter(|qemu| qemu.runs(&place.name))
 }
 
 /// What is left of an instance, as text for the user.

@@ -80,7 +80,12 @@ pub enum Request {
     },
     /// To replace files of the share. The supervisor says `continue` when it is ready for them; they follow as in
     /// [`plan`](crate::instance::plan), without a plan. Answer: [`StagedFiles`].
-    Stage,
+    Stage {
+        /// Only until the guest has answered a question, or this connection ends; then the share is as it was. Their
+        /// secrets are not staged.
+        #[serde(default)]
+        trial: bool,
+    },
 }
 
 /// Names of the requests, for those who ask for another.

@@ -1,4 +1,4 @@
-//! Checks that the guest will have the users, groups and login shells named in host.yaml.
+//! Checks that the guest will have the users, groups, login shells and the time zone named in host.yaml.
 
 use std::collections::BTreeSet;
 
@@ -67,6 +67,23 @@ fn problems(spec: &Spec, contents: &Contents, laid_over: &BTreeSet<String>) -> V
             }
         }
     }
+    if let (Some(zone), Some(zones)) = (&spec.timezone, &contents.zones)
+        && !zones.contains(zone)
+        && !laid_over.contains(&format!("usr/share/zoneinfo/{zone}"))
+    {
+        let meant = alike(zone, zones.iter().map(String::as_str));
+        let meant = meant.map_or("; the package tzdata brings them".to_owned(), |meant| {
+            format!("; did you mean `{meant}`?")
+        });
+        out.push(format!("timezone: the guest has no time zone `{zone}`{meant}"));
+    }
+    for artifact in spec.artifacts.iter().map(|artifact| &artifact.layer) {
+        for (what, name, known) in [("user", &artifact.owner, &users), ("group", &artifact.group, &groups)] {
+            if !known.contains(name.as_str()) {
+                out.push(format!("artifact `{}`: the guest has no {what} `{name}`", artifact.path));
+            }
+        }
+    }
     let has = |shell: &str| contents.has_program(shell) || laid_over.contains(shell.trim_start_matches('/'));
     for user in spec.users.iter().filter(|user| !has(&user.shell)) {
         out.push(format!("user `{}`: the guest has no {}", user.name, user.shell));
@@ -82,6 +99,10 @@ mod tests {
     use crate::host::spec::Secret;
 
     fn problems_of(owner: &str, group: &str, shell: &str) -> Vec<String> {
+        problems_in_zone(owner, group, shell, None)
+    }
+
+    fn problems_in_zone(owner: &str, group: &str, shell: &str, zone: Option<&str>) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("hosts/x")).unwrap();
         std::fs::write(dir.path().join("hosts/x/host.yaml"), "").unwrap();
@@ -105,13 +126,29 @@ mod tests {
             restart_units: Vec::new(),
             reload_units: Vec::new(),
         }];
+        spec.timezone = zone.map(str::to_owned);
         let contents = Contents {
+            zones: (zone != Some("Not/Known")).then(|| ["Europe/Helsinki", "UTC"].map(str::to_owned).into()),
             passwd: "root:x:0:0::/root:/bin/sh\nwww-data:x:33:33::/:/\n".into(),
             group: "root:x:0:\nadm:x:4:\n".into(),
             programs: ["usr/bin/sh", "bin/rbash", "usr/local/bin/own"].map(str::to_owned).into(),
         };
-        let own = Entry { path: "opt/own/shell".into(), mode: 0o755, kind: Kind::File(Vec::new()) };
-        problems(&spec, &contents, &laid_over(&spec, &[own]))
+        let own = |path: &str| Entry { path: path.into(), mode: 0o755, kind: Kind::File(Vec::new()) };
+        let own = ["opt/own/shell", "usr/share/zoneinfo/Own/Zone"].map(own);
+        problems(&spec, &contents, &laid_over(&spec, &own))
+    }
+
+    #[test]
+    fn a_time_zone_is_one_of_the_images_or_the_hosts_own() {
+        let problems = |zone| problems_in_zone("root", "root", "/bin/sh", Some(zone));
+        for zone in ["UTC", "Europe/Helsinki", "Own/Zone", "Not/Known"] {
+            assert_eq!(problems(zone), [""; 0], "{zone}");
+        }
+        assert_eq!(
+            problems("Europe/Helsinky"),
+            ["timezone: the guest has no time zone `Europe/Helsinky`; did you mean `Europe/Helsinki`?"]
+        );
+        assert!(problems("Mars")[0].ends_with("`Mars`; the package tzdata brings them"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::instance::control::{self, Session};
 use crate::instance::deadline::scaled;
 use crate::instance::{self, Place, Record};
+use crate::lifecycle::files::Files;
 use crate::lifecycle::shape::Shape;
 use crate::lifecycle::{Error, Observer, Plan, Request, Site, identity, share, turn};
 use crate::vm::agent::answer::Changes;
@@ -36,7 +37,7 @@ pub struct Drift {
 }
 
 /// Stages what the project says now and has the guest bring it about; with `dry_run` the guest only tells what it would
-/// change. Either way a reboot finds the new files.
+/// change, and the share is afterwards as it was.
 ///
 /// # Errors
 /// It does not run, its secrets cannot be opened, or the guest refuses.
@@ -46,15 +47,20 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     let _turn = turn::take(&place, observer)?;
     let record = place.running()?.ok_or_else(|| instance::Error::NotRunning(place.name.clone()))?;
     let Plan { request, mut spec, shape, .. } = plan(site, &place, &record)?;
-    let rootfs = site.project.rootfs(&spec)?;
+    let files = Files::read(site, &spec)?;
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
-    let shape = shape.with_share(share::fingerprint(&spec, &place, &rootfs, identity.secrets.as_deref())?);
-    let mut restart_for = Shape::last(&place).map(|before| before.differences(&shape)).unwrap_or_default();
-    let staged = share::staged(site, &spec, &place, identity, rootfs)?;
+    let shape =
+        shape.with_share(share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?);
+    let mut restart_for = Shape::last(&place)?.map(|before| before.differences(&shape)).unwrap_or_default();
+    files.fetch(&site.environment, observer)?;
+    let staged = share::staged(site, &spec, &place, identity, files, observer)?;
     let failed = |error| Error::Apply { name: place.name.clone(), error };
     let environment = &site.environment;
     let mut session = Session::open(&record, scaled(ANSWER, environment)).map_err(failed)?;
-    session.stage(&staged, scaled(ANSWER, environment)).map_err(failed)?;
+    let patience = scaled(ANSWER, environment);
+    let sent =
+        if dry_run { session.stage_for_trial(&staged, patience) } else { session.stage(&staged, patience) };
+    sent.map_err(failed)?;
     drop(staged);
     let answer =
         session.ask_guest(Question::Apply { dry_run }, scaled(GUEST, environment)).map_err(failed)?;
@@ -63,7 +69,7 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
         Answer::Refused { reason } => return Err(Error::Refused { name: place.name.clone(), reason }),
         Answer::Report(_) => return Err(failed(control::Error::Strange)),
     };
-    if !dry_run && let Some(before) = Shape::last(&place) {
+    if !dry_run && let Some(before) = Shape::last(&place)? {
         // What needs a restart is still to come.
         before.with_share_of(&shape).save(&place)?;
     }
@@ -78,7 +84,7 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
 /// Its host.yaml is not valid any more, or a file cannot be read.
 pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     let place = &asked.place;
-    let (Some(before), Some(last)) = (Shape::last(place), Request::last(place)) else {
+    let (Some(before), Some(last)) = (Shape::last(place)?, Request::last(place)?) else {
         return Ok(Drift::default());
     };
     let last = Request { host: asked.request.host.clone(), name: asked.request.name.clone(), ..last };
@@ -86,7 +92,7 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     let plan = Plan::of(site, last)?;
     let not_taken = plan.shape.differences(&asked.shape);
     let (place, spec) = (&plan.place, &plan.spec);
-    let rootfs = site.project.rootfs(spec)?;
+    let files = Files::read(site, spec)?;
     let secrets = match &spec.secrets_host {
         Some(owner) if !plan.request.without_secrets && !spec.secrets.is_empty() => {
             Some(site.project.read(&site.project.secrets_file(owner), crate::host::project::SECRETS_MAX)?)
@@ -97,12 +103,13 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     if plan.request.without_secrets {
         spec.leave_out_secrets();
     }
-    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &rootfs, secrets.as_deref())?);
+    let now =
+        plan.shape.clone().with_share(share::fingerprint(site, &spec, place, &files, secrets.as_deref())?);
     Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now), not_taken })
 }
 
 /// The plan of an instance that runs, as it was asked for.
 fn plan(site: &Site, place: &Place, record: &Record) -> Result<Plan, Error> {
-    let last = Request::last(place).unwrap_or_default();
+    let last = Request::last(place)?.unwrap_or_default();
     Plan::of(site, Request { host: record.host.clone(), name: Some(place.name.clone()), ..last })
 }

@@ -9,14 +9,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::environment::Environment;
 use crate::edge::git::Git;
+use crate::host::parcel::Order;
 use crate::host::spec::{Arch, Spec};
 use crate::image::{Image, disk};
 use crate::instance::Place;
-use crate::lifecycle::{Error, Observer, Progress, Request, Site, kept};
+use crate::lifecycle::kept::Kept;
+use crate::lifecycle::{Error, Observer, Progress, Request, Site};
 
 const MIB: u64 = 1 << 20;
 /// In an instance's state directory: what its disk was made of.
-const STAMP: &str = "disk.json";
+const STAMP: Kept = Kept {
+    file: "disk.json",
+    remedy: |name| {
+        format!(
+            "remove it if the disk was made for this host, else `civm up {name} --fresh` makes a new disk: what is on \
+             the old one is lost then"
+        )
+    },
+};
 
 /// What a disk was made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,16 +37,16 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(spec: &Spec) -> Self {
-        Self { host: spec.name.clone(), arch: spec.arch, suite: spec.image.suite.clone() }
+    fn of(order: &Order) -> Self {
+        Self { host: order.host.clone(), arch: order.arch, suite: order.suite.clone() }
     }
 
-    fn load(place: &Place) -> Option<Self> {
-        kept::load(place, STAMP)
+    fn load(place: &Place) -> Result<Option<Self>, Error> {
+        STAMP.load(place)
     }
 
     fn save(&self, place: &Place) -> Result<(), Error> {
-        kept::save(place, STAMP, self)
+        STAMP.save(place, self)
     }
 }
 
@@ -44,7 +54,7 @@ impl Stamp {
 #[derive(Debug)]
 pub(super) struct RootDisk {
     pub(super) path: PathBuf,
-    ephemeral: bool,
+    pub(super) ephemeral: bool,
     /// Its virtual size, if it exists already.
     size: Option<u64>,
     /// Whether it is removed before one is made.
@@ -53,12 +63,17 @@ pub(super) struct RootDisk {
 }
 
 impl RootDisk {
+    /// One that goes with the run.
+    pub(super) fn ephemeral(place: &Place) -> Self {
+        let path = place.ephemeral_disk();
+        Self { path, ephemeral: true, size: None, fresh: false, stamp: None }
+    }
+
     /// Finds it. A disk that must not be passed to QEMU is refused.
     pub(super) fn find(site: &Site, request: &Request, spec: &Spec, place: &Place) -> Result<Self, Error> {
         let fresh = request.fresh;
         if request.ephemeral {
-            let path = place.ephemeral_disk();
-            return Ok(Self { path, ephemeral: true, size: None, fresh, stamp: None });
+            return Ok(Self { fresh, ..Self::ephemeral(place) });
         }
         let path = site.project.disk(&place.name);
         let found = if fresh { None } else { disk::inspect(&path)? };
@@ -66,7 +81,7 @@ impl RootDisk {
             // The author of the project could point to any of this user's disks.
             return Err(Error::TrackedLink(path));
         }
-        let stamp = found.as_ref().and_then(|_| Stamp::load(place));
+        let stamp = if found.is_some() { Stamp::load(place)? } else { None };
         if let Some(stamp) = &stamp
             && (stamp.arch != spec.arch || stamp.host != spec.name)
         {
@@ -85,13 +100,13 @@ impl RootDisk {
     /// returned value is dropped: by then QEMU has it open, or was not started.
     pub(super) fn make(
         &self,
-        spec: &Spec,
+        order: &Order,
         image: &Image,
         place: &Place,
         environment: &Environment,
         observer: &mut dyn Observer,
     ) -> Result<Ephemeral, Error> {
-        let (path, size) = (&self.path, spec.disk.bytes());
+        let (path, size) = (&self.path, order.disk_mib * MIB);
         if self.ephemeral {
             remove(path)?;
             let made = Ephemeral(Some(path.clone()));
@@ -107,13 +122,13 @@ impl RootDisk {
                 observer.tell(Progress::DiskGone { path });
             }
             disk::create(image, path, size, environment)?;
-            Stamp::of(spec).save(place)?;
+            Stamp::of(order).save(place)?;
             return Ok(Ephemeral(None));
         };
-        if let Some(stamp) = self.stamp.as_ref().filter(|stamp| stamp.suite != spec.image.suite) {
+        if let Some(stamp) = self.stamp.as_ref().filter(|stamp| stamp.suite != order.suite) {
             let name =
                 |suite: &Option<String>| suite.clone().unwrap_or_else(|| "this machine's own".to_owned());
-            let difference = format!("release {}, not {}", name(&stamp.suite), name(&spec.image.suite));
+            let difference = format!("release {}, not {}", name(&stamp.suite), name(&order.suite));
             observer.tell(Progress::DiskOfOtherImage { path, difference });
         }
         if has < size {

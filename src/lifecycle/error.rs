@@ -35,6 +35,14 @@ pub enum Error {
     /// This program runs on a kind of machine for which civm has no guests.
     #[error("civm cannot start machines on {}", std::env::consts::ARCH)]
     NoArch,
+    /// Something from the net that cannot be had.
+    #[error("{url}: {reason}")]
+    Artifact {
+        /// Where it comes from.
+        url: String,
+        /// Why not.
+        reason: String,
+    },
     /// There is nowhere to keep images.
     #[error("no directory for images: this account has no home directory")]
     NoCache,
@@ -63,7 +71,7 @@ pub enum Error {
         /// Whose it is.
         made_for: String,
     },
-    /// host.yaml names users, groups or shells that the guest will not have.
+    /// host.yaml names users, groups, shells or a time zone that the guest will not have.
     #[error("hosts/{host}/{HOST_FILE}: {}", .problems.join("\n"))]
     Accounts {
         /// The host.
@@ -90,9 +98,48 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A builder that no host deploys.
+    #[error("no builder `{name}`: {}", of.as_ref().map_or_else(|| "no host of this project deploys one of that name".to_owned(), |of| format!("host `{of}` deploys none of that name")))]
+    NoBuilder {
+        /// The name.
+        name: String,
+        /// The host that was asked for.
+        of: Option<String>,
+    },
+    /// Two hosts deploy different builders of one name.
+    #[error("both `{}` and `{}` deploy a builder `{name}`, and they are not the same", .hosts[0], .hosts[1])]
+    BuilderTwice {
+        /// The name.
+        name: String,
+        /// The hosts.
+        hosts: [String; 2],
+    },
     /// The host layer has no JSON form.
     #[error("the host layer: {0}")]
     Layer(serde_json::Error),
+    /// A file in the instance's state that says nothing any more.
+    #[error("cannot use `{}`: it is damaged ({reason})", .path.display())]
+    Damaged {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+        /// What to do, as text for the user.
+        remedy: String,
+    },
+    /// A file in the instance's state of a civm that knows more.
+    #[error("cannot use `{}`: a newer civm wrote it (version {version}, this one reads up to {reads})", .path.display())]
+    Newer {
+        /// Where.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+        /// The newest that this civm knows.
+        reads: u64,
+    },
+    /// Another civm has its turn with the instance.
+    #[error("another civm is starting, changing or removing `{0}`")]
+    Busy(String),
     /// A file of ours failed.
     #[error("{what} `{}`: {source}", .path.display())]
     File {

@@ -10,7 +10,7 @@ use crate::host::spec::Spec;
 use crate::instance::{Place, ssh};
 use crate::keys::recipient::same_key;
 use crate::keys::ssh::private::{self, PrivateKey};
-use crate::lifecycle::{Error, Observer, Progress, Request, Site};
+use crate::lifecycle::{Error, Observer, Progress, Request, Site, builder_keys};
 use crate::secrets;
 use crate::secrets::file::SopsFile;
 use crate::sops::document::MacCheck;
@@ -51,7 +51,10 @@ pub(super) fn host_key(
         let path = site.project.secrets_file(&owner);
         let text = site.project.read(&path, SECRETS_MAX)?;
         match secret(site, path, text, spec) {
-            Ok(identity) => return Ok(identity),
+            Ok((identity, doubts)) => {
+                doubts.into_iter().for_each(|doubt| observer.tell(Progress::Warning(doubt)));
+                return Ok(identity);
+            }
             Err(error @ secrets::Error::Locked { .. }) => {
                 match observer.boots_without_secrets(&place.name, &error) {
                     Some(true) => {}
@@ -71,7 +74,13 @@ pub(super) fn host_key(
     Ok(Identity { private, public: made.public, secrets: None })
 }
 
-fn secret(site: &Site, path: PathBuf, text: Vec<u8>, spec: &Spec) -> Result<Identity, secrets::Error> {
+/// The identity, and what is wrong with keys of the same file.
+fn secret(
+    site: &Site,
+    path: PathBuf,
+    text: Vec<u8>,
+    spec: &Spec,
+) -> Result<(Identity, Vec<String>), secrets::Error> {
     let session = site.session();
     let open = SopsFile::parse(&session, &path, &text)?.open(session.identities(), MacCheck::Verify)?;
     let key = KeyPath::from(vec![Step::Key(HOST_KEY_SECRET.into())]);
@@ -102,5 +111,7 @@ fn secret(site: &Site, path: PathBuf, text: Vec<u8>, spec: &Spec) -> Result<Iden
             return Err(secrets::Error::HostKey { path, reason });
         }
     }
-    Ok(Identity { private, public: public.line(), secrets: (!spec.secrets.is_empty()).then_some(text) })
+    let doubts = builder_keys::doubts(site, spec, &open);
+    let secrets = (!spec.secrets.is_empty()).then_some(text);
+    Ok((Identity { private, public: public.line(), secrets }, doubts))
 }

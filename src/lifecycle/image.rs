@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use crate::edge::environment::Environment;
-use crate::host::spec::{Arch, Spec};
+use crate::host::parcel::Order;
+use crate::host::spec::Arch;
 use crate::image::{Image, ImageSpec, debian};
 use crate::lifecycle::{Error, Observer, Progress};
 
@@ -11,11 +12,11 @@ use crate::lifecycle::{Error, Observer, Progress};
 const SOURCES: &str = "CIVM_APT_SOURCES";
 
 /// The inputs of a host's image, and the cache.
-fn wanted(spec: &Spec, environment: &Environment) -> Result<(ImageSpec, PathBuf), Error> {
+fn wanted(order: &Order, environment: &Environment) -> Result<(ImageSpec, PathBuf), Error> {
     let image = ImageSpec {
-        suite: spec.image.suite.clone(),
-        arch: spec.arch,
-        packages: spec.image.packages.clone(),
+        suite: order.suite.clone(),
+        arch: order.arch,
+        packages: order.packages.clone(),
         sources: environment.non_empty(SOURCES).map(PathBuf::from),
         guest_binary: None,
     };
@@ -32,15 +33,18 @@ pub fn cache(environment: &Environment) -> Option<PathBuf> {
 ///
 /// # Errors
 /// There is nowhere to keep images, or this machine has none of what the image is made of.
-pub fn id(spec: &Spec, environment: &Environment) -> Result<String, Error> {
-    let (wanted, _) = wanted(spec, environment)?;
+pub fn id(order: &Order, environment: &Environment) -> Result<String, Error> {
+    let (wanted, _) = wanted(order, environment)?;
     Ok(debian::id(&wanted)?)
 }
 
 /// Whether there is a guest's side for a host of another architecture than this machine's, which is a binary of its own.
-pub(super) fn check(spec: &Spec, environment: &Environment) -> Result<(), Error> {
-    if Arch::native() != Some(spec.arch) {
-        locate(spec, environment)?;
+///
+/// # Errors
+/// There is none.
+pub fn check(order: &Order, environment: &Environment) -> Result<(), Error> {
+    if Arch::native() != Some(order.arch) {
+        locate(order, environment)?;
     }
     Ok(())
 }
@@ -49,8 +53,8 @@ pub(super) fn check(spec: &Spec, environment: &Environment) -> Result<(), Error>
 ///
 /// # Errors
 /// As [`id`].
-pub fn locate(spec: &Spec, environment: &Environment) -> Result<(Image, bool), Error> {
-    let (wanted, cache) = wanted(spec, environment)?;
+pub fn locate(order: &Order, environment: &Environment) -> Result<(Image, bool), Error> {
+    let (wanted, cache) = wanted(order, environment)?;
     Ok(debian::locate(&wanted, &cache, environment)?)
 }
 
@@ -58,7 +62,31 @@ pub fn locate(spec: &Spec, environment: &Environment) -> Result<(Image, bool), E
 ///
 /// # Errors
 /// It cannot be built.
-pub fn ensure(spec: &Spec, environment: &Environment, observer: &mut dyn Observer) -> Result<Image, Error> {
-    let (wanted, cache) = wanted(spec, environment)?;
+pub fn ensure(order: &Order, environment: &Environment, observer: &mut dyn Observer) -> Result<Image, Error> {
+    let (wanted, cache) = wanted(order, environment)?;
     Ok(debian::ensure(&wanted, &cache, environment, &mut |event| observer.tell(Progress::Image(&event)))?)
+}
+
+/// An image of the cache by its name; none where it is not there, not all of it, or of an older civm.
+///
+/// # Errors
+/// It is of another architecture, or cannot be booted by this civm.
+pub(super) fn find(id: &str, order: &Order, environment: &Environment) -> Result<Option<Image>, Error> {
+    let cache = cache(environment).ok_or(Error::NoCache)?;
+    Ok(debian::find(id, order.arch, &cache, environment)?)
+}
+
+/// Whether the image of an order is in the cache, under that name or its own, and not only can be built here.
+///
+/// # Errors
+/// Why it cannot be built.
+pub fn outlook(order: &Order, named: Option<&str>, environment: &Environment) -> Result<bool, Error> {
+    let (wanted, cache) = wanted(order, environment)?;
+    if named.is_some_and(|id| debian::is_known(id, &cache, environment))
+        || debian::is_built(&wanted, &cache, environment)
+    {
+        return Ok(true);
+    }
+    debian::check_build(&wanted, environment)?;
+    Ok(false)
 }

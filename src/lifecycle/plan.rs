@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::host::parcel::Order;
 use crate::host::spec::Spec;
 use crate::image::Image;
 use crate::instance::accel::AccelRequest;
@@ -11,7 +12,7 @@ use crate::instance::plan::{ConsoleLog, Machine};
 use crate::instance::{Place, launch};
 use crate::lifecycle::disk::RootDisk;
 use crate::lifecycle::shape::Shape;
-use crate::lifecycle::{Error, Request, Site, image};
+use crate::lifecycle::{Error, Request, Site, image, request, shape};
 use crate::vm::ports::Forward;
 use crate::vm::spec::{self as machine, Accel, Boot, check_name};
 
@@ -39,6 +40,10 @@ impl Plan {
     pub fn of(site: &Site, request: Request) -> Result<Self, Error> {
         let begun = Instant::now();
         let (host, place) = resolve(site, &request)?;
+        // They are written anew before the instance starts.
+        for file in [&request::FILE, &shape::FILE] {
+            file.refuse_newer(&place)?;
+        }
         let request = Request { host: host.clone(), name: Some(place.name.clone()), ..request };
         let mut spec = site.spec(&host)?;
         if place.name != host {
@@ -46,7 +51,7 @@ impl Plan {
             spec.forwards.iter_mut().for_each(|forward| forward.host_port = 0);
         }
         let mut spec = spec.with_resources(&request.resources()).map_err(Error::Resources)?;
-        let shape = Shape::of(&spec, image::id(&spec, &site.environment)?);
+        let shape = Shape::of(&spec, image::id(&Order::of(&spec), &site.environment)?);
         keep_ports(&mut spec.forwards, &place);
         let disk = RootDisk::find(site, &request, &spec, &place)?;
         Ok(Self { begun, request, spec, place, disk, shape })
@@ -70,7 +75,7 @@ impl Plan {
     /// # Errors
     /// There is no QEMU, or nowhere to keep images.
     pub fn command_line(&self, site: &Site) -> Result<(String, Vec<&'static str>), Error> {
-        let (image, is_built) = image::locate(&self.spec, &site.environment)?;
+        let (image, is_built) = image::locate(&Order::of(&self.spec), &site.environment)?;
         let machine = machine(&self.spec, &self.place, Some(&image), &self.disk, &self.request);
         let accel = match self.request.accel {
             AccelRequest::Kvm => Accel::Kvm,
@@ -134,11 +139,20 @@ pub(super) fn machine(
     request: &Request,
 ) -> Machine {
     Machine {
+        forwards: spec.forwards.clone(),
+        extra_arguments: request.qemu_arguments.clone(),
+        ..ordered(&Order::of(spec), place, image, disk)
+    }
+}
+
+/// The same as far as an order goes: no port leads into it.
+pub(super) fn ordered(order: &Order, place: &Place, image: Option<&Image>, disk: &RootDisk) -> Machine {
+    Machine {
         name: place.name.clone(),
-        arch: spec.arch,
-        machine_type: spec.machine_type,
-        cpus: spec.cpus,
-        memory_mib: u32::try_from(spec.memory.in_mebibytes()).unwrap_or(u32::MAX),
+        arch: order.arch,
+        machine_type: order.machine_type,
+        cpus: order.cpus,
+        memory_mib: u32::try_from(order.memory_mib).unwrap_or(u32::MAX),
         boot: image.map_or_else(nothing_yet, |image| Boot {
             kernel: image.kernel.clone(),
             initrd: Some(image.initrd.clone()),
@@ -146,14 +160,14 @@ pub(super) fn machine(
         }),
         disk: Some(machine::Disk {
             path: disk.path.clone(),
-            size_mib: spec.disk.in_mebibytes(),
-            ephemeral: request.ephemeral,
+            size_mib: order.disk_mib,
+            ephemeral: disk.ephemeral,
         }),
-        forwards: spec.forwards.clone(),
-        network: spec.network,
+        forwards: Vec::new(),
+        network: order.network,
         share_tag: crate::host::layer::SHARE_TAG.to_owned(),
-        console_log: if spec.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },
-        extra_arguments: request.qemu_arguments.clone(),
+        console_log: if order.console_log { ConsoleLog::Always } else { ConsoleLog::UntilReady },
+        extra_arguments: Vec::new(),
     }
 }
 

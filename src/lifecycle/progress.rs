@@ -63,6 +63,20 @@ pub enum Progress<'a> {
         /// Where it was.
         path: &'a Path,
     },
+    /// Something is fetched from the net.
+    Fetching {
+        /// From where.
+        url: &'a str,
+        /// Bytes that have come; none as it begins.
+        done: u64,
+        /// Bytes in all, where the server says so.
+        total: Option<u64>,
+    },
+    /// It was fetched.
+    Fetched {
+        /// From where.
+        url: &'a str,
+    },
     /// Something else that the user should know; the start goes on.
     Warning(String),
     /// The image.

@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::host::spec::{Resources, Size};
 use crate::instance::Place;
 use crate::instance::accel::AccelRequest;
-use crate::lifecycle::{Error, kept};
+use crate::lifecycle::Error;
+use crate::lifecycle::kept::Kept;
 use crate::vm::ports::Forward;
 
 /// Where the request of an instance's last start is kept, in its state directory.
-const FILE: &str = "request.json";
+pub(super) const FILE: Kept = Kept { file: "request.json", remedy: written_by_up };
 
 /// What somebody asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,11 +71,16 @@ impl Request {
 
     /// Keeps it for a restart.
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
-        kept::save(place, FILE, self)
+        FILE.save(place, self)
     }
 
-    /// That of an instance's last start; none where it cannot be read, as that of another version of civm.
-    pub(super) fn last(place: &Place) -> Option<Self> {
-        kept::load(place, FILE)
+    /// That of an instance's last start, if there was one.
+    pub(super) fn last(place: &Place) -> Result<Option<Self>, Error> {
+        FILE.load(place)
     }
+}
+
+/// What to do about a damaged file that every start writes.
+pub(super) fn written_by_up(name: &str) -> String {
+    format!("`civm up {name}` writes it anew, once the instance is down")
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::host::parcel::Order;
 use crate::instance::stop::{self, Patience};
 use crate::lifecycle::{Error, Observer, Plan, Progress, Request, Site, Up, identity, image, up_as};
 
@@ -17,7 +18,7 @@ pub fn restart(
     observer: &mut dyn Observer,
 ) -> Result<Up, Error> {
     let place = site.place(name)?;
-    let request = Request::last(&place).unwrap_or_else(|| Request {
+    let request = Request::last(&place)?.unwrap_or_else(|| Request {
         host: place.record().map_or(name.to_owned(), |record| record.host),
         ..Request::default()
     });
@@ -28,7 +29,7 @@ pub fn restart(
     // What may fail or takes minutes comes before the running one is stopped.
     let opened = if place.is_alive() {
         let identity = identity::host_key(site, &asked, &mut spec, &place, observer)?;
-        image::ensure(&spec, &site.environment, observer)?;
+        image::ensure(&Order::of(&spec), &site.environment, observer)?;
         Some(identity)
     } else {
         None

@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::spec::Spec;
 use crate::instance::Place;
-use crate::lifecycle::{Error, kept};
+use crate::lifecycle::Error;
+use crate::lifecycle::kept::Kept;
+use crate::lifecycle::request::written_by_up;
 use crate::vm::ports::Forward;
 
 /// In an instance's state directory: the shape of the machine that was started last.
-const FILE: &str = "started.json";
+pub(super) const FILE: Kept = Kept { file: "started.json", remedy: written_by_up };
 
 /// A machine, as far as only a restart changes it, and the hash of what an apply changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,14 +55,16 @@ impl Shape {
         self.with_share(other.share.clone())
     }
 
-    /// That of the machine which was started last; none where it cannot be read.
-    #[must_use]
-    pub fn last(place: &Place) -> Option<Self> {
-        kept::load(place, FILE)
+    /// That of the machine which was started last, if one was.
+    ///
+    /// # Errors
+    /// It is damaged, or a newer civm wrote it.
+    pub fn last(place: &Place) -> Result<Option<Self>, Error> {
+        FILE.load(place)
     }
 
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
-        kept::save(place, FILE, self)
+        FILE.save(place, self)
     }
 
     /// Whether an apply would bring something.

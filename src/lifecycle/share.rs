@@ -6,15 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::files::{self, Files};
 use super::identity::Identity;
 use crate::edge::{hex, walk};
 use crate::host::compose::{self, Facts, SECRETS};
-use crate::host::layer::{HOST_KEY, LAYER, MANIFEST, ROOTFS, SOURCE};
-use crate::host::rootfs::{Entry, Kind};
+use crate::host::layer::{HOST_KEY, LAYER, MANIFEST, SOURCE};
 use crate::host::spec::Spec;
 use crate::instance::plan::{Content, Staged};
 use crate::instance::{Place, ssh};
-use crate::lifecycle::{Error, Site};
+use crate::lifecycle::{Error, Observer, Site};
 
 /// Everything that is staged, the host key first.
 pub(super) fn staged(
@@ -22,7 +22,8 @@ pub(super) fn staged(
     spec: &Spec,
     place: &Place,
     identity: Identity,
-    rootfs: Vec<Entry>,
+    files: Files,
+    observer: &mut dyn Observer,
 ) -> Result<Vec<Staged>, Error> {
     let client = ssh::client_key(&site.state)?;
     let facts = Facts {
@@ -31,7 +32,7 @@ pub(super) fn staged(
         time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         client_key: client.public,
     };
-    let layer = serde_json::to_vec_pretty(&compose::layer(spec, &facts)).map_err(Error::Layer)?;
+    let layer = serde_json::to_vec_pretty(&files.layer(spec, &facts)?).map_err(Error::Layer)?;
     let mut staged = vec![
         Staged::bytes(HOST_KEY, 0o400, identity.private),
         Staged::bytes(LAYER, 0o400, Zeroizing::new(layer)),
@@ -43,7 +44,7 @@ pub(super) fn staged(
         let others = compose::sops_files(spec);
         staged.extend(others.map(|(path, text)| Staged::bytes(path, 0o400, Zeroizing::new(text.to_vec()))));
     }
-    staged.extend(rootfs.into_iter().map(laid_over));
+    staged.extend(files.staged(site, spec, observer)?);
     if spec.source {
         source(site, &mut staged)?;
     }
@@ -52,32 +53,42 @@ pub(super) fn staged(
 
 /// The hash of everything in the share that follows from the project: neither the key nor anything of this start.
 pub(super) fn fingerprint(
+    site: &Site,
     spec: &Spec,
     place: &Place,
-    rootfs: &[Entry],
+    files: &Files,
     secrets: Option<&[u8]>,
 ) -> Result<String, Error> {
     let facts = Facts { hostname: place.name.clone(), ..Facts::default() };
     let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    part(&serde_json::to_vec(&compose::layer(spec, &facts)).map_err(Error::Layer)?);
+    let mut part = |bytes: &[u8]| files::add(&mut hash, bytes);
+    part(&serde_json::to_vec(&files.layer(spec, &facts)?).map_err(Error::Layer)?);
     if let Some(manifest) = compose::manifest(spec) {
         part(compose::manifest_json(&manifest).map_err(Error::Layer)?.as_bytes());
     }
     part(secrets.unwrap_or_default());
     compose::sops_files(spec).for_each(|(_, text)| part(text));
-    for Entry { path, mode, kind } in rootfs {
-        part(path.as_os_str().as_encoded_bytes());
-        part(&mode.to_be_bytes());
-        match kind {
-            Kind::Directory => part(b"directory"),
-            Kind::File(bytes) => part(bytes),
-            Kind::Link(target) => part(target.as_os_str().as_encoded_bytes()),
+    if spec.source {
+        let mut sources = Vec::new();
+        source(site, &mut sources)?;
+        for Staged { path, mode, content } in sources {
+            part(path.as_bytes());
+            part(&mode.to_be_bytes());
+            match content {
+                Content::File(path) => {
+                    let failed = |error| Error::Source(format!("`{}`: {error}", path.display()));
+                    let mut file = Sha256::new();
+                    std::fs::File::open(&path)
+                        .and_then(|mut from| std::io::copy(&mut from, &mut file))
+                        .map_err(failed)?;
+                    part(&file.finalize());
+                }
+                Content::Link(target) => part(target.as_bytes()),
+                Content::Directory | Content::Bytes(_) => part(b"directory"),
+            }
         }
     }
+    files::tree(&files.rootfs, &mut part);
     Ok(hex::encode(&hash.finalize()))
 }
 
@@ -85,16 +96,6 @@ pub(super) fn fingerprint(
 fn machine_id(public: &str, name: Option<&String>) -> String {
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
     hex::encode(&Sha256::digest(format!("civm machine-id {public}{name}"))[..16])
-}
-
-fn laid_over(entry: Entry) -> Staged {
-    let path = format!("{ROOTFS}/{}", entry.path.display());
-    let content = match entry.kind {
-        Kind::Directory => Content::Directory,
-        Kind::File(bytes) => Content::Bytes(Zeroizing::new(bytes)),
-        Kind::Link(target) => Content::Link(target.to_string_lossy().into_owned()),
-    };
-    Staged { path, mode: entry.mode, content }
 }
 
 /// The project without `.git`, disks, and files that git ignores and does not track.

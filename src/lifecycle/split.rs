@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::instance::{Event, Place};
-use crate::lifecycle::{Error, Observer, Progress, kept};
+use crate::lifecycle::kept::Kept;
+use crate::lifecycle::request::written_by_up;
+use crate::lifecycle::{Error, Observer, Progress};
 use crate::secrets;
 use crate::vm::agent;
 
 /// In an instance's state directory: the split of its last start that came to an end.
-const FILE: &str = "boot.json";
+const FILE: Kept = Kept { file: "boot.json", remedy: written_by_up };
 
 /// A step of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,41 +94,44 @@ impl Timed {
 
 /// The steps of a start, each at most once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Split(Vec<Timed>);
+pub struct Split {
+    steps: Vec<Timed>,
+}
 
 impl Split {
     /// The steps, in their order.
     #[must_use]
     pub fn steps(&self) -> &[Timed] {
-        &self.0
+        &self.steps
     }
 
     /// The time before QEMU was started.
     #[must_use]
     pub fn before_qemu(&self) -> Duration {
-        let end = self.0.iter().position(|timed| timed.step == Step::Staged);
-        self.0.iter().take(end.map_or(0, |end| end + 1)).map(|timed| timed.took()).sum()
+        let end = self.steps.iter().position(|timed| timed.step == Step::Staged);
+        self.steps.iter().take(end.map_or(0, |end| end + 1)).map(|timed| timed.took()).sum()
     }
 
     /// That of an instance's last start; none where that did not become ready, or it cannot be read.
     #[must_use]
     pub fn last(place: &Place) -> Option<Self> {
-        kept::load(place, FILE)
+        FILE.load(place).ok().flatten()
     }
 
     pub(super) fn save(&self, place: &Place) -> Result<(), Error> {
-        kept::save(place, FILE, self)
+        FILE.save(place, self)
     }
 
     /// Forgets that of the start before.
     pub(super) fn forget(place: &Place) {
-        let _ = fs::remove_file(place.path.join(FILE));
+        let _ = fs::remove_file(place.path.join(FILE.file));
     }
 
     fn add(&mut self, step: Step, took: Duration) {
         // A guest may say the same again, and for ever.
-        if !self.0.iter().any(|timed| timed.step == step) {
-            self.0.push(Timed { step, microseconds: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) });
+        if !self.steps.iter().any(|timed| timed.step == step) {
+            self.steps
+                .push(Timed { step, microseconds: u64::try_from(took.as_micros()).unwrap_or(u64::MAX) });
         }
     }
 }
@@ -266,10 +271,10 @@ mod tests {
         let mut split = Split::default();
         split.add(Step::FirstProcess, Duration::from_micros(1500));
         split.save(&place).unwrap();
-        let text = fs::read_to_string(directory.path().join(FILE)).unwrap();
+        let text = fs::read_to_string(directory.path().join(FILE.file)).unwrap();
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&text).unwrap(),
-            serde_json::json!([{"step": "first-process", "microseconds": 1500}])
+            serde_json::json!({"version": 1, "steps": [{"step": "first-process", "microseconds": 1500}]})
         );
         assert_eq!(Split::last(&place), Some(split));
         Split::forget(&place);

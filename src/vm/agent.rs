@@ -9,6 +9,9 @@ pub use answer::{Answer, Question};
 /// Name of the virtio-serial port; in the guest `/sys/class/virtio-ports/*/name` holds it.
 pub const PORT: &str = "civm.agent";
 
+/// A file in the guest that the host's first login makes.
+pub const LOGGED_IN: &str = "/run/civm/logged-in";
+
 /// Longest text taken from a guest's report, in characters.
 const TEXT_MAX: usize = 2_000;
 

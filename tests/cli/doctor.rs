@@ -38,6 +38,26 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 #[test]
+fn directories_that_cannot_be_written_are_told() {
+    let scene = Scene::new();
+    fs::create_dir_all(scene.path("home/.local")).unwrap();
+    for name in ["home/.local/state", "home/.cache"] {
+        fs::write(scene.path(name), "no directory").unwrap();
+    }
+    let (ran, found) = report(&scene, &["--fix"]);
+    assert_eq!(ran.code, 1);
+    for (area, name) in [("state", "home/.local/state"), ("images", "home/.cache")] {
+        let message = format!("cannot write in {}: not a directory", scene.path(name).display());
+        assert!(about(&found, area).contains(&("problem".into(), message)), "{found:#}");
+    }
+    // Where nothing is made yet, nothing is left by the look either.
+    let scene = Scene::new();
+    let (_, found) = report(&scene, &[]);
+    assert_eq!(about(&found, "state")[0].0, "ok");
+    assert!(!scene.path("home/.local").exists());
+}
+
+#[test]
 fn a_script_gets_every_check_with_its_state_and_the_exit_code_says_whether_there_is_a_problem() {
     let scene = Scene::new();
     let (ran, found) = report(&scene, &[]);

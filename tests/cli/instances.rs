@@ -1,7 +1,10 @@
 //! Names of instances, and the verbs on instances that are not running. None of this needs QEMU or an image.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 
@@ -106,8 +109,8 @@ fn a_name_belongs_to_one_host() {
     let scene = scene();
     let name = |name: &str| civm(&scene, &["up", "builder", "--dry-run", "--name", name]);
     name("other").code(INPUT).says("`other` is a host of this project");
-    name("../x").code(MACHINE);
-    name("").code(MACHINE);
+    name("../x").code(INPUT).says("is not a machine name");
+    name("").code(INPUT);
     civm(&scene, &["up", "nobody", "--name", "b2", "--dry-run"]).code(1).says("no host `nobody`");
     ended(&scene, "b2", "other");
     name("b2").code(INPUT).says("instance `b2` is a machine of host `other`");
@@ -195,6 +198,81 @@ fn logs_are_printed_without_what_steers_a_terminal() {
     assert_eq!(out(&["--boot", "1"]), "before\n");
     assert_eq!(out(&["--log", "events"]), "{\"event\":\"busy\"}\n");
     civm(&scene, &["logs", "b2", "--boot", "9"]).code(100).says("no log of boot 9");
+}
+
+#[test]
+fn what_an_instance_was_asked_for_is_read_or_told_to_be_damaged() {
+    let scene = scene();
+    let request = ended(&scene, "builder", "builder").join("request.json");
+    for damaged in ["", "{", r#"{"host": 1}"#] {
+        fs::write(&request, damaged).unwrap();
+        civm(&scene, &["restart", "builder"])
+            .code(MACHINE)
+            .says("request.json")
+            .says("damaged")
+            .says("`civm up builder` writes it anew");
+        civm(&scene, &["up", "builder", "--dry-run"]).ok();
+    }
+    let newer = r#"{"version": 99, "hosts": ["builder"]}"#;
+    fs::write(&request, newer).unwrap();
+    for verb in [&["restart", "builder"][..], &["up", "builder", "--dry-run"]] {
+        civm(&scene, verb).code(MACHINE).says("request.json").says("a newer civm wrote it");
+    }
+    assert_eq!(fs::read_to_string(&request).unwrap(), newer);
+}
+
+/// A start, an apply and a removal of one instance have their turns: whoever is second waits, or says why it does not.
+#[test]
+fn an_instance_is_started_changed_or_removed_by_one_at_a_time() {
+    let scene = scene();
+    let place = ended(&scene, "builder", "builder");
+    let lock = fs::File::create(place.join("up.lock")).unwrap();
+    lock.lock().unwrap();
+    civm(&scene, &["rm", "builder", "--yes"]).code(MACHINE).says("starting, changing or removing `builder`");
+    let waiters = [&["up", "builder", "-d"][..], &["apply", "builder"]].map(|verb| {
+        let mut command = scene.civm(verb);
+        // Without QEMU nothing is started or built when its turn has come.
+        let mut child = command.env("PATH", "/nowhere").stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        told.read_line(&mut line).unwrap();
+        assert!(line.contains("another civm is starting or changing builder; waiting"), "{verb:?}: {line}");
+        (child, told)
+    });
+    drop(lock);
+    for ((mut child, mut told), then) in waiters.into_iter().zip(["is not in PATH", "is not running"]) {
+        let mut rest = String::new();
+        told.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains(then), "{rest}");
+        assert_eq!(child.wait().unwrap().code(), Some(MACHINE));
+    }
+    civm(&scene, &["rm", "builder", "--yes"]).ok();
+    assert!(!place.exists());
+}
+
+#[test]
+fn a_state_directory_of_another_user_is_refused() {
+    let scene = scene();
+    let state = scene.path("home/.local/state/civm");
+    fs::create_dir_all(&state).unwrap();
+    if chown(&state, Some(65534), Some(65534)).is_err() {
+        return eprintln!("skipped: a state directory of another user (only root makes one)");
+    }
+    for verb in [&["ls"][..], &["up", "builder", "-d"], &["down", "builder"]] {
+        civm(&scene, verb).code(1).says("belongs to user 65534").says("XDG_STATE_HOME");
+    }
+    assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+    let told = civm(&scene, &["doctor"]);
+    assert!(told.out().contains("belongs to user 65534"), "{}", told.out());
+}
+
+#[test]
+fn a_name_that_no_instance_can_have_is_wrong_input() {
+    let scene = scene();
+    for name in ["a/b", "../x", "", "-", "a b", "\u{e4}", "x.y", &"x".repeat(99)] {
+        let named = format!("--name={name}");
+        civm(&scene, &["up", "builder", "--dry-run", &named]).code(INPUT);
+    }
 }
 
 #[test]

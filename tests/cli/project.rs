@@ -44,7 +44,7 @@ fn a_project_from_nothing_has_a_host_whose_secrets_its_maker_reads() {
     run(&mut scene.civm(&["keys", "new-host", "db"])).ok();
     assert!(scene.read("hosts/db/host.yaml").contains("ssh: 2223"), "each host has a port of its own");
     run(&mut scene.civm(&["keys", "new-host", "web"])).code(1).says("already exists");
-    run(&mut scene.civm(&["keys", "new-host", "../evil"])).code(1);
+    run(&mut scene.civm(&["keys", "new-host", "../evil"])).code(2);
 }
 
 #[test]

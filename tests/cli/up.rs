@@ -140,7 +140,8 @@ fn names_and_types_of_secrets_are_checked_before_the_boot() {
     up(&scene, &[]).code(INPUT).says("`a` is not a unit name");
     // What is in the file and reaches no guest is said; then nobody can decrypt it here.
     scene.write("hosts/x/host.yaml", "");
-    up(&scene, &[]).says("list them: vm_builder_ssh_key, port (hosts/x/secrets.yaml)");
+    up(&scene, &[])
+        .says("list them: vm_builder_ssh_key, port, jenkins_admin_password (hosts/x/secrets.yaml)");
     nothing_was_built(&scene);
 }
 

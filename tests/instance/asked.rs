@@ -6,10 +6,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 use civm::edge::lock::{Lock, open_file};
+use civm::instance::Running;
 use civm::instance::control::{Error, Session};
 use civm::instance::event::{Event, Health};
-use civm::instance::plan::{ConsoleLog, Staged};
-use civm::instance::state::Phase;
+use civm::instance::plan::{ConsoleLog, Machine, Staged};
+use civm::instance::state::{Phase, Record};
 use civm::instance::stop::{self, Patience};
 use civm::instance::wire::{Code, Failure};
 use civm::vm::agent::{Answer, Question};
@@ -18,6 +19,14 @@ use zeroize::Zeroizing;
 
 use crate::played::{SECONDS, down, scene, start, wait_ready};
 use crate::scene::{KEY, Scene, wait_until};
+
+/// One whose console is kept all the time, and its record.
+fn start_with_console(scene: &Scene) -> (Running, Record) {
+    let machine = Machine { console_log: ConsoleLog::Always, ..scene.machine("a", 0) };
+    let running = scene.start(machine, None).expect("it starts");
+    let record = scene.place("a").running().expect("readable").expect("it runs");
+    (running, record)
+}
 
 fn code<T: std::fmt::Debug>(answer: Result<T, Error>) -> Code {
     match answer {
@@ -59,6 +68,59 @@ pub fn a_guest_is_asked_and_answers_by_number() {
     assert_eq!(asked, ["earlier", "later"].map(|reason| Answer::Refused { reason: reason.to_owned() }));
     // A guest that says nothing keeps nobody waiting longer than they wanted.
     assert_eq!(code(open().ask_guest(Question::Report, Duration::from_millis(100))), Code::NoAnswer);
+    // Nor do those who connect and say nothing.
+    let mut listener = open();
+    listener.subscribe(SECONDS).expect("it is sent events");
+    let control = record.control().expect("a socket");
+    let connect = || UnixStream::connect(&control).expect("it is connected");
+    let _silent: Vec<UnixStream> = (0..70).map(|_| connect()).collect();
+    let status = stop::status(&record, &scene.environment).expect("it says how it is");
+    assert_eq!(status.health, Health::Running);
+    assert!(down(&scene, SECONDS).is_ok());
+    let stopping = listener.next_event(SECONDS).expect("who listens keeps a seat");
+    assert!(matches!(stopping, Event::Stopping { .. }), "{stopping:?}");
+}
+
+pub fn files_that_are_tried_are_there_for_one_answer() {
+    let scene = scene(
+        r#"guest() {
+            tell key-taken; ready
+            while read -r line <&$agent; do
+                [[ $line == *'"ask"'* ]] || continue
+                id=${line##*'"id":'} id=${id%%,*}
+                show "round $(cat $share/host/round 2>/dev/null), key $(cat $key 2>/dev/null), $(ls -A $share | tr '\n' ' ')."
+                tell answer ",\"id\":$id,\"answer\":{\"answer\":\"refused\",\"reason\":\"no\"}"
+            done
+        }"#,
+    );
+    let (mut running, record) = start_with_console(&scene);
+    let open = || Session::open(&record, SECONDS).expect("its supervisor answers");
+    wait_ready(&mut running).expect("it is ready");
+    let ask = |session: &mut Session| session.ask_guest(Question::Apply { dry_run: true }, SECONDS);
+    let seen = |count: usize| {
+        wait_until("it has looked", || scene.console("a").matches("round").count() == count);
+        scene.console("a").lines().last().map(|line| line.trim_end().to_owned()).unwrap_or_default()
+    };
+    let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
+    let files = [
+        Staged::bytes(KEY, 0o400, bytes("a key")),
+        Staged::bytes("host/round", 0o644, bytes("1")),
+        Staged::bytes("more/file", 0o644, bytes("1")),
+    ];
+    let mut session = open();
+    for round in 0..2 {
+        assert_eq!(session.stage_for_trial(&files, SECONDS).expect("it is staged").files, 3);
+        assert!(ask(&mut session).is_ok());
+        assert_eq!(seen(2 * round + 1), "round 1, key , .before host more secrets .");
+        assert!(ask(&mut session).is_ok());
+        assert_eq!(seen(2 * round + 2), "round , key , secrets .");
+    }
+    // One who goes away takes them along.
+    session.stage_for_trial(&files, SECONDS).expect("it is staged");
+    drop(session);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(ask(&mut open()).is_ok());
+    assert_eq!(seen(5), "round , key , secrets .");
     assert!(down(&scene, SECONDS).is_ok());
 }
 
@@ -82,10 +144,7 @@ pub fn files_are_staged_for_a_guest_that_runs() {
             tell key-taken; gone; ready
         }"#,
     );
-    let mut machine = scene.machine("a", 0);
-    machine.console_log = ConsoleLog::Always;
-    let mut running = scene.start(machine, None).expect("it starts");
-    let record = scene.place("a").running().expect("readable").expect("it runs");
+    let (mut running, record) = start_with_console(&scene);
     let open = || Session::open(&record, SECONDS).expect("its supervisor answers");
     let bytes = |text: &str| Zeroizing::new(text.as_bytes().to_vec());
     let stage = |session: &mut Session, round: &str| {

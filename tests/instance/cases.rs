@@ -13,13 +13,12 @@ use civm::vm::network::Network;
 use nix::sys::signal::Signal;
 
 use crate::asked;
+use crate::harness::Case;
 use crate::kernel::WORD;
 use crate::scene::{KEY, LONG, Scene, wait_until};
 use crate::{faults, played, soak};
 
-type Case = fn();
-
-pub const ALL: [(&str, Case); 39] = [
+pub const ALL: [(&str, Case); 42] = [
     ("a_machine_starts_is_listed_and_goes_down_in_namespaces", || starts_and_goes_down(Mode::Namespaces)),
     ("a_machine_starts_is_listed_and_goes_down_in_memory", || starts_and_goes_down(Mode::Memory)),
     ("nothing_stays_whatever_is_killed_in_namespaces", || nothing_stays(Mode::Namespaces)),
@@ -29,6 +28,10 @@ pub const ALL: [(&str, Case); 39] = [
     ("nothing_stays_of_a_down_that_is_disturbed_in_namespaces", || {
         faults::any_moment_of_down(Mode::Namespaces);
     }),
+    ("nothing_stays_of_an_apply_that_is_disturbed_in_namespaces", || {
+        faults::any_moment_of_apply(Mode::Namespaces);
+    }),
+    ("nothing_stays_of_an_apply_that_is_disturbed_in_memory", || faults::any_moment_of_apply(Mode::Memory)),
     ("nothing_stays_of_a_down_that_is_disturbed_in_memory", || faults::any_moment_of_down(Mode::Memory)),
     ("many_runs_leave_everything_as_it_was_in_namespaces", || {
         soak::many_runs_leave_everything_as_it_was(Mode::Namespaces);
@@ -69,6 +72,7 @@ pub const ALL: [(&str, Case); 39] = [
     ("a_lost_state_directory_hides_no_machine", played::a_lost_state_directory_hides_no_machine),
     ("what_waits_uses_no_processor_and_little_memory", asked::what_waits_uses_no_processor_and_little_memory),
     ("a_guest_is_asked_and_answers_by_number", asked::a_guest_is_asked_and_answers_by_number),
+    ("files_that_are_tried_are_there_for_one_answer", asked::files_that_are_tried_are_there_for_one_answer),
     ("files_are_staged_for_a_guest_that_runs", asked::files_are_staged_for_a_guest_that_runs),
     (
         "an_instance_of_an_older_civm_is_listed_asked_and_stopped",

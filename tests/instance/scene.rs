@@ -1,20 +1,21 @@
 //! A state directory of its own, machines in it, and the processes that belong to them.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use civm::edge::environment::Environment;
 use civm::instance::accel::AccelRequest;
+use civm::instance::control::Session;
 use civm::instance::plan::{ConsoleLog, Machine, Staged};
 use civm::instance::stage::Mode;
 use civm::instance::state::{Home, Place, Record};
 use civm::instance::{Error, Request, Running, start};
+use civm::vm::agent::{Answer, Question};
 use civm::vm::network::Network;
 use civm::vm::ports::Forward;
 use civm::vm::spec::{Arch, Boot, MachineType};
@@ -22,8 +23,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
-use crate::{HOLD, kernel};
+use crate::traces::{self, Processes};
+use crate::{APPLY, HOLD, kernel};
 
+/// What every script that plays a machine begins with: QMP as far as civm speaks it, and helpers for the guest.
+const QEMU: &str = include_str!("qemu.sh");
 /// The staged secret.
 pub const KEY: &str = "secrets/ssh_host_ed25519_key";
 /// How long anything may take; the machine that runs the tests may be busy.
@@ -43,8 +47,7 @@ pub struct Scene {
     directory: tempfile::TempDir,
     pub environment: Environment,
     pub qemu_as_root: bool,
-    /// The processes that were seen: number and start.
-    seen: RefCell<BTreeSet<(i32, u64)>>,
+    processes: Processes,
 }
 
 impl Scene {
@@ -52,11 +55,27 @@ impl Scene {
         let directory = tempfile::tempdir().expect("a directory");
         fs::write(directory.path().join("kernel"), kernel::elf()).expect("a kernel");
         let environment = environment(directory.path());
-        Self { directory, environment, qemu_as_root: false, seen: RefCell::default() }
+        let processes = Processes::of(directory.path());
+        Self { directory, environment, qemu_as_root: false, processes }
     }
 
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// From here on QEMU is a script; `guest` defines what the guest does.
+    pub fn play(&mut self, guest: &str) {
+        let directory = self.directory().join("bin");
+        fs::create_dir(&directory).expect("a directory");
+        let program = directory.join("qemu-system-x86_64");
+        fs::write(&program, QEMU).expect("a script");
+        fs::write(directory.join("guest"), guest).expect("a script");
+        // QEMU's own user has to read them.
+        for path in [self.directory(), &directory, &program] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a mode");
+        }
+        let path = format!("{}:{}", directory.display(), std::env::var("PATH").expect("a PATH"));
+        self.environment = self.environment.clone().with("PATH", path);
     }
 
     pub fn home(&self) -> Home {
@@ -117,40 +136,26 @@ impl Scene {
         Command::new("/proc/self/exe")
             .args([HOLD, mode])
             .arg(self.directory.path())
+            // A scene may have a QEMU of its own.
+            .env("PATH", self.environment.non_empty("PATH").expect("a PATH"))
             .stdout(Stdio::piped())
             .spawn()
             .expect("this program runs")
     }
 
-    /// Living processes of this scene: callers and stages have it in their arguments. The machines are the
-    /// supervisors' children: one that runs as a user of its own is given no path. Whoever was seen once is looked
-    /// for ever after.
+    /// A process of its own that changes the machine that [`hold`] holds, as an apply does.
+    pub fn begin_to_apply(&self) -> Child {
+        Command::new("/proc/self/exe")
+            .arg(APPLY)
+            .arg(self.directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this program runs")
+    }
+
+    /// Living processes of this scene: callers, stages and machines.
     pub fn processes(&self) -> Vec<(Pid, String)> {
-        let mark = self.directory.path().to_string_lossy().into_owned();
-        let mut found = Vec::new();
-        let mut rest = Vec::new();
-        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            // Those of a dead process that nobody has waited for yet are empty.
-            let arguments = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
-            let Some((parent, started)) = parent_and_start(&entry.path()) else { continue };
-            if arguments.contains(&mark) || self.seen.borrow().contains(&(pid, started)) {
-                found.push((pid, started, arguments));
-            } else {
-                rest.push((pid, parent, started, arguments));
-            }
-        }
-        for (pid, parent, started, arguments) in rest {
-            let of_stage =
-                |(stage, _, text): &(i32, u64, String)| *stage == parent && text.contains("__supervisor");
-            if !arguments.is_empty() && found.iter().any(of_stage) {
-                found.push((pid, started, arguments));
-            }
-        }
-        self.seen.borrow_mut().extend(found.iter().map(|(pid, started, _)| (*pid, *started)));
-        let living = found.into_iter().filter(|(_, _, arguments)| !arguments.is_empty());
-        living.map(|(pid, _, arguments)| (Pid::from_raw(pid), arguments)).collect()
+        self.processes.living()
     }
 
     /// Kills the process of this name, and no other.
@@ -162,20 +167,33 @@ impl Scene {
 
     /// Kills the process of this name if there is one.
     pub fn kill_if_there(&self, name: &str) -> bool {
-        let processes = self.processes();
-        let victim = processes.iter().find(|(_, arguments)| arguments.contains(name));
-        victim.is_some_and(|(pid, _)| kill(*pid, Signal::SIGKILL).is_ok())
+        self.processes.kill_if_there(name)
     }
 
-    /// Where the key that [`hold`] stages can still be read, in all places where staged files may be.
+    /// Where the key that [`hold`] stages can still be read.
     pub fn staged_keys(&self) -> Vec<PathBuf> {
         let own = nix::unistd::Uid::current();
-        let mut places =
-            vec![PathBuf::from(format!("/dev/shm/civm-{own}")), self.directory.path().join("state")];
+        let mut places = vec![PathBuf::from(format!("/dev/shm/civm-{own}")), self.state()];
         places.extend(self.environment.non_empty("XDG_RUNTIME_DIR").map(PathBuf::from));
-        let files = places.iter().flat_map(walkdir::WalkDir::new).flatten().map(walkdir::DirEntry::into_path);
-        let key = self.directory.path().as_os_str().as_encoded_bytes();
-        files.filter(|path| fs::read(path).is_ok_and(|bytes| bytes == key)).collect()
+        traces::readable_keys(&self.key(), &places)
+    }
+
+    /// What is wrong in the state directory once everything is down.
+    pub fn left_in_state(&self) -> Vec<String> {
+        traces::left_in_state(&self.state())
+    }
+
+    /// The halves of files in it.
+    pub fn partials(&self) -> Vec<PathBuf> {
+        traces::partials(&self.state())
+    }
+
+    fn state(&self) -> PathBuf {
+        self.directory().join("state")
+    }
+
+    fn key(&self) -> Vec<u8> {
+        key(self.directory())
     }
 
     /// Waits until no process of the scene is left, and checks that nothing else is.
@@ -198,12 +216,9 @@ impl Scene {
     }
 }
 
-/// A process's parent and when it started.
-fn parent_and_start(directory: &Path) -> Option<(i32, u64)> {
-    let stat = fs::read_to_string(directory.join("stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let fields: Vec<&str> = rest.split(' ').collect();
-    Some((fields.get(1)?.parse().ok()?, fields.get(19)?.parse().ok()?))
+/// The key that [`hold`] stages: no other scene has it, and no record either.
+fn key(directory: &Path) -> Vec<u8> {
+    format!("the key of {}", directory.display()).into_bytes()
 }
 
 impl Drop for Scene {
@@ -253,8 +268,7 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         console_log: ConsoleLog::UntilReady,
         extra_arguments: Vec::new(),
     };
-    let staged =
-        vec![Staged::bytes(KEY, 0o400, Zeroizing::new(kept.as_os_str().as_encoded_bytes().to_vec()))];
+    let staged = vec![Staged::bytes(KEY, 0o400, Zeroizing::new(key(&kept)))];
     let request = Request {
         home: &home,
         place: &place,
@@ -270,6 +284,36 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         Ok(running) => {
             println!("started");
             running.wait_end(&mut |_| {});
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The other side of [`Scene::begin_to_apply`].
+pub fn apply(directory: &OsString) -> ExitCode {
+    let kept = PathBuf::from(directory);
+    let home = Home::find(&environment(&kept)).expect("a home");
+    let place = home.project(&kept).expect("a project").place("held").expect("a place");
+    let changed = || {
+        let record = place.running().ok().flatten().ok_or("it does not run")?;
+        let mut session = Session::open(&record, LONG).map_err(|error| error.to_string())?;
+        let files = (0..50)
+            .map(|n| Staged::bytes(format!("host/rootfs/{n}"), 0o644, Zeroizing::new(vec![b'x'; 100_000])));
+        let key = Staged::bytes(KEY, 0o400, Zeroizing::new(key(&kept)));
+        let staged: Vec<Staged> = std::iter::once(key).chain(files).collect();
+        session.stage(&staged, LONG).map_err(|error| error.to_string())?;
+        let asked = session.ask_guest(Question::Apply { dry_run: false }, LONG);
+        asked.map_err(|error| error.to_string())
+    };
+    match changed() {
+        Ok(answer) => {
+            if let Answer::Refused { reason } = answer {
+                println!("{reason}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {

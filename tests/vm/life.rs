@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::inside;
 use super::machine::{Machine, Who, files};
+use crate::support::https::{Server, certificates};
 use crate::support::run;
 
 const HOST: &str = "builder-demo";
@@ -23,6 +24,16 @@ const SECRET: &str = "typed-on-the-console";
 /// after the reboot: there it would keep the guest's readiness from the host until it has come to its end.
 const UNITS: &str = r#"
 hostname: life.example.org
+artifacts:
+  /opt/ci/job: {url: "URL", sha256: "SHA256", mode: 0755, owner: vm-builder}
+services:
+  nix-daemon.socket: {}
+  job:
+    run: /opt/ci/job
+    needs: /opt/ci/job
+    user: vm-builder
+    environment: {WORDS: two words}
+    state_directory: job
 timezone: Europe/Helsinki
 source: true
 units:
@@ -34,6 +45,14 @@ units:
       RuntimeMaxSec=60
       ExecStart=/usr/bin/perl -MSocket -e 'socket(S, AF_UNIX, SOCK_DGRAM, 0); connect(S, sockaddr_un("/run/civm/agent.sock")); open(C, ">", "/dev/console"); while (1) { send(S, q({"event":"warning","message":"flood"}), 0); syswrite(C, "flood\\n"); }'
 "#;
+
+/// What comes from the net.
+const JOB: &str = "#!/bin/sh\necho $(id -un) in $(pwd): $WORDS > .out && mv .out out\n";
+
+fn sha256(text: &str) -> String {
+    use sha2::{Digest as _, Sha256};
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 pub(super) fn state(machine: &Machine, host: &str) -> String {
     let listed = run(&mut machine.civm(&["ls"])).ok();
@@ -196,6 +215,10 @@ fn is_set_up(machine: &Machine) {
     let (name, zone) = told.out().split_once('\n').expect("two lines");
     assert_eq!(name, "life.example.org");
     assert!(zone.starts_with("Europe/Helsinki\nEE"), "{zone}");
+    // A file from the net, and a service that runs it.
+    wait_for("the service has run", || machine.guest(HOST, "test -s /var/lib/job/out").code == 0);
+    let ran = machine.guest(HOST, "cat /var/lib/job/out; stat -Lc '%a %U' /opt/ci/job").ok();
+    assert_eq!(ran.out(), "vm-builder in /var/lib/job: two words\n755 vm-builder\n");
     let source = "/run/source/project/hosts/builder-demo/host.yaml";
     let as_user = |user: &str, command: &str| {
         machine.guest(HOST, &format!("setpriv --reuid={user} --regid={user} --init-groups {command}")).code
@@ -214,9 +237,15 @@ fn lives(who: Who) {
     let host = machine.read("hosts/builder-demo/host.yaml");
     // An image of its own takes a minute to build: once is enough.
     let packages = if who == Who::Root { "packages: [" } else { "packages: [cron, " };
-    let flooding = host.replace("packages: [", packages) + UNITS;
+    let server = Server::start(|_| (200, String::new(), JOB.as_bytes().to_vec()));
+    let units = UNITS.replace("URL", &server.url("/job")).replace("SHA256", &sha256(JOB));
+    let host = host.replace("services: [nix-daemon.socket]\n", "");
+    let flooding = host.replace("packages: [", packages) + &units;
     machine.write("hosts/builder-demo/host.yaml", &flooding);
-    run(&mut machine.civm(&["up", HOST, "-d", "--memory", "2G"])).ok();
+    // Later starts and applies ask nobody for the file.
+    machine.write("ca.pem", &fs::read_to_string(certificates()).expect("certificates"));
+    let mut up = machine.civm(&["up", HOST, "-d", "--memory", "2G"]);
+    run(up.env("SSL_CERT_FILE", machine.dir.join("ca.pem"))).ok();
     let (pid, user) = qemu(&machine);
     assert_ne!(user, 0, "QEMU is not root, whoever runs civm");
     let disk = machine.dir.join("builder-demo.qcow2").metadata().expect("a disk");
@@ -224,7 +253,7 @@ fn lives(who: Who) {
     assert_eq!(disk.uid(), if who == Who::Root { 0 } else { user }, "the disk is its owner's");
 
     // While the guest floods everything, the host answers, and its files do not grow.
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + Duration::from_secs(5);
     while Instant::now() < until {
         assert_eq!(state(&machine, HOST), "ready");
     }
@@ -283,7 +312,8 @@ fn lives(who: Who) {
     assert_eq!(state(&machine, HOST), "frozen");
     let refused = machine.guest(HOST, "true");
     assert!(refused.code != 0 && refused.stderr.contains("frozen"), "{}", refused.stderr);
-    std::thread::sleep(Duration::from_secs(15));
+    // Twice what the clock may be off afterwards.
+    std::thread::sleep(Duration::from_secs(6));
     kill(pid, Signal::SIGCONT).expect("it is there");
     wait_for("the clock is right", || {
         let guest: u64 = machine.guest(HOST, "date +%s").out().trim().parse().unwrap_or_default();

@@ -67,7 +67,9 @@ impl Machine {
             Who::Ordinary => (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw()),
         };
         // Not below /tmp's usual cleaners, and short: sockets have short names.
-        let base = PathBuf::from(format!("/var/tmp/civm-tests-{uid}"));
+        // `CIVM_TESTS_IN` keeps two runs apart, each with images of its own.
+        let above = std::env::var_os("CIVM_TESTS_IN").map_or_else(|| "/var/tmp".into(), PathBuf::from);
+        let base = above.join(format!("civm-tests-{uid}"));
         let home = base.join("home");
         let dir = base.join(name);
         let _ = fs::remove_dir_all(&dir);
@@ -190,12 +192,14 @@ impl Machine {
                 found.push(format!("port {port} is taken"));
             }
         }
-        for place in [format!("/dev/shm/civm-{}", self.uid), format!("/run/user/{}/civm", self.uid)] {
-            for file in files(Path::new(&place)) {
-                found.push(format!("file {}", file.display()));
-            }
-        }
+        found.extend(self.files_in_memory().iter().map(|file| format!("file {}", file.display())));
         found
+    }
+
+    /// The user's files in the places in memory where instances have theirs.
+    pub fn files_in_memory(&self) -> Vec<PathBuf> {
+        let places = [format!("/dev/shm/civm-{}", self.uid), format!("/run/user/{}/civm", self.uid)];
+        places.iter().flat_map(|place| files(Path::new(place))).collect()
     }
 
     #[track_caller]

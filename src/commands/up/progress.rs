@@ -78,6 +78,19 @@ impl Watch {
         }
     }
 
+    fn fetching(&mut self, url: &str, done: u64, total: Option<u64>) {
+        if done == 0 {
+            self.note(format!("fetching {url}"));
+            self.draw(|| {
+                let template = "{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}";
+                let style = ProgressStyle::with_template(template);
+                ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+            });
+        }
+        self.bar.set_length(total.unwrap_or(done));
+        self.bar.set_position(done);
+    }
+
     fn instance(&mut self, event: &Event) {
         match event {
             Event::Warning { message } | Event::Guest { report: agent::Event::Warning { message } } => {
@@ -135,6 +148,11 @@ impl Observer for Watch {
                 path.display()
             )),
             Progress::DiskRemoved { path } => self.note(format!("removed the disk `{}`", path.display())),
+            Progress::Fetching { url, done, total } => self.fetching(url, done, total),
+            Progress::Fetched { url } => {
+                self.draw(ProgressBar::hidden);
+                self.detail(format!("fetched {url}"));
+            }
             Progress::Warning(warning) => self.warn(warning),
             Progress::Ready { name, after, split } => {
                 self.finish();

@@ -84,8 +84,8 @@ fn builders_are_pinned_to_their_host_keys() {
     assert_eq!(
         layer.files["/etc/nix/machines"].text,
         format!(
-            "ssh-ng://u@a.example.org x86_64-linux,i686-linux /run/secrets/near 4 2 kvm,big-parallel - {key}\n\
-             ssh-ng://v@b aarch64-linux /run/secrets/far 1 1 - only {key}\n"
+            "ssh-ng://u@a.example.org?trusted=true x86_64-linux,i686-linux /run/secrets/near 4 2 kvm,big-parallel - {key}\n\
+             ssh-ng://v@b?trusted=true aarch64-linux /run/secrets/far 1 1 - only {key}\n"
         )
     );
     assert_eq!(
@@ -96,6 +96,54 @@ fn builders_are_pinned_to_their_host_keys() {
         layer.files["/etc/ssh/ssh_config.d/50-civm-builders.conf"].text,
         "Host b\n  HostName b.example.org\n  Port 2322\n  HostKeyAlias b\n"
     );
+    let stores: serde_json::Value =
+        serde_json::from_str(&layer.files["/etc/civm/builders.json"].text).expect("JSON");
+    let near = "ssh-ng://u@a.example.org?ssh-key=/run/secrets/near&trusted=true";
+    assert_eq!(
+        stores,
+        serde_json::json!({
+            "aarch64-linux": "ssh-ng://v@b?ssh-key=/run/secrets/far&trusted=true",
+            "i686-linux": near,
+            "x86_64-linux": near,
+        })
+    );
+}
+
+#[test]
+fn a_machine_that_builds_follows_its_size() {
+    let nix = "
+disk: 200G
+cpus: 40
+memory: 40G
+users: {b: {}}
+nix: {trusted_users: [b], cores: auto, min_free: auto, max_free: 10G, connect_timeout: 10, log_lines: 25,
+  system_features: [kvm, big-parallel], extra_platforms: [i686-linux], extra: [keep-outputs = true]}
+";
+    let files = layer(&spec(nix), &facts()).files;
+    assert_eq!(
+        files["/etc/nix/nix.conf"].text,
+        "build-users-group = nixbld\n\
+         sandbox = true\n\
+         trusted-users = root b\n\
+         experimental-features = nix-command flakes\n\
+         builders-use-substitutes = true\n\
+         cores = 5\n\
+         connect-timeout = 10\n\
+         log-lines = 25\n\
+         min-free = 21474836480\n\
+         max-free = 21474836480\n\
+         system-features = kvm big-parallel\n\
+         extra-platforms = i686-linux\n\
+         keep-outputs = true\n"
+    );
+    assert!(files["/etc/ssh/civm.d/builder.conf"].text.contains("ClientAliveInterval 15\n"));
+    // Who builds nothing and who trusts nobody is not a builder.
+    for nix in [
+        "nix: {trusted_users: [root]}\n",
+        "secrets: [near, far]\nnix: {trusted_users: [b], max_jobs: 0, builders: {a: {host: a, systems: [x], user: u, key: near, public_key: KEY}}}\n",
+    ] {
+        assert!(!layer(&spec(nix), &facts()).files.contains_key("/etc/ssh/civm.d/builder.conf"), "{nix}");
+    }
 }
 
 #[test]

@@ -181,14 +181,74 @@ fn the_hosts_that_ship_have_their_figures() {
     );
     let secrets: Vec<_> =
         controller.secrets.iter().map(|secret| (secret.name.as_str(), secret.mode)).collect();
-    assert_eq!(secrets, [("vedenemo_builder_ssh_key", 0o400), ("vm_builder_ssh_key", 0o400)]);
+    let names = ["jenkins_admin_password", "vedenemo_builder_ssh_key", "vm_builder_ssh_key"];
+    assert_eq!(secrets, names.map(|name| (name, 0o400)));
+    assert!(controller.secrets.iter().all(|secret| secret.owner == "jenkins"));
     assert_eq!(controller.nix.expect("nix").builders.len(), 2);
+}
+
+#[test]
+fn the_ephemeral_controller_has_no_builders_but_those_it_makes() {
+    let ephemeral = shipped("jenkins-controller-ephemeral", Arch::X86_64);
+    let nix = ephemeral.nix.expect("nix");
+    assert!(nix.builders.is_empty());
+    let seen: Vec<_> =
+        nix.deployed.iter().map(|one| (one.system(), one.host.as_str(), one.user.as_str())).collect();
+    assert_eq!(
+        seen,
+        [("aarch64-linux".into(), "builder", "vm-builder"), ("x86_64-linux".into(), "builder", "vm-builder")]
+    );
+    assert_eq!(nix.deployed.iter().map(|one| one.max_jobs).collect::<Vec<_>>(), [Some(4), Some(4)]);
+}
+
+#[test]
+fn jenkins_is_a_service_of_plain_files_that_only_its_admin_enters() {
+    use crate::host::{artifacts, compose};
+    let project = Project::at(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("this project");
+    let spec = shipped("jenkins-controller", Arch::X86_64);
+    assert_eq!(
+        artifacts::of(&project, &spec).expect("lists"),
+        [],
+        "nobody can know a hash that was not looked up"
+    );
+    assert_eq!(
+        compose::layer(&spec, &compose::Facts::default()).units["jenkins.service"].text,
+        "[Unit]
+Description=Jenkins
+Wants=nix-daemon.socket civm-builders.service
+After=nix-daemon.socket civm-builders.service
+ConditionPathExists=/usr/share/jenkins/jenkins.war
+
+[Service]
+Type=exec
+User=jenkins
+Environment=\"CASC_JENKINS_CONFIG=/etc/jenkins/casc\"
+Environment=\"JENKINS_HOME=/var/lib/jenkins\"
+StateDirectory=jenkins
+WorkingDirectory=/var/lib/jenkins
+ExecStartPre=rm -rf plugins
+ExecStartPre=sh -c 'test ! -d /usr/share/jenkins/plugins || cp -rL /usr/share/jenkins/plugins plugins'
+ExecStart=java -Djava.awt.headless=true -Djenkins.install.runSetupWizard=false -jar /usr/share/jenkins/jenkins.war --httpPort=8081
+Restart=on-failure
+"
+    );
+    let casc = project.host_dir("jenkins-controller").join("rootfs/etc/jenkins/casc/jenkins.yaml");
+    let casc: serde_yaml::Value =
+        serde_yaml::from_str(&fs::read_to_string(casc).expect("a file")).expect("YAML");
+    let jenkins = &casc["jenkins"];
+    assert_eq!(jenkins["securityRealm"]["local"]["allowsSignup"], false);
+    let password = jenkins["securityRealm"]["local"]["users"][0]["password"].as_str().expect("a password");
+    let secret = password.trim_start_matches("${").trim_end_matches('}');
+    assert!(spec.secrets.iter().any(|one| one.name == secret && one.owner == "jenkins"), "{password}");
+    assert_eq!(jenkins["authorizationStrategy"]["loggedInUsersCanDoAnything"]["allowAnonymousRead"], false);
+    // Outside, only this machine reaches it.
+    assert!(spec.forwards.iter().all(|forward| forward.address.is_loopback()));
 }
 
 #[test]
 fn the_hosts_that_ship_name_their_schema() {
     let hosts = Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts");
-    for name in ["builder-demo", "builder", "jenkins-controller"] {
+    for name in ["builder-demo", "builder", "jenkins-controller", "jenkins-controller-ephemeral"] {
         let text = fs::read_to_string(hosts.join(name).join("host.yaml")).expect("a host");
         assert!(text.starts_with("# yaml-language-server: $schema=../host.schema.json\n"), "{name}");
     }

@@ -7,10 +7,11 @@ use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Names, Plain, Size};
 use super::{
-    Arch, MachineType, Spec, check_image, check_nix, check_secrets, check_system, check_templates,
-    check_users,
+    Arch, MachineType, Spec, check_artifacts, check_image, check_nix, check_secrets, check_services,
+    check_system, check_templates, check_users,
 };
-use crate::host::error::{SpecError, alike};
+use crate::host::error::{Error, SpecError, alike};
+use crate::host::generated::builders::UNIT;
 use crate::host::{generated, layer};
 use crate::vm::network::Network;
 use crate::vm::ports::{Forward, SSH};
@@ -24,7 +25,12 @@ pub(super) struct Facts<'a> {
     pub(super) arch: Arch,
     /// The host whose file of secrets counts, and that file.
     pub(super) secrets: Option<(&'a str, SecretsFile)>,
+    /// The hosts that builders are made of; `None` for such a host itself.
+    pub(super) builders: Option<Builders<'a>>,
 }
+
+/// Reads a host of the project for a kind of machine.
+pub(super) type Builders<'a> = &'a dyn Fn(&str, Arch) -> Result<Spec, Error>;
 
 /// Processors of a host that names none.
 const CPUS: u32 = 2;
@@ -51,6 +57,15 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
     let templates = check_templates::templates(host.templates, &secrets, facts, sources)?;
     let unlisted_secrets = check_secrets::unlisted(&secrets, facts);
     let (users, root_authorized_keys) = check_users::users(host.users, sources)?;
+    let (services, written) = check_services::services(host.services, sources)?;
+    let mut units = check_system::units(host.units, sources)?;
+    for (name, unit) in written {
+        if units.contains_key(&name) {
+            let message = format!("`{name}` is among `services` already");
+            return Err(sources.error(&["units", &name], message));
+        }
+        units.insert(name, unit);
+    }
     let spec = Spec {
         name: facts.name.into(),
         description: host.description,
@@ -65,14 +80,15 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         network: network(host.network.as_deref(), sources)?,
         secrets_host: facts.secrets.as_ref().map(|(host, _)| (*host).to_owned()),
         unlisted_secrets,
-        nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, sources)).transpose()?,
+        nix: host.nix.map(|nix| check_nix::nix(nix, &secrets, facts, sources)).transpose()?,
         secrets,
         sops_files,
         templates,
         users,
         root_authorized_keys,
-        services: check_system::services(host.services, sources)?,
-        units: check_system::units(host.units, sources)?,
+        services,
+        units,
+        artifacts: check_artifacts::artifacts(host.artifacts, sources)?,
         files: check_system::files(host.files, sources)?,
         sysctls: check_system::sysctls(host.sysctls, zram.is_some(), sources)?,
         zram,
@@ -97,6 +113,16 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
             );
         }
     }
+    if let Some(one) = spec.artifacts.iter().find(|one| spec.files.contains_key(&one.layer.path)) {
+        let path = one.layer.path.as_str();
+        return Err(sources.error(&["artifacts", path], format!("{path} is among `files` already")));
+    }
+    let deploys = spec.nix.as_ref().is_some_and(|nix| !nix.deployed.is_empty());
+    if deploys && spec.units.contains_key(UNIT) {
+        return Err(
+            sources.error(&["units", UNIT], format!("`{UNIT}` is the keeper of this host's builders"))
+        );
+    }
     Ok(spec)
 }
 
@@ -112,12 +138,15 @@ pub(super) fn is_word(text: &str, more: &str) -> bool {
 
 /// The architecture of the host; every value that is given by architecture depends on it.
 pub(super) fn arch(name: Option<&str>, native: Arch, sources: &Sources) -> Checked<Arch> {
-    let Some(name) = name else { return Ok(native) };
+    let found = name.map(arch_named).transpose();
+    found.map(|arch| arch.unwrap_or(native)).map_err(|message| sources.error(&["arch"], message))
+}
+
+/// The architecture of a name.
+pub(super) fn arch_named(name: &str) -> Result<Arch, String> {
     let known = [Arch::X86_64, Arch::Aarch64];
     known.into_iter().find(|arch| arch.name() == name).ok_or_else(|| {
-        let message =
-            format!("arch is `{name}`: it can be {}", known.map(|arch| format!("`{arch}`")).join(" or "));
-        sources.error(&["arch"], message)
+        format!("arch is `{name}`: it can be {}", known.map(|arch| format!("`{arch}`")).join(" or "))
     })
 }
 

@@ -1,28 +1,27 @@
-//! Nix configuration, remote builders and known hosts.
+//! Nix configuration and known hosts.
 
 use std::collections::BTreeMap;
 
-use ssh_key::PublicKey;
-
-use super::check::{Checked, entries, is_word};
+use super::check::{Checked, Facts, entries, is_word};
+use super::check_builders::{self, Builders};
 use super::load::Sources;
 use super::raw::{self, Mapping};
 use super::units::{Either, Plain};
-use super::{Builder, Jobs, Nix, SSH_PORT, Secret};
+use super::{Free, Jobs, Nix, Secret, Size};
 
 /// Experimental features of a host that names none.
 const FEATURES: [&str; 2] = ["nix-command", "flakes"];
+/// The word for a value that follows from the machine.
+pub(super) const AUTO: &str = "auto";
 
-pub(super) fn nix(nix: raw::Nix, secrets: &[Secret], sources: &Sources) -> Checked<Nix> {
-    let max_jobs = match nix.max_jobs {
-        None => None,
-        Some(Plain(text)) if text == "auto" => Some(Jobs::Auto),
+pub(super) fn nix(nix: raw::Nix, secrets: &[Secret], facts: &Facts<'_>, sources: &Sources) -> Checked<Nix> {
+    let at = |field: &str, message: String| sources.error(&["nix", field], message);
+    let jobs = |field: &str, value: Option<Plain>| match value {
+        None => Ok(None),
+        Some(Plain(text)) if text == AUTO => Ok(Some(Jobs::Auto)),
         Some(Plain(text)) => match text.parse() {
-            Ok(count) => Some(Jobs::Count(count)),
-            Err(_) => {
-                let message = format!("max_jobs is `{text}`: it can be a number or `auto`");
-                return Err(sources.error(&["nix", "max_jobs"], message));
-            }
+            Ok(count) => Ok(Some(Jobs::Count(count))),
+            Err(_) => Err(at(field, format!("{field} is `{text}`: it can be a number or `{AUTO}`"))),
         },
     };
     let words =
@@ -34,79 +33,91 @@ pub(super) fn nix(nix: raw::Nix, secrets: &[Secret], sources: &Sources) -> Check
             },
             None => Ok(None),
         };
-    let mut builders = Vec::new();
-    for (name, raw) in entries(nix.builders) {
-        builders.push(builder(name, raw, secrets, sources)?);
+    let free = |field: &str, value: Option<Plain>| match value {
+        None => Ok(None),
+        Some(Plain(text)) if text == AUTO => Ok(Some(Free::Auto)),
+        Some(Plain(text)) => match Size::parse(&text) {
+            Ok(size) => Ok(Some(Free::Size(size))),
+            Err(error) => Err(at(field, format!("{error}, or `{AUTO}`"))),
+        },
+    };
+    let (min_free, max_free) = (free("min_free", nix.min_free)?, free("max_free", nix.max_free)?);
+    if let (Some(Free::Size(min)), Some(Free::Size(max))) = (min_free, max_free)
+        && max < min
+    {
+        return Err(at("max_free", format!("max_free is {max}, less than min_free ({min})")));
     }
-    if max_jobs == Some(Jobs::Count(0)) && builders.is_empty() {
-        let message = "max_jobs is 0 and there is no builder: nothing could be built";
-        return Err(sources.error(&["nix", "max_jobs"], message));
+    let max_jobs = jobs("max_jobs", nix.max_jobs)?;
+    let trusted_users = words("trusted_users", nix.trusted_users)?.unwrap_or_default();
+    let Builders { fixed, deployed } = check_builders::builders(nix.builders, secrets, facts, sources)?;
+    if max_jobs == Some(Jobs::Count(0)) && fixed.is_empty() && deployed.is_empty() {
+        return Err(at("max_jobs", "max_jobs is 0 and there is no builder: nothing could be built".into()));
     }
     Ok(Nix {
-        trusted_users: words("trusted_users", nix.trusted_users)?.unwrap_or_default(),
+        trusted_users,
         max_jobs,
+        cores: jobs("cores", nix.cores)?,
         substituters: words("substituters", nix.substituters)?,
         trusted_public_keys: words("trusted_public_keys", nix.trusted_public_keys)?.unwrap_or_default(),
         experimental_features: words("experimental_features", nix.experimental_features)?
             .unwrap_or_else(|| FEATURES.map(str::to_owned).to_vec()),
         sandbox: nix.sandbox.unwrap_or(true),
         builders_use_substitutes: nix.builders_use_substitutes.unwrap_or(true),
-        builders,
+        connect_timeout: nix.connect_timeout,
+        log_lines: nix.log_lines,
+        min_free,
+        max_free,
+        system_features: words("system_features", nix.system_features)?,
+        extra_platforms: words("extra_platforms", nix.extra_platforms)?.unwrap_or_default(),
+        extra: extra(nix.extra, sources)?,
+        builders: fixed,
+        deployed,
     })
 }
 
-fn builder(name: String, raw: raw::Builder, secrets: &[Secret], sources: &Sources) -> Checked<Builder> {
-    let fail = |field: &str, message: String| sources.error(&["nix", "builders", &name, field], message);
-    let missing = |field: &'static str| move || (field, format!("the builder has no `{field}`"));
-    let need = |field: &'static str, value: Option<String>| {
-        let (field, message) = match value {
-            Some(value) if is_word(&value, "._:-") && !value.starts_with('-') => return Ok(value),
-            Some(value) => (field, format!("`{value}` is not a {field}")),
-            None => missing(field)(),
-        };
-        Err(fail(field, message))
-    };
-    if !is_word(&name, "._-") || name.starts_with('-') {
-        return Err(fail("", format!("`{name}` cannot be the name of a builder")));
-    }
-    let list = |field: &'static str, list: Option<Vec<String>>| {
-        let list = list.unwrap_or_default();
-        match list.iter().find(|word| !is_word(word, "_-")) {
-            Some(word) => Err(fail(field, format!("`{word}` is not one word"))),
-            None => Ok(list),
+/// Keys of nix.conf that other keys of host.yaml stand for: written twice, the last one would count in silence.
+const OWN: [&str; 16] = [
+    "build-users-group",
+    "builders",
+    "builders-use-substitutes",
+    "connect-timeout",
+    "cores",
+    "experimental-features",
+    "extra-platforms",
+    "log-lines",
+    "max-free",
+    "max-jobs",
+    "min-free",
+    "sandbox",
+    "substituters",
+    "system-features",
+    "trusted-public-keys",
+    "trusted-users",
+];
+
+/// Further lines of nix.conf.
+fn extra(lines: Option<Vec<String>>, sources: &Sources) -> Checked<Vec<String>> {
+    let lines = lines.unwrap_or_default();
+    for (at, line) in lines.iter().enumerate() {
+        let path = ["nix", "extra", &at.to_string()];
+        let key = line.split_once('=').map(|(key, _)| key.trim());
+        match key {
+            Some(key) if is_word(key, "-") && !line.contains('\n') => {
+                if OWN.contains(&key) {
+                    let message = format!(
+                        "`{key}` is written by civm: use `{}` of `nix:`, or `extra-{key}` where nix has it",
+                        key.replace('-', "_")
+                    );
+                    return Err(sources.error(&path, message));
+                }
+            }
+            _ => {
+                let message = format!("`{line}` is not a line of nix.conf: write `key = value`");
+                return Err(sources.error(&path, message));
+            }
         }
-    };
-    let systems = list("systems", raw.systems)?;
-    if systems.is_empty() {
-        return Err(fail("systems", "the builder has no `systems`".into()));
     }
-    let key = raw.key.ok_or_else(|| fail("key", "the builder has no `key`".into()))?;
-    if !secrets.iter().any(|secret| secret.name == key) {
-        return Err(fail("key", format!("`{key}` is not one of this host's `secrets`")));
-    }
-    let count = |field: &'static str, value: Option<u32>| match value.unwrap_or(1) {
-        0 => Err(fail(field, format!("{field} is 0: it must be at least 1"))),
-        count => Ok(count),
-    };
-    let public_key = raw.public_key.ok_or_else(|| {
-        fail(
-            "public_key",
-            "the builder has no `public_key`: a host key that is not known would be trusted blindly".into(),
-        )
-    })?;
-    Ok(Builder {
-        host: need("host", raw.host)?,
-        port: raw.port.unwrap_or(SSH_PORT),
-        user: need("user", raw.user)?,
-        max_jobs: count("max_jobs", raw.max_jobs)?,
-        speed: count("speed", raw.speed)?,
-        features: list("features", raw.features)?,
-        mandatory_features: list("mandatory_features", raw.mandatory_features)?,
-        public_key: public(&public_key).map_err(|message| fail("public_key", message))?,
-        systems,
-        key,
-        name,
-    })
+    Ok(lines)
 }
 
 pub(super) fn known_hosts(
@@ -123,22 +134,10 @@ pub(super) fn known_hosts(
             Either::Short(key) => vec![key],
             Either::Long(keys) => keys,
         };
-        let keys: Result<Vec<String>, String> = keys.iter().map(|key| public(key)).collect();
+        let keys: Result<Vec<String>, String> = keys.iter().map(|key| check_builders::public(key)).collect();
         out.insert(name.clone(), keys.map_err(|message| sources.error(&path, message))?);
     }
     Ok(out)
-}
-
-/// A public key without its comment. The text is never repeated: it may be a private key by mistake.
-fn public(text: &str) -> Result<String, String> {
-    let key = PublicKey::from_openssh(text.trim()).map(|mut key| {
-        key.set_comment("");
-        key.to_openssh()
-    });
-    match key {
-        Ok(Ok(line)) => Ok(line.trim_end().to_owned()),
-        _ => Err("this is not a public key, such as `ssh-ed25519 AAAA…`".into()),
-    }
 }
 
 /// Values of nix.conf are separated by blanks.

@@ -31,10 +31,6 @@ const LABEL_MAX: usize = 63;
 /// Mode of a file that names none.
 const FILE_MODE: u32 = 0o644;
 
-pub(super) fn services(services: Option<Vec<String>>, sources: &Sources) -> Checked<Vec<String>> {
-    unit_list(services, &["services"], sources)
-}
-
 /// A list of names of units.
 pub(super) fn unit_list(
     names: Option<Vec<String>>,

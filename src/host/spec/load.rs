@@ -85,6 +85,18 @@ pub fn load(
     secrets: &dyn Fn(&str) -> Option<SecretsFile>,
     read: &dyn Fn(&str) -> Result<Source, Error>,
 ) -> Result<Spec, Error> {
+    let deployed = |host: &str, arch: Arch| load_one(host, arch, secrets, read, None);
+    load_one(name, native, secrets, read, Some(&deployed))
+}
+
+/// The same for a host whose builders are made of what `builders` gives; without it, it may deploy none.
+fn load_one(
+    name: &str,
+    native: Arch,
+    secrets: &dyn Fn(&str) -> Option<SecretsFile>,
+    read: &dyn Fn(&str) -> Result<Source, Error>,
+    builders: Option<check::Builders<'_>>,
+) -> Result<Spec, Error> {
     let mut names = vec![name.to_owned()];
     let mut sources = Sources(Vec::new());
     let mut layers = Vec::new();
@@ -117,7 +129,7 @@ pub fn load(
             let (name, key) = (path.join("."), path.last().copied().unwrap_or_default());
             let message = match path[..] {
                 // What can have settings, and has none.
-                ["secrets" | "users" | "units" | "files", _] | ["nix", "builders", _] => {
+                ["secrets" | "users" | "units" | "files" | "services", _] | ["nix", "builders", _] => {
                     format!("`{name}` has no value; write `{key}: {{}}` for all defaults")
                 }
                 _ => format!("`{name}` has no value, and no extended host has one to take away"),
@@ -129,7 +141,7 @@ pub fn load(
     let host = host.map_err(|error| sources.error(&[], error.to_string()))?;
     let secrets = names.iter().find_map(|name| secrets(name).map(|file| (name.as_str(), file)));
     let arch = check::arch(host.arch.as_deref(), native, &sources).map_err(Error::Spec)?;
-    let facts = check::Facts { name, extends: &names[1..], arch, secrets };
+    let facts = check::Facts { name, extends: &names[1..], arch, secrets, builders };
     check::check(host, &facts, &sources).map_err(Error::Spec)
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Arch;
-use super::units::{Either, Mode, Names, Plain, Size};
+use super::units::{Either, Mode, Names, Period, Plain, Size};
 
 /// A mapping whose entries can be taken away (`null`) by a host that extends another.
 pub(super) type Mapping<V> = BTreeMap<String, Option<V>>;
@@ -30,9 +30,10 @@ pub(super) struct Host {
     pub(super) secrets: Option<Names<String, Secret>>,
     pub(super) templates: Option<Mapping<Either<String, Template>>>,
     pub(super) users: Option<Mapping<User>>,
-    pub(super) services: Option<Vec<String>>,
+    pub(super) services: Option<Names<String, Service>>,
     pub(super) units: Option<Mapping<Either<String, Unit>>>,
     pub(super) files: Option<Mapping<Either<String, File>>>,
+    pub(super) artifacts: Option<Mapping<Artifact>>,
     pub(super) sysctls: Option<Mapping<Plain>>,
     pub(super) zram: Option<Either<bool, Zram>>,
     pub(super) nix: Option<Nix>,
@@ -111,6 +112,34 @@ pub(super) struct Unit {
     pub(super) start: Option<bool>,
 }
 
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Service {
+    pub(super) description: Option<String>,
+    pub(super) run: Option<String>,
+    pub(super) needs: Option<Either<String, Vec<String>>>,
+    pub(super) before: Option<Either<String, Vec<String>>>,
+    pub(super) user: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) environment: Option<Mapping<Plain>>,
+    pub(super) state_directory: Option<String>,
+    pub(super) working_directory: Option<String>,
+    pub(super) after: Option<Vec<String>>,
+    pub(super) start: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Artifact {
+    pub(super) url: Option<String>,
+    pub(super) sha256: Option<String>,
+    pub(super) from: Option<String>,
+    pub(super) mode: Option<Mode>,
+    pub(super) owner: Option<String>,
+    pub(super) group: Option<String>,
+    pub(super) restart_units: Option<Vec<String>>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct File {
@@ -137,6 +166,14 @@ pub(super) struct Nix {
     pub(super) experimental_features: Option<Vec<String>>,
     pub(super) sandbox: Option<bool>,
     pub(super) builders_use_substitutes: Option<bool>,
+    pub(super) connect_timeout: Option<u32>,
+    pub(super) log_lines: Option<u32>,
+    pub(super) min_free: Option<Plain>,
+    pub(super) max_free: Option<Plain>,
+    pub(super) cores: Option<Plain>,
+    pub(super) system_features: Option<Vec<String>>,
+    pub(super) extra_platforms: Option<Vec<String>>,
+    pub(super) extra: Option<Vec<String>>,
     pub(super) builders: Option<Mapping<Builder>>,
 }
 
@@ -148,11 +185,23 @@ pub(super) struct Builder {
     pub(super) systems: Option<Vec<String>>,
     pub(super) user: Option<String>,
     pub(super) key: Option<String>,
-    pub(super) max_jobs: Option<u32>,
+    pub(super) max_jobs: Option<Plain>,
     pub(super) speed: Option<u32>,
-    pub(super) features: Option<Vec<String>>,
+    pub(super) features: Option<Either<String, Vec<String>>>,
     pub(super) mandatory_features: Option<Vec<String>>,
     pub(super) public_key: Option<String>,
+    pub(super) deploy: Option<String>,
+    pub(super) arch: Option<String>,
+    pub(super) on: Option<String>,
+    pub(super) on_key: Option<String>,
+    pub(super) on_public_key: Option<String>,
+    pub(super) start: Option<String>,
+    pub(super) require: Option<String>,
+    pub(super) idle: Option<Period>,
+    pub(super) hold: Option<Period>,
+    pub(super) ttl: Option<Period>,
+    pub(super) drain: Option<Period>,
+    pub(super) run_with: Option<Vec<String>>,
 }
 
 /// Each mapping with fixed keys: where the schema describes it, and the keys that the type above has.
@@ -168,6 +217,8 @@ pub(in crate::host) fn shapes() -> Vec<(&'static str, Vec<String>)> {
         ("/definitions/template", keys::<Template>()),
         ("/definitions/user", keys::<User>()),
         ("/definitions/unit", keys::<Unit>()),
+        ("/definitions/service", keys::<Service>()),
+        ("/definitions/artifact", keys::<Artifact>()),
         ("/definitions/file", keys::<File>()),
         ("/definitions/zram", keys::<Zram>()),
         ("/definitions/nix", keys::<Nix>()),

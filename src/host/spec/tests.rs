@@ -7,6 +7,7 @@ use crate::host::error::Error;
 use crate::sops::tree::Tree;
 use crate::vm::network::Network;
 
+mod deployed;
 mod early;
 mod templates;
 

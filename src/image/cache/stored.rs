@@ -68,9 +68,8 @@ pub fn list(cache_dir: &Path, environment: &Environment) -> Result<Vec<Stored>, 
         if !is_id(&name) || !dir.symlink_metadata().is_ok_and(|found| found.is_dir()) {
             continue;
         }
-        let description = fs::read(dir.join(DESCRIPTION)).ok();
         images.push(Stored {
-            description: description.and_then(|text| serde_json::from_slice(&text).ok()),
+            description: describe(&dir),
             complete: is_complete(&dir),
             size: size(&dir),
             last_used: cache.last_used(&name),
@@ -133,7 +132,17 @@ pub fn remove(image: &Stored, cache_dir: &Path, environment: &Environment) -> Re
     Ok(image.size)
 }
 
-impl Cache<'_> {
+/// What an image says that it was built from.
+fn describe(dir: &Path) -> Option<Description> {
+    serde_json::from_slice(&fs::read(dir.join(DESCRIPTION)).ok()?).ok()
+}
+
+impl Cache {
+    /// What a complete image was built from.
+    pub(in crate::image) fn description(&self, id: &str) -> Option<Description> {
+        if is_id(id) { describe(&self.find(id)?) } else { None }
+    }
+
     /// Notes that a machine is about to start from an image. A cache that cannot be written stays as it is.
     pub(in crate::image) fn note_use(&self, id: &str) {
         let _ = open_file(&self.lock_path(id)).and_then(|file| file.set_modified(SystemTime::now()));
@@ -166,7 +175,7 @@ impl Cache<'_> {
     }
 }
 
-fn is_id(name: &str) -> bool {
+pub(super) fn is_id(name: &str) -> bool {
     name.len() == ID_LENGTH && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 

@@ -62,8 +62,22 @@ fn an_overlay_names_its_base() {
     // It is civm's own: as a disk of a project it would be refused.
     let error = inspect(&disk).expect_err("refused").to_string();
     assert!(error.contains("has a backing file"), "{error}");
-    let info = Command::new("qemu-img").arg("info").arg(&disk).output().expect("qemu-img");
-    assert!(String::from_utf8_lossy(&info.stdout).contains("backing file"));
+    let info = |disk: &Path| {
+        let info = Command::new("qemu-img").arg("info").arg(disk).output().expect("qemu-img");
+        String::from_utf8_lossy(&info.stdout).into_owned()
+    };
+    assert!(info(&disk).contains("backing file"));
+    // The next of that size is a copy, and needs no program; of another size it is not.
+    let (copy, larger) = (dir.path().join("c.qcow2"), dir.path().join("l.qcow2"));
+    fs::write(&disk, "in use by now").expect("written");
+    overlay(&image, &copy, 32 << 20, &Environment::empty()).expect("a copy");
+    assert_eq!(fs::metadata(&copy).expect("there").permissions().mode() & 0o777, 0o600);
+    overlay(&image, &larger, 64 << 20, &environment()).expect("another overlay");
+    for (disk, size) in [(copy, 32), (larger, 64)] {
+        let info = info(&disk);
+        assert!(info.contains(&format!("virtual size: {size} MiB")), "{info}");
+        assert!(info.contains(&format!("backing file: {}", image.disk.display())), "{info}");
+    }
 }
 
 fn refused(path: &Path) -> String {

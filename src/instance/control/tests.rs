@@ -86,7 +86,8 @@ fn a_supervisor_without_numbers_is_asked_in_its_own_words() {
     let status = session.status(LONG).unwrap();
     assert_eq!((status.health, status.phase), (Health::Paused, None));
     session.request::<()>(&Request::ConsoleSize { rows: 1, columns: 2 }, LONG).unwrap();
-    for request in [Request::Stage, Request::Machine, Request::Console { typing: Typing::No }] {
+    for request in [Request::Stage { trial: true }, Request::Machine, Request::Console { typing: Typing::No }]
+    {
         let refused = session.request::<()>(&request, LONG).unwrap_err();
         assert!(refused.to_string().contains("older civm"), "{refused}");
     }

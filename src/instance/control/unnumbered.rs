@@ -56,7 +56,7 @@ impl Session {
             | Request::Machine
             | Request::Console { .. }
             | Request::Guest { .. }
-            | Request::Stage => return Err(unknown()),
+            | Request::Stage { .. } => return Err(unknown()),
         };
         answer.map_err(|_| Error::Strange)
     }

@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,10 @@ use crate::instance::stage::lines::Lines;
 use crate::instance::stage::outlet::Outlet;
 use crate::instance::wire::{self, Code, Failure, Hello, Numbered, Outcome, PROTOCOL, Reply, Request};
 
-/// Connections at a time; a further one waits.
+/// Connections at a time; a further one takes the place of the one that has said nothing for longest.
 const CLIENTS_MAX: usize = 32;
+/// How long a connection keeps its seat though it says nothing and others want it.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Those of them that are sent events: they stay, and must not keep others from asking.
 const SUBSCRIBERS_MAX: usize = 16;
 /// Bytes of answers that wait for somebody who does not read.
@@ -47,6 +50,10 @@ struct Client {
     files: Option<(u64, Incoming)>,
     /// The connection ends with its last answer.
     last: bool,
+    /// When it said something last.
+    heard: Instant,
+    /// Its requests that have no answer yet.
+    unanswered: usize,
 }
 
 /// The socket and those who are connected.
@@ -71,9 +78,8 @@ impl Control {
     }
 
     /// What to wait for.
-    pub(super) fn watched(&self) -> impl Iterator<Item = PollFd<'_>> {
-        let listener =
-            (self.clients.len() < CLIENTS_MAX).then(|| PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
+    pub(super) fn watched(&self, now: Instant) -> impl Iterator<Item = PollFd<'_>> {
+        let listener = self.has_seat(now).then(|| PollFd::new(self.listener.as_fd(), PollFlags::POLLIN));
         // Of one that has its last answer nothing more is taken.
         let clients = self
             .clients
@@ -82,23 +88,54 @@ impl Control {
         listener.into_iter().chain(clients)
     }
 
+    /// When somebody who waits to be connected may have a seat, if that is later than now.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
+        let (_, until) = self.first_to_go().filter(|_| !self.has_seat(now))?;
+        Some(until)
+    }
+
     /// What has been asked.
-    pub(super) fn receive(&mut self) -> Vec<Asked> {
-        while self.clients.len() < CLIENTS_MAX {
+    pub(super) fn receive(&mut self, now: Instant) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        // What was said already is heard before anybody loses a seat.
+        self.clients.retain_mut(|client| client.receive(now, &mut asked));
+        for _ in 0..CLIENTS_MAX {
+            if !self.has_seat(now) {
+                break;
+            }
             let Ok((socket, _)) = self.listener.accept() else { break };
             let Ok(lines) = Lines::new(socket, wire::REQUEST_MAX) else { continue };
-            self.last += 1;
-            let client = Client { number: self.last, lines, subscribed: false, files: None, last: false };
-            self.clients.push(client);
-        }
-        let mut asked = Vec::new();
-        self.clients.retain_mut(|client| {
-            if client.last {
-                return client.lines.flush() && !client.lines.is_flushed();
+            if let Some((at, _)) = self.first_to_go().filter(|_| self.clients.len() >= CLIENTS_MAX) {
+                self.clients.remove(at);
             }
-            if client.files.is_some() { client.take_files(&mut asked) } else { client.hear(&mut asked) }
-        });
+            self.last += 1;
+            let mut client = Client {
+                number: self.last,
+                lines,
+                subscribed: false,
+                files: None,
+                last: false,
+                heard: now,
+                unanswered: 0,
+            };
+            if client.receive(now, &mut asked) {
+                self.clients.push(client);
+            }
+        }
         asked
+    }
+
+    /// Whether one more may be connected.
+    fn has_seat(&self, now: Instant) -> bool {
+        self.clients.len() < CLIENTS_MAX || self.first_to_go().is_some_and(|(_, until)| until <= now)
+    }
+
+    /// Whose seat is given away, and from when on: the one that has said nothing for longest. Who is sent events, or
+    /// waits for an answer, has a reason to be silent; but many who wait must not keep others from asking either.
+    fn first_to_go(&self) -> Option<(usize, Instant)> {
+        let silent = self.clients.iter().enumerate().filter(|(_, client)| !client.subscribed);
+        let (at, client) = silent.min_by_key(|(_, client)| (client.unanswered > 0, client.heard))?;
+        Some((at, client.heard + SILENCE))
     }
 
     /// Answers a request; one whose client is gone is answered by nobody.
@@ -108,6 +145,7 @@ impl Control {
             serde_json::to_value(result).map(Outcome::Result).map_err(failed)
         });
         if let Some(client) = self.client(who) {
+            client.unanswered = client.unanswered.saturating_sub(1);
             client.reply(Some(who.id), outcome.unwrap_or_else(Outcome::Error));
         }
     }
@@ -177,6 +215,18 @@ impl Control {
 }
 
 impl Client {
+    /// Takes what has come; `false` once it is gone.
+    fn receive(&mut self, now: Instant, asked: &mut Vec<Asked>) -> bool {
+        if self.last {
+            return self.lines.flush() && !self.lines.is_flushed();
+        }
+        let before = asked.len();
+        let stays = if self.files.is_some() { self.take_files(now, asked) } else { self.hear(now, asked) };
+        let requests = asked.iter().skip(before).filter(|one| matches!(one, Asked::Request(..))).count();
+        self.unanswered += requests;
+        stays
+    }
+
     fn reply(&mut self, id: Option<u64>, outcome: Outcome) {
         self.lines.send_within(&wire::line(&Reply { id, outcome }), WAITING_MAX);
     }
@@ -185,8 +235,11 @@ impl Client {
         self.reply(id, Outcome::Error(Failure::new(code, message)));
     }
 
-    fn hear(&mut self, asked: &mut Vec<Asked>) -> bool {
+    fn hear(&mut self, now: Instant, asked: &mut Vec<Asked>) -> bool {
         let Some(lines) = self.lines.receive() else { return false };
+        if !lines.is_empty() {
+            self.heard = now;
+        }
         for _ in 0..self.lines.take_dropped() {
             let message = format!("a request has at most {} bytes", wire::REQUEST_MAX);
             self.refuse(None, Code::Malformed, message);
@@ -221,7 +274,7 @@ impl Client {
     }
 
     /// Takes the next piece of the files; no byte more than they have.
-    fn take_files(&mut self, asked: &mut Vec<Asked>) -> bool {
+    fn take_files(&mut self, now: Instant, asked: &mut Vec<Asked>) -> bool {
         let Some((id, files)) = &mut self.files else { return true };
         let who = Asker { client: self.number, id: *id };
         let mut left = FILES_MAX;
@@ -237,6 +290,7 @@ impl Client {
                 Ok(0) => return false,
                 Ok(count) => {
                     left -= count;
+                    self.heard = now;
                     files.take(piece.get(..count).unwrap_or_default())
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::instance::plan::{Entry, Kind, OBJECT_MAX, is_inner};
+use crate::edge::frame::OBJECT_MAX;
+use crate::instance::plan::{Entry, Kind, is_inner};
 
 /// Directory of the share whose files the guest takes and we take back.
 pub(super) const SECRETS: &str = "secrets";
@@ -43,6 +44,8 @@ pub(super) struct Incoming {
     next: Next,
     pub(super) secrets: Vec<Secret>,
     pub(super) count: usize,
+    /// Whether they are to be there for a while only.
+    pub(super) trial: bool,
 }
 
 impl Incoming {
@@ -52,7 +55,7 @@ impl Incoming {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => DirBuilder::new().mode(0o700).create(&path)?,
         }
-        Ok(Self { path, next: Next::Length(Vec::new()), secrets: Vec::new(), count: 0 })
+        Ok(Self { path, next: Next::Length(Vec::new()), secrets: Vec::new(), count: 0, trial: false })
     }
 
     pub(super) fn path(&self) -> &Path {

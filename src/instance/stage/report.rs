@@ -110,9 +110,9 @@ impl Report {
     }
 
     /// What to wait for: everybody who asks, and a caller that was slow.
-    pub(super) fn watched(&self) -> Vec<PollFd<'_>> {
+    pub(super) fn watched(&self, now: Instant) -> Vec<PollFd<'_>> {
         let mut watched: Vec<PollFd<'_>> = self.slow_caller().into_iter().collect();
-        watched.extend(self.control.iter().flat_map(Control::watched));
+        watched.extend(self.control.iter().flat_map(|control| control.watched(now)));
         watched
     }
 

@@ -1,5 +1,6 @@
 //! The staged files themselves.
 
+use std::ffi::OsString;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -11,19 +12,23 @@ use crate::instance::stage::user::QemuUser;
 /// Where files arrive, and where those that they replace go on their way out.
 const INCOMING: &str = ".incoming";
 const OUTGOING: &str = ".outgoing";
+/// Where those wait that others stand in for.
+const BEFORE: &str = ".before";
 
 /// The directory that the guest mounts.
 pub(super) struct Share {
     path: PathBuf,
     owner: Option<QemuUser>,
     secrets: Vec<Secret>,
+    /// What is at the top of the share for a while only.
+    tried: Vec<OsString>,
 }
 
 impl Share {
     /// Makes the directory; a tmpfs may be mounted on it afterwards.
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path, owner: None, secrets: Vec::new() })
+        Ok(Self { path, owner: None, secrets: Vec::new(), tried: Vec::new() })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -48,12 +53,8 @@ impl Share {
     /// Takes files over: what they have at the top of the share replaces what was there, the rest stays. From now on
     /// a guest that boots again is given their secrets.
     pub(super) fn adopt(&mut self, mut incoming: Incoming) -> io::Result<usize> {
-        if let Some(owner) = self.owner {
-            owner.may_read(&self.path)?;
-            for entry in walkdir::WalkDir::new(incoming.path()).min_depth(1) {
-                owner.own(&entry?.into_path())?;
-            }
-        }
+        self.roll_back()?;
+        self.hand_over(&incoming)?;
         for entry in fs::read_dir(incoming.path())? {
             let entry = entry?;
             self.replace(&entry.path(), &self.path.join(entry.file_name()))?;
@@ -62,6 +63,56 @@ impl Share {
         self.secrets = std::mem::take(&mut incoming.secrets);
         self.restage()?;
         Ok(incoming.count)
+    }
+
+    /// Puts files where [`Share::adopt`] would put them, until they are rolled back. Of their secrets nothing is kept.
+    pub(super) fn try_out(&mut self, incoming: &Incoming) -> io::Result<usize> {
+        self.roll_back()?;
+        self.hand_over(incoming)?;
+        let swapped = self.swap(incoming);
+        if swapped.is_err() {
+            self.roll_back()?;
+        }
+        swapped.map(|()| incoming.count)
+    }
+
+    fn swap(&mut self, incoming: &Incoming) -> io::Result<()> {
+        let before = self.path.join(BEFORE);
+        DirBuilder::new().mode(0o700).create(&before)?;
+        for entry in fs::read_dir(incoming.path())? {
+            let entry = entry?;
+            let (name, place) = (entry.file_name(), self.path.join(entry.file_name()));
+            if place.symlink_metadata().is_ok() {
+                fs::rename(&place, before.join(&name))?;
+            }
+            self.tried.push(name);
+            fs::rename(entry.path(), place)?;
+        }
+        Ok(())
+    }
+
+    /// Puts back what was there before files were tried out.
+    pub(super) fn roll_back(&mut self) -> io::Result<()> {
+        let before = self.path.join(BEFORE);
+        for name in self.tried.drain(..) {
+            let place = self.path.join(&name);
+            remove(&place)?;
+            match fs::rename(before.join(&name), place) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        remove(&before)
+    }
+
+    /// Lets QEMU, where it has a user of its own, read files that have come.
+    fn hand_over(&self, incoming: &Incoming) -> io::Result<()> {
+        let Some(owner) = self.owner else { return Ok(()) };
+        owner.may_read(&self.path)?;
+        for entry in walkdir::WalkDir::new(incoming.path()).min_depth(1) {
+            owner.own(&entry?.into_path())?;
+        }
+        Ok(())
     }
 
     fn replace(&self, new: &Path, old: &Path) -> io::Result<()> {
@@ -241,7 +292,8 @@ mod tests {
         let mut incoming = share.begin().unwrap();
         incoming.read(&mut second.as_slice()).unwrap();
         assert_eq!(share.adopt(incoming).unwrap(), 2);
-        let read = |path: &str| std::fs::read_to_string(share.path().join(path)).ok();
+        let top = share.path().to_owned();
+        let read = |path: &str| std::fs::read_to_string(top.join(path)).ok();
         assert_eq!((read("host/new").as_deref(), read("host/old")), (Some("2"), None));
         assert_eq!(read("source/a").as_deref(), Some("1"), "what nobody replaced stays");
         assert_eq!(read("secrets/key").as_deref(), Some("two"));
@@ -252,6 +304,23 @@ mod tests {
             std::fs::read_dir(share.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["host", "secrets", "source"]);
+        // What is tried takes the place of the rest for a while, without its key.
+        let third = wire(&[
+            (file("secrets/key", 0o400, 3), b"new"),
+            (file("host/tried", 0o644, 1), b"3"),
+            (file("more/a", 0o644, 1), b"3"),
+        ]);
+        for _ in 0..2 {
+            let mut incoming = share.begin().unwrap();
+            incoming.read(&mut third.as_slice()).unwrap();
+            assert_eq!(share.try_out(&incoming).unwrap(), 3);
+            assert_eq!((read("host/tried").as_deref(), read("host/new")), (Some("3"), None));
+            assert_eq!((read("more/a").as_deref(), read("secrets/key").as_deref()), (Some("3"), Some("two")));
+        }
+        share.roll_back().unwrap();
+        assert_eq!((read("host/new").as_deref(), read("host/tried")), (Some("2"), None));
+        assert_eq!((read("more/a"), read("secrets/key").as_deref()), (None, Some("two")));
+        assert!(!share.path().join(".before").exists() && !share.path().join("more").exists());
         // Those of a sender who broke off change nothing.
         let mut incoming = share.begin().unwrap();
         assert!(incoming.read(&mut &first[..first.len() - 5]).is_err());

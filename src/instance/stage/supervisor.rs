@@ -10,11 +10,12 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode as Bits, umask};
 
 use crate::edge::environment::Environment;
+use crate::edge::frame;
 use crate::edge::hardening::forbid_core_dumps;
 use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
 use crate::instance::event::Event;
-use crate::instance::plan::{Plan, Wiring, receive_object};
+use crate::instance::plan::{Plan, Wiring};
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Control;
 use crate::instance::stage::fence::Fence;
@@ -22,7 +23,7 @@ use crate::instance::stage::log::{Log, QEMU_LOG_MAX};
 use crate::instance::stage::qemu::{self, Channels, Qemu};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
-use crate::instance::stage::user::{Inherited, QemuUser};
+use crate::instance::stage::user::Inherited;
 use crate::instance::stage::{Mode, child, namespaces};
 use crate::instance::state::{CONSOLE_SOCKET, CONTROL_SOCKET, Phase, Place, Record, lock_patiently};
 use crate::vm::network::Network;
@@ -117,7 +118,7 @@ impl Stage {
     fn start(mut self, report: &mut Report) -> Result<Machine, String> {
         let mut caller = Caller;
         let plan: Option<Plan> =
-            receive_object(&mut caller).map_err(|error| format!("no plan came: {error}"))?;
+            frame::receive(&mut caller).map_err(|error| format!("no plan came: {error}"))?;
         let Some(mut plan) = plan else {
             return Err("the caller gave up".to_owned());
         };
@@ -154,8 +155,7 @@ impl Stage {
         report: &mut Report,
     ) -> Result<(Qemu, Console, Option<Lock>), String> {
         let failed = |error: io::Error| error.to_string();
-        let user =
-            if plan.qemu_as_root { None } else { QemuUser::choose(&self.place.path, &self.environment) };
+        let user = plan.user;
         let files = self.share.receive(caller, user).map_err(failed)?;
         report.send(&Event::Staged { files });
         let mut machine = plan.machine.clone();

@@ -17,6 +17,7 @@ use std::process::Command;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::Uid;
+use serde::{Deserialize, Serialize};
 
 use crate::edge::account::user_name;
 use crate::edge::environment::Environment;
@@ -29,7 +30,7 @@ const TAKEN_BY_SYSTEMD: &str = "/run/systemd/dynamic-uid";
 const KVM: &str = "/dev/kvm";
 
 /// A user without an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct QemuUser {
     uid: u32,
     gid: u32,

@@ -42,6 +42,15 @@ impl Process {
             && started(&directory) == Some(self.started)
     }
 
+    /// Whether it is QEMU with the machine of this name. What a record says of a process may be of another boot of this
+    /// computer, in which another process had the same number and start.
+    pub(crate) fn runs(self, machine: &str) -> bool {
+        let arguments = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        let mut words = arguments.split(|byte| *byte == 0).skip_while(|word| *word != b"-name").skip(1);
+        let name = words.next().and_then(|word| word.strip_prefix(b"guest="));
+        name.is_some_and(|name| name.split(|byte| *byte == b',').next() == Some(machine.as_bytes()))
+    }
+
     /// Ends it, and no other that has its number by now. Says whether it was there.
     pub(crate) fn kill(self) -> bool {
         self.is_alive() && kill(Pid::from_raw(self.pid), Signal::SIGKILL).is_ok()
@@ -68,6 +77,24 @@ fn fields(directory: &Path) -> Option<Vec<String>> {
 mod tests {
     use super::Process;
     use nix::unistd::Pid;
+
+    #[test]
+    fn a_machine_is_known_by_its_name() {
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "sleep 60; :", "-name", "guest=a,debug-threads=on", "-m", "1"])
+            .spawn()
+            .unwrap();
+        let process = Process::of_child(Pid::from_raw(i32::try_from(child.id()).unwrap())).unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        // Until it runs the shell, it is a copy of this very process.
+        while !process.runs("a") && std::time::Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(process.runs("a") && !process.runs("b") && !process.runs(""));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!process.runs("a"));
+    }
 
     #[test]
     fn a_child_is_found_and_ended_and_its_number_alone_is_not_enough() {

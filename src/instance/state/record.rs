@@ -20,7 +20,7 @@ pub(super) const FILE: &str = "instance.json";
 const VERSION: u32 = 3;
 /// The oldest that it reads: [`upgrade`] says what came since.
 const OLDEST: u32 = 2;
-/// Longest record that is read, in bytes: one has a thousand, and its forwards.
+/// The most that is read of such a file, in bytes: a record has a thousand, and its forwards.
 const LENGTH_MAX: u64 = 1 << 20;
 /// Names of the sockets in the instance's directory in memory.
 pub(crate) const CONSOLE_SOCKET: &str = "console.sock";
@@ -145,7 +145,7 @@ impl Record {
     /// There is one that this civm cannot read: it must be left alone, and whatever it stands for as well.
     pub(crate) fn load(directory: &Path) -> Result<Option<Self>, Error> {
         let path = directory.join(FILE);
-        let text = match read(&path) {
+        let text = match read_small(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::file("cannot read", path)(error)),
@@ -215,8 +215,8 @@ impl Record {
     }
 }
 
-/// Reads a record, of what is not one no more than a record may have.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// Reads a small file of an instance, of anything else no more than that.
+pub(crate) fn read_small(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
     // To open a pipe would wait for its other end.
     let file = fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;

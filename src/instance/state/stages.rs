@@ -1,9 +1,10 @@
 //! The stages that run, found in the list of processes: even those whose state directory is gone.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
@@ -11,6 +12,9 @@ use nix::unistd::{Pid, Uid};
 use crate::instance::stage::{KEEPER, SUPERVISOR};
 use crate::instance::state::Place;
 use crate::instance::state::process::started;
+
+/// Bytes of a process's arguments in which the first two of a stage's are.
+const HEAD: usize = 256;
 
 /// A keeper or a supervisor of this user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +62,7 @@ impl StageProcess {
 
     fn read(pid: Pid) -> Option<Self> {
         let directory = PathBuf::from(format!("/proc/{pid}"));
-        let arguments = fs::read(directory.join("cmdline")).ok()?;
-        let (place, runtime) = parse(&arguments)?;
+        let (place, runtime) = parse(&arguments(&directory)?)?;
         // The owner of its files says nothing: those of a process that dumps no core belong to root.
         let status = fs::read_to_string(directory.join("status")).ok()?;
         let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
@@ -77,6 +80,20 @@ impl StageProcess {
     pub(crate) fn pid(&self) -> Pid {
         self.pid
     }
+}
+
+/// A process's arguments, if the first of them are a stage's: most processes are other ones, and are read no further.
+fn arguments(directory: &Path) -> Option<Vec<u8>> {
+    let mut file = File::open(directory.join("cmdline")).ok()?;
+    let mut arguments = vec![0; HEAD];
+    let length = file.read(&mut arguments).ok()?;
+    arguments.truncate(length);
+    let part = arguments.split(|byte| *byte == 0).nth(1)?;
+    if ![KEEPER, SUPERVISOR].iter().any(|stage| part == stage.as_bytes()) {
+        return None;
+    }
+    file.read_to_end(&mut arguments).ok()?;
+    Some(arguments)
 }
 
 /// `civm __keeper MODE STATE PROJECT NAME`, `civm __supervisor MODE KEEPER RUNTIME STATE PROJECT NAME`.

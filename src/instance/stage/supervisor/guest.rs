@@ -145,6 +145,8 @@ impl Machine {
         self.console.catch_up();
         match self.record.phase {
             Phase::Ready if self.ending == Ending::Running && self.console.panic_message().is_none() => {
+                // A guest that boots while somebody tries files finds what it had.
+                self.end_trial(report);
                 if let Err(error) = self.share.restage() {
                     self.give_up(
                         format!("the guest reset, and its key cannot be staged again: {error}"),

@@ -80,10 +80,13 @@ impl Machine {
                 self.questions.add(id, who, now + within);
                 self.qemu.tell_guest(agent::Command::Ask { id, question });
             }
-            Request::Stage if self.record.phase != Phase::Ready => self.not_ready(who, report),
-            Request::Stage if !report.control.as_ref().is_some_and(|control| control.takes_files()) => {
+            Request::Stage { .. } if self.record.phase != Phase::Ready => self.not_ready(who, report),
+            Request::Stage { trial }
+                if !report.control.as_ref().is_some_and(|control| control.takes_files()) =>
+            {
                 match self.share.begin() {
-                    Ok(files) => {
+                    Ok(mut files) => {
+                        files.trial = trial;
                         if let Some(control) = &mut report.control {
                             control.take_files(who, files);
                         }
@@ -91,7 +94,7 @@ impl Machine {
                     Err(error) => report.refuse(who, Code::Failed, error.to_string()),
                 }
             }
-            Request::Machine | Request::Guest { .. } | Request::Stage => {
+            Request::Machine | Request::Guest { .. } | Request::Stage { .. } => {
                 report.refuse(who, Code::Busy, "too many have asked the same and wait");
             }
         }
@@ -146,19 +149,38 @@ impl Machine {
         if self.record.phase != Phase::Ready {
             return Err(io::Error::other(format!("the machine is {}", self.record.phase)));
         }
+        if files.trial {
+            let count = self.share.try_out(&files)?;
+            self.tried = Some(who);
+            return Ok(count);
+        }
         let count = self.share.adopt(files)?;
+        self.tried = None;
         self.staged = Some((who, Instant::now() + scaled(KEY_STAGED, &self.environment)));
         self.record.key_removed = false;
         self.save();
         Ok(count)
     }
 
-    /// Takes back the key of somebody who is gone, or has taken too long.
-    pub(super) fn look_after_key(&mut self, report: &mut Report) {
+    /// Takes back the key of somebody who is gone, or has taken too long, and files that somebody who is gone tried.
+    pub(super) fn look_after_staged(&mut self, report: &mut Report) {
+        let is_there = |who| report.control.as_ref().is_some_and(|control| control.is_connected(who));
+        if self.tried.is_some_and(|who| !is_there(who)) {
+            self.end_trial(report);
+        }
         let Some((who, until)) = self.staged else { return };
         let connected = report.control.as_ref().is_some_and(|control| control.is_connected(who));
         if !connected || Instant::now() >= until {
             self.take_key_back(report);
+        }
+    }
+
+    /// Puts back what was in the share before somebody tried other files.
+    pub(super) fn end_trial(&mut self, report: &mut Report) {
+        self.tried = None;
+        if let Err(error) = self.share.roll_back() {
+            let message = format!("cannot put back the files of the share: {error}");
+            report.send(&Event::Warning { message });
         }
     }
 
@@ -181,6 +203,9 @@ impl Machine {
     pub(super) fn guest_answered(&mut self, id: u64, answer: &agent::Answer, report: &mut Report) {
         if self.staged.is_some() && !matches!(answer, agent::Answer::Report(_)) {
             self.take_key_back(report);
+        }
+        if self.tried.is_some() && !matches!(answer, agent::Answer::Report(_)) {
+            self.end_trial(report);
         }
         // Of one who has given up, or of a question that nobody asked.
         if let Some(who) = self.questions.take(id) {

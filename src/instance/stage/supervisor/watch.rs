@@ -18,7 +18,7 @@ use crate::instance::event::Event;
 use crate::instance::plan::DETACH;
 use crate::instance::stage::child::has_parent;
 use crate::instance::stage::console::Console;
-use crate::instance::stage::control::{Asker, Control};
+use crate::instance::stage::control::Asker;
 use crate::instance::stage::ending::{Ending, Step};
 use crate::instance::stage::pulse::{self, Pulse};
 use crate::instance::stage::qemu::Qemu;
@@ -62,6 +62,8 @@ pub(super) struct Machine {
     pub(super) facts: Waiting,
     /// Who has staged files for the running guest, and until when their key lies in the share.
     pub(super) staged: Option<(Asker, Instant)>,
+    /// Who tries files in the share.
+    pub(super) tried: Option<Asker>,
     /// Why the machine goes down, as far as somebody said so.
     pub(super) cause: Option<String>,
     /// The machine ended in a way that nobody asked for.
@@ -104,6 +106,7 @@ impl Machine {
             last_question: 0,
             facts: Waiting::default(),
             staged: None,
+            tried: None,
             cause: None,
             failed: false,
             boot: Boot::new(Instant::now()),
@@ -134,7 +137,9 @@ impl Machine {
             self.qemu.qmp.flush();
             self.qemu.agent.flush();
             self.console.serve();
-            for asked in report.control.as_mut().map(Control::receive).unwrap_or_default() {
+            for asked in
+                report.control.as_mut().map(|control| control.receive(Instant::now())).unwrap_or_default()
+            {
                 self.requested(asked, report);
             }
             self.look_after(report);
@@ -179,9 +184,11 @@ impl Machine {
         watched.extend(self.qemu.watched().map(readable));
         watched.extend(self.caller.then(|| readable(stdin.as_fd())));
         watched.extend(self.console.watched());
-        watched.extend(report.watched());
+        watched.extend(report.watched(now));
         let staged_until = self.staged.map(|(_, until)| until);
-        let next = [self.ending.next(), listen_again, self.facts.next(), self.questions.next(), staged_until];
+        let seat = report.control.as_ref().and_then(|control| control.next(now));
+        let next =
+            [self.ending.next(), listen_again, self.facts.next(), self.questions.next(), staged_until, seat];
         let next = next.into_iter().flatten().chain([self.pulse.next()]);
         let left = next.min().map_or(Duration::ZERO, |next| next.saturating_duration_since(now));
         // A little more, so that what is due is so when we wake.
@@ -203,7 +210,7 @@ impl Machine {
             self.failed = true;
             self.give_up("the fence of its network has ended".to_owned(), report);
         }
-        self.look_after_key(report);
+        self.look_after_staged(report);
         self.look_after_panicked(report);
     }
 

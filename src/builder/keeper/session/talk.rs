@@ -1,0 +1,269 @@
+//! The conversation with a remote.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Said, Session};
+use crate::builder::identity::Pair;
+use crate::builder::keeper::gates::Permit;
+use crate::builder::keeper::ready::Check;
+use crate::builder::keeper::reason::{Kind, Reason};
+use crate::builder::keeper::state::Event;
+use crate::builder::link::Link;
+use crate::builder::publish::Learned;
+use crate::builder::wire::{self, Facts, FromRemote, ImageState, PING_MS, ToRemote};
+use crate::image::sent;
+use crate::instance::deadline::scaled;
+use crate::instance::plan::Staged;
+use crate::lifecycle;
+
+/// How often a session looks whether it may go on while it waits for somebody else.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long QEMU or the guest may be silent, while the remote itself answers.
+const SICK: Duration = Duration::from_secs(60);
+
+/// The conversation with a remote.
+pub(super) struct Talk<'a> {
+    session: &'a Session,
+    link: &'a mut Link,
+    /// When it last said anything.
+    heard: Instant,
+    pinged: Instant,
+    pings: u64,
+    /// Whether it was told to stop.
+    told: bool,
+    /// The right to have an image built.
+    permit: Option<Permit>,
+    /// The image that can be sent.
+    image: Option<String>,
+    /// Whether the start waits for it.
+    waits: bool,
+    /// The login that proves that the builder is ready.
+    check: Option<Check>,
+    /// When QEMU and the guest were last well.
+    well: Instant,
+    ready: bool,
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(session: &'a Session, link: &'a mut Link, image: Option<String>) -> Self {
+        let now = Instant::now();
+        Self {
+            session,
+            link,
+            heard: now,
+            pinged: now,
+            pings: 0,
+            told: false,
+            permit: None,
+            image,
+            waits: false,
+            check: None,
+            well: now,
+            ready: false,
+        }
+    }
+
+    /// Until the builder is gone.
+    pub(super) fn run(mut self, staged: Vec<Staged>, host: &Pair) -> Result<(), Reason> {
+        let mut staged = Some(staged);
+        loop {
+            self.follow_orders()?;
+            self.ping()?;
+            if self.waits && !self.told {
+                self.permit = self.session.shared.gates.images.try_pass();
+                if self.permit.is_some() {
+                    self.start()?;
+                }
+            }
+            if self.check.is_some() && self.link.forwards_nothing() {
+                let on = &self.session.loaded.parcel.builder.on;
+                let message = format!("the sshd of {on} forwards no connections");
+                return Err(Reason::new(Kind::Auth, message)
+                    .hint("set `AllowTcpForwarding yes` (or `local`) in its sshd_config"));
+            }
+            if let Some(learned) = self.check.as_mut().and_then(Check::result) {
+                self.check = None;
+                self.proved(learned?);
+            }
+            let Some(message) = self.link.hear(self.look())? else { continue };
+            self.heard = Instant::now();
+            if self.take(message, &mut staged, host)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Until when the next message is waited for.
+    fn look(&self) -> Instant {
+        let ping = self.pinged + Duration::from_millis(PING_MS);
+        if self.waits || self.check.is_some() { ping.min(Instant::now() + LOOK) } else { ping }
+    }
+
+    fn follow_orders(&mut self) -> Result<(), Reason> {
+        if self.session.orders.cut.is_done() {
+            return Err(Reason::new(Kind::Stopped, "the connection was cut"));
+        }
+        if self.session.orders.is_stopped() && !self.told {
+            self.told = true;
+            self.check = None;
+            self.session.doing("ending it");
+            // What it has on its disk is nobody's: there is nothing to be put in order first.
+            self.link.say(&ToRemote::Stop { now: true })?;
+        }
+        Ok(())
+    }
+
+    fn ping(&mut self) -> Result<(), Reason> {
+        let now = Instant::now();
+        let on = &self.session.loaded.parcel.builder.on;
+        let ttl = scaled(self.session.loaded.parcel.builder.ttl, &self.session.shared.environment);
+        if now.duration_since(self.heard) >= ttl {
+            return Err(Reason::new(Kind::Network, format!("{on} has said nothing for {} s", ttl.as_secs())));
+        }
+        if self.ready && now.duration_since(self.well) >= scaled(SICK, &self.session.shared.environment) {
+            return Err(Reason::new(
+                Kind::Remote(wire::Kind::Ended),
+                format!("the machine on {on} does not answer any more"),
+            ));
+        }
+        if now.duration_since(self.pinged) >= Duration::from_millis(PING_MS) {
+            self.pinged = now;
+            self.pings += 1;
+            self.link.say(&ToRemote::Ping { n: self.pings })?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self) -> Result<(), Reason> {
+        self.waits = false;
+        self.session.orders.started.store(true, Ordering::SeqCst);
+        self.link.say(&ToRemote::Start)
+    }
+
+    fn proved(&mut self, learned: Learned) {
+        let builder = &self.session.loaded.parcel.builder;
+        if learned.trusted == Some(false) {
+            self.session.say(Said::Warning(format!(
+                "nix in the builder does not trust `{}`: add it to `nix.trusted_users` of host `{}`",
+                builder.user, builder.host
+            )));
+        }
+        self.session.say(Said::Learned(learned));
+        self.session.doing("ready");
+        self.ready = true;
+        self.well = Instant::now();
+        self.session.say(Said::Event(Event::Ready));
+    }
+
+    /// True at the end.
+    fn take(
+        &mut self,
+        message: FromRemote,
+        staged: &mut Option<Vec<Staged>>,
+        host: &Pair,
+    ) -> Result<bool, Reason> {
+        let on = &self.session.loaded.parcel.builder.on;
+        match message {
+            FromRemote::Facts(facts) => {
+                let Some(staged) = staged.take() else { return Ok(false) };
+                self.facts(facts, &staged)?;
+            }
+            FromRemote::NeedImage => self.send_image()?,
+            FromRemote::Progress { phase, done, total } => {
+                let part = match (done, total) {
+                    (Some(done), Some(total)) if total > 0 => {
+                        format!(", {} %", done.saturating_mul(100) / total)
+                    }
+                    _ => String::new(),
+                };
+                self.session.doing(format!("{phase}{part}"));
+            }
+            FromRemote::Started { port, accel, reason } => {
+                self.permit = None;
+                self.session.say(Said::Started { port, accel: accel.to_string(), reason });
+                self.session.doing("booting");
+                self.session.say(Said::Event(Event::Started));
+                self.check = Some(Check::new(self.session, port, host));
+            }
+            FromRemote::Ready => {
+                self.session.doing("logging in");
+                if let Some(check) = &mut self.check {
+                    check.begin()?;
+                }
+            }
+            FromRemote::Pong(pong) => {
+                if pong.qemu && pong.agent {
+                    self.well = Instant::now();
+                }
+                self.session.say(Said::Pong(pong));
+            }
+            FromRemote::Warning { message } => self.session.say(Said::Warning(message)),
+            FromRemote::Failed { kind, message, hint } => {
+                let reason = Reason::new(Kind::Remote(kind), format!("{on}: {message}"));
+                return Err(Reason { hint, ..reason });
+            }
+            FromRemote::Gone { reason, left } => {
+                if !left.is_empty() {
+                    let left = left.join(", ");
+                    self.session.say(Said::Warning(format!("{on} could not remove {left}")));
+                }
+                if self.told {
+                    return Ok(true);
+                }
+                return Err(Reason::new(Kind::Remote(wire::Kind::Ended), format!("{on} ended it: {reason}")));
+            }
+            FromRemote::Purged { .. } | FromRemote::Unknown => {}
+        }
+        Ok(false)
+    }
+
+    /// Sends the image, file by file. Where the builder is to stop meanwhile, the connection is cut: that ends it as well.
+    fn send_image(&mut self) -> Result<(), Reason> {
+        let on = self.session.loaded.parcel.builder.on.to_string();
+        let Some(id) = self.image.clone() else {
+            let message = format!("{on} has no image for this builder, and cannot build one");
+            return Err(Reason::new(Kind::Remote(wire::Kind::Image), message)
+                .hint("install mmdebstrap there, or let `run_with` provide it"));
+        };
+        let environment = &self.session.shared.environment;
+        let local = |error: String| Reason::new(Kind::Local, format!("the image {id}: {error}"));
+        let cache = lifecycle::image_cache(environment).unwrap_or_default();
+        let files = sent::files(&id, &cache, environment).map_err(|error| local(error.to_string()))?;
+        let count = files.len();
+        for (index, (name, path)) in files.into_iter().enumerate() {
+            if self.session.orders.is_stopped() || self.session.orders.cut.is_done() {
+                return Err(Reason::new(Kind::Stopped, "it was stopped while its image was sent"));
+            }
+            self.session.doing(format!("sending the image, file {} of {count}", index + 1));
+            self.link.say_image_file(&name, &path)?;
+        }
+        self.heard = Instant::now();
+        Ok(())
+    }
+
+    fn facts(&mut self, facts: Facts, staged: &[Staged]) -> Result<(), Reason> {
+        let on = &self.session.loaded.parcel.builder.on;
+        if let Some(first) = facts.missing.first() {
+            let what: Vec<&str> = facts.missing.iter().map(|missing| missing.what.as_str()).collect();
+            let mut remedies: Vec<&str> =
+                facts.missing.iter().map(|missing| missing.remedy.as_str()).collect();
+            remedies.retain(|remedy| !remedy.is_empty());
+            remedies.dedup();
+            let message = format!("{on} ({}) lacks: {}", facts.os, what.join("; "));
+            return Err(Reason::new(Kind::Remote(first.kind), message).hint(remedies.join("\n")));
+        }
+        let image = facts.image;
+        self.session.say(Said::Facts(Box::new(facts)));
+        self.session.say(Said::Event(Event::Reached));
+        self.link.say(&ToRemote::Entries)?;
+        self.link.say_files(staged)?;
+        // Images are built a few at a time: they come over the same network, and from the same archive.
+        self.waits = image == ImageState::Buildable;
+        if self.waits {
+            self.session.doing("waiting for the turn to build its image");
+            return Ok(());
+        }
+        self.start()
+    }
+}

@@ -1,0 +1,115 @@
+use super::*;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+fn remote() -> Remote {
+    Remote { user: "lender".into(), host: "h".into(), port: 22 }
+}
+
+/// Runs a command as a login shell would.
+fn run(command: &str, stdin: &[u8], home: &Path) -> (String, String) {
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .env("HOME", home)
+        .env_remove("XDG_CACHE_HOME")
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr))
+}
+
+fn binary(home: &Path, content: &str) -> Binary {
+    let path = home.join("source");
+    std::fs::write(&path, content).unwrap();
+    Binary {
+        arch: Arch::X86_64,
+        sha256: hex::encode(&Sha256::digest(content)),
+        size: content.len() as u64,
+        path,
+    }
+}
+
+fn look(home: &Path, binary: &Binary, next: &str) -> (Probe, String) {
+    let (out, _) = run(&probe(std::slice::from_ref(&binary.sha256)), next.as_bytes(), home);
+    let lines: Vec<String> = out.lines().map(str::to_owned).collect();
+    let from = lines.iter().position(|line| line == PROBE).unwrap();
+    let to = lines.iter().position(|line| line == END).unwrap();
+    (Probe::read(&lines[from + 1..to]), lines[to + 1..].join("\n"))
+}
+
+#[test]
+fn the_scripts_can_be_quoted_by_any_shell() {
+    let home = tempfile::tempdir().unwrap();
+    let binary = binary(home.path(), "x");
+    for script in [probe(std::slice::from_ref(&binary.sha256)), probe(&[]), receive(&binary)] {
+        let inner = script.strip_prefix("sh -c '").and_then(|rest| rest.strip_suffix('\'')).unwrap();
+        assert!(!inner.contains(['\'', '\\', '!', '\n']), "{script}");
+    }
+}
+
+#[test]
+fn a_binary_is_pushed_once_and_then_runs() {
+    let home = tempfile::tempdir().unwrap();
+    let binary = binary(home.path(), "#!/bin/sh\necho it runs: $*\n");
+    let (found, _) = look(home.path(), &binary, "");
+    assert_eq!(found.has(&binary, &remote()), Ok(false));
+    assert_eq!(found.arch(&remote()), Ok(Arch::native().unwrap()));
+    let content = std::fs::read(&binary.path).unwrap();
+    let (answer, stderr) = run(&receive(&binary), &content, home.path());
+    received(&answer, &stderr, &binary, &found.cache, &remote()).unwrap();
+    let line = serve(&Program::Pushed(binary.sha256.clone()), &["env".into(), "A=b c".into()]);
+    let (found, rest) = look(home.path(), &binary, &line);
+    assert_eq!(found.has(&binary, &remote()), Ok(true));
+    assert_eq!(rest, "it runs: remote serve");
+    // One that was cut short is not taken for it.
+    std::fs::write(home.path().join(".cache/civm/bin").join(&binary.sha256), "#!/bin/sh\n").unwrap();
+    assert_eq!(look(home.path(), &binary, "").0.has(&binary, &remote()), Ok(false));
+}
+
+#[test]
+fn what_does_not_arrive_whole_is_told_and_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let binary = binary(home.path(), "#!/bin/sh\nexit 0\n");
+    let said = |stdin: &[u8]| {
+        let (answer, stderr) = run(&receive(&binary), stdin, home.path());
+        received(&answer, &stderr, &binary, "/c", &remote()).unwrap_err()
+    };
+    let reason = said(b"#!/bin/sh\n");
+    assert_eq!(reason.kind, Kind::Network);
+    assert_eq!(reason.message, "civm was cut off on its way to lender@h: 10 of 17 bytes came");
+    assert_eq!(said(b"#!/bin/sh\nexit 1\n").message, "civm was damaged on its way to lender@h");
+    let left: Vec<_> = std::fs::read_dir(home.path().join(".cache/civm/bin")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn noexec_another_processor_and_damage_are_told_apart() {
+    let case = |code, said| runs(code, said, "/home/l/.cache/civm/bin", &remote()).unwrap_err();
+    let noexec = case(126, "sh: 1: /home/l/.cache/civm/bin/ab: Permission denied");
+    assert!(noexec.message.contains("noexec") && noexec.kind == Kind::Binary, "{noexec}");
+    let arch = case(126, "sh: 1: /x: Exec format error");
+    assert_eq!(arch.kind, Kind::Remote(wire::Kind::Arch));
+    assert!(case(139, "Segmentation fault").message.contains("damaged"));
+    assert!(case(127, "x: not found").message.ends_with("(exit code 127): x: not found"));
+    let full = received(
+        "truncated 4096\n",
+        "cat: write error: No space left on device\n",
+        &Binary { arch: Arch::X86_64, sha256: String::new(), size: 1, path: PathBuf::new() },
+        "/c",
+        &remote(),
+    )
+    .unwrap_err();
+    assert_eq!(full.kind, Kind::Remote(wire::Kind::Disk));
+}
+
+#[test]
+fn machines_without_a_civm_are_named() {
+    let probe = Probe { system: "Darwin".into(), machine: "arm64".into(), ..Probe::default() };
+    assert_eq!(probe.arch(&remote()).unwrap_err().message, "lender@h is a Darwin arm64 machine");
+}

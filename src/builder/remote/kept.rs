@@ -1,0 +1,84 @@
+//! What outlives builders: images, and the civms that keepers have pushed.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use crate::builder::wire::FromRemote;
+use crate::edge::environment::Environment;
+use crate::edge::processes;
+use crate::image::stored::{self, Stored};
+use crate::lifecycle;
+
+/// Where pushed binaries are, below civm's cache; each is named after its SHA-256.
+const BINARIES: &str = "bin";
+/// Digits of such a name.
+const NAME_LENGTH: usize = 64;
+
+/// Something that is kept.
+pub(super) struct Kept {
+    path: PathBuf,
+    pub(super) bytes: u64,
+    image: Option<Stored>,
+}
+
+impl Kept {
+    /// Where it is.
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Who uses it, in words.
+    fn users(&self) -> Vec<String> {
+        match &self.image {
+            Some(image) => image.users(),
+            // Whoever purges may do so with the very civm that goes.
+            None => processes::running(&self.path),
+        }
+    }
+
+    fn remove(&self, environment: &Environment) -> Result<(), String> {
+        let failed = |reason: String| format!("{} stays: {reason}", self.name());
+        let Some(image) = &self.image else {
+            return fs::remove_file(&self.path).map_err(|error| failed(error.to_string()));
+        };
+        let cache = lifecycle::image_cache(environment).unwrap_or_default();
+        stored::remove(image, &cache, environment).map(drop).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// All of it. What else is in those directories is not ours.
+pub(super) fn list(environment: &Environment) -> Vec<Kept> {
+    let Some(cache) = lifecycle::image_cache(environment) else { return Vec::new() };
+    let images = stored::list(&cache, environment).unwrap_or_default().into_iter();
+    let images = images.map(|image| Kept { path: image.dir.clone(), bytes: image.size, image: Some(image) });
+    let entries = fs::read_dir(cache.join(BINARIES)).into_iter().flatten().flatten();
+    let binary = |entry: fs::DirEntry| {
+        let found = entry.metadata().ok().filter(fs::Metadata::is_file)?;
+        let name = entry.file_name().into_string().ok()?;
+        let is_hash = name.len() == NAME_LENGTH && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash.then(|| Kept { path: entry.path(), bytes: found.blocks() * 512, image: None })
+    };
+    let mut kept: Vec<Kept> = images.chain(entries.filter_map(binary)).collect();
+    kept.sort_by(|a, b| a.path.cmp(&b.path));
+    kept
+}
+
+/// Removes what nobody uses, or says what that would be. What stays is told.
+pub(super) fn purge(dry_run: bool, environment: &Environment, tell: &mut dyn FnMut(FromRemote)) {
+    let (mut paths, mut bytes) = (Vec::new(), 0);
+    for kept in list(environment) {
+        let unused = match kept.users() {
+            users if users.is_empty() => Ok(()),
+            users => Err(format!("{} stays: it is in use by {}", kept.name(), users.join(", "))),
+        };
+        match unused.and_then(|()| if dry_run { Ok(()) } else { kept.remove(environment) }) {
+            Ok(()) => {
+                bytes += kept.bytes;
+                paths.push(kept.name());
+            }
+            Err(message) => tell(FromRemote::Warning { message }),
+        }
+    }
+    tell(FromRemote::Purged { paths, bytes });
+}

@@ -1,0 +1,16 @@
+//! `civm remote …`.
+
+use std::io;
+
+use super::Context;
+use crate::builder::remote;
+use crate::cli::remote::{Command, Remote};
+use crate::outcome::Outcome;
+
+/// Nobody but a keeper runs it: what goes wrong is told over its pipe.
+pub(super) fn run(args: &Remote, context: &Context) -> Outcome {
+    match args.command {
+        Command::Serve => remote::serve(&context.environment, io::stdin(), io::stdout()),
+    }
+    Ok(0)
+}

@@ -1,0 +1,83 @@
+//! A machine that is lent to somebody else: an order says what it is, and they send what its guest finds in its share.
+//! It has no project, no secrets of ours and no disk that outlives it.
+
+use super::disk::{Ephemeral, RootDisk};
+use super::{Error, Observer, READY, boot, image, plan};
+use crate::edge::environment::Environment;
+use crate::host::parcel::Order;
+use crate::image::Image;
+use crate::instance::accel::AccelRequest;
+use crate::instance::plan::{Machine, Staged};
+use crate::instance::{self, Home, Place, Running, launch};
+use crate::vm::ports::{Forward, SSH};
+
+/// What is lent.
+#[derive(Clone, Copy, Debug)]
+pub struct Lent<'a> {
+    /// Where the state of this user's instances is.
+    pub home: &'a Home,
+    /// Where this one's is.
+    pub place: &'a Place,
+    /// The machine.
+    pub order: &'a Order,
+    /// An image of the cache that it boots, where it is there; else the order's own.
+    pub image: Option<&'a str>,
+    /// What executes it.
+    pub accel: AccelRequest,
+    /// The variables of this run.
+    pub environment: &'a Environment,
+}
+
+/// A machine that can be started: its image and its disk are there.
+pub struct Prepared<'a> {
+    lent: Lent<'a>,
+    machine: Machine,
+    disk: Ephemeral,
+}
+
+impl<'a> Lent<'a> {
+    /// Checks that it can be, and makes its image and its disk.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn prepare(self, observer: &mut dyn Observer) -> Result<Prepared<'a>, Error> {
+        let Self { home, place, order, image, environment, .. } = self;
+        let disk = RootDisk::ephemeral(place);
+        let machine = |image: Option<&Image>| Machine {
+            forwards: vec![Forward::loopback(0, SSH)],
+            ..plan::ordered(order, place, image, &disk)
+        };
+        // What is merely unwise is told when it starts.
+        launch::check(home, &machine(None), environment)?;
+        image::check(order, environment)?;
+        let image = match image {
+            Some(id) => image::find(id, order, environment)?,
+            None => None,
+        };
+        let image = image.map_or_else(|| image::ensure(order, environment, observer), Ok)?;
+        let made = disk.make(order, &image, place, environment, observer)?;
+        Ok(Prepared { lent: self, machine: machine(Some(&image)), disk: made })
+    }
+}
+
+impl Prepared<'_> {
+    /// Starts it, and waits until its guest is ready. It lives as long as the value and this process.
+    ///
+    /// # Errors
+    /// What stands in the way, or why it is not ready. It has been stopped again.
+    pub fn start(self, staged: Vec<Staged>, observer: &mut dyn Observer) -> Result<Running, Error> {
+        let Lent { home, place, order, accel, environment, .. } = self.lent;
+        let start = instance::Request {
+            home,
+            place,
+            host: &order.host,
+            machine: self.machine,
+            accel,
+            qemu_as_root: false,
+            staged,
+            mode: None,
+            environment,
+        };
+        boot(start, self.disk, || None, READY, observer)
+    }
+}

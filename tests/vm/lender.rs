@@ -1,0 +1,142 @@
+//! A machine that lends itself to builders: this one, as another user who is reached through an sshd on loopback.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::machine::files;
+use crate::support::run;
+
+/// The user that `devshell/test` makes for it where it runs as root.
+pub const USER: &str = "civm-lender";
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// The user, and the sshd that leads to it.
+pub struct Lender {
+    sshd: Child,
+    pub port: u16,
+    pub uid: u32,
+    home: PathBuf,
+    /// The machine's host key, `type base64`.
+    pub host_key: String,
+    /// What logs in there.
+    pub client_key: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Lender {
+    /// The user with nothing of an earlier run, or `None` with a word why not.
+    pub fn new() -> Option<Self> {
+        let skip = |why: &str| {
+            eprintln!("skipped: builders on another user's machine: {why}");
+            None
+        };
+        if !nix::unistd::Uid::effective().is_root() {
+            return skip("an sshd for another user takes root");
+        }
+        if !Path::new(SSHD).exists() {
+            return skip("there is no sshd");
+        }
+        let Ok(Some(user)) = nix::unistd::User::from_name(USER) else {
+            return skip("no user civm-lender; devshell/test makes it");
+        };
+        let (uid, home) = (user.uid.as_raw(), user.dir);
+        let _ = fs::remove_dir_all(home.join(".local"));
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("a mode");
+        let key = |name: &str| {
+            let path = dir.path().join(name);
+            let made = ["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"];
+            run(Command::new("ssh-keygen").args(made).arg(&path)).ok();
+            fs::read_to_string(path.with_extension("pub")).expect("a public key").trim().to_owned()
+        };
+        let (host_key, client) = (key("host"), key("client"));
+        fs::write(dir.path().join("authorized_keys"), &client).expect("authorized keys");
+        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+        let config = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nPidFile none\nUsePAM no\nStrictModes no\n\
+             PasswordAuthentication no\nAllowUsers {USER}\nAuthorizedKeysFile {0}/authorized_keys\n",
+            dir.path().display()
+        );
+        fs::write(dir.path().join("config"), config).expect("sshd's configuration");
+        fs::create_dir_all("/run/sshd").expect("sshd's directory");
+        let log = fs::File::create(dir.path().join("log")).expect("a log");
+        let sshd = Command::new(SSHD)
+            .args(["-D", "-e", "-f"])
+            .arg(dir.path().join("config"))
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("sshd");
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "sshd does not listen");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let client_key = fs::read_to_string(dir.path().join("client")).expect("a key");
+        Some(Self { sshd, port, uid, home, host_key, client_key, _dir: dir })
+    }
+
+    /// Gives the user the images of another one, which otherwise take minutes to build.
+    pub fn take_images(&self, home: &Path) {
+        let cache = self.home.join(".cache/civm");
+        let _ = fs::remove_dir_all(&cache);
+        fs::create_dir_all(&cache).expect("a cache");
+        let from = home.join(".cache/civm/images");
+        run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(from).arg(&cache)).ok();
+        let owner = format!("{USER}:");
+        run(Command::new("chown").args(["-R", &owner]).arg(self.home.join(".cache"))).ok();
+    }
+
+    /// What builders have left with the user: processes, ports, leases, files in memory.
+    pub fn remains(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+            let Ok(status) = fs::read_to_string(entry.path().join("status")) else { continue };
+            let is_theirs = status
+                .lines()
+                .find_map(|line| line.strip_prefix("Uid:"))
+                .is_some_and(|ids| ids.split_whitespace().next() == Some(&self.uid.to_string()));
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if is_theirs && !line.is_empty() {
+                found.push(format!("process {}: {line}", entry.file_name().display()));
+            }
+        }
+        let places = [self.home.join(".local/state/civm"), format!("/dev/shm/civm-{}", self.uid).into()];
+        found.extend(
+            places.iter().flat_map(|place| files(place)).map(|file| format!("file {}", file.display())),
+        );
+        found
+    }
+
+    #[track_caller]
+    pub fn nothing_remains(&self) {
+        let until = Instant::now() + Duration::from_secs(30);
+        let mut remains = self.remains();
+        while !remains.is_empty() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(100));
+            remains = self.remains();
+        }
+        assert!(remains.is_empty(), "left with the lender:\n{}", remains.join("\n"));
+    }
+
+    /// The process of a builder's QEMU there.
+    pub fn qemu(&self) -> Option<nix::unistd::Pid> {
+        let found = self.remains().into_iter().find(|line| line.contains("qemu-system"))?;
+        let number = found.strip_prefix("process ")?.split(':').next()?.parse().ok()?;
+        Some(nix::unistd::Pid::from_raw(number))
+    }
+}
+
+impl Drop for Lender {
+    fn drop(&mut self) {
+        let _ = self.sshd.kill();
+        let _ = self.sshd.wait();
+        let _ = Command::new("pkill").args(["-KILL", "-u", USER]).status();
+    }
+}
