@@ -138,17 +138,18 @@ fn write_project(machine: &Machine, lender: &Lender, parts: &Parts, port: u16) {
     let secrets = "hosts/jenkins-controller/secrets.yaml";
     let set = ["secrets", "set", "--value-stdin", secrets, "remote_key"];
     run_with(&mut machine.civm(&set), lender.client_key.as_bytes()).ok();
-    for dir in ["hosts/ci/rootfs/etc/ci", "hosts/small-builder"] {
+    for dir in ["hosts/ci/rootfs/etc/ci", "hosts/small-builder", "hosts/desk"] {
         fs::create_dir_all(machine.dir.join(dir)).expect("a directory");
     }
-    let host = include_str!("ci/host.yaml")
+    let remote =
+        |text: &str| text.replace("SSHD", &lender.port.to_string()).replace("REMOTE", &lender.host_key);
+    let host = remote(include_str!("ci/host.yaml"))
         .replace("PORT", &port.to_string())
         .replace("URL", &parts.server.url(""))
         .replace("WAR", &parts.sha256("hudson.war"))
-        .replace("RUNNER", &parts.sha256("jetty-runner.jar"))
-        .replace("SSHD", &lender.port.to_string())
-        .replace("REMOTE", &lender.host_key);
+        .replace("RUNNER", &parts.sha256("jetty-runner.jar"));
     machine.write("hosts/ci/host.yaml", &host);
+    machine.write("hosts/desk/host.yaml", &remote(include_str!("ci/desk.yaml")));
     machine.write("hosts/small-builder/host.yaml", include_str!("ci/builder.yaml"));
     machine.write("hosts/ci/rootfs/etc/ci/jetty.xml", include_str!("ci/jetty.xml"));
     machine.write("hosts/ci/rootfs/etc/ci/config.xml", include_str!("ci/config.xml"));
@@ -242,4 +243,30 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     lender.nothing_remains();
     machine.nothing_remains();
     told("down; nothing is left");
+
+    on_a_laptop(&machine);
+    lender.nothing_remains();
+    machine.nothing_remains();
+    told("a build from a laptop with one command; nothing is left");
+}
+
+/// One command makes a builder, has Nix build on it, and takes it away.
+fn on_a_laptop(machine: &Machine) {
+    let nix = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/nix");
+    if !nix.join("nix-build").exists() {
+        return eprintln!("skipped: a build from a laptop (devshell/nix has not unpacked Nix)");
+    }
+    // Where the user who runs it can read it.
+    let here = Path::new(&machine.base()).join("nix");
+    let _ = fs::remove_dir_all(&here);
+    run(Command::new("cp").arg("-a").arg(nix).arg(&here)).ok();
+    let store = format!("local?root={}/store", machine.base());
+    let program = here.join("nix-build").to_string_lossy().into_owned();
+    let derivation = expression("laptop", 0);
+    let build = [&program, "--no-out-link", "--store", &store, "-E", &derivation];
+    let built = run(&mut machine.civm(&[&["builder", "exec", "near", "--"], &build[..]].concat())).ok();
+    let output = Path::new(&machine.base()).join("store").join(built.out().trim().trim_start_matches('/'));
+    let boot_id = fs::read_to_string(&output).unwrap_or_else(|error| panic!("{}: {error}", output.display()));
+    let own = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("this machine's");
+    assert!(boot_id.trim().len() == own.trim().len() && boot_id != own, "{boot_id}: {}", built.stderr);
 }
