@@ -334,9 +334,8 @@ impl Link {
         }
         if own.is_some() && self.reached == Reached::Nothing && stderr.trim().is_empty() {
             let message = format!("the login shell on {remote} did not run civm{}", self.quoted_noise());
-            let user = &remote.user;
             return Reason::new(Kind::Auth, message)
-                .hint(format!("see that `ssh {user}@{} sh -c true` works", remote.host));
+                .hint(format!("see that `{} sh -c true` works", remote.ssh()));
         }
         let mut reason = self.access.reason(code, &stderr);
         reason.message.push_str(&self.quoted_noise());

@@ -131,12 +131,13 @@ pub fn serve(program: &Program, run_with: &[String]) -> String {
     format!("exec {}{program} remote serve\n", words.collect::<String>())
 }
 
-/// The command that takes a binary from its stdin, and makes sure of it.
+/// The command that takes a binary from its stdin, and makes sure of it. Where the remote's user is root, parts of a
+/// machine run the binary as another user; the directory stays private.
 #[must_use]
 pub fn receive(binary: &Binary) -> String {
     let Binary { sha256, size, .. } = binary;
     format!(
-        r#"sh -c 'umask 077; {CACHE}; mkdir -p "$c" || exit 1; t="$c/.{sha256}.$$"; e() {{ rm -f "$t"; }}; trap e 0; cat > "$t"; n=$(wc -c < "$t"); [ "$n" -eq {size} ] || {{ echo "truncated" $n; exit 1; }}; if command -v sha256sum > /dev/null; then s=$(sha256sum < "$t"); [ "${{s%% *}}" = {sha256} ] || {{ echo "damaged"; exit 1; }}; fi; chmod 700 "$t" && mv -f "$t" "$c/{sha256}" || exit 1; m=$("$c/{sha256}" --version 2>&1); echo "ran" $?; echo "said $m" | head -n 1'"#
+        r#"sh -c 'umask 077; {CACHE}; mkdir -p "$c" || exit 1; t="$c/.{sha256}.$$"; e() {{ rm -f "$t"; }}; trap e 0; cat > "$t"; n=$(wc -c < "$t"); [ "$n" -eq {size} ] || {{ echo "truncated" $n; exit 1; }}; if command -v sha256sum > /dev/null; then s=$(sha256sum < "$t"); [ "${{s%% *}}" = {sha256} ] || {{ echo "damaged"; exit 1; }}; fi; chmod 755 "$t" && mv -f "$t" "$c/{sha256}" || exit 1; m=$("$c/{sha256}" --version 2>&1); echo "ran" $?; echo "said $m" | head -n 1'"#
     )
 }
 

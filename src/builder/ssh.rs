@@ -193,8 +193,8 @@ impl Access {
                 "put the public half of the secret that `on_key` names into ~{user}/.ssh/authorized_keys on {host}"
             ),
             None => format!(
-                "without `on_key` ssh's own keys and agent are used: see that `ssh {user}@{host}` works without a \
-                 question"
+                "without `on_key` ssh's own keys and agent are used: see that `{}` works without a question",
+                self.remote.ssh()
             ),
         }
     }

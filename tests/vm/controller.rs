@@ -3,8 +3,8 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::lender::Lender;
 use super::machine::{Machine, Who};
+use crate::support::https::{Server, certificates};
 use crate::support::{Ran, run, run_with};
 
 const HOST: &str = "ci";
@@ -25,82 +26,46 @@ const PARTS: [(&str, &str); 2] = [
     ),
 ];
 
-/// A server of files over https on loopback, with a certificate of its own.
-struct Server {
-    process: Child,
-    port: u16,
-    dir: tempfile::TempDir,
+/// The parts of the CI service, fetched once and then kept, and served over https on loopback.
+struct Parts {
+    server: Server,
+    files: Vec<(&'static str, Vec<u8>)>,
 }
 
-impl Server {
+impl Parts {
     fn new() -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a directory");
-        let cache = Path::new("/var/tmp/civm-test-artifacts");
-        fs::create_dir_all(cache).expect("a directory");
-        for (name, url) in PARTS {
-            let kept = cache.join(name);
-            if !kept.exists() {
-                let part = cache.join(format!("{name}.part"));
-                let fetched =
-                    Command::new("curl").args(["-sSfL", "-m", "120", "-o"]).arg(&part).arg(url).status();
-                if !fetched.is_ok_and(|status| status.success()) {
-                    eprintln!("skipped: the controller with a CI service: {url} cannot be had");
-                    return None;
-                }
-                fs::rename(&part, &kept).expect("a file");
-            }
-            fs::copy(&kept, dir.path().join(name)).expect("a copy");
-        }
-        let certificate = [
-            ["-keyout", "key.pem"],
-            ["-out", "cert.pem"],
-            ["-newkey", "ec"],
-            ["-pkeyopt", "ec_paramgen_curve:P-256"],
-            ["-days", "2"],
-            ["-subj", "/CN=127.0.0.1"],
-            ["-addext", "subjectAltName=IP:127.0.0.1"],
-            ["-addext", "basicConstraints=critical,CA:FALSE"],
-        ];
-        let mut openssl = Command::new("openssl");
-        openssl.current_dir(dir.path()).args(["req", "-x509", "-nodes"]).args(certificate.concat());
-        run(&mut openssl).ok();
-        let port = free_port();
-        let process = Command::new("openssl")
-            .current_dir(dir.path())
-            .args([
-                "s_server",
-                "-quiet",
-                "-accept",
-                &format!("127.0.0.1:{port}"),
-                "-cert",
-                "cert.pem",
-                "-key",
-                "key.pem",
-            ])
-            .arg("-WWW")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("openssl s_server");
-        Some(Self { process, port, dir })
-    }
-
-    fn certificate(&self) -> PathBuf {
-        self.dir.path().join("cert.pem")
+        let kept = Path::new("/var/tmp/civm-test-artifacts");
+        fs::create_dir_all(kept).expect("a directory");
+        let files: Option<Vec<_>> =
+            PARTS.iter().map(|(name, url)| Some((*name, fetched(kept, name, url)?))).collect();
+        let files = files?;
+        let served = files.clone();
+        let server = Server::start(move |path| {
+            let found = served.iter().find(|(name, _)| path.trim_start_matches('/') == *name);
+            found.map_or((404, String::new(), Vec::new()), |(_, bytes)| (200, String::new(), bytes.clone()))
+        });
+        Some(Self { server, files })
     }
 
     fn sha256(&self, name: &str) -> String {
-        let bytes = fs::read(self.dir.path().join(name)).expect("an artifact");
+        let (_, bytes) = self.files.iter().find(|(known, _)| *known == name).expect("a part");
         Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// A file from the net, or `None` with a word why not.
+fn fetched(kept: &Path, name: &str, url: &str) -> Option<Vec<u8>> {
+    let path = kept.join(name);
+    if !path.exists() {
+        let part = kept.join(format!("{name}.part"));
+        let status = Command::new("curl").args(["-sSfL", "-m", "120", "-o"]).arg(&part).arg(url).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: the controller with a CI service: {url} cannot be had");
+            return None;
+        }
+        fs::rename(&part, &path).expect("a file");
     }
+    Some(fs::read(path).expect("a file"))
 }
 
 fn free_port() -> u16 {
@@ -169,21 +134,22 @@ impl Service {
 }
 
 /// The project with the two hosts of this test; the controller's key for the remote is one of its secrets.
-fn write_project(machine: &Machine, lender: &Lender, server: &Server, port: u16) {
+fn write_project(machine: &Machine, lender: &Lender, parts: &Parts, port: u16) {
     let secrets = "hosts/jenkins-controller/secrets.yaml";
     let set = ["secrets", "set", "--value-stdin", secrets, "remote_key"];
     run_with(&mut machine.civm(&set), lender.client_key.as_bytes()).ok();
-    for dir in ["hosts/ci/rootfs/etc/ci", "hosts/small-builder"] {
+    for dir in ["hosts/ci/rootfs/etc/ci", "hosts/small-builder", "hosts/desk"] {
         fs::create_dir_all(machine.dir.join(dir)).expect("a directory");
     }
-    let host = include_str!("ci/host.yaml")
+    let remote =
+        |text: &str| text.replace("SSHD", &lender.port.to_string()).replace("REMOTE", &lender.host_key);
+    let host = remote(include_str!("ci/host.yaml"))
         .replace("PORT", &port.to_string())
-        .replace("HTTPS", &server.port.to_string())
-        .replace("WAR", &server.sha256("hudson.war"))
-        .replace("RUNNER", &server.sha256("jetty-runner.jar"))
-        .replace("SSHD", &lender.port.to_string())
-        .replace("REMOTE", &lender.host_key);
+        .replace("URL", &parts.server.url(""))
+        .replace("WAR", &parts.sha256("hudson.war"))
+        .replace("RUNNER", &parts.sha256("jetty-runner.jar"));
     machine.write("hosts/ci/host.yaml", &host);
+    machine.write("hosts/desk/host.yaml", &remote(include_str!("ci/desk.yaml")));
     machine.write("hosts/small-builder/host.yaml", include_str!("ci/builder.yaml"));
     machine.write("hosts/ci/rootfs/etc/ci/jetty.xml", include_str!("ci/jetty.xml"));
     machine.write("hosts/ci/rootfs/etc/ci/config.xml", include_str!("ci/config.xml"));
@@ -193,16 +159,16 @@ fn write_project(machine: &Machine, lender: &Lender, server: &Server, port: u16)
 #[test]
 fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     let Some(machine) = Machine::new(Who::Ordinary, "controller") else { return };
-    let (Some(lender), Some(server)) = (Lender::new(), Server::new()) else { return };
+    let (Some(lender), Some(parts)) = (Lender::new(), Parts::new()) else { return };
     let port = free_port();
-    write_project(&machine, &lender, &server, port);
+    write_project(&machine, &lender, &parts, port);
     let begun = Instant::now();
     let told = |what: &str| eprintln!("{:>6.1} s  {what}", begun.elapsed().as_secs_f32());
 
     run(&mut machine.civm(&["image", "build", BUILDER, HOST])).ok();
     lender.take_images(machine.home());
     told("images built");
-    let up = run(machine.civm(&["up", HOST, "-d"]).env("SSL_CERT_FILE", server.certificate())).ok();
+    let up = run(machine.civm(&["up", HOST, "-d"]).env("SSL_CERT_FILE", certificates())).ok();
     assert!(up.stderr.contains("ready in"), "{}", up.stderr);
     told("controller ready");
 
@@ -228,7 +194,7 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     let own = machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id").ok().out().trim().to_owned();
     assert_ne!(boot_id, own);
     let early = until("the early build", 3, || {
-        let path = machine.guest(HOST, "! systemctl is-active -q early && cat $(cat /tmp/early)");
+        let path = machine.guest(HOST, "! systemctl is-active -q early && cat $(tail -n1 /tmp/early)");
         (path.code == 0).then(|| path.out().trim().to_owned())
     });
     assert_eq!(early, boot_id, "a build waited for its builder");
@@ -277,4 +243,30 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     lender.nothing_remains();
     machine.nothing_remains();
     told("down; nothing is left");
+
+    on_a_laptop(&machine);
+    lender.nothing_remains();
+    machine.nothing_remains();
+    told("a build from a laptop with one command; nothing is left");
+}
+
+/// One command makes a builder, has Nix build on it, and takes it away.
+fn on_a_laptop(machine: &Machine) {
+    let nix = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/nix");
+    if !nix.join("nix-build").exists() {
+        return eprintln!("skipped: a build from a laptop (devshell/nix has not unpacked Nix)");
+    }
+    // Where the user who runs it can read it.
+    let here = Path::new(&machine.base()).join("nix");
+    let _ = fs::remove_dir_all(&here);
+    run(Command::new("cp").arg("-a").arg(nix).arg(&here)).ok();
+    let store = format!("local?root={}/store", machine.base());
+    let program = here.join("nix-build").to_string_lossy().into_owned();
+    let derivation = expression("laptop", 0);
+    let build = [&program, "--no-out-link", "--store", &store, "-E", &derivation];
+    let built = run(&mut machine.civm(&[&["builder", "exec", "near", "--"], &build[..]].concat())).ok();
+    let output = Path::new(&machine.base()).join("store").join(built.out().trim().trim_start_matches('/'));
+    let boot_id = fs::read_to_string(&output).unwrap_or_else(|error| panic!("{}: {error}", output.display()));
+    let own = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("this machine's");
+    assert!(boot_id.trim().len() == own.trim().len() && boot_id != own, "{boot_id}: {}", built.stderr);
 }

@@ -27,7 +27,8 @@ enum Moment {
     Down,
 }
 
-const MOMENTS: [Moment; 4] = [Moment::Start, Moment::Run, Moment::Apply, Moment::Down];
+const KINDS: u32 = 4;
+const MOMENTS: [Moment; KINDS as usize] = [Moment::Start, Moment::Run, Moment::Apply, Moment::Down];
 
 #[test]
 fn a_kill_at_any_moment_leaves_nothing_of_a_users_machine() {
@@ -41,7 +42,7 @@ fn a_kill_at_any_moment_leaves_nothing_of_roots_machine() {
 
 fn kills(who: Who) {
     // One of each; `devshell/bench faults-vm` makes it 64, for both users.
-    let points = points(if who == Who::Root { 0 } else { MOMENTS.len() as u32 });
+    let points = points(if who == Who::Root { 0 } else { KINDS });
     if points == 0 {
         return eprintln!(
             "skipped: kills of root's machine at any moment (devshell/bench faults-vm has them)"
@@ -51,9 +52,9 @@ fn kills(who: Who) {
     let mut guest = Guest::new(&machine);
     let (mut hit, begun) = (0, Instant::now());
     for point in 0..points {
-        let (kind, round) = (point as usize % MOMENTS.len(), point / MOMENTS.len() as u32);
+        let (kind, round) = (point as usize % MOMENTS.len(), point / KINDS);
         let moment = MOMENTS[kind];
-        let rounds = points.div_ceil(MOMENTS.len() as u32);
+        let rounds = points.div_ceil(KINDS);
         // The same process is killed at moments that lie apart.
         let victim = VICTIMS[(round as usize + kind + usize::from(who == Who::Root)) % VICTIMS.len()];
         let part = (f64::from((round * 7 + 3) % rounds) + 0.5) / f64::from(rounds);

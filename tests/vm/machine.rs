@@ -35,7 +35,8 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn id(name: &str, what: &str) -> Option<u32> {
+/// A number of a user's, where there is such a user.
+pub fn id(name: &str, what: &str) -> Option<u32> {
     let output = Command::new("id").args([what, name]).output().ok()?;
     String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
@@ -77,6 +78,7 @@ impl Machine {
             fs::create_dir_all(path).expect("a directory for the tests");
             chown(path, Some(uid), Some(gid)).expect("the directory is the user's");
         }
+        take_images(&home, uid, gid);
         copy(&repository().join("hosts"), &dir.join("hosts"));
         copy(&repository().join(".sops.yaml"), &dir.join(".sops.yaml"));
         copy(&repository().join("devshell/demo-age-key.txt"), &dir.join("demo-age-key.txt"));
@@ -222,6 +224,26 @@ impl Drop for Machine {
             let _ = run(&mut self.civm(&["down", "--all"]));
         }
     }
+}
+
+/// Gives a user who has no images those that the tests of another have built: that takes minutes.
+fn take_images(home: &Path, uid: u32, gid: u32) {
+    let cache = home.join(".cache/civm");
+    let bases = fs::read_dir("/var/tmp").expect("/var/tmp").flatten().map(|entry| entry.path());
+    let is_ours = |base: &PathBuf| {
+        base.file_name().is_some_and(|name| name.to_string_lossy().starts_with("civm-tests-"))
+    };
+    let images = bases.filter(is_ours).map(|base| base.join("home/.cache/civm/images"));
+    let Some(images) = images.into_iter().find(|images| images.is_dir()) else { return };
+    if !nix::unistd::Uid::effective().is_root() || cache.join("images").exists() {
+        return;
+    }
+    fs::create_dir_all(&cache).expect("a cache");
+    let copied = Command::new("cp").args(["-a", "--reflink=auto"]).arg(images).arg(&cache).status();
+    assert!(copied.is_ok_and(|status| status.success()), "the images are copied");
+    let owner = format!("{uid}:{gid}");
+    let owned = Command::new("chown").args(["-hR", &owner]).arg(home.join(".cache")).status();
+    assert!(owned.is_ok_and(|status| status.success()), "the images are the user's");
 }
 
 /// Every file below a directory; directories and what cannot be read are passed over.

@@ -70,6 +70,19 @@ pub struct Remote {
     pub port: u16,
 }
 
+impl Remote {
+    /// What a person types to log in there.
+    #[must_use]
+    pub fn ssh(&self) -> String {
+        let Self { user, host, port } = self;
+        if *port == super::SSH_PORT {
+            format!("ssh {user}@{host}")
+        } else {
+            format!("ssh -p {port} {user}@{host}")
+        }
+    }
+}
+
 impl std::fmt::Display for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.host.contains(':') {
