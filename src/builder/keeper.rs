@@ -107,24 +107,24 @@ pub struct Options {
 /// # Errors
 /// It cannot begin.
 pub fn run(options: Options, tell: &mut dyn FnMut(&Line)) -> Result<(), String> {
-    let Options { held, parcels, enable_all, exit_when_idle, owner, civm, environment } = options;
     let identity = Identity::make()?;
-    for user in held.users(&environment) {
+    let (held, environment) = (&options.held, &options.environment);
+    for user in held.users(environment) {
         let path = held.place.key(&user, None);
-        held.write_key(&user, &path, &identity.client.private, &environment)?;
+        held.write_key(&user, &path, &identity.client.private, environment)?;
     }
     let (sender, receiver): (Sender<Message>, Receiver<Message>) = channel();
     watch_signals(&sender)?;
-    let place = held.place.clone();
     let shared = Arc::new(Shared {
-        place,
+        place: held.place.clone(),
         identity,
         binaries: Binaries::default(),
         gates: gates::Gates::default(),
-        environment,
-        owner,
+        environment: environment.clone(),
+        owner: options.owner.clone(),
     });
-    let mut hub = Hub::new(held, parcels, enable_all, exit_when_idle, civm, shared, sender.clone(), tell);
+    let enable_all = options.enable_all;
+    let mut hub = Hub::new(options, shared, sender.clone(), tell);
     // Who finds the socket finds what nix and ssh read as well.
     hub.reload(enable_all);
     let listener = hub.listener()?;

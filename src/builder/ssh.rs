@@ -269,6 +269,6 @@ mod tests {
         assert!(reason.message.contains(&known) && reason.message.contains("SHA256:other"), "{reason}");
         let reason = access(None).reason(Some(255), "lender@h: Permission denied (publickey).\n");
         assert_eq!(reason.kind, Kind::Auth);
-        assert!(reason.hint.is_some_and(|hint| hint.contains("ssh lender@h.example")));
+        assert!(reason.hint.is_some_and(|hint| hint.contains("`ssh -p 2200 lender@h.example`")));
     }
 }

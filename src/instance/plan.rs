@@ -1,6 +1,6 @@
 //! What a stage is told to run, and how: over a socket, never by argument, variable or file.
 //!
-//! First the plan, then one entry after the other, each followed by its bytes, as [`frame`](crate::edge::frame) sends
+//! First the plan, then one entry after the other, each followed by its bytes, as [`frame`] sends
 //! objects. A zero length ends the entries. After that a single `DETACH` lets the instance outlive its caller.
 
 use std::io::{self, Read, Write};

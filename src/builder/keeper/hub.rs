@@ -19,7 +19,7 @@ use super::report::{Follower, tell};
 use super::session::{Orders, Said, Session, Shared};
 use super::socket::{Line, Reply, View};
 use super::state::{Action, Event, Input, Phase, Time};
-use super::{Caller, Message};
+use super::{Caller, Message, Options};
 use crate::builder::place::Held;
 use crate::builder::publish;
 use crate::builder::ssh::Access;
@@ -59,20 +59,13 @@ pub(super) struct Hub<'a> {
 }
 
 impl<'a> Hub<'a> {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "they are the fields of `Options`, and what was made of them"
-    )]
     pub(super) fn new(
-        held: Held,
-        parcels: PathBuf,
-        enable_all: bool,
-        exit_when_idle: bool,
-        civm: PathBuf,
+        options: Options,
         shared: Arc<Shared>,
         sender: Sender<Message>,
         tell: &'a mut dyn FnMut(&Line),
     ) -> Self {
+        let Options { held, parcels, enable_all, exit_when_idle, civm, .. } = options;
         Self {
             held,
             parcels,

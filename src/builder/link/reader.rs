@@ -25,7 +25,7 @@ pub(super) enum Heard {
     Woken,
 }
 
-/// Ends a [`Link::hear`] that waits.
+/// Ends a `Link::hear` that waits.
 #[derive(Clone)]
 pub struct Waker(SyncSender<Heard>);
 
