@@ -85,6 +85,13 @@ impl Machine {
         }
     }
 
+    /// Lets a guest that waits at the point go on.
+    pub(super) fn release(&mut self, resumed: bool) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let go = agent::Go { resumed, unix_ms: millis(now), seed: rand::random() };
+        self.qemu.tell_guest(agent::Command::Go(go));
+    }
+
     pub(super) fn hear_guest(&mut self, report: &mut Report) {
         let now = Instant::now();
         if self.throttle.closed_until(now).is_some() {
@@ -114,6 +121,9 @@ impl Machine {
         if let agent::Event::Answer { id, answer } = &event {
             self.guest_answered(*id, answer, report);
             return;
+        }
+        if matches!(event, agent::Event::Point { .. }) {
+            self.release(false);
         }
         let key_taken = event == agent::Event::KeyTaken;
         let ready = matches!(event, agent::Event::Ready { .. });
