@@ -34,6 +34,7 @@ mod share;
 mod site;
 mod split;
 mod turn;
+mod warm;
 
 pub use apply::{Applied, Drift, apply};
 pub use artifacts::collect as collect_artifacts;
@@ -52,6 +53,7 @@ pub use restart::restart;
 pub use shape::Shape;
 pub use site::Site;
 pub use split::{Split, Step, Timed};
+pub use warm::{Warm, make_template};
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
 /// minute.
@@ -126,10 +128,20 @@ fn up_as(
     files.fetch(environment, observer)?;
     observer.done(Step::Image);
     accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
+    let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
+    let candidate = warm::Candidate {
+        machine: &machine,
+        image: &image,
+        place: &place,
+        accel: request.accel,
+        qemu_as_root: request.qemu_as_root,
+        environment,
+    };
+    let warm::Choice { image, template, accel } =
+        candidate.choose(request.warm, disk.will_be_kept(), observer)?;
     let made = disk.make(&order, &image, &place, environment, observer)?;
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
-    let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
     let fingerprint = share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?;
     let staged = share::staged(site, &spec, &place, identity, files, observer)?;
     request.save(&place)?;
@@ -141,9 +153,10 @@ fn up_as(
         place: &place,
         host: &spec.name,
         machine,
-        accel: request.accel,
+        accel,
         qemu_as_root: request.qemu_as_root,
         staged,
+        template,
         mode: None,
         environment,
     };

@@ -18,6 +18,8 @@ pub enum Command {
     Ls(Ls),
     /// Build the images of hosts, as `up` would; an image that is built already is kept
     Build(Build),
+    /// Make the templates of hosts: new machines of them then start in a fraction of the time
+    Warm(Warm),
     /// Remove images; one that a machine runs from is refused
     #[command(visible_alias = "remove")]
     Rm(Rm),
@@ -42,6 +44,17 @@ pub struct Build {
     /// Print a JSON array of the images, for scripts
     #[arg(long)]
     pub json: bool,
+}
+
+/// `civm image warm`.
+#[derive(Args, Clone, Debug)]
+pub struct Warm {
+    /// The hosts: directories in hosts/
+    #[arg(required = true, value_name = "HOST")]
+    pub hosts: Vec<String>,
+    /// When civm runs as root, run QEMU as root too, instead of as a user of its own
+    #[arg(long)]
+    pub qemu_as_root: bool,
 }
 
 /// `civm image rm`.

@@ -9,12 +9,13 @@ use serde_json::{Value, json};
 use super::instance::{failure as life, image_failure as failure};
 use super::up::Watch;
 use super::{Context, project};
-use crate::cli::image::{Age, Build, Command, Image, Rm};
+use crate::cli::image::{Age, Build, Command, Image, Rm, Warm};
 use crate::edge::terminal::{self, Prompt as _, Terminal};
 use crate::host::parcel::Order;
 use crate::host::spec::Spec;
 use crate::image::Error;
 use crate::image::stored::{self, Stored};
+use crate::instance::accel::AccelRequest;
 use crate::lifecycle;
 use crate::outcome::{Code, Failure, Outcome};
 
@@ -28,6 +29,7 @@ pub(super) fn run(args: &Image, context: &Context) -> Outcome {
     match &args.command {
         Command::Ls(args) => ls(args.json, context),
         Command::Build(args) => build(args, context),
+        Command::Warm(args) => warm(args, context),
         Command::Rm(args) => rm(args, context),
         Command::Gc(args) => gc(args.age, args.json, context),
     }
@@ -185,6 +187,23 @@ fn build(args: &Build, context: &Context) -> Outcome {
     }
     if args.json {
         context.screen.line(format!("{:#}", Value::Array(built)))?;
+    }
+    Ok(0)
+}
+
+fn warm(args: &Warm, context: &Context) -> Outcome {
+    let project = project::find(context)?;
+    let specs = args.hosts.iter().map(|host| project::load(&project, host));
+    for spec in specs.collect::<Result<Vec<Spec>, Failure>>()? {
+        let mut watch = Watch::new(context.screen, &spec.name);
+        let (order, environment) = (Order::of(&spec), &context.environment);
+        let made =
+            lifecycle::make_template(&order, AccelRequest::Auto, args.qemu_as_root, environment, &mut watch);
+        watch.finish();
+        context.screen.note(match made.map_err(life)? {
+            true => format!("{}: the template is made", spec.name),
+            false => format!("{}: there is a template already", spec.name),
+        });
     }
     Ok(0)
 }

@@ -98,6 +98,7 @@ pub(super) fn failure(error: lifecycle::Error) -> Failure {
             if locked { failure.help("or boot without secrets, with --without-secrets") } else { failure }
         }
         Life::Artifact { .. } => unavailable(message),
+        Life::NotWarm(_) => unavailable(message).help("`civm image warm HOST` makes the template of a host's machines"),
         Life::NoCache => Failure::new(Code::Generic, message).help("set XDG_CACHE_HOME to another directory"),
         Life::NameOfHost(_) => Failure::new(Code::CouldNotReadInput, message).help("choose another `--name`"),
         Life::OtherHost { name, .. } => Failure::new(Code::CouldNotReadInput, message)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::instance::{failure, instance_failure, site};
-use crate::cli::up::{Accel, Restart, Up};
+use crate::cli::up::{Accel, Restart, Up, Warm};
 use crate::edge::terminal;
 use crate::instance::accel::AccelRequest;
 use crate::instance::console::{self, Input, Left};
@@ -88,6 +88,11 @@ fn request(args: &Up) -> Request {
             Accel::Auto => AccelRequest::Auto,
             Accel::Kvm => AccelRequest::Kvm,
             Accel::Tcg => AccelRequest::Tcg,
+        },
+        warm: match args.warm {
+            _ if args.cold => lifecycle::Warm::Never,
+            Warm::Auto => lifecycle::Warm::Auto,
+            Warm::Require => lifecycle::Warm::Require,
         },
         qemu_as_root: args.qemu_as_root,
         qemu_arguments: args.qemu_arguments.clone(),

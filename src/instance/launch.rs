@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::edge::environment::Environment;
 use crate::edge::process;
-use crate::instance::accel::{self, AccelRequest};
+use crate::instance::accel::{self, AccelRequest, Verdict};
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::event::Event;
-use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
+use crate::instance::plan::{self, Machine, Plan, Staged, Template, Wiring};
 use crate::instance::preflight::{self, Resources};
 use crate::instance::stage::{FENCE, KEEPER, Mode, QemuUser, SELF};
 use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, RUN, Record};
@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub qemu_as_root: bool,
     /// What the guest finds in its share.
     pub staged: Vec<Staged>,
+    /// The template that it is resumed from, or becomes.
+    pub template: Option<Template>,
     /// Where those files lie: namespaces if possible, where nothing is said.
     pub mode: Option<Mode>,
     /// The variables of this run.
@@ -58,7 +60,7 @@ pub struct Request<'a> {
 /// What stands in the way, before anything has been started; or how the start failed, after everything has
 /// been taken down again.
 pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running, Error> {
-    let Request { home, place, host, machine, accel, qemu_as_root, staged, mode, environment } = request;
+    let Request { home, place, host, machine, accel, qemu_as_root, staged, template, mode, environment } = request;
     // What another version of civm has written is left alone.
     place.load()?;
     place.sweep();
@@ -72,8 +74,7 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
         on(&Event::Warning { message });
     }
     let user = if qemu_as_root { None } else { QemuUser::choose(&place.path, environment) };
-    let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot: &machine.boot, user, environment };
-    let verdict = accel::decide(accel, &probe)?;
+    let verdict = decide(&machine, &qemu, user, accel, environment)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason.clone() });
     let tsc_khz = tsc_khz(&machine, verdict.accel)?;
     let mut record = Record::new(place, host, now());
@@ -82,11 +83,36 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
     record.phase = Phase::Starting;
-    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, record };
+    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, template, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
     await_qemu(stream, lifeline, place, environment, on)
+}
+
+/// What will execute a machine.
+///
+/// # Errors
+/// No QEMU, or KVM is demanded and does not work.
+pub fn accelerator(
+    machine: &Machine,
+    place: &Place,
+    request: AccelRequest,
+    qemu_as_root: bool,
+    environment: &Environment,
+) -> Result<Verdict, Error> {
+    let user = if qemu_as_root { None } else { QemuUser::choose(&place.path, environment) };
+    decide(machine, &find_qemu(machine, environment)?, user, request, environment)
+}
+
+fn decide(
+    machine: &Machine,
+    qemu: &Path,
+    user: Option<QemuUser>,
+    request: AccelRequest,
+    environment: &Environment,
+) -> Result<Verdict, Error> {
+    accel::decide(request, &accel::Probe { arch: machine.arch, qemu, boot: &machine.boot, user, environment })
 }
 
 /// A stage that closed its socket says why on the other one.
@@ -152,10 +178,11 @@ fn wiring(machine: &Machine, directory: &Path) -> Wiring {
         disk_files: None,
         fence: (machine.network == Network::NoHost)
             .then(|| Fence { out: socket("fence-out.sock"), back: socket("fence-back.sock") }),
+        memory_file: None,
     }
 }
 
-fn find_qemu(machine: &Machine, environment: &Environment) -> Result<PathBuf, Error> {
+pub(super) fn find_qemu(machine: &Machine, environment: &Environment) -> Result<PathBuf, Error> {
     let name = machine.arch.qemu();
     environment.find_program(name).ok_or(Error::NoProgram(name))
 }

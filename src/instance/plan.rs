@@ -16,11 +16,15 @@ use crate::instance::state::Record;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 use crate::vm::spec::{
-    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, Share, Spec,
+    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, MemoryFile, Share, Spec,
 };
 
 /// Tells the stage that the instance may go on without its caller.
 pub(crate) const DETACH: u8 = b'd';
+/// In a template's directory: the memory of its machine.
+pub const RAM: &str = "ram";
+/// In a template's directory: the state of the machine's processors and devices.
+pub const STATE: &str = "state";
 /// The most files of a share that are taken from a pipe.
 const FILES_MAX: usize = 20_000;
 
@@ -81,6 +85,23 @@ pub struct Wiring {
     pub disk_files: Option<DiskFiles>,
     /// The fence, where the machine's network has one.
     pub fence: Option<Fence>,
+    /// The memory, where it is a file.
+    pub memory_file: Option<MemoryFile>,
+}
+
+/// What a template has to do with a start. Its directory holds [`RAM`] and [`STATE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Template {
+    /// The machine is frozen at its guest's one point, and becomes the template.
+    Make(PathBuf),
+    /// The machine begins there. Where QEMU cannot read the template, it boots, unless that is `required` not to.
+    Resume {
+        /// The template.
+        directory: PathBuf,
+        /// To fail rather than to boot.
+        required: bool,
+    },
 }
 
 impl Machine {
@@ -97,6 +118,7 @@ impl Machine {
             tsc_khz,
             cpus: self.cpus,
             memory_mib: self.memory_mib,
+            memory_file: wiring.memory_file,
             boot: self.boot.clone(),
             disk: self.disk.clone(),
             disk_files: wiring.disk_files,
@@ -123,6 +145,7 @@ pub(crate) struct Plan {
     pub(crate) qemu: PathBuf,
     /// The user that QEMU runs as, where that is not ours.
     pub(crate) user: Option<QemuUser>,
+    pub(crate) template: Option<Template>,
     pub(crate) record: Record,
 }
 

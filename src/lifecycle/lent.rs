@@ -75,7 +75,8 @@ impl Prepared<'_> {
             accel,
             qemu_as_root: false,
             staged,
-            mode: None,
+            template: None,
+        mode: None,
             environment,
         };
         boot(start, self.disk, || None, READY, observer)
