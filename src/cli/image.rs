@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand};
 
+use super::values::megabytes;
+
 /// `civm image`.
 #[derive(Args, Clone, Debug)]
 pub struct Image {
@@ -52,9 +54,15 @@ pub struct Warm {
     /// The hosts: directories in hosts/
     #[arg(required = true, value_name = "HOST")]
     pub hosts: Vec<String>,
-    /// When civm runs as root, run QEMU as root too, instead of as a user of its own
-    #[arg(long)]
-    pub qemu_as_root: bool,
+    /// Number of virtual CPUs of the machines (default: as in host.yaml)
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Their memory, such as 4G or 4096M (default: as in host.yaml)
+    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
+    pub memory: Option<u64>,
+    /// Size of their disks, such as 40G (default: as in host.yaml)
+    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
+    pub disk: Option<u64>,
 }
 
 /// `civm image rm`.

@@ -139,7 +139,6 @@ impl Candidate<'_> {
 pub fn make_template(
     order: &Order,
     accel: AccelRequest,
-    qemu_as_root: bool,
     environment: &Environment,
     observer: &mut dyn Observer,
 ) -> Result<bool, Error> {
@@ -149,5 +148,5 @@ pub fn make_template(
     let path = image::cache(environment).ok_or(Error::NoCache)?;
     let place = Place { project: path.clone(), name: order.host.clone(), path };
     let machine = plan::ordered(order, &place, Some(&image), &RootDisk::ephemeral(&place));
-    Candidate { machine: &machine, image: &image, place: &place, accel, qemu_as_root, environment }.make(observer)
+    Candidate { machine: &machine, image: &image, place: &place, accel, qemu_as_root: false, environment }.make(observer)
 }

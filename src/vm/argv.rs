@@ -257,7 +257,7 @@ mod tests {
     use super::render;
     use crate::vm::network::Network;
     use crate::vm::ports::Forward;
-    use crate::vm::spec::{Accel, Arch, Channel, DiskFiles, Draft, MachineType, Spec, sample};
+    use crate::vm::spec::{Accel, Arch, Channel, DiskFiles, Draft, MachineType, MemoryFile, Spec, sample};
 
     /// Compares with a golden file of one argument a line; `CIVM_BLESS` writes it anew.
     fn golden(name: &str, draft: Draft, native: Arch) {
@@ -327,6 +327,22 @@ mod tests {
         d.forwards.clear();
         d.console.channel = Channel::Descriptor(3);
         golden("least", d, Arch::X86_64);
+    }
+
+    #[test]
+    fn a_template_is_made_and_resumed_with_the_same_devices() {
+        let mut d = sample();
+        let file = |private, resumed| Some(MemoryFile { path: "/cache/templates/0f/ram".into(), private, resumed });
+        d.memory_file = file(false, false);
+        golden("template", d.clone(), Arch::X86_64);
+        let made = render(&Spec::new(d.clone(), Some(Arch::X86_64)).unwrap());
+        d.memory_file = file(true, true);
+        let mut resumed = render(&Spec::new(d, Some(Arch::X86_64)).unwrap());
+        let incoming = resumed.iter().position(|argument| argument == "-incoming").unwrap();
+        assert_eq!(resumed.drain(incoming..incoming + 2).last().unwrap(), "defer");
+        let shared = resumed.iter().map(|argument| argument.replace("share=off", "share=on"));
+        assert_eq!(shared.collect::<Vec<_>>(), made);
+        assert!(!made.iter().any(|argument| argument.contains("balloon")), "it would punch holes into the file");
     }
 
     #[test]

@@ -94,3 +94,26 @@ fn usernet_goes_through_the_human_monitor() {
         "{\"execute\":\"human-monitor-command\",\"id\":7,\"arguments\":{\"command-line\":\"info usernet\"}}\n"
     );
 }
+
+#[test]
+fn a_machines_state_goes_through_descriptors() {
+    let line = |command| Session::default().ask(command).1;
+    let capabilities = r#"{"capabilities":[{"capability":"x-ignore-shared","state":true}]}"#;
+    for (command, name, arguments) in [
+        (Command::IgnoreShared, "migrate-set-capabilities", capabilities),
+        (Command::GetState, "getfd", r#"{"fdname":"state"}"#),
+        (Command::Migrate, "migrate", r#"{"uri":"fd:state"}"#),
+        (Command::MigrateIncoming(7), "migrate-incoming", r#"{"uri":"fd:7"}"#),
+    ] {
+        let wanted = format!("{{\"execute\":\"{name}\",\"id\":1,\"arguments\":{arguments}}}\n");
+        assert_eq!(line(command), wanted);
+    }
+    let migration = |status: &str, error: Option<&str>| {
+        Ok(Answer::Migration { status: status.to_owned(), error: error.map(str::to_owned) })
+    };
+    let completed = r#"{"return": {"status": "completed", "total-time": 12}, "id": ID}"#;
+    assert_eq!(answer(Command::QueryMigrate, completed), migration("completed", None));
+    let failed = r#"{"return": {"status": "failed", "error-desc": "no room"}, "id": ID}"#;
+    assert_eq!(answer(Command::QueryMigrate, failed), migration("failed", Some("no room")));
+    assert_eq!(answer(Command::QueryMigrate, r#"{"return": {}, "id": ID}"#), migration("", None));
+}
