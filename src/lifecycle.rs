@@ -33,6 +33,7 @@ mod shape;
 mod share;
 mod site;
 mod split;
+mod templates;
 mod turn;
 mod warm;
 
@@ -53,6 +54,7 @@ pub use restart::restart;
 pub use shape::Shape;
 pub use site::Site;
 pub use split::{Split, Step, Timed};
+pub use templates::hidden;
 pub use warm::{Warm, make_template};
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
@@ -137,7 +139,7 @@ fn up_as(
         qemu_as_root: request.qemu_as_root,
         environment,
     };
-    let warm::Choice { image, template, accel } =
+    let warm::Choice { image, template, accel, is_missing } =
         candidate.choose(request.warm, disk.will_be_kept(), observer)?;
     let made = disk.make(&order, &image, &place, environment, observer)?;
     observer.done(Step::Disk);
@@ -166,6 +168,9 @@ fn up_as(
     let split = std::mem::take(&mut observer.split);
     if let Err(error) = split.save(&place) {
         observer.tell(Progress::Warning(error.to_string()));
+    }
+    if is_missing {
+        templates::make_later(&order, request.accel, environment);
     }
     observer.tell(Progress::Ready { name: &place.name, after: begun.elapsed(), split: &split });
     drop(turn);
