@@ -84,11 +84,7 @@ fn request(args: &Up) -> Request {
         ephemeral: args.ephemeral,
         fresh: args.fresh,
         without_secrets: args.without_secrets,
-        accel: match args.accel {
-            Accel::Auto => AccelRequest::Auto,
-            Accel::Kvm => AccelRequest::Kvm,
-            Accel::Tcg => AccelRequest::Tcg,
-        },
+        accel: args.accel.into(),
         warm: match args.warm {
             _ if args.cold => lifecycle::Warm::Never,
             Warm::Auto => lifecycle::Warm::Auto,
@@ -97,6 +93,16 @@ fn request(args: &Up) -> Request {
         qemu_as_root: args.qemu_as_root,
         qemu_arguments: args.qemu_arguments.clone(),
         ready_within: args.timeout.map(Duration::from_secs),
+    }
+}
+
+impl From<Accel> for AccelRequest {
+    fn from(accel: Accel) -> Self {
+        match accel {
+            Accel::Auto => Self::Auto,
+            Accel::Kvm => Self::Kvm,
+            Accel::Tcg => Self::Tcg,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one point of the boot: before it nothing is particular to the instance, after it everything is.
 //!
-//! The guest tells the host that it is there, and goes on when the host says so. A cold boot is told at once. A
-//! template is frozen while it waits; what is resumed from it hears the word in another machine, days later, and first
+//! The guest tells the host that it is there, and goes on when the host says so. A cold boot is told at once. Who waits
+//! prepares what comes next, and says so: that is when a template is frozen. What is resumed from it hears the word in another machine, days later, and first
 //! becomes one of its own: randomness, clock, boot id. See docs/warm-start.md.
 
 use std::fs::{self, File, OpenOptions};
@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
-use super::{Error, console, events, identity, root};
+use super::{Error, console, events, identity, prepare, root};
 use crate::vm::agent::{Event, Go};
 
 /// Where the agent passes the host's word on to.
 const SOCKET: &str = "/run/civm/point.sock";
+/// How soon a guest hears it that is not to wait.
+const SOON: Duration = Duration::from_secs(1);
 /// How long the word is waited for. A host without an agent's port says none, and neither does an old civm.
 const WORD: Duration = Duration::from_secs(10);
 /// How long the kernel may take to hear from the machine that it is another one now.
@@ -40,14 +42,19 @@ const NEW_UUID: &str = "/proc/sys/kernel/random/uuid";
 pub(super) fn pass() -> Result<(), Error> {
     let _ = fs::remove_file(SOCKET);
     let socket = UnixDatagram::bind(SOCKET).map_err(Error::io("create", SOCKET))?;
-    socket.set_read_timeout(Some(WORD)).map_err(Error::io("wait at", SOCKET))?;
     // Opened before, so that what comes meanwhile is read. A guest that boots does without.
     let mut log = kernel_log();
     events::send(&Event::Point { uptime_ms: events::uptime_ms() });
-    let mut reseeded = false;
+    let (mut reseeded, mut prepared) = (false, false);
     let go = loop {
-        if let Some(go) = receive(&socket)? {
+        if let Some(go) = receive(&socket, if prepared { WORD } else { SOON })? {
             break go;
+        }
+        if !prepared {
+            prepared = true;
+            prepare::prepare();
+            events::send(&Event::Prepared);
+            continue;
         }
         reseeded = reseeded || log.as_mut().is_ok_and(|log| is_reseeded(log).unwrap_or(false));
         if !reseeded {
@@ -61,7 +68,8 @@ pub(super) fn pass() -> Result<(), Error> {
 }
 
 /// The word, if it comes in time.
-fn receive(socket: &UnixDatagram) -> Result<Option<Go>, Error> {
+fn receive(socket: &UnixDatagram, within: Duration) -> Result<Option<Go>, Error> {
+    socket.set_read_timeout(Some(within)).map_err(Error::io("wait at", SOCKET))?;
     let mut word = [0; WORD_MAX];
     match socket.recv(&mut word) {
         Ok(length) => serde_json::from_slice(&word[..length])
