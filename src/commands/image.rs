@@ -275,8 +275,7 @@ enum Chosen<'a> {
 fn choose<'a>(word: &str, images: &'a Images) -> Result<Chosen<'a>, Failure> {
     let begins = |id: &str| !word.is_empty() && id.starts_with(word);
     let of_images = images.stored.iter().filter(|image| begins(&image.id)).map(Chosen::Image);
-    let templates =
-        images.templates.iter().filter(|template| begins(&template.id)).map(Chosen::Template);
+    let templates = images.templates.iter().filter(|template| begins(&template.id)).map(Chosen::Template);
     let found: Vec<Chosen<'_>> = of_images.chain(templates).collect();
     let wrong = |message: String| {
         Err(Failure::new(Code::NoFileSpecified, message).help("`civm image ls` lists the images"))
@@ -298,8 +297,7 @@ fn gc(age: Age, as_json: bool, context: &Context) -> Outcome {
             list.iter().map(|one| json!({"id": one.id, "size": one.size})).collect::<Vec<Value>>()
         };
         let (images, templates) = (list(&removed), list(&templates));
-        let report =
-            json!({"dry_run": age.dry_run, "images": images, "templates": templates, "size": total});
+        let report = json!({"dry_run": age.dry_run, "images": images, "templates": templates, "size": total});
         context.screen.line(format!("{report:#}"))?;
         return Ok(0);
     }
@@ -312,7 +310,11 @@ fn gc(age: Age, as_json: bool, context: &Context) -> Outcome {
         (0, 0) => "there is no image to remove".to_owned(),
         (_, 0) => format!("{images} {done}, {}", bytes(total)),
         (_, count) => {
-            format!("{images} and {count} {} {done}, {}", plural(count, "template", "templates"), bytes(total))
+            format!(
+                "{images} and {count} {} {done}, {}",
+                plural(count, "template", "templates"),
+                bytes(total)
+            )
         }
     });
     Ok(0)

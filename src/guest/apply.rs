@@ -14,8 +14,8 @@ use super::force::{self, InForce};
 use super::notes::Notes;
 use super::state::{self, State};
 use super::{
-    Error, artifacts, console, events, files, identity, own_units, point, secrets, share, source, steps, sysctls,
-    systemctl, units, users,
+    Error, artifacts, console, events, files, identity, own_units, point, secrets, share, source, steps,
+    sysctls, systemctl, units, users,
 };
 use crate::edge::lock::Lock;
 use crate::host::layer::{Layer, ROOTFS};

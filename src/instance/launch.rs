@@ -60,7 +60,8 @@ pub struct Request<'a> {
 /// What stands in the way, before anything has been started; or how the start failed, after everything has
 /// been taken down again.
 pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running, Error> {
-    let Request { home, place, host, machine, accel, qemu_as_root, staged, template, mode, environment } = request;
+    let Request { home, place, host, machine, accel, qemu_as_root, staged, template, mode, environment } =
+        request;
     // What another version of civm has written is left alone.
     place.load()?;
     place.sweep();

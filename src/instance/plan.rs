@@ -16,7 +16,8 @@ use crate::instance::state::Record;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 use crate::vm::spec::{
-    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, MemoryFile, Share, Spec,
+    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, MemoryFile, Share,
+    Spec,
 };
 
 /// Tells the stage that the instance may go on without its caller.

@@ -84,7 +84,7 @@ impl Prepared<'_> {
             qemu_as_root: false,
             staged,
             template: self.template,
-        mode: None,
+            mode: None,
             environment,
         };
         boot(start, self.disk, || None, READY, observer)

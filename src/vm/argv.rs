@@ -332,7 +332,8 @@ mod tests {
     #[test]
     fn a_template_is_made_and_resumed_with_the_same_devices() {
         let mut d = sample();
-        let file = |private, resumed| Some(MemoryFile { path: "/cache/templates/0f/ram".into(), private, resumed });
+        let file =
+            |private, resumed| Some(MemoryFile { path: "/cache/templates/0f/ram".into(), private, resumed });
         d.memory_file = file(false, false);
         golden("template", d.clone(), Arch::X86_64);
         let made = render(&Spec::new(d.clone(), Some(Arch::X86_64)).unwrap());
@@ -342,7 +343,10 @@ mod tests {
         assert_eq!(resumed.drain(incoming..incoming + 2).last().unwrap(), "defer");
         let shared = resumed.iter().map(|argument| argument.replace("share=off", "share=on"));
         assert_eq!(shared.collect::<Vec<_>>(), made);
-        assert!(!made.iter().any(|argument| argument.contains("balloon")), "it would punch holes into the file");
+        assert!(
+            !made.iter().any(|argument| argument.contains("balloon")),
+            "it would punch holes into the file"
+        );
     }
 
     #[test]

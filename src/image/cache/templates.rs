@@ -104,7 +104,12 @@ impl Making {
 /// The directory of a template, noted as used, and its image with the disk that the template was frozen with; `None`
 /// where there is none.
 #[must_use]
-pub fn find(id: &str, image: &Image, cache_dir: &Path, environment: &Environment) -> Option<(PathBuf, Image)> {
+pub fn find(
+    id: &str,
+    image: &Image,
+    cache_dir: &Path,
+    environment: &Environment,
+) -> Option<(PathBuf, Image)> {
     let cache = Cache::of(TEMPLATES, cache_dir, environment).ok()?;
     let dir = cache.find(id)?;
     cache.note_use(id);

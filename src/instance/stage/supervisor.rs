@@ -233,8 +233,16 @@ impl Stage {
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
         let patience = scaled(GREETING, &self.environment);
         let state = template.and_then(|template| template.state);
-        let run =
-            qemu::Run { program: &plan.qemu, spec: &spec, mode: self.mode, user, fence, log, state, patience };
+        let run = qemu::Run {
+            program: &plan.qemu,
+            spec: &spec,
+            mode: self.mode,
+            user,
+            fence,
+            log,
+            state,
+            patience,
+        };
         qemu::start(run, channels).map_err(|reason| match user {
             Some(_) if plan.machine.forwards.iter().any(|forward| (1..1024).contains(&forward.host_port)) => {
                 format!(

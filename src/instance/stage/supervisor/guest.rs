@@ -107,7 +107,8 @@ impl Machine {
             Ok(()) => report.send(&Event::Frozen),
             Err(_) => self.failed = true,
         }
-        let cause = frozen.map_or_else(|error| format!("cannot freeze it: {error}"), |()| "it was frozen".to_owned());
+        let cause =
+            frozen.map_or_else(|error| format!("cannot freeze it: {error}"), |()| "it was frozen".to_owned());
         self.give_up(cause, report);
     }
 
