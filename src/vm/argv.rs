@@ -340,7 +340,7 @@ mod tests {
         d.memory_file = file(true, true);
         let mut resumed = render(&Spec::new(d, Some(Arch::X86_64)).unwrap());
         let incoming = resumed.iter().position(|argument| argument == "-incoming").unwrap();
-        assert_eq!(resumed.drain(incoming..incoming + 2).last().unwrap(), "defer");
+        assert_eq!(resumed.drain(incoming..incoming + 2).next_back().unwrap(), "defer");
         let shared = resumed.iter().map(|argument| argument.replace("share=off", "share=on"));
         assert_eq!(shared.collect::<Vec<_>>(), made);
         assert!(

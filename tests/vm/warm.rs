@@ -81,7 +81,7 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
     let rebooted = |text: &str| text.lines().nth(2) != c.lines().nth(2) && text.contains("kept");
     loop {
         let ran = machine.guest("warm-c", &format!("{PARTICULAR}; cat /var/mark"));
-        if ran.code == 0 && rebooted(&ran.out()) {
+        if ran.code == 0 && rebooted(ran.out()) {
             break;
         }
         assert!(Instant::now() < until, "it does not boot again: {}", ran.stderr);
