@@ -1,10 +1,9 @@
 //! What a guest that waits at the point does meanwhile: whatever every instance does next, and does the same. A boot does
 //! not wait there, and does it later; who is resumed from a template finds it done.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::{Error, console, settle};
+use super::{console, settle};
 
 /// Programs that every instance runs next, called so that they do nothing: they and their libraries are in memory then.
 const NEXT: [(&str, &[&str]); 6] = [
@@ -19,9 +18,7 @@ const NEXT: [(&str, &[&str]); 6] = [
 
 /// Does it. What fails here is tried again when its turn comes.
 pub(super) fn prepare() {
-    let tell = |error: Error| console::log(&format!("while waiting: {error}"));
-    settle::grow_disk().unwrap_or_else(tell);
-    settle::load_zram(Path::new(settle::ZRAM)).unwrap_or_else(tell);
+    settle::grow_disk().unwrap_or_else(|error| console::log(&format!("while waiting: {error}")));
     for (program, args) in NEXT {
         let mut command = Command::new(program);
         let _ = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -21,7 +21,7 @@ const LOGIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 /// Exists once the host has been told of a failure.
 const FAILED: &str = "/run/civm/failed";
-pub(super) const ZRAM: &str = "/sys/block/zram0";
+const ZRAM: &str = "/sys/block/zram0";
 const ZRAM_DEVICE: &str = "/dev/zram0";
 
 /// Does it, all at once; what fails is a warning, for the guest is of use without it.
@@ -121,13 +121,8 @@ fn start_units(layer: &Layer) -> Result<(), Error> {
     Ok(())
 }
 
-/// Loads the driver of the compressed swap, unless its device is there.
-pub(super) fn load_zram(device: &Path) -> Result<(), Error> {
-    if device.exists() { Ok(()) } else { console::run("modprobe", &["zram"]) }
-}
-
 fn swap(zram: &Zram) -> Result<(), Error> {
-    load_zram(Path::new(ZRAM))?;
+    console::run("modprobe", &["zram"])?;
     let memory = fs::read_to_string("/proc/meminfo").map_err(Error::io("read", "/proc/meminfo"))?;
     let total =
         usage::kib(&memory, "MemTotal").ok_or_else(|| Error::content("/proc/meminfo", "has no MemTotal"))?;
