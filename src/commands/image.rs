@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::instance::{failure as life, image_failure as failure};
+use super::screen::counted;
 use super::up::Watch;
 use super::{Context, project};
 use crate::cli::image::{Age, Build, Command, Image, Rm};
@@ -268,7 +269,7 @@ fn gc(age: Age, as_json: bool, context: &Context) -> Outcome {
     let done = if age.dry_run { "would be removed" } else { "removed" };
     context.screen.note(match removed.len() {
         0 => "there is no image to remove".to_owned(),
-        count => format!("{count} {} {done}, {}", plural(count, "image", "images"), bytes(total)),
+        count => format!("{} {done}, {}", counted(count, "image"), bytes(total)),
     });
     Ok(0)
 }
@@ -281,10 +282,6 @@ fn cache(context: &Context) -> Result<PathBuf, Failure> {
 /// The first digits of an image's name.
 pub(super) fn short(id: &str) -> &str {
     id.get(..SHORT).unwrap_or(id)
-}
-
-pub(super) fn plural<'a>(count: usize, one: &'a str, more: &'a str) -> &'a str {
-    if count == 1 { one } else { more }
 }
 
 /// A size for people: `1.4 GiB`.
