@@ -4,7 +4,7 @@
 # ports of its own (they are given to the runner, on loopback), and the key with which civm logs in.
 { url, configuration, clientKey, diskSize }:
 let
-  inherit (builtins) attrNames elem elemAt filter head length listToAttrs stringLength substring;
+  inherit (builtins) attrNames elem filter head stringLength substring;
 
   flake = builtins.getFlake url;
   all = flake.nixosConfigurations or (throw "the flake has no nixosConfigurations");
@@ -17,6 +17,7 @@ let
   machineOf = system:
     if isMachine system.options then system.config else system.config.virtualisation.vmVariant;
   mine = machineOf original;
+  release = mine.system.nixos.release or "";
 
   isBelow = directory: path: substring 0 (stringLength directory + 1) path == directory + "/";
   below = directory: path: substring (stringLength directory + 1) (stringLength path) path;
@@ -38,6 +39,13 @@ let
         source = lib.mkForce ''"$CIVM_SHARE"'';
       } // (if share.added then { inherit (share) target; } else { });
       virtualisation.forwardPorts = lib.mkForce [ ];
+      # Their QEMU_NET_OPTS came after two commas, which QEMU reads as one of the value before them.
+      virtualisation.qemu = if !elem release [ "21.05" "21.11" "22.05" ] then { } else {
+        networkingOptions = lib.mkForce [
+          "-net nic,netdev=user.0,model=virtio"
+          "-netdev user,id=user.0\${QEMU_NET_OPTS:+,$QEMU_NET_OPTS}"
+        ];
+      };
       virtualisation.diskSize = if diskSize == null then lib.mkDefault mine.virtualisation.diskSize else lib.mkForce diskSize;
       users.users.root.openssh.authorizedKeys.keys = [ clientKey ];
       services.openssh = { enable = true; } // (if !share.added then { } else {
