@@ -22,6 +22,7 @@ mod initrd;
 mod kernel;
 pub mod layout;
 mod modules;
+pub mod nixos;
 mod rootfs;
 mod run;
 mod sources;

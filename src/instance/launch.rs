@@ -22,10 +22,13 @@ use crate::instance::supervise::{Running, Stream};
 use crate::instance::tsc;
 use crate::vm::argv;
 use crate::vm::network::Network;
+use crate::vm::runner;
 use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec};
 
 /// How long the stage may take to open, or QEMU to answer.
 const STAGE: Duration = Duration::from_secs(30);
+/// The same where a runner may first make a disk and an image of its store.
+const RUNNER: Duration = Duration::from_secs(600);
 
 /// What to start.
 #[derive(Debug)]
@@ -71,8 +74,10 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     for message in compare(&machine)? {
         on(&Event::Warning { message });
     }
-    let user = if qemu_as_root { None } else { QemuUser::choose(&place.path, environment) };
-    let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot: &machine.boot, user, environment };
+    let user =
+        if qemu_as_root || machine.runner.is_some() { None } else { QemuUser::choose(&place.path, environment) };
+    let boot = machine.runner.is_none().then_some(&machine.boot);
+    let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot, user, environment };
     let verdict = accel::decide(accel, &probe)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason.clone() });
     let tsc_khz = tsc_khz(&machine, verdict.accel)?;
@@ -82,11 +87,14 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
     record.phase = Phase::Starting;
+    let patience = if machine.runner.is_some() { RUNNER } else { STAGE };
+    // The guest can write to the share of a runner, which the stage can keep from it only in a namespace.
+    let mode = if machine.runner.is_some() { Some(Mode::Namespaces) } else { mode };
     let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
-    await_qemu(stream, lifeline, place, environment, on)
+    await_qemu(stream, lifeline, place, scaled(patience, environment), environment, on)
 }
 
 /// A stage that closed its socket says why on the other one.
@@ -108,7 +116,9 @@ fn stage_gone(stream: &mut Stream, error: Error) -> Result<(), Error> {
 /// # Errors
 /// What stands in the way.
 pub fn check(home: &Home, machine: &Machine, environment: &Environment) -> Result<(), Error> {
-    find_qemu(machine, environment)?;
+    if machine.runner.is_none() {
+        find_qemu(machine, environment)?;
+    }
     let running = home.running();
     preflight::check_ports(&machine.forwards, || running.clone())?;
     if let Some(disk) = &machine.disk {
@@ -156,6 +166,10 @@ fn wiring(machine: &Machine, directory: &Path) -> Wiring {
 }
 
 fn find_qemu(machine: &Machine, environment: &Environment) -> Result<PathBuf, Error> {
+    // A runner brings its own, which need not be in the PATH.
+    if let Some(qemu) = machine.runner.as_ref().and_then(|runner| runner.qemu.clone()) {
+        return Ok(qemu);
+    }
     let name = machine.arch.qemu();
     environment.find_program(name).ok_or(Error::NoProgram(name))
 }
@@ -235,11 +249,12 @@ fn await_qemu(
     mut stream: Stream,
     lifeline: UnixStream,
     place: &Place,
+    patience: Duration,
     environment: &Environment,
     on: &mut dyn FnMut(&Event),
 ) -> Result<Running, Error> {
     loop {
-        let Some(event) = stream.next(scaled(STAGE, environment)) else {
+        let Some(event) = stream.next(patience) else {
             drop(lifeline);
             stream.finish();
             return Err(Error::Ended { reason: "the stage went silent".to_owned(), tail: place.tail() });
@@ -272,7 +287,6 @@ pub fn command_line(
     place: &Place,
     environment: &Environment,
 ) -> Result<String, Error> {
-    let qemu = find_qemu(machine, environment)?;
     let directory = place.path.join(RUN);
     let wiring = wiring(machine, &directory);
     // What QEMU finds when civm starts it has to be made for a QEMU that is started by hand.
@@ -285,8 +299,19 @@ pub fn command_line(
         let _ = writeln!(line, "{{ {} & }} && \\", words.join(" "));
     }
     let spec = spec(machine, accel, wiring)?;
-    line.push_str(&quote(&qemu.to_string_lossy()));
-    for argument in argv::render(&spec) {
+    let (program, arguments) = match &machine.runner {
+        None => (find_qemu(machine, environment)?, argv::render(&spec)),
+        Some(found) => {
+            let runner::Call { variables, arguments } = runner::call(&spec, found);
+            let _ = write!(line, "mkdir -p -m 700 {} && \\\n", quote(&found.temporary.to_string_lossy()));
+            for (name, value) in variables {
+                let _ = write!(line, "{name}={} \\\n", quote(&value));
+            }
+            (found.program.clone(), arguments)
+        }
+    };
+    line.push_str(&quote(&program.to_string_lossy()));
+    for argument in arguments {
         let joint = if argument.starts_with('-') { " \\\n  " } else { " " };
         let _ = write!(line, "{joint}{}", quote(&argument));
     }

@@ -15,12 +15,15 @@ use crate::instance::stage::QemuUser;
 use crate::instance::state::Record;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
+use crate::vm::runner::Runner;
 use crate::vm::spec::{
     self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, Share, Spec,
 };
 
 /// Tells the stage that the instance may go on without its caller.
 pub(crate) const DETACH: u8 = b'd';
+/// Tells it that the guest is ready, where the guest itself does not.
+pub(crate) const READY: u8 = b'r';
 /// The most files of a share that are taken from a pipe.
 const FILES_MAX: usize = 20_000;
 
@@ -40,6 +43,9 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Kernel and initrd.
     pub boot: Boot,
+    /// The program that runs it in place of QEMU, where it is the machine of a NixOS configuration.
+    #[serde(default)]
+    pub runner: Option<Runner>,
     /// Root disk.
     pub disk: Option<Disk>,
     /// Forwarded ports.
@@ -98,6 +104,7 @@ impl Machine {
             cpus: self.cpus,
             memory_mib: self.memory_mib,
             boot: self.boot.clone(),
+            runner: self.runner.clone(),
             disk: self.disk.clone(),
             disk_files: wiring.disk_files,
             forwards: self.forwards.clone(),

@@ -10,7 +10,7 @@ use crate::edge::environment::Environment;
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::event::Event;
-use crate::instance::plan::DETACH;
+use crate::instance::plan::{DETACH, READY};
 use crate::instance::state::{Phase, Place};
 use crate::instance::{ssh, stop, wire};
 use crate::vm::agent;
@@ -108,6 +108,29 @@ impl Running {
             None => Ok(()),
         });
         if outcome.is_err() {
+            self.end();
+        }
+        outcome
+    }
+
+    /// The same for a guest that need not have an agent: a login alone proves it. `on` hears what has happened until
+    /// then.
+    ///
+    /// # Errors
+    /// As [`Running::wait_ready`].
+    pub fn wait_login(
+        &mut self,
+        deadline: Duration,
+        login: &ssh::Login,
+        on: &mut dyn FnMut(&Event),
+    ) -> Result<(), Error> {
+        let deadline = scaled(deadline, &self.environment);
+        let outcome = self.wait_for_login(login, deadline, Instant::now() + deadline);
+        self.stream.events.try_iter().for_each(|event| on(&event));
+        if outcome.is_ok() {
+            // It may be over already, which the next command tells.
+            let _ = self.lifeline.write_all(&[READY]);
+        } else {
             self.end();
         }
         outcome

@@ -46,7 +46,11 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     // Neither a start nor a removal of the instance comes in between, nor another apply.
     let _turn = turn::take(&place, observer)?;
     let record = place.running()?.ok_or_else(|| instance::Error::NotRunning(place.name.clone()))?;
-    let Plan { request, mut spec, shape, .. } = plan(site, &place, &record)?;
+    let Plan { request, mut spec, shape, nixos, .. } = plan(site, &place, &record)?;
+    if nixos.is_some() {
+        let reason = "it is a machine of a NixOS configuration, which only a restart changes".to_owned();
+        return Err(Error::Refused { name: place.name.clone(), reason });
+    }
     let files = Files::read(site, &spec)?;
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
     let shape =

@@ -2,7 +2,7 @@
 //! It has no project, no secrets of ours and no disk that outlives it.
 
 use super::disk::{Ephemeral, RootDisk};
-use super::{Error, Observer, READY, boot, image, plan};
+use super::{Error, Observer, Proof, READY, boot, image, plan};
 use crate::edge::environment::Environment;
 use crate::host::parcel::Order;
 use crate::image::Image;
@@ -78,6 +78,6 @@ impl Prepared<'_> {
             mode: None,
             environment,
         };
-        boot(start, self.disk, || None, READY, observer)
+        boot(start, self.disk, || None, Proof::Report, READY, observer)
     }
 }

@@ -59,6 +59,10 @@ pub(super) fn fingerprint(
     files: &Files,
     secrets: Option<&[u8]>,
 ) -> Result<String, Error> {
+    if spec.nixos().is_some() {
+        // An apply brings nothing to a guest of NixOS.
+        return Ok(String::new());
+    }
     let facts = Facts { hostname: place.name.clone(), ..Facts::default() };
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| files::add(&mut hash, bytes);
@@ -93,13 +97,13 @@ pub(super) fn fingerprint(
 }
 
 /// An instance's machine ID: as stable as its host key and its name, and unique. Instances of one host share the key.
-fn machine_id(public: &str, name: Option<&String>) -> String {
+pub(super) fn machine_id(public: &str, name: Option<&String>) -> String {
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
     hex::encode(&Sha256::digest(format!("civm machine-id {public}{name}"))[..16])
 }
 
 /// The project without `.git`, disks, and files that git ignores and does not track.
-fn source(site: &Site, staged: &mut Vec<Staged>) -> Result<(), Error> {
+pub(super) fn source(site: &Site, staged: &mut Vec<Staged>) -> Result<(), Error> {
     for entry in walk::walk(site.project.root(), &site.environment) {
         let walk::Entry { inside, path, kind } = entry.map_err(|error| Error::Source(error.to_string()))?;
         let (mode, content) = match kind {

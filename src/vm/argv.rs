@@ -137,6 +137,23 @@ fn control(draft: &Draft, argv: &mut Vec<String>) {
     }
 }
 
+/// The ways between a machine and civm: its console, QEMU's control channel, the agent's port.
+pub(super) fn channels(draft: &Draft, argv: &mut Vec<String>) {
+    console(draft, argv);
+    control(draft, argv);
+    agent_port(draft, argv);
+}
+
+/// What keeps a guest's network off its host.
+pub(super) fn fence(draft: &Draft, netdev: &str, argv: &mut Vec<String>) {
+    let Some(fence) = &draft.fence else { return };
+    // QEMU's `rx` is what the user network receives: the guest's frames take the way around.
+    chardev(argv, "fence-out", &fence.out);
+    chardev(argv, "fence-back", &fence.back);
+    let filter = "queue=rx,outdev=fence-out,indev=fence-back";
+    push(argv, "-object", format!("filter-redirector,id=fence,netdev={netdev},{filter}"));
+}
+
 /// Numbers of the sets that hold the descriptors of the disk and of its base.
 const DISK_SET: u32 = 1;
 const BASE_SET: u32 = 2;
@@ -187,16 +204,7 @@ fn network(draft: &Draft, argv: &mut Vec<String>) {
         user.push_str(&forward.render());
     }
     push(argv, "-netdev", user);
-    if let Some(fence) = &draft.fence {
-        // QEMU's `rx` is what the user network receives: the guest's frames take the way around.
-        chardev(argv, "fence-out", &fence.out);
-        chardev(argv, "fence-back", &fence.back);
-        push(
-            argv,
-            "-object",
-            "filter-redirector,id=fence,netdev=net0,queue=rx,outdev=fence-out,indev=fence-back",
-        );
-    }
+    fence(draft, "net0", argv);
     let properties = match draft.machine_type {
         // No option ROM: nothing boots from the network.
         MachineType::Q35 | MachineType::Virt => ",netdev=net0,romfile=",

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
+use crate::vm::runner::Runner;
 
 mod check;
 
@@ -240,6 +241,8 @@ pub struct Draft {
     pub memory_mib: u32,
     /// Kernel and initrd.
     pub boot: Boot,
+    /// The program that runs it in place of a QEMU of ours; it knows what it boots.
+    pub runner: Option<Runner>,
     /// Root disk.
     pub disk: Option<Disk>,
     /// Its files, where QEMU inherits them.
@@ -299,6 +302,7 @@ pub(crate) fn sample() -> Draft {
             initrd: Some("/cache/initrd.cpio".into()),
             append: vec!["civm.packages=0f".into()],
         },
+        runner: None,
         disk: Some(Disk { path: "/project/builder.qcow2".into(), size_mib: 16384, ephemeral: false }),
         disk_files: None,
         forwards: vec![Forward::loopback(2322, 22)],

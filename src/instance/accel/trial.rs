@@ -154,6 +154,7 @@ pub(in crate::instance) fn draft(arch: Arch, accel: Accel, boot: Boot, console: 
         cpus: 1,
         memory_mib: MEMORY_MIB,
         boot,
+        runner: None,
         disk: None,
         disk_files: None,
         forwards: Vec::new(),

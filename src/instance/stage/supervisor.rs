@@ -1,8 +1,10 @@
 //! The supervisor: stages the files, runs QEMU as its child and stays until it is gone.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::DirBuilder;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,6 +40,10 @@ use watch::Machine;
 
 /// How long QEMU may take to answer on its control channel; a loaded machine is slow to load it.
 const GREETING: Duration = Duration::from_secs(20);
+/// The same where a runner first makes what QEMU is to open.
+const RUNNER: Duration = Duration::from_secs(590);
+/// Where a runner's QEMU finds the share: it may open it to be written to.
+const READ_ONLY: &str = "share-read-only";
 
 /// The hidden subcommand: `MODE KEEPER RUNTIME STATE PROJECT NAME`.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -159,7 +165,10 @@ impl Stage {
         let files = self.share.receive(caller, user).map_err(failed)?;
         report.send(&Event::Staged { files });
         let mut machine = plan.machine.clone();
-        let disk = machine.disk.as_ref().map(disk::Files::open).transpose()?;
+        let runner = machine.runner.clone();
+        // A runner makes its disk itself where there is none.
+        let disk = machine.disk.as_ref().filter(|disk| runner.is_none() || disk.path.exists());
+        let disk = disk.map(disk::Files::open).transpose()?;
         // Before what QEMU alone inherits is open.
         let fence = (machine.network == Network::NoHost)
             .then(|| Fence::start(self.mode, user, &self.place.path))
@@ -172,7 +181,10 @@ impl Stage {
             qmp: channels.qmp(),
             agent: channels.agent(),
             share: self.share.path().to_owned(),
-            disk_files: disk.as_ref().map(|disk| disk.inherit(&mut inherited)).transpose().map_err(failed)?,
+            disk_files: match &disk {
+                Some(disk) if runner.is_none() => Some(disk.inherit(&mut inherited).map_err(failed)?),
+                _ => None,
+            },
             fence: fence.as_ref().map(Fence::channels),
         };
         if user.is_some() {
@@ -185,9 +197,17 @@ impl Stage {
                 *path = inherited.path(path).map_err(failed)?;
             }
         }
+        if let Some(runner) = &runner {
+            wiring.share = self.runtime.join(READ_ONLY);
+            make_directory(&wiring.share)?;
+            namespaces::bind_read_only(self.share.path(), &wiring.share).map_err(failed)?;
+            // What an earlier run left there was of that run alone.
+            let _ = std::fs::remove_dir_all(&runner.temporary);
+            make_directory(&runner.temporary)?;
+        }
         let spec = machine.spec(plan.accel, plan.tsc_khz, wiring).map_err(|error| error.to_string())?;
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
-        let patience = scaled(GREETING, &self.environment);
+        let patience = scaled(if runner.is_some() { RUNNER } else { GREETING }, &self.environment);
         let run = qemu::Run { program: &plan.qemu, spec: &spec, mode: self.mode, user, fence, log, patience };
         let (qemu, guest) = qemu::start(run, channels).map_err(|reason| match user {
             Some(_) if plan.machine.forwards.iter().any(|forward| (1..1024).contains(&forward.host_port)) => {
@@ -209,6 +229,11 @@ impl Stage {
         }
         Ok((qemu, console, disk.map(disk::Files::into_lock)))
     }
+}
+
+fn make_directory(path: &Path) -> Result<(), String> {
+    let made = DirBuilder::new().mode(0o700).create(path);
+    made.map_err(|error| format!("cannot create {}: {error}", path.display()))
 }
 
 /// The caller's socket, our standard input, read without a buffer of its own.

@@ -15,7 +15,7 @@ use crate::edge::environment::Environment;
 use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
 use crate::instance::event::Event;
-use crate::instance::plan::DETACH;
+use crate::instance::plan::{DETACH, READY};
 use crate::instance::stage::child::has_parent;
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Asker;
@@ -226,6 +226,7 @@ impl Machine {
         let mut word = [0];
         match Caller.read(&mut word) {
             Ok(1) if word == [DETACH] => self.caller = false,
+            Ok(1) if word == [READY] => self.seen_ready(report),
             Ok(1) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => {

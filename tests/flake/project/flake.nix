@@ -1,0 +1,48 @@
+{
+  description = "A project of NixOS users: machines that are configurations, of which three have one host name";
+
+  outputs = { self }:
+    let
+      nixpkgs = (import ./nixpkgs/flake.nix).outputs { self = nixpkgs; };
+      civm = import ./civm.nix nixpkgs;
+      configuration = modules: nixpkgs.lib.nixosSystem {
+        system = "x86_64-linux";
+        modules = [ nixpkgs.nixosModules.qemu-vm ./hosts/common.nix { nixpkgs.overlays = [ civm.overlays.default ]; } ] ++ modules;
+      };
+      port = host: guest: { host.port = host; guest.port = guest; };
+      builder = { name, cores ? 1, memory ? 512 }: configuration [
+        {
+          networking.hostName = "builder";
+          virtualisation.cores = cores;
+          virtualisation.memorySize = memory;
+          virtualisation.diskSize = 16 * 1024;
+          virtualisation.forwardPorts = [ (port 2322 22) ];
+        }
+      ];
+      controller = name: configuration [
+        nixpkgs.nixosModules.sops
+        ./hosts/jenkins-controller/configuration.nix
+        {
+          networking.hostName = "jenkins-controller";
+          virtualisation.memorySize = 768;
+          virtualisation.diskSize = 20 * 1024;
+          virtualisation.forwardPorts = [ (port 8081 8081) (port 2222 22) ];
+          # The place of the seed: a directory of the user's, as the shell finds it.
+          virtualisation.sharedDirectories.shr = {
+            source = "$HOME/.config/vmshared/${name}";
+            target = "/shared";
+          };
+          services.openssh.hostKeys = [{ path = "/shared/secrets/ssh_host_ed25519_key"; type = "ed25519"; }];
+        }
+      ];
+    in
+    {
+      nixosConfigurations = {
+        vm-builder-demo = builder { name = "vm-builder-demo"; cores = 2; memory = 640; };
+        vm-builder-x86 = builder { name = "vm-builder-x86"; };
+        vm-builder-aarch = builder { name = "vm-builder-aarch"; };
+        vm-jenkins-controller = controller "jenkins-controller";
+        vm-jenkins-controller-ephemeral = controller "jenkins-controller-ephemeral";
+      };
+    };
+}
