@@ -23,6 +23,7 @@ mod network;
 mod notes;
 mod own_units;
 mod packages;
+mod point;
 mod root;
 mod secrets;
 mod settle;

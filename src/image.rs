@@ -28,7 +28,7 @@ mod run;
 mod sources;
 mod tools;
 
-pub use cache::{sent, stored};
+pub use cache::{sent, stored, templates};
 pub use error::Error;
 
 /// Debian's name of an architecture.

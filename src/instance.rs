@@ -19,6 +19,7 @@ pub mod stage;
 pub mod state;
 pub mod stop;
 pub mod supervise;
+pub mod template;
 mod tsc;
 pub mod wire;
 

@@ -35,6 +35,7 @@ mod share;
 mod site;
 mod split;
 mod turn;
+mod warm;
 
 pub use apply::{Applied, Drift, apply};
 pub use artifacts::collect as collect_artifacts;
@@ -54,6 +55,7 @@ pub use restart::restart;
 pub use shape::Shape;
 pub use site::Site;
 pub use split::{Split, Step, Timed};
+pub use warm::{Warm, make_template};
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
 /// minute.
@@ -136,16 +138,32 @@ fn up_as(
     };
     files.fetch(environment, observer)?;
     observer.done(Step::Image);
-    let made = match &image {
+    let machine = fit(plan::machine(&spec, &place, image.as_ref(), &disk, &request), built.as_ref());
+    let (image, template, accel) = match image {
         Some(image) => {
-            accounts::check(&spec, image, &files.rootfs, disk.will_be_kept(), observer)?;
-            disk.make(&order, image, &place, environment, observer)?
+            accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
+            let candidate = warm::Candidate {
+                machine: &machine,
+                image: &image,
+                place: &place,
+                accel: request.accel,
+                qemu_as_root: request.qemu_as_root,
+                environment,
+            };
+            let chosen = candidate.choose(request.warm, disk.will_be_kept(), observer)?;
+            (Some(chosen.image), chosen.template, chosen.accel)
         }
+        None if request.warm == Warm::Require => {
+            return Err(Error::NotWarm("the runner of a NixOS configuration always boots it".to_owned()));
+        }
+        None => (None, None, request.accel),
+    };
+    let made = match &image {
+        Some(image) => disk.make(&order, image, &place, environment, observer)?,
         None => disk.leave_to_runner(&order, &place, observer)?,
     };
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
-    let machine = fit(plan::machine(&spec, &place, image.as_ref(), &disk, &request), built.as_ref());
     let fingerprint = share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?;
     let staged = match &nixos {
         Some(nixos) => nixos.staged(site, &place, identity)?,
@@ -160,9 +178,10 @@ fn up_as(
         place: &place,
         host: &spec.name,
         machine,
-        accel: request.accel,
+        accel,
         qemu_as_root: request.qemu_as_root,
         staged,
+        template,
         mode: None,
         environment,
     };

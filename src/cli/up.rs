@@ -29,6 +29,12 @@ pub struct Up {
     /// Delete the instance's disk first and start with a new one; what is on it is lost
     #[arg(long)]
     pub fresh: bool,
+    /// Boot, even where a template of this machine would make for a start in a fraction of the time (docs/warm-start.md)
+    #[arg(long, conflicts_with = "warm")]
+    pub cold: bool,
+    /// Whether to start from a template where one fits: `require` fails rather than to boot
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub warm: Warm,
     /// How to run the guest
     #[arg(long, value_enum, default_value_t)]
     pub accel: Accel,
@@ -60,6 +66,16 @@ pub struct Up {
     /// More arguments for QEMU, after `--`
     #[arg(last = true, value_name = "QEMU ARGS")]
     pub qemu_arguments: Vec<String>,
+}
+
+/// When a machine is started from a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Warm {
+    /// If one fits
+    #[default]
+    Auto,
+    /// Or not at all
+    Require,
 }
 
 /// How the guest is executed.

@@ -10,7 +10,7 @@ use super::instance::instance_failure;
 use super::screen::counted;
 use super::{Context, project};
 use crate::cli::gc::Gc;
-use crate::image::{debian, disk, stored};
+use crate::image::{debian, disk, stored, templates};
 use crate::instance::Home;
 use crate::instance::state::Limits;
 use crate::lifecycle;
@@ -36,6 +36,12 @@ pub(super) fn run(args: &Gc, context: &Context) -> Outcome {
         reason: format!("the image {}, which no host of this project and no machine uses", short(&image.id)),
         paths: vec![images.cache.join("images").join(image.id)],
         size: image.size,
+    }));
+    gone.extend(images.collect_templates(args.age, context)?.into_iter().map(|template| Gone {
+        kind: "template",
+        reason: format!("the template {}, which no machine uses", short(&template.id)),
+        paths: vec![images.cache.join("templates").join(template.id)],
+        size: template.size,
     }));
     let artifacts =
         lifecycle::collect_artifacts(&context.environment, DAY * args.age.older_than, args.age.dry_run);
@@ -114,6 +120,7 @@ pub(super) fn leftovers(
     }));
     if !dry_run {
         debian::sweep(cache, &context.environment);
+        templates::sweep(cache, &context.environment);
         if let Some(project) = &project {
             disk::sweep(project.root());
         }

@@ -16,8 +16,11 @@ use crate::host::parcel::Order;
 use crate::host::spec::Spec;
 use crate::image::Error;
 use crate::image::stored::{self, Stored};
+use crate::image::templates::Template;
 use crate::lifecycle;
 use crate::outcome::{Code, Failure, Outcome};
+
+mod templates;
 
 /// Digits by which an image is shown and known.
 const SHORT: usize = 12;
@@ -29,6 +32,7 @@ pub(super) fn run(args: &Image, context: &Context) -> Outcome {
     match &args.command {
         Command::Ls(args) => ls(args.json, context),
         Command::Build(args) => build(args, context),
+        Command::Warm(args) => templates::warm(args, context),
         Command::Rm(args) => rm(args, context),
         Command::Gc(args) => gc(args.age, args.json, context),
     }
@@ -38,6 +42,7 @@ pub(super) fn run(args: &Image, context: &Context) -> Outcome {
 pub(super) struct Images {
     pub(super) cache: PathBuf,
     pub(super) stored: Vec<Stored>,
+    pub(super) templates: Vec<Template>,
     /// By the image's name. Empty outside of a project.
     pub(super) hosts: HostsOfImage,
     /// Hosts that cannot be read, so that nobody knows what they need.
@@ -54,8 +59,10 @@ impl Images {
     pub(super) fn find(context: &Context) -> Result<Self, Failure> {
         let cache = cache(context)?;
         let stored = stored::list(&cache, &context.environment).map_err(|error| failure(&error))?;
+        let templates = crate::image::templates::list(&cache, &context.environment);
+        let templates = templates.map_err(|error| failure(&error))?;
         let (hosts, unknown) = needed(context)?;
-        Ok(Self { cache, stored, hosts, unknown })
+        Ok(Self { cache, stored, templates, hosts, unknown })
     }
 
     /// The hosts of this project that start from an image.
@@ -145,7 +152,8 @@ fn ls(as_json: bool, context: &Context) -> Outcome {
             if users.is_empty() { String::new() } else { users.len().to_string() },
         ]);
     }
-    context.screen.data(super::screen::columns(&rows).as_bytes())?;
+    let table = super::screen::columns(&rows) + &templates::table(&images.templates);
+    context.screen.data(table.as_bytes())?;
     Ok(0)
 }
 
@@ -161,6 +169,7 @@ fn describe(image: &Stored, images: &Images) -> Value {
         "last_used": seconds(image.last_used),
         "hosts": images.hosts_of(image),
         "used_by": image.users(),
+        "templates": templates::describe(&image.id, &images.templates),
     })
 }
 
@@ -192,11 +201,12 @@ fn build(args: &Build, context: &Context) -> Outcome {
 
 fn rm(args: &Rm, context: &Context) -> Outcome {
     let images = Images::find(context)?;
-    let mut chosen: Vec<&Stored> = Vec::new();
+    let (mut chosen, mut templates): (Vec<&Stored>, Vec<&Template>) = (Vec::new(), Vec::new());
     for word in &args.images {
-        let image = choose(word, &images.stored)?;
-        if !chosen.contains(&image) {
-            chosen.push(image);
+        match choose(word, &images)? {
+            Chosen::Image(image) if !chosen.contains(&image) => chosen.push(image),
+            Chosen::Template(template) if !templates.contains(&template) => templates.push(template),
+            _ => {}
         }
     }
     for image in &chosen {
@@ -204,8 +214,12 @@ fn rm(args: &Rm, context: &Context) -> Outcome {
         if !users.is_empty() {
             return Err(failure(&Error::InUse { id: image.id.clone(), users: users.join(", ") }));
         }
+        // They are of no use without it.
+        let of_image = images.templates.iter().filter(|template| template.description.image == image.id);
+        templates.extend(of_image.filter(|template| !templates.contains(template)).collect::<Vec<_>>());
     }
     let size: u64 = chosen.iter().map(|image| image.size).sum();
+    let size = size + templates.iter().map(|template| template.size).sum::<u64>();
     for image in &chosen {
         let hosts = images.hosts_of(image);
         if !hosts.is_empty() {
@@ -213,10 +227,12 @@ fn rm(args: &Rm, context: &Context) -> Outcome {
             context.screen.note(format!("{}: the next new disk of {hosts} needs it again", short(&image.id)));
         }
     }
-    let what = if let [one] = chosen.as_slice() {
-        short(&one.id).to_owned()
-    } else {
-        format!("{} images", chosen.len())
+    let what = match (chosen.as_slice(), templates.as_slice()) {
+        ([one], []) => short(&one.id).to_owned(),
+        ([], [one]) => short(&one.id).to_owned(),
+        (_, []) => counted(chosen.len(), "image"),
+        ([], _) => counted(templates.len(), "template"),
+        _ => format!("{} and {}", counted(chosen.len(), "image"), counted(templates.len(), "template")),
     };
     if !args.yes {
         if !terminal::can_ask() {
@@ -231,45 +247,65 @@ fn rm(args: &Rm, context: &Context) -> Outcome {
             return Err(Failure::new(Code::Generic, format!("{what} was not removed")));
         }
     }
+    let (cache, environment) = (&images.cache, &context.environment);
+    let removed = |id: &str, size| context.screen.note(format!("removed {} ({})", short(id), bytes(size)));
+    for template in templates {
+        let size = crate::image::templates::remove(template, cache, environment);
+        removed(&template.id, size.map_err(|error| failure(&error))?);
+    }
     for image in chosen {
-        let size =
-            stored::remove(image, &images.cache, &context.environment).map_err(|error| failure(&error))?;
-        context.screen.note(format!("removed {} ({})", short(&image.id), bytes(size)));
+        let size = stored::remove(image, cache, environment).map_err(|error| failure(&error))?;
+        removed(&image.id, size);
     }
     Ok(0)
 }
 
-/// The image that a word means: its name, or as many of its first digits as tell it from the others.
-fn choose<'a>(word: &str, images: &'a [Stored]) -> Result<&'a Stored, Failure> {
-    let found: Vec<&Stored> =
-        images.iter().filter(|image| !word.is_empty() && image.id.starts_with(word)).collect();
+/// What is to be removed.
+#[derive(Clone, Copy)]
+enum Chosen<'a> {
+    Image(&'a Stored),
+    Template(&'a Template),
+}
+
+/// The image or template that a word means: its name, or as many of its first digits as tell it from the others.
+fn choose<'a>(word: &str, images: &'a Images) -> Result<Chosen<'a>, Failure> {
+    let begins = |id: &str| !word.is_empty() && id.starts_with(word);
+    let of_images = images.stored.iter().filter(|image| begins(&image.id)).map(Chosen::Image);
+    let templates = images.templates.iter().filter(|template| begins(&template.id)).map(Chosen::Template);
+    let found: Vec<Chosen<'_>> = of_images.chain(templates).collect();
     let wrong = |message: String| {
         Err(Failure::new(Code::NoFileSpecified, message).help("`civm image ls` lists the images"))
     };
     match found.as_slice() {
-        [one] => Ok(one),
+        [one] => Ok(*one),
         [] => wrong(format!("there is no image `{word}`")),
         more => wrong(format!("`{word}` is the beginning of {} images", more.len())),
     }
 }
 
 fn gc(age: Age, as_json: bool, context: &Context) -> Outcome {
-    let removed = Images::find(context)?.collect(age, context)?;
-    let total: u64 = removed.iter().map(|image| image.size).sum();
+    let images = Images::find(context)?;
+    let templates = images.collect_templates(age, context)?;
+    let removed = images.collect(age, context)?;
+    let total: u64 = removed.iter().chain(&templates).map(|one| one.size).sum();
     if as_json {
-        let list: Vec<Value> =
-            removed.iter().map(|image| json!({"id": image.id, "size": image.size})).collect();
-        let report = json!({"dry_run": age.dry_run, "images": list, "size": total});
+        let list = |list: &[Removed]| {
+            list.iter().map(|one| json!({"id": one.id, "size": one.size})).collect::<Vec<Value>>()
+        };
+        let (images, templates) = (list(&removed), list(&templates));
+        let report = json!({"dry_run": age.dry_run, "images": images, "templates": templates, "size": total});
         context.screen.line(format!("{report:#}"))?;
         return Ok(0);
     }
-    for image in &removed {
-        context.screen.line(format!("{}  {}", short(&image.id), bytes(image.size)))?;
+    for one in templates.iter().chain(&removed) {
+        context.screen.line(format!("{}  {}", short(&one.id), bytes(one.size)))?;
     }
     let done = if age.dry_run { "would be removed" } else { "removed" };
-    context.screen.note(match removed.len() {
-        0 => "there is no image to remove".to_owned(),
-        count => format!("{} {done}, {}", counted(count, "image"), bytes(total)),
+    let images = counted(removed.len(), "image");
+    context.screen.note(match (removed.len(), templates.len()) {
+        (0, 0) => "there is no image to remove".to_owned(),
+        (_, 0) => format!("{images} {done}, {}", bytes(total)),
+        (_, count) => format!("{images} and {} {done}, {}", counted(count, "template"), bytes(total)),
     });
     Ok(0)
 }

@@ -98,6 +98,7 @@ pub(super) fn failure(error: lifecycle::Error) -> Failure {
             if locked { failure.help("or boot without secrets, with --without-secrets") } else { failure }
         }
         Life::Artifact { .. } => unavailable(message),
+        Life::NotWarm(_) => unavailable(message).help("`civm image warm HOST` makes the template of a host's machines"),
         Life::NoCache => Failure::new(Code::Generic, message).help("set XDG_CACHE_HOME to another directory"),
         Life::NameOfHost(_) => Failure::new(Code::CouldNotReadInput, message).help("choose another `--name`"),
         Life::OtherHost { name, .. } => Failure::new(Code::CouldNotReadInput, message)
@@ -136,7 +137,9 @@ pub(super) fn image_failure(error: &image::Error) -> Failure {
             let packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
             Some(format!("sudo apt-get install {}", packages.join(" ")))
         }
-        image::Error::NoNix => Some("install it, or use a host with `image: debian`, which needs no Nix".to_owned()),
+        image::Error::NoNix => {
+            Some("install it, or use a host with `image: debian`, which needs no Nix".to_owned())
+        }
         image::Error::InUse { .. } => Some("stop its machines first: `civm ls` lists them".to_owned()),
         image::Error::NoPackages { .. } => Some("correct `packages` in host.yaml".to_owned()),
         _ => None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Context;
 use super::instance::{failure, instance_failure, site};
-use crate::cli::up::{Accel, Restart, Up};
+use crate::cli::up::{Accel, Restart, Up, Warm};
 use crate::edge::terminal;
 use crate::host::project;
 use crate::image::nixos::Reference;
@@ -101,6 +101,11 @@ fn request(args: &Up) -> Result<Request, Failure> {
             Accel::Kvm => AccelRequest::Kvm,
             Accel::Tcg => AccelRequest::Tcg,
         },
+        warm: match args.warm {
+            _ if args.cold => lifecycle::Warm::Never,
+            Warm::Auto => lifecycle::Warm::Auto,
+            Warm::Require => lifecycle::Warm::Require,
+        },
         qemu_as_root: args.qemu_as_root,
         qemu_arguments: args.qemu_arguments.clone(),
         ready_within: args.timeout.map(Duration::from_secs),
@@ -110,12 +115,12 @@ fn request(args: &Up) -> Result<Request, Failure> {
 /// `FLAKE#NAME`. A directory that is named by its path is meant wherever a later command is run.
 fn reference(text: &str) -> Result<Reference, Failure> {
     let wrong = |message: String| {
-        Failure::new(Code::CouldNotReadInput, message).help("`civm ls --flake` lists a flake's configurations")
+        Failure::new(Code::CouldNotReadInput, message)
+            .help("`civm ls --flake` lists a flake's configurations")
     };
-    let (flake, name) = text
-        .split_once('#')
-        .filter(|(_, name)| !name.is_empty())
-        .ok_or_else(|| wrong(format!("`{text}` names no configuration: write FLAKE#NAME, such as .#builder")))?;
+    let (flake, name) = text.split_once('#').filter(|(_, name)| !name.is_empty()).ok_or_else(|| {
+        wrong(format!("`{text}` names no configuration: write FLAKE#NAME, such as .#builder"))
+    })?;
     if !project::is_name(name) {
         return Err(wrong(format!(
             "`{name}` is not a name that civm can give a machine: lower-case letters, digits and inner hyphens"

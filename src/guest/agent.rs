@@ -10,7 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::{Error, apply, console, events, identity, usage};
+use super::{Error, apply, console, events, identity, point, usage};
 use crate::vm::agent::{Answer, Command, Event, Question};
 use crate::vm::lines::Lines;
 
@@ -82,6 +82,7 @@ fn obey(mut port: File) {
 fn follow(line: &[u8]) {
     match serde_json::from_slice(line) {
         Ok(Command::PowerOff) => power_off(),
+        Ok(Command::Go(go)) => point::tell(&go),
         Ok(Command::SetTime { unix_ms }) => match identity::clock(Duration::from_millis(unix_ms)) {
             Ok(true) => console::log("the machine stood still for a while; the clock was set to the host's"),
             Ok(false) => {}

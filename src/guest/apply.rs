@@ -14,8 +14,8 @@ use super::force::{self, InForce};
 use super::notes::Notes;
 use super::state::{self, State};
 use super::{
-    Error, artifacts, console, events, files, identity, own_units, secrets, share, source, steps, sysctls,
-    systemctl, units, users,
+    Error, artifacts, console, events, files, identity, own_units, point, secrets, share, source, steps,
+    sysctls, systemctl, units, users,
 };
 use crate::edge::lock::Lock;
 use crate::host::layer::{Layer, ROOTFS};
@@ -31,9 +31,8 @@ const LOCK: &str = "/run/civm/apply.lock";
 
 /// Applies the layer at boot and reports how it went.
 pub(super) fn run() -> Result<(), Error> {
-    // The point: what comes before is the same for every instance of an image.
-    events::send(&Event::Point { uptime_ms: events::uptime_ms() });
-    boot().inspect_err(|error| {
+    // What comes before is the same for every instance of an image.
+    point::pass().and_then(|()| boot()).inspect_err(|error| {
         if super::settle::first_failure() {
             console::say(&format!("cannot apply the host layer: {error}"));
             events::send(&Event::Failed { message: format!("the host layer: {error}") });

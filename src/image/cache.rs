@@ -22,7 +22,10 @@ use crate::edge::lock::{Lock, open_file};
 
 pub mod sent;
 pub mod stored;
+pub mod templates;
 
+/// Folder of the images in a cache directory.
+const IMAGES: &str = "images";
 /// Prefix of the directories of unfinished builds; `<prefix><id>-<random>`.
 const BUILDING: &str = ".building-";
 /// Prefix of temporary directories outside the cache, with the same random part.
@@ -62,7 +65,12 @@ impl Cache {
 
     /// The same, made or not.
     pub(super) fn at(dir: &Path, environment: &Environment) -> Result<Self, Error> {
-        let images = std::path::absolute(dir).map_err(Error::io("find", dir))?.join("images");
+        Self::of(IMAGES, dir, environment)
+    }
+
+    /// Another folder of a cache directory that is kept in the same way.
+    fn of(folder: &str, dir: &Path, environment: &Environment) -> Result<Self, Error> {
+        let images = std::path::absolute(dir).map_err(Error::io("find", dir))?.join(folder);
         Ok(Self { images, environment: environment.clone() })
     }
 

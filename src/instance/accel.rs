@@ -19,7 +19,7 @@ use crate::vm::spec::{Accel, Arch, Boot};
 
 mod small;
 pub(super) mod trial;
-mod verdicts;
+pub(super) mod verdicts;
 
 use trial::{Kernel, Trial};
 use verdicts::Kept;

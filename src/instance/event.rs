@@ -52,6 +52,10 @@ pub enum Event {
         /// The forwards, with the ports that were chosen.
         forwards: Vec<Forward>,
     },
+    /// The guest goes on where its template was frozen, instead of booting.
+    Resumed,
+    /// The machine stands at its guest's one point, and its state is written: a template.
+    Frozen,
     /// The guest reported.
     Guest {
         /// What.

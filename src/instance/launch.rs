@@ -10,11 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::edge::environment::Environment;
 use crate::edge::process;
-use crate::instance::accel::{self, AccelRequest};
+use crate::instance::accel::{self, AccelRequest, Verdict};
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::event::Event;
-use crate::instance::plan::{self, Machine, Plan, Staged, Wiring};
+use crate::instance::plan::{self, Machine, Plan, Staged, Template, Wiring};
 use crate::instance::preflight::{self, Resources};
 use crate::instance::stage::{FENCE, KEEPER, Mode, QemuUser, SELF};
 use crate::instance::state::{CONSOLE_SOCKET, Home, Phase, Place, RUN, Record};
@@ -47,6 +47,8 @@ pub struct Request<'a> {
     pub qemu_as_root: bool,
     /// What the guest finds in its share.
     pub staged: Vec<Staged>,
+    /// The template that it is resumed from, or becomes.
+    pub template: Option<Template>,
     /// Where those files lie: namespaces if possible, where nothing is said.
     pub mode: Option<Mode>,
     /// The variables of this run.
@@ -61,7 +63,8 @@ pub struct Request<'a> {
 /// What stands in the way, before anything has been started; or how the start failed, after everything has
 /// been taken down again.
 pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running, Error> {
-    let Request { home, place, host, machine, accel, qemu_as_root, staged, mode, environment } = request;
+    let Request { home, place, host, machine, accel, qemu_as_root, staged, template, mode, environment } =
+        request;
     // What another version of civm has written is left alone.
     place.load()?;
     place.sweep();
@@ -74,11 +77,12 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     for message in compare(&machine)? {
         on(&Event::Warning { message });
     }
-    let user =
-        if qemu_as_root || machine.runner.is_some() { None } else { QemuUser::choose(&place.path, environment) };
-    let boot = machine.runner.is_none().then_some(&machine.boot);
-    let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot, user, environment };
-    let verdict = accel::decide(accel, &probe)?;
+    let user = if qemu_as_root || machine.runner.is_some() {
+        None
+    } else {
+        QemuUser::choose(&place.path, environment)
+    };
+    let verdict = decide(&machine, &qemu, user, accel, environment)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason.clone() });
     let tsc_khz = tsc_khz(&machine, verdict.accel)?;
     let mut record = Record::new(place, host, now());
@@ -90,11 +94,38 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     let patience = if machine.runner.is_some() { RUNNER } else { STAGE };
     // The guest can write to the share of a runner, which the stage can keep from it only in a namespace.
     let mode = if machine.runner.is_some() { Some(Mode::Namespaces) } else { mode };
-    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, record };
+    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, template, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
     await_qemu(stream, lifeline, place, scaled(patience, environment), environment, on)
+}
+
+/// What will execute a machine.
+///
+/// # Errors
+/// No QEMU, or KVM is demanded and does not work.
+pub fn accelerator(
+    machine: &Machine,
+    place: &Place,
+    request: AccelRequest,
+    qemu_as_root: bool,
+    environment: &Environment,
+) -> Result<Verdict, Error> {
+    let user = if qemu_as_root { None } else { QemuUser::choose(&place.path, environment) };
+    decide(machine, &find_qemu(machine, environment)?, user, request, environment)
+}
+
+fn decide(
+    machine: &Machine,
+    qemu: &Path,
+    user: Option<QemuUser>,
+    request: AccelRequest,
+    environment: &Environment,
+) -> Result<Verdict, Error> {
+    // What a runner boots says no word that civm knows.
+    let boot = machine.runner.is_none().then_some(&machine.boot);
+    accel::decide(request, &accel::Probe { arch: machine.arch, qemu, boot, user, environment })
 }
 
 /// A stage that closed its socket says why on the other one.
@@ -162,10 +193,11 @@ fn wiring(machine: &Machine, directory: &Path) -> Wiring {
         disk_files: None,
         fence: (machine.network == Network::NoHost)
             .then(|| Fence { out: socket("fence-out.sock"), back: socket("fence-back.sock") }),
+        memory_file: None,
     }
 }
 
-fn find_qemu(machine: &Machine, environment: &Environment) -> Result<PathBuf, Error> {
+pub(super) fn find_qemu(machine: &Machine, environment: &Environment) -> Result<PathBuf, Error> {
     // A runner brings its own, which need not be in the PATH.
     if let Some(qemu) = machine.runner.as_ref().and_then(|runner| runner.qemu.clone()) {
         return Ok(qemu);

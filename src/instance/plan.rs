@@ -17,13 +17,18 @@ use crate::vm::network::Network;
 use crate::vm::ports::Forward;
 use crate::vm::runner::Runner;
 use crate::vm::spec::{
-    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, Share, Spec,
+    self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, MemoryFile, Share,
+    Spec,
 };
 
 /// Tells the stage that the instance may go on without its caller.
 pub(crate) const DETACH: u8 = b'd';
 /// Tells it that the guest is ready, where the guest itself does not.
 pub(crate) const READY: u8 = b'r';
+/// In a template's directory: the memory of its machine.
+pub const RAM: &str = "ram";
+/// In a template's directory: the state of the machine's processors and devices.
+pub const STATE: &str = "state";
 /// The most files of a share that are taken from a pipe.
 const FILES_MAX: usize = 20_000;
 
@@ -87,6 +92,23 @@ pub struct Wiring {
     pub disk_files: Option<DiskFiles>,
     /// The fence, where the machine's network has one.
     pub fence: Option<Fence>,
+    /// The memory, where it is a file.
+    pub memory_file: Option<MemoryFile>,
+}
+
+/// What a template has to do with a start. Its directory holds [`RAM`] and [`STATE`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Template {
+    /// The machine is frozen at its guest's one point, and becomes the template.
+    Make(PathBuf),
+    /// The machine begins there. Where QEMU cannot read the template, it boots, unless that is `required` not to.
+    Resume {
+        /// The template.
+        directory: PathBuf,
+        /// To fail rather than to boot.
+        required: bool,
+    },
 }
 
 impl Machine {
@@ -103,6 +125,7 @@ impl Machine {
             tsc_khz,
             cpus: self.cpus,
             memory_mib: self.memory_mib,
+            memory_file: wiring.memory_file,
             boot: self.boot.clone(),
             runner: self.runner.clone(),
             disk: self.disk.clone(),
@@ -130,6 +153,7 @@ pub(crate) struct Plan {
     pub(crate) qemu: PathBuf,
     /// The user that QEMU runs as, where that is not ours.
     pub(crate) user: Option<QemuUser>,
+    pub(crate) template: Option<Template>,
     pub(crate) record: Record,
 }
 

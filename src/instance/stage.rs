@@ -33,6 +33,7 @@ mod qemu;
 mod report;
 mod share;
 mod supervisor;
+mod template;
 mod throttle;
 mod user;
 mod waiting;

@@ -175,6 +175,43 @@ impl Running {
         }
     }
 
+    /// Waits until the machine was frozen, and is gone.
+    pub(crate) fn wait_frozen(
+        &mut self,
+        deadline: Duration,
+        on: &mut dyn FnMut(&Event),
+    ) -> Result<(), Error> {
+        let deadline = scaled(deadline, &self.environment);
+        let until = Instant::now() + deadline;
+        let mut frozen = false;
+        let outcome = loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let event = match self.stream.events.recv_timeout(left) {
+                Ok(event) => event,
+                Err(RecvTimeoutError::Timeout) => {
+                    break Err(self.not_ready(deadline, "the guest has not come to its point".to_owned()));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let reason = "the stage was killed".to_owned();
+                    break Err(Error::Ended { reason, tail: self.place.tail() });
+                }
+            };
+            on(&event);
+            match event {
+                Event::Frozen => frozen = true,
+                Event::Ended { .. } if frozen => break Ok(()),
+                Event::Ended { reason, .. } => break Err(Error::Ended { reason, tail: self.place.tail() }),
+                _ => {}
+            }
+        };
+        if outcome.is_err() {
+            self.end();
+        } else if !self.stream.finish() {
+            self.end();
+        }
+        outcome
+    }
+
     /// A login proves what an open port does not: QEMU itself accepts connections from the start.
     fn wait_for_login(
         &mut self,

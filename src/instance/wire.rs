@@ -243,6 +243,8 @@ enum Shape {
     Busy,
     Staged { files: usize },
     Started { accel: Accel, forwards: Vec<Forward> },
+    Resumed,
+    Frozen,
     Guest { report: agent::Event },
     KeyRemoved,
     Rebooting,

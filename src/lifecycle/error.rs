@@ -26,6 +26,9 @@ pub enum Error {
     /// Its host.yaml, or another file of the project.
     #[error(transparent)]
     Host(#[from] host::Error),
+    /// A warm start was required.
+    #[error("it cannot be started warm: {0}")]
+    NotWarm(String),
     /// Its secrets.
     #[error(transparent)]
     Secrets(Box<secrets::Error>),

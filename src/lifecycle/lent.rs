@@ -2,12 +2,13 @@
 //! It has no project, no secrets of ours and no disk that outlives it.
 
 use super::disk::{Ephemeral, RootDisk};
+use super::warm::{Candidate, Choice, Warm};
 use super::{Error, Observer, Proof, READY, boot, image, plan};
 use crate::edge::environment::Environment;
 use crate::host::parcel::Order;
 use crate::image::Image;
 use crate::instance::accel::AccelRequest;
-use crate::instance::plan::{Machine, Staged};
+use crate::instance::plan::{Machine, Staged, Template};
 use crate::instance::{self, Home, Place, Running, launch};
 use crate::vm::ports::{Forward, SSH};
 
@@ -33,6 +34,8 @@ pub struct Prepared<'a> {
     lent: Lent<'a>,
     machine: Machine,
     disk: Ephemeral,
+    template: Option<Template>,
+    accel: AccelRequest,
 }
 
 impl<'a> Lent<'a> {
@@ -55,8 +58,13 @@ impl<'a> Lent<'a> {
             None => None,
         };
         let image = image.map_or_else(|| image::ensure(order, environment, observer), Ok)?;
+        let machine = machine(Some(&image));
+        let accel = self.accel;
+        let candidate =
+            Candidate { machine: &machine, image: &image, place, accel, qemu_as_root: false, environment };
+        let Choice { image, template, accel } = candidate.choose(Warm::Auto, false, observer)?;
         let made = disk.make(order, &image, place, environment, observer)?;
-        Ok(Prepared { lent: self, machine: machine(Some(&image)), disk: made })
+        Ok(Prepared { lent: self, machine, disk: made, template, accel })
     }
 }
 
@@ -66,15 +74,16 @@ impl Prepared<'_> {
     /// # Errors
     /// What stands in the way, or why it is not ready. It has been stopped again.
     pub fn start(self, staged: Vec<Staged>, observer: &mut dyn Observer) -> Result<Running, Error> {
-        let Lent { home, place, order, accel, environment, .. } = self.lent;
+        let Lent { home, place, order, environment, .. } = self.lent;
         let start = instance::Request {
             home,
             place,
             host: &order.host,
             machine: self.machine,
-            accel,
+            accel: self.accel,
             qemu_as_root: false,
             staged,
+            template: self.template,
             mode: None,
             environment,
         };

@@ -58,6 +58,11 @@ pub enum Progress<'a> {
         /// In what it differs, as text.
         difference: String,
     },
+    /// It boots, though it could be resumed from a template.
+    Cold {
+        /// Why, as text.
+        reason: &'a str,
+    },
     /// An old disk was removed, as asked.
     DiskRemoved {
         /// Where it was.

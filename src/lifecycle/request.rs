@@ -10,6 +10,7 @@ use crate::instance::Place;
 use crate::instance::accel::AccelRequest;
 use crate::lifecycle::Error;
 use crate::lifecycle::kept::Kept;
+use crate::lifecycle::warm::Warm;
 use crate::vm::ports::Forward;
 
 /// Where the request of an instance's last start is kept, in its state directory.
@@ -46,6 +47,9 @@ pub struct Request {
     pub qemu_as_root: bool,
     /// Arguments for QEMU after all others.
     pub qemu_arguments: Vec<String>,
+    /// Whether it is resumed from a template. It counts for this start only.
+    #[serde(skip)]
+    pub warm: Warm,
     /// How long the guest may take to be ready, before `CIVM_TIMEOUT_SCALE`.
     pub ready_within: Option<Duration>,
 }

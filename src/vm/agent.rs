@@ -1,5 +1,7 @@
 //! What a guest tells its host: one JSON object a line over a virtio-serial port.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 pub mod answer;
@@ -30,7 +32,8 @@ pub enum Event {
         /// Milliseconds since the guest's kernel started.
         uptime_ms: u64,
     },
-    /// The point before which nothing is particular to the instance has been passed.
+    /// The point is reached before which nothing is particular to the instance: the guest waits for
+    /// [`Command::Go`].
     Point {
         /// Milliseconds since the guest's kernel started.
         uptime_ms: u64,
@@ -105,6 +108,8 @@ impl Event {
 pub enum Command {
     /// To power off in good order. The ACPI power button says the same to guests that listen to it.
     PowerOff,
+    /// To go past the point.
+    Go(Go),
     /// To set the clock, which stood still while the machine did.
     SetTime {
         /// The host's time, in milliseconds since the epoch.
@@ -124,6 +129,24 @@ pub enum Command {
         /// What is asked.
         question: Question,
     },
+}
+
+/// What a guest is told at the point.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Go {
+    /// It was frozen there, and is one of many from now on.
+    pub resumed: bool,
+    /// The host's time, in milliseconds since the epoch.
+    pub unix_ms: u64,
+    /// Random bytes of the host's.
+    pub seed: [u64; 4],
+}
+
+impl fmt::Debug for Go {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Go").field("resumed", &self.resumed).finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub fn render(spec: &Spec) -> Vec<String> {
     let mut argv = Vec::new();
     identity(draft, &mut argv);
     machine(draft, &mut argv);
+    memory(draft, &mut argv);
     boot(draft, &mut argv);
     console(draft, &mut argv);
     control(draft, &mut argv);
@@ -79,7 +80,8 @@ fn machine(draft: &Draft, argv: &mut Vec<String>) {
         // and interrupt controller are of no use beside the local APIC and the I/O APIC.
         MachineType::Microvm => ("microvm,acpi=on,rtc=on,pit=off,pic=off", "pvpanic"),
     };
-    push(argv, "-machine", machine);
+    let backend = if draft.memory_file.is_some() { ",memory-backend=ram" } else { "" };
+    push(argv, "-machine", format!("{machine}{backend}"));
     if draft.machine_type == MachineType::Microvm {
         // virtio 1.0, as on PCI.
         push(argv, "-global", "virtio-mmio.force-legacy=false");
@@ -100,6 +102,21 @@ fn machine(draft: &Draft, argv: &mut Vec<String>) {
     push(argv, "-m", format!("{}M", draft.memory_mib));
     push(argv, "-action", ACTIONS);
     push(argv, "-device", panic_device);
+}
+
+/// The memory of a machine that is frozen or resumed, and the device by which its guest hears that it is another one.
+fn memory(draft: &Draft, argv: &mut Vec<String>) {
+    let Some(file) = &draft.memory_file else { return };
+    let (path, share) = (path_text(&file.path), if file.private { "off" } else { "on" });
+    push(
+        argv,
+        "-object",
+        format!("memory-backend-file,id=ram,size={}M,mem-path={path},share={share}", draft.memory_mib),
+    );
+    push(argv, "-device", "vmgenid,guid=auto");
+    if file.resumed {
+        push(argv, "-incoming", "defer");
+    }
 }
 
 fn boot(draft: &Draft, argv: &mut Vec<String>) {
@@ -228,6 +245,10 @@ fn share(draft: &Draft, argv: &mut Vec<String>) {
 
 fn devices(draft: &Draft, argv: &mut Vec<String>) {
     push(argv, "-device", virtio(draft, "rng", ""));
+    if draft.memory_file.is_some() {
+        // A balloon punches holes into the file: a guest would take memory from all others of its template.
+        return;
+    }
     // Memory that the guest frees goes back to the host.
     push(argv, "-device", virtio(draft, "balloon", ",free-page-reporting=on"));
 }
@@ -244,7 +265,7 @@ mod tests {
     use super::render;
     use crate::vm::network::Network;
     use crate::vm::ports::Forward;
-    use crate::vm::spec::{Accel, Arch, Channel, DiskFiles, Draft, MachineType, Spec, sample};
+    use crate::vm::spec::{Accel, Arch, Channel, DiskFiles, Draft, MachineType, MemoryFile, Spec, sample};
 
     /// Compares with a golden file of one argument a line; `CIVM_BLESS` writes it anew.
     fn golden(name: &str, draft: Draft, native: Arch) {
@@ -314,6 +335,26 @@ mod tests {
         d.forwards.clear();
         d.console.channel = Channel::Descriptor(3);
         golden("least", d, Arch::X86_64);
+    }
+
+    #[test]
+    fn a_template_is_made_and_resumed_with_the_same_devices() {
+        let mut d = sample();
+        let file =
+            |private, resumed| Some(MemoryFile { path: "/cache/templates/0f/ram".into(), private, resumed });
+        d.memory_file = file(false, false);
+        golden("template", d.clone(), Arch::X86_64);
+        let made = render(&Spec::new(d.clone(), Some(Arch::X86_64)).unwrap());
+        d.memory_file = file(true, true);
+        let mut resumed = render(&Spec::new(d, Some(Arch::X86_64)).unwrap());
+        let incoming = resumed.iter().position(|argument| argument == "-incoming").unwrap();
+        assert_eq!(resumed.drain(incoming..incoming + 2).last().unwrap(), "defer");
+        let shared = resumed.iter().map(|argument| argument.replace("share=off", "share=on"));
+        assert_eq!(shared.collect::<Vec<_>>(), made);
+        assert!(
+            !made.iter().any(|argument| argument.contains("balloon")),
+            "it would punch holes into the file"
+        );
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::vm::ports::{Forward, parse_usernet};
 /// Questions that may be open: a QEMU that stands still is not remembered without end.
 const OPEN_MAX: usize = 64;
 
+/// QEMU's name for the descriptor that it writes the machine's state to.
+const STATE: &str = "state";
+
 /// A command to QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -39,6 +42,18 @@ pub enum Command {
     Quit,
     /// The forwards that are listening.
     InfoUsernet,
+    /// Stops the machine.
+    Stop,
+    /// To leave out memory that lies in a file when the machine's state is written or read.
+    IgnoreShared,
+    /// Takes the descriptor that is sent along, for [`Self::Migrate`].
+    GetState,
+    /// Writes the machine's state to it.
+    Migrate,
+    /// How far that has come.
+    QueryMigrate,
+    /// Reads the machine's state from a descriptor that QEMU has inherited.
+    MigrateIncoming(i32),
 }
 
 impl Command {
@@ -55,14 +70,28 @@ impl Command {
             Self::Continue => "cont",
             Self::Quit => "quit",
             Self::InfoUsernet => "human-monitor-command",
+            Self::Stop => "stop",
+            Self::IgnoreShared => "migrate-set-capabilities",
+            Self::GetState => "getfd",
+            Self::Migrate => "migrate",
+            Self::QueryMigrate => "query-migrate",
+            Self::MigrateIncoming(_) => "migrate-incoming",
         }
     }
 
     /// The command as one line, with its final line feed.
     fn render(self, id: u64) -> String {
         let mut message = json!({"execute": self.name(), "id": id});
-        if let (Some(object), Self::InfoUsernet) = (message.as_object_mut(), self) {
-            object.insert("arguments".to_owned(), json!({"command-line": "info usernet"}));
+        let arguments = match self {
+            Self::InfoUsernet => json!({"command-line": "info usernet"}),
+            Self::IgnoreShared => json!({"capabilities": [{"capability": "x-ignore-shared", "state": true}]}),
+            Self::GetState => json!({"fdname": STATE}),
+            Self::Migrate => json!({"uri": format!("fd:{STATE}")}),
+            Self::MigrateIncoming(number) => json!({"uri": format!("fd:{number}")}),
+            _ => Value::Null,
+        };
+        if let (Some(object), false) = (message.as_object_mut(), arguments.is_null()) {
+            object.insert("arguments".to_owned(), arguments);
         }
         format!("{message}\n")
     }
@@ -82,7 +111,19 @@ impl Command {
             }
             Self::QueryBlock => Answer::Blocks(value.as_array()?.iter().filter_map(Block::read).collect()),
             Self::InfoUsernet => Answer::Forwards(parse_usernet(value.as_str()?)),
-            Self::Capabilities | Self::SystemPowerdown | Self::Continue | Self::Quit => Answer::Done,
+            Self::QueryMigrate => {
+                let status = text(value, "status").unwrap_or_default();
+                Answer::Migration { status, error: text(value, "error-desc") }
+            }
+            Self::Capabilities
+            | Self::SystemPowerdown
+            | Self::Continue
+            | Self::Quit
+            | Self::Stop
+            | Self::IgnoreShared
+            | Self::GetState
+            | Self::Migrate
+            | Self::MigrateIncoming(_) => Answer::Done,
         })
     }
 }
@@ -155,6 +196,13 @@ pub enum Answer {
     Blocks(Vec<Block>),
     /// What listens.
     Forwards(Vec<Forward>),
+    /// How far the machine's state is written.
+    Migration {
+        /// QEMU's `MigrationStatus`.
+        status: String,
+        /// Why it failed, where it did.
+        error: Option<String>,
+    },
 }
 
 /// Something that QEMU says happened.
@@ -280,99 +328,4 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Answer, Command, Error, Event, Kvm, Message, OPEN_MAX, Session};
-    use crate::vm::ports::Forward;
-
-    fn answer(command: Command, line: &str) -> Result<Answer, Error> {
-        let mut session = Session::default();
-        let (id, _) = session.ask(command);
-        match session.hear(&line.replace("ID", &id.to_string())).unwrap() {
-            Message::Answer { id: found, answer } if found == id => answer,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn answers_find_their_commands_in_any_order() {
-        let mut session = Session::default();
-        let (first, line) = session.ask(Command::QueryStatus);
-        assert_eq!(line, "{\"execute\":\"query-status\",\"id\":1}\n");
-        let (second, _) = session.ask(Command::QueryKvm);
-        let heard = session.hear(r#"{"return": {"enabled": false, "present": true}, "id": 2}"#).unwrap();
-        let kvm = Ok(Answer::Kvm(Kvm { enabled: false, present: true }));
-        assert_eq!(heard, Message::Answer { id: second, answer: kvm });
-        let heard = session.hear(r#"{"return": {"status": "running"}, "id": 1}"#).unwrap();
-        assert_eq!(heard, Message::Answer { id: first, answer: Ok(Answer::Status("running".to_owned())) });
-        // Nobody asked, or has been answered.
-        for stray in [r#"{"return": {}, "id": 1}"#, r#"{"return": {}}"#, r#"{"error": {}, "id": 9}"#] {
-            assert_eq!(session.hear(stray).unwrap(), Message::Stray);
-        }
-    }
-
-    #[test]
-    fn answers_are_read_as_their_commands_have_them() {
-        assert_eq!(answer(Command::Quit, r#"{"return": {}, "id": ID}"#), Ok(Answer::Done));
-        // QEMU 7.2's, shortened.
-        let version =
-            r#"{"return": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian"}, "id": ID}"#;
-        assert_eq!(answer(Command::QueryVersion, version), Ok(Answer::Version("7.2.22".to_owned())));
-        let blocks = r#"{"return": [{"io-status": "ok", "device": "", "qdev": "/machine/peripheral/disk0/virtio-backend",
-            "inserted": {"ro": false, "drv": "qcow2", "node-name": "root",
-            "file": "json:{\"driver\": \"qcow2\", \"file\": {\"driver\": \"file\", \"filename\": \"/dev/fdset/1\"}}",
-            "image": {"virtual-size": 1073741824, "filename": "/dev/fdset/1"}}}, {"device": "empty"}], "id": ID}"#;
-        let Ok(Answer::Blocks(blocks)) = answer(Command::QueryBlock, blocks) else { panic!("no drives") };
-        assert_eq!(blocks.len(), 1, "an empty drive is none");
-        assert_eq!((blocks[0].format.as_str(), blocks[0].size), ("qcow2", Some(1 << 30)));
-        assert_eq!(blocks[0].file, "/dev/fdset/1");
-        assert_eq!(blocks[0].device, "/machine/peripheral/disk0/virtio-backend");
-        let usernet = "{\"return\": \"Hub -1 (net0):\\r\\n  TCP[HOST_FORWARD]  13  127.0.0.1 40123  10.0.2.15  22  0  0\\r\\n\", \"id\": ID}";
-        let forwards = Answer::Forwards(vec![Forward::loopback(40123, 22)]);
-        assert_eq!(answer(Command::InfoUsernet, usernet), Ok(forwards));
-        assert_eq!(answer(Command::QueryKvm, r#"{"return": {}, "id": ID}"#), Err(Error::Malformed));
-    }
-
-    #[test]
-    fn a_refusal_names_the_command() {
-        let refused =
-            answer(Command::QueryKvm, r#"{"error": {"class": "GenericError", "desc": "no"}, "id": ID}"#);
-        assert_eq!(refused.unwrap_err().to_string(), "QEMU refused `query-kvm`: no");
-    }
-
-    #[test]
-    fn events_are_told_apart_and_unknown_ones_pass_by() {
-        let mut session = Session::default();
-        let mut hear = |line: &str| session.hear(line).unwrap();
-        assert_eq!(hear(r#"{"QMP": {"version": {}, "capabilities": ["oob"]}}"#), Message::Greeting);
-        assert_eq!(
-            hear(r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#),
-            Message::Event(Event::Shutdown { reason: "guest-shutdown".to_owned() })
-        );
-        assert_eq!(
-            hear(r#"{"event": "RESET", "data": {"guest": true, "reason": "guest-reset"}}"#),
-            Message::Event(Event::Reset { by_guest: true })
-        );
-        assert_eq!(hear(r#"{"timestamp": {}, "event": "RESUME"}"#), Message::Event(Event::Resume));
-        assert_eq!(hear(r#"{"event": "NIC_RX_FILTER_CHANGED"}"#), Message::Event(Event::Other));
-        for nonsense in ["SSH-2.0", "{}", r#"{"event": 1}"#] {
-            assert_eq!(session.hear(nonsense), Err(Error::Malformed));
-        }
-    }
-
-    #[test]
-    fn a_qemu_that_never_answers_takes_no_memory_without_end() {
-        let mut session = Session::default();
-        for _ in 0..10 * OPEN_MAX {
-            session.ask(Command::QueryStatus);
-        }
-        assert_eq!(session.open.len(), OPEN_MAX);
-    }
-
-    #[test]
-    fn usernet_goes_through_the_human_monitor() {
-        assert_eq!(
-            Command::InfoUsernet.render(7),
-            "{\"execute\":\"human-monitor-command\",\"id\":7,\"arguments\":{\"command-line\":\"info usernet\"}}\n"
-        );
-    }
-}
+mod tests;

@@ -221,6 +221,18 @@ pub struct Fence {
     pub back: Channel,
 }
 
+/// Memory in a file: of a machine that is frozen at its guest's one point, or resumed there (docs/warm-start.md).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryFile {
+    /// The file.
+    pub path: PathBuf,
+    /// What the guest writes stays out of the file.
+    pub private: bool,
+    /// The machine's state follows over its control channel, instead of a boot.
+    pub resumed: bool,
+}
+
 /// A machine as somebody asks for it; [`Spec::new`] says whether QEMU can run it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -239,6 +251,8 @@ pub struct Draft {
     pub cpus: u32,
     /// Memory, in MiB.
     pub memory_mib: u32,
+    /// Where the memory is, if not QEMU's own.
+    pub memory_file: Option<MemoryFile>,
     /// Kernel and initrd.
     pub boot: Boot,
     /// The program that runs it in place of a QEMU of ours; it knows what it boots.
@@ -297,6 +311,7 @@ pub(crate) fn sample() -> Draft {
         tsc_khz: None,
         cpus: 2,
         memory_mib: 4096,
+        memory_file: None,
         boot: Boot {
             kernel: "/cache/vmlinux".into(),
             initrd: Some("/cache/initrd.cpio".into()),

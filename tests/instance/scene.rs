@@ -116,6 +116,7 @@ impl Scene {
             accel: AccelRequest::Tcg,
             qemu_as_root: self.qemu_as_root,
             staged,
+            template: None,
             mode,
             environment: &self.environment,
         };
@@ -279,6 +280,7 @@ pub fn hold(arguments: &[OsString]) -> ExitCode {
         accel: AccelRequest::Tcg,
         qemu_as_root: false,
         staged,
+        template: None,
         mode: Some(mode),
         environment: &environment,
     };

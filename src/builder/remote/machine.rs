@@ -296,6 +296,7 @@ impl Watch<'_> {
                 vm::agent::Event::LayerApplied => self.phase("the guest is set up"),
                 _ => {}
             },
+            instance::Event::Resumed => self.phase("the guest is resumed from a template"),
             instance::Event::Rebooting => self.warn("the guest boots again"),
             instance::Event::Panicked { message } => {
                 self.warn(format!("the guest's kernel panicked: {message}"));
@@ -311,6 +312,7 @@ impl Observer for Watch<'_> {
             Progress::Image(event) => self.image(event),
             Progress::Instance(event) => self.instance(event),
             Progress::Warning(message) => self.warn(message),
+            Progress::Cold { reason } => self.phase(format!("no warm start: {reason}")),
             _ => {}
         }
     }

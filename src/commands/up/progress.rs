@@ -147,6 +147,7 @@ impl Observer for Watch {
                  on this one",
                 path.display()
             )),
+            Progress::Cold { reason } => self.note(format!("no warm start: {reason}")),
             Progress::DiskRemoved { path } => self.note(format!("removed the disk `{}`", path.display())),
             Progress::Fetching { url, done, total } => self.fetching(url, done, total),
             Progress::Fetched { url } => {
@@ -190,6 +191,8 @@ fn step(event: &Event) -> Option<String> {
         Event::Opened { namespaces: false, .. } => "staged in private memory".to_owned(),
         Event::Staged { files } => format!("{files} files staged"),
         Event::Started { .. } => "the kernel is starting".to_owned(),
+        Event::Resumed => "resumed from its template".to_owned(),
+        Event::Frozen => "frozen at its guest's one point".to_owned(),
         Event::KeyRemoved => "the guest has its host key; the staged copy was removed".to_owned(),
         Event::Guest { report } => match report {
             agent::Event::Started { .. } => "the guest's first process is running".to_owned(),

@@ -112,20 +112,8 @@ impl Stored {
 /// # Errors
 /// [`Error::InUse`] where a process uses it or builds it; [`Error::Io`].
 pub fn remove(image: &Stored, cache_dir: &Path, environment: &Environment) -> Result<u64, Error> {
-    let tools = environment.for_package_tools();
-    let cache = Cache::at(cache_dir, &tools)?;
-    // Held until it is gone, so that nobody builds it meanwhile.
-    let Some(_lock) = cache.try_lock(&image.id) else {
-        return Err(Error::InUse { id: image.id.clone(), users: "a civm that builds it".to_owned() });
-    };
-    let users = image.users();
-    if !users.is_empty() {
-        return Err(Error::InUse { id: image.id.clone(), users: users.join(", ") });
-    }
-    // Under the name of an unfinished build, so that a kill in between leaves nothing that looks like an image.
-    let gone = cache.dir(&format!("{BUILDING}{}-removed", image.id));
-    fs::rename(&image.dir, &gone).map_err(Error::io("remove", &image.dir))?;
-    remove_tree(&gone, &tools).map_err(Error::io("remove", &gone))?;
+    let cache = Cache::at(cache_dir, &environment.for_package_tools())?;
+    cache.remove(&image.id)?;
     for log in LOGS {
         let _ = fs::remove_file(cache.dir(&format!("{}{log}", image.id)));
     }
@@ -148,7 +136,25 @@ impl Cache {
         let _ = open_file(&self.lock_path(id)).and_then(|file| file.set_modified(SystemTime::now()));
     }
 
-    fn last_used(&self, id: &str) -> SystemTime {
+    /// Removes what is complete, unless a process uses it or builds it.
+    pub(super) fn remove(&self, id: &str) -> Result<(), Error> {
+        let in_use = |users: String| Err(Error::InUse { id: id.to_owned(), users });
+        // Held until it is gone, so that nobody builds it meanwhile.
+        let Some(_lock) = self.try_lock(id) else {
+            return in_use("a civm that builds it".to_owned());
+        };
+        let dir = self.dir(id);
+        let users = processes::using(&dir);
+        if !users.is_empty() {
+            return in_use(users.join(", "));
+        }
+        // Under the name of an unfinished build, so that a kill in between leaves nothing that looks complete.
+        let gone = self.dir(&format!("{BUILDING}{id}-removed"));
+        fs::rename(&dir, &gone).map_err(Error::io("remove", &dir))?;
+        remove_tree(&gone, &self.environment).map_err(Error::io("remove", &gone))
+    }
+
+    pub(super) fn last_used(&self, id: &str) -> SystemTime {
         let modified = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
         let noted = modified(&self.lock_path(id));
         noted.max(modified(&self.dir(id))).unwrap_or(SystemTime::UNIX_EPOCH)
@@ -166,7 +172,7 @@ impl Cache {
     }
 
     /// The names of all that lies in the cache.
-    fn names(&self) -> Result<Vec<String>, Error> {
+    pub(super) fn names(&self) -> Result<Vec<String>, Error> {
         let entries = match fs::read_dir(&self.images) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(Error::io("read", &self.images))?,
@@ -180,7 +186,7 @@ pub(super) fn is_id(name: &str) -> bool {
 }
 
 /// What a tree takes on the disk.
-fn size(dir: &Path) -> u64 {
+pub(super) fn size(dir: &Path) -> u64 {
     let entries = WalkDir::new(dir).into_iter().flatten().filter_map(|entry| entry.metadata().ok());
     entries.map(|found| found.blocks() * 512).sum()
 }

@@ -153,6 +153,7 @@ pub(in crate::instance) fn draft(arch: Arch, accel: Accel, boot: Boot, console: 
         accel,
         cpus: 1,
         memory_mib: MEMORY_MIB,
+        memory_file: None,
         boot,
         runner: None,
         disk: None,

@@ -101,15 +101,19 @@ fn key(trial: &Trial<'_>) -> Option<String> {
         }
     }
     for path in files {
-        let metadata = fs::metadata(path).ok()?;
-        let line = format!("\n{}\n{}\n{}", path.display(), metadata.len(), metadata.mtime());
-        hash.update(line.as_bytes());
+        hash.update(file(path)?.as_bytes());
     }
     Some(hex::encode(&hash.finalize()[..16]))
 }
 
+/// What tells a file of a name from what was there before.
+pub(in crate::instance) fn file(path: &Path) -> Option<String> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(format!("\n{}\n{}\n{}", path.display(), metadata.len(), metadata.mtime()))
+}
+
 /// The lines on the first processor that name its kind.
-fn cpu(cpuinfo: &str) -> String {
+pub(in crate::instance) fn cpu(cpuinfo: &str) -> String {
     let first = cpuinfo.lines().take_while(|line| !line.trim().is_empty());
     let named = |line: &&str| line.split(':').next().is_some_and(|name| CPU_FIELDS.contains(&name.trim()));
     first.filter(named).collect::<Vec<_>>().join("\n")

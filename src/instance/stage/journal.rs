@@ -86,6 +86,8 @@ fn describe(event: &Event) -> (&'static str, Value) {
         Event::Busy => ("busy", Value::Null),
         Event::Staged { files } => ("staged", json!({"files": files})),
         Event::Started { accel, forwards } => ("started", json!({"accel": accel, "forwards": forwards})),
+        Event::Resumed => ("resumed", Value::Null),
+        Event::Frozen => ("frozen", Value::Null),
         Event::Guest { report } => ("guest", json!({"report": report})),
         Event::KeyRemoved => ("key-removed", Value::Null),
         Event::Rebooting => ("rebooting", Value::Null),

@@ -1,10 +1,11 @@
 //! Lines from a socket that is read only when it has something.
 
 use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::instance::stage::outlet::Outlet;
 use crate::vm::lines;
@@ -86,6 +87,24 @@ impl Lines {
     pub(super) fn send_within(&mut self, line: &[u8], waiting: usize) {
         self.out.push(line, waiting);
         self.flush();
+    }
+
+    /// Sends a line with a file, once all before it has been taken.
+    pub(super) fn send_with_file(&mut self, line: &[u8], file: BorrowedFd<'_>) -> io::Result<()> {
+        if !self.flush() || !self.is_flushed() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let files = [file.as_raw_fd()];
+        let along = [ControlMessage::ScmRights(&files)];
+        let sent = sendmsg::<()>(
+            self.socket.as_raw_fd(),
+            &[io::IoSlice::new(line)],
+            &along,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )?;
+        self.send(line.get(sent..).unwrap_or_default());
+        Ok(())
     }
 
     /// Writes what the peer takes now; `false` once it is gone.

@@ -1,7 +1,8 @@
 //! QEMU as the supervisor's child.
 
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -30,7 +31,7 @@ use crate::vm::spec::{Accel, Channel, Spec};
 
 mod greeting;
 
-use greeting::{CLOSED, Greeting, greet};
+use greeting::{Asking, CLOSED, Greeting, greet};
 
 /// Pieces of QEMU's messages that are taken at once: more than a socket holds.
 const MESSAGE_PIECES: usize = 128;
@@ -163,13 +164,15 @@ pub(super) struct Run<'a> {
     /// The fence that it is started with.
     pub(super) fence: Option<Fence>,
     pub(super) log: Log,
+    /// The descriptor that it reads the state of a resumed machine from.
+    pub(super) state: Option<RawFd>,
     /// How long it may take to answer.
     pub(super) patience: Duration,
 }
 
 /// Starts QEMU and waits until it answers; gives our end of the guest's console as well.
 pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStream), String> {
-    let Run { program, spec, mode, user, fence, log, patience } = run;
+    let Run { program, spec, mode, user, fence, log, state, patience } = run;
     let runner = spec.draft().runner.as_ref();
     let program = runner.map_or(program, |runner| runner.program.as_path());
     let mut command = match mode {
@@ -204,7 +207,7 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
         processes.reap();
         processes.exit.is_some()
     });
-    let greeted = if speaks { greet(qmp, patience) } else { Err(CLOSED.to_owned()) };
+    let greeted = if speaks { greet(qmp, patience, state) } else { Err(CLOSED.to_owned()) };
     let agent = Lines::new(agent, LINE_MAX).map_err(|error| error.to_string());
     match greeted.and_then(|greeted| Ok((greeted, agent?))) {
         Ok((Greeting { qmp, session, accel, forwards, version, events }, agent)) => {
@@ -342,6 +345,11 @@ impl Qemu {
     pub(super) fn quit(&mut self) {
         let _ = kill(self.processes.qemu, Signal::SIGCONT);
         self.command(qmp::Command::Quit);
+    }
+
+    /// Stops the machine, and writes its state to a file.
+    pub(super) fn freeze(&mut self, state: &File, patience: Duration) -> Result<(), String> {
+        Asking::new(&mut self.qmp, &mut self.session, &mut self.events, patience).freeze(state.as_fd())
     }
 
     /// Sends a command to the guest's agent.

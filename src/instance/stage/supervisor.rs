@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::io::{self, Read};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::edge::hardening::forbid_core_dumps;
 use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
 use crate::instance::event::Event;
-use crate::instance::plan::{Plan, Wiring};
+use crate::instance::plan::{Plan, Template, Wiring};
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Control;
 use crate::instance::stage::fence::Fence;
@@ -26,7 +27,7 @@ use crate::instance::stage::qemu::{self, Channels, Qemu};
 use crate::instance::stage::report::Report;
 use crate::instance::stage::share::Share;
 use crate::instance::stage::user::Inherited;
-use crate::instance::stage::{Mode, child, namespaces};
+use crate::instance::stage::{Mode, child, namespaces, template};
 use crate::instance::state::{CONSOLE_SOCKET, CONTROL_SOCKET, Phase, Place, Record, lock_patiently};
 use crate::vm::network::Network;
 
@@ -134,7 +135,7 @@ impl Stage {
         record.phase = Phase::Starting;
         record.save(&self.place.path).map_err(|error| error.to_string())?;
         let started = self.launch(&plan, &mut caller, report);
-        let (qemu, console, disk) = match started {
+        let (qemu, console, disk, resumed) = match started {
             Ok(started) => started,
             Err(reason) => {
                 self.share.remove();
@@ -146,29 +147,69 @@ impl Stage {
         record.qemu = qemu.process;
         record.phase = Phase::Booting;
         let started = Event::Started { accel: qemu.accel, forwards: qemu.forwards.clone() };
-        let machine = Machine::new(self, qemu, console, disk, record);
+        let mut machine = Machine::new(self, qemu, console, disk, record, plan.template);
+        if resumed {
+            machine.boot.heard = true;
+            machine.release(true);
+        }
         // The record is written before anybody is told.
         machine.save();
         report.send(&started);
         Ok(machine)
     }
 
-    /// Stages the files and starts QEMU; its console and the lock on its disk come with it.
+    /// Stages the files and starts QEMU; its console, the lock on its disk, and whether it was resumed come with it.
     fn launch(
         &mut self,
         plan: &Plan,
         caller: &mut Caller,
         report: &mut Report,
-    ) -> Result<(Qemu, Console, Option<Lock>), String> {
+    ) -> Result<(Qemu, Console, Option<Lock>, bool), String> {
         let failed = |error: io::Error| error.to_string();
-        let user = plan.user;
-        let files = self.share.receive(caller, user).map_err(failed)?;
+        let files = self.share.receive(caller, plan.user).map_err(failed)?;
         report.send(&Event::Staged { files });
-        let mut machine = plan.machine.clone();
-        let runner = machine.runner.clone();
+        let machine = &plan.machine;
         // A runner makes its disk itself where there is none.
-        let disk = machine.disk.as_ref().filter(|disk| runner.is_none() || disk.path.exists());
+        let disk = machine.disk.as_ref().filter(|disk| machine.runner.is_none() || disk.path.exists());
         let disk = disk.map(disk::Files::open).transpose()?;
+        let mut resumed = matches!(plan.template, Some(Template::Resume { .. }));
+        let (qemu, guest) = match self.start_qemu(plan, plan.template.as_ref(), disk.as_ref()) {
+            Err(reason) if matches!(plan.template, Some(Template::Resume { required: false, .. })) => {
+                // Its disk is as it was when the template was frozen: as after a power cut, before anything was written
+                // to it that matters.
+                let message = format!("cannot resume the template, so it boots: {reason}");
+                report.send(&Event::Warning { message });
+                resumed = false;
+                self.start_qemu(plan, None, disk.as_ref())?
+            }
+            started => started?,
+        };
+        if resumed {
+            report.send(&Event::Resumed);
+        }
+        let socket = self.runtime.join(CONSOLE_SOCKET);
+        let console = Console::open(&socket, guest, self.place.console_log(), plan.machine.console_log);
+        let console = console.map_err(|error| {
+            qemu.kill();
+            format!("cannot open the console {} or its log: {error}", socket.display())
+        })?;
+        if let Some(disk) = plan.machine.disk.as_ref().filter(|disk| disk.ephemeral) {
+            // QEMU has it open: whatever is killed, it is gone with QEMU.
+            let _ = std::fs::remove_file(&disk.path);
+        }
+        Ok((qemu, console, disk.map(disk::Files::into_lock), resumed))
+    }
+
+    /// Starts QEMU, and gives our end of the console as well.
+    fn start_qemu(
+        &self,
+        plan: &Plan,
+        template: Option<&Template>,
+        disk: Option<&disk::Files>,
+    ) -> Result<(Qemu, UnixStream), String> {
+        let failed = |error: io::Error| error.to_string();
+        let (user, mut machine) = (plan.user, plan.machine.clone());
+        let runner = machine.runner.clone();
         // Before what QEMU alone inherits is open.
         let fence = (machine.network == Network::NoHost)
             .then(|| Fence::start(self.mode, user, &self.place.path))
@@ -176,16 +217,22 @@ impl Stage {
             .map_err(|error| format!("cannot start the fence of the guest's network: {error}"))?;
         let mut inherited = Inherited::default();
         let channels = Channels::open().map_err(failed)?;
+        let template = template
+            .map(|template| template::open(template, machine.memory_mib, user, &mut inherited))
+            .transpose()?;
         let mut wiring = Wiring {
             console: channels.console(),
             qmp: channels.qmp(),
             agent: channels.agent(),
             share: self.share.path().to_owned(),
-            disk_files: match &disk {
-                Some(disk) if runner.is_none() => Some(disk.inherit(&mut inherited).map_err(failed)?),
-                _ => None,
-            },
+            // A runner opens its disk by its name.
+            disk_files: disk
+                .filter(|_| runner.is_none())
+                .map(|disk| disk.inherit(&mut inherited))
+                .transpose()
+                .map_err(failed)?,
             fence: fence.as_ref().map(Fence::channels),
+            memory_file: template.as_ref().map(|template| template.memory.clone()),
         };
         if user.is_some() {
             // The ways to them are root's alone.
@@ -208,26 +255,25 @@ impl Stage {
         let spec = machine.spec(plan.accel, plan.tsc_khz, wiring).map_err(|error| error.to_string())?;
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
         let patience = scaled(if runner.is_some() { RUNNER } else { GREETING }, &self.environment);
-        let run = qemu::Run { program: &plan.qemu, spec: &spec, mode: self.mode, user, fence, log, patience };
-        let (qemu, guest) = qemu::start(run, channels).map_err(|reason| match user {
+        let state = template.and_then(|template| template.state);
+        let run = qemu::Run {
+            program: &plan.qemu,
+            spec: &spec,
+            mode: self.mode,
+            user,
+            fence,
+            log,
+            state,
+            patience,
+        };
+        qemu::start(run, channels).map_err(|reason| match user {
             Some(_) if plan.machine.forwards.iter().any(|forward| (1..1024).contains(&forward.host_port)) => {
                 format!(
                     "{reason} (only root may listen on ports below 1024: use higher ones, or --qemu-as-root)"
                 )
             }
             _ => reason,
-        })?;
-        let socket = self.runtime.join(CONSOLE_SOCKET);
-        let console = Console::open(&socket, guest, self.place.console_log(), machine.console_log);
-        let console = console.map_err(|error| {
-            qemu.kill();
-            format!("cannot open the console {} or its log: {error}", socket.display())
-        })?;
-        if let Some(disk) = machine.disk.filter(|disk| disk.ephemeral) {
-            // QEMU has it open: whatever is killed, it is gone with QEMU.
-            let _ = std::fs::remove_file(disk.path);
-        }
-        Ok((qemu, console, disk.map(disk::Files::into_lock)))
+        })
     }
 }
 

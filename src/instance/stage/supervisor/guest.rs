@@ -1,5 +1,6 @@
 //! What QEMU and the guest say, and what follows from it.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::watch::{Machine, QUIT};
@@ -8,6 +9,7 @@ use crate::instance::event::Event;
 use crate::instance::stage::ending::Ending;
 use crate::instance::stage::pulse;
 use crate::instance::stage::report::Report;
+use crate::instance::stage::template;
 use crate::instance::state::Phase;
 use crate::vm::agent;
 use crate::vm::qmp::{self, Answer, Message};
@@ -16,12 +18,15 @@ use crate::vm::qmp::{self, Answer, Message};
 /// kernel and firmware ask by several ways, each of which counts where QEMU is slow to stop the processors.
 const FIRMWARE: Duration = Duration::from_secs(10);
 
+/// How long QEMU may take to write a machine's state. It takes some tens of milliseconds.
+const FROZEN: Duration = Duration::from_secs(20);
+
 /// What is known of one boot of the guest.
 #[derive(Debug)]
 pub(super) struct Boot {
     begun: Instant,
     /// The guest has reported something.
-    heard: bool,
+    pub(super) heard: bool,
     /// It sent a report that this civm does not know.
     unknown_report: bool,
 }
@@ -85,6 +90,28 @@ impl Machine {
         }
     }
 
+    /// Lets a guest that waits at the point go on.
+    pub(super) fn release(&mut self, resumed: bool) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let go = agent::Go { resumed, unix_ms: millis(now), seed: rand::random() };
+        self.qemu.tell_guest(agent::Command::Go(go));
+    }
+
+    /// Makes a template of a machine whose guest waits at the point, and ends it.
+    fn freeze(&mut self, directory: &Path, report: &mut Report) {
+        let within = scaled(FROZEN, &self.environment);
+        let frozen = template::create_state(directory)
+            .map_err(|error| error.to_string())
+            .and_then(|state| self.qemu.freeze(&state, within));
+        match frozen {
+            Ok(()) => report.send(&Event::Frozen),
+            Err(_) => self.failed = true,
+        }
+        let cause =
+            frozen.map_or_else(|error| format!("cannot freeze it: {error}"), |()| "it was frozen".to_owned());
+        self.give_up(cause, report);
+    }
+
     pub(super) fn hear_guest(&mut self, report: &mut Report) {
         let now = Instant::now();
         if self.throttle.closed_until(now).is_some() {
@@ -114,6 +141,12 @@ impl Machine {
         if let agent::Event::Answer { id, answer } = &event {
             self.guest_answered(*id, answer, report);
             return;
+        }
+        if matches!(event, agent::Event::Point { .. }) {
+            match self.template.take() {
+                Some(directory) => self.freeze(&directory, report),
+                None => self.release(false),
+            }
         }
         let key_taken = event == agent::Event::KeyTaken;
         let ready = matches!(event, agent::Event::Ready { .. });

@@ -15,7 +15,7 @@ use crate::edge::environment::Environment;
 use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
 use crate::instance::event::Event;
-use crate::instance::plan::{DETACH, READY};
+use crate::instance::plan::{DETACH, READY, Template};
 use crate::instance::stage::child::has_parent;
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Asker;
@@ -69,6 +69,8 @@ pub(super) struct Machine {
     /// The machine ended in a way that nobody asked for.
     pub(super) failed: bool,
     pub(super) boot: Boot,
+    /// Where the template lies that the machine becomes at its guest's one point.
+    pub(super) template: Option<PathBuf>,
     _locks: (Lock, Option<Lock>),
 }
 
@@ -85,6 +87,7 @@ impl Machine {
         console: Console,
         disk: Option<Lock>,
         record: Record,
+        template: Option<Template>,
     ) -> Self {
         let answer_within = scaled(pulse::PATIENCE, &stage.environment);
         Self {
@@ -110,6 +113,10 @@ impl Machine {
             cause: None,
             failed: false,
             boot: Boot::new(Instant::now()),
+            template: match template {
+                Some(Template::Make(directory)) => Some(directory),
+                Some(Template::Resume { .. }) | None => None,
+            },
             _locks: (stage._lock, disk),
         }
     }

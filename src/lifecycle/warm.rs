@@ -1,0 +1,161 @@
+//! Warm starts: a machine with a new disk is resumed from a template of its kind, where there is one
+//! (docs/warm-start.md).
+
+use serde::{Deserialize, Serialize};
+
+use crate::edge::environment::Environment;
+use crate::host::parcel::Order;
+use crate::image::templates::{self, Description, Making};
+use crate::image::{Image, disk};
+use crate::instance::accel::AccelRequest;
+use crate::instance::plan::{Machine, Template};
+use crate::instance::template::{self, Workplace};
+use crate::instance::{Place, launch};
+use crate::lifecycle::disk::RootDisk;
+use crate::lifecycle::{Error, Observer, Progress, image, plan};
+use crate::vm::spec::Accel;
+
+const MIB: u64 = 1 << 20;
+
+/// Whether a machine is resumed from a template.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Warm {
+    /// Where one fits, and its disk is new.
+    #[default]
+    Auto,
+    /// Never: it boots.
+    Never,
+    /// Or it is not started.
+    Require,
+}
+
+/// A machine that may be resumed.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'a> {
+    pub(super) machine: &'a Machine,
+    pub(super) image: &'a Image,
+    pub(super) place: &'a Place,
+    pub(super) accel: AccelRequest,
+    pub(super) qemu_as_root: bool,
+    pub(super) environment: &'a Environment,
+}
+
+/// What a machine starts from.
+pub(super) struct Choice {
+    /// The image, with the disk that an instance's is made from.
+    pub(super) image: Image,
+    pub(super) template: Option<Template>,
+    pub(super) accel: AccelRequest,
+}
+
+impl Candidate<'_> {
+    /// Chooses. `has_disk`: the instance's disk is there already, and is another than the template's.
+    ///
+    /// # Errors
+    /// A template is required, and none fits.
+    pub(super) fn choose(
+        self,
+        warm: Warm,
+        has_disk: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Choice, Error> {
+        let cold = Choice { image: self.image.clone(), template: None, accel: self.accel };
+        let found = match warm {
+            Warm::Never => return Ok(cold),
+            Warm::Auto if has_disk => return Ok(cold),
+            Warm::Require if has_disk => {
+                Err("its disk is there already: --fresh or --ephemeral start with a new one".to_owned())
+            }
+            Warm::Auto | Warm::Require => self.find(),
+        };
+        match found {
+            Ok((directory, image, accel)) => {
+                let template = Some(Template::Resume { directory, required: warm == Warm::Require });
+                Ok(Choice { image, template, accel })
+            }
+            Err(reason) if warm == Warm::Require => Err(Error::NotWarm(reason)),
+            Err(reason) => {
+                observer.tell(Progress::Cold { reason: &reason });
+                Ok(cold)
+            }
+        }
+    }
+
+    /// The template that fits, with its image and the accelerator; or why there is none.
+    fn find(self) -> Result<(std::path::PathBuf, Image, AccelRequest), String> {
+        if let Some(reason) = template::refusal(self.machine) {
+            return Err(reason.to_owned());
+        }
+        let cache = image::cache(self.environment).ok_or_else(|| Error::NoCache.to_string())?;
+        let (accel, name) = self.name().map_err(|error| error.to_string())?;
+        let (directory, image) = templates::find(&name, self.image, &cache, self.environment)
+            .ok_or_else(|| "there is no template of this machine yet".to_owned())?;
+        // Decided once: another answer a moment later would be that of another machine.
+        let accel = match accel {
+            Accel::Tcg => AccelRequest::Tcg,
+            Accel::Kvm => self.accel,
+        };
+        Ok((directory, image, accel))
+    }
+
+    fn name(self) -> Result<(Accel, String), Error> {
+        let Self { machine, image, place, accel, qemu_as_root, environment } = self;
+        let accel = launch::accelerator(machine, place, accel, qemu_as_root, environment)?.accel;
+        Ok((accel, template::name(machine, &image.id, accel, environment)?))
+    }
+
+    /// Makes the template, if there is none yet; `false` where there was.
+    ///
+    /// # Errors
+    /// Such a machine is never resumed, it cannot be frozen, or the cache cannot be written.
+    pub(super) fn make(self, observer: &mut dyn Observer) -> Result<bool, Error> {
+        let Self { machine, image, qemu_as_root, environment, .. } = self;
+        if let Some(reason) = template::refusal(machine) {
+            return Err(Error::NotWarm(reason.to_owned()));
+        }
+        let cache = image::cache(environment).ok_or(Error::NoCache)?;
+        let (accel, name) = self.name()?;
+        if templates::find(&name, image, &cache, environment).is_some() {
+            return Ok(false);
+        }
+        let begun =
+            Making::begin(&name, &cache, environment, &mut |event| observer.tell(Progress::Image(&event)));
+        let Some(making) = begun? else { return Ok(false) };
+        let size_mib = machine.disk.as_ref().map_or(0, |disk| disk.size_mib);
+        disk::create(image, &making.disk(), size_mib * MIB, environment)?;
+        let (directory, disk, scratch) = (making.dir(), making.disk(), making.scratch());
+        let workplace = Workplace { directory, disk: &disk, scratch };
+        template::make(machine, accel, qemu_as_root, workplace, environment, &mut |event| {
+            observer.tell(Progress::Instance(event));
+        })?;
+        making.finish(&Description {
+            image: image.id.clone(),
+            cpus: machine.cpus,
+            memory_mib: machine.memory_mib,
+            disk_mib: size_mib,
+            accel: accel.to_string(),
+        })?;
+        Ok(true)
+    }
+}
+
+/// Makes the template of a machine, and its image where that is not built yet; `false` where there is one already.
+///
+/// # Errors
+/// As for a start; or such a machine is never resumed.
+pub fn make_template(
+    order: &Order,
+    accel: AccelRequest,
+    environment: &Environment,
+    observer: &mut dyn Observer,
+) -> Result<bool, Error> {
+    image::check(order, environment)?;
+    let image = image::ensure(order, environment, observer)?;
+    // It stands for no instance.
+    let path = image::cache(environment).ok_or(Error::NoCache)?;
+    let place = Place { project: path.clone(), name: order.host.clone(), path };
+    let machine = plan::ordered(order, &place, Some(&image), &RootDisk::ephemeral(&place));
+    Candidate { machine: &machine, image: &image, place: &place, accel, qemu_as_root: false, environment }
+        .make(observer)
+}
