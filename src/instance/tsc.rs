@@ -1,6 +1,8 @@
 //! How fast this machine's time stamp counter runs: under TCG QEMU's guests read that counter, and a guest without
 //! another timer has to be told its rate.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,8 @@ use quanta::Clock;
 const WATCHED: Duration = Duration::from_millis(50);
 /// Pairs of readings of which the closest counts: this process may be put aside between the two.
 const READINGS: u32 = 16;
+/// Bytes of `/proc/cpuinfo` that hold the first processor's flags.
+const PROCESSOR_BYTES: u64 = 8 << 10;
 /// Rates that processors have, in kHz.
 const POSSIBLE: std::ops::RangeInclusive<u64> = 100_000..=20_000_000;
 
@@ -21,8 +25,7 @@ const POSSIBLE: std::ops::RangeInclusive<u64> = 100_000..=20_000_000;
 pub(crate) fn measure_khz() -> Result<u32, String> {
     static RATE: OnceLock<Result<u32, String>> = OnceLock::new();
     RATE.get_or_init(|| {
-        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        check(std::env::consts::ARCH, &cpuinfo)?;
+        check(std::env::consts::ARCH, &first_processor())?;
         let clock = Clock::new();
         let (start, from) = read(&clock);
         std::thread::sleep(WATCHED);
@@ -30,6 +33,19 @@ pub(crate) fn measure_khz() -> Result<u32, String> {
         rate(to.saturating_sub(from), end.duration_since(start))
     })
     .clone()
+}
+
+/// Whether this machine has a counter that runs at one rate.
+pub(crate) fn is_constant() -> bool {
+    check(std::env::consts::ARCH, &first_processor()).is_ok()
+}
+
+/// What `/proc/cpuinfo` says of the first processor; the kernel takes its time over all of a large machine's.
+fn first_processor() -> String {
+    let mut text = String::new();
+    let file = File::open("/proc/cpuinfo");
+    let _ = file.and_then(|file| file.take(PROCESSOR_BYTES).read_to_string(&mut text));
+    text
 }
 
 /// Whether the counter runs at one rate, whatever the processor does.

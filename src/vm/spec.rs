@@ -148,6 +148,18 @@ impl fmt::Display for Accel {
     }
 }
 
+/// What is known of the time stamp counter. Under TCG a guest reads that of the machine that it runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tsc {
+    /// It may change its rate: the guest's kernel has to watch it.
+    Unknown,
+    /// It runs at one rate, the same for all processors.
+    Constant,
+    /// At this one, in kHz.
+    Khz(u32),
+}
+
 /// What the machine boots, given to it directly: no firmware menu, no boot loader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -245,8 +257,8 @@ pub struct Draft {
     pub machine_type: MachineType,
     /// Accelerator.
     pub accel: Accel,
-    /// Rate of the time stamp counter in kHz, where [`MachineType::wants_tsc_rate`].
-    pub tsc_khz: Option<u32>,
+    /// The time stamp counter of a guest under TCG.
+    pub tsc: Tsc,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Memory, in MiB.
@@ -308,7 +320,7 @@ pub(crate) fn sample() -> Draft {
         arch: Arch::X86_64,
         machine_type: MachineType::Q35,
         accel: Accel::Tcg,
-        tsc_khz: None,
+        tsc: Tsc::Constant,
         cpus: 2,
         memory_mib: 4096,
         memory_file: None,
