@@ -130,7 +130,7 @@ fn up_as(
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
     let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
-    let fingerprint = share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?;
+    let fingerprint = share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?;
     let staged = share::staged(site, &spec, &place, identity, files, observer)?;
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;
