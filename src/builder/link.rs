@@ -1,5 +1,6 @@
 //! A connection to a remote's `civm remote serve`: the probe, the push, the greeting, and then messages.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
@@ -51,6 +52,8 @@ pub struct Target<'a> {
     pub access: &'a Access,
     /// The machine that will run there: a remote is mostly of the same kind.
     pub arch: Arch,
+    /// Whether one of another kind may run there, for which a civm goes along.
+    pub emulates: bool,
     /// Words that go before the remote's command.
     pub run_with: &'a [String],
     /// What can be pushed.
@@ -73,6 +76,8 @@ pub struct Link {
     wrong: Option<String>,
     /// How far it has come.
     reached: Reached,
+    /// The civm that runs there.
+    program: Option<Program>,
 }
 
 /// How far a connection has come.
@@ -95,12 +100,16 @@ impl Link {
         let native = Arch::native().into_iter();
         let wanted = native.chain((Arch::native() != Some(target.arch)).then_some(target.arch));
         let known = wanted.filter_map(|arch| target.binaries.get(arch, target.environment).ok());
-        let hashes: Vec<String> = known.map(|binary| binary.sha256.clone()).collect();
+        let known: Vec<_> = known.collect();
         target.access.prepare()?;
-        let mut link = Self::start(target, &push::probe(&hashes))?;
+        let mut link = Self::start(target, &push::probe(&known))?;
         let probe = link.probe(scaled(REACH, target.environment))?;
-        let program = link.program(&probe, target, tell)?;
-        let line = push::serve(&program, target.run_with);
+        let arch = probe.arch(&link.access.remote)?;
+        let program = link.program(arch, &probe, target, tell)?;
+        let guest =
+            if target.emulates && arch != target.arch { link.guest(&probe, target, tell)? } else { None };
+        let line = push::serve(&program, guest.as_deref(), target.run_with);
+        link.program = Some(program);
         io::Write::write_all(&mut link.socket, line.as_bytes()).map_err(|_| link.broken())?;
         link.greeting(scaled(GREET, target.environment))?;
         Ok(link)
@@ -134,6 +143,7 @@ impl Link {
             noise: Vec::new(),
             wrong: None,
             reached: Reached::Nothing,
+            program: None,
         })
     }
 
@@ -158,12 +168,12 @@ impl Link {
     /// The program to be run there: ours, pushed if need be, or theirs where we have none for such a machine.
     fn program(
         &mut self,
+        arch: Arch,
         probe: &Probe,
         target: &Target<'_>,
         tell: &mut dyn FnMut(String),
     ) -> Result<Program, Reason> {
         let remote = &self.access.remote;
-        let arch = probe.arch(remote)?;
         let binary = match target.binaries.get(arch, target.environment) {
             Ok(binary) => binary,
             Err(error) => {
@@ -180,15 +190,37 @@ impl Link {
         };
         if !probe.has(&binary, remote)? {
             tell(format!("sending civm to {remote} ({} MB)", binary.size.div_ceil(1_000_000)));
-            self.push(&binary, &probe.cache, target)?;
+            self.push(&binary, false, &probe.cache, target)?;
         }
         Ok(Program::Pushed(binary.sha256.clone()))
     }
 
-    fn push(&self, binary: &Binary, cache: &str, target: &Target<'_>) -> Result<(), Reason> {
+    /// The hash of the civm for a guest that is of another kind than the remote. Where there is none here, the remote
+    /// looks for one of its own, and says if it has none.
+    fn guest(
+        &mut self,
+        probe: &Probe,
+        target: &Target<'_>,
+        tell: &mut dyn FnMut(String),
+    ) -> Result<Option<String>, Reason> {
+        let Ok(binary) = target.binaries.get(target.arch, target.environment) else { return Ok(None) };
+        if probe.whole(&binary).is_none() {
+            tell(format!("sending civm for {} guests to {}", target.arch, self.access.remote));
+            self.push(&binary, true, &probe.cache, target)?;
+        }
+        Ok(Some(binary.sha256.clone()))
+    }
+
+    fn push(
+        &self,
+        binary: &Binary,
+        for_guests: bool,
+        cache: &str,
+        target: &Target<'_>,
+    ) -> Result<(), Reason> {
         let local = |error: io::Error| Reason::new(Kind::Local, format!("cannot read civm itself: {error}"));
         let file = binary.open().map_err(local)?;
-        let arguments = self.access.session(&push::receive(binary));
+        let arguments = self.access.session(&push::receive(binary, for_guests));
         let ssh = Ssh::start(&arguments, file.into(), Stdio::piped(), target.environment, target.cut)?;
         let (_, stdout) = ssh.pipes();
         let read = stdout.map(|stdout| {
@@ -279,6 +311,13 @@ impl Link {
     #[must_use]
     pub fn forwards_nothing(&self) -> bool {
         self.ssh.has_said("administratively prohibited")
+    }
+
+    /// The arguments of an ssh that leads to a builder through a session of its own.
+    #[must_use]
+    pub fn dial(&self, keeper: &str, builder: &str) -> Vec<OsString> {
+        let program = self.program.clone().unwrap_or_else(|| Program::Theirs("civm".to_owned()));
+        self.access.session(&push::dial(&program, keeper, builder))
     }
 
     /// Sends a message.

@@ -23,6 +23,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_directory_without_execution", noexec),
     ("a_remote_of_another_architecture", other_arch),
     ("an_sshd_that_forwards_nothing", no_forwarding),
+    ("an_sshd_that_has_no_room_for_a_second_session", no_sessions),
     ("a_builder_without_nix", no_nix),
     ("a_newer_protocol", newer),
     ("a_machine_that_does_not_boot", no_boot),
@@ -210,13 +211,63 @@ fn other_arch() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     let (message, _) = fails(&Lending { path: Some(dir.path().into()), ..Lending::default() }, "plain");
     assert!(message.ends_with("is a Linux riscv64 machine"), "{message}");
+    // One that there is a civm for gets that one.
+    let other = if cfg!(target_arch = "x86_64") { "aarch64" } else { "x86_64" };
+    fs::write(&path, format!("#!/bin/sh\n[ \"$1\" = -m ] && echo {other} || echo Linux\n")).unwrap();
+    let cache = shared_dir();
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let lending =
+        Lending { path: Some(dir.path().into()), cache: Some(cache.path().into()), ..Lending::default() };
+    let mut scene = Scene::lending(&lending);
+    scene.put(&scene.builder("big", "plain"));
+    let binary = scene.path("ours/civm-for-guests");
+    fs::write(&binary, crate::played::foreign_program()).unwrap();
+    scene.keep_with(&[("CIVM_GUEST_BINARY", &binary)]);
+    // It is not run by a processor that only says that it is such a one.
+    let reason = scene.until("big", "failed").reason.unwrap();
+    assert!(reason.message.ends_with("the civm there is for another kind of machine"), "{reason}");
+    let pushed: Vec<_> = fs::read_dir(cache.path().join("civm/bin")).unwrap().flatten().collect();
+    let pushed: Vec<_> = pushed.iter().map(|entry| fs::read(entry.path()).unwrap()).collect();
+    assert_eq!(pushed, [crate::played::foreign_program()]);
 }
 
 fn no_forwarding() {
     let lending = Lending { sshd: "AllowTcpForwarding no\n", ..Lending::default() };
-    let (message, hint) = fails(&lending, "plain");
-    assert!(message.ends_with("forwards no connections"), "{message}");
-    assert!(hint.contains("AllowTcpForwarding yes"), "{hint}");
+    let mut scene = Scene::lending(&lending);
+    let mut builder = scene.builder("big", "plain");
+    builder.max_jobs = Some(20);
+    scene.put(&builder);
+    scene.put(&scene.builder("other", "plain"));
+    scene.keep();
+    scene.until("big", "ready");
+    // Nix is told of no more than sshd takes, and who comes besides waits for his turn.
+    assert_eq!(scene.view("big").max_jobs, 8);
+    let all: Vec<_> = (0..20)
+        .map(|n| {
+            let mut ssh = scene.ssh("big", &format!("sleep 0.3; echo {n}"));
+            ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for (n, child) in all.into_iter().enumerate() {
+        let (code, out, err) = told(child.wait_with_output().unwrap());
+        assert_eq!((code, out), (Some(0), format!("{n}\n")), "{err}");
+    }
+    assert!(scene.log().contains("big: the remote's sshd forwards no connections"), "{}", scene.log());
+    // Nobody else's machine is led to.
+    let (code, _, err) = scene.dial_there("0123", "big");
+    assert_eq!((code, err.as_str()), (Some(69), "error: no machine is lent to this keeper as `big`\n"));
+    wait_until("all connections are closed", || (scene.view("big").connections == 0).then_some(()));
+    scene.end();
+    scene.nothing_is_left();
+}
+
+fn no_sessions() {
+    let lending = Lending { sshd: "MaxSessions 1\n", cache: None, ..Lending::default() };
+    let cache = shared_dir();
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let (message, hint) = fails(&Lending { cache: Some(cache.path().into()), ..lending }, "plain");
+    assert!(message.contains("does not allow what is needed"), "{message}");
+    assert!(hint.contains("MaxSessions"), "{hint}");
 }
 
 fn no_nix() {

@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
 use crate::played::REMOTE;
-use crate::sshd::{SSHD, start_sshd};
+use crate::sshd::{SSHD, as_lender, start_sshd};
 
 pub const CIVM: &str = env!("CARGO_BIN_EXE_civm");
 /// The user that lends its machine, where the tests run as root.
@@ -278,6 +278,14 @@ impl Scene {
         let mut ssh = Command::new("ssh");
         ssh.arg("-F").arg(self.place().ssh_config()).args(["--", name, command]).stdin(Stdio::null());
         ssh
+    }
+
+    /// `civm remote dial` there, as somebody who is let in.
+    pub fn dial_there(&self, keeper: &str, builder: &str) -> (Option<i32>, String, String) {
+        let mut civm = as_lender("env");
+        civm.arg(format!("XDG_STATE_HOME={}", self.path("lender/state").display()));
+        civm.args([CIVM, "remote", "dial", keeper, builder]).stdin(Stdio::null());
+        told(civm.output().unwrap())
     }
 
     /// The processes that belong to the builders of this scene.

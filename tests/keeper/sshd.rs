@@ -13,7 +13,7 @@ use crate::scene::{LENDER, wait_until};
 pub const SSHD: &str = "/usr/sbin/sshd";
 
 /// A command as the lender.
-fn as_lender(program: &str) -> Command {
+pub fn as_lender(program: &str) -> Command {
     if !Uid::effective().is_root() {
         return Command::new(program);
     }

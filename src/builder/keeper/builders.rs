@@ -5,15 +5,16 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::session::Orders;
+use super::session::{Orders, Way};
 use super::socket::{Line, View};
 use super::state::{Phase, Policy, State, Time};
 use crate::builder::identity::Pair;
 use crate::builder::parcels::Loaded;
 use crate::builder::publish::{Learned, Told};
-use crate::builder::ssh::Access;
 use crate::builder::wire::{Facts, Pong};
 
+/// The most connections to one: each is an ssh of this machine.
+const CONNECTIONS_MAX: u32 = 512;
 /// Lines of its log that are kept.
 const LINES_MAX: usize = 200;
 /// Longest line of it.
@@ -35,10 +36,8 @@ pub(super) struct Builder {
     pub(super) host_key: Arc<Pair>,
     /// What its session is told.
     pub(super) orders: Option<Arc<Orders>>,
-    /// The way to its remote, while there is a session.
-    pub(super) access: Option<Access>,
-    /// The port of the remote's loopback that leads to its sshd.
-    pub(super) port: Option<u16>,
+    /// How connections come to its sshd.
+    pub(super) way: Option<Way>,
     /// What it has said of itself.
     pub(super) learned: Option<Learned>,
     /// The port of this machine that leads to it, and whether somebody else has it.
@@ -68,8 +67,7 @@ impl Builder {
             state: State::default(),
             host_key,
             orders: None,
-            access: None,
-            port: None,
+            way: None,
             learned: None,
             listener: None,
             port_complained: false,
@@ -86,7 +84,13 @@ impl Builder {
     /// What decides its life.
     pub(super) fn policy(&self) -> Policy {
         let builder = &self.loaded.parcel.builder;
-        Policy { start: builder.start, idle: builder.idle, hold: builder.hold }
+        let most = self.most().unwrap_or(CONNECTIONS_MAX);
+        Policy { start: builder.start, idle: builder.idle, hold: builder.hold, most }
+    }
+
+    /// How many connections the way to it bears.
+    fn most(&self) -> Option<u32> {
+        self.way.as_ref().and_then(|way| way.most)
     }
 
     /// As it is told to nix.
@@ -95,6 +99,7 @@ impl Builder {
             loaded: &self.loaded,
             host_key: &self.host_key.public,
             learned: self.learned.as_ref(),
+            most: self.most(),
             published,
         }
     }
@@ -112,7 +117,7 @@ impl Builder {
 
     /// Begins anew: what was said in an earlier session holds no more, but for what nix is told.
     pub(super) fn forget_session(&mut self) {
-        self.port = None;
+        self.way = None;
         self.health = None;
         self.warnings.clear();
         self.doing.clear();
@@ -125,8 +130,7 @@ impl Builder {
     }
 
     /// What executes it.
-    pub(super) fn started(&mut self, port: u16, accel: String, reason: String) {
-        self.port = Some(port);
+    pub(super) fn started(&mut self, accel: String, reason: String) {
         self.accel = Some((accel, reason));
     }
 

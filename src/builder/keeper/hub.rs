@@ -286,7 +286,17 @@ impl<'a> Hub<'a> {
                 self.step(name, Input::Session { id, event });
             }
             Said::Facts(facts) => builder.facts(*facts),
-            Said::Started { port, accel, reason } => builder.started(port, accel, reason),
+            Said::Way(way) => {
+                let most = way.most;
+                builder.way = Some(way);
+                self.changed = true;
+                if let Some(most) = most {
+                    let text = "the remote's sshd forwards no connections: each takes a session of its own, \
+                                and there can be";
+                    self.log(name, &format!("{text} {most} at once"));
+                }
+            }
+            Said::Started { accel, reason } => builder.started(accel, reason),
             Said::Learned(learned) => {
                 builder.learned = Some(learned);
                 self.changed = true;
@@ -313,7 +323,7 @@ impl<'a> Hub<'a> {
         builder.state = state;
         if builder.state.is_gone() {
             builder.orders = None;
-            builder.access = None;
+            builder.way = None;
         }
         self.changed |= before != builder.state.phase().name()
             || (enabled, connections) != (builder.state.is_enabled(), builder.state.connections());

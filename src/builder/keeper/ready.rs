@@ -54,10 +54,10 @@ struct Login {
 }
 
 impl Check {
-    /// One of a builder whose sshd is behind this port of its remote.
-    pub(super) fn new(session: &Session, port: u16, host: &Pair) -> Self {
+    /// One of a builder that an ssh with these arguments leads to.
+    pub(super) fn new(session: &Session, way: &[OsString], host: &Pair) -> Self {
         let (loaded, shared) = (&session.loaded, &session.shared);
-        let words = session.access.forward(port);
+        let words = way;
         let words = words.iter().map(|word| word.to_string_lossy().into_owned());
         let quoted = words.filter_map(|word| shlex::try_quote(&word).ok().map(std::borrow::Cow::into_owned));
         let proxy = quoted.fold("ssh".to_owned(), |line, word| line + " " + &word).replace('%', "%%");

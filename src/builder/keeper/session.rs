@@ -1,5 +1,6 @@
 //! One attempt at a builder, in a thread of its own: from the first login until nothing of it is left here.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use crate::builder::ssh::Access;
 use crate::builder::ssh::child::Cut;
 use crate::builder::wire::{self, Facts, Owner, Pong, ToRemote};
 use crate::edge::environment::Environment;
+use crate::host::spec::Require;
 use crate::lifecycle;
 
 mod talk;
@@ -86,10 +88,10 @@ pub enum Said {
     Event(Event),
     /// What the remote is.
     Facts(Box<Facts>),
-    /// What executes the machine, and the port of the remote's loopback that leads to its sshd.
+    /// How connections come to the machine's sshd.
+    Way(Way),
+    /// What executes the machine.
     Started {
-        /// The port.
-        port: u16,
         /// What executes it.
         accel: String,
         /// Why.
@@ -103,6 +105,15 @@ pub enum Said {
     Doing(String),
     /// What its user should know.
     Warning(String),
+}
+
+/// How connections come to a builder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The arguments of the ssh that leads there.
+    pub arguments: Vec<OsString>,
+    /// How many may go it at once, where there is a limit.
+    pub most: Option<u32>,
 }
 
 /// A session to be.
@@ -187,6 +198,7 @@ impl Session {
         let target = Target {
             access: &self.access,
             arch: self.loaded.parcel.machine.arch,
+            emulates: builder.require == Require::Any,
             run_with: &builder.run_with,
             binaries: &shared.binaries,
             environment: &shared.environment,

@@ -1,15 +1,11 @@
 //! `civm builder dial`: what ssh runs to reach a builder.
 
-use std::io::{self, Read, Write};
-use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
-use std::thread;
-
 use super::Home;
 use crate::builder::keeper::client;
 use crate::builder::keeper::socket::Request;
 use crate::cli::builder::Dial;
 use crate::commands::Context;
+use crate::edge::splice;
 use crate::outcome::{Code, Failure, Outcome};
 
 /// Waits for a connection, and becomes it.
@@ -33,35 +29,6 @@ pub(super) fn run(args: &Dial, home: &Home, context: &Context) -> Outcome {
         }
     }
     let (socket, rest) = asked.into_connection();
-    splice(socket, &rest)?;
+    splice::stdio(socket.into(), &rest)?;
     Ok(0)
-}
-
-/// Both directions, until the builder's side ends.
-fn splice(socket: UnixStream, rest: &[u8]) -> io::Result<()> {
-    let up = socket.try_clone()?;
-    thread::spawn(move || {
-        let mut to = &up;
-        let _ = copy(&mut io::stdin().lock(), &mut to);
-        let _ = up.shutdown(Shutdown::Write);
-    });
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(rest)?;
-    stdout.flush()?;
-    copy(&mut &socket, &mut stdout)
-}
-
-/// Passes on what comes as soon as it comes.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let count = match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        to.write_all(&buffer[..count])?;
-        to.flush()?;
-    }
 }

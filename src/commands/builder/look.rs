@@ -92,6 +92,7 @@ fn ask(
     let target = Target {
         access: &access,
         arch: lender.arch,
+        emulates: false,
         run_with: &builder.run_with,
         binaries: &binaries,
         environment,
