@@ -87,6 +87,8 @@ impl Access {
         set("HostKeyAlgorithms", algorithms(&self.public_key));
         set("UpdateHostKeys", "no");
         set("CheckHostIP", "no");
+        // Else a record of the domain name system could stand for the key.
+        set("VerifyHostKeyDNS", "no");
         set("ForwardAgent", "no");
         set("ForwardX11", "no");
         set("ClearAllForwardings", "yes");
@@ -233,6 +235,7 @@ mod tests {
         for option in [
             "StrictHostKeyChecking=yes",
             "GlobalKnownHostsFile=/dev/null",
+            "VerifyHostKeyDNS=no",
             "HostKeyAlias=civm-remote-big",
             "HostKeyAlgorithms=ssh-ed25519",
             "BatchMode=yes",
