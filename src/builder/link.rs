@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::keeper::reason::{Kind, Reason};
-use super::push::{self, Binaries, Binary, Probe, Program};
+use super::push::{self, Binaries, Probe, Program};
 use super::ssh::Access;
 use super::ssh::child::{Cut, STACK, Ssh};
 use super::wire::{FromRemote, PROTOCOL, ToRemote};
@@ -24,6 +24,7 @@ use crate::host::spec::Arch;
 use crate::instance::deadline::scaled;
 use crate::instance::plan::{self, Staged};
 
+mod provide;
 mod reader;
 
 pub use reader::Waker;
@@ -31,8 +32,6 @@ use reader::{Heard, Reader};
 
 /// How long a login and the probe may take together.
 const REACH: Duration = Duration::from_secs(45);
-/// How long a binary may be on its way.
-const PUSH: Duration = Duration::from_secs(300);
 /// How long a pushed civm may take for its first line.
 const GREET: Duration = Duration::from_secs(60);
 /// How long something that is sent may lie before the other side takes it.
@@ -42,9 +41,7 @@ const END: Duration = Duration::from_secs(3);
 /// Lines of noise that are shown in a message.
 const QUOTED: usize = 5;
 /// Messages that may wait to be heard; who sends more is made to wait.
-const QUEUE_MAX: usize = 256;
-/// What the script of a push may answer.
-const ANSWER_MAX: u64 = 64 << 10;
+const QUEUE_MAX: usize = 16;
 
 /// What is needed to reach a remote's civm.
 pub struct Target<'a> {
@@ -162,81 +159,6 @@ impl Link {
                 (Heard::Woken, _) => {}
                 _ => return Err(self.broken()),
             }
-        }
-    }
-
-    /// The program to be run there: ours, pushed if need be, or theirs where we have none for such a machine.
-    fn program(
-        &mut self,
-        arch: Arch,
-        probe: &Probe,
-        target: &Target<'_>,
-        tell: &mut dyn FnMut(String),
-    ) -> Result<Program, Reason> {
-        let remote = &self.access.remote;
-        let binary = match target.binaries.get(arch, target.environment) {
-            Ok(binary) => binary,
-            Err(error) => {
-                if let Some(path) = &probe.civm {
-                    return Ok(Program::Theirs(path.clone()));
-                }
-                let message =
-                    format!("{remote} is an {arch} machine, and there is no civm for it here: {error}");
-                return Err(Reason::new(Kind::Binary, message).hint(format!(
-                    "build one (docs/aarch64.md), or install civm {} there",
-                    env!("CARGO_PKG_VERSION")
-                )));
-            }
-        };
-        if !probe.has(&binary, remote)? {
-            tell(format!("sending civm to {remote} ({} MB)", binary.size.div_ceil(1_000_000)));
-            self.push(&binary, false, &probe.cache, target)?;
-        }
-        Ok(Program::Pushed(binary.sha256.clone()))
-    }
-
-    /// The hash of the civm for a guest that is of another kind than the remote. Where there is none here, the remote
-    /// looks for one of its own, and says if it has none.
-    fn guest(
-        &mut self,
-        probe: &Probe,
-        target: &Target<'_>,
-        tell: &mut dyn FnMut(String),
-    ) -> Result<Option<String>, Reason> {
-        let Ok(binary) = target.binaries.get(target.arch, target.environment) else { return Ok(None) };
-        if probe.whole(&binary).is_none() {
-            tell(format!("sending civm for {} guests to {}", target.arch, self.access.remote));
-            self.push(&binary, true, &probe.cache, target)?;
-        }
-        Ok(Some(binary.sha256.clone()))
-    }
-
-    fn push(
-        &self,
-        binary: &Binary,
-        for_guests: bool,
-        cache: &str,
-        target: &Target<'_>,
-    ) -> Result<(), Reason> {
-        let local = |error: io::Error| Reason::new(Kind::Local, format!("cannot read civm itself: {error}"));
-        let file = binary.open().map_err(local)?;
-        let arguments = self.access.session(&push::receive(binary, for_guests));
-        let ssh = Ssh::start(&arguments, file.into(), Stdio::piped(), target.environment, target.cut)?;
-        let (_, stdout) = ssh.pipes();
-        let read = stdout.map(|stdout| {
-            // The other end may stand still: the deadline ends the ssh, and with it this pipe.
-            thread::Builder::new()
-                .name("push".into())
-                .stack_size(STACK)
-                .spawn(move || push::read_bounded(stdout, ANSWER_MAX).unwrap_or_default())
-        });
-        let status = ssh.wait(Instant::now() + scaled(PUSH, target.environment));
-        let answer = read.and_then(Result::ok).and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let stderr = ssh.said();
-        let remote = &self.access.remote;
-        match status.and_then(|status| status.code()) {
-            Some(255) | None => Err(self.access.reason(status.and_then(|status| status.code()), &stderr)),
-            _ => push::received(&answer, &stderr, binary, cache, remote),
         }
     }
 

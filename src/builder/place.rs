@@ -193,6 +193,10 @@ impl Held {
         let dir = path.parent().unwrap_or(path);
         // Who enters it has come through the keeper's directory, and finds nothing but this key.
         DirBuilder::new().recursive(true).mode(0o711).create(dir).map_err(failed)?;
+        for dir in dir.ancestors().take_while(|dir| *dir != self.place.dir) {
+            // Whatever the umask is.
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o711)).map_err(failed)?;
+        }
         atomic::create(path, text, 0o600, true).map_err(|error| error.to_string())?;
         if Uid::effective().is_root() && user != "root" {
             let account = account::Account::find(user, environment).map_err(|error| error.to_string())?;

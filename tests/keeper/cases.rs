@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use civm::host::spec::{Arch, Start};
 
-use crate::scene::{Lending, Scene, free_port, told, wait_until};
+use crate::scene::{Lending, Scene, free_port, status_of, told, wait_until};
 
 pub const ALL: &[(&str, fn())] = &[
     ("a_builder_is_made_used_and_gone", made_used_and_gone),
@@ -258,13 +258,8 @@ fn fleet() {
     let up = begun.elapsed();
     assert!(!scene.log().contains("tried again"), "{}", scene.log());
     let pid = scene.keeper.as_ref().unwrap().id();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    let each = kib("RssAnon:") / count;
-    assert!(each < 2048, "{each} KiB for each builder: {status}");
+    let each = status_of(pid, "RssAnon:") / count;
+    assert!(each < 2048, "{each} KiB for each builder");
     let took = scene.end();
     assert!(took < Duration::from_secs(15), "{took:?}");
     println!(

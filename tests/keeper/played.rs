@@ -104,6 +104,9 @@ pub fn remote(part: &str) -> ExitCode {
                     }
                 }
                 started.tell(&mut say);
+                if part == "talks" {
+                    std::thread::spawn(talk);
+                }
                 if part == "dies" {
                     std::thread::sleep(Duration::from_millis(1500));
                     return ExitCode::FAILURE;
@@ -126,6 +129,18 @@ pub fn remote(part: &str) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+/// Warns without end.
+fn talk() {
+    let mut to = std::io::stdout();
+    let long = "x".repeat(4000);
+    for n in 0.. {
+        let message = format!("\u{1b}[2J{n}{long}");
+        if frame::send(&mut to, &FromRemote::Warning { message }).is_err() {
+            return;
+        }
+    }
 }
 
 /// The start of a static program for the other kind of machine.
@@ -157,6 +172,7 @@ impl Started<'_> {
         say(&FromRemote::Started { port: self.port, accel: Accel::Tcg, reason: "it is played".into() });
         match self.part {
             "slow" => std::thread::sleep(Duration::from_secs(2)),
+            "never" => return,
             "boot" => {
                 let hint = Some("look at its console".into());
                 say(&FromRemote::Failed { kind: Kind::Boot, message: "no init".into(), hint });

@@ -21,6 +21,8 @@ const LINES_MAX: usize = 200;
 const LINE_MAX: usize = 2000;
 /// Warnings that are kept.
 const WARNINGS_MAX: usize = 8;
+/// Those of one session that go into the log: a file, which a remote must not fill.
+const LOGGED_MAX: usize = 100;
 
 /// A builder.
 pub(super) struct Builder {
@@ -49,7 +51,9 @@ pub(super) struct Builder {
     accel: Option<(String, String)>,
     os: Option<String>,
     health: Option<Pong>,
-    warnings: Vec<String>,
+    warnings: VecDeque<String>,
+    /// Warnings of this session.
+    warned: usize,
 }
 
 /// Seconds since the epoch.
@@ -77,7 +81,8 @@ impl Builder {
             accel: None,
             os: None,
             health: None,
-            warnings: Vec::new(),
+            warnings: VecDeque::new(),
+            warned: 0,
         }
     }
 
@@ -120,6 +125,7 @@ impl Builder {
         self.way = None;
         self.health = None;
         self.warnings.clear();
+        self.warned = 0;
         self.doing.clear();
         self.ready_since = None;
     }
@@ -151,13 +157,17 @@ impl Builder {
         changed
     }
 
-    /// What its user should know; false where it was said before.
+    /// What its user should know; false where it need not be logged: it was said before, or the remote talks too much.
     pub(super) fn warn(&mut self, what: &str) -> bool {
         let new = !self.warnings.iter().any(|known| known == what);
-        if new && self.warnings.len() < WARNINGS_MAX {
-            self.warnings.push(what.to_owned());
+        if new {
+            if self.warnings.len() == WARNINGS_MAX {
+                self.warnings.pop_front();
+            }
+            self.warnings.push_back(what.to_owned());
+            self.warned += 1;
         }
-        new
+        new && self.warned <= LOGGED_MAX
     }
 
     /// A line of its log.
@@ -237,7 +247,7 @@ impl Builder {
             nix: self.learned.as_ref().and_then(|learned| learned.version.clone()).filter(|_| alive),
             store: told.store(),
             health: self.health.clone(),
-            warnings: self.warnings.clone(),
+            warnings: self.warnings.iter().cloned().collect(),
         }
     }
 }

@@ -69,8 +69,7 @@ impl Hub<'_> {
 
     fn each(&mut self, names: &[String], input: impl Fn(&Builder) -> Input) -> Result<(), String> {
         if let Some(unknown) = names.iter().find(|name| !self.builders.contains_key(*name)) {
-            let known: Vec<&str> = self.builders.keys().map(String::as_str).collect();
-            return Err(format!("no builder `{unknown}` here; there are: {}", known.join(", ")));
+            return Err(self.unknown(unknown));
         }
         let chosen: Vec<String> =
             self.builders.keys().filter(|name| names.is_empty() || names.contains(name)).cloned().collect();
@@ -100,7 +99,7 @@ impl Hub<'_> {
         if let Some(name) = &builder
             && !self.builders.contains_key(name)
         {
-            return Err(format!("no builder `{name}` here"));
+            return Err(self.unknown(name));
         }
         let chosen = |one: &&Builder| builder.as_deref().is_none_or(|name| name == one.loaded.name());
         let mut lines: Vec<_> =

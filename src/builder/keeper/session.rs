@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngCore as _;
@@ -22,6 +22,7 @@ use crate::builder::ssh::child::Cut;
 use crate::builder::wire::{self, Facts, Owner, Pong, ToRemote};
 use crate::edge::environment::Environment;
 use crate::host::spec::Require;
+use crate::image::sent;
 use crate::lifecycle;
 
 mod talk;
@@ -127,7 +128,7 @@ pub struct Session {
     /// What it is told.
     pub orders: Arc<Orders>,
     /// Where its keeper listens.
-    pub keeper: Sender<Message>,
+    pub keeper: SyncSender<Message>,
     /// The way to the remote.
     pub access: Access,
 }
@@ -176,11 +177,13 @@ impl Session {
         self.access.forget();
     }
 
-    /// The image of the builder, where it is in this machine's cache: a remote that has none and cannot build it gets it.
+    /// The image of the builder, where it is in this machine's cache: a remote that has none and cannot build it gets
+    /// it. What is particular to this machine's civm is made there anew.
     fn image(&self) -> Option<String> {
-        let order = &self.loaded.parcel.machine;
-        let (image, is_built) = lifecycle::locate_image(order, &self.shared.environment).ok()?;
-        is_built.then_some(image.id)
+        let environment = &self.shared.environment;
+        let id = lifecycle::image_id(&self.loaded.parcel.machine, environment).ok()?;
+        let cache = lifecycle::image_cache(environment)?;
+        sent::files(&id, &cache, environment).ok().map(|_| id)
     }
 
     fn attempt(&self) -> Result<(), Reason> {

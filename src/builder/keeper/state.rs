@@ -146,7 +146,7 @@ impl State {
                 }
             }
             Input::Session { id, event } if self.session == Some(id) => {
-                self.session(policy, event, now, actions)
+                self.session(policy, event, now, actions);
             }
             // A session that was given up, or only the clock.
             Input::Session { .. } | Input::Tick => {}

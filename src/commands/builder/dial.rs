@@ -1,5 +1,8 @@
 //! `civm builder dial`: what ssh runs to reach a builder.
 
+use std::io;
+use std::os::fd::AsFd as _;
+
 use super::Home;
 use crate::builder::keeper::client;
 use crate::builder::keeper::socket::Request;
@@ -14,6 +17,8 @@ pub(super) fn run(args: &Dial, home: &Home, context: &Context) -> Outcome {
     let failed = |error| home.failure(error);
     let mut asked =
         client::ask(&home.socket(), &request).and_then(client::Asked::patiently).map_err(failed)?;
+    // Nix kills an ssh whose build is not wanted any more: nothing is to wait for it then, and nothing to be started.
+    asked.ends_with(io::stdout().as_fd().try_clone_to_owned()?)?;
     loop {
         let Some(reply) = asked.line().map_err(failed)? else {
             return Err(Failure::new(Code::MachineUnavailable, "the keeper of builders has ended"));

@@ -28,10 +28,10 @@ impl Hub<'_> {
     }
 
     /// A session that never was.
-    fn broken(&self, builder: &str, id: u64, message: String) {
+    fn broken(&mut self, builder: &str, id: u64, message: String) {
         let ending = Ending::Broken(Reason::new(Kind::Local, message));
         let said = Said::Event(Event::Ended { ending, chance: 0 });
-        let _ = self.sender.send(Message::Session { builder: builder.to_owned(), id, said });
+        self.own.push_back(Message::Session { builder: builder.to_owned(), id, said });
     }
 
     /// Gives somebody's socket to an ssh that leads it to the builder.
@@ -44,7 +44,7 @@ impl Hub<'_> {
             _ => Err("it is gone".to_owned()),
         };
         if let Err(error) = started {
-            let _ = self.sender.send(closed);
+            self.own.push_back(closed);
             self.log(name, &format!("a connection could not be made: {error}"));
         }
     }
