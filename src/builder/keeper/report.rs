@@ -144,9 +144,10 @@ impl Hub<'_> {
         let reason = self.builders.get(name).and_then(|builder| builder.state.phase().reason().cloned());
         let because = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let (kind, text) = match why {
-            Refusal::Elsewhere => {
-                ("elsewhere", format!("`{name}` is not ready, and another builder of its system is"))
-            }
+            Refusal::Elsewhere => (
+                "elsewhere",
+                format!("`{name}` is not ready or is full, and another builder of its system is ready"),
+            ),
             Refusal::Stopped => {
                 ("stopped", format!("`{name}` was stopped; `civm builder up {name}` starts it"))
             }
@@ -191,7 +192,9 @@ impl Hub<'_> {
             Phase::Preparing => format!("{on} answers"),
             Phase::Starting => "booting".to_owned(),
             Phase::Ready { .. } => "ready".to_owned(),
-            Phase::Draining { .. } => format!("takes no more builds; {} run", builder.state.connections()),
+            Phase::Draining { .. } => {
+                format!("takes no new builds; {} connections are still open", builder.state.connections())
+            }
             Phase::Stopping { .. } => "stopping".to_owned(),
             Phase::Failed(reason) => {
                 let hint = reason.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();

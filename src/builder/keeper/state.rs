@@ -205,6 +205,9 @@ impl State {
 
     fn dial(&mut self, policy: &Policy, dial: u64, elsewhere: bool, now: Time, actions: &mut Vec<Action>) {
         let answer = match answer(&self.phase, self.enabled, elsewhere) {
+            Answer::Connect if self.connections >= policy.most && elsewhere => {
+                Answer::Refuse(Refusal::Elsewhere)
+            }
             Answer::Connect if self.connections >= policy.most => Answer::Hold,
             answer => answer,
         };
