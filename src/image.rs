@@ -30,6 +30,7 @@ mod tools;
 
 pub use cache::{sent, stored, templates};
 pub use error::Error;
+pub use guest_binary::VARIABLE as GUEST_BINARY;
 
 /// Debian's name of an architecture.
 const fn debian_name(arch: Arch) -> &'static str {

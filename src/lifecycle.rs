@@ -164,7 +164,7 @@ fn up_as(
     };
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
-    let fingerprint = share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?;
+    let fingerprint = share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?;
     let staged = match &nixos {
         Some(nixos) => nixos.staged(site, &place, identity)?,
         None => share::staged(site, &spec, &place, identity, files, observer)?,

@@ -128,7 +128,7 @@ impl Nixos {
             Staged::bytes(LAYER, 0o400, Zeroizing::new(layer)),
         ];
         if !self.found.share.added {
-            share::source(site, &mut staged)?;
+            staged.extend(share::source(site)?);
         }
         Ok(staged)
     }

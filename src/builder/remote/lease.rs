@@ -62,15 +62,18 @@ impl Lease {
         // Nobody sweeps meanwhile.
         let turn = Lock::exclusive(&leases)?;
         DirBuilder::new().mode(0o700).create(&path)?;
-        let lock = open_file(&path.join(LOCK)).and_then(Lock::try_open);
+        let file = path.join(LOCK);
+        let lock = open_file(&file).and_then(Lock::try_open);
+        // Nobody can have it, but somebody may be looking whether it is held.
+        let lock = lock.and_then(|lock| lock.map_or_else(|| Lock::exclusive(&file), Ok));
         drop(turn);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let record = wire::Lease { id, owner: owner.clone(), since, port: None };
         let lease = match lock {
-            Ok(Some(lock)) => Self { path, record, _lock: lock },
-            other => {
+            Ok(lock) => Self { path, record, _lock: lock },
+            Err(error) => {
                 let _ = fs::remove_dir_all(&path);
-                return Err(other.err().unwrap_or_else(|| io::ErrorKind::WouldBlock.into()));
+                return Err(error);
             }
         };
         lease.save().inspect_err(|_| drop(fs::remove_dir_all(&lease.path)))?;
@@ -111,6 +114,8 @@ fn remove(path: &Path) -> Result<(), String> {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(20));
             }
+            // Somebody else who sweeps was first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => {
                 return removed.map_err(|error| format!("{} is still there: {error}", path.display()));
             }
@@ -218,6 +223,36 @@ mod tests {
         assert_eq!(held(&home), [living.record.clone()]);
         let path = living.path.clone();
         assert!(living.remove().is_empty() && !path.exists());
+    }
+
+    #[test]
+    fn many_take_leases_look_at_them_and_sweep_at_the_same_time() {
+        let (_directory, environment, home) = world();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        held(&home);
+                    }
+                });
+            }
+            let swept = [0, 1].map(|_| {
+                scope.spawn(|| {
+                    let mut left = Vec::new();
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        left.extend(sweep(&home, &environment).left);
+                    }
+                    left
+                })
+            });
+            let taken: Vec<_> = (0..200).map(|_| Lease::take(&home, &owner("b")).map(drop)).collect();
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(taken.iter().all(Result::is_ok), "{taken:?}");
+            for left in swept {
+                assert_eq!(left.join().unwrap(), [""; 0]);
+            }
+        });
     }
 
     #[test]

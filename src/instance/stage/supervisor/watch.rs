@@ -239,8 +239,19 @@ impl Machine {
             _ => {
                 self.caller = false;
                 report.caller_left();
-                self.stop("its caller is gone", PATIENCE, QUIT, report);
+                self.forsaken(report);
             }
+        }
+    }
+
+    /// Its caller is gone. A guest whose disk goes with it has nothing to save, and nobody waits for it.
+    fn forsaken(&mut self, report: &mut Report) {
+        const REASON: &str = "its caller is gone";
+        self.stop(REASON, PATIENCE, QUIT, report);
+        if self.record.ephemeral {
+            self.cause.get_or_insert_with(|| REASON.to_owned());
+            let step = self.ending.kill();
+            self.step(step, report);
         }
     }
 
