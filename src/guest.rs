@@ -24,6 +24,7 @@ mod notes;
 mod own_units;
 mod packages;
 mod point;
+mod prepare;
 mod root;
 mod secrets;
 mod settle;

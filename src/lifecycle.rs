@@ -34,6 +34,7 @@ mod shape;
 mod share;
 mod site;
 mod split;
+mod templates;
 mod turn;
 mod warm;
 
@@ -55,6 +56,7 @@ pub use restart::restart;
 pub use shape::Shape;
 pub use site::Site;
 pub use split::{Split, Step, Timed};
+pub use templates::hidden;
 pub use warm::{Warm, make_template};
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
@@ -139,7 +141,7 @@ fn up_as(
     files.fetch(environment, observer)?;
     observer.done(Step::Image);
     let machine = fit(plan::machine(&spec, &place, image.as_ref(), &disk, &request), built.as_ref());
-    let (image, template, accel) = match image {
+    let (image, template, accel, is_missing) = match image {
         Some(image) => {
             accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
             let candidate = warm::Candidate {
@@ -151,12 +153,12 @@ fn up_as(
                 environment,
             };
             let chosen = candidate.choose(request.warm, disk.will_be_kept(), observer)?;
-            (Some(chosen.image), chosen.template, chosen.accel)
+            (Some(chosen.image), chosen.template, chosen.accel, chosen.is_missing)
         }
         None if request.warm == Warm::Require => {
             return Err(Error::NotWarm("the runner of a NixOS configuration always boots it".to_owned()));
         }
-        None => (None, None, request.accel),
+        None => (None, None, request.accel, false),
     };
     let made = match &image {
         Some(image) => disk.make(&order, image, &place, environment, observer)?,
@@ -192,6 +194,9 @@ fn up_as(
     let split = std::mem::take(&mut observer.split);
     if let Err(error) = split.save(&place) {
         observer.tell(Progress::Warning(error.to_string()));
+    }
+    if is_missing {
+        templates::make_later(&order, request.accel, environment);
     }
     observer.tell(Progress::Ready { name: &place.name, after: begun.elapsed(), split: &split });
     drop(turn);

@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     // what they hold to themselves: a stage must stay dumpable until it has entered its user namespace.
     civm::guest::dispatch(&args)
         .or_else(|| civm::personas::dispatch(&args))
-        .or_else(|| civm::instance::hidden(args.into_iter().skip(1)))
+        .or_else(|| civm::instance::hidden(args.iter().skip(1).cloned()))
+        .or_else(|| civm::lifecycle::hidden(args.into_iter().skip(1)))
         .unwrap_or_else(civm::commands::main)
 }

@@ -24,5 +24,6 @@ mod vm {
     mod microvm;
     mod secrets;
     mod verbs;
+    mod warm;
 }
 mod support;

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::up::Accel;
 use super::values::megabytes;
 
 /// `civm image`.
@@ -54,6 +55,9 @@ pub struct Warm {
     /// The hosts: directories in hosts/
     #[arg(required = true, value_name = "HOST")]
     pub hosts: Vec<String>,
+    /// How to run the guests
+    #[arg(long, value_enum, default_value_t)]
+    pub accel: Accel,
     /// Number of virtual CPUs of the machines (default: as in host.yaml)
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,

@@ -96,11 +96,7 @@ fn request(args: &Up) -> Result<Request, Failure> {
         ephemeral: args.ephemeral,
         fresh: args.fresh,
         without_secrets: args.without_secrets,
-        accel: match args.accel {
-            Accel::Auto => AccelRequest::Auto,
-            Accel::Kvm => AccelRequest::Kvm,
-            Accel::Tcg => AccelRequest::Tcg,
-        },
+        accel: args.accel.into(),
         warm: match args.warm {
             _ if args.cold => lifecycle::Warm::Never,
             Warm::Auto => lifecycle::Warm::Auto,
@@ -135,6 +131,16 @@ pub(super) fn directory(flake: &str) -> String {
     let is_path = flake.is_empty() || flake.starts_with(['.', '/']);
     let found = path.canonicalize().ok().filter(|_| is_path);
     found.map_or_else(|| flake.to_owned(), |path| path.to_string_lossy().into_owned())
+}
+
+impl From<Accel> for AccelRequest {
+    fn from(accel: Accel) -> Self {
+        match accel {
+            Accel::Auto => Self::Auto,
+            Accel::Kvm => Self::Kvm,
+            Accel::Tcg => Self::Tcg,
+        }
+    }
 }
 
 /// Shows the console until the user detaches or the machine stops. A machine in the foreground is stopped with it.

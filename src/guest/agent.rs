@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::Command as Program;
@@ -10,8 +11,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
 use super::{Error, apply, console, events, identity, point, usage};
-use crate::vm::agent::{Answer, Command, Event, Question};
+use crate::vm::agent::{Answer, Command, Event, Go, Question};
 use crate::vm::lines::Lines;
 
 /// Longest event, in bytes; a longer one is cut off and so is not JSON any more. An answer has a bounded number of
@@ -56,6 +59,10 @@ fn relay(socket: &UnixDatagram, mut port: Option<File>, boot_ended: &Sender<()>)
         let Ok(event) = serde_json::from_slice::<Event>(&buffer[..length]) else { continue };
         if let Some(port) = &mut port {
             events::write(port, &events::line(&event));
+        }
+        if matches!(event, Event::Point { .. }) && port.as_ref().is_none_or(is_absent) {
+            // Nobody will say it.
+            point::tell(&Go { resumed: false, unix_ms: 0, seed: [0; 4] });
         }
         if matches!(event, Event::Ready { .. } | Event::Failed { .. }) {
             // The button's drivers are loaded only now: the boot does not wait for them.
@@ -122,15 +129,21 @@ fn apply_apart(id: u64, dry_run: bool) -> Result<Answer, Error> {
 
 /// Sleeps until the host has written something.
 fn wait(port: &File) {
-    use std::os::fd::AsFd;
-
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-    let mut fds = [PollFd::new(port.as_fd(), PollFlags::POLLIN)];
-    let _ = poll(&mut fds, PollTimeout::NONE);
     // An absent host keeps the descriptor in the state "hung up": poll returns at once.
-    if fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP)) {
+    if hangs_up(port, PollTimeout::NONE) {
         thread::sleep(ABSENT);
     }
+}
+
+/// Whether nobody holds the other end.
+fn is_absent(port: &File) -> bool {
+    hangs_up(port, PollTimeout::ZERO)
+}
+
+fn hangs_up(port: &File, patience: PollTimeout) -> bool {
+    let mut fds = [PollFd::new(port.as_fd(), PollFlags::POLLIN)];
+    let _ = poll(&mut fds, patience);
+    fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }
 
 /// A serial line has no size of its own: the terminal's is set, and who works on the console is told.

@@ -1,7 +1,7 @@
 //! The one point of the boot: before it nothing is particular to the instance, after it everything is.
 //!
-//! The guest tells the host that it is there, and goes on when the host says so. A cold boot is told at once. A
-//! template is frozen while it waits; what is resumed from it hears the word in another machine, days later, and first
+//! The guest tells the host that it is there, and goes on when the host says so. A cold boot is told at once. Who waits
+//! prepares what comes next, and says so: that is when a template is frozen. What is resumed from it hears the word in another machine, days later, and first
 //! becomes one of its own: randomness, clock, boot id. See docs/warm-start.md.
 
 use std::fs::{self, File, OpenOptions};
@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
-use super::{Error, console, events, identity, root};
+use super::{Error, console, events, identity, prepare, root};
 use crate::vm::agent::{Event, Go};
 
 /// Where the agent passes the host's word on to.
 const SOCKET: &str = "/run/civm/point.sock";
+/// How soon a guest hears it that is not to wait.
+const SOON: Duration = Duration::from_secs(1);
 /// How long the word is waited for. A host without an agent's port says none, and neither does an old civm.
 const WORD: Duration = Duration::from_secs(10);
 /// How long the kernel may take to hear from the machine that it is another one now.
@@ -40,22 +42,42 @@ const NEW_UUID: &str = "/proc/sys/kernel/random/uuid";
 pub(super) fn pass() -> Result<(), Error> {
     let _ = fs::remove_file(SOCKET);
     let socket = UnixDatagram::bind(SOCKET).map_err(Error::io("create", SOCKET))?;
-    socket.set_read_timeout(Some(WORD)).map_err(Error::io("wait at", SOCKET))?;
-    // Opened before, so that what comes meanwhile is read.
-    let log = kernel_log();
+    // Opened before, so that what comes meanwhile is read. A guest that boots does without.
+    let mut log = kernel_log();
     events::send(&Event::Point { uptime_ms: events::uptime_ms() });
-    let mut word = [0; WORD_MAX];
-    let go = match socket.recv(&mut word) {
-        Ok(length) => serde_json::from_slice::<Go>(&word[..length])
-            .map_err(|error| Error::content(SOCKET, error.to_string()))?,
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+    let (mut reseeded, mut prepared) = (false, false);
+    let go = loop {
+        if let Some(go) = receive(&socket, if prepared { WORD } else { SOON })? {
+            break go;
+        }
+        if !prepared {
+            prepared = true;
+            prepare::prepare();
+            events::send(&Event::Prepared);
+            continue;
+        }
+        reseeded = reseeded || log.as_mut().is_ok_and(|log| is_reseeded(log).unwrap_or(false));
+        if !reseeded {
             console::log("the host said nothing at the point: going on");
             return Ok(());
         }
-        Err(error) => return Err(Error::io("read", SOCKET)(error)),
+        // It was resumed, and is not to go on as what it was.
     };
     let _ = fs::remove_file(SOCKET);
-    if go.resumed { become_another(&go, log?) } else { Ok(()) }
+    if go.resumed { become_another(&go, log?, reseeded) } else { Ok(()) }
+}
+
+/// The word, if it comes in time.
+fn receive(socket: &UnixDatagram, within: Duration) -> Result<Option<Go>, Error> {
+    socket.set_read_timeout(Some(within)).map_err(Error::io("wait at", SOCKET))?;
+    let mut word = [0; WORD_MAX];
+    match socket.recv(&mut word) {
+        Ok(length) => serde_json::from_slice(&word[..length])
+            .map(Some)
+            .map_err(|error| Error::content(SOCKET, error.to_string())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => Ok(None),
+        Err(error) => Err(Error::io("read", SOCKET)(error)),
+    }
 }
 
 /// The agent's part: the word goes to whoever waits for it.
@@ -66,13 +88,15 @@ pub(super) fn tell(go: &Go) {
 }
 
 /// Makes a resumed guest differ from all others of its template.
-fn become_another(go: &Go, log: File) -> Result<(), Error> {
+fn become_another(go: &Go, log: File, reseeded: bool) -> Result<(), Error> {
     let host = Duration::from_millis(go.unix_ms);
     identity::set_clock(host)?;
     // Beside what the machine's generation id brings, and the random device.
     fs::write(POOL, seed_bytes(go)).map_err(Error::io("write", POOL))?;
     // No key is read and no random number taken for use before that.
-    await_reseed(log)?;
+    if !reseeded {
+        await_reseed(log)?;
+    }
     let id = fs::read_to_string(NEW_UUID).map_err(Error::io("read", NEW_UUID))?;
     fs::write(OWN_BOOT_ID, id).map_err(Error::io("write", OWN_BOOT_ID))?;
     root::bind(Path::new(OWN_BOOT_ID), Path::new(BOOT_ID))?;
@@ -99,25 +123,65 @@ fn kernel_log() -> Result<File, Error> {
 /// Waits until the kernel says that its random numbers are new.
 fn await_reseed(mut log: impl Read) -> Result<(), Error> {
     let until = Instant::now() + RESEEDED;
-    let mut record = [0; 8192];
-    loop {
-        match log.read(&mut record) {
-            Ok(length) if String::from_utf8_lossy(&record[..length]).contains(RESEEDED_WORDS) => {
-                return Ok(());
-            }
-            // Another message; or some were lost before they were read.
-            Ok(length) if length > 0 => continue,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => continue,
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(error) => return Err(Error::io("read", KERNEL_LOG)(error)),
-        }
+    while !is_reseeded(&mut log)? {
         if Instant::now() >= until {
-            return Err(Error::content(
-                KERNEL_LOG,
-                "the kernel did not make its random numbers new after a warm start",
-            ));
+            let reason = "the kernel did not make its random numbers new after a warm start";
+            return Err(Error::content(KERNEL_LOG, reason));
         }
         thread::sleep(POLL);
+    }
+    Ok(())
+}
+
+/// Whether the kernel has said so in what is to be read now, a message at a time.
+fn is_reseeded(log: &mut impl Read) -> Result<bool, Error> {
+    let mut message = [0; 8192];
+    loop {
+        match log.read(&mut message) {
+            Ok(0) => return Ok(false),
+            Ok(length) if String::from_utf8_lossy(&message[..length]).contains(RESEEDED_WORDS) => {
+                return Ok(true);
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            // Messages were lost before they were read, or a signal came.
+            Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(Error::io("read", KERNEL_LOG)(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log of messages, one a read.
+    struct Log(Vec<Result<&'static str, io::ErrorKind>>);
+
+    impl Read for Log {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0.is_empty() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            let text = self.0.remove(0)?;
+            buffer[..text.len()].copy_from_slice(text.as_bytes());
+            Ok(text.len())
+        }
+    }
+
+    #[test]
+    fn the_kernels_word_is_found_among_others() {
+        let word = "5,612,9871,-;random: crng reseeded due to virtual machine fork\n";
+        let seen = |log: Vec<_>| is_reseeded(&mut Log(log)).expect("read");
+        assert!(seen(vec![Ok("6,1,2,-;something\n"), Err(io::ErrorKind::BrokenPipe), Ok(word)]));
+        assert!(!seen(vec![Ok("6,1,2,-;something\n")]) && !seen(Vec::new()));
+        assert!(is_reseeded(&mut Log(vec![Err(io::ErrorKind::PermissionDenied)])).is_err());
+    }
+
+    #[test]
+    fn all_of_the_seed_goes_into_the_pool() {
+        let go = Go { resumed: true, unix_ms: 0, seed: [1, 2, 3, u64::MAX] };
+        assert_eq!(seed_bytes(&go).len(), 32);
+        assert_eq!(&seed_bytes(&go)[24..], [0xff; 8]);
     }
 }

@@ -21,7 +21,7 @@ const LOGIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 /// Exists once the host has been told of a failure.
 const FAILED: &str = "/run/civm/failed";
-const ZRAM: &str = "/sys/block/zram0";
+pub(super) const ZRAM: &str = "/sys/block/zram0";
 const ZRAM_DEVICE: &str = "/dev/zram0";
 
 /// Does it, all at once; what fails is a warning, for the guest is of use without it.
@@ -121,8 +121,13 @@ fn start_units(layer: &Layer) -> Result<(), Error> {
     Ok(())
 }
 
+/// Loads the driver of the compressed swap, unless its device is there.
+pub(super) fn load_zram(device: &Path) -> Result<(), Error> {
+    if device.exists() { Ok(()) } else { console::run("modprobe", &["zram"]) }
+}
+
 fn swap(zram: &Zram) -> Result<(), Error> {
-    console::run("modprobe", &["zram"])?;
+    load_zram(Path::new(ZRAM))?;
     let memory = fs::read_to_string("/proc/meminfo").map_err(Error::io("read", "/proc/meminfo"))?;
     let total =
         usage::kib(&memory, "MemTotal").ok_or_else(|| Error::content("/proc/meminfo", "has no MemTotal"))?;
@@ -137,7 +142,7 @@ fn swap(zram: &Zram) -> Result<(), Error> {
 }
 
 /// Grows the root file system to its disk, in use as it is.
-fn grow_disk() -> Result<(), Error> {
+pub(super) fn grow_disk() -> Result<(), Error> {
     let mounts = fs::read_to_string("/proc/self/mounts").map_err(Error::io("read", "/proc/self/mounts"))?;
     let Some(device) = root_device(&mounts) else { return Ok(()) };
     let size = root::device_size(Path::new(device))?;

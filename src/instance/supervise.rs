@@ -288,6 +288,7 @@ fn last_report(report: &agent::Event) -> String {
     match report {
         agent::Event::Started { .. } => "its initrd started, nothing since".to_owned(),
         agent::Event::Point { .. } => "it reached its share, nothing since".to_owned(),
+        agent::Event::Prepared => "it waits at its point".to_owned(),
         agent::Event::KeyTaken => "it took its key, nothing since".to_owned(),
         agent::Event::LayerApplied => "it applied its layer, nothing since".to_owned(),
         agent::Event::SecretsInstalled { .. } => "it installed its secrets, nothing since".to_owned(),

@@ -62,7 +62,7 @@ impl<'a> Lent<'a> {
         let accel = self.accel;
         let candidate =
             Candidate { machine: &machine, image: &image, place, accel, qemu_as_root: false, environment };
-        let Choice { image, template, accel } = candidate.choose(Warm::Auto, false, observer)?;
+        let Choice { image, template, accel, .. } = candidate.choose(Warm::Auto, false, observer)?;
         let made = disk.make(order, &image, place, environment, observer)?;
         Ok(Prepared { lent: self, machine, disk: made, template, accel })
     }

@@ -176,7 +176,8 @@ impl<'a> Watched<'a> {
                 agent::Event::LayerApplied => Step::Layer,
                 agent::Event::SecretsInstalled { .. } => Step::Secrets,
                 agent::Event::Ready { .. } => Step::Ready,
-                agent::Event::Warning { .. }
+                agent::Event::Prepared
+                | agent::Event::Warning { .. }
                 | agent::Event::Failed { .. }
                 | agent::Event::Waiting { .. }
                 | agent::Event::Answer { .. } => return,

@@ -1,18 +1,21 @@
 //! Warm starts: a machine with a new disk is resumed from a template of its kind, where there is one
 //! (docs/warm-start.md).
 
+use std::fmt;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::edge::environment::Environment;
 use crate::host::parcel::Order;
-use crate::image::templates::{self, Description, Making};
+use crate::image::templates::{self as stored, Description, Making};
 use crate::image::{Image, disk};
 use crate::instance::accel::AccelRequest;
 use crate::instance::plan::{Machine, Template};
 use crate::instance::template::{self, Workplace};
 use crate::instance::{Place, launch};
 use crate::lifecycle::disk::RootDisk;
-use crate::lifecycle::{Error, Observer, Progress, image, plan};
+use crate::lifecycle::{Error, Observer, Progress, image, plan, templates};
 use crate::vm::spec::Accel;
 
 const MIB: u64 = 1 << 20;
@@ -28,6 +31,24 @@ pub enum Warm {
     Never,
     /// Or it is not started.
     Require,
+}
+
+/// Why a machine is not resumed.
+#[derive(Debug)]
+enum Why {
+    /// There is no template of it.
+    Missing,
+    /// Something else.
+    Never(String),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => f.write_str("there is no template of this machine yet"),
+            Self::Never(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// A machine that may be resumed.
@@ -47,6 +68,8 @@ pub(super) struct Choice {
     pub(super) image: Image,
     pub(super) template: Option<Template>,
     pub(super) accel: AccelRequest,
+    /// There would be one, had it been made.
+    pub(super) is_missing: bool,
 }
 
 impl Candidate<'_> {
@@ -60,37 +83,39 @@ impl Candidate<'_> {
         has_disk: bool,
         observer: &mut dyn Observer,
     ) -> Result<Choice, Error> {
-        let cold = Choice { image: self.image.clone(), template: None, accel: self.accel };
+        let cold = Choice { image: self.image.clone(), template: None, accel: self.accel, is_missing: false };
         let found = match warm {
             Warm::Never => return Ok(cold),
             Warm::Auto if has_disk => return Ok(cold),
-            Warm::Require if has_disk => {
-                Err("its disk is there already: --fresh or --ephemeral start with a new one".to_owned())
-            }
+            Warm::Require if has_disk => Err(Why::Never(
+                "its disk is there already: --fresh or --ephemeral start with a new one".to_owned(),
+            )),
             Warm::Auto | Warm::Require => self.find(),
         };
         match found {
             Ok((directory, image, accel)) => {
                 let template = Some(Template::Resume { directory, required: warm == Warm::Require });
-                Ok(Choice { image, template, accel })
+                Ok(Choice { image, template, accel, is_missing: false })
             }
-            Err(reason) if warm == Warm::Require => Err(Error::NotWarm(reason)),
-            Err(reason) => {
-                observer.tell(Progress::Cold { reason: &reason });
-                Ok(cold)
+            Err(why) if warm == Warm::Require => Err(Error::NotWarm(why.to_string())),
+            // Whoever wants no templates knows.
+            Err(Why::Missing) if templates::limit(self.environment) == 0 => Ok(cold),
+            Err(why) => {
+                observer.tell(Progress::Cold { reason: &why.to_string() });
+                Ok(Choice { is_missing: matches!(why, Why::Missing), ..cold })
             }
         }
     }
 
     /// The template that fits, with its image and the accelerator; or why there is none.
-    fn find(self) -> Result<(std::path::PathBuf, Image, AccelRequest), String> {
+    fn find(self) -> Result<(PathBuf, Image, AccelRequest), Why> {
         if let Some(reason) = template::refusal(self.machine) {
-            return Err(reason.to_owned());
+            return Err(Why::Never(reason.to_owned()));
         }
-        let cache = image::cache(self.environment).ok_or_else(|| Error::NoCache.to_string())?;
-        let (accel, name) = self.name().map_err(|error| error.to_string())?;
-        let (directory, image) = templates::find(&name, self.image, &cache, self.environment)
-            .ok_or_else(|| "there is no template of this machine yet".to_owned())?;
+        let cache = image::cache(self.environment).ok_or_else(|| Why::Never(Error::NoCache.to_string()))?;
+        let (accel, name) = self.name().map_err(|error| Why::Never(error.to_string()))?;
+        let (directory, image) =
+            stored::find(&name, self.image, &cache, self.environment).ok_or(Why::Missing)?;
         // Decided once: another answer a moment later would be that of another machine.
         let accel = match accel {
             Accel::Tcg => AccelRequest::Tcg,
@@ -116,7 +141,7 @@ impl Candidate<'_> {
         }
         let cache = image::cache(environment).ok_or(Error::NoCache)?;
         let (accel, name) = self.name()?;
-        if templates::find(&name, image, &cache, environment).is_some() {
+        if stored::find(&name, image, &cache, environment).is_some() {
             return Ok(false);
         }
         let begun =
@@ -136,6 +161,7 @@ impl Candidate<'_> {
             disk_mib: size_mib,
             accel: accel.to_string(),
         })?;
+        templates::make_room(&name, &cache, environment)?;
         Ok(true)
     }
 }

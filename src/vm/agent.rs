@@ -38,6 +38,8 @@ pub enum Event {
         /// Milliseconds since the guest's kernel started.
         uptime_ms: u64,
     },
+    /// The guest waits at the point, and has prepared what comes next as far as that is the same for every instance.
+    Prepared,
     /// The guest holds its own copy of the staged host key: the host removes its file now.
     KeyTaken,
     /// The host layer is applied.
@@ -95,6 +97,7 @@ impl Event {
             Self::Answer { id, answer } => Self::Answer { id, answer: answer.bounded() },
             event @ (Self::Started { .. }
             | Self::Point { .. }
+            | Self::Prepared
             | Self::KeyTaken
             | Self::LayerApplied
             | Self::Ready { .. }) => event,

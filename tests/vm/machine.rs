@@ -112,7 +112,9 @@ impl Machine {
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.home)
-            .env("LC_ALL", "C.UTF-8");
+            .env("LC_ALL", "C.UTF-8")
+            // None is made unasked, beside a test that measures or that looks for what is left.
+            .env("CIVM_TEMPLATES", "0");
         for name in ["CIVM_TIMEOUT_SCALE"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

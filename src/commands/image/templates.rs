@@ -12,7 +12,6 @@ use crate::host::parcel::Order;
 use crate::host::spec::{Resources, Size, Spec};
 use crate::image::Error;
 use crate::image::templates::{self, Template};
-use crate::instance::accel::AccelRequest;
 use crate::lifecycle;
 use crate::outcome::{Failure, Outcome};
 
@@ -32,7 +31,7 @@ pub(super) fn warm(args: &Warm, context: &Context) -> Outcome {
     for spec in specs.collect::<Result<Vec<Spec>, Failure>>()? {
         let mut watch = Watch::new(context.screen, &spec.name);
         let (order, environment) = (Order::of(&spec), &context.environment);
-        let made = lifecycle::make_template(&order, AccelRequest::Auto, environment, &mut watch);
+        let made = lifecycle::make_template(&order, args.accel.into(), environment, &mut watch);
         watch.finish();
         context.screen.note(match made.map_err(life)? {
             true => format!("{}: the template is made", spec.name),

@@ -202,7 +202,10 @@ fn step(event: &Event) -> Option<String> {
             agent::Event::SecretsInstalled { count, .. } => format!("{count} secrets installed"),
             agent::Event::Waiting { what } => format!("still starting: {what}"),
             agent::Event::Ready { .. } => "the guest is ready; logging in".to_owned(),
-            agent::Event::Warning { .. } | agent::Event::Failed { .. } | agent::Event::Answer { .. } => {
+            agent::Event::Prepared
+            | agent::Event::Warning { .. }
+            | agent::Event::Failed { .. }
+            | agent::Event::Answer { .. } => {
                 return None;
             }
         },

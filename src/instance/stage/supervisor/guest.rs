@@ -142,11 +142,15 @@ impl Machine {
             self.guest_answered(*id, answer, report);
             return;
         }
-        if matches!(event, agent::Event::Point { .. }) {
-            match self.template.take() {
-                Some(directory) => self.freeze(&directory, report),
-                None => self.release(false),
+        match event {
+            // A machine that becomes a template waits there.
+            agent::Event::Point { .. } if self.template.is_none() => self.release(false),
+            agent::Event::Prepared => {
+                if let Some(directory) = self.template.take() {
+                    self.freeze(&directory, report);
+                }
             }
+            _ => {}
         }
         let key_taken = event == agent::Event::KeyTaken;
         let ready = matches!(event, agent::Event::Ready { .. });

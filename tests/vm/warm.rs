@@ -1,0 +1,291 @@
+//! Warm starts: machines that are resumed from a template hold nothing of each other, and the template nothing of them.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::machine::{Machine, Who, files};
+use crate::support::run;
+
+/// A host with secrets.
+const HOST: &str = "jenkins-controller";
+const SHAPE: [&str; 4] = ["--cpus", "2", "--memory", "1G"];
+/// How far a guest's clock may be from the host's, in milliseconds.
+const CLOCK: i128 = 100;
+
+/// What two guests must not have in common, a line each.
+const PARTICULAR: &str = "head -c 32 /dev/urandom | sha256sum
+cat /etc/machine-id
+cat /proc/sys/kernel/random/boot_id
+ssh-keygen -lf /shared/secrets/ssh_host_ed25519_key
+head -n1 /proc/self/maps
+head -n1 /proc/$(cat /run/sshd.pid 2>/dev/null || pgrep -o sshd)/maps
+systemctl show -P InvocationID civm-sshd.service
+journalctl -b -o json -n1 | grep -o '_BOOT_ID[^,]*'";
+
+#[test]
+fn resumed_machines_have_nothing_in_common_but_their_template() {
+    let Some(machine) = Machine::new(Who::Ordinary, "warm") else { return };
+    let template = Template::make(&machine);
+    let begun = Instant::now();
+
+    // Three at once: one with the host's secrets, two with a key of their own; the disk of one of them stays.
+    start(&machine, "warm-a", &["--ephemeral"]);
+    start(&machine, "warm-b", &["--ephemeral", "--without-secrets"]);
+    start(&machine, "warm-c", &["--without-secrets"]);
+    eprintln!("three warm starts took {:.1?}", begun.elapsed());
+    let [a, b, c] = ["warm-a", "warm-b", "warm-c"].map(|name| machine.guest(name, PARTICULAR).ok().out());
+    for [one, other] in [[&a, &b], [&b, &c], [&a, &c]] {
+        let pairs: Vec<(&str, &str)> = one.lines().zip(other.lines()).collect();
+        assert_eq!(pairs.len(), PARTICULAR.lines().count(), "{one}\n{other}");
+        for (one, other) in pairs {
+            assert_ne!(one, other, "of two machines");
+        }
+    }
+    let boot_id = |text: &str| text.lines().nth(2).expect("a boot id").replace('-', "");
+    assert!(a.lines().last().expect("the journal").contains(&boot_id(&a)), "{a}");
+    for name in ["warm-a", "warm-b", "warm-c"] {
+        let off = clock(&machine, name);
+        assert!(off.abs() <= CLOCK, "the clock of {name} is {off} ms from the host's");
+        let failed = machine.guest(name, "systemctl --failed --plain --no-legend").ok();
+        assert_eq!(failed.out(), "", "{name}");
+    }
+    let secret = machine.guest("warm-a", "sha256sum /run/secrets/vm_builder_ssh_key").ok();
+    assert_eq!(secret.out().split(' ').next().map(str::len), Some(64));
+
+    // Nothing of all that has come into the template.
+    let particular: Vec<String> = [&a, &b, &c]
+        .iter()
+        .flat_map(|text| text.lines().skip(1).take(3))
+        .map(str::to_owned)
+        .chain([machine.base(), HOST.to_owned()])
+        .collect();
+    template.holds_none_of(&machine, &particular);
+
+    // All verbs; and what boots again does so on its own disk.
+    machine.guest("warm-c", "echo kept > /var/mark; sync").ok();
+    let described = run(&mut machine.civm(&["status", "warm-c", "--json"])).ok();
+    let described: Value = serde_json::from_slice(&described.stdout).expect("JSON");
+    assert_eq!(described["state"], "ready", "{described:#}");
+    run(&mut machine.civm(&["apply", "warm-b"])).ok();
+    let _ = machine.guest("warm-c", "systemctl reboot");
+    let until = Instant::now() + Duration::from_secs(240);
+    let rebooted = |text: &str| text.lines().nth(2) != c.lines().nth(2) && text.contains("kept");
+    loop {
+        let ran = machine.guest("warm-c", &format!("{PARTICULAR}; cat /var/mark"));
+        if ran.code == 0 && rebooted(&ran.out()) {
+            break;
+        }
+        assert!(Instant::now() < until, "it does not boot again: {}", ran.stderr);
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    run(&mut machine.civm(&["restart", "warm-c"])).ok();
+    assert_eq!(machine.guest("warm-c", "cat /var/mark").ok().out(), "kept\n");
+    run(&mut machine.civm(&["down", "--all"])).ok();
+    let again =
+        run(&mut machine
+            .civm(&[&["up", HOST, "-d", "--name", "warm-c", "--warm=require"], &SHAPE[..]].concat()));
+    assert!(again.code != 0 && again.stderr.contains("--fresh"), "{}", again.stderr);
+    run(&mut machine.civm(&["rm", "-y", "warm-c"])).ok();
+
+    many(&machine);
+    killed(&machine, "qemu-system");
+    killed(&machine, "__supervisor");
+    machine.nothing_remains();
+    template.is_as_it_was();
+
+    // Without a template nothing is started warm.
+    let id = template.id();
+    run(&mut machine.civm(&["image", "rm", "-y", &id])).ok();
+    assert!(!template.dir.exists());
+    let refused = up(&machine, "warm-a", &["--ephemeral"]);
+    assert!(refused.code != 0 && refused.stderr.contains("no template"), "{}", refused.stderr);
+    machine.nothing_remains();
+}
+
+#[test]
+fn root_resumes_machines_whose_qemu_is_a_user_of_its_own() {
+    let Some(machine) = Machine::new(Who::Root, "warm-root") else { return };
+    let template = Template::make(&machine);
+    start(&machine, "warm-root", &["--ephemeral"]);
+    let off = clock(&machine, "warm-root");
+    assert!(off.abs() <= CLOCK, "the clock is {off} ms from the host's");
+    machine.down("warm-root").ok();
+    machine.nothing_remains();
+    template.is_as_it_was();
+    run(&mut machine.civm(&["image", "rm", "-y", &template.id()])).ok();
+}
+
+/// One after the other: none fails, none boots instead.
+fn many(machine: &Machine) {
+    let count = std::env::var("CIVM_WARM_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+    let begun = Instant::now();
+    for _ in 0..count {
+        start(machine, "warm-n", &["--ephemeral"]);
+        run(&mut machine.civm(&["down", "warm-n", "--timeout", "0"])).ok();
+    }
+    eprintln!("{count} warm starts and stops took {:.1?}", begun.elapsed());
+}
+
+/// A resumed machine whose QEMU or supervisor is killed leaves nothing.
+fn killed(machine: &Machine, victim: &str) {
+    start(machine, "warm-k", &["--ephemeral"]);
+    let base = machine.base();
+    let mut hit = false;
+    for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        let name = entry.file_name();
+        if line.contains(&base) && line.contains(victim) && line.contains("warm-k") {
+            hit = run(std::process::Command::new("kill").arg("-9").arg(name)).code == 0 || hit;
+        }
+    }
+    assert!(hit, "no {victim} was found");
+    machine.nothing_remains();
+}
+
+fn up(machine: &Machine, name: &str, more: &[&str]) -> crate::support::Ran {
+    let args = [&["up", HOST, "-d", "-v", "--name", name, "--warm=require"], &SHAPE[..], more].concat();
+    run(&mut machine.civm(&args))
+}
+
+#[track_caller]
+fn start(machine: &Machine, name: &str, more: &[&str]) {
+    let ran = up(machine, name, more).ok();
+    assert!(ran.stderr.contains("resumed from its template"), "{}", ran.stderr);
+}
+
+/// Milliseconds that a guest's clock is off, less what nobody can tell.
+fn clock(machine: &Machine, name: &str) -> i128 {
+    let mut ssh = machine.civm(&["ssh", name, "--", "while read -r l; do date +%s%N; done"]);
+    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("civm ssh runs");
+    let mut to = child.stdin.take().expect("its input");
+    let mut from = BufReader::new(child.stdout.take().expect("its output"));
+    let now = || {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        i128::try_from(since.as_nanos()).expect("before the end of time")
+    };
+    let mut least = i128::MAX;
+    for _ in 0..8 {
+        let before = now();
+        to.write_all(b"\n").expect("the guest reads");
+        let mut line = String::new();
+        from.read_line(&mut line).expect("the guest answers");
+        let after = now();
+        let guest: i128 = line.trim().parse().unwrap_or_else(|_| panic!("{line:?} is not a time"));
+        // It was somewhere between the two.
+        let off = if guest < before { guest - before } else { (guest - after).max(0) };
+        if off.abs() < least.abs() {
+            least = off;
+        }
+    }
+    drop(to);
+    child.wait().expect("it ends");
+    least / 1_000_000
+}
+
+/// A template, and what it was made of.
+struct Template {
+    dir: PathBuf,
+    digest: Vec<String>,
+}
+
+impl Template {
+    fn make(machine: &Machine) -> Self {
+        let begun = Instant::now();
+        run(&mut machine.civm(&[&["image", "warm", HOST], &SHAPE[..]].concat())).ok();
+        eprintln!("the template was made in {:.1?}", begun.elapsed());
+        let listed = run(&mut machine.civm(&["image", "ls", "--json"])).ok();
+        let listed: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+        let images = listed.as_array().expect("a list").iter();
+        let mut templates = images.flat_map(|image| image["templates"].as_array().expect("a list"));
+        let template =
+            templates.find(|template| template["machine"]["memory_mib"] == 1024).expect("it is listed");
+        let dir = PathBuf::from(template["directory"].as_str().expect("its directory"));
+        let digest = digest(&dir);
+        Self { dir, digest }
+    }
+
+    fn id(&self) -> String {
+        self.dir.file_name().expect("a name").to_string_lossy().into_owned()
+    }
+
+    /// No machine has written to it.
+    #[track_caller]
+    fn is_as_it_was(&self) {
+        assert_eq!(digest(&self.dir), self.digest, "the template has changed");
+    }
+
+    /// Neither memory nor state nor disk holds one of the texts, a secret or a key.
+    #[track_caller]
+    fn holds_none_of(&self, machine: &Machine, texts: &[String]) {
+        let mut needles: Vec<Vec<u8>> = texts.iter().map(|text| text.clone().into_bytes()).collect();
+        let secrets = run(&mut machine.civm(&[
+            "secrets",
+            "decrypt",
+            "--output-type",
+            "json",
+            &format!("hosts/{HOST}/secrets.yaml"),
+        ]))
+        .ok();
+        let secrets: Value = serde_json::from_slice(&secrets.stdout).expect("JSON");
+        for secret in secrets.as_object().expect("a map").values().filter_map(Value::as_str) {
+            // A key is stored in lines, and a line of it is enough.
+            let line = secret.lines().filter(|line| !line.starts_with("-----")).max_by_key(|line| line.len());
+            needles.extend(line.filter(|line| line.len() > 7).map(|line| line.as_bytes().to_vec()));
+        }
+        // civm's own key, and what it lets in.
+        let client = files(&machine.home().join(".local/state"));
+        for key in client.iter().filter(|path| path.extension().is_some_and(|end| end == "pub")) {
+            let text = fs::read_to_string(key).expect("a public key");
+            needles.extend(text.split(' ').nth(1).map(|base64| base64.as_bytes().to_vec()));
+        }
+        assert!(needles.len() > 12, "{}", needles.len());
+        // What has to be there shows that one can find it.
+        assert!(contains(&self.dir.join("ram"), &[b"civm-apply.service".to_vec()]).is_some());
+        for file in files(&self.dir) {
+            let found = contains(&file, &needles);
+            let what =
+                found.map(|needle| String::from_utf8_lossy(&needle[..needle.len().min(12)]).into_owned());
+            assert_eq!(what, None, "in {}", file.display());
+        }
+    }
+}
+
+/// The hash of each file that a machine is given.
+fn digest(dir: &Path) -> Vec<String> {
+    ["ram", "state", "disk.qcow2"]
+        .iter()
+        .map(|name| run(std::process::Command::new("sha256sum").arg(dir.join(name))).ok().out())
+        .collect()
+}
+
+/// The first of the texts that a file holds.
+fn contains(path: &Path, needles: &[Vec<u8>]) -> Option<Vec<u8>> {
+    const PIECE: usize = 4 << 20;
+    let overlap = needles.iter().map(Vec::len).max().unwrap_or(0);
+    let mut file = File::open(path).expect("a file of the template");
+    let mut buffer = vec![0; overlap + PIECE];
+    let mut kept = 0;
+    loop {
+        let count = file.read(&mut buffer[kept..]).expect("it is read");
+        if count == 0 {
+            return None;
+        }
+        let text = &buffer[..kept + count];
+        if text.iter().any(|byte| *byte != 0) {
+            let found = needles.iter().find(|needle| memchr::memmem::find(text, needle).is_some());
+            if let Some(needle) = found {
+                return Some(needle.clone());
+            }
+        }
+        let keep = text.len().min(overlap);
+        let from = text.len() - keep;
+        buffer.copy_within(from..from + keep, 0);
+        kept = keep;
+    }
+}
