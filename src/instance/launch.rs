@@ -22,7 +22,7 @@ use crate::instance::supervise::{Running, Stream};
 use crate::instance::tsc;
 use crate::vm::argv;
 use crate::vm::network::Network;
-use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec, Tsc};
+use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec};
 
 /// How long the stage may take to open, or QEMU to answer.
 const STAGE: Duration = Duration::from_secs(30);
@@ -75,14 +75,14 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot: &machine.boot, user, environment };
     let verdict = accel::decide(accel, &probe)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason.clone() });
-    let tsc = counter(&machine, verdict.accel)?;
+    let tsc_khz = tsc_khz(&machine, verdict.accel, environment)?;
     let mut record = Record::new(place, host, now());
     record.accel_reason = Some(verdict.reason.clone());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
     record.phase = Phase::Starting;
-    let plan = Plan { machine, accel: verdict.accel, tsc, qemu, user, record };
+    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
@@ -117,7 +117,7 @@ pub fn check(home: &Home, machine: &Machine, environment: &Environment) -> Resul
     compare(machine)?;
     // A machine that cannot be is refused here, not by the stage.
     let accel = if Arch::native() == Some(machine.arch) { Accel::Kvm } else { Accel::Tcg };
-    spec(machine, accel, wiring(machine, Path::new("/")))?;
+    spec(machine, accel, wiring(machine, Path::new("/")), environment)?;
     Ok(())
 }
 
@@ -127,18 +127,19 @@ fn compare(machine: &Machine) -> Result<Vec<String>, Error> {
     preflight::compare(machine, &Resources::of_machine(disk))
 }
 
-/// The whole machine, with what is known of the time stamp counter.
-fn spec(machine: &Machine, accel: Accel, wiring: Wiring) -> Result<Spec, Error> {
-    Ok(machine.spec(accel, counter(machine, accel)?, wiring)?)
+/// The whole machine, with the rate of the time stamp counter where it is wanted.
+fn spec(machine: &Machine, accel: Accel, wiring: Wiring, environment: &Environment) -> Result<Spec, Error> {
+    Ok(machine.spec(accel, tsc_khz(machine, accel, environment)?, wiring)?)
 }
 
-/// What the guest is told of the time stamp counter: its rate where it must know it, since to measure that takes time.
-fn counter(machine: &Machine, accel: Accel) -> Result<Tsc, Error> {
+/// The rate of the time stamp counter, which every emulated x86 is told. Those that have another timer do without where
+/// it cannot be told, and where they have it they put right what is not exact about it.
+fn tsc_khz(machine: &Machine, accel: Accel, environment: &Environment) -> Result<Option<u32>, Error> {
     let machine_type = machine.machine_type;
     if machine_type.wants_tsc_rate(accel) {
-        return tsc::measure_khz().map(Tsc::Khz).map_err(|reason| Error::NoTsc { machine_type, reason });
+        return tsc::measure_khz().map(Some).map_err(|reason| Error::NoTsc { machine_type, reason });
     }
-    Ok(if accel == Accel::Tcg && tsc::is_constant() { Tsc::Constant } else { Tsc::Unknown })
+    Ok(if machine_type.takes_tsc_rate(accel) { tsc::known_khz(environment) } else { None })
 }
 
 /// All of a machine's wires below one directory.
@@ -284,7 +285,7 @@ pub fn command_line(
         // It waits for QEMU's sockets, and ends with it.
         let _ = writeln!(line, "{{ {} & }} && \\", words.join(" "));
     }
-    let spec = spec(machine, accel, wiring)?;
+    let spec = spec(machine, accel, wiring, environment)?;
     line.push_str(&quote(&qemu.to_string_lossy()));
     for argument in argv::render(&spec) {
         let joint = if argument.starts_with('-') { " \\\n  " } else { " " };

@@ -185,7 +185,7 @@ impl Stage {
                 *path = inherited.path(path).map_err(failed)?;
             }
         }
-        let spec = machine.spec(plan.accel, plan.tsc, wiring).map_err(|error| error.to_string())?;
+        let spec = machine.spec(plan.accel, plan.tsc_khz, wiring).map_err(|error| error.to_string())?;
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
         let patience = scaled(GREETING, &self.environment);
         let run = qemu::Run { program: &plan.qemu, spec: &spec, mode: self.mode, user, fence, log, patience };
