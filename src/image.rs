@@ -21,6 +21,7 @@ mod guest_binary;
 mod initrd;
 mod kernel;
 pub mod layout;
+pub mod module_index;
 mod modules;
 pub mod nixos;
 mod rootfs;

@@ -23,7 +23,7 @@ use crate::instance::tsc;
 use crate::vm::argv;
 use crate::vm::network::Network;
 use crate::vm::runner;
-use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec, Tsc};
+use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec};
 
 /// How long the stage may take to open, or QEMU to answer.
 const STAGE: Duration = Duration::from_secs(30);
@@ -84,7 +84,7 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     };
     let verdict = decide(&machine, &qemu, user, accel, environment)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason.clone() });
-    let tsc = counter(&machine, verdict.accel)?;
+    let tsc_khz = tsc_khz(&machine, verdict.accel, environment)?;
     let mut record = Record::new(place, host, now());
     record.accel_reason = Some(verdict.reason.clone());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
@@ -94,7 +94,7 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     let patience = if machine.runner.is_some() { RUNNER } else { STAGE };
     // The guest can write to the share of a runner, which the stage can keep from it only in a namespace.
     let mode = if machine.runner.is_some() { Some(Mode::Namespaces) } else { mode };
-    let plan = Plan { machine, accel: verdict.accel, tsc, qemu, user, template, record };
+    let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, template, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
@@ -158,7 +158,7 @@ pub fn check(home: &Home, machine: &Machine, environment: &Environment) -> Resul
     compare(machine)?;
     // A machine that cannot be is refused here, not by the stage.
     let accel = if Arch::native() == Some(machine.arch) { Accel::Kvm } else { Accel::Tcg };
-    spec(machine, accel, wiring(machine, Path::new("/")))?;
+    spec(machine, accel, wiring(machine, Path::new("/")), environment)?;
     Ok(())
 }
 
@@ -168,18 +168,19 @@ fn compare(machine: &Machine) -> Result<Vec<String>, Error> {
     preflight::compare(machine, &Resources::of_machine(disk))
 }
 
-/// The whole machine, with what is known of the time stamp counter.
-fn spec(machine: &Machine, accel: Accel, wiring: Wiring) -> Result<Spec, Error> {
-    Ok(machine.spec(accel, counter(machine, accel)?, wiring)?)
+/// The whole machine, with the rate of the time stamp counter where it is wanted.
+fn spec(machine: &Machine, accel: Accel, wiring: Wiring, environment: &Environment) -> Result<Spec, Error> {
+    Ok(machine.spec(accel, tsc_khz(machine, accel, environment)?, wiring)?)
 }
 
-/// What the guest is told of the time stamp counter: its rate where it must know it, since to measure that takes time.
-pub(super) fn counter(machine: &Machine, accel: Accel) -> Result<Tsc, Error> {
+/// The rate of the time stamp counter, which every emulated x86 is told. Those that have another timer do without where
+/// it cannot be told, and where they have it they put right what is not exact about it.
+fn tsc_khz(machine: &Machine, accel: Accel, environment: &Environment) -> Result<Option<u32>, Error> {
     let machine_type = machine.machine_type;
     if machine_type.wants_tsc_rate(accel) {
-        return tsc::measure_khz().map(Tsc::Khz).map_err(|reason| Error::NoTsc { machine_type, reason });
+        return tsc::measure_khz().map(Some).map_err(|reason| Error::NoTsc { machine_type, reason });
     }
-    Ok(if accel == Accel::Tcg && tsc::is_constant() { Tsc::Constant } else { Tsc::Unknown })
+    Ok(if machine_type.takes_tsc_rate(accel) { tsc::known_khz(environment) } else { None })
 }
 
 /// All of a machine's wires below one directory.
@@ -330,7 +331,7 @@ pub fn command_line(
         // It waits for QEMU's sockets, and ends with it.
         let _ = writeln!(line, "{{ {} & }} && \\", words.join(" "));
     }
-    let spec = spec(machine, accel, wiring)?;
+    let spec = spec(machine, accel, wiring, environment)?;
     let (program, arguments) = match &machine.runner {
         None => (find_qemu(machine, environment)?, argv::render(&spec)),
         Some(found) => {

@@ -18,7 +18,7 @@ use crate::vm::ports::Forward;
 use crate::vm::runner::Runner;
 use crate::vm::spec::{
     self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, MemoryFile, Share,
-    Spec, Tsc,
+    Spec,
 };
 
 /// Tells the stage that the instance may go on without its caller.
@@ -112,17 +112,17 @@ pub enum Template {
 }
 
 impl Machine {
-    /// The whole machine; `tsc` is what a guest under TCG can be told of its counter.
+    /// The whole machine; `tsc_khz` is the rate of the time stamp counter, where the guest is told it.
     ///
     /// # Errors
     /// A machine that cannot be.
-    pub fn spec(&self, accel: Accel, tsc: Tsc, wiring: Wiring) -> Result<Spec, spec::Error> {
+    pub fn spec(&self, accel: Accel, tsc_khz: Option<u32>, wiring: Wiring) -> Result<Spec, spec::Error> {
         let draft = Draft {
             name: self.name.clone(),
             arch: self.arch,
             machine_type: self.machine_type,
             accel,
-            tsc,
+            tsc_khz,
             cpus: self.cpus,
             memory_mib: self.memory_mib,
             memory_file: wiring.memory_file,
@@ -149,7 +149,7 @@ impl Machine {
 pub(crate) struct Plan {
     pub(crate) machine: Machine,
     pub(crate) accel: Accel,
-    pub(crate) tsc: Tsc,
+    pub(crate) tsc_khz: Option<u32>,
     pub(crate) qemu: PathBuf,
     /// The user that QEMU runs as, where that is not ours.
     pub(crate) user: Option<QemuUser>,

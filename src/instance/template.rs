@@ -58,7 +58,7 @@ pub fn name(
         fence: None,
         memory_file: Some(MemoryFile { path: PathBuf::from("/ram"), private: false, resumed: false }),
     };
-    let spec = generic(machine, Path::new("/disk")).spec(accel, launch::counter(machine, accel)?, wiring)?;
+    let spec = generic(machine, Path::new("/disk")).spec(accel, None, wiring)?;
     let mut hash = Sha256::new();
     hash.update(VERSION);
     for argument in argv::render(&spec) {

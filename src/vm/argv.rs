@@ -2,7 +2,7 @@
 
 use crate::vm::agent;
 use crate::vm::network::Network;
-use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Spec, Tsc};
+use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Spec};
 
 /// Size of TCG's translation buffer, in MiB. QEMU's default makes a booting guest translate twice;
 /// measured on Debian's kernel, 512 is the cheapest gain there is.
@@ -18,8 +18,6 @@ const KERNEL_PARAMETERS: [&str; 3] = ["panic=-1", "quiet", "cryptomgr.notests"];
 /// The processor that TCG makes. Where it says that it copies and clears bytes fast (ERMS), kernel and libraries do so
 /// with one instruction, which TCG carries out byte by byte.
 const EMULATED_X86: &str = "max,erms=off,fsrm=off";
-/// No counter is faster, in kHz.
-const TSC_MAX_KHZ: u32 = 5_000_000;
 /// Ticks of Debian's kernels in a second.
 const TICKS: u64 = 250;
 
@@ -139,23 +137,14 @@ fn boot(draft: &Draft, argv: &mut Vec<String>) {
     push(argv, "-append", words.join(" "));
 }
 
-/// What the kernel of an emulated x86 is told of its counter. It would find that the processors' counters differ, since
-/// it cannot look at them at the same instant, and take the HPET: every look at the clock would leave the translated
-/// code for QEMU's, in programs a system call before that.
+/// What the kernel of an emulated x86 is told of the time stamp counter, which is the host's for all processors. It
+/// would find that they differ, since it cannot look at two at the same instant, and take the HPET: every look at the
+/// clock would leave the translated code for QEMU's, in programs with a system call before that. How fast it runs a
+/// busy host does not let it measure; and how fast a further processor counts takes long where that fails.
 fn clock(draft: &Draft) -> Vec<String> {
-    let khz = match draft.tsc {
-        _ if draft.accel != Accel::Tcg || draft.arch != Arch::X86_64 => return Vec::new(),
-        Tsc::Unknown => return Vec::new(),
-        Tsc::Constant => None,
-        Tsc::Khz(khz) => Some(khz),
-    };
-    let mut words = vec!["tsc=reliable".to_owned()];
-    // And it would measure how fast each further processor counts, which takes longest where that fails. By its
-    // counter it only waits: a rate above the real one makes waits longer, and they are rare.
-    let jiffy = u64::from(khz.unwrap_or(TSC_MAX_KHZ)) * 1000 / TICKS;
-    words.push(format!("lpj={jiffy}"));
-    words.extend(khz.map(|khz| format!("tsc_early_khz={khz}")));
-    words
+    let Some(khz) = draft.tsc_khz else { return Vec::new() };
+    let jiffy = u64::from(khz) * 1000 / TICKS;
+    vec![format!("tsc_early_khz={khz}"), "tsc=reliable".to_owned(), format!("lpj={jiffy}")]
 }
 
 fn chardev(argv: &mut Vec<String>, id: &str, channel: &Channel) {

@@ -115,6 +115,12 @@ impl MachineType {
         }
     }
 
+    /// Whether its guest can be told how fast the time stamp counter runs: under TCG that is the machine's own.
+    #[must_use]
+    pub fn takes_tsc_rate(self, accel: Accel) -> bool {
+        (self.arch(), accel) == (Arch::X86_64, Accel::Tcg)
+    }
+
     /// Whether its guest must be told how fast the time stamp counter runs. On other machines a kernel measures that
     /// against another timer, and KVM tells it.
     #[must_use]
@@ -146,18 +152,6 @@ impl fmt::Display for Accel {
             Self::Tcg => "TCG",
         })
     }
-}
-
-/// What is known of the time stamp counter. Under TCG a guest reads that of the machine that it runs on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tsc {
-    /// It may change its rate: the guest's kernel has to watch it.
-    Unknown,
-    /// It runs at one rate, the same for all processors.
-    Constant,
-    /// At this one, in kHz.
-    Khz(u32),
 }
 
 /// What the machine boots, given to it directly: no firmware menu, no boot loader.
@@ -257,8 +251,8 @@ pub struct Draft {
     pub machine_type: MachineType,
     /// Accelerator.
     pub accel: Accel,
-    /// The time stamp counter of a guest under TCG.
-    pub tsc: Tsc,
+    /// Rate of the time stamp counter in kHz, where [`MachineType::takes_tsc_rate`].
+    pub tsc_khz: Option<u32>,
     /// Virtual CPUs.
     pub cpus: u32,
     /// Memory, in MiB.
@@ -320,7 +314,7 @@ pub(crate) fn sample() -> Draft {
         arch: Arch::X86_64,
         machine_type: MachineType::Q35,
         accel: Accel::Tcg,
-        tsc: Tsc::Constant,
+        tsc_khz: None,
         cpus: 2,
         memory_mib: 4096,
         memory_file: None,

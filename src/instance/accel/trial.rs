@@ -18,7 +18,7 @@ use crate::instance::error::Error;
 use crate::instance::stage::{Inherited, QemuUser, child_command};
 use crate::vm::argv;
 use crate::vm::network::Network;
-use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, MachineType, Spec, Tsc};
+use crate::vm::spec::{Accel, Arch, Boot, Channel, Console, Draft, MachineType, Spec};
 
 /// How long the small kernel may take. On working KVM it prints within 0.3 s, most of which is QEMU's own start.
 const SMALL: Duration = Duration::from_millis(1500);
@@ -167,7 +167,7 @@ pub(in crate::instance) fn draft(arch: Arch, accel: Accel, boot: Boot, console: 
         agent: None,
         extra_arguments: Vec::new(),
         machine_type: MachineType::usual(arch),
-        tsc: Tsc::Unknown,
+        tsc_khz: None,
     }
 }
 

@@ -252,7 +252,7 @@ impl Stage {
             let _ = std::fs::remove_dir_all(&runner.temporary);
             make_directory(&runner.temporary)?;
         }
-        let spec = machine.spec(plan.accel, plan.tsc, wiring).map_err(|error| error.to_string())?;
+        let spec = machine.spec(plan.accel, plan.tsc_khz, wiring).map_err(|error| error.to_string())?;
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
         let patience = scaled(if runner.is_some() { RUNNER } else { GREETING }, &self.environment);
         let state = template.and_then(|template| template.state);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
-use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Tsc};
+use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType};
 
 /// Longest path of a unix socket: `sun_path` has 108 bytes with its final zero (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;
@@ -32,7 +32,7 @@ pub(super) fn draft(draft: &Draft, native: Option<Arch>) -> Result<(), Error> {
     if draft.machine_type.arch() != draft.arch {
         return Err(Error::ForeignMachine(draft.machine_type, draft.arch));
     }
-    if draft.machine_type.wants_tsc_rate(draft.accel) && !matches!(draft.tsc, Tsc::Khz(1..)) {
+    if draft.machine_type.wants_tsc_rate(draft.accel) && draft.tsc_khz.is_none_or(|khz| khz == 0) {
         return Err(Error::NoTscRate(draft.machine_type));
     }
     check_path("kernel", &draft.boot.kernel)?;
@@ -214,7 +214,7 @@ mod tests {
     use super::Error;
     use crate::vm::network::Network;
     use crate::vm::ports::Forward;
-    use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Spec, Tsc, sample};
+    use crate::vm::spec::{Accel, Arch, Channel, Draft, MachineType, Spec, sample};
 
     fn refused(change: impl FnOnce(&mut Draft)) -> Error {
         let mut draft = sample();
@@ -245,7 +245,7 @@ mod tests {
         for machine_type in MachineType::ALL {
             for arch in [Arch::X86_64, Arch::Aarch64] {
                 let mut draft = sample();
-                (draft.arch, draft.machine_type, draft.tsc) = (arch, machine_type, Tsc::Khz(2_600_000));
+                (draft.arch, draft.machine_type, draft.tsc_khz) = (arch, machine_type, Some(2_600_000));
                 assert_eq!(
                     Spec::new(draft, None).is_ok(),
                     machine_type.arch() == arch,
