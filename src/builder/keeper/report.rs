@@ -144,10 +144,9 @@ impl Hub<'_> {
         let reason = self.builders.get(name).and_then(|builder| builder.state.phase().reason().cloned());
         let because = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let (kind, text) = match why {
-            Refusal::Elsewhere => (
-                "elsewhere",
-                format!("`{name}` is not ready or is full, and another builder of its system is ready"),
-            ),
+            Refusal::Elsewhere => {
+                ("elsewhere", format!("`{name}` is not ready, and another builder of its system is"))
+            }
             Refusal::Stopped => {
                 ("stopped", format!("`{name}` was stopped; `civm builder up {name}` starts it"))
             }

@@ -116,7 +116,10 @@ pub(super) fn look(wanted: Wanted<'_>, home: &Home, swept: Vec<String>, environm
             missing.push(no_kvm(order, native, &accel_reason));
         }
         missing.extend(lacking(order, &resources));
-        if let Err(error) = lifecycle::check_guest_binary(order, environment) {
+        // A keeper sends one only to where its builder may be emulated.
+        if wanted.require == Require::Any
+            && let Err(error) = lifecycle::check_guest_binary(order, environment)
+        {
             let remedy = format!(
                 "build civm for {} where the builder is deployed from (docs/aarch64.md): it is sent along then",
                 order.arch
