@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use civm::builder::place::Place;
 use civm::edge::environment::Environment;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::played::REMOTE;
 use crate::scene::{Scene, cache, lender, pid, told, wait_until};

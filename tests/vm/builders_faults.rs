@@ -89,7 +89,9 @@ impl Desk {
         let mut command = self.machine.civm(&["builder", "run"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.keeper = Some(command.spawn().expect("a keeper"));
+        let keeper = self.keeper.as_ref().map(pid).expect("a keeper");
         self.until("the keeper's answer", || {
+            assert!(kill(keeper, None).is_ok(), "it has ended");
             (run(&mut self.machine.civm(&["builder", "ls"])).out().contains("near")).then_some(())
         });
     }
@@ -109,7 +111,7 @@ impl Desk {
             if let Some(found) = look() {
                 return found;
             }
-            assert!(Instant::now() < end, "{what} does not happen\n{}", self.log());
+            assert!(Instant::now() < end, "{what} does not happen");
             thread::sleep(Duration::from_millis(100));
         }
     }
@@ -328,7 +330,7 @@ fn no_host(desk: &Desk) {
 
 #[test]
 fn slow_faults_end_as_promised() {
-    let builders = "    near: {ON, ttl: 10s, max_jobs: 40}\n";
+    let builders = "    near: {ON, ttl: 15s, max_jobs: 40}\n";
     let Some(mut desk) = Desk::new("faults", builders) else { return };
     desk.keep();
     desk.state("near", &["ready"]);
