@@ -14,6 +14,7 @@
 
 mod vm {
     mod aarch64;
+    mod builders_faults;
     mod controller;
     mod demo;
     mod inside;

@@ -251,6 +251,9 @@ pub struct Pong {
     pub agent: bool,
     /// Free space of the guest's disk, in MiB.
     pub disk_free_mib: Option<u64>,
+    /// Whether nothing can be written to it any more.
+    #[serde(default)]
+    pub disk_read_only: bool,
     /// Average load of the guest over a minute, in hundredths.
     pub load_centi: Option<u32>,
     /// Free space of the remote's disk, in MiB.

@@ -1,11 +1,13 @@
 //! What a keeper does when something goes wrong: each fault ends with a message that names its cause.
 
 use std::fs;
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use civm::host::spec::Start;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Uid;
 
@@ -30,6 +32,8 @@ pub const ALL: &[(&str, fn())] = &[
     ("a_remote_that_dies_is_tried_again", dies),
     ("a_killed_keeper_leaves_nothing", killed),
     ("a_remote_that_never_says_goodbye", stays),
+    ("a_builder_whose_disk_takes_nothing_more_is_made_again", full),
+    ("builds_go_to_one_that_is_made_on_demand_while_a_remote_is_away", elsewhere_on_demand),
     ("builds_go_elsewhere_while_a_remote_is_away", elsewhere),
 ];
 
@@ -292,14 +296,42 @@ fn cut() {
     scene.keep();
     scene.until("big", "ready");
     let keys = known_hosts(&scene);
+    let builds = running(&scene);
     for pid in scene.connections() {
         let _ = kill(pid, Signal::SIGKILL);
     }
+    let (code, _, err) = told(builds.wait_with_output().unwrap());
+    let why = format!("error: `big` has ended: cannot reach {}", scene.builder("big", "").on);
+    assert!(code == Some(255) && err.contains(&why), "{code:?} {err}");
     wait_until("it is noticed", || (scene.view("big").state != "ready").then_some(()));
     // Who builds now waits, and need not know.
     let (code, out, err) = told(scene.ssh("big", "echo again").output().unwrap());
     assert_eq!((code, out.as_str()), (Some(0), "again\n"), "{err}");
     assert_eq!(known_hosts(&scene), keys);
+    scene.end();
+    scene.nothing_is_left();
+}
+
+/// Something that runs in a builder until that ends.
+fn running(scene: &Scene) -> Child {
+    let mut ssh = scene.ssh("big", "echo begun; sleep 600");
+    let mut ssh = ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut begun = [0; 6];
+    ssh.stdout.as_mut().unwrap().read_exact(&mut begun).unwrap();
+    ssh
+}
+
+fn full() {
+    let mut scene = Scene::new();
+    scene.put(&scene.builder("big", "full"));
+    scene.keep();
+    let reason = scene.until("big", "waiting").reason.unwrap();
+    let why = format!(
+        "nothing can be written to its disk any more: 3 MiB are free on {}",
+        scene.builder("big", "").on
+    );
+    assert_eq!(reason.message, why);
+    assert!(reason.hint.unwrap().contains("hosts/builder/host.yaml"));
     scene.end();
     scene.nothing_is_left();
 }
@@ -319,9 +351,12 @@ fn killed() {
     scene.put(&scene.builder("big", "plain"));
     scene.keep();
     scene.until("big", "ready");
+    let builds = running(&scene);
     let mut keeper = scene.keeper.take().unwrap();
     kill(pid(&keeper), Signal::SIGKILL).unwrap();
     keeper.wait().unwrap();
+    let (_, _, err) = told(builds.wait_with_output().unwrap());
+    assert!(err.contains("error: the keeper of builders has ended, and `big` with it"), "{err}");
     scene.nothing_is_left();
     let (code, _, err) = scene.run(&["status", "big"]);
     assert_eq!(code, Some(69), "{err}");
@@ -346,6 +381,25 @@ fn stays() {
     let took = scene.end();
     assert!(took < Duration::from_secs(16), "{took:?}");
     scene.nothing_is_left();
+}
+
+fn elsewhere_on_demand() {
+    let mut scene = Scene::new();
+    let mut dead = scene.builder("dead", "plain");
+    dead.on.port = free_port();
+    scene.put(&dead);
+    let mut good = scene.builder("good", "plain");
+    good.start = Start::OnDemand;
+    scene.put(&good);
+    scene.keep();
+    scene.until("dead", "waiting");
+    let begun = Instant::now();
+    let (code, _, err) = told(scene.ssh("dead", "true").output().unwrap());
+    assert_eq!(code, Some(255));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(err.contains("another builder of its system"), "{err}");
+    let (code, out, err) = told(scene.ssh("good", "echo built").output().unwrap());
+    assert_eq!((code, out.as_str()), (Some(0), "built\n"), "{err}");
 }
 
 fn elsewhere() {

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use civm::builder::place::Place;
 use civm::edge::environment::Environment;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::played::REMOTE;
 use crate::scene::{Scene, cache, lender, pid, told, wait_until};
@@ -14,6 +16,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("one_command_builds_on_a_builder_that_is_made_for_it", one_command),
     ("an_interrupted_command_leaves_no_builder", interrupted),
     ("a_remote_is_looked_at_and_purged", purge),
+    ("the_keys_of_a_killed_keeper_go_with_the_next_civm", killed),
     ("the_real_serve_says_what_it_lacks", too_large),
 ];
 
@@ -135,6 +138,21 @@ fn interrupted() {
     assert!(err.contains("error: interrupted"), "{err}");
     wait_until("the keeper has ended with its last builder", || (!laptop.place().dir.exists()).then_some(()));
     laptop.scene.nothing_is_left();
+}
+
+fn killed() {
+    let laptop = Laptop::new();
+    assert_eq!(laptop.civm(&["up", "big"]).0, Some(0));
+    let project = laptop.scene.path("project");
+    let keeper = format!("--project {} builder run", fs::canonicalize(&project).unwrap().display());
+    let found = Command::new("pgrep").args(["-f", "--", &keeper]).output().unwrap();
+    let keeper: i32 = String::from_utf8(found.stdout).unwrap().trim().parse().unwrap();
+    kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+    laptop.scene.nothing_is_left();
+    assert!(laptop.place().dir.join("keys").exists());
+    // Whoever only looks removes them.
+    assert_eq!(laptop.civm(&["ls", "--json"]).1, "[]\n");
+    assert!(!laptop.place().dir.exists());
 }
 
 fn too_large() {

@@ -113,7 +113,11 @@ pub fn remote(part: &str) -> ExitCode {
                 }
             }
             ToRemote::Ping { n } => {
-                let pong = Pong { n, qemu: true, agent: true, disk_free_mib: Some(2048), ..Pong::default() };
+                let mut pong =
+                    Pong { n, qemu: true, agent: true, disk_free_mib: Some(2048), ..Pong::default() };
+                if part == "full" {
+                    (pong.disk_read_only, pong.remote_disk_free_mib) = (true, Some(3));
+                }
                 say(&FromRemote::Pong(pong));
             }
             ToRemote::Stop { .. } => {

@@ -68,7 +68,7 @@ fn fetched(kept: &Path, name: &str, url: &str) -> Option<Vec<u8>> {
     Some(fs::read(path).expect("a file"))
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
@@ -87,7 +87,7 @@ fn until<T>(what: &str, minutes: u64, mut look: impl FnMut() -> Option<T>) -> T 
 }
 
 /// A derivation whose output names the machine that built it, in so many seconds.
-fn expression(name: &str, seconds: u32) -> String {
+pub fn expression(name: &str, seconds: u32) -> String {
     format!(
         "derivation {{ name = \"{name}\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \
          \"read id < /proc/sys/kernel/random/boot_id; i=0; while [ $i -lt {seconds} ]; do /bin/sleep 1; i=$((i+1)); done; \

@@ -12,6 +12,7 @@ use crate::builder::identity::Pair;
 use crate::builder::parcels::Loaded;
 use crate::builder::publish::{Learned, Told};
 use crate::builder::wire::{Facts, Pong};
+use crate::host::spec::Start;
 
 /// The most connections to one: each is an ssh of this machine.
 const CONNECTIONS_MAX: u32 = 512;
@@ -118,6 +119,12 @@ impl Builder {
     /// Whether it could take one more build now.
     pub(super) fn has_room(&self) -> bool {
         matches!(self.state.phase(), Phase::Ready { .. }) && self.state.connections() < self.told(true).jobs()
+    }
+
+    /// Whether the next who wants it has it made.
+    pub(super) fn starts_on_demand(&self) -> bool {
+        let on_demand = self.policy().start == Start::OnDemand;
+        on_demand && self.state.is_enabled() && *self.state.phase() == Phase::Idle
     }
 
     /// Begins anew: what was said in an earlier session holds no more, but for what nix is told.

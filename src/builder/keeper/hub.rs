@@ -262,13 +262,16 @@ impl<'a> Hub<'a> {
         format!("no builder `{name}` here; there are: {}", known.join(", "))
     }
 
-    /// Whether another builder could take what this one is asked for.
+    /// Whether another builder could take what this one is asked for. One that is started on demand could, where this one
+    /// cannot be reached.
     fn has_room_elsewhere(&self, name: &str) -> bool {
         let Some(builder) = self.builders.get(name) else { return false };
         let system = builder.loaded.system();
+        let waits = matches!(builder.state.phase(), Phase::Waiting { .. });
+        let could = |builder: &Builder| builder.has_room() || (waits && builder.starts_on_demand());
         self.builders
             .iter()
-            .any(|(other, builder)| other != name && builder.has_room() && builder.builds(&system))
+            .any(|(other, builder)| other != name && could(builder) && builder.builds(&system))
     }
 
     /// Whoever waits for a builder that cannot be reached goes on to another one as soon as there is one.

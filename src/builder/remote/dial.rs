@@ -36,5 +36,5 @@ pub fn dial(keeper: &str, builder: &str, environment: &Environment) -> Result<()
     let failed = |error: io::Error| format!("no connection to `{builder}`: {error}");
     let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(failed)?;
     socket.set_nodelay(true).map_err(failed)?;
-    splice::stdio(socket.into(), &[]).map_err(failed)
+    splice::stdio(socket.into(), &[]).map(drop).map_err(failed)
 }

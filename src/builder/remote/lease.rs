@@ -2,7 +2,7 @@
 //! with the process that serves it, however that ends. Everybody sweeps those that are not, and nothing else.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,6 +15,7 @@ use crate::edge::atomic::{self, WriteError};
 use crate::edge::environment::Environment;
 use crate::edge::hex;
 use crate::edge::lock::{Lock, open_file};
+use crate::instance::state::read_small;
 use crate::instance::stop::{self, Patience};
 use crate::instance::{Error, Home, Place, ProjectState};
 
@@ -23,8 +24,6 @@ const LEASES: &str = "leases";
 /// Files of a lease.
 const LOCK: &str = "lock";
 const RECORD: &str = "lease.json";
-/// Longest record that is read, in bytes.
-const RECORD_MAX: u64 = 64 << 10;
 
 /// How long it is tried to remove one that still changes.
 const REMOVED: Duration = Duration::from_secs(3);
@@ -182,9 +181,7 @@ fn end(place: &Place, environment: &Environment) -> Result<(), String> {
 /// The leases that are held.
 pub(super) fn held(home: &Home) -> Vec<wire::Lease> {
     let record = |path: &PathBuf| -> Option<wire::Lease> {
-        let mut text = Vec::new();
-        fs::File::open(path.join(RECORD)).ok()?.take(RECORD_MAX).read_to_end(&mut text).ok()?;
-        serde_json::from_slice(&text).ok()
+        serde_json::from_slice(&read_small(&path.join(RECORD)).ok()?).ok()
     };
     let is_held = |path: &PathBuf| crate::edge::lock::is_held(&path.join(LOCK));
     all(home).iter().filter(|path| is_held(path)).filter_map(record).collect()
@@ -253,6 +250,20 @@ mod tests {
                 assert_eq!(left.join().unwrap(), [""; 0]);
             }
         });
+    }
+
+    #[test]
+    fn nobody_waits_for_the_other_end_of_a_pipe() {
+        let (_directory, environment, home) = world();
+        let pipe = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let held_one = Lease::take(&home, &owner("held")).unwrap();
+        fs::remove_file(held_one.path.join(RECORD)).unwrap();
+        pipe(&held_one.path.join(RECORD));
+        let dead = directory(&home).join("dead");
+        fs::create_dir(&dead).unwrap();
+        pipe(&dead.join(LOCK));
+        assert_eq!(sweep(&home, &environment).gone, ["dead"]);
+        assert!(held(&home).is_empty() && held_one.path.exists());
     }
 
     #[test]

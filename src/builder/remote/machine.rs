@@ -230,6 +230,7 @@ fn health(place: &Place, environment: &Environment) -> Pong {
     {
         pong.agent = true;
         pong.disk_free_mib = Some(usage.disk_available_kib / 1024);
+        pong.disk_read_only = usage.disk_read_only;
         pong.load_centi = usage.load.first().copied();
     }
     pong

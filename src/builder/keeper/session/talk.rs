@@ -11,7 +11,7 @@ use crate::builder::keeper::reason::{Kind, Reason};
 use crate::builder::keeper::state::Event;
 use crate::builder::link::Link;
 use crate::builder::publish::Learned;
-use crate::builder::wire::{self, Facts, FromRemote, ImageState, PING_MS, ToRemote};
+use crate::builder::wire::{self, Facts, FromRemote, ImageState, PING_MS, Pong, ToRemote};
 use crate::image::sent;
 use crate::instance::deadline::scaled;
 use crate::instance::plan::Staged;
@@ -138,6 +138,17 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
+    /// A guest whose writes have failed builds nothing more. A new one begins with an empty disk.
+    fn full(&self, pong: &Pong) -> Reason {
+        let builder = &self.session.loaded.parcel.builder;
+        let free = pong.remote_disk_free_mib.map(|free| format!(": {free} MiB are free on {}", builder.on));
+        let message = format!("nothing can be written to its disk any more{}", free.unwrap_or_default());
+        Reason::new(Kind::Remote(wire::Kind::Ended), message).hint(format!(
+            "make room for what `disk` in hosts/{}/host.yaml says, or let it say less",
+            builder.host
+        ))
+    }
+
     fn start(&mut self) -> Result<(), Reason> {
         self.waits = false;
         self.session.orders.started.store(true, Ordering::SeqCst);
@@ -201,7 +212,11 @@ impl<'a> Talk<'a> {
                 if pong.qemu && pong.agent {
                     self.well = Instant::now();
                 }
+                let broken = pong.disk_read_only.then(|| self.full(&pong));
                 self.session.say(Said::Pong(pong));
+                if let Some(reason) = broken {
+                    return Err(reason);
+                }
             }
             FromRemote::Warning { message } => self.session.say(Said::Warning(message)),
             FromRemote::Failed { kind, message, hint } => {
