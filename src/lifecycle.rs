@@ -57,7 +57,7 @@ pub use shape::Shape;
 pub use site::Site;
 pub use split::{Split, Step, Timed};
 pub use templates::hidden;
-pub use warm::{Warm, make_template};
+pub use warm::{Warm, make_template, try_template};
 
 /// How long a guest may take to be ready, before `CIVM_TIMEOUT_SCALE`: a large machine without KVM needs a
 /// minute.

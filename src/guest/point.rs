@@ -64,7 +64,12 @@ pub(super) fn pass() -> Result<(), Error> {
         // It was resumed, and is not to go on as what it was.
     };
     let _ = fs::remove_file(SOCKET);
-    if go.resumed { become_another(&go, log?, reseeded) } else { Ok(()) }
+    if go.resumed {
+        become_another(&go, log?, reseeded)?;
+        // What it had said was said to another host.
+        events::send(&Event::Point { uptime_ms: events::uptime_ms() });
+    }
+    Ok(())
 }
 
 /// The word, if it comes in time.

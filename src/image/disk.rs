@@ -36,7 +36,10 @@ pub fn create(image: &Image, path: &Path, size: u64, environment: &Environment) 
     let mut partial = Partial::new(path).map_err(Error::io("create", path))?;
     let mut base = File::open(&image.disk).map_err(Error::io("open", &image.disk))?;
     io::copy(&mut base, partial.file()).map_err(Error::io("create", path))?;
-    resize(partial.path(), size, environment)?;
+    // A template's has its size already.
+    if base_size(image)? != size {
+        resize(partial.path(), size, environment)?;
+    }
     partial.publish(path).map_err(Error::io("create", path))
 }
 

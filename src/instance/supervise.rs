@@ -175,41 +175,44 @@ impl Running {
         }
     }
 
-    /// Waits until the machine was frozen, and is gone.
-    pub(crate) fn wait_frozen(
+    /// Waits for an event. Where it does not come, the instance has been stopped.
+    pub(crate) fn wait_for(
         &mut self,
         deadline: Duration,
+        what: &str,
+        is_it: impl Fn(&Event) -> bool,
         on: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
         let deadline = scaled(deadline, &self.environment);
         let until = Instant::now() + deadline;
-        let mut frozen = false;
-        let outcome = loop {
+        let ended = |reason, place: &Place| Error::Ended { reason, tail: place.tail() };
+        let error = loop {
             let left = until.saturating_duration_since(Instant::now());
-            let event = match self.stream.events.recv_timeout(left) {
-                Ok(event) => event,
-                Err(RecvTimeoutError::Timeout) => {
-                    break Err(self.not_ready(deadline, "the guest has not come to its point".to_owned()));
+            match self.stream.events.recv_timeout(left) {
+                Ok(event) => {
+                    on(&event);
+                    match event {
+                        event if is_it(&event) => return Ok(()),
+                        Event::Ended { reason, .. } => break ended(reason, &self.place),
+                        Event::Guest { report: agent::Event::Failed { message } } => {
+                            break Error::Guest { message, tail: self.place.tail() };
+                        }
+                        _ => {}
+                    }
                 }
+                Err(RecvTimeoutError::Timeout) => break self.not_ready(deadline, what.to_owned()),
                 Err(RecvTimeoutError::Disconnected) => {
-                    let reason = "the stage was killed".to_owned();
-                    break Err(Error::Ended { reason, tail: self.place.tail() });
+                    break ended("the stage was killed".to_owned(), &self.place);
                 }
-            };
-            on(&event);
-            match event {
-                Event::Frozen => frozen = true,
-                Event::Ended { .. } if frozen => break Ok(()),
-                Event::Ended { reason, .. } => break Err(Error::Ended { reason, tail: self.place.tail() }),
-                _ => {}
             }
         };
-        if outcome.is_err() {
-            self.end();
-        } else if !self.stream.finish() {
-            self.end();
-        }
-        outcome
+        self.end();
+        Err(error)
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(mut self) {
+        self.end();
     }
 
     /// A login proves what an open port does not: QEMU itself accepts connections from the start.

@@ -15,14 +15,17 @@ use crate::instance::event::Event;
 use crate::instance::launch::{self, Request};
 use crate::instance::plan::{ConsoleLog, Machine, RAM, Template, Wiring};
 use crate::instance::state::{Home, Place};
-use crate::vm::argv;
+use crate::instance::supervise::Running;
 use crate::vm::network::Network;
 use crate::vm::spec::{Accel, Channel, Disk, MachineType, MemoryFile};
+use crate::vm::{agent, argv};
 
 /// Goes up with every change to how a template is made.
 const VERSION: &str = "civm template 1";
 /// How long a guest may take to come to its point.
 const POINT: Duration = Duration::from_secs(180);
+/// How long one that is resumed may take to become another one.
+const RESUMED: Duration = Duration::from_secs(30);
 
 /// Why a machine is never resumed from a template, if that is so.
 #[must_use]
@@ -58,7 +61,7 @@ pub fn name(
         fence: None,
         memory_file: Some(MemoryFile { path: PathBuf::from("/ram"), private: false, resumed: false }),
     };
-    let spec = generic(machine, Path::new("/disk")).spec(accel, None, wiring)?;
+    let spec = generic(machine, Path::new("/disk"), false).spec(accel, None, wiring)?;
     let mut hash = Sha256::new();
     hash.update(VERSION);
     for argument in argv::render(&spec) {
@@ -73,7 +76,7 @@ pub fn name(
 }
 
 /// The machine without what is particular to an instance.
-fn generic(machine: &Machine, disk: &Path) -> Machine {
+fn generic(machine: &Machine, disk: &Path, is_overlay: bool) -> Machine {
     Machine {
         name: "template".to_owned(),
         forwards: Vec::new(),
@@ -82,7 +85,7 @@ fn generic(machine: &Machine, disk: &Path) -> Machine {
         console_log: ConsoleLog::UntilReady,
         disk: machine.disk.as_ref().map(|shape| Disk {
             path: disk.to_owned(),
-            ephemeral: false,
+            ephemeral: is_overlay,
             ..shape.clone()
         }),
         ..machine.clone()
@@ -107,35 +110,69 @@ pub struct Workplace<'a> {
 pub fn make(
     machine: &Machine,
     accel: Accel,
-    qemu_as_root: bool,
     workplace: Workplace<'_>,
     environment: &Environment,
     on: &mut dyn FnMut(&Event),
 ) -> Result<(), Error> {
-    let Workplace { directory, disk, scratch } = workplace;
-    let home = Home::find(&environment.clone().with("XDG_STATE_HOME", scratch))?;
-    let place: Place = home.project(scratch)?.place("template")?;
-    let request = Request {
-        home: &home,
-        place: &place,
-        host: "template",
-        machine: generic(machine, disk),
-        accel: match accel {
-            Accel::Kvm => AccelRequest::Kvm,
-            Accel::Tcg => AccelRequest::Tcg,
-        },
-        qemu_as_root,
-        staged: Vec::new(),
-        template: Some(Template::Make(directory.to_owned())),
-        mode: None,
-        environment,
-    };
-    let mut running = launch::start(request, on)?;
-    running.wait_frozen(POINT, on)?;
+    let directory = workplace.directory;
+    let mut running =
+        start(machine, accel, Template::Make(directory.to_owned()), workplace, environment, on)?;
+    let waiting = "the guest has not come to its point";
+    running.wait_for(POINT, waiting, |event| *event == Event::Frozen, on)?;
+    running.wait_end(on);
     // QEMU as root runs as a user of its own, who made it.
     let ram = directory.join(RAM);
     let failed = |error| Error::file("cannot take over", &ram)(error);
     let file = fs::File::open(&ram).map_err(failed)?;
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     std::os::unix::fs::fchown(file, Some(uid), Some(gid)).map_err(failed)
+}
+
+/// Resumes a machine from its template with an empty share, until its guest has become another one; then it is ended.
+///
+/// # Errors
+/// It cannot be resumed, or its guest stays what it was.
+pub fn attempt(
+    machine: &Machine,
+    accel: Accel,
+    workplace: Workplace<'_>,
+    environment: &Environment,
+) -> Result<(), Error> {
+    let template = Template::Resume { directory: workplace.directory.to_owned(), required: true };
+    let mut running = start(machine, accel, template, workplace, environment, &mut |_| {})?;
+    let waiting = "the guest has not become another one";
+    let is_past = |event: &Event| matches!(event, Event::Guest { report: agent::Event::Point { .. } });
+    running.wait_for(RESUMED, waiting, is_past, &mut |_| {})?;
+    running.kill();
+    Ok(())
+}
+
+/// Starts a machine that is nobody's instance.
+fn start(
+    machine: &Machine,
+    accel: Accel,
+    template: Template,
+    workplace: Workplace<'_>,
+    environment: &Environment,
+    on: &mut dyn FnMut(&Event),
+) -> Result<Running, Error> {
+    let Workplace { disk, scratch, .. } = workplace;
+    let home = Home::find(&environment.clone().with("XDG_STATE_HOME", scratch))?;
+    let place: Place = home.project(scratch)?.place("template")?;
+    let request = Request {
+        home: &home,
+        place: &place,
+        host: "template",
+        machine: generic(machine, disk, matches!(template, Template::Resume { .. })),
+        accel: match accel {
+            Accel::Kvm => AccelRequest::Kvm,
+            Accel::Tcg => AccelRequest::Tcg,
+        },
+        qemu_as_root: false,
+        staged: Vec::new(),
+        template: Some(template),
+        mode: None,
+        environment,
+    };
+    launch::start(request, on)
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +136,7 @@ impl Candidate<'_> {
     /// # Errors
     /// Such a machine is never resumed, it cannot be frozen, or the cache cannot be written.
     pub(super) fn make(self, observer: &mut dyn Observer) -> Result<bool, Error> {
-        let Self { machine, image, qemu_as_root, environment, .. } = self;
+        let Self { machine, image, environment, .. } = self;
         if let Some(reason) = template::refusal(machine) {
             return Err(Error::NotWarm(reason.to_owned()));
         }
@@ -151,7 +152,7 @@ impl Candidate<'_> {
         disk::create(image, &making.disk(), size_mib * MIB, environment)?;
         let (directory, disk, scratch) = (making.dir(), making.disk(), making.scratch());
         let workplace = Workplace { directory, disk: &disk, scratch };
-        template::make(machine, accel, qemu_as_root, workplace, environment, &mut |event| {
+        template::make(machine, accel, workplace, environment, &mut |event| {
             observer.tell(Progress::Instance(event));
         })?;
         making.finish(&Description {
@@ -178,10 +179,46 @@ pub fn make_template(
 ) -> Result<bool, Error> {
     image::check(order, environment)?;
     let image = image::ensure(order, environment, observer)?;
-    // It stands for no instance.
+    of_order(order, &image, accel, environment, |candidate| candidate.make(observer))
+}
+
+/// Resumes a machine from its template, if it has one, as a test: how long its guest took until it was another one.
+///
+/// # Errors
+/// It cannot be resumed.
+pub fn try_template(order: &Order, environment: &Environment) -> Result<Option<Duration>, Error> {
+    let (image, is_built) = image::locate(order, environment)?;
+    if !is_built {
+        return Ok(None);
+    }
+    of_order(order, &image, AccelRequest::Auto, environment, |candidate| {
+        let Ok((directory, image, _)) = candidate.find() else { return Ok(None) };
+        let failed = |source| Error::File {
+            what: "cannot create a directory in",
+            path: environment.temp_dir(),
+            source,
+        };
+        let scratch = tempfile::tempdir_in(environment.temp_dir()).map_err(failed)?;
+        let begun = Instant::now();
+        let disk = scratch.path().join("disk.qcow2");
+        disk::overlay(&image, &disk, order.disk_mib * MIB, environment)?;
+        let (accel, _) = candidate.name()?;
+        let workplace = Workplace { directory: &directory, disk: &disk, scratch: scratch.path() };
+        template::attempt(candidate.machine, accel, workplace, environment)?;
+        Ok(Some(begun.elapsed()))
+    })
+}
+
+/// The machine of an order that is no instance.
+fn of_order<T>(
+    order: &Order,
+    image: &Image,
+    accel: AccelRequest,
+    environment: &Environment,
+    then: impl FnOnce(Candidate<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let path = image::cache(environment).ok_or(Error::NoCache)?;
     let place = Place { project: path.clone(), name: order.host.clone(), path };
-    let machine = plan::ordered(order, &place, Some(&image), &RootDisk::ephemeral(&place));
-    Candidate { machine: &machine, image: &image, place: &place, accel, qemu_as_root: false, environment }
-        .make(observer)
+    let machine = plan::ordered(order, &place, Some(image), &RootDisk::ephemeral(&place));
+    then(Candidate { machine: &machine, image, place: &place, accel, qemu_as_root: false, environment })
 }

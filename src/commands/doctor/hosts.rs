@@ -2,9 +2,11 @@
 
 use crate::commands::{Context, project};
 use crate::edge::finding::Finding;
+use crate::host::parcel::Order;
 use crate::host::project::Project;
 use crate::host::spec::{Arch, Spec};
 use crate::instance::{Home, doctor};
+use crate::lifecycle;
 
 pub(super) fn look(project: &Project, context: &Context) -> Vec<Finding> {
     const AREA: &str = "hosts";
@@ -40,7 +42,29 @@ pub(super) fn look(project: &Project, context: &Context) -> Vec<Finding> {
         findings.push(Finding::ok("ports", "those of all hosts are free, or held by their own machines"));
     }
     findings.extend(clashes);
+    findings.extend(specs.iter().find_map(|spec| warm_start(spec, context)));
     findings
+}
+
+/// A warm start of a host's machine, where there is a template of it.
+fn warm_start(spec: &Spec, context: &Context) -> Option<Finding> {
+    const AREA: &str = "warm start";
+    match lifecycle::try_template(&Order::of(spec), &context.environment) {
+        Ok(None) => None,
+        Ok(Some(took)) => Some(Finding::ok(
+            AREA,
+            format!(
+                "a machine of `{}` was resumed from its template in {:.1} s, and became one of its own",
+                spec.name,
+                took.as_secs_f32()
+            ),
+        )),
+        Err(error) => Some(Finding::warning(
+            AREA,
+            format!("a machine of `{}` cannot be resumed from its template: {error}", spec.name),
+            "remove the template (`civm image ls`, `civm image rm`); `civm up --cold` boots without it",
+        )),
+    }
 }
 
 /// Hosts of another architecture need its QEMU.
