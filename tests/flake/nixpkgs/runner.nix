@@ -29,6 +29,9 @@ let
   '' + concatMapStrings (tag: ''
     -chardev socket,id=fs-${tag},path="$TMPDIR/${tag}.sock" -device vhost-user-fs-pci,chardev=fs-${tag},tag=${tag} \
   '') (lib.attrNames cfg.sharedDirectories);
+  # What stage 1 mounts, in place of a list in an initrd of its own.
+  mounts = concatStringsSep " " (mapAttrsToList (tag: share:
+    "stage1.mount=${if of.virtiofs then "virtiofs" else "9p"}:${tagOf tag}:${share.target}") cfg.sharedDirectories);
   kernel = optionalString of.kernelVariable "\${NIXPKGS_QEMU_KERNEL_${builtins.replaceStrings [ "-" "." ] [ "_" "_" ] name}:-${machine.kernel}}";
 in
 ''
@@ -67,7 +70,7 @@ in
     -device usb-tablet,bus=usb-bus.0 \
     -kernel ${if of.kernelVariable then kernel else machine.kernel} \
     -initrd ${machine.initrd} \
-    -append "${machine.append} init=${toplevel}/init console=tty0 console=ttyS0,115200n8 $QEMU_KERNEL_PARAMS" \
+    -append "${machine.append} ${mounts} init=${toplevel}/init console=tty0 console=ttyS0,115200n8 $QEMU_KERNEL_PARAMS" \
     ${optionalString (!cfg.graphics) "-nographic"} ${concatStringsSep " " cfg.qemu.options} \
     $QEMU_OPTS \
     "$@"

@@ -14,6 +14,8 @@ in
     system.build = mkOption { type = types.attrsOf types.anything; default = { }; };
     system.activationScripts = mkOption { type = types.attrsOf types.anything; default = { }; };
     system.nixos.release = mkOption { type = types.str; default = "25.11"; };
+    # Which initrd boots it: civm's, whose guest has an agent, or one that knows nothing of civm.
+    system.stage1 = mkOption { type = types.enum [ "civm" "plain" ]; default = "plain"; };
     system.stateVersion = mkOption { type = types.str; default = "25.11"; };
     environment.etc = mkOption { type = types.attrsOf types.anything; default = { }; };
     environment.systemPackages = mkOption { type = types.listOf types.package; default = [ ]; };
@@ -63,12 +65,16 @@ in
             activation = builtins.attrNames config.system.activationScripts;
           };
           activation = lib.concatMapStringsSep "\n" (script: script.text or script) (builtins.attrValues config.system.activationScripts);
+          keys = lib.concatMapStringsSep "\n" (key: key) (config.users.users.root.openssh.authorizedKeys.keys or [ ]);
+          hostKeys = lib.concatMapStringsSep "\n" (key: "HostKey ${key.path}") config.services.openssh.hostKeys;
           passAsFile = [ "closure" "activation" ];
         } ''
           mkdir $out
           cp "$closurePath" $out/closure.json
           { echo '#!/bin/sh'; cat "$activationPath"; } >$out/activate
           chmod 755 $out/activate
+          echo "$keys" >$out/authorized_keys
+          echo "$hostKeys" >$out/sshd_config
         '';
       }
       (lib.mkIf (!(options.virtualisation ? sharedDirectories)) { vm = config.virtualisation.vmVariant.system.build.vm; })
