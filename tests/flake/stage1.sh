@@ -18,7 +18,7 @@ load() {
         echo "$name" >>"$dir/root/modules/order"
     done
 }
-for module in virtio_pci crc32c_generic virtio_blk ext4 virtio_net virtio-rng 9pnet_virtio 9p fuse virtiofs; do load "$module"; done
+for module in virtio_pci crc32c_generic virtio_blk ext4 virtio_net virtio-rng 9pnet_virtio 9p fuse virtiofs button evdev; do load "$module"; done
 cat >"$dir/root/init" <<'INIT'
 #!/bin/busybox sh
 export PATH=/bin
