@@ -16,6 +16,7 @@ mod vm {
     mod aarch64;
     mod controller;
     mod demo;
+    mod flakes;
     mod inside;
     mod killed;
     mod lender;

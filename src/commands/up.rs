@@ -110,12 +110,12 @@ fn request(args: &Up) -> Result<Request, Failure> {
 /// `FLAKE#NAME`. A directory that is named by its path is meant wherever a later command is run.
 fn reference(text: &str) -> Result<Reference, Failure> {
     let wrong = |message: String| {
-        Failure::new(Code::CouldNotReadInput, message).help("`civm ls --flake` lists a flake's configurations")
+        Failure::new(Code::CouldNotReadInput, message)
+            .help("`civm ls --flake` lists a flake's configurations")
     };
-    let (flake, name) = text
-        .split_once('#')
-        .filter(|(_, name)| !name.is_empty())
-        .ok_or_else(|| wrong(format!("`{text}` names no configuration: write FLAKE#NAME, such as .#builder")))?;
+    let (flake, name) = text.split_once('#').filter(|(_, name)| !name.is_empty()).ok_or_else(|| {
+        wrong(format!("`{text}` names no configuration: write FLAKE#NAME, such as .#builder"))
+    })?;
     if !project::is_name(name) {
         return Err(wrong(format!(
             "`{name}` is not a name that civm can give a machine: lower-case letters, digits and inner hyphens"

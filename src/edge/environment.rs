@@ -47,7 +47,8 @@ const PACKAGES: [&str; 11] = [
 ];
 
 /// What Nix reads besides its own: where its configuration and caches are, and how it fetches.
-const NIX_ALSO: [&str; 5] = ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "SSL_CERT_FILE", "SSH_AUTH_SOCK"];
+const NIX_ALSO: [&str; 5] =
+    ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "SSL_CERT_FILE", "SSH_AUTH_SOCK"];
 
 /// What git reads besides its own: where its configuration is, and who owns a repository under sudo.
 const GIT_ALSO: [&str; 2] = ["XDG_CONFIG_HOME", "SUDO_UID"];

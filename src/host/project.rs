@@ -202,7 +202,13 @@ impl Project {
     ///
     /// # Errors
     /// The name cannot be a host's, or the configuration is not one.
-    pub fn of_flake(&self, name: &str, flake: &str, configuration: &str, native: Arch) -> Result<Spec, Error> {
+    pub fn of_flake(
+        &self,
+        name: &str,
+        flake: &str,
+        configuration: &str,
+        native: Arch,
+    ) -> Result<Spec, Error> {
         let image = serde_json::json!({"provider": "nixos", "flake": flake, "configuration": configuration});
         let text = format!("image: {image}\n");
         let file = PathBuf::from(format!("{flake}#{configuration}"));

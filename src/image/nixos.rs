@@ -8,8 +8,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde::{Deserialize, Serialize};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{Error, Event, Progress};
 use crate::edge::environment::Environment;
@@ -110,7 +110,8 @@ impl Found {
     /// Its program, if that is what the runner says; the name is certain only once it is built.
     #[must_use]
     pub fn expected_program(&self) -> PathBuf {
-        program(self).unwrap_or_else(|_| self.out.join("bin").join(self.program.as_deref().unwrap_or("run-nixos-vm")))
+        program(self)
+            .unwrap_or_else(|_| self.out.join("bin").join(self.program.as_deref().unwrap_or("run-nixos-vm")))
     }
 
     /// One for tests.
@@ -183,8 +184,10 @@ impl<'a> Nix<'a> {
         struct Metadata {
             url: String,
         }
-        let found: Metadata =
-            self.ask(&format!("the flake `{flake}`"), &["flake", "metadata", "--json", "--no-write-lock-file", flake])?;
+        let found: Metadata = self.ask(
+            &format!("the flake `{flake}`"),
+            &["flake", "metadata", "--json", "--no-write-lock-file", flake],
+        )?;
         Ok(found.url)
     }
 
@@ -197,7 +200,11 @@ impl<'a> Nix<'a> {
 ///
 /// # Errors
 /// There is no Nix, or no such flake.
-pub fn configurations(flake: &str, directory: &Path, environment: &Environment) -> Result<Vec<String>, Error> {
+pub fn configurations(
+    flake: &str,
+    directory: &Path,
+    environment: &Environment,
+) -> Result<Vec<String>, Error> {
     let nix = Nix::find(directory, environment)?;
     let url = nix.url(flake)?;
     let names = "builtins.attrNames (f.nixosConfigurations or { })";
@@ -278,7 +285,8 @@ fn program(found: &Found) -> Result<PathBuf, String> {
     {
         return Ok(bin.join(name));
     }
-    let entries = std::fs::read_dir(&bin).map_err(|error| format!("cannot read `{}`: {error}", bin.display()))?;
+    let entries =
+        std::fs::read_dir(&bin).map_err(|error| format!("cannot read `{}`: {error}", bin.display()))?;
     let mut programs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     // run-nixos-vm is another name of the one that it links to.
     programs.sort_by_key(|path| path.is_symlink());
@@ -329,7 +337,11 @@ fn shortened(messages: &str) -> String {
     let lines: Vec<&str> = messages.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.iter().rposition(|line| line.trim_start().starts_with("error:")).unwrap_or(0);
     let lines = &lines[from..];
-    lines[lines.len().saturating_sub(QUOTED_LINES)..].iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+    lines[lines.len().saturating_sub(QUOTED_LINES)..]
+        .iter()
+        .map(|line| line.trim_end())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -365,7 +377,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("qemu-system-x86_64");
         std::fs::write(&file, "").unwrap();
-        let script = format!("#!/bin/sh\nPATH=/nix/store/coreutils/bin\nexec {} -machine accel=kvm:tcg \\\n", file.display());
+        let script = format!(
+            "#!/bin/sh\nPATH=/nix/store/coreutils/bin\nexec {} -machine accel=kvm:tcg \\\n",
+            file.display()
+        );
         assert_eq!(qemu(&script), Some(file));
         assert_eq!(qemu("exec /nowhere/qemu-kvm -cpu max"), None);
         assert_eq!(qemu("exec qemu-system-x86_64"), None);

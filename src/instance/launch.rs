@@ -74,8 +74,11 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     for message in compare(&machine)? {
         on(&Event::Warning { message });
     }
-    let user =
-        if qemu_as_root || machine.runner.is_some() { None } else { QemuUser::choose(&place.path, environment) };
+    let user = if qemu_as_root || machine.runner.is_some() {
+        None
+    } else {
+        QemuUser::choose(&place.path, environment)
+    };
     let boot = machine.runner.is_none().then_some(&machine.boot);
     let probe = accel::Probe { arch: machine.arch, qemu: &qemu, boot, user, environment };
     let verdict = accel::decide(accel, &probe)?;

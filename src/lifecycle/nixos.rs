@@ -41,8 +41,7 @@ impl Nixos {
     /// Evaluates the configuration of a host, if it is one, and completes its description by what that says.
     pub(super) fn of(site: &Site, spec: &mut Spec, request: &Request) -> Result<Option<Self>, Error> {
         let Provider::Nixos(nixos) = &mut spec.image.provider else { return Ok(None) };
-        let reference =
-            Reference { flake: nixos.flake.clone(), configuration: nixos.configuration.clone() };
+        let reference = Reference { flake: nixos.flake.clone(), configuration: nixos.configuration.clone() };
         let client = ssh::client_key(&site.state)?.public;
         let disk = request.disk_mib.or(nixos.given.disk.map(Size::in_mebibytes));
         let root = site.project.root();

@@ -7,8 +7,8 @@ use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Names, Plain, Size};
 use super::{
-    Arch, MachineType, Provider, Resources, Spec, check_artifacts, check_image, check_nix, check_secrets, check_services,
-    check_system, check_templates, check_users,
+    Arch, MachineType, Provider, Resources, Spec, check_artifacts, check_image, check_nix, check_secrets,
+    check_services, check_system, check_templates, check_users,
 };
 use crate::host::error::{Error, SpecError, alike};
 use crate::host::generated::builders::UNIT;

@@ -87,7 +87,8 @@ pub(super) fn only_debian(host: &raw::Host, sources: &Sources) -> Checked<()> {
     ];
     match given.into_iter().find(|(_, given)| *given && provider == NIXOS) {
         Some((key, _)) => {
-            let message = format!("`{key}` is for Debian guests: here it belongs in the flake's configuration");
+            let message =
+                format!("`{key}` is for Debian guests: here it belongs in the flake's configuration");
             Err(sources.error(&[key], message))
         }
         None => Ok(()),
