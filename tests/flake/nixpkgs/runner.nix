@@ -20,8 +20,12 @@ let
   virtfs = concatMapStrings (tag: let share = cfg.sharedDirectories.${tag}; in ''
     -virtfs local,path=${share.source},security_model=${share.securityModel},mount_tag=${tagOf tag} \
   '') (lib.attrNames cfg.sharedDirectories);
+  # QEMU's own daemon, in C, or the one that came after it.
+  source = share:
+    if builtins.match ".*/qemu/.*" machine.virtiofsd != null then "-o source=${share.source} -o cache=none"
+    else "--shared-dir ${share.source} --cache never --sandbox none";
   daemons = concatMapStrings (tag: let share = cfg.sharedDirectories.${tag}; in ''
-    "${machine.virtiofsd}" --socket-path="$TMPDIR/${tag}.sock" -o source=${share.source} -o cache=none >/dev/null 2>"$TMPDIR/${tag}.log" &
+    "${machine.virtiofsd}" --socket-path="$TMPDIR/${tag}.sock" ${source share} >/dev/null 2>"$TMPDIR/${tag}.log" &
     while [ ! -S "$TMPDIR/${tag}.sock" ]; do kill -0 $! || { cat "$TMPDIR/${tag}.log" >&2; exit 1; }; sleep 0.1; done
   '') (lib.attrNames cfg.sharedDirectories);
   vhost = ''
