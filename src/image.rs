@@ -118,6 +118,11 @@ pub enum Event {
         /// The log of the tools' own output.
         log: PathBuf,
     },
+    /// Nix builds a runner and what its machine is made of.
+    BuildingWithNix {
+        /// The log of its messages.
+        log: PathBuf,
+    },
     /// A step begins.
     Step {
         /// What it does, in a few words.

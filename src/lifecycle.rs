@@ -136,7 +136,7 @@ fn up_as(
     observer.done(Step::Key);
     let (image, built) = match &nixos {
         None => (Some(image::ensure(&order, environment, observer)?), None),
-        Some(nixos) => (None, Some(nixos.build(site, &place, observer)?)),
+        Some(nixos) => (None, Some(nixos.build(site, &place, !disk.will_be_kept(), observer)?)),
     };
     files.fetch(environment, observer)?;
     observer.done(Step::Image);

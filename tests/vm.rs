@@ -17,6 +17,7 @@ mod vm {
     mod builders_faults;
     mod controller;
     mod demo;
+    mod flakes;
     mod inside;
     mod killed;
     mod lender;

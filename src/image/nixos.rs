@@ -235,14 +235,15 @@ pub fn evaluate(
     nix.evaluate(&reference.to_string(), &expression)
 }
 
-/// Builds a runner and keeps Nix from collecting it as long as the link `root` is there; Nix's messages go to `log`.
+/// Builds a runner and keeps Nix from collecting it as long as one of the links `roots` is there; Nix's messages go to
+/// `log`.
 ///
 /// # Errors
 /// It cannot be built, or there is no program in it.
 pub fn build(
     reference: &Reference,
     found: &Found,
-    root: &Path,
+    roots: &[PathBuf],
     log: &Path,
     environment: &Environment,
     progress: Progress<'_>,
@@ -253,30 +254,23 @@ pub fn build(
         Some(release) if release < OUTPUTS_NAMED => found.drv.clone(),
         _ => format!("{}^*", found.drv),
     };
-    let is_built = found.is_built();
-    if !is_built {
-        progress(Event::Building { log: log.to_owned() });
+    if !found.is_built() {
+        progress(Event::BuildingWithNix { log: log.to_owned() });
     }
-    let begun = std::time::Instant::now();
     let file = File::create(log).map_err(Error::io("create", log))?;
-    let status = nix
-        .command(&["build", "--print-build-logs", "--out-link"])
-        .arg(root)
-        .arg(installable)
-        .stdout(Stdio::null())
-        .stderr(file)
-        .status()
-        .map_err(Error::io("run", &nix.program))?;
-    if !status.success() {
-        let text = std::fs::read(log).unwrap_or_default();
-        return Err(failed(format!(
-            "{}\n(all of it is in {})",
-            shortened(&String::from_utf8_lossy(&text)),
-            log.display()
-        )));
-    }
-    if !is_built {
-        progress(Event::Built { seconds: begun.elapsed().as_secs() });
+    for root in roots {
+        let status = nix
+            .command(&["build", "--print-build-logs", "--out-link"])
+            .arg(root)
+            .arg(&installable)
+            .stdout(Stdio::null())
+            .stderr(file.try_clone().map_err(Error::io("open", log))?)
+            .status()
+            .map_err(Error::io("run", &nix.program))?;
+        if !status.success() {
+            let text = shortened(&String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()));
+            return Err(failed(format!("{text}\n(all of it is in {})", log.display())));
+        }
     }
     let program = program(found).map_err(failed)?;
     let qemu = std::fs::read(&program).ok().and_then(|text| qemu(&String::from_utf8_lossy(&text)));

@@ -104,7 +104,7 @@ impl Running {
         let deadline = scaled(deadline, &self.environment);
         let until = Instant::now() + deadline;
         let outcome = self.wait_for_report(deadline, until, on).and_then(|()| match login {
-            Some(login) => self.wait_for_login(login, deadline, until),
+            Some(login) => self.wait_for_login(login, deadline, until, on),
             None => Ok(()),
         });
         if outcome.is_err() {
@@ -113,8 +113,7 @@ impl Running {
         outcome
     }
 
-    /// The same for a guest that need not have an agent: a login alone proves it. `on` hears what has happened until
-    /// then.
+    /// The same for a guest that need not have an agent: a login alone proves it.
     ///
     /// # Errors
     /// As [`Running::wait_ready`].
@@ -125,8 +124,7 @@ impl Running {
         on: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
         let deadline = scaled(deadline, &self.environment);
-        let outcome = self.wait_for_login(login, deadline, Instant::now() + deadline);
-        self.stream.events.try_iter().for_each(|event| on(&event));
+        let outcome = self.wait_for_login(login, deadline, Instant::now() + deadline, on);
         if outcome.is_ok() {
             // It may be over already, which the next command tells.
             let _ = self.lifeline.write_all(&[READY]);
@@ -221,13 +219,13 @@ impl Running {
         login: &ssh::Login,
         deadline: Duration,
         until: Instant,
+        on: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let failure = match login.check(left, &self.environment) {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
-            };
+            let checked = login.check(left, &self.environment);
+            self.stream.events.try_iter().for_each(|event| on(&event));
+            let Err(failure) = checked else { return Ok(()) };
             let record = self.place.record();
             let over = [Phase::Ended, Phase::Panicked];
             if record.as_ref().is_none_or(|record| over.contains(&record.phase)) {

@@ -79,7 +79,8 @@ impl RootDisk {
             return Ok(Self { fresh, ..Self::ephemeral(place) });
         }
         let path = nixos::disk(site, spec, place);
-        let found = if fresh { None } else { disk::inspect(&path)? };
+        let inspect = if spec.nixos().is_some() { disk::inspect_of_runner } else { disk::inspect };
+        let found = if fresh { None } else { inspect(&path)? };
         if found.as_ref().is_some_and(|found| found.link_to.is_some()) && is_tracked(site, &path) {
             // The author of the project could point to any of this user's disks.
             return Err(Error::TrackedLink(path));

@@ -17,9 +17,10 @@ use crate::vm::ports::Forward;
 use crate::vm::runner::Runner;
 use crate::vm::spec::Arch;
 
-/// In an instance's state directory: the link by which Nix knows that its runner is in use. It stays as long as the
-/// instance, whose disk may be based on a file of the store.
+/// In an instance's state directory: the links by which Nix knows that its runner is in use, and the one that made its
+/// disk, which may be based on a file of the store. They stay as long as the instance.
 const ROOT: &str = "runner";
+const ROOT_OF_DISK: &str = "runner-of-disk";
 /// What Nix says while it builds.
 const LOG: &str = "nix.log";
 
@@ -97,14 +98,17 @@ impl Nixos {
         &self,
         site: &Site,
         place: &Place,
+        makes_disk: bool,
         observer: &mut dyn Observer,
     ) -> Result<Built, Error> {
         for doubt in &self.doubts {
             observer.tell(Progress::Warning(doubt.clone()));
         }
-        let (root, log) = (place.path.join(ROOT), place.path.join(LOG));
+        let names = if makes_disk { &[ROOT, ROOT_OF_DISK][..] } else { &[ROOT] };
+        let roots: Vec<PathBuf> = names.iter().map(|name| place.path.join(name)).collect();
+        let log = place.path.join(LOG);
         let mut tell = |event| observer.tell(Progress::Image(&event));
-        Ok(nixos::build(&self.reference, &self.found, &root, &log, &site.environment, &mut tell)?)
+        Ok(nixos::build(&self.reference, &self.found, &roots, &log, &site.environment, &mut tell)?)
     }
 
     /// What its share holds: the key where the guest looks for it; a layer, for a guest with civm's own side; and the

@@ -30,7 +30,7 @@ pub fn restart(
     let opened = if place.is_alive() {
         let identity = identity::host_key(site, &asked, &mut spec, &place, observer)?;
         match &nixos {
-            Some(nixos) => drop(nixos.build(site, &place, observer)?),
+            Some(nixos) => drop(nixos.build(site, &place, false, observer)?),
             None => drop(image::ensure(&Order::of(&spec), &site.environment, observer)?),
         }
         Some(identity)

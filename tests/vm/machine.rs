@@ -168,6 +168,11 @@ impl Machine {
         fs::read_to_string(self.dir.join(name)).expect("a file of the project")
     }
 
+    /// Its owner, as chown takes it.
+    pub fn owner(&self) -> String {
+        format!("{}:{}", self.uid, self.gid)
+    }
+
     /// The user's home, with the image cache and the state of instances.
     pub fn home(&self) -> &Path {
         &self.home

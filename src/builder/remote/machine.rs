@@ -262,7 +262,9 @@ impl Watch<'_> {
     fn image(&mut self, event: &image::Event) {
         match event {
             image::Event::Waiting => self.phase("waiting for another civm that builds the same image"),
-            image::Event::Building { .. } => self.phase("building the image"),
+            image::Event::Building { .. } | image::Event::BuildingWithNix { .. } => {
+                self.phase("building the image")
+            }
             image::Event::Step { name } => {
                 self.phase(format!("image: {name}"));
                 self.shown = Some(((*name).to_owned(), 0));

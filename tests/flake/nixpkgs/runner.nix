@@ -20,8 +20,12 @@ let
   virtfs = concatMapStrings (tag: let share = cfg.sharedDirectories.${tag}; in ''
     -virtfs local,path=${share.source},security_model=${share.securityModel},mount_tag=${tagOf tag} \
   '') (lib.attrNames cfg.sharedDirectories);
+  # QEMU's own daemon, in C, or the one that came after it.
+  source = share:
+    if builtins.match ".*/qemu/.*" machine.virtiofsd != null then "-o source=${share.source} -o cache=none"
+    else "--shared-dir ${share.source} --cache never --sandbox none";
   daemons = concatMapStrings (tag: let share = cfg.sharedDirectories.${tag}; in ''
-    "${machine.virtiofsd}" --socket-path="$TMPDIR/${tag}.sock" -o source=${share.source} -o cache=none >/dev/null 2>"$TMPDIR/${tag}.log" &
+    "${machine.virtiofsd}" --socket-path="$TMPDIR/${tag}.sock" ${source share} >/dev/null 2>"$TMPDIR/${tag}.log" &
     while [ ! -S "$TMPDIR/${tag}.sock" ]; do kill -0 $! || { cat "$TMPDIR/${tag}.log" >&2; exit 1; }; sleep 0.1; done
   '') (lib.attrNames cfg.sharedDirectories);
   vhost = ''
@@ -29,6 +33,9 @@ let
   '' + concatMapStrings (tag: ''
     -chardev socket,id=fs-${tag},path="$TMPDIR/${tag}.sock" -device vhost-user-fs-pci,chardev=fs-${tag},tag=${tag} \
   '') (lib.attrNames cfg.sharedDirectories);
+  # What stage 1 mounts, in place of a list in an initrd of its own.
+  mounts = concatStringsSep " " (mapAttrsToList (tag: share:
+    "stage1.mount=${if of.virtiofs then "virtiofs" else "9p"}:${tagOf tag}:${share.target}") cfg.sharedDirectories);
   kernel = optionalString of.kernelVariable "\${NIXPKGS_QEMU_KERNEL_${builtins.replaceStrings [ "-" "." ] [ "_" "_" ] name}:-${machine.kernel}}";
 in
 ''
@@ -67,7 +74,7 @@ in
     -device usb-tablet,bus=usb-bus.0 \
     -kernel ${if of.kernelVariable then kernel else machine.kernel} \
     -initrd ${machine.initrd} \
-    -append "${machine.append} init=${toplevel}/init console=tty0 console=ttyS0,115200n8 $QEMU_KERNEL_PARAMS" \
+    -append "${machine.append} ${mounts} init=${toplevel}/init console=tty0 console=ttyS0,115200n8 $QEMU_KERNEL_PARAMS" \
     ${optionalString (!cfg.graphics) "-nographic"} ${concatStringsSep " " cfg.qemu.options} \
     $QEMU_OPTS \
     "$@"

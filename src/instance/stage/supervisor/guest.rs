@@ -36,6 +36,11 @@ impl Boot {
         Self { begun, heard: false, unknown_report: false }
     }
 
+    /// Whether the guest's agent has said anything.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard
+    }
+
     /// Whether a reset is one of those that come before a guest has begun.
     fn is_in_firmware(&self, now: Instant, within: Duration) -> bool {
         !self.heard && now.saturating_duration_since(self.begun) <= within

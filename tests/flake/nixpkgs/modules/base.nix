@@ -3,7 +3,12 @@
 { lib, config, options, extendModules, ... }:
 let
   inherit (lib) mkOption types;
-  anything = default: mkOption { type = types.anything; inherit default; };
+  # A text, or a text with the names of those that come before it.
+  script.merge = path: all:
+    let each = map (one: if builtins.isString one then { text = one; } else one) all; in {
+      text = lib.concatMapStrings (one: one.text or "") each;
+      deps = lib.concatMap (one: one.deps or [ ]) each;
+    };
 in
 {
   options = {
@@ -12,8 +17,10 @@ in
     networking.hostName = mkOption { type = types.str; default = "nixos"; };
     system.name = mkOption { type = types.str; default = config.networking.hostName; };
     system.build = mkOption { type = types.attrsOf types.anything; default = { }; };
-    system.activationScripts = mkOption { type = types.attrsOf types.anything; default = { }; };
+    system.activationScripts = mkOption { type = types.attrsOf script; default = { }; };
     system.nixos.release = mkOption { type = types.str; default = "25.11"; };
+    # Which initrd boots it: civm's, whose guest has an agent, or one that knows nothing of civm.
+    system.stage1 = mkOption { type = types.enum [ "civm" "plain" ]; default = "plain"; };
     system.stateVersion = mkOption { type = types.str; default = "25.11"; };
     environment.etc = mkOption { type = types.attrsOf types.anything; default = { }; };
     environment.systemPackages = mkOption { type = types.listOf types.package; default = [ ]; };
@@ -60,15 +67,19 @@ in
             manifest = config.system.build.sopsManifest or null;
             install = "${config.sops.package or ""}";
             services = builtins.attrNames config.systemd.services;
-            activation = builtins.attrNames config.system.activationScripts;
+            activation = builtins.mapAttrs (_: script: script.deps) config.system.activationScripts;
           };
-          activation = lib.concatMapStringsSep "\n" (script: script.text or script) (builtins.attrValues config.system.activationScripts);
+          activation = lib.concatMapStringsSep "\n" (script: script.text) (builtins.attrValues config.system.activationScripts);
+          keys = lib.concatMapStringsSep "\n" (key: key) (config.users.users.root.openssh.authorizedKeys.keys or [ ]);
+          hostKeys = lib.concatMapStringsSep "\n" (key: "HostKey ${key.path}") config.services.openssh.hostKeys;
           passAsFile = [ "closure" "activation" ];
         } ''
           mkdir $out
           cp "$closurePath" $out/closure.json
           { echo '#!/bin/sh'; cat "$activationPath"; } >$out/activate
           chmod 755 $out/activate
+          echo "$keys" >$out/authorized_keys
+          echo "$hostKeys" >$out/sshd_config
         '';
       }
       (lib.mkIf (!(options.virtualisation ? sharedDirectories)) { vm = config.virtualisation.vmVariant.system.build.vm; })

@@ -52,16 +52,24 @@ in
         else if year == "21.11" then [ "-net nic,netdev=user.0,model=virtio" "-netdev user,id=user.0,${trailing}${more}" ]
         else [ "-net nic,netdev=user.0,model=virtio" "-netdev user,id=user.0,${trailing}\"$QEMU_NET_OPTS\"" ]);
     virtualisation.sharedDirectories = {
-      nix-store = share "/nix/.ro-store" builtins.storeDir;
+      nix-store = share builtins.storeDir builtins.storeDir;
       xchg = share "/tmp/xchg" ''"$TMPDIR"/xchg'';
       shared = share "/tmp/shared" ''"''${SHARED_DIR:-$TMPDIR/xchg}"'';
     };
+    # What stage 2 does before it starts anything: the files that options stand for.
+    system.activationScripts.a-etc = ''
+      mkdir -p -m 0700 /root/.ssh
+      cp "''${0%/*}/authorized_keys" /root/.ssh/authorized_keys
+      chmod 0600 /root/.ssh/authorized_keys
+      cp "''${0%/*}/sshd_config" /etc/ssh/sshd_config.d/nixos.conf
+    '';
     system.build.vm =
       let name = "run-${config.system.name}-vm"; in
       pkgs.runCommand "nixos-vm" {
         toplevel = config.system.build.toplevel;
         script = import ../runner.nix {
-          inherit lib machine;
+          inherit lib;
+          machine = machine // { initrd = machine.initrds.${config.system.stage1}; };
           inherit (config.system.build) toplevel;
           inherit (config.system) name;
           inherit cfg year;

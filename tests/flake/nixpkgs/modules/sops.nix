@@ -55,6 +55,6 @@ in
   };
   config = {
     system.build.sopsManifest = "${manifest}";
-    system.activationScripts.setupSecrets = "${cfg.package}/bin/sops-install-secrets ${manifest}";
+    system.activationScripts.setupSecrets = { deps = [ "specialfs" ]; text = "${cfg.package}/bin/sops-install-secrets ${manifest}\n"; };
   };
 }
