@@ -21,6 +21,7 @@ pub mod os_release;
 pub mod private_dir;
 pub mod process;
 pub mod processes;
+pub mod splice;
 pub mod stream;
 pub mod terminal;
 pub mod walk;

@@ -19,6 +19,7 @@ mod files;
 mod force;
 mod identity;
 mod init;
+mod modules;
 mod network;
 mod notes;
 mod own_units;

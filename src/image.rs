@@ -21,7 +21,9 @@ mod guest_binary;
 mod initrd;
 mod kernel;
 pub mod layout;
+pub mod module_index;
 mod modules;
+pub mod nixos;
 mod rootfs;
 mod run;
 mod sources;
@@ -29,6 +31,7 @@ mod tools;
 
 pub use cache::{sent, stored, templates};
 pub use error::Error;
+pub use guest_binary::VARIABLE as GUEST_BINARY;
 
 /// Debian's name of an architecture.
 const fn debian_name(arch: Arch) -> &'static str {
@@ -113,6 +116,11 @@ pub enum Event {
     /// The image is not in the cache: it is built now; output of the tools goes to that file.
     Building {
         /// The log of the tools' own output.
+        log: PathBuf,
+    },
+    /// Nix builds a runner and what its machine is made of.
+    BuildingWithNix {
+        /// The log of its messages.
         log: PathBuf,
     },
     /// A step begins.

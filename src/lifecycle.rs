@@ -24,6 +24,7 @@ mod identity;
 mod image;
 mod kept;
 mod lent;
+mod nixos;
 mod plan;
 mod progress;
 mod remove;
@@ -46,6 +47,7 @@ pub use image::{
     locate as locate_image, outlook as image_outlook,
 };
 pub use lent::{Lent, Prepared};
+pub use nixos::configurations;
 pub use plan::Plan;
 pub use progress::{Observer, Progress};
 pub use remove::{remains, remove};
@@ -109,16 +111,22 @@ fn up_as(
         });
         return Ok(Up::WasRunning { drift: drift? });
     }
-    let Plan { begun, request, mut spec, place, disk, shape } = plan;
+    let Plan { begun, request, mut spec, place, disk, shape, nixos } = plan;
     // Impossible requests are refused first; then come the steps that may need a person, and then those that take minutes.
-    let draft = plan::machine(&spec, &place, None, &disk, &request);
+    let fit = |machine, built: Option<&_>| match &nixos {
+        Some(nixos) => nixos.machine(machine, &place, built),
+        None => machine,
+    };
+    let draft = fit(plan::machine(&spec, &place, None, &disk, &request), None);
     launch::check(&site.home, &draft, environment)?;
     if spec.forwards.iter().any(|forward| forward.guest_port == SSH_PORT) {
         // Readiness is proved by a login.
         ssh::find_ssh(environment)?;
     }
     let order = Order::of(&spec);
-    image::check(&order, environment)?;
+    if nixos.is_none() {
+        image::check(&order, environment)?;
+    }
     let files = files::Files::read(site, &spec)?;
     observer.done(Step::Plan);
     let identity = match opened {
@@ -126,26 +134,43 @@ fn up_as(
         None => identity::host_key(site, &request, &mut spec, &place, observer)?,
     };
     observer.done(Step::Key);
-    let image = image::ensure(&order, environment, observer)?;
+    let (image, built) = match &nixos {
+        None => (Some(image::ensure(&order, environment, observer)?), None),
+        Some(nixos) => (None, Some(nixos.build(site, &place, !disk.will_be_kept(), observer)?)),
+    };
     files.fetch(environment, observer)?;
     observer.done(Step::Image);
-    accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
-    let machine = plan::machine(&spec, &place, Some(&image), &disk, &request);
-    let candidate = warm::Candidate {
-        machine: &machine,
-        image: &image,
-        place: &place,
-        accel: request.accel,
-        qemu_as_root: request.qemu_as_root,
-        environment,
+    let machine = fit(plan::machine(&spec, &place, image.as_ref(), &disk, &request), built.as_ref());
+    let (image, template, accel, is_missing) = match image {
+        Some(image) => {
+            accounts::check(&spec, &image, &files.rootfs, disk.will_be_kept(), observer)?;
+            let candidate = warm::Candidate {
+                machine: &machine,
+                image: &image,
+                place: &place,
+                accel: request.accel,
+                qemu_as_root: request.qemu_as_root,
+                environment,
+            };
+            let chosen = candidate.choose(request.warm, disk.will_be_kept(), observer)?;
+            (Some(chosen.image), chosen.template, chosen.accel, chosen.is_missing)
+        }
+        None if request.warm == Warm::Require => {
+            return Err(Error::NotWarm("the runner of a NixOS configuration always boots it".to_owned()));
+        }
+        None => (None, None, request.accel, false),
     };
-    let warm::Choice { image, template, accel, is_missing } =
-        candidate.choose(request.warm, disk.will_be_kept(), observer)?;
-    let made = disk.make(&order, &image, &place, environment, observer)?;
+    let made = match &image {
+        Some(image) => disk.make(&order, image, &place, environment, observer)?,
+        None => disk.leave_to_runner(&order, &place, observer)?,
+    };
     observer.done(Step::Disk);
     ssh::pin(&place, &identity.public)?;
-    let fingerprint = share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?;
-    let staged = share::staged(site, &spec, &place, identity, files, observer)?;
+    let fingerprint = share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?;
+    let staged = match &nixos {
+        Some(nixos) => nixos.staged(site, &place, identity)?,
+        None => share::staged(site, &spec, &place, identity, files, observer)?,
+    };
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;
     Split::forget(&place);
@@ -163,7 +188,8 @@ fn up_as(
         environment,
     };
     let login = || ssh::Login::new(&site.state, &place, &place.record()?, "root").ok();
-    let running = boot(start, made, login, request.ready_within.unwrap_or(READY), observer)?;
+    let by = if nixos.is_some() { Proof::Login } else { Proof::Report };
+    let running = boot(start, made, login, by, request.ready_within.unwrap_or(READY), observer)?;
     observer.done(Step::Login);
     let split = std::mem::take(&mut observer.split);
     if let Err(error) = split.save(&place) {
@@ -177,20 +203,33 @@ fn up_as(
     Ok(Up::Started(running))
 }
 
+/// What proves that a guest is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// It says so, and then a login.
+    Report,
+    /// A login alone, for a guest that may have no agent.
+    Login,
+}
+
 /// Starts a machine whose image and disk are there, and waits until its guest is ready and, where there is a way to log
 /// in, one can.
 fn boot(
     start: instance::Request<'_>,
     disk: disk::Ephemeral,
     login: impl FnOnce() -> Option<ssh::Login>,
+    proof: Proof,
     within: Duration,
     observer: &mut dyn Observer,
 ) -> Result<Running, Error> {
     let logs = start.place.path.clone();
     let mut running = instance::start(start, &mut |event| observer.tell(Progress::Instance(event)))?;
     drop(disk);
-    running
-        .wait_ready(within, login().as_ref(), &mut |event| observer.tell(Progress::Instance(event)))
-        .map_err(|error| Error::NotReady { error, logs })?;
+    let mut tell = |event: &instance::Event| observer.tell(Progress::Instance(event));
+    let ready = match (proof, login()) {
+        (Proof::Login, Some(login)) => running.wait_login(within, &login, &mut tell),
+        (_, login) => running.wait_ready(within, login.as_ref(), &mut tell),
+    };
+    ready.map_err(|error| Error::NotReady { error, logs })?;
     Ok(running)
 }

@@ -7,4 +7,5 @@ pub mod network;
 pub mod ports;
 pub mod pvh;
 pub mod qmp;
+pub mod runner;
 pub mod spec;

@@ -33,6 +33,8 @@ mod peer;
 #[allow(dead_code, reason = "the tests of instances use more of it")]
 mod scene;
 
+#[path = "support/small_image.rs"]
+mod small_image;
 #[path = "support/traces.rs"]
 #[allow(dead_code, reason = "the tests of instances use more of it")]
 mod traces;

@@ -19,6 +19,11 @@ use std::process::ExitCode;
 mod cases;
 #[path = "keeper/faults.rs"]
 mod faults;
+#[path = "keeper/hostile.rs"]
+mod hostile;
+#[path = "instance/kernel.rs"]
+#[allow(dead_code, reason = "the tests of instances use more of it")]
+mod kernel;
 #[path = "keeper/laptop.rs"]
 mod laptop;
 #[path = "keeper/played.rs"]
@@ -28,6 +33,9 @@ mod scene;
 #[path = "keeper/sshd.rs"]
 mod sshd;
 
+#[path = "support/small_image.rs"]
+mod small_image;
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first().map(String::as_str) {
@@ -36,7 +44,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    let all = cases::ALL.iter().chain(faults::ALL).chain(laptop::ALL);
+    let all = cases::ALL.iter().chain(faults::ALL).chain(hostile::ALL).chain(laptop::ALL);
     let chosen: Vec<_> = all
         .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())))
         .collect();
@@ -44,7 +52,7 @@ fn main() -> ExitCode {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    if let Some(reason) = scene::cannot_run() {
+    if let Some(reason) = sshd::cannot_run() {
         println!("skipped: {} tests of the keeper of builders ({reason})", chosen.len());
         return ExitCode::SUCCESS;
     }

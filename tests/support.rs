@@ -87,6 +87,15 @@ impl Scene {
         command.args(args);
         command
     }
+
+    /// Runs civm on a terminal at which somebody types a line. `script`, of every Debian, makes the terminal; what
+    /// is shown there is the standard output.
+    pub fn on_terminal(&self, words: &str, typed: &str) -> Ran {
+        let civm = self.civm(&[]).get_program().to_owned();
+        let mut command = self.command("script");
+        command.args(["-qec", &format!("{} {words}", civm.display()), "/dev/null"]).env("TERM", "dumb");
+        run_with(&mut command, format!("{typed}\n").as_bytes())
+    }
 }
 
 /// Runs to the end.

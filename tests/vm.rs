@@ -14,8 +14,10 @@
 
 mod vm {
     mod aarch64;
+    mod builders_faults;
     mod controller;
     mod demo;
+    mod flakes;
     mod inside;
     mod killed;
     mod lender;

@@ -7,7 +7,7 @@
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -39,6 +39,9 @@ mod report;
 use hub::Hub;
 use session::{Said, Shared};
 use socket::{Line, Reply, Request};
+
+/// Messages that may wait for the hub. Who says more waits, up to the remote that says so much.
+const WAITING: usize = 1024;
 
 /// Somebody who wants to be connected to a builder.
 pub enum Caller {
@@ -113,7 +116,7 @@ pub fn run(options: Options, tell: &mut dyn FnMut(&Line)) -> Result<(), String> 
         let path = held.place.key(&user, None);
         held.write_key(&user, &path, &identity.client.private, environment)?;
     }
-    let (sender, receiver): (Sender<Message>, Receiver<Message>) = channel();
+    let (sender, receiver): (SyncSender<Message>, Receiver<Message>) = sync_channel(WAITING);
     watch_signals(&sender)?;
     let shared = Arc::new(Shared {
         place: held.place.clone(),
@@ -135,7 +138,7 @@ pub fn run(options: Options, tell: &mut dyn FnMut(&Line)) -> Result<(), String> 
     Ok(())
 }
 
-fn watch_signals(sender: &Sender<Message>) -> Result<(), String> {
+fn watch_signals(sender: &SyncSender<Message>) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("cannot watch signals: {error}");
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     let sender = sender.clone();

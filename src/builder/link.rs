@@ -1,5 +1,6 @@
 //! A connection to a remote's `civm remote serve`: the probe, the push, the greeting, and then messages.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest as _, Sha256};
 
 use super::keeper::reason::{Kind, Reason};
-use super::push::{self, Binaries, Binary, Probe, Program};
+use super::push::{self, Binaries, Probe, Program};
 use super::ssh::Access;
 use super::ssh::child::{Cut, STACK, Ssh};
 use super::wire::{FromRemote, PROTOCOL, ToRemote};
@@ -23,6 +24,7 @@ use crate::host::spec::Arch;
 use crate::instance::deadline::scaled;
 use crate::instance::plan::{self, Staged};
 
+mod provide;
 mod reader;
 
 pub use reader::Waker;
@@ -30,8 +32,6 @@ use reader::{Heard, Reader};
 
 /// How long a login and the probe may take together.
 const REACH: Duration = Duration::from_secs(45);
-/// How long a binary may be on its way.
-const PUSH: Duration = Duration::from_secs(300);
 /// How long a pushed civm may take for its first line.
 const GREET: Duration = Duration::from_secs(60);
 /// How long something that is sent may lie before the other side takes it.
@@ -41,9 +41,7 @@ const END: Duration = Duration::from_secs(3);
 /// Lines of noise that are shown in a message.
 const QUOTED: usize = 5;
 /// Messages that may wait to be heard; who sends more is made to wait.
-const QUEUE_MAX: usize = 256;
-/// What the script of a push may answer.
-const ANSWER_MAX: u64 = 64 << 10;
+const QUEUE_MAX: usize = 16;
 
 /// What is needed to reach a remote's civm.
 pub struct Target<'a> {
@@ -51,6 +49,8 @@ pub struct Target<'a> {
     pub access: &'a Access,
     /// The machine that will run there: a remote is mostly of the same kind.
     pub arch: Arch,
+    /// Whether one of another kind may run there, for which a civm goes along.
+    pub emulates: bool,
     /// Words that go before the remote's command.
     pub run_with: &'a [String],
     /// What can be pushed.
@@ -73,6 +73,8 @@ pub struct Link {
     wrong: Option<String>,
     /// How far it has come.
     reached: Reached,
+    /// The civm that runs there.
+    program: Option<Program>,
 }
 
 /// How far a connection has come.
@@ -95,12 +97,16 @@ impl Link {
         let native = Arch::native().into_iter();
         let wanted = native.chain((Arch::native() != Some(target.arch)).then_some(target.arch));
         let known = wanted.filter_map(|arch| target.binaries.get(arch, target.environment).ok());
-        let hashes: Vec<String> = known.map(|binary| binary.sha256.clone()).collect();
+        let known: Vec<_> = known.collect();
         target.access.prepare()?;
-        let mut link = Self::start(target, &push::probe(&hashes))?;
+        let mut link = Self::start(target, &push::probe(&known))?;
         let probe = link.probe(scaled(REACH, target.environment))?;
-        let program = link.program(&probe, target, tell)?;
-        let line = push::serve(&program, target.run_with);
+        let arch = probe.arch(&link.access.remote)?;
+        let program = link.program(arch, &probe, target, tell)?;
+        let guest =
+            if target.emulates && arch != target.arch { link.guest(&probe, target, tell)? } else { None };
+        let line = push::serve(&program, guest.as_deref(), target.run_with);
+        link.program = Some(program);
         io::Write::write_all(&mut link.socket, line.as_bytes()).map_err(|_| link.broken())?;
         link.greeting(scaled(GREET, target.environment))?;
         Ok(link)
@@ -134,6 +140,7 @@ impl Link {
             noise: Vec::new(),
             wrong: None,
             reached: Reached::Nothing,
+            program: None,
         })
     }
 
@@ -152,59 +159,6 @@ impl Link {
                 (Heard::Woken, _) => {}
                 _ => return Err(self.broken()),
             }
-        }
-    }
-
-    /// The program to be run there: ours, pushed if need be, or theirs where we have none for such a machine.
-    fn program(
-        &mut self,
-        probe: &Probe,
-        target: &Target<'_>,
-        tell: &mut dyn FnMut(String),
-    ) -> Result<Program, Reason> {
-        let remote = &self.access.remote;
-        let arch = probe.arch(remote)?;
-        let binary = match target.binaries.get(arch, target.environment) {
-            Ok(binary) => binary,
-            Err(error) => {
-                if let Some(path) = &probe.civm {
-                    return Ok(Program::Theirs(path.clone()));
-                }
-                let message =
-                    format!("{remote} is an {arch} machine, and there is no civm for it here: {error}");
-                return Err(Reason::new(Kind::Binary, message).hint(format!(
-                    "build one (docs/aarch64.md), or install civm {} there",
-                    env!("CARGO_PKG_VERSION")
-                )));
-            }
-        };
-        if !probe.has(&binary, remote)? {
-            tell(format!("sending civm to {remote} ({} MB)", binary.size.div_ceil(1_000_000)));
-            self.push(&binary, &probe.cache, target)?;
-        }
-        Ok(Program::Pushed(binary.sha256.clone()))
-    }
-
-    fn push(&self, binary: &Binary, cache: &str, target: &Target<'_>) -> Result<(), Reason> {
-        let local = |error: io::Error| Reason::new(Kind::Local, format!("cannot read civm itself: {error}"));
-        let file = binary.open().map_err(local)?;
-        let arguments = self.access.session(&push::receive(binary));
-        let ssh = Ssh::start(&arguments, file.into(), Stdio::piped(), target.environment, target.cut)?;
-        let (_, stdout) = ssh.pipes();
-        let read = stdout.map(|stdout| {
-            // The other end may stand still: the deadline ends the ssh, and with it this pipe.
-            thread::Builder::new()
-                .name("push".into())
-                .stack_size(STACK)
-                .spawn(move || push::read_bounded(stdout, ANSWER_MAX).unwrap_or_default())
-        });
-        let status = ssh.wait(Instant::now() + scaled(PUSH, target.environment));
-        let answer = read.and_then(Result::ok).and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let stderr = ssh.said();
-        let remote = &self.access.remote;
-        match status.and_then(|status| status.code()) {
-            Some(255) | None => Err(self.access.reason(status.and_then(|status| status.code()), &stderr)),
-            _ => push::received(&answer, &stderr, binary, cache, remote),
         }
     }
 
@@ -281,6 +235,13 @@ impl Link {
         self.ssh.has_said("administratively prohibited")
     }
 
+    /// The arguments of an ssh that leads to a builder through a session of its own.
+    #[must_use]
+    pub fn dial(&self, keeper: &str, builder: &str) -> Vec<OsString> {
+        let program = self.program.clone().unwrap_or_else(|| Program::Theirs("civm".to_owned()));
+        self.access.session(&push::dial(&program, keeper, builder))
+    }
+
     /// Sends a message.
     ///
     /// # Errors
@@ -322,7 +283,7 @@ impl Link {
         let remote = &self.access.remote;
         if let Some(wrong) = self.wrong.take() {
             let message =
-                format!("{remote} answers something that is not civm's: {wrong}{}", self.quoted_noise());
+                format!("what {remote} sends is not civm's protocol: {wrong}{}", self.quoted_noise());
             return Reason::new(Kind::Binary, message);
         }
         let code = status.and_then(|status| status.code());

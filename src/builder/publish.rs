@@ -37,6 +37,8 @@ pub struct Told<'a> {
     pub host_key: &'a str,
     /// What it has said of itself, now or before.
     pub learned: Option<&'a Learned>,
+    /// How many connections the way to it bears, where that is less than it could build.
+    pub most: Option<u32>,
     /// Whether builds go there.
     pub published: bool,
 }
@@ -63,7 +65,7 @@ impl Told<'_> {
     /// Builds at a time.
     #[must_use]
     pub fn jobs(&self) -> u32 {
-        self.loaded.parcel.builder.max_jobs.unwrap_or(1)
+        self.loaded.parcel.builder.max_jobs.unwrap_or(1).min(self.most.unwrap_or(u32::MAX))
     }
 
     /// Its store, as nix names it.
@@ -182,9 +184,12 @@ mod tests {
             extra_platforms: vec!["i686-linux".into(), "x86_64-linux".into()],
             ..Learned::default()
         };
-        let told =
-            |loaded, learned, published| Told { loaded, host_key: "ssh-ed25519 AAAA", learned, published };
+        let told = |loaded, learned, published| {
+            let host_key = "ssh-ed25519 AAAA";
+            Told { loaded, host_key, learned, most: None, published }
+        };
         let all = [told(&big, Some(&learned), true), told(&hidden, None, false), told(&small, None, true)];
+        assert_eq!([None, Some(1), Some(8)].map(|most| Told { most, ..all[2] }.jobs()), [2, 1, 2]);
         assert_eq!(
             machines(&all),
             "ssh-ng://vm-builder@big?trusted=true x86_64-linux,i686-linux - 1 10 kvm,big-parallel big-parallel c3NoLWVkMjU1MTkgQUFBQQ==\n\

@@ -100,15 +100,17 @@ impl Binaries {
     }
 }
 
-/// The command that looks at a remote, and then does what the next line of its stdin says.
+/// The command that looks at a remote, and then does what the next line of its stdin says. What is for another kind of
+/// machine is not run there: some shells would take it for a script.
 #[must_use]
-pub fn probe(hashes: &[String]) -> String {
-    let hashes = hashes.join(" ");
-    let look = if hashes.is_empty() {
+pub fn probe(binaries: &[Arc<Binary>]) -> String {
+    let known = binaries.iter().map(|binary| format!("{}:{}", binary.arch, binary.sha256));
+    let known = known.collect::<Vec<_>>().join(" ");
+    let look = if known.is_empty() {
         String::new()
     } else {
         format!(
-            r#"for h in {hashes}; do f="$c/$h"; if [ -f "$f" ]; then n=$(wc -c < "$f"); s=$(sha256sum < "$f" 2>/dev/null || echo unknown); m=$("$f" --version 2>&1); r=$?; echo "have $h $r" $n $s; echo "said $m" | head -n 1; fi; done; "#
+            r#"for k in {known}; do h="${{k#*:}}"; f="$c/$h"; if [ -f "$f" ]; then n=$(wc -c < "$f"); s=$(sha256sum < "$f" 2>/dev/null || echo unknown); m=; r=0; if [ "${{k%%:*}}" = "$(uname -m)" ]; then m=$("$f" --version 2>&1); r=$?; fi; echo "have $h $r" $n $s; echo "said $m" | head -n 1; fi; done; "#
         )
     };
     format!(
@@ -116,9 +118,10 @@ pub fn probe(hashes: &[String]) -> String {
     )
 }
 
-/// The line that makes the probe's shell a serve. `$c` is the directory of binaries there.
+/// The line that makes the probe's shell a serve. `$c` is the directory of binaries there, and `guest` the hash of the
+/// one for guests of another kind.
 #[must_use]
-pub fn serve(program: &Program, run_with: &[String]) -> String {
+pub fn serve(program: &Program, guest: Option<&str>, run_with: &[String]) -> String {
     let words = run_with
         .iter()
         .map(|word| shlex::try_quote(word).map_or_else(|_| String::new(), |word| word.into_owned() + " "));
@@ -128,17 +131,34 @@ pub fn serve(program: &Program, run_with: &[String]) -> String {
             shlex::try_quote(path).map_or_else(|_| "civm".to_owned(), std::borrow::Cow::into_owned)
         }
     };
-    format!("exec {}{program} remote serve\n", words.collect::<String>())
+    let guest = guest.map(|hash| format!("env {}=\"$c/{hash}\" ", image::GUEST_BINARY)).unwrap_or_default();
+    format!("exec {guest}{}{program} remote serve\n", words.collect::<String>())
 }
 
-/// The command that takes a binary from its stdin, and makes sure of it. Where the remote's user is root, parts of a
-/// machine run the binary as another user; the directory stays private.
+/// The command that takes a binary from its stdin, and makes sure of it; one that is `for_guests` of another kind does
+/// not run there. Where the remote's user is root, parts of a machine run the binary as another user; the directory
+/// stays private.
 #[must_use]
-pub fn receive(binary: &Binary) -> String {
+pub fn receive(binary: &Binary, for_guests: bool) -> String {
     let Binary { sha256, size, .. } = binary;
+    let run =
+        if for_guests { "m=; true".to_owned() } else { format!(r#"m=$("$c/{sha256}" --version 2>&1)"#) };
     format!(
-        r#"sh -c 'umask 077; {CACHE}; mkdir -p "$c" || exit 1; t="$c/.{sha256}.$$"; e() {{ rm -f "$t"; }}; trap e 0; cat > "$t"; n=$(wc -c < "$t"); [ "$n" -eq {size} ] || {{ echo "truncated" $n; exit 1; }}; if command -v sha256sum > /dev/null; then s=$(sha256sum < "$t"); [ "${{s%% *}}" = {sha256} ] || {{ echo "damaged"; exit 1; }}; fi; chmod 755 "$t" && mv -f "$t" "$c/{sha256}" || exit 1; m=$("$c/{sha256}" --version 2>&1); echo "ran" $?; echo "said $m" | head -n 1'"#
+        r#"sh -c 'umask 077; {CACHE}; mkdir -p "$c" || exit 1; t="$c/.{sha256}.$$"; e() {{ rm -f "$t"; }}; trap e 0; cat > "$t"; n=$(wc -c < "$t"); [ "$n" -eq {size} ] || {{ echo "truncated" $n; exit 1; }}; if command -v sha256sum > /dev/null; then s=$(sha256sum < "$t"); [ "${{s%% *}}" = {sha256} ] || {{ echo "damaged"; exit 1; }}; fi; chmod 755 "$t" && mv -f "$t" "$c/{sha256}" || exit 1; {run}; echo "ran" $?; echo "said $m" | head -n 1'"#
     )
+}
+
+/// The command that connects its stdin and stdout to a builder's sshd, where the remote's sshd does not.
+#[must_use]
+pub fn dial(program: &Program, keeper: &str, builder: &str) -> String {
+    let is_plain =
+        |path: &str| path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+".contains(&byte));
+    let program = match program {
+        Program::Pushed(hash) => format!("\"$c/{hash}\""),
+        Program::Theirs(path) if is_plain(path) => path.clone(),
+        Program::Theirs(_) => "civm".to_owned(),
+    };
+    format!("sh -c '{CACHE}; exec {program} remote dial {keeper} {builder}'")
 }
 
 /// The civm of a remote.
@@ -232,11 +252,18 @@ impl Probe {
     /// # Errors
     /// It is whole, and cannot be run.
     pub fn has(&self, binary: &Binary, remote: &Remote) -> Result<bool, Reason> {
-        let Some(have) = self.have.iter().find(|have| have.hash == binary.sha256) else { return Ok(false) };
-        if have.size != binary.size || have.sha256.as_ref().is_some_and(|sum| *sum != binary.sha256) {
-            return Ok(false);
+        match self.whole(binary) {
+            Some(have) => runs(have.code, &have.said, &self.cache, remote).map(|()| true),
+            None => Ok(false),
         }
-        runs(have.code, &have.said, &self.cache, remote).map(|()| true)
+    }
+
+    /// A binary that lies there whole.
+    #[must_use]
+    pub fn whole(&self, binary: &Binary) -> Option<&Have> {
+        let have = self.have.iter().find(|have| have.hash == binary.sha256)?;
+        let is_same = have.sha256.as_ref().is_none_or(|sum| *sum == binary.sha256);
+        Some(have).filter(|have| have.size == binary.size && is_same)
     }
 }
 
@@ -262,7 +289,7 @@ pub fn received(
             Kind::Remote(wire::Kind::Disk),
             format!("{remote}: no room for civm in {cache}{because}"),
         )
-        .hint(format!("make room there, or let XDG_CACHE_HOME of {} lead elsewhere", remote.user)));
+        .hint(format!("make room there, or set XDG_CACHE_HOME for {} to another directory", remote.user)));
     }
     if let Some(got) = line("truncated") {
         let message =
@@ -279,7 +306,7 @@ pub fn received(
 /// Whether a program runs there, by the exit code and the words of its first run.
 fn runs(code: i32, said: &str, cache: &str, remote: &Remote) -> Result<(), Reason> {
     let elsewhere = format!(
-        "let XDG_CACHE_HOME of {} lead to a directory where programs may be run (in ~/.ssh/environment, or for all users)",
+        "set XDG_CACHE_HOME for {} to a directory where programs may be run (sshd's SetEnv does it)",
         remote.user
     );
     let reason = |what: &str| Reason::new(Kind::Binary, format!("{remote}: {what}"));

@@ -22,6 +22,7 @@ use crate::instance::Home;
 use crate::lifecycle;
 use crate::vm::spec::check_name;
 
+mod dial;
 mod facts;
 mod inbox;
 mod kept;
@@ -31,6 +32,7 @@ mod machine;
 mod outbox;
 mod refusal;
 
+pub use dial::dial;
 use facts::Wanted;
 use inbox::{Heard, Input, Slot};
 use outbox::Outbox;

@@ -28,9 +28,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::parcel::Order;
 use crate::host::spec::{Arch, Require};
-use crate::vm::agent::answer::NAME_MAX;
-use crate::vm::agent::printable;
 use crate::vm::spec::Accel;
+
+mod bounded;
 
 /// The protocol that this civm speaks.
 pub const PROTOCOL: u32 = 1;
@@ -52,20 +52,6 @@ pub struct Owner {
     pub project: String,
     /// The builder's name.
     pub builder: String,
-}
-
-impl Owner {
-    /// The same as it may reach a terminal: other keepers see it when they look.
-    #[must_use]
-    pub fn bounded(self) -> Self {
-        let bounded = |text: String| printable(&text).replace('\n', " ").chars().take(NAME_MAX).collect();
-        Self {
-            keeper: bounded(self.keeper),
-            host: bounded(self.host),
-            project: bounded(self.project),
-            builder: bounded(self.builder),
-        }
-    }
 }
 
 /// What a keeper says.
@@ -265,6 +251,9 @@ pub struct Pong {
     pub agent: bool,
     /// Free space of the guest's disk, in MiB.
     pub disk_free_mib: Option<u64>,
+    /// Whether nothing can be written to it any more.
+    #[serde(default)]
+    pub disk_read_only: bool,
     /// Average load of the guest over a minute, in hundredths.
     pub load_centi: Option<u32>,
     /// Free space of the remote's disk, in MiB.
@@ -311,23 +300,5 @@ mod tests {
         let failed = r#"{"say":"failed","kind":"weather","message":"it rains","hint":null,"more":1}"#;
         let heard: FromRemote = serde_json::from_str(failed).unwrap();
         assert!(matches!(heard, FromRemote::Failed { kind: Kind::Internal, .. }));
-    }
-
-    #[test]
-    fn an_owner_cannot_steer_a_terminal() {
-        let text = |text: &str| text.to_owned();
-        let owner = Owner {
-            keeper: "k".repeat(NAME_MAX + 1),
-            host: text("a\u{1b}[2Jb"),
-            project: text("a\nb"),
-            builder: text("big"),
-        };
-        let bounded = Owner {
-            keeper: "k".repeat(NAME_MAX),
-            host: text("a[2Jb"),
-            project: text("a b"),
-            builder: text("big"),
-        };
-        assert_eq!(owner.bounded(), bounded);
     }
 }

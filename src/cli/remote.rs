@@ -11,8 +11,15 @@ pub struct Remote {
 }
 
 /// What a keeper runs.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Serve one keeper over standard input and output, until it is gone
     Serve,
+    /// Connect standard input and output to a machine that is lent, where sshd forwards no connections
+    Dial {
+        /// The keeper that it is lent to
+        keeper: String,
+        /// The builder that it is there
+        builder: String,
+    },
 }

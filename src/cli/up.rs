@@ -8,8 +8,12 @@ use crate::vm::ports::Forward;
 /// `civm up HOST`.
 #[derive(Args, Clone, Debug)]
 pub struct Up {
-    /// The host: a directory in hosts/; or an instance that exists
-    pub host: String,
+    /// The host: a directory in hosts/; or an instance that exists; or a NixOS configuration of a flake, such as .#NAME
+    #[arg(required_unless_present = "flake")]
+    pub host: Option<String>,
+    /// A NixOS configuration of a flake: its machine is built with your own Nix, and needs no host.yaml
+    #[arg(long, value_name = "FLAKE#NAME", conflicts_with = "host")]
+    pub flake: Option<String>,
     /// Name of the instance, for more than one of the same host (default: the host's name)
     #[arg(long)]
     pub name: Option<String>,

@@ -10,7 +10,7 @@ use crate::builder::keeper::reason::Reason;
 use crate::builder::keeper::socket::View;
 use crate::builder::place::Place;
 use crate::cli::builder::{Builder, Chosen, Command};
-use crate::edge::cleanup;
+use crate::edge::{cleanup, private_dir};
 use crate::host::generated::builders::KEEPER;
 use crate::host::layer::SHARE_MOUNT;
 use crate::host::parcel::BUILDERS;
@@ -66,6 +66,8 @@ impl Home {
             return Ok(Self::Controller(Place::at(Path::new(KEEPER))));
         }
         let root = project::find(context)?.root().to_owned();
+        // A keeper that was killed has left its keys.
+        private_dir::sweep(&context.environment);
         let place = Place::of_project(&root, &context.environment).ok_or_else(|| {
             Failure::new(Code::Generic, "there is no private place in memory for the keys of builders")
                 .help("log in so that $XDG_RUNTIME_DIR is a tmpfs that you own")

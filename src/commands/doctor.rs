@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::screen::counted;
 use super::{Context, gc, project};
 use crate::cli::doctor::Doctor;
 use crate::edge::finding::{Finding, State};
@@ -186,20 +187,12 @@ impl Report {
             }
             context.screen.note(match (problems, warnings) {
                 (0, 0) => "all is well".to_owned(),
-                (0, _) => format!("no problem, {warnings} {}", plural(warnings, "warning")),
-                _ => format!(
-                    "{problems} {}, {warnings} {}",
-                    plural(problems, "problem"),
-                    plural(warnings, "warning")
-                ),
+                (0, _) => format!("no problem, {}", counted(warnings, "warning")),
+                _ => format!("{}, {}", counted(problems, "problem"), counted(warnings, "warning")),
             });
         }
         Ok(if problems == 0 { 0 } else { Code::Generic as u8 })
     }
-}
-
-fn plural(count: usize, word: &str) -> String {
-    if count == 1 { word.to_owned() } else { format!("{word}s") }
 }
 
 fn describe(finding: &Finding) -> Value {

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::image::{Images, bytes, plural, short};
+use super::image::{Images, bytes, short};
 use super::instance::instance_failure;
+use super::screen::counted;
 use super::{Context, project};
 use crate::cli::gc::Gc;
 use crate::image::{debian, disk, stored, templates};
@@ -81,7 +82,7 @@ fn tell(gone: &[Gone], dry_run: bool, context: &Context) -> Result<(), Failure> 
     let done = if dry_run { "would be freed" } else { "freed" };
     context.screen.note(match gone.len() {
         0 => "there is nothing to remove".to_owned(),
-        count => format!("{count} {}, {size} {done}", plural(count, "item", "items")),
+        count => format!("{}, {size} {done}", counted(count, "item")),
     });
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::instance::{failure as life, image_failure as failure};
+use super::screen::counted;
 use super::up::Watch;
 use super::{Context, project};
 use crate::cli::image::{Age, Build, Command, Image, Rm};
@@ -226,17 +227,12 @@ fn rm(args: &Rm, context: &Context) -> Outcome {
             context.screen.note(format!("{}: the next new disk of {hosts} needs it again", short(&image.id)));
         }
     }
-    let count = |count, one, more| format!("{count} {}", plural(count, one, more));
     let what = match (chosen.as_slice(), templates.as_slice()) {
         ([one], []) => short(&one.id).to_owned(),
         ([], [one]) => short(&one.id).to_owned(),
-        (_, []) => count(chosen.len(), "image", "images"),
-        ([], _) => count(templates.len(), "template", "templates"),
-        _ => format!(
-            "{} and {}",
-            count(chosen.len(), "image", "images"),
-            count(templates.len(), "template", "templates")
-        ),
+        (_, []) => counted(chosen.len(), "image"),
+        ([], _) => counted(templates.len(), "template"),
+        _ => format!("{} and {}", counted(chosen.len(), "image"), counted(templates.len(), "template")),
     };
     if !args.yes {
         if !terminal::can_ask() {
@@ -305,17 +301,11 @@ fn gc(age: Age, as_json: bool, context: &Context) -> Outcome {
         context.screen.line(format!("{}  {}", short(&one.id), bytes(one.size)))?;
     }
     let done = if age.dry_run { "would be removed" } else { "removed" };
-    let images = format!("{} {}", removed.len(), plural(removed.len(), "image", "images"));
+    let images = counted(removed.len(), "image");
     context.screen.note(match (removed.len(), templates.len()) {
         (0, 0) => "there is no image to remove".to_owned(),
         (_, 0) => format!("{images} {done}, {}", bytes(total)),
-        (_, count) => {
-            format!(
-                "{images} and {count} {} {done}, {}",
-                plural(count, "template", "templates"),
-                bytes(total)
-            )
-        }
+        (_, count) => format!("{images} and {} {done}, {}", counted(count, "template"), bytes(total)),
     });
     Ok(0)
 }
@@ -328,10 +318,6 @@ fn cache(context: &Context) -> Result<PathBuf, Failure> {
 /// The first digits of an image's name.
 pub(super) fn short(id: &str) -> &str {
     id.get(..SHORT).unwrap_or(id)
-}
-
-pub(super) fn plural<'a>(count: usize, one: &'a str, more: &'a str) -> &'a str {
-    if count == 1 { one } else { more }
 }
 
 /// A size for people: `1.4 GiB`.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 
 use super::Context;
+use super::screen::counted;
 use crate::cli::install_secrets::{Check, InstallSecrets};
 use crate::install::opener::Locked;
 use crate::install::{self, Error, LeftOut, Log, Manifest, Native, Options, Report};
@@ -53,10 +54,9 @@ pub(super) fn run(args: &InstallSecrets, context: &Context) -> Outcome {
 }
 
 fn summary(report: &Report, manifest: &Manifest, dry_run: bool) -> String {
-    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let mut all = count(report.installed.len(), "secret");
+    let mut all = counted(report.installed.len(), "secret");
     if !report.rendered.is_empty() {
-        all = format!("{all} and {}", count(report.rendered.len(), "template"));
+        all = format!("{all} and {}", counted(report.rendered.len(), "template"));
     }
     let would = if dry_run { "would install" } else { "installed" };
     format!("{would} {all} in {}", manifest.symlink_path)

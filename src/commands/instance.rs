@@ -137,6 +137,9 @@ pub(super) fn image_failure(error: &image::Error) -> Failure {
             let packages: Vec<&str> = missing.iter().map(|one| one.package).collect();
             Some(format!("sudo apt-get install {}", packages.join(" ")))
         }
+        image::Error::NoNix => {
+            Some("install it, or use a host with `image: debian`, which needs no Nix".to_owned())
+        }
         image::Error::InUse { .. } => Some("stop its machines first: `civm ls` lists them".to_owned()),
         image::Error::NoPackages { .. } => Some("correct `packages` in host.yaml".to_owned()),
         _ => None,

@@ -5,15 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use super::instance::instance_failure;
+use super::instance::{failure, instance_failure, site};
 use super::screen::columns;
 use super::status::{age, ports};
-use super::{Context, project, status};
+use super::{Context, project, status, up};
 use crate::cli::ls::Ls;
 use crate::host::Project;
 use crate::image::{debian, disk};
 use crate::instance::{Home, Record};
-use crate::lifecycle::image_cache;
+use crate::lifecycle::{self, image_cache};
 use crate::outcome::Outcome;
 
 /// The state of an instance that does not run.
@@ -29,6 +29,9 @@ struct Line {
 
 /// Lists this user's instances, and the project's hosts that have none.
 pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
+    if let Some(flake) = &args.flake {
+        return configurations(flake, args.json, context);
+    }
     let home = Home::find(&context.environment).map_err(instance_failure)?;
     let view = home.view();
     view.sweep();
@@ -64,6 +67,21 @@ pub(super) fn run(args: &Ls, context: &Context) -> Outcome {
         context.screen.line(format!("{:#}", Value::Array(list)))?;
     } else {
         context.screen.data(table(&lines, root.as_deref(), now()).as_bytes())?;
+    }
+    Ok(0)
+}
+
+/// Lists what of a flake can be started.
+fn configurations(flake: &str, json: bool, context: &Context) -> Outcome {
+    let site = site(context)?;
+    let names = lifecycle::configurations(&site, &up::directory(flake)).map_err(failure)?;
+    let up = |name: &String| format!("{flake}#{name}");
+    if json {
+        let list: Vec<Value> =
+            names.iter().map(|name| json!({"name": name, "flake": flake, "up": up(name)})).collect();
+        context.screen.line(format!("{:#}", Value::Array(list)))?;
+    } else {
+        names.iter().try_for_each(|name| context.screen.line(up(name)))?;
     }
     Ok(0)
 }

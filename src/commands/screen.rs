@@ -8,6 +8,12 @@ use crate::edge::stream::{to_stderr, to_stdout};
 use crate::edge::terminal;
 use crate::outcome::Failure;
 
+/// A number of things in words: `1 file`, `2 files`.
+pub(super) fn counted(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
 /// Where a command's output goes, and how verbose it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {

@@ -1,17 +1,20 @@
 //! `civm up` and `civm restart`.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use super::Context;
 use super::instance::{failure, instance_failure, site};
 use crate::cli::up::{Accel, Restart, Up, Warm};
 use crate::edge::terminal;
+use crate::host::project;
+use crate::image::nixos::Reference;
 use crate::instance::accel::AccelRequest;
 use crate::instance::console::{self, Input, Left};
 use crate::instance::{Place, Running, stop};
 use crate::lifecycle::{self, Plan, Request, Site};
-use crate::outcome::{Code, Outcome};
+use crate::outcome::{Code, Failure, Outcome};
 
 mod plan;
 mod progress;
@@ -21,7 +24,7 @@ pub(super) use progress::Watch;
 /// Brings an instance up, and stays with it unless it is to run on its own.
 pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let site = site(context)?;
-    let plan = Plan::of(&site, request(args)).map_err(failure)?;
+    let plan = Plan::of(&site, request(args)?).map_err(failure)?;
     if args.print_command {
         return plan::print_command(&plan, &site, context);
     }
@@ -73,9 +76,18 @@ pub(super) fn restart(args: &Restart, context: &Context) -> Outcome {
     Ok(0)
 }
 
-fn request(args: &Up) -> Request {
-    Request {
-        host: args.host.clone(),
+fn request(args: &Up) -> Result<Request, Failure> {
+    let (host, flake) = match (&args.flake, &args.host) {
+        (None, Some(host)) if !host.contains('#') => (host.clone(), None),
+        (None, None) => return Err(Failure::new(Code::CouldNotReadInput, "no host is named")),
+        (Some(text), _) | (None, Some(text)) => {
+            let reference = reference(text)?;
+            (reference.configuration.clone(), Some(reference))
+        }
+    };
+    Ok(Request {
+        host,
+        flake,
         name: args.name.clone(),
         cpus: args.cpus,
         memory_mib: args.memory,
@@ -93,7 +105,32 @@ fn request(args: &Up) -> Request {
         qemu_as_root: args.qemu_as_root,
         qemu_arguments: args.qemu_arguments.clone(),
         ready_within: args.timeout.map(Duration::from_secs),
+    })
+}
+
+/// `FLAKE#NAME`. A directory that is named by its path is meant wherever a later command is run.
+fn reference(text: &str) -> Result<Reference, Failure> {
+    let wrong = |message: String| {
+        Failure::new(Code::CouldNotReadInput, message)
+            .help("`civm ls --flake` lists a flake's configurations")
+    };
+    let (flake, name) = text.split_once('#').filter(|(_, name)| !name.is_empty()).ok_or_else(|| {
+        wrong(format!("`{text}` names no configuration: write FLAKE#NAME, such as .#builder"))
+    })?;
+    if !project::is_name(name) {
+        return Err(wrong(format!(
+            "`{name}` is not a name that civm can give a machine: lower-case letters, digits and inner hyphens"
+        )));
     }
+    Ok(Reference { flake: directory(flake), configuration: name.to_owned() })
+}
+
+/// A flake's reference with the path of a directory made absolute.
+pub(super) fn directory(flake: &str) -> String {
+    let path = Path::new(if flake.is_empty() { "." } else { flake });
+    let is_path = flake.is_empty() || flake.starts_with(['.', '/']);
+    let found = path.canonicalize().ok().filter(|_| is_path);
+    found.map_or_else(|| flake.to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
 impl From<Accel> for AccelRequest {

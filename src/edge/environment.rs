@@ -46,6 +46,10 @@ const PACKAGES: [&str; 11] = [
     "SOURCE_DATE_EPOCH",
 ];
 
+/// What Nix reads besides its own: where its configuration and caches are, and how it fetches.
+const NIX_ALSO: [&str; 5] =
+    ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "SSL_CERT_FILE", "SSH_AUTH_SOCK"];
+
 /// What git reads besides its own: where its configuration is, and who owns a repository under sudo.
 const GIT_ALSO: [&str; 2] = ["XDG_CONFIG_HOME", "SUDO_UID"];
 
@@ -86,6 +90,18 @@ impl Environment {
         self.only(|name| {
             let of_git = name.starts_with("GIT_") && !name.ends_with("_PATHSPECS");
             of_git || GIT_ALSO.contains(&name) || ORDINARY.contains(&name) || name.starts_with(LOCALE)
+        })
+    }
+
+    /// The same for Nix, which fetches with git and ssh too.
+    #[must_use]
+    pub fn for_nix(&self) -> Self {
+        self.only(|name| {
+            name.starts_with("NIX_")
+                || NIX_ALSO.contains(&name)
+                || PACKAGES.contains(&name)
+                || ORDINARY.contains(&name)
+                || name.starts_with(LOCALE)
         })
     }
 

@@ -35,9 +35,7 @@ impl Foreground {
     /// The system refuses.
     pub fn watch() -> io::Result<Self> {
         leave_signals();
-        let ignored = ignored();
-        let watched = PASSED_ON.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-        Ok(Self { signals: Signals::new(watched)? })
+        Ok(Self { signals: Signals::new(heeded(PASSED_ON))? })
     }
 
     /// Starts a command, passes signals on to it and waits until it exits.
@@ -72,6 +70,12 @@ fn pass_on(signal: i32, child: Pid) {
 /// Whether this process is among those that its terminal sends signals to.
 fn in_foreground() -> bool {
     File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
+}
+
+/// Those of these signals that this process was not told to ignore.
+pub fn heeded(signals: impl IntoIterator<Item = i32>) -> impl Iterator<Item = i32> {
+    let ignored = ignored();
+    signals.into_iter().filter(move |signal| ignored >> (signal - 1) & 1 == 0)
 }
 
 /// The signals that this process ignores, a bit each, from signal 1 on.

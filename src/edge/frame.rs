@@ -15,7 +15,7 @@ pub const OBJECT_MAX: u32 = 1 << 20;
 pub fn send(to: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
     let text = serde_json::to_vec(value)?;
     let length = u32::try_from(text.len()).ok().filter(|length| *length <= OBJECT_MAX);
-    let length = length.ok_or_else(|| too_long(text.len()))?;
+    let length = length.ok_or_else(|| too_long(text.len(), OBJECT_MAX))?;
     to.write_all(&length.to_be_bytes())?;
     to.write_all(&text)
 }
@@ -33,11 +33,19 @@ pub fn send_end(to: &mut impl Write) -> io::Result<()> {
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] where what came is not such an object; else the other side is gone, or was cut off.
 pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
+    receive_at_most(OBJECT_MAX, from)
+}
+
+/// The same of an object that has no more than so many bytes.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_at_most<T: DeserializeOwned>(most: u32, from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     match u32::from_be_bytes(length) {
         0 => Ok(None),
-        length if length > OBJECT_MAX => Err(too_long(length as usize)),
+        length if length > most => Err(too_long(length as usize, most)),
         length => {
             let mut text = vec![0; length as usize];
             from.read_exact(&mut text)?;
@@ -49,8 +57,8 @@ pub fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T
     }
 }
 
-fn too_long(length: usize) -> io::Error {
-    let reason = format!("an object of {length} bytes is too long: {OBJECT_MAX} is the most");
+fn too_long(length: usize, most: u32) -> io::Error {
+    let reason = format!("an object of {length} bytes is too long: {most} is the most");
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 

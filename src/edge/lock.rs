@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::stat::{major, minor};
 use nix::unistd::Pid;
 
@@ -26,7 +27,7 @@ impl Lock {
     ///
     /// It cannot be opened.
     pub fn exclusive(path: &Path) -> io::Result<Self> {
-        Self::wait(File::open(path)?)
+        Self::wait(open(path)?)
     }
 
     /// The same at once: `None` where another has it.
@@ -35,7 +36,7 @@ impl Lock {
     ///
     /// It cannot be opened, or the file system has no locks.
     pub fn try_exclusive(path: &Path) -> io::Result<Option<Self>> {
-        Self::try_open(File::open(path)?)
+        Self::try_open(open(path)?)
     }
 
     /// Locks what is open already; see [`Lock::exclusive`].
@@ -102,11 +103,16 @@ pub fn open_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
+/// Opens what is to be locked. If it is a pipe, nobody is waited for at its other end.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 /// Whether somebody holds an exclusive lock. To look takes a shared one for an instant, so that a
 /// [`Lock::try_exclusive`] of that instant may fail.
 #[must_use]
 pub fn is_held(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// The process that holds a lock, if the kernel tells: it names the one that took it, which may have left it to a

@@ -5,15 +5,16 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
-use std::process::Command as Program;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Error, apply, console, events, identity, point, usage};
+use super::modules::Modules;
+use super::{Error, apply, console, events, identity, point, settle, usage};
+use crate::image::layout;
 use crate::vm::agent::{Answer, Command, Event, Go, Question};
 use crate::vm::lines::Lines;
 
@@ -166,9 +167,11 @@ fn power_off() {
 
 /// Waits for the power button on every input device that is there.
 fn watch_buttons() {
-    for module in LATE_MODULES {
+    settle::await_login();
+    match Modules::open(&Path::new(layout::RUN_DIR).join(layout::MODULES)) {
         // One of the buttons is always missing: they are for different machines.
-        let _ = Program::new("modprobe").args(["-q", module]).status();
+        Ok(modules) => LATE_MODULES.iter().for_each(|name| modules.load(name)),
+        Err(error) => console::log(&error.to_string()),
     }
     for device in input_devices() {
         if let Ok(input) = File::open(&device) {

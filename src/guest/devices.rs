@@ -46,18 +46,28 @@ fn make(path: &Path, minor: u64, mode: u32) -> Result<(), Error> {
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(Error::io("open", path))
 }
 
+/// Whether the processor is emulated, as far as it says so.
+pub(super) fn is_emulated() -> bool {
+    fs::read_to_string("/proc/cpuinfo").is_ok_and(|cpuinfo| names_tcg(&cpuinfo))
+}
+
+fn names_tcg(cpuinfo: &str) -> bool {
+    field(cpuinfo, "model name").is_some_and(|model| model.contains("TCG"))
+}
+
+/// What the first processor says of itself.
+fn field<'a>(cpuinfo: &'a str, name: &str) -> Option<&'a str> {
+    let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name))?;
+    line.split_once(':').map(|(_, value)| value)
+}
+
 /// The module for guests in this guest; none where the processor is emulated, for what it then offers
 /// is of no use.
 fn kvm_module(cpuinfo: &str) -> Option<&'static str> {
-    let field = |name: &str| {
-        let line =
-            cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name))?;
-        line.split_once(':').map(|(_, value)| value)
-    };
-    if field("model name")?.contains("TCG") {
+    if names_tcg(cpuinfo) {
         return None;
     }
-    let flags: Vec<&str> = field("flags")?.split_whitespace().collect();
+    let flags: Vec<&str> = field(cpuinfo, "flags")?.split_whitespace().collect();
     if flags.contains(&"vmx") {
         Some("kvm_intel")
     } else if flags.contains(&"svm") {

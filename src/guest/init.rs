@@ -5,18 +5,23 @@ use std::os::unix::process::CommandExt;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
+use super::modules::Modules;
 use super::{Error, console, events, network, packages, root, units};
 use crate::image::layout;
 use crate::vm::agent::Event;
 
 /// Where systemd lies, in the order of looking.
 const SYSTEMD: [&str; 3] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/sbin/init"];
+/// Ends of the paths of the modules that bring the port to the host: the buses that it may be on, and its driver.
+const TELLING: [&str; 3] = ["/virtio_pci.ko", "/virtio_mmio.ko", "/virtio_console.ko"];
+/// Modules that systemd loads as the first thing it does: at once with the others they take less time.
+const SYSTEMD_MODULES: [&str; 2] = ["autofs4", "ip_tables"];
 /// The root disk where the kernel's command line has no `root=`.
 const ROOT_DEVICE: &str = "/dev/vda";
 /// Time for the last line to leave the console and the port before the machine powers off.
@@ -84,6 +89,9 @@ fn mount_api() -> Result<(), Error> {
     ] {
         mount(Some(kind), target, Some(kind), flags, options).map_err(Error::io("mount", target))?;
     }
+    // systemd would do this too. But to mount the first of them, the kernel starts modprobe for a module that nobody
+    // has; here there is none to be started.
+    let _ = mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), all, Some("mode=0700"));
     Ok(())
 }
 
@@ -92,25 +100,25 @@ fn load_modules(port: &mut Option<File>) -> Result<(), Error> {
     let dir = Path::new(layout::INITRD_DIR);
     let list = dir.join(layout::EARLY_MODULES);
     let names = fs::read_to_string(&list).map_err(Error::io("read", &list))?;
-    let tells = |name: &str| name.ends_with("/virtio_console.ko");
-    if !names.lines().any(tells) {
+    let modules = Modules::open(&dir.join(layout::MODULES))?;
+    // Their paths begin with the kernel's release.
+    let paths: Vec<&str> = names.lines().filter_map(|name| Some(name.split_once('/')?.1)).collect();
+    let tells = |path: &str| TELLING.iter().any(|end| path.ends_with(end));
+    let mut missing = paths.iter().filter(|path| tells(path)).count();
+    if missing == 0 {
         // Built into this kernel.
         greet(port);
     }
-    for name in names.lines().filter(|name| !name.is_empty()) {
-        let path = dir.join(layout::MODULES).join(name);
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        // A processor may lack what a driver is for (crc32c-intel): what is really needed is missed
-        // by name later.
-        if let Err(error) = finit_module(&file, c"", ModuleInitFlags::empty())
-            && !matches!(error, nix::errno::Errno::EEXIST | nix::errno::Errno::ENODEV)
-        {
-            console::say(&format!("module {name}: {error}"));
+    let telling = Mutex::new((&mut missing, port));
+    modules.load_all(&paths, &SYSTEMD_MODULES, |path| {
+        if tells(path) {
+            let mut telling = telling.lock().unwrap_or_else(PoisonError::into_inner);
+            *telling.0 -= 1;
+            if *telling.0 == 0 {
+                greet(telling.1);
+            }
         }
-        if tells(name) {
-            greet(port);
-        }
-    }
+    });
     Ok(())
 }
 

@@ -3,22 +3,23 @@
 
 use std::process::{Command, Stdio};
 
-use super::{console, settle};
+use super::{Error, console, settle};
 
 /// Programs that every instance runs next, called so that they do nothing: they and their libraries are in memory then.
-const NEXT: [(&str, &[&str]); 6] = [
+const NEXT: [(&str, &[&str]); 5] = [
     // Without a host key it says so, and ends.
     ("/usr/sbin/sshd", &["-t", "-f", "/run/civm/sshd_config"]),
     ("/bin/bash", &["-lc", "true"]),
     ("systemctl", &["--version"]),
     ("mkswap", &["--version"]),
     ("swapon", &["--version"]),
-    ("modprobe", &["--version"]),
 ];
 
 /// Does it. What fails here is tried again when its turn comes.
 pub(super) fn prepare() {
-    settle::grow_disk().unwrap_or_else(|error| console::log(&format!("while waiting: {error}")));
+    let tell = |error: Error| console::log(&format!("while waiting: {error}"));
+    settle::grow_disk().unwrap_or_else(tell);
+    settle::load_drivers(&["zram"]).unwrap_or_else(tell);
     for (program, args) in NEXT {
         let mut command = Command::new(program);
         let _ = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();

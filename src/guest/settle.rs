@@ -1,5 +1,5 @@
-//! `civm guest settle`: what of the layer sshd need not wait for (units, swap, the disk's size), and
-//! `civm guest ready`.
+//! `civm guest settle`: what of the layer sshd need not wait for, the units that it starts; and `civm guest ready`,
+//! which tells the host, and does what can wait until somebody has logged in (swap, the disk's size).
 
 use std::fs;
 use std::path::Path;
@@ -8,9 +8,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::force::{self, InForce};
+use super::modules::Modules;
 use super::root::{self, Superblock};
 use super::{Error, console, devices, events, packages, systemctl, units, usage};
 use crate::host::layer::{Layer, Zram};
+use crate::image::layout;
 use crate::vm::agent::answer::Verb;
 use crate::vm::agent::{Event, LOGGED_IN};
 
@@ -24,24 +26,14 @@ const FAILED: &str = "/run/civm/failed";
 const ZRAM: &str = "/sys/block/zram0";
 const ZRAM_DEVICE: &str = "/dev/zram0";
 
-/// Does it, all at once; what fails is a warning, for the guest is of use without it.
+/// Does it; what fails is a warning, for the guest is of use without it.
 pub(super) fn run() -> Result<(), Error> {
     let layer = InForce::load(Path::new(force::PATH))?.layer;
     // Units of the layer may open them.
     devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            // Units may need them.
-            packages::catch_up(&layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
-            start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}")));
-        });
-        scope.spawn(|| {
-            if let Some(zram) = &layer.zram {
-                swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
-            }
-            grow_disk().unwrap_or_else(|error| warn(format!("growing the disk: {error}")));
-        });
-    });
+    // Units may need them.
+    packages::catch_up(&layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
+    start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}")));
     Ok(())
 }
 
@@ -55,17 +47,27 @@ fn warn(message: String) {
     events::send(&Event::Warning { message });
 }
 
-/// Says that the guest is ready; systemd starts this once sshd answers and [`run`] is done. What packages have
-/// enabled is started only now: readiness does not wait for it. Nor does it take the processor from the login that the
-/// host proves readiness with, which is slow enough where that is emulated.
+/// Says that the guest is ready; systemd starts this once sshd answers and [`run`] is done. Swap, the disk's size and
+/// what packages have enabled follow only now: readiness does not wait for them. Nor do they take the processor from
+/// the login that the host proves readiness with, which is slow enough where that is emulated.
 pub(super) fn ready() {
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
+    await_login();
+    let layer = InForce::load(Path::new(force::PATH)).map(|force| force.layer).unwrap_or_default();
+    if let Some(zram) = &layer.zram {
+        swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
+    }
+    grow_disk().unwrap_or_else(|error| warn(format!("growing the disk: {error}")));
+    start_later(Path::new(units::RUN_DIR))
+        .unwrap_or_else(|error| warn(format!("units of the image: {error}")));
+}
+
+/// Waits for the host's first login, for a while.
+pub(super) fn await_login() {
     let until = Instant::now() + LOGIN;
     while !Path::new(LOGGED_IN).exists() && Instant::now() < until {
         thread::sleep(POLL);
     }
-    start_later(Path::new(units::RUN_DIR))
-        .unwrap_or_else(|error| warn(format!("units of the image: {error}")));
 }
 
 /// Starts the targets that packages hang their units on.
@@ -121,8 +123,15 @@ fn start_units(layer: &Layer) -> Result<(), Error> {
     Ok(())
 }
 
+/// Loads drivers, unless they are there.
+pub(super) fn load_drivers(names: &[&str]) -> Result<(), Error> {
+    let modules = Modules::open(&Path::new(layout::RUN_DIR).join(layout::MODULES))?;
+    names.iter().for_each(|name| modules.load(name));
+    Ok(())
+}
+
 fn swap(zram: &Zram) -> Result<(), Error> {
-    console::run("modprobe", &["zram"])?;
+    load_drivers(&["zram", &zram.algorithm])?;
     let memory = fs::read_to_string("/proc/meminfo").map_err(Error::io("read", "/proc/meminfo"))?;
     let total =
         usage::kib(&memory, "MemTotal").ok_or_else(|| Error::content("/proc/meminfo", "has no MemTotal"))?;

@@ -65,7 +65,7 @@ const UNITS: [(&str, &str); 9] = [
     ),
     (
         "civm-settle.service",
-        "[Unit]\nDescription=Units, swap and disk of the host layer\nRequires=civm-apply.service\n\
+        "[Unit]\nDescription=Units of the host layer\nRequires=civm-apply.service\n\
          After=civm-apply.service\n\n\
          [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest settle\n",
     ),
@@ -197,13 +197,14 @@ fn sshd_config(root: &Path) -> String {
 
 /// A login shell with the console as its controlling terminal: job control works, `exit` gives a new
 /// one. A shell ignores the signal of a stop, so it is told to hang up. A serial line has no size; unless it
-/// is given one, newer versions of systemd ask the terminal behind it.
+/// is given one, newer versions of systemd ask the terminal behind it. Nobody waits for the shell: it starts once the
+/// boot is over (`idle`), or five seconds later.
 fn console_unit(console: &str) -> String {
     format!(
         "[Unit]\nDescription=Root shell on the console\nDefaultDependencies=no\nConflicts=shutdown.target\n\
          Before=shutdown.target\nAfter=civm-apply.service\nConditionPathExists={CONSOLE_LOGIN}\n\
          StartLimitIntervalSec=0\n\n\
-         [Service]\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM=vt220\n\
+         [Service]\nType=idle\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM=vt220\n\
          WorkingDirectory=/root\nStandardInput=tty-force\nStandardOutput=tty\nStandardError=tty\n\
          TTYPath=/dev/{console}\nTTYReset=yes\nTTYRows=24\nTTYColumns=80\nRestart=always\nRestartSec=0\n\
          SendSIGHUP=yes\nTimeoutStopSec=2\nIgnoreSIGPIPE=no\n"

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+
 use super::{Error, events};
 use crate::vm::agent::answer::Usage;
 
@@ -10,7 +12,7 @@ pub(super) fn usage() -> Result<Usage, Error> {
     let memory = fs::read_to_string("/proc/meminfo").map_err(Error::io("read", "/proc/meminfo"))?;
     let load = fs::read_to_string("/proc/loadavg").map_err(Error::io("read", "/proc/loadavg"))?;
     let kib = |name| kib(&memory, name).unwrap_or_default();
-    let (disk_kib, disk_available_kib) = disk()?;
+    let (disk_kib, disk_available_kib, disk_read_only) = disk()?;
     Ok(Usage {
         uptime_ms: events::uptime_ms(),
         load: parse_load(&load),
@@ -20,6 +22,7 @@ pub(super) fn usage() -> Result<Usage, Error> {
         swap_free_kib: kib("SwapFree"),
         disk_kib,
         disk_available_kib,
+        disk_read_only,
     })
 }
 
@@ -35,11 +38,12 @@ fn parse_load(text: &str) -> [u32; 3] {
     std::array::from_fn(|_| words.next().unwrap_or_default())
 }
 
-/// Size of the root file system, and what is left of it for ordinary users.
-fn disk() -> Result<(u64, u64), Error> {
-    let found = nix::sys::statvfs::statvfs("/").map_err(Error::io("measure", "/"))?;
+/// Size of the root file system, what is left of it for ordinary users, and whether it is only read.
+fn disk() -> Result<(u64, u64, bool), Error> {
+    let found = statvfs("/").map_err(Error::io("measure", "/"))?;
     let kib = |blocks: u64| blocks.saturating_mul(found.fragment_size()) / 1024;
-    Ok((kib(found.blocks()), kib(found.blocks_available())))
+    let read_only = found.flags().contains(FsFlags::ST_RDONLY);
+    Ok((kib(found.blocks()), kib(found.blocks_available()), read_only))
 }
 
 #[cfg(test)]

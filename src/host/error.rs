@@ -11,7 +11,7 @@ use crate::store::yaml::settings;
 pub enum Error {
     /// Neither the directory nor one above it is a project.
     #[error(
-        "no project found: neither {} nor a directory above it has a directory `hosts` or a file `.sops.yaml`",
+        "no project found: neither {} nor a directory above it has a directory `hosts`, a file `.sops.yaml` or a file `flake.nix`",
         start.display()
     )]
     NoProject {
@@ -19,7 +19,7 @@ pub enum Error {
         start: PathBuf,
     },
     /// The named directory is not a project.
-    #[error("{} is not a project: it has neither a directory `hosts` nor a file `.sops.yaml`", dir.display())]
+    #[error("{} is not a project: it has no directory `hosts`, no file `.sops.yaml` and no file `flake.nix`", dir.display())]
     NotAProject {
         /// The directory.
         dir: PathBuf,

@@ -15,6 +15,8 @@ use crate::store::Format;
 pub const HOSTS: &str = "hosts";
 /// The creation rules.
 pub const RULES: &str = ".sops.yaml";
+/// The description of what Nix builds, in a project of Nix's users.
+pub const FLAKE_FILE: &str = "flake.nix";
 /// The description of a host, in its directory.
 pub const HOST_FILE: &str = "host.yaml";
 /// The secrets of a host, in its directory.
@@ -39,14 +41,14 @@ pub struct Project {
 
 impl Project {
     /// Finds the project that a directory belongs to: the nearest one upwards with `hosts/`, else the nearest
-    /// with `.sops.yaml`.
+    /// with `.sops.yaml`, else the nearest with `flake.nix`.
     ///
     /// # Errors
     /// No such directory.
     pub fn find(start: &Path) -> Result<Self, Error> {
         let start = fs::canonicalize(start).map_err(|source| Error::Read { path: start.into(), source })?;
         let with = |is: fn(&Path) -> bool| start.ancestors().find(|dir| is(dir)).map(Path::to_owned);
-        match with(has_hosts).or_else(|| with(has_rules)) {
+        match with(has_hosts).or_else(|| with(has_rules)).or_else(|| with(has_flake)) {
             Some(root) => Ok(Self { root }),
             None => Err(Error::NoProject { start }),
         }
@@ -55,10 +57,10 @@ impl Project {
     /// Takes a directory as the project (`--project DIR`).
     ///
     /// # Errors
-    /// A directory that has neither `hosts/` nor `.sops.yaml`.
+    /// A directory that has neither `hosts/` nor `.sops.yaml` nor `flake.nix`.
     pub fn at(dir: &Path) -> Result<Self, Error> {
         let root = fs::canonicalize(dir).map_err(|source| Error::Read { path: dir.into(), source })?;
-        if has_hosts(&root) || has_rules(&root) {
+        if has_hosts(&root) || has_rules(&root) || has_flake(&root) {
             Ok(Self { root })
         } else {
             Err(Error::NotAProject { dir: root })
@@ -196,6 +198,25 @@ impl Project {
             .try_fold(Vec::new(), |base, over| over.map(|over| rootfs::overlay(base, over)))
     }
 
+    /// The description of a host that a flake has and this project has no host.yaml for.
+    ///
+    /// # Errors
+    /// The name cannot be a host's, or the configuration is not one.
+    pub fn of_flake(
+        &self,
+        name: &str,
+        flake: &str,
+        configuration: &str,
+        native: Arch,
+    ) -> Result<Spec, Error> {
+        let image = serde_json::json!({"provider": "nixos", "flake": flake, "configuration": configuration});
+        let text = format!("image: {image}\n");
+        let file = PathBuf::from(format!("{flake}#{configuration}"));
+        load::load(name, native, &|name| self.names_of_secrets(name), &|_| {
+            Ok(Source { file: file.clone(), text: text.clone() })
+        })
+    }
+
     fn source(&self, name: &str) -> Result<Source, Error> {
         if !is_name(name) {
             return Err(Error::BadName { name: name.into() });
@@ -233,6 +254,10 @@ pub fn is_name(name: &str) -> bool {
 
 fn has_hosts(dir: &Path) -> bool {
     dir.join(HOSTS).is_dir()
+}
+
+fn has_flake(dir: &Path) -> bool {
+    dir.join(FLAKE_FILE).is_file()
 }
 
 fn has_rules(dir: &Path) -> bool {

@@ -1,6 +1,7 @@
 //! The validated description of a host: what `host.yaml` says, with its defaults, for one kind of machine.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 pub mod load;
 
@@ -121,6 +122,15 @@ pub struct Resources {
 }
 
 impl Spec {
+    /// The NixOS configuration that it is a machine of, if it is one.
+    #[must_use]
+    pub fn nixos(&self) -> Option<&Nixos> {
+        match &self.image.provider {
+            Provider::Nixos(nixos) => Some(nixos),
+            Provider::Debian => None,
+        }
+    }
+
     /// The same host without its secrets, as it boots where nobody can open them.
     pub fn leave_out_secrets(&mut self) {
         self.secrets.clear();
@@ -196,10 +206,25 @@ pub fn is_suite(name: &str) -> bool {
 }
 
 /// What makes an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// Debian packages, by mmdebstrap.
     Debian,
+    /// A NixOS configuration of a flake: all that is in the guest is its own.
+    Nixos(Box<Nixos>),
+}
+
+/// A NixOS configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nixos {
+    /// The flake, as nix is told it; below the project where it begins with a dot.
+    pub flake: String,
+    /// The name among its `nixosConfigurations`.
+    pub configuration: String,
+    /// What counts in place of the configuration's own resources.
+    pub given: Resources,
+    /// The encrypted file of its secrets with its path, once the configuration was asked for it.
+    pub sops: Option<(PathBuf, Vec<u8>)>,
 }
 
 /// A secret that is installed in the guest.

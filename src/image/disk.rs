@@ -136,6 +136,19 @@ pub struct Disk {
 /// What is there is not a disk of its own: a pipe, a directory, an empty or foreign file, a link that leads nowhere or
 /// to somebody else's file, or a disk that refers to other files.
 pub fn inspect(path: &Path) -> Result<Option<Disk>, Error> {
+    look(path, Header::refusal)
+}
+
+/// The same for a disk that the runner of a NixOS machine makes, which may be based on a file of its store: who wrote
+/// the runner has no need to hide what it opens in a disk.
+///
+/// # Errors
+/// As [`inspect`], but for the base.
+pub fn inspect_of_runner(path: &Path) -> Result<Option<Disk>, Error> {
+    look(path, |header| Header { has_backing_file: false, ..*header }.refusal())
+}
+
+fn look(path: &Path, refusal: impl Fn(&Header) -> Option<&'static str>) -> Result<Option<Disk>, Error> {
     let link = match path.symlink_metadata() {
         Ok(found) if found.is_symlink() => Some(found),
         Ok(_) => None,
@@ -173,7 +186,7 @@ pub fn inspect(path: &Path) -> Result<Option<Disk>, Error> {
         let advice = "`qemu-img convert -f FORMAT -O qcow2` converts a disk of another format";
         Error::content(path, format!("is not a qcow2 disk; {advice}"))
     })?;
-    match header.refusal() {
+    match refusal(&header) {
         Some(reason) => Err(Error::content(path, format!("{reason}; {}", header.advice()))),
         None => Ok(Some(Disk { virtual_size: header.virtual_size, link_to })),
     }

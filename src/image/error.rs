@@ -13,6 +13,17 @@ pub enum Error {
     /// Programs that the build needs are not installed.
     #[error("missing on this machine: {}", names(.0))]
     MissingTools(Vec<Missing>),
+    /// A NixOS configuration, and no Nix.
+    #[error("nix is not installed: NixOS machines are built with the user's own Nix, 2.8 or newer")]
+    NoNix,
+    /// Nix cannot do what it was asked.
+    #[error("nix: {what}: {reason}")]
+    Nix {
+        /// What it was asked about.
+        what: String,
+        /// Its words.
+        reason: String,
+    },
     /// An ordinary user without subordinate ids cannot unpack packages.
     #[error(
         "user `{user}` has no line in {file}: a rootless build needs one (`usermod --add-subuids \

@@ -10,7 +10,7 @@ use crate::edge::environment::Environment;
 use crate::host::spec::Arch;
 
 /// Names the binary for guests of the other architecture.
-const VARIABLE: &str = "CIVM_GUEST_BINARY";
+pub const VARIABLE: &str = "CIVM_GUEST_BINARY";
 /// ELF machine numbers.
 const EM_X86_64: u16 = 62;
 const EM_AARCH64: u16 = 183;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::kernel::Kernel;
+use super::module_index::{ModuleIndex, unpacked_name};
 use super::run::{Job, Tool};
 
 /// What PID 1 of the initrd loads before the root disk is mounted, in this order.
@@ -119,14 +120,6 @@ const LATE: &[&str] = &[
     "vhost_vsock",
 ];
 
-/// Modules by name, with what they need.
-#[derive(Debug, Default)]
-struct Index {
-    /// Path of the module and of all it needs, those needed first.
-    loadable: BTreeMap<String, Vec<String>>,
-    builtin: BTreeSet<String>,
-}
-
 /// Puts the modules of an image below `to`: `modules/<release>/…` with their indexes for `modprobe`,
 /// and the list of those that PID 1 loads. `work` is on the same file system.
 ///
@@ -145,10 +138,10 @@ pub(super) fn collect(kernel: &Kernel, work: &Path, to: &Path, job: &Job) -> Res
         let path = source.join(name);
         fs::read_to_string(&path).map_err(Error::io("read", &path))
     };
-    let index = Index::parse(&read("modules.dep")?, &read("modules.builtin")?);
-    let early = index.early().map_err(|name| Error::content(&source, format!("has no module {name}")))?;
+    let index = ModuleIndex::parse(&read("modules.dep")?, &read("modules.builtin")?);
+    let early = early(&index).map_err(|name| Error::content(&source, format!("has no module {name}")))?;
     let mut wanted: BTreeSet<&str> = early.iter().map(String::as_str).collect();
-    wanted.extend(LATE.iter().flat_map(|name| index.loadable.get(*name)).flatten().map(String::as_str));
+    wanted.extend(LATE.iter().filter_map(|name| index.chain(name)).flatten().map(String::as_str));
 
     let tree = work.join("subset");
     let target = tree.join("lib/modules").join(&kernel.release);
@@ -189,47 +182,23 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     fs::copy(from, to).map(drop).map_err(Error::io("copy", from))
 }
 
-/// `kernel/a/b.ko.xz` unpacked is `kernel/a/b.ko`.
-fn unpacked_name(path: &str) -> &str {
-    [".xz", ".zst", ".gz"].iter().find_map(|end| path.strip_suffix(end)).unwrap_or(path)
-}
-
-/// A module's name as the kernel says it.
-fn name(path: &str) -> String {
-    let file = unpacked_name(path.rsplit('/').next().unwrap_or(path));
-    file.strip_suffix(".ko").unwrap_or(file).replace('-', "_")
-}
-
-impl Index {
-    /// From `modules.dep` (`path: needed needed`, the one needed last loaded first) and `modules.builtin`.
-    fn parse(dep: &str, builtin: &str) -> Self {
-        let mut loadable = BTreeMap::new();
-        for (path, needed) in dep.lines().filter_map(|line| line.split_once(':')) {
-            let mut order: Vec<String> = needed.split_whitespace().rev().map(str::to_owned).collect();
-            order.push(path.to_owned());
-            loadable.insert(name(path), order);
-        }
-        Self { loadable, builtin: builtin.lines().map(name).collect() }
-    }
-
-    /// Paths of the early modules in the order of loading, or the name of one that is missing.
-    fn early(&self) -> Result<Vec<String>, &'static str> {
-        let mut order: Vec<String> = Vec::new();
-        for wanted in EARLY.into_iter().chain([EARLY_LAST]) {
-            match self.loadable.get(wanted) {
-                Some(paths) => {
-                    for path in paths {
-                        if !order.contains(path) {
-                            order.push(path.clone());
-                        }
+/// Paths of the early modules in the order of loading, or the name of one that is missing.
+fn early(index: &ModuleIndex) -> Result<Vec<String>, &'static str> {
+    let mut order: Vec<String> = Vec::new();
+    for wanted in EARLY.into_iter().chain([EARLY_LAST]) {
+        match index.chain(wanted) {
+            Some(paths) => {
+                for path in paths {
+                    if !order.contains(path) {
+                        order.push(path.clone());
                     }
                 }
-                None if self.builtin.contains(wanted) || OPTIONAL.contains(&wanted) => {}
-                None => return Err(wanted),
             }
+            None if index.is_builtin(wanted) || OPTIONAL.contains(&wanted) => {}
+            None => return Err(wanted),
         }
-        Ok(order)
     }
+    Ok(order)
 }
 
 #[cfg(test)]
@@ -249,7 +218,7 @@ mod tests {
 
     #[test]
     fn modules_come_after_what_they_need_and_once() {
-        let order = Index::parse(DEP, "kernel/f/ext4.ko\n").early().expect("complete");
+        let order = early(&ModuleIndex::parse(DEP, "kernel/f/ext4.ko\n")).expect("complete");
         let at = |end: &str| order.iter().position(|path| path.ends_with(end)).expect("there");
         assert!(at("/virtio.ko") < at("virtio_ring.ko") && at("virtio_ring.ko") < at("virtio_pci.ko"));
         assert!(at("9pnet.ko") < at("9pnet_virtio.ko") && at("9pnet_virtio.ko") < at("9p.ko"));
@@ -259,12 +228,6 @@ mod tests {
 
     #[test]
     fn a_kernel_without_the_root_file_system_is_refused() {
-        assert_eq!(Index::parse(DEP, "").early(), Err("ext4"));
-    }
-
-    #[test]
-    fn names_are_the_kernels() {
-        assert_eq!(name("kernel/drivers/virtio-rng.ko.xz"), "virtio_rng");
-        assert_eq!(unpacked_name("a/b.ko.zst"), "a/b.ko");
+        assert_eq!(early(&ModuleIndex::parse(DEP, "")), Err("ext4"));
     }
 }

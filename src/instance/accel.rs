@@ -60,8 +60,8 @@ pub struct Probe<'a> {
     pub arch: Arch,
     /// QEMU's program.
     pub qemu: &'a Path,
-    /// The image's kernel and initrd.
-    pub boot: &'a Boot,
+    /// The image's kernel and initrd; none where they say no word that civm knows.
+    pub boot: Option<&'a Boot>,
     /// The user that QEMU will run as, where that is not ours.
     pub(crate) user: Option<QemuUser>,
     /// The variables of this run.
@@ -106,12 +106,10 @@ pub fn try_kvm(qemu: &Path, environment: &Environment) -> Result<String, String>
 /// # Errors
 /// Why KVM does not work for it here.
 pub fn outlook(arch: Arch, qemu: &Path, state: &Path, environment: &Environment) -> Result<String, String> {
-    let boot = Boot { kernel: "/".into(), initrd: None, append: Vec::new() };
     let user = QemuUser::choose(state, environment);
-    let probe = Probe { arch, qemu, boot: &boot, user, environment };
+    let probe = Probe { arch, qemu, boot: None, user, environment };
     usable(&probe)?;
-    let mut small = trials(&probe).into_iter().filter(|trial| matches!(trial.kernel, Kernel::Small));
-    let reason = small.try_fold(None, |_, trial| trial.known_or_run().map(Some))?;
+    let reason = trials(&probe).iter().try_fold(None, |_, trial| trial.known_or_run().map(Some))?;
     open_to_qemu(&probe)?;
     Ok(reason.unwrap_or_else(|| format!("{DEVICE} opens; it is tried with the image's kernel")))
 }
@@ -144,12 +142,12 @@ fn open_to_qemu(probe: &Probe<'_>) -> Result<(), String> {
 /// to change that should know whether it would help.
 fn trials<'a>(probe: &Probe<'a>) -> Vec<Trial<'a>> {
     let Probe { arch, qemu, boot, user, environment } = *probe;
-    let image = Trial { arch, qemu, user, environment, kernel: Kernel::Image(boot) };
-    let small = Trial { kernel: Kernel::Small, ..image };
+    let small = Trial { arch, qemu, user, environment, kernel: Kernel::Small };
+    let image = boot.map(|boot| Trial { kernel: Kernel::Image(boot), ..small });
     match (arch, open_to_qemu(probe)) {
-        (Arch::X86_64, Ok(())) => vec![small, image],
+        (Arch::X86_64, Ok(())) => [Some(small), image].into_iter().flatten().collect(),
         (Arch::X86_64, Err(_)) => vec![Trial { user: None, ..small }],
-        (Arch::Aarch64, Ok(())) => vec![image],
+        (Arch::Aarch64, Ok(())) => image.into_iter().collect(),
         (Arch::Aarch64, Err(_)) => Vec::new(),
     }
 }
@@ -159,8 +157,9 @@ fn judge<'a>(
     probe: &Probe<'a>,
     outcome: impl Fn(&Trial<'a>) -> Result<String, String>,
 ) -> Result<String, String> {
-    let reason = trials(probe).iter().try_fold(String::new(), |_, trial| outcome(trial))?;
-    open_to_qemu(probe).map(|()| reason)
+    let opens = || format!("{DEVICE} opens");
+    let reason = trials(probe).iter().try_fold(None, |_, trial| outcome(trial).map(Some))?;
+    open_to_qemu(probe).map(|()| reason.unwrap_or_else(opens))
 }
 
 impl Trial<'_> {

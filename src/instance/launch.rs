@@ -22,10 +22,13 @@ use crate::instance::supervise::{Running, Stream};
 use crate::instance::tsc;
 use crate::vm::argv;
 use crate::vm::network::Network;
+use crate::vm::runner;
 use crate::vm::spec::{Accel, Arch, Channel, Fence, Spec};
 
 /// How long the stage may take to open, or QEMU to answer.
 const STAGE: Duration = Duration::from_secs(30);
+/// The same where a runner may first make a disk and an image of its store.
+const RUNNER: Duration = Duration::from_secs(600);
 
 /// What to start.
 #[derive(Debug)]
@@ -74,21 +77,28 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     for message in compare(&machine)? {
         on(&Event::Warning { message });
     }
-    let user = if qemu_as_root { None } else { QemuUser::choose(&place.path, environment) };
+    let user = if qemu_as_root || machine.runner.is_some() {
+        None
+    } else {
+        QemuUser::choose(&place.path, environment)
+    };
     let verdict = decide(&machine, &qemu, user, accel, environment)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason.clone() });
-    let tsc_khz = tsc_khz(&machine, verdict.accel)?;
+    let tsc_khz = tsc_khz(&machine, verdict.accel, environment)?;
     let mut record = Record::new(place, host, now());
     record.accel_reason = Some(verdict.reason.clone());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);
     record.disk = machine.disk.as_ref().map(|disk| disk.path.clone());
     record.ephemeral = machine.disk.as_ref().is_some_and(|disk| disk.ephemeral);
     record.phase = Phase::Starting;
+    let patience = if machine.runner.is_some() { RUNNER } else { STAGE };
+    // The guest can write to the share of a runner, which the stage can keep from it only in a namespace.
+    let mode = if machine.runner.is_some() { Some(Mode::Namespaces) } else { mode };
     let plan = Plan { machine, accel: verdict.accel, tsc_khz, qemu, user, template, record };
     let (mut stream, lifeline) = open_stage(mode, place, environment, on)?;
     plan::send(&lifeline, &plan, &staged).or_else(|error| stage_gone(&mut stream, error))?;
     drop(staged);
-    await_qemu(stream, lifeline, place, environment, on)
+    await_qemu(stream, lifeline, place, scaled(patience, environment), environment, on)
 }
 
 /// What will execute a machine.
@@ -113,7 +123,9 @@ fn decide(
     request: AccelRequest,
     environment: &Environment,
 ) -> Result<Verdict, Error> {
-    accel::decide(request, &accel::Probe { arch: machine.arch, qemu, boot: &machine.boot, user, environment })
+    // What a runner boots says no word that civm knows.
+    let boot = machine.runner.is_none().then_some(&machine.boot);
+    accel::decide(request, &accel::Probe { arch: machine.arch, qemu, boot, user, environment })
 }
 
 /// A stage that closed its socket says why on the other one.
@@ -135,7 +147,9 @@ fn stage_gone(stream: &mut Stream, error: Error) -> Result<(), Error> {
 /// # Errors
 /// What stands in the way.
 pub fn check(home: &Home, machine: &Machine, environment: &Environment) -> Result<(), Error> {
-    find_qemu(machine, environment)?;
+    if machine.runner.is_none() {
+        find_qemu(machine, environment)?;
+    }
     let running = home.running();
     preflight::check_ports(&machine.forwards, || running.clone())?;
     if let Some(disk) = &machine.disk {
@@ -144,7 +158,7 @@ pub fn check(home: &Home, machine: &Machine, environment: &Environment) -> Resul
     compare(machine)?;
     // A machine that cannot be is refused here, not by the stage.
     let accel = if Arch::native() == Some(machine.arch) { Accel::Kvm } else { Accel::Tcg };
-    spec(machine, accel, wiring(machine, Path::new("/")))?;
+    spec(machine, accel, wiring(machine, Path::new("/")), environment)?;
     Ok(())
 }
 
@@ -154,18 +168,19 @@ fn compare(machine: &Machine) -> Result<Vec<String>, Error> {
     preflight::compare(machine, &Resources::of_machine(disk))
 }
 
-/// The whole machine, with the rate of the time stamp counter measured where it is wanted.
-fn spec(machine: &Machine, accel: Accel, wiring: Wiring) -> Result<Spec, Error> {
-    Ok(machine.spec(accel, tsc_khz(machine, accel)?, wiring)?)
+/// The whole machine, with the rate of the time stamp counter where it is wanted.
+fn spec(machine: &Machine, accel: Accel, wiring: Wiring, environment: &Environment) -> Result<Spec, Error> {
+    Ok(machine.spec(accel, tsc_khz(machine, accel, environment)?, wiring)?)
 }
 
-/// The rate of the time stamp counter, where the guest must be told it.
-fn tsc_khz(machine: &Machine, accel: Accel) -> Result<Option<u32>, Error> {
-    if !machine.machine_type.wants_tsc_rate(accel) {
-        return Ok(None);
-    }
+/// The rate of the time stamp counter, which every emulated x86 is told. Those that have another timer do without where
+/// it cannot be told, and where they have it they put right what is not exact about it.
+fn tsc_khz(machine: &Machine, accel: Accel, environment: &Environment) -> Result<Option<u32>, Error> {
     let machine_type = machine.machine_type;
-    tsc::measure_khz().map(Some).map_err(|reason| Error::NoTsc { machine_type, reason })
+    if machine_type.wants_tsc_rate(accel) {
+        return tsc::measure_khz().map(Some).map_err(|reason| Error::NoTsc { machine_type, reason });
+    }
+    Ok(if machine_type.takes_tsc_rate(accel) { tsc::known_khz(environment) } else { None })
 }
 
 /// All of a machine's wires below one directory.
@@ -184,6 +199,10 @@ fn wiring(machine: &Machine, directory: &Path) -> Wiring {
 }
 
 pub(super) fn find_qemu(machine: &Machine, environment: &Environment) -> Result<PathBuf, Error> {
+    // A runner brings its own, which need not be in the PATH.
+    if let Some(qemu) = machine.runner.as_ref().and_then(|runner| runner.qemu.clone()) {
+        return Ok(qemu);
+    }
     let name = machine.arch.qemu();
     environment.find_program(name).ok_or(Error::NoProgram(name))
 }
@@ -263,11 +282,12 @@ fn await_qemu(
     mut stream: Stream,
     lifeline: UnixStream,
     place: &Place,
+    patience: Duration,
     environment: &Environment,
     on: &mut dyn FnMut(&Event),
 ) -> Result<Running, Error> {
     loop {
-        let Some(event) = stream.next(scaled(STAGE, environment)) else {
+        let Some(event) = stream.next(patience) else {
             drop(lifeline);
             stream.finish();
             return Err(Error::Ended { reason: "the stage went silent".to_owned(), tail: place.tail() });
@@ -300,7 +320,6 @@ pub fn command_line(
     place: &Place,
     environment: &Environment,
 ) -> Result<String, Error> {
-    let qemu = find_qemu(machine, environment)?;
     let directory = place.path.join(RUN);
     let wiring = wiring(machine, &directory);
     // What QEMU finds when civm starts it has to be made for a QEMU that is started by hand.
@@ -312,9 +331,20 @@ pub fn command_line(
         // It waits for QEMU's sockets, and ends with it.
         let _ = writeln!(line, "{{ {} & }} && \\", words.join(" "));
     }
-    let spec = spec(machine, accel, wiring)?;
-    line.push_str(&quote(&qemu.to_string_lossy()));
-    for argument in argv::render(&spec) {
+    let spec = spec(machine, accel, wiring, environment)?;
+    let (program, arguments) = match &machine.runner {
+        None => (find_qemu(machine, environment)?, argv::render(&spec)),
+        Some(found) => {
+            let runner::Call { variables, arguments } = runner::call(&spec, found);
+            let _ = writeln!(line, "mkdir -p -m 700 {} && \\", quote(&found.temporary.to_string_lossy()));
+            for (name, value) in variables {
+                let _ = writeln!(line, "{name}={} \\", quote(&value));
+            }
+            (found.program.clone(), arguments)
+        }
+    };
+    line.push_str(&quote(&program.to_string_lossy()));
+    for argument in arguments {
         let joint = if argument.starts_with('-') { " \\\n  " } else { " " };
         let _ = write!(line, "{joint}{}", quote(&argument));
     }

@@ -15,6 +15,7 @@ use crate::instance::stage::QemuUser;
 use crate::instance::state::Record;
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
+use crate::vm::runner::Runner;
 use crate::vm::spec::{
     self, Accel, Arch, Boot, Channel, Console, Disk, DiskFiles, Draft, Fence, MachineType, MemoryFile, Share,
     Spec,
@@ -22,6 +23,8 @@ use crate::vm::spec::{
 
 /// Tells the stage that the instance may go on without its caller.
 pub(crate) const DETACH: u8 = b'd';
+/// Tells it that the guest is ready, where the guest itself does not.
+pub(crate) const READY: u8 = b'r';
 /// In a template's directory: the memory of its machine.
 pub const RAM: &str = "ram";
 /// In a template's directory: the state of the machine's processors and devices.
@@ -45,6 +48,9 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Kernel and initrd.
     pub boot: Boot,
+    /// The program that runs it in place of QEMU, where it is the machine of a NixOS configuration.
+    #[serde(default)]
+    pub runner: Option<Runner>,
     /// Root disk.
     pub disk: Option<Disk>,
     /// Forwarded ports.
@@ -106,7 +112,7 @@ pub enum Template {
 }
 
 impl Machine {
-    /// The whole machine; `tsc_khz` is the rate of the time stamp counter, where its type wants it.
+    /// The whole machine; `tsc_khz` is the rate of the time stamp counter, where the guest is told it.
     ///
     /// # Errors
     /// A machine that cannot be.
@@ -121,6 +127,7 @@ impl Machine {
             memory_mib: self.memory_mib,
             memory_file: wiring.memory_file,
             boot: self.boot.clone(),
+            runner: self.runner.clone(),
             disk: self.disk.clone(),
             disk_files: wiring.disk_files,
             forwards: self.forwards.clone(),

@@ -158,6 +158,7 @@ mod tests {
             cpus: 2,
             memory_mib: 1024,
             boot: Boot { kernel: "/k".into(), initrd: None, append: Vec::new() },
+            runner: None,
             disk: Some(Disk { path: "/d.qcow2".into(), size_mib: 10_000, ephemeral: false }),
             forwards: Vec::new(),
             network: Network::Open,

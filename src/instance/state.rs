@@ -292,6 +292,7 @@ impl Place {
         if record.phase != Phase::Ended {
             record.phase = Phase::Ended;
             record.remove_ephemeral_disk(&self.path);
+            self.remove_runner_files();
             record.reason.get_or_insert_with(|| "killed".to_owned());
         }
         // Without it the next sweep does the same again.
@@ -312,6 +313,17 @@ impl Place {
     /// is removed, whatever a record says.
     fn owns(&self, runtime: &Path) -> bool {
         (runtime == self.path.join(RUN) && runtime.is_dir()) || private_dir::is_ours(runtime)
+    }
+
+    /// Where the runner of a NixOS machine has what it makes for one run.
+    #[must_use]
+    pub fn runner_files(&self) -> PathBuf {
+        self.path.join("runner-files")
+    }
+
+    /// Removes it, once that run is over.
+    pub(crate) fn remove_runner_files(&self) {
+        let _ = fs::remove_dir_all(self.runner_files());
     }
 
     /// The same without a report.

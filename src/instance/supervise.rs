@@ -10,7 +10,7 @@ use crate::edge::environment::Environment;
 use crate::instance::deadline::scaled;
 use crate::instance::error::Error;
 use crate::instance::event::Event;
-use crate::instance::plan::DETACH;
+use crate::instance::plan::{DETACH, READY};
 use crate::instance::state::{Phase, Place};
 use crate::instance::{ssh, stop, wire};
 use crate::vm::agent;
@@ -104,10 +104,31 @@ impl Running {
         let deadline = scaled(deadline, &self.environment);
         let until = Instant::now() + deadline;
         let outcome = self.wait_for_report(deadline, until, on).and_then(|()| match login {
-            Some(login) => self.wait_for_login(login, deadline, until),
+            Some(login) => self.wait_for_login(login, deadline, until, on),
             None => Ok(()),
         });
         if outcome.is_err() {
+            self.end();
+        }
+        outcome
+    }
+
+    /// The same for a guest that need not have an agent: a login alone proves it.
+    ///
+    /// # Errors
+    /// As [`Running::wait_ready`].
+    pub fn wait_login(
+        &mut self,
+        deadline: Duration,
+        login: &ssh::Login,
+        on: &mut dyn FnMut(&Event),
+    ) -> Result<(), Error> {
+        let deadline = scaled(deadline, &self.environment);
+        let outcome = self.wait_for_login(login, deadline, Instant::now() + deadline, on);
+        if outcome.is_ok() {
+            // It may be over already, which the next command tells.
+            let _ = self.lifeline.write_all(&[READY]);
+        } else {
             self.end();
         }
         outcome
@@ -198,13 +219,13 @@ impl Running {
         login: &ssh::Login,
         deadline: Duration,
         until: Instant,
+        on: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let failure = match login.check(left, &self.environment) {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
-            };
+            let checked = login.check(left, &self.environment);
+            self.stream.events.try_iter().for_each(|event| on(&event));
+            let Err(failure) = checked else { return Ok(()) };
             let record = self.place.record();
             let over = [Phase::Ended, Phase::Panicked];
             if record.as_ref().is_none_or(|record| over.contains(&record.phase)) {

@@ -1,16 +1,28 @@
 //! How fast this machine's time stamp counter runs: under TCG QEMU's guests read that counter, and a guest without
 //! another timer has to be told its rate.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use quanta::Clock;
+use serde::{Deserialize, Serialize};
+
+use crate::edge::atomic;
+use crate::edge::environment::Environment;
+use crate::instance::state::make_directory;
 
 /// How long the counter is watched. Reading both clocks takes well below 1 µs, so the rate is right to some parts in a
 /// million, a fraction of a second a day.
 const WATCHED: Duration = Duration::from_millis(50);
 /// Pairs of readings of which the closest counts: this process may be put aside between the two.
 const READINGS: u32 = 16;
+/// The clocks that the kernel trusts.
+const CLOCKS: &str = "/sys/devices/system/clocksource/clocksource0/available_clocksource";
+/// Bytes of `/proc/cpuinfo` that hold the first processor's flags.
+const PROCESSOR_BYTES: u64 = 8 << 10;
 /// Rates that processors have, in kHz.
 const POSSIBLE: std::ops::RangeInclusive<u64> = 100_000..=20_000_000;
 
@@ -21,8 +33,7 @@ const POSSIBLE: std::ops::RangeInclusive<u64> = 100_000..=20_000_000;
 pub(crate) fn measure_khz() -> Result<u32, String> {
     static RATE: OnceLock<Result<u32, String>> = OnceLock::new();
     RATE.get_or_init(|| {
-        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        check(std::env::consts::ARCH, &cpuinfo)?;
+        check(std::env::consts::ARCH, &first_processor())?;
         let clock = Clock::new();
         let (start, from) = read(&clock);
         std::thread::sleep(WATCHED);
@@ -30,6 +41,51 @@ pub(crate) fn measure_khz() -> Result<u32, String> {
         rate(to.saturating_sub(from), end.duration_since(start))
     })
     .clone()
+}
+
+/// The rate as the cache has it for this boot of the machine, else measured and kept there. None where this machine's
+/// kernel has given the counter up, as one that differs between its processors.
+pub(crate) fn known_khz(environment: &Environment) -> Option<u32> {
+    let offered = std::fs::read_to_string(CLOCKS).ok()?;
+    if !offered.split_whitespace().any(|clock| clock == "tsc") {
+        return None;
+    }
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let path = environment.cache_dir().map(|dir| dir.join("civm/tsc.json"));
+    let kept = path.as_ref().and_then(|path| std::fs::read(path).ok());
+    let kept = kept.and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+    if let Some(kept) = kept.filter(|kept| kept.boot == boot.trim()) {
+        return Some(kept.khz);
+    }
+    let khz = measure_khz().ok()?;
+    if let Some(path) = path {
+        keep(&path, &Kept { boot: boot.trim().to_owned(), khz });
+    }
+    Some(khz)
+}
+
+/// A rate that was measured.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// In which boot of the machine.
+    boot: String,
+    khz: u32,
+}
+
+/// Without a cache the next run measures again.
+fn keep(path: &Path, kept: &Kept) {
+    let directory = path.parent().is_some_and(|directory| make_directory(directory).is_ok());
+    if let (true, Ok(text)) = (directory, serde_json::to_vec(kept)) {
+        let _ = atomic::replace(path, &text, 0o600);
+    }
+}
+
+/// What `/proc/cpuinfo` says of the first processor; the kernel takes its time over all of a large machine's.
+fn first_processor() -> String {
+    let mut text = String::new();
+    let file = File::open("/proc/cpuinfo");
+    let _ = file.and_then(|file| file.take(PROCESSOR_BYTES).read_to_string(&mut text));
+    text
 }
 
 /// Whether the counter runs at one rate, whatever the processor does.
@@ -71,7 +127,8 @@ fn rate(ticks: u64, during: Duration) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, measure_khz, rate};
+    use super::{check, known_khz, measure_khz, rate};
+    use crate::edge::environment::Environment;
     use std::time::Duration;
 
     const FLAGS: &str =
@@ -93,6 +150,22 @@ mod tests {
         assert_eq!(rate(132_500_000, Duration::from_millis(50)), Ok(2_650_000));
         for (ticks, millis) in [(0, 50), (u64::MAX, 50), (1, 50)] {
             assert!(rate(ticks, Duration::from_millis(millis)).is_err(), "{ticks} in {millis} ms");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_measured_once_in_a_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment = Environment::empty().with("XDG_CACHE_HOME", dir.path());
+        let Some(khz) = known_khz(&environment) else { return };
+        let path = dir.path().join("civm/tsc.json");
+        assert_eq!(known_khz(&environment), Some(khz));
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace(&khz.to_string(), "1234567")).unwrap();
+        assert_eq!(known_khz(&environment), Some(1_234_567), "as it is kept");
+        for other in ["{\"boot\":\"another\",\"khz\":1}", "", "{"] {
+            std::fs::write(&path, other).unwrap();
+            assert_eq!(known_khz(&environment), Some(khz), "measured anew: {other}");
         }
     }
 

@@ -46,11 +46,15 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     // Neither a start nor a removal of the instance comes in between, nor another apply.
     let _turn = turn::take(&place, observer)?;
     let record = place.running()?.ok_or_else(|| instance::Error::NotRunning(place.name.clone()))?;
-    let Plan { request, mut spec, shape, .. } = plan(site, &place, &record)?;
+    let Plan { request, mut spec, shape, nixos, .. } = plan(site, &place, &record)?;
+    if nixos.is_some() {
+        let reason = "it is a machine of a NixOS configuration, which only a restart changes".to_owned();
+        return Err(Error::Refused { name: place.name.clone(), reason });
+    }
     let files = Files::read(site, &spec)?;
+    let files = if dry_run { files.for_trial() } else { files };
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
-    let shape =
-        shape.with_share(share::fingerprint(site, &spec, &place, &files, identity.secrets.as_deref())?);
+    let shape = shape.with_share(share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?);
     let mut restart_for = Shape::last(&place)?.map(|before| before.differences(&shape)).unwrap_or_default();
     files.fetch(&site.environment, observer)?;
     let staged = share::staged(site, &spec, &place, identity, files, observer)?;
@@ -103,8 +107,7 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
     if plan.request.without_secrets {
         spec.leave_out_secrets();
     }
-    let now =
-        plan.shape.clone().with_share(share::fingerprint(site, &spec, place, &files, secrets.as_deref())?);
+    let now = plan.shape.clone().with_share(share::fingerprint(&spec, place, &files, secrets.as_deref())?);
     Ok(Drift { apply: before.has_other_share(&now), restart_for: before.differences(&now), not_taken })
 }
 

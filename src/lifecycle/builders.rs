@@ -58,6 +58,11 @@ pub fn builders(site: &Site, names: &[String], of: Option<&str>, keys: bool) -> 
             }
         }
     }
+    if found.is_empty()
+        && let Some(error) = invalid
+    {
+        return Err(error);
+    }
     let known = |name: &str| found.iter().any(|(_, packed)| packed.parcel.builder.name == name);
     if let Some(name) = names.iter().find(|name| !known(name)) {
         if let Some(error) = invalid {

@@ -14,7 +14,7 @@ use crate::host::spec::{Arch, Spec};
 use crate::image::{Image, disk};
 use crate::instance::Place;
 use crate::lifecycle::kept::Kept;
-use crate::lifecycle::{Error, Observer, Progress, Request, Site};
+use crate::lifecycle::{Error, Observer, Progress, Request, Site, nixos};
 
 const MIB: u64 = 1 << 20;
 /// In an instance's state directory: what its disk was made of.
@@ -34,11 +34,14 @@ struct Stamp {
     host: String,
     arch: Arch,
     suite: Option<String>,
+    /// Made by the runner of a NixOS configuration.
+    #[serde(default)]
+    nixos: bool,
 }
 
 impl Stamp {
     fn of(order: &Order) -> Self {
-        Self { host: order.host.clone(), arch: order.arch, suite: order.suite.clone() }
+        Self { host: order.host.clone(), arch: order.arch, suite: order.suite.clone(), nixos: false }
     }
 
     fn load(place: &Place) -> Result<Option<Self>, Error> {
@@ -75,17 +78,20 @@ impl RootDisk {
         if request.ephemeral {
             return Ok(Self { fresh, ..Self::ephemeral(place) });
         }
-        let path = site.project.disk(&place.name);
-        let found = if fresh { None } else { disk::inspect(&path)? };
+        let path = nixos::disk(site, spec, place);
+        let inspect = if spec.nixos().is_some() { disk::inspect_of_runner } else { disk::inspect };
+        let found = if fresh { None } else { inspect(&path)? };
         if found.as_ref().is_some_and(|found| found.link_to.is_some()) && is_tracked(site, &path) {
             // The author of the project could point to any of this user's disks.
             return Err(Error::TrackedLink(path));
         }
         let stamp = if found.is_some() { Stamp::load(place)? } else { None };
+        let is_nixos = spec.nixos().is_some();
         if let Some(stamp) = &stamp
-            && (stamp.arch != spec.arch || stamp.host != spec.name)
+            && (stamp.arch != spec.arch || stamp.host != spec.name || stamp.nixos != is_nixos)
         {
-            let made_for = format!("host `{}` on {}", stamp.host, stamp.arch);
+            let system = if stamp.nixos { "NixOS" } else { "Debian" };
+            let made_for = format!("host `{}` with {system} on {}", stamp.host, stamp.arch);
             return Err(Error::OtherDisk { path, made_for });
         }
         Ok(Self { path, ephemeral: false, size: found.map(|found| found.virtual_size), fresh, stamp })
@@ -135,6 +141,34 @@ impl RootDisk {
             disk::resize(path, size, environment)?;
         } else if has > size {
             observer.tell(Progress::DiskLarger { path, has_mib: has / MIB, wanted_mib: size / MIB });
+        }
+        Ok(Ephemeral(None))
+    }
+}
+
+impl RootDisk {
+    /// The runner of a NixOS machine makes its disk itself where there is none, and never grows one.
+    pub(super) fn leave_to_runner(
+        &self,
+        order: &Order,
+        place: &Place,
+        observer: &mut dyn Observer,
+    ) -> Result<Ephemeral, Error> {
+        let (path, size) = (&self.path, order.disk_mib * MIB);
+        if self.ephemeral {
+            remove(path)?;
+            return Ok(Ephemeral(Some(path.clone())));
+        }
+        if self.fresh && remove(path)? {
+            observer.tell(Progress::DiskRemoved { path });
+        }
+        match self.size {
+            None => Stamp { nixos: true, ..Stamp::of(order) }.save(place)?,
+            Some(has) if has != size => {
+                let difference = format!("{} MiB, not {} MiB", has / MIB, size / MIB);
+                observer.tell(Progress::DiskOfOtherImage { path, difference });
+            }
+            Some(_) => {}
         }
         Ok(Ephemeral(None))
     }

@@ -16,7 +16,7 @@ use crate::host::rootfs::{Entry, Kind};
 use crate::host::spec::{Arch, Spec};
 use crate::image;
 use crate::instance::plan::{Content, Staged};
-use crate::lifecycle::{Error, Observer, Progress, Site, artifacts};
+use crate::lifecycle::{Error, Observer, Progress, Site, artifacts, share};
 
 /// Read from the project for one host.
 pub(super) struct Files {
@@ -24,6 +24,10 @@ pub(super) struct Files {
     pub(super) rootfs: Vec<Entry>,
     builders: Vec<Packed>,
     artifacts: Vec<Artifact>,
+    /// The project itself, where its guest wants it.
+    pub(super) source: Vec<Staged>,
+    /// Whether the guest only says what it would do with them.
+    is_trial: bool,
 }
 
 impl Files {
@@ -31,11 +35,21 @@ impl Files {
     pub(super) fn read(site: &Site, spec: &Spec) -> Result<Self, Error> {
         let rootfs = site.project.rootfs(spec)?;
         let builders = parcel::packed(&site.project, spec)?;
-        Ok(Self { rootfs, builders, artifacts: host::artifacts::of(&site.project, spec)? })
+        let artifacts = host::artifacts::of(&site.project, spec)?;
+        let source = if spec.source { share::source(site)? } else { Vec::new() };
+        Ok(Self { rootfs, builders, artifacts, source, is_trial: false })
+    }
+
+    /// The same for a guest that only says what it would do: it reads nothing of what comes from the net.
+    pub(super) fn for_trial(self) -> Self {
+        Self { is_trial: true, ..self }
     }
 
     /// Fetches what comes from the net and is not in the cache.
     pub(super) fn fetch(&self, environment: &Environment, observer: &mut dyn Observer) -> Result<(), Error> {
+        if self.is_trial {
+            return Ok(());
+        }
         artifacts::ensure(&self.artifacts, environment, observer)
     }
 
@@ -68,7 +82,10 @@ impl Files {
         observer: &mut dyn Observer,
     ) -> Result<Vec<Staged>, Error> {
         let mut staged: Vec<Staged> = self.rootfs.into_iter().map(|entry| laid_over(ROOTFS, entry)).collect();
-        staged.extend(artifacts::staged(&self.artifacts, &site.environment)?);
+        if !self.is_trial {
+            staged.extend(artifacts::staged(&self.artifacts, &site.environment)?);
+        }
+        staged.extend(self.source);
         let is_wanted = |arch: &Arch| self.builders.iter().any(|one| one.parcel.builder.arch == *arch);
         let foreign = [Arch::X86_64, Arch::Aarch64].into_iter().filter(|arch| *arch != spec.arch);
         let foreign: Vec<Arch> = foreign.filter(is_wanted).collect();
@@ -216,5 +233,39 @@ mod tests {
         assert!(heard.0.iter().any(|text| missing(&text)), "{:?}", heard.0);
         put("b/rootfs/etc/motd", "two\n");
         assert_ne!(text(&Files::read(&site, &spec).unwrap()), before);
+    }
+
+    #[test]
+    fn a_trial_fetches_nothing_and_the_source_is_read_once() {
+        let (dir, own) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let host = dir.path().join("hosts/c");
+        fs::create_dir_all(&host).unwrap();
+        // Nobody answers there.
+        let hash = "ab".repeat(32);
+        fs::write(
+            host.join("host.yaml"),
+            format!(
+                "source: true\nartifacts: {{/opt/x: {{url: \"https://127.0.0.1:1/x\", sha256: {hash}}}}}\n"
+            ),
+        )
+        .unwrap();
+        let environment = Environment::empty()
+            .with("XDG_STATE_HOME", own.path().join("state"))
+            .with("XDG_CACHE_HOME", own.path().join("cache"));
+        let site = Site::of(Project::at(dir.path()).unwrap(), &environment, Arc::new(Nobody)).unwrap();
+        let spec = site.spec("c").unwrap();
+        let mut heard = Heard(Vec::new());
+        let files = Files::read(&site, &spec).unwrap().for_trial();
+        fs::write(dir.path().join("later"), "").unwrap();
+        files.fetch(&environment, &mut heard).unwrap();
+        assert_eq!(
+            files.layer(&spec, &Facts::default()).unwrap().artifacts.len(),
+            1,
+            "the guest hears of it"
+        );
+        let staged = files.staged(&site, &spec, &mut heard).unwrap();
+        let paths: Vec<&str> = staged.iter().map(|one| one.path.as_str()).collect();
+        assert_eq!(paths, ["source/hosts", "source/hosts/c", "source/hosts/c/host.yaml"]);
+        assert_eq!(heard.0, [""; 0]);
     }
 }

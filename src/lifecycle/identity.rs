@@ -15,6 +15,7 @@ use crate::secrets;
 use crate::secrets::file::SopsFile;
 use crate::sops::document::MacCheck;
 use crate::sops::key_path::{KeyPath, Step};
+use crate::sops::tree::get;
 
 /// A host's identity.
 pub(super) struct Identity {
@@ -47,11 +48,17 @@ pub(super) fn host_key(
     if let (Some(owner), false) = (&spec.secrets_host, spec.unlisted_secrets.is_empty()) {
         observer.tell(Progress::Unlisted { host: owner, keys: &spec.unlisted_secrets });
     }
-    if let Some(owner) = spec.secrets_host.clone().filter(|_| !request.without_secrets) {
-        let path = site.project.secrets_file(&owner);
-        let text = site.project.read(&path, SECRETS_MAX)?;
+    if let Some((path, text)) = file(site, spec)?.filter(|_| !request.without_secrets) {
         match secret(site, path, text, spec) {
-            Ok((identity, doubts)) => {
+            Ok(None) => {
+                let made = made(place)?;
+                observer.tell(Progress::Warning(format!(
+                    "the configuration's secrets hold no `{HOST_KEY_SECRET}`: it gets a host key of its own, {}",
+                    made.public
+                )));
+                return Ok(made);
+            }
+            Ok(Some((identity, doubts))) => {
                 doubts.into_iter().for_each(|doubt| observer.tell(Progress::Warning(doubt)));
                 return Ok(identity);
             }
@@ -69,20 +76,39 @@ pub(super) fn host_key(
         observer.tell(Progress::WithoutSecrets { name: &place.name });
         spec.leave_out_secrets();
     }
+    made(place)
+}
+
+/// A key that is made once for an instance.
+fn made(place: &Place) -> Result<Identity, Error> {
     let made = ssh::host_key(place)?;
     let private = made.private()?;
     Ok(Identity { private, public: made.public, secrets: None })
 }
 
-/// The identity, and what is wrong with keys of the same file.
+/// The encrypted file with the host key: the one that a NixOS configuration names, else that of the project's host.
+fn file(site: &Site, spec: &Spec) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
+    if let Some(named) = spec.nixos().and_then(|nixos| nixos.sops.clone()) {
+        return Ok(Some(named));
+    }
+    let path = spec.secrets_host.as_ref().map(|owner| site.project.secrets_file(owner));
+    path.map(|path| Ok((path.clone(), site.project.read(&path, SECRETS_MAX)?))).transpose()
+}
+
+/// The identity, and what is wrong with keys of the same file; none where a NixOS configuration's file has no host key.
 fn secret(
     site: &Site,
     path: PathBuf,
     text: Vec<u8>,
     spec: &Spec,
-) -> Result<(Identity, Vec<String>), secrets::Error> {
+) -> Result<Option<(Identity, Vec<String>)>, secrets::Error> {
     let session = site.session();
-    let open = SopsFile::parse(&session, &path, &text)?.open(session.identities(), MacCheck::Verify)?;
+    let file = SopsFile::parse(&session, &path, &text)?;
+    let has_key = file.tree.documents.iter().any(|top| get(top, HOST_KEY_SECRET).is_some());
+    if spec.nixos().is_some() && !has_key {
+        return Ok(None);
+    }
+    let open = file.open(session.identities(), MacCheck::Verify)?;
     let key = KeyPath::from(vec![Step::Key(HOST_KEY_SECRET.into())]);
     let private = open.extract(&key)?;
     let wrong = |reason: String| secrets::Error::HostKey { path: path.clone(), reason };
@@ -113,5 +139,5 @@ fn secret(
     }
     let doubts = builder_keys::doubts(site, spec, &open);
     let secrets = (!spec.secrets.is_empty()).then_some(text);
-    Ok((Identity { private, public: public.line(), secrets }, doubts))
+    Ok(Some((Identity { private, public: public.line(), secrets }, doubts)))
 }

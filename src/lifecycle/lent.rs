@@ -3,7 +3,7 @@
 
 use super::disk::{Ephemeral, RootDisk};
 use super::warm::{Candidate, Choice, Warm};
-use super::{Error, Observer, READY, boot, image, plan};
+use super::{Error, Observer, Proof, READY, boot, image, plan};
 use crate::edge::environment::Environment;
 use crate::host::parcel::Order;
 use crate::image::Image;
@@ -87,6 +87,6 @@ impl Prepared<'_> {
             mode: None,
             environment,
         };
-        boot(start, self.disk, || None, READY, observer)
+        boot(start, self.disk, || None, Proof::Report, READY, observer)
     }
 }

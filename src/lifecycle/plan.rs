@@ -11,8 +11,9 @@ use crate::instance::accel::AccelRequest;
 use crate::instance::plan::{ConsoleLog, Machine};
 use crate::instance::{Place, launch};
 use crate::lifecycle::disk::RootDisk;
+use crate::lifecycle::nixos::Nixos;
 use crate::lifecycle::shape::Shape;
-use crate::lifecycle::{Error, Request, Site, image, request, shape};
+use crate::lifecycle::{Error, Request, Site, image, nixos, request, shape};
 use crate::vm::ports::Forward;
 use crate::vm::spec::{self as machine, Accel, Boot, check_name};
 
@@ -29,6 +30,8 @@ pub struct Plan {
     pub place: Place,
     pub(super) disk: RootDisk,
     pub(super) shape: Shape,
+    /// The configuration, where the host is one of NixOS.
+    pub(super) nixos: Option<Nixos>,
 }
 
 impl Plan {
@@ -39,22 +42,28 @@ impl Plan {
     /// or the disk that exists must not be given to a machine.
     pub fn of(site: &Site, request: Request) -> Result<Self, Error> {
         let begun = Instant::now();
+        let request = Request { flake: nixos::of_request(site, &request), ..request };
         let (host, place) = resolve(site, &request)?;
         // They are written anew before the instance starts.
         for file in [&request::FILE, &shape::FILE] {
             file.refuse_newer(&place)?;
         }
         let request = Request { host: host.clone(), name: Some(place.name.clone()), ..request };
-        let mut spec = site.spec(&host)?;
+        let mut spec = nixos::spec(site, &host, request.flake.as_ref())?;
+        let nixos = Nixos::of(site, &mut spec, &request)?;
         if place.name != host {
             // The host's own ports are those of the instance that has its name.
             spec.forwards.iter_mut().for_each(|forward| forward.host_port = 0);
         }
         let mut spec = spec.with_resources(&request.resources()).map_err(Error::Resources)?;
-        let shape = Shape::of(&spec, image::id(&Order::of(&spec), &site.environment)?);
+        let id = match &nixos {
+            Some(nixos) => nixos.id(),
+            None => image::id(&Order::of(&spec), &site.environment)?,
+        };
+        let shape = Shape::of(&spec, id);
         keep_ports(&mut spec.forwards, &place);
         let disk = RootDisk::find(site, &request, &spec, &place)?;
-        Ok(Self { begun, request, spec, place, disk, shape })
+        Ok(Self { begun, request, spec, place, disk, shape, nixos })
     }
 
     /// Where its disk is, or will be.
@@ -75,8 +84,18 @@ impl Plan {
     /// # Errors
     /// There is no QEMU, or nowhere to keep images.
     pub fn command_line(&self, site: &Site) -> Result<(String, Vec<&'static str>), Error> {
-        let (image, is_built) = image::locate(&Order::of(&self.spec), &site.environment)?;
-        let machine = machine(&self.spec, &self.place, Some(&image), &self.disk, &self.request);
+        let (image, is_built) = match &self.nixos {
+            Some(nixos) => (None, nixos.is_built()),
+            None => {
+                let (image, is_built) = image::locate(&Order::of(&self.spec), &site.environment)?;
+                (Some(image), is_built)
+            }
+        };
+        let machine = machine(&self.spec, &self.place, image.as_ref(), &self.disk, &self.request);
+        let machine = match &self.nixos {
+            Some(nixos) => nixos.machine(machine, &self.place, None),
+            None => machine,
+        };
         let accel = match self.request.accel {
             AccelRequest::Kvm => Accel::Kvm,
             _ => Accel::Tcg,
@@ -90,6 +109,7 @@ impl Plan {
 /// The host that is meant, and the place of the instance.
 fn resolve(site: &Site, request: &Request) -> Result<(String, Place), Error> {
     let is_host = |name: &str| site.project.host_file(name).is_file();
+    let exists = |host: &str| nixos::spec(site, host, request.flake.as_ref()).map(|_| ());
     // A record that cannot be read does not say whose machine it is.
     let host_of = |name: &str| -> Result<Option<String>, Error> {
         let is_there = check_name(name).is_ok() && site.state.path.join(name).is_dir();
@@ -100,15 +120,18 @@ fn resolve(site: &Site, request: &Request) -> Result<(String, Place), Error> {
     let known = if name == &request.host && !is_host(name) { host_of(name)? } else { None };
     let host = known.unwrap_or_else(|| request.host.clone());
     if name == &request.host {
+        if request.flake.is_some() && is_host(name) {
+            return Err(Error::NameOfHost(name.clone()));
+        }
         // That there is no such host is said before anything is made for it.
-        site.spec(&host)?;
+        exists(&host)?;
         return Ok((host, site.state.place(name)?));
     }
     check_name(name).map_err(crate::instance::Error::from)?;
     if is_host(name) {
         return Err(Error::NameOfHost(name.clone()));
     }
-    site.spec(&host)?;
+    exists(&host)?;
     match host_of(name)? {
         Some(other) if other != host => Err(Error::OtherHost { name: name.clone(), host: other }),
         _ => Ok((host, site.state.place(name)?)),
@@ -158,6 +181,7 @@ pub(super) fn ordered(order: &Order, place: &Place, image: Option<&Image>, disk:
             initrd: Some(image.initrd.clone()),
             append: image.append.clone(),
         }),
+        runner: None,
         disk: Some(machine::Disk {
             path: disk.path.clone(),
             size_mib: order.disk_mib,

@@ -44,6 +44,8 @@ pub fn remove(site: &Site, place: &Place) -> Result<Vec<PathBuf>, Error> {
 /// Removes the directory of state, the lock in it last. Whoever waited for that makes the directory anew.
 fn remove_state(directory: &Path) -> Result<(), Error> {
     if directory.is_symlink() {
+        // Nothing behind the link is removed but the lock, which was made there by who has the turn.
+        remove_file(&directory.join(turn::FILE))?;
         return remove_file(directory);
     }
     let failed = |source: io::Error| cannot_remove(directory, source);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::host::spec::{Resources, Size};
+use crate::image::nixos::Reference;
 use crate::instance::Place;
 use crate::instance::accel::AccelRequest;
 use crate::lifecycle::Error;
@@ -23,6 +24,8 @@ pub struct Request {
     pub host: String,
     /// The instance's name; the host's where nothing is said.
     pub name: Option<String>,
+    /// The configuration that the host is, where it is one of a flake and the project has no host.yaml for it.
+    pub flake: Option<Reference>,
     /// Number of processors.
     pub cpus: Option<u32>,
     /// Memory, in MiB.

@@ -25,11 +25,14 @@ pub fn restart(
     let host = request.host.clone();
     let plan =
         || Plan::of(site, Request { host: host.clone(), name: Some(name.to_owned()), ..request.clone() });
-    let Plan { request: asked, mut spec, .. } = plan()?;
+    let Plan { request: asked, mut spec, nixos, .. } = plan()?;
     // What may fail or takes minutes comes before the running one is stopped.
     let opened = if place.is_alive() {
         let identity = identity::host_key(site, &asked, &mut spec, &place, observer)?;
-        image::ensure(&Order::of(&spec), &site.environment, observer)?;
+        match &nixos {
+            Some(nixos) => drop(nixos.build(site, &place, false, observer)?),
+            None => drop(image::ensure(&Order::of(&spec), &site.environment, observer)?),
+        }
         Some(identity)
     } else {
         None

@@ -45,20 +45,20 @@ pub(super) fn staged(
         staged.extend(others.map(|(path, text)| Staged::bytes(path, 0o400, Zeroizing::new(text.to_vec()))));
     }
     staged.extend(files.staged(site, spec, observer)?);
-    if spec.source {
-        source(site, &mut staged)?;
-    }
     Ok(staged)
 }
 
 /// The hash of everything in the share that follows from the project: neither the key nor anything of this start.
 pub(super) fn fingerprint(
-    site: &Site,
     spec: &Spec,
     place: &Place,
     files: &Files,
     secrets: Option<&[u8]>,
 ) -> Result<String, Error> {
+    if spec.nixos().is_some() {
+        // An apply brings nothing to a guest of NixOS.
+        return Ok(String::new());
+    }
     let facts = Facts { hostname: place.name.clone(), ..Facts::default() };
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| files::add(&mut hash, bytes);
@@ -68,24 +68,20 @@ pub(super) fn fingerprint(
     }
     part(secrets.unwrap_or_default());
     compose::sops_files(spec).for_each(|(_, text)| part(text));
-    if spec.source {
-        let mut sources = Vec::new();
-        source(site, &mut sources)?;
-        for Staged { path, mode, content } in sources {
-            part(path.as_bytes());
-            part(&mode.to_be_bytes());
-            match content {
-                Content::File(path) => {
-                    let failed = |error| Error::Source(format!("`{}`: {error}", path.display()));
-                    let mut file = Sha256::new();
-                    std::fs::File::open(&path)
-                        .and_then(|mut from| std::io::copy(&mut from, &mut file))
-                        .map_err(failed)?;
-                    part(&file.finalize());
-                }
-                Content::Link(target) => part(target.as_bytes()),
-                Content::Directory | Content::Bytes(_) => part(b"directory"),
+    for Staged { path, mode, content } in &files.source {
+        part(path.as_bytes());
+        part(&mode.to_be_bytes());
+        match content {
+            Content::File(path) => {
+                let failed = |error| Error::Source(format!("`{}`: {error}", path.display()));
+                let mut file = Sha256::new();
+                std::fs::File::open(path)
+                    .and_then(|mut from| std::io::copy(&mut from, &mut file))
+                    .map_err(failed)?;
+                part(&file.finalize());
             }
+            Content::Link(target) => part(target.as_bytes()),
+            Content::Directory | Content::Bytes(_) => part(b"directory"),
         }
     }
     files::tree(&files.rootfs, &mut part);
@@ -93,13 +89,14 @@ pub(super) fn fingerprint(
 }
 
 /// An instance's machine ID: as stable as its host key and its name, and unique. Instances of one host share the key.
-fn machine_id(public: &str, name: Option<&String>) -> String {
+pub(super) fn machine_id(public: &str, name: Option<&String>) -> String {
     let name = name.map(|name| format!(" {name}")).unwrap_or_default();
     hex::encode(&Sha256::digest(format!("civm machine-id {public}{name}"))[..16])
 }
 
 /// The project without `.git`, disks, and files that git ignores and does not track.
-fn source(site: &Site, staged: &mut Vec<Staged>) -> Result<(), Error> {
+pub(super) fn source(site: &Site) -> Result<Vec<Staged>, Error> {
+    let mut staged = Vec::new();
     for entry in walk::walk(site.project.root(), &site.environment) {
         let walk::Entry { inside, path, kind } = entry.map_err(|error| Error::Source(error.to_string()))?;
         let (mode, content) = match kind {
@@ -117,7 +114,7 @@ fn source(site: &Site, staged: &mut Vec<Staged>) -> Result<(), Error> {
         };
         staged.push(Staged { path: format!("{SOURCE}/{}", inside.display()), mode, content });
     }
-    Ok(())
+    Ok(staged)
 }
 
 #[cfg(test)]
@@ -145,10 +142,9 @@ mod tests {
         }
         fs::write(dir.path().join(".gitignore"), "/target\n").unwrap();
         symlink("hosts/x", dir.path().join("link")).unwrap();
-        let mut staged = Vec::new();
         let script = dir.path().join("hosts/x/host.yaml");
         fs::set_permissions(&script, fs::Permissions::from_mode(0o750)).unwrap();
-        source(&site(dir.path()), &mut staged).unwrap();
+        let staged = source(&site(dir.path())).unwrap();
         assert!(staged.iter().any(|one| one.path.ends_with("host.yaml") && one.mode == 0o754));
         let found: Vec<_> = staged
             .iter()

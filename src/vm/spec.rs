@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::vm::network::Network;
 use crate::vm::ports::Forward;
+use crate::vm::runner::Runner;
 
 mod check;
 
@@ -112,6 +113,12 @@ impl MachineType {
             Self::Virt => "virt",
             Self::Microvm => "microvm",
         }
+    }
+
+    /// Whether its guest can be told how fast the time stamp counter runs: under TCG that is the machine's own.
+    #[must_use]
+    pub fn takes_tsc_rate(self, accel: Accel) -> bool {
+        (self.arch(), accel) == (Arch::X86_64, Accel::Tcg)
     }
 
     /// Whether its guest must be told how fast the time stamp counter runs. On other machines a kernel measures that
@@ -244,7 +251,7 @@ pub struct Draft {
     pub machine_type: MachineType,
     /// Accelerator.
     pub accel: Accel,
-    /// Rate of the time stamp counter in kHz, where [`MachineType::wants_tsc_rate`].
+    /// Rate of the time stamp counter in kHz, where [`MachineType::takes_tsc_rate`].
     pub tsc_khz: Option<u32>,
     /// Virtual CPUs.
     pub cpus: u32,
@@ -254,6 +261,8 @@ pub struct Draft {
     pub memory_file: Option<MemoryFile>,
     /// Kernel and initrd.
     pub boot: Boot,
+    /// The program that runs it in place of a QEMU of ours; it knows what it boots.
+    pub runner: Option<Runner>,
     /// Root disk.
     pub disk: Option<Disk>,
     /// Its files, where QEMU inherits them.
@@ -314,6 +323,7 @@ pub(crate) fn sample() -> Draft {
             initrd: Some("/cache/initrd.cpio".into()),
             append: vec!["civm.packages=0f".into()],
         },
+        runner: None,
         disk: Some(Disk { path: "/project/builder.qcow2".into(), size_mib: 16384, ephemeral: false }),
         disk_files: None,
         forwards: vec![Forward::loopback(2322, 22)],

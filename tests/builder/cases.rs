@@ -3,7 +3,7 @@
 use crate::harness::Case;
 use crate::{faults, hostile, lent};
 
-pub const ALL: [(&str, Case); 24] = [
+pub const ALL: [(&str, Case); 25] = [
     ("a_machine_is_lent_until_its_keeper_gives_it_back", lent::until_it_is_given_back),
     ("an_image_that_is_missing_is_sent_and_verified", lent::an_image_is_sent),
     ("an_image_that_two_want_is_sent_once", lent::an_image_is_sent_once),
@@ -15,6 +15,7 @@ pub const ALL: [(&str, Case); 24] = [
     ("nothing_stays_when_the_keeper_is_silent", faults::silence),
     ("nothing_stays_when_the_keeper_reads_nothing", faults::a_full_pipe),
     ("the_lease_of_a_killed_serve_is_swept_and_a_living_one_is_not", faults::killed),
+    ("a_killed_serve_takes_its_machine_with_it_at_once", faults::killed_with_a_guest_that_takes_its_time),
     ("what_came_of_an_image_is_swept_after_a_kill", faults::killed_while_it_receives),
     ("a_builder_of_another_kind_is_refused_unless_it_may_be_emulated", hostile::another_arch),
     ("a_machine_that_ends_is_told", faults::the_machine_ends),

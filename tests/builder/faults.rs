@@ -115,6 +115,18 @@ pub fn killed() {
     world.assert_gone(kept);
 }
 
+pub fn killed_with_a_guest_that_takes_its_time() {
+    let world = World::played("power_down() { sleep 60; exit 0; }");
+    let mut peer = world.ready();
+    let begun = Instant::now();
+    peer.child.kill().expect("it is there");
+    peer.ends();
+    wait_until("every process is gone", || world.scene.processes().is_empty());
+    // Less than a guest has that is asked to power off.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(world.scene.staged_keys().is_empty());
+}
+
 pub fn killed_while_it_receives() {
     let world = World::empty();
     let mut peer = world.serve();

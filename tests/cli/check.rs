@@ -45,7 +45,7 @@ fn token(scene: &Scene, name: &str, key: &str) -> String {
 fn a_project_in_order_is_clean_without_a_key() {
     let scene = project();
     scene.write("README.md", "hello\n");
-    let ran = check(&scene, &[]).ok().says("1 sops files checked: 0 findings");
+    let ran = check(&scene, &[]).ok().says("1 sops file checked: 0 findings");
     assert_eq!(ran.out(), "");
     let json = check(&scene, &["--json"]).ok();
     assert_eq!(json.out(), "{\"files\":1,\"findings\":[],\"without_rule\":[],\"merged_as_text\":[]}\n");
@@ -58,7 +58,7 @@ fn what_is_not_encrypted_is_found_with_its_line_and_key() {
     change(&scene, "hosts/a.yaml", &password, "hunter2");
     let line =
         scene.read("hosts/a.yaml").lines().position(|line| line.contains("hunter2")).expect("there") + 1;
-    let ran = check(&scene, &[]).code(1).says("1 findings").says("civm secrets edit");
+    let ran = check(&scene, &[]).code(1).says("1 finding").says("civm secrets edit");
     let wanted = format!("hosts/a.yaml:{line}: [\"db\"][\"password\"] is not encrypted, but should be\n");
     assert_eq!(ran.out(), wanted);
     ran.silent_on("hunter2");
@@ -288,7 +288,7 @@ fn what_is_staged_is_checked_as_it_is_staged() {
         return eprintln!("skipped: git is not installed");
     }
     assert!(git(&["add", "."]));
-    check(&scene, &["--staged"]).ok().says("1 sops files checked");
+    check(&scene, &["--staged"]).ok().says("1 sops file checked");
     assert!(git(&["commit", "-q", "-m", "first"]));
     check(&scene, &["--staged"]).ok().says("0 sops files checked");
 

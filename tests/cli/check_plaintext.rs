@@ -153,7 +153,7 @@ fn a_rule_that_encrypts_nothing_is_pointed_out() {
 fn a_value_that_yaml_changes_is_pointed_out_with_its_place() {
     let text = "port: 12345_54321\nmode: \"0644\"\nwhen: {tag: !env hunter2}\n";
     let scene = project("path_regex: secrets", &[("secrets.yaml", text), ("other.yaml", "a: 1_2\n")]);
-    let ran = check(&scene, &[]).code(1).says("1 findings, 2 warnings").says("quote the value");
+    let ran = check(&scene, &[]).code(1).says("1 finding, 2 warnings").says("quote the value");
     let lines: Vec<&str> = ran.out().lines().collect();
     assert!(lines[0].starts_with("secrets.yaml: is not encrypted"), "{lines:?}");
     assert!(

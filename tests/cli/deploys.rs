@@ -45,6 +45,19 @@ fn a_builder_that_cannot_be_deployed_is_refused_with_its_line() {
 }
 
 #[test]
+fn where_no_host_can_be_read_its_mistake_is_named() {
+    let scene = Scene::new();
+    let wrong = CONTROLLER.replace("KEY", KEY).replace("deploy: b\n", "deploy: b\n      ttl: 1s\n");
+    scene.write("hosts/c/host.yaml", wrong);
+    scene.write("hosts/b/host.yaml", BUILDER);
+    for words in [&["builder", "run"][..], &["builder", "up", "--all"], &["builder", "up", "x"]] {
+        run(&mut scene.civm(words))
+            .code(INPUT)
+            .says("hosts/c/host.yaml:6: ttl is 1 s: it can be 15 s to 3600 s");
+    }
+}
+
+#[test]
 fn an_artifact_is_pinned_or_refused() {
     let hash = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
     for (lines, message) in [

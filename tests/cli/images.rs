@@ -70,6 +70,8 @@ fn an_image_is_removed_when_that_is_meant_and_never_from_under_a_machine() {
     let (a, b) = (image(&scene, "a", 1), image(&scene, "b", 1));
     let fresh = image(&scene, "d", 0);
     run(&mut scene.civm(&["image", "rm", "aaa"])).code(1).says("--yes");
+    let asked = scene.on_terminal("image rm aaa", "n").code(1);
+    assert!(asked.out().contains("[y/N]"), "{}", asked.out());
     run(&mut scene.civm(&["image", "rm", "-y", "c"])).code(NO_SUCH).says("there is no image `c`");
     let mut machine = user(&a);
     // All or nothing: the other one stays as well.

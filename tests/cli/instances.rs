@@ -284,7 +284,10 @@ fn rm_asks_and_removes_the_disk_and_the_state_of_one_instance() {
     }
     civm(&scene, &["rm", "b2"]).code(1).says("b2.qcow2").says("use --yes");
     assert!(place.exists() && scene.file("b2.qcow2").exists());
-    civm(&scene, &["rm", "b2", "--yes"]).ok().says("b2.qcow2");
+    let asked = scene.on_terminal("rm b2", "n").code(1);
+    assert!(asked.out().contains("Remove these, and all that is on the disk of b2?"), "{}", asked.out());
+    assert!(place.exists() && scene.file("b2.qcow2").exists());
+    scene.on_terminal("rm b2", "y").ok();
     assert!(!place.exists() && !scene.file("b2.qcow2").exists());
     assert!(other.exists() && scene.file("builder.qcow2").exists(), "another instance stays");
     civm(&scene, &["rm", "b2", "--yes"]).code(1).says("no host `b2`");
@@ -308,6 +311,23 @@ fn rm_asks_and_removes_the_disk_and_the_state_of_one_instance() {
     fs::write(other.join("instance.json"), r#"{"version": 99, "phase": "ready"}"#).unwrap();
     civm(&scene, &["rm", "builder", "--yes", "--force"]).code(MACHINE).says("a newer civm wrote it");
     assert!(other.exists() && scene.file("builder.qcow2").exists());
+}
+
+#[test]
+fn rm_removes_a_link_to_a_state_directory_and_leaves_nothing_behind_it() {
+    let scene = scene();
+    let place = ended(&scene, "builder", "builder");
+    let target = scene.path("elsewhere");
+    fs::rename(&place, &target).unwrap();
+    std::os::unix::fs::symlink(&target, &place).unwrap();
+    let names = || {
+        let entries = fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name());
+        entries.collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = names();
+    civm(&scene, &["rm", "builder", "--yes"]).ok();
+    assert!(!place.is_symlink());
+    assert_eq!(names(), before, "what the link led to stays, and no more");
 }
 
 #[test]

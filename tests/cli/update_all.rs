@@ -173,7 +173,7 @@ fn the_rules_of_this_project_match_its_files() {
         assert!(!paths.iter().any(|path| path.ends_with(ending)), "{paths:?}");
     }
     let mut command: Command = scene.civm(&["secrets", "check"]);
-    run(command.current_dir(root)).ok().says("1 sops files checked").says("0 findings");
+    run(command.current_dir(root)).ok().says("1 sops file checked").says("0 findings");
 }
 
 #[test]

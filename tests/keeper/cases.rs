@@ -4,9 +4,9 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use civm::host::spec::Start;
+use civm::host::spec::{Arch, Start};
 
-use crate::scene::{Lending, Scene, free_port, told, wait_until};
+use crate::scene::{Lending, Scene, free_port, status_of, told, wait_until};
 
 pub const ALL: &[(&str, fn())] = &[
     ("a_builder_is_made_used_and_gone", made_used_and_gone),
@@ -14,6 +14,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("forty_builds_at_once", forty),
     ("one_that_is_started_on_demand_comes_and_goes", on_demand),
     ("a_builder_drains", drains),
+    ("a_builder_of_another_kind_than_its_remote", emulated),
     ("a_port_of_this_machine_leads_to_a_builder", port),
     ("doctor_finds_what_works_and_what_does_not", doctor),
     ("what_the_parcels_say_is_read_again", reload),
@@ -103,6 +104,25 @@ fn on_demand() {
         scene.until("big", "idle");
     }
     assert!(scene.machines().contains("@big"));
+    scene.end();
+    scene.nothing_is_left();
+}
+
+fn emulated() {
+    let mut scene = Scene::new();
+    let mut builder = scene.builder("far", "emulates");
+    builder.arch = if Arch::native() == Some(Arch::X86_64) { Arch::Aarch64 } else { Arch::X86_64 };
+    scene.put(&builder);
+    let binary = scene.path("ours/civm-for-guests");
+    std::fs::write(&binary, crate::played::foreign_program()).unwrap();
+    scene.keep_with(&[("CIVM_GUEST_BINARY", &binary)]);
+    // The remote has the civm for its guest.
+    scene.until("far", "ready");
+    assert!(scene.machines().contains(&format!(" {}-linux", builder.arch)), "{}", scene.machines());
+    scene.end();
+    // The next time it is there already.
+    scene.keep_with(&[("CIVM_GUEST_BINARY", &binary)]);
+    scene.until("far", "ready");
     scene.end();
     scene.nothing_is_left();
 }
@@ -238,13 +258,8 @@ fn fleet() {
     let up = begun.elapsed();
     assert!(!scene.log().contains("tried again"), "{}", scene.log());
     let pid = scene.keeper.as_ref().unwrap().id();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    let each = kib("RssAnon:") / count;
-    assert!(each < 2048, "{each} KiB for each builder: {status}");
+    let each = status_of(pid, "RssAnon:") / count;
+    assert!(each < 2048, "{each} KiB for each builder");
     let took = scene.end();
     assert!(took < Duration::from_secs(15), "{took:?}");
     println!(

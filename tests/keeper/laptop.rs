@@ -5,13 +5,17 @@ use std::process::{Command, Stdio};
 
 use civm::builder::place::Place;
 use civm::edge::environment::Environment;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::played::REMOTE;
-use crate::scene::{Scene, lender, told, wait_until};
+use crate::scene::{Scene, cache, lender, pid, told, wait_until};
 
 pub const ALL: &[(&str, fn())] = &[
     ("one_command_builds_on_a_builder_that_is_made_for_it", one_command),
+    ("an_interrupted_command_leaves_no_builder", interrupted),
     ("a_remote_is_looked_at_and_purged", purge),
+    ("the_keys_of_a_killed_keeper_go_with_the_next_civm", killed),
     ("the_real_serve_says_what_it_lacks", too_large),
 ];
 
@@ -23,6 +27,11 @@ struct Laptop {
 
 impl Laptop {
     fn new() -> Self {
+        Self::with("plain")
+    }
+
+    /// One whose builder plays this part.
+    fn with(part: &str) -> Self {
         let scene = Scene::new();
         for host in ["builder", "controller"] {
             fs::create_dir_all(scene.path("project/hosts").join(host)).unwrap();
@@ -35,7 +44,7 @@ impl Laptop {
         let me = std::env::current_exe().unwrap();
         let controller = format!(
             "nix:\n  builders:\n    big:\n      deploy: builder\n      on: {0}@127.0.0.1:{1}\n      \
-             on_public_key: {2}\n      user: {0}\n      require: any\n      run_with: [{3}, {REMOTE}, plain]\n",
+             on_public_key: {2}\n      user: {0}\n      require: any\n      run_with: [{3}, {REMOTE}, {part}]\n",
             lender(),
             scene.port,
             scene.host_key,
@@ -57,11 +66,15 @@ impl Laptop {
     }
 
     fn civm(&self, words: &[&str]) -> (Option<i32>, String, String) {
+        told(self.command(words).output().unwrap())
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = self.scene.civm(&["--project"]);
         command.arg(self.scene.path("project")).arg("builder").args(words);
         command.env("SSH_AUTH_SOCK", self.scene.path("ours/agent"));
         command.env("XDG_STATE_HOME", self.scene.path("ours/state"));
-        told(command.output().unwrap())
+        command
     }
 
     fn place(&self) -> Place {
@@ -110,6 +123,37 @@ fn one_command() {
     assert_eq!(laptop.civm(&["ls", "--json"]).1, "[]\n");
 }
 
+fn interrupted() {
+    let laptop = Laptop::with("never");
+    let mut exec = laptop.command(&["exec", "big", "--", "true"]);
+    let exec = exec.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("it boots", || {
+        let list: serde_json::Value = serde_json::from_str(&laptop.civm(&["ls", "--json"]).1).ok()?;
+        (list[0]["state"] == "starting").then_some(())
+    });
+    kill(pid(&exec), Signal::SIGINT).unwrap();
+    let (code, _, err) = told(exec.wait_with_output().unwrap());
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("error: interrupted"), "{err}");
+    wait_until("the keeper has ended with its last builder", || (!laptop.place().dir.exists()).then_some(()));
+    laptop.scene.nothing_is_left();
+}
+
+fn killed() {
+    let laptop = Laptop::new();
+    assert_eq!(laptop.civm(&["up", "big"]).0, Some(0));
+    let project = laptop.scene.path("project");
+    let keeper = format!("--project {} builder run", fs::canonicalize(&project).unwrap().display());
+    let found = Command::new("pgrep").args(["-f", "--", &keeper]).output().unwrap();
+    let keeper: i32 = String::from_utf8(found.stdout).unwrap().trim().parse().unwrap();
+    kill(Pid::from_raw(keeper), Signal::SIGKILL).unwrap();
+    laptop.scene.nothing_is_left();
+    assert!(laptop.place().dir.join("keys").exists());
+    // Whoever only looks removes them.
+    assert_eq!(laptop.civm(&["ls", "--json"]).1, "[]\n");
+    assert!(!laptop.place().dir.exists());
+}
+
 fn too_large() {
     let mut scene = Scene::new();
     let mut builder = scene.builder("big", "");
@@ -138,6 +182,14 @@ fn purge() {
     let (code, out, err) = scene.run(&["purge", &on, "--dry-run"]);
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("/civm/bin/") && err.contains("would be removed"), "{out}{err}");
+    // What somebody uses stays, and it is said.
+    let pushed = fs::read_dir(cache().join("civm/bin")).unwrap().flatten();
+    let used: Vec<_> = pushed.map(|one| fs::File::open(one.path()).unwrap()).collect();
+    used.iter().for_each(|file| file.lock_shared().unwrap());
+    let (code, _, err) = scene.run(&["purge", "big", "--dry-run"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("stays: it is in use by"), "{err}");
+    drop(used);
     let (code, out, err) = scene.run(&["purge", "big", "--json"]);
     assert_eq!(code, Some(0), "{err}");
     let gone: serde_json::Value = serde_json::from_str(&out).unwrap();

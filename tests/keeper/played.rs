@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use civm::builder::wire::{Facts, FromRemote, ImageState, Kind, Missing, Pong, ToRemote};
+use civm::builder::wire::{Facts, FromRemote, ImageState, Kind, Lease, Missing, Owner, Pong, ToRemote};
 use civm::edge::frame;
 use civm::host::layer::{HOST_KEY, LAYER, Layer};
 use civm::host::spec::Arch;
@@ -20,10 +20,12 @@ pub const REMOTE: &str = "__remote";
 /// Runs it as whatever nix's ssh asks for in a builder.
 pub const NIX: &str = "__nix";
 
-/// The builder's sshd, and its directory.
+/// The builder's sshd, its directory, and its lease with the lock.
 struct Builder {
     sshd: Child,
     dir: PathBuf,
+    lease: PathBuf,
+    _lock: fs::File,
 }
 
 impl Drop for Builder {
@@ -31,6 +33,7 @@ impl Drop for Builder {
         let _ = self.sshd.kill();
         let _ = self.sshd.wait();
         let _ = fs::remove_dir_all(&self.dir);
+        let _ = fs::remove_dir_all(&self.lease);
     }
 }
 
@@ -68,11 +71,15 @@ pub fn remote(part: &str) -> ExitCode {
         println!("Last login: never");
     }
     println!("civm-remote {}", if part == "newer" { 99 } else { 1 });
-    let (mut name, mut files, mut builder) = (String::new(), BTreeMap::new(), None);
+    let (mut of, mut files, mut builder) = (None, BTreeMap::new(), None);
     while let Ok(Some(message)) = frame::receive::<ToRemote>(&mut from) {
         match message {
             ToRemote::Hello { owner, .. } => {
-                name = owner.builder;
+                of = Some(owner);
+                if part == "emulates" && !has_guest_binary() {
+                    eprintln!("no civm for the guest");
+                    return ExitCode::FAILURE;
+                }
                 let mut facts = facts();
                 if part == "lacks" {
                     facts.missing = vec![
@@ -87,7 +94,8 @@ pub fn remote(part: &str) -> ExitCode {
             }
             ToRemote::Entries => files = receive_files(&mut from),
             ToRemote::Start => {
-                let started = Started { port: free_port(), part, name: &name, files: &files };
+                let Some(owner) = &of else { return ExitCode::FAILURE };
+                let started = Started { port: free_port(), part, owner, files: &files };
                 match started.sshd() {
                     Ok(made) => builder = Some(made),
                     Err(error) => {
@@ -96,13 +104,20 @@ pub fn remote(part: &str) -> ExitCode {
                     }
                 }
                 started.tell(&mut say);
+                if part == "talks" {
+                    std::thread::spawn(talk);
+                }
                 if part == "dies" {
                     std::thread::sleep(Duration::from_millis(1500));
                     return ExitCode::FAILURE;
                 }
             }
             ToRemote::Ping { n } => {
-                let pong = Pong { n, qemu: true, agent: true, disk_free_mib: Some(2048), ..Pong::default() };
+                let mut pong =
+                    Pong { n, qemu: true, agent: true, disk_free_mib: Some(2048), ..Pong::default() };
+                if part == "full" {
+                    (pong.disk_read_only, pong.remote_disk_free_mib) = (true, Some(3));
+                }
                 say(&FromRemote::Pong(pong));
             }
             ToRemote::Stop { .. } => {
@@ -120,11 +135,38 @@ pub fn remote(part: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Warns without end.
+fn talk() {
+    let mut to = std::io::stdout();
+    let long = "x".repeat(4000);
+    for n in 0.. {
+        let message = format!("\u{1b}[2J{n}{long}");
+        if frame::send(&mut to, &FromRemote::Warning { message }).is_err() {
+            return;
+        }
+    }
+}
+
+/// The start of a static program for the other kind of machine.
+pub fn foreign_program() -> Vec<u8> {
+    let machine: u16 = if Arch::native() == Some(Arch::X86_64) { 183 } else { 62 };
+    let mut header = b"\x7fELF\x02\x01".to_vec();
+    header.resize(64, 0);
+    header[18..20].copy_from_slice(&machine.to_le_bytes());
+    header
+}
+
+/// Whether a civm for guests of the other kind has been sent along.
+fn has_guest_binary() -> bool {
+    std::env::var_os("CIVM_GUEST_BINARY")
+        .is_some_and(|path| fs::read(path).is_ok_and(|bytes| bytes == foreign_program()))
+}
+
 /// What a builder is started with.
 struct Started<'a> {
     port: u16,
     part: &'a str,
-    name: &'a str,
+    owner: &'a Owner,
     files: &'a BTreeMap<String, Vec<u8>>,
 }
 
@@ -134,6 +176,7 @@ impl Started<'_> {
         say(&FromRemote::Started { port: self.port, accel: Accel::Tcg, reason: "it is played".into() });
         match self.part {
             "slow" => std::thread::sleep(Duration::from_secs(2)),
+            "never" => return,
             "boot" => {
                 let hint = Some("look at its console".into());
                 say(&FromRemote::Failed { kind: Kind::Boot, message: "no init".into(), hint });
@@ -146,7 +189,8 @@ impl Started<'_> {
 
     fn sshd(&self) -> std::io::Result<Builder> {
         let base = std::env::var_os("CIVM_TEST_LEASES").unwrap();
-        let dir = PathBuf::from(base).join(self.name);
+        let name = &self.owner.builder;
+        let dir = PathBuf::from(base).join(name);
         fs::create_dir_all(&dir)?;
         let key = dir.join("host_key");
         fs::write(&key, &self.files[HOST_KEY])?;
@@ -170,6 +214,7 @@ impl Started<'_> {
             dir.display()
         );
         fs::write(dir.join("sshd_config"), config)?;
+        let (lease, lock) = self.lease()?;
         let sshd = Command::new("/usr/sbin/sshd")
             .args(["-D", "-f"])
             .arg(dir.join("sshd_config"))
@@ -178,7 +223,20 @@ impl Started<'_> {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
-        Ok(Builder { sshd, dir })
+        Ok(Builder { sshd, dir, lease, _lock: lock })
+    }
+
+    /// A lease as the real serve has it.
+    fn lease(&self) -> std::io::Result<(PathBuf, fs::File)> {
+        let id = format!("{}-played", self.owner.builder);
+        let state = PathBuf::from(std::env::var_os("XDG_STATE_HOME").unwrap());
+        let dir = state.join("civm/leases").join(&id);
+        fs::create_dir_all(&dir)?;
+        let lock = fs::File::create(dir.join("lock"))?;
+        lock.lock()?;
+        let lease = Lease { id, owner: self.owner.clone(), since: 0, port: Some(self.port) };
+        fs::write(dir.join("lease.json"), serde_json::to_vec(&lease)?)?;
+        Ok((dir, lock))
     }
 }
 

@@ -19,31 +19,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
 use crate::played::REMOTE;
-use crate::sshd::{SSHD, start_sshd};
+use crate::sshd::{as_lender, start_sshd};
 
 pub const CIVM: &str = env!("CARGO_BIN_EXE_civm");
 /// The user that lends its machine, where the tests run as root.
 pub const LENDER: &str = "civm-test";
-
-/// Why these tests cannot be run here.
-pub fn cannot_run() -> Option<String> {
-    if !Path::new(SSHD).exists() {
-        return Some("there is no sshd: install openssh-server".into());
-    }
-    if Uid::effective().is_root() && !has(LENDER) {
-        return Some(format!("root needs another user to log in as: `useradd {LENDER}`"));
-    }
-    None
-}
-
-fn has(user: &str) -> bool {
-    Command::new("id")
-        .arg(user)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
-}
 
 /// Who lends the machine.
 pub fn lender() -> String {
@@ -55,9 +35,21 @@ pub fn lender() -> String {
 
 /// How long anything may take here.
 pub fn patience() -> Duration {
+    scaled(60)
+}
+
+/// So many seconds, as civm counts them here.
+pub fn scaled(seconds: u64) -> Duration {
     let scale =
         std::env::var("CIVM_TIMEOUT_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1.0_f64);
-    Duration::from_secs(60).mul_f64(scale)
+    Duration::from_secs(seconds).mul_f64(scale)
+}
+
+/// A figure of a process, from its status: KiB, or a count.
+pub fn status_of(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 pub fn wait_until<T>(what: &str, mut is: impl FnMut() -> Option<T>) -> T {
@@ -72,7 +64,7 @@ pub fn wait_until<T>(what: &str, mut is: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Where pushed binaries lie, for all scenes: it is pushed once.
-fn cache() -> &'static Path {
+pub fn cache() -> &'static Path {
     static CACHE: OnceLock<tempfile::TempDir> = OnceLock::new();
     CACHE
         .get_or_init(|| {
@@ -102,6 +94,8 @@ pub struct Lending {
     pub path: Option<PathBuf>,
     /// Lines of its sshd_config.
     pub sshd: &'static str,
+    /// Variables of its logins.
+    pub variables: &'static str,
 }
 
 pub struct Scene {
@@ -136,10 +130,11 @@ impl Scene {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host_key\nAuthorizedKeysFile {0}/authorized_keys\n\
              PidFile none\nUsePAM no\nStrictModes no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             {2}SetEnv CIVM_TEST_LEASES={0}/leases XDG_CACHE_HOME={1} XDG_STATE_HOME={0}/state PATH={path}/usr/bin:/bin\n{force}",
+             {2}SetEnv CIVM_TEST_LEASES={0}/leases XDG_CACHE_HOME={1} XDG_STATE_HOME={0}/state PATH={path}/usr/bin:/bin {3}\n{force}",
             lender.display(),
             cache.display(),
-            how.sshd
+            how.sshd,
+            how.variables
         );
         fs::write(at("lender/sshd_config"), config).unwrap();
         if Uid::effective().is_root() {
@@ -190,11 +185,10 @@ impl Scene {
         self.put_with(builder, 1024);
     }
 
-    /// The same with so much memory, in MiB.
-    pub fn put_with(&self, builder: &Deployed, memory_mib: u64) {
-        let arch = builder.arch;
-        let machine = Order {
-            host: builder.host.clone(),
+    /// A machine with so much memory, in MiB.
+    pub fn order(arch: Arch, memory_mib: u64) -> Order {
+        Order {
+            host: "builder".into(),
             arch,
             machine_type: MachineType::usual(arch),
             cpus: 2,
@@ -204,7 +198,12 @@ impl Scene {
             suite: None,
             packages: Vec::new(),
             console_log: false,
-        };
+        }
+    }
+
+    /// The same with so much memory, in MiB.
+    pub fn put_with(&self, builder: &Deployed, memory_mib: u64) {
+        let machine = Self::order(builder.arch, memory_mib);
         let parcel = Parcel { builder: builder.clone(), machine, layer: Layer::default() };
         let dir = self.path("parcels").join(&builder.name);
         fs::create_dir_all(&dir).unwrap();
@@ -278,6 +277,14 @@ impl Scene {
         let mut ssh = Command::new("ssh");
         ssh.arg("-F").arg(self.place().ssh_config()).args(["--", name, command]).stdin(Stdio::null());
         ssh
+    }
+
+    /// `civm remote dial` there, as somebody who is let in.
+    pub fn dial_there(&self, keeper: &str, builder: &str) -> (Option<i32>, String, String) {
+        let mut civm = as_lender("env");
+        civm.arg(format!("XDG_STATE_HOME={}", self.path("lender/state").display()));
+        civm.args([CIVM, "remote", "dial", keeper, builder]).stdin(Stdio::null());
+        told(civm.output().unwrap())
     }
 
     /// The processes that belong to the builders of this scene.

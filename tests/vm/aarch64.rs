@@ -87,6 +87,7 @@ fn an_aarch64_builder_boots_with_its_secrets_on_another_machine() {
         )
         .ok();
     assert_eq!(seen.out(), "aarch64\n2\n400 root\nramfs\n1\n");
+    machine.settled(HOST);
     let seen = machine.guest(HOST, "grep -c ^/dev/zram0 /proc/swaps; df --output=size -BG / | tail -n1").ok();
     let gib: u32 = seen
         .out()

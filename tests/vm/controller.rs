@@ -68,7 +68,7 @@ fn fetched(kept: &Path, name: &str, url: &str) -> Option<Vec<u8>> {
     Some(fs::read(path).expect("a file"))
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port()
 }
 
@@ -87,7 +87,7 @@ fn until<T>(what: &str, minutes: u64, mut look: impl FnMut() -> Option<T>) -> T 
 }
 
 /// A derivation whose output names the machine that built it, in so many seconds.
-fn expression(name: &str, seconds: u32) -> String {
+pub fn expression(name: &str, seconds: u32) -> String {
     format!(
         "derivation {{ name = \"{name}\"; system = \"x86_64-linux\"; builder = \"/bin/sh\"; args = [ \"-c\" \
          \"read id < /proc/sys/kernel/random/boot_id; i=0; while [ $i -lt {seconds} ]; do /bin/sleep 1; i=$((i+1)); done; \
@@ -200,7 +200,13 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     assert_eq!(early, boot_id, "a build waited for its builder");
     told("a build that was there before its builder");
 
-    // What the CI user reads is what it needs, and nobody else's key.
+    // The CI user reads its own key, and nobody else's; who builds nothing gets nowhere.
+    let reads = |user: &str, whose: &str| {
+        let key = format!("/run/civm/builders/keys/{whose}/id_ed25519");
+        machine.guest(HOST, &format!("runuser -u {user} -- cat {key} > /dev/null")).code == 0
+    };
+    let all = [("jenkins", "jenkins"), ("jenkins", "root"), ("nobody", "jenkins")];
+    assert_eq!(all.map(|(user, whose)| reads(user, whose)), [true, false, false]);
     ci.wait();
     told("CI service answers");
     let build = format!("cat $(nix-build --no-out-link -E '{}')", expression("job", 0));

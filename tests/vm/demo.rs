@@ -13,6 +13,7 @@ const HOST: &str = "builder-demo";
 fn the_disk_stays_until_it_is_deleted() {
     let Some(machine) = Machine::new(Who::Ordinary, "demo") else { return };
     machine.up(HOST, &[]).ok();
+    machine.settled(HOST);
     let swap = machine
         .guest(
             HOST,

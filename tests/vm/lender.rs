@@ -20,12 +20,12 @@ pub struct Lender {
     sshd: Child,
     pub port: u16,
     pub uid: u32,
-    home: PathBuf,
+    pub home: PathBuf,
     /// The machine's host key, `type base64`.
     pub host_key: String,
     /// What logs in there.
     pub client_key: String,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Lender {
@@ -64,21 +64,9 @@ impl Lender {
         );
         fs::write(dir.path().join("config"), config).expect("sshd's configuration");
         fs::create_dir_all("/run/sshd").expect("sshd's directory");
-        let log = fs::File::create(dir.path().join("log")).expect("a log");
-        let sshd = Command::new(SSHD)
-            .args(["-D", "-e", "-f"])
-            .arg(dir.path().join("config"))
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("sshd");
-        let until = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "sshd does not listen");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let sshd = start(dir.path(), port);
         let client_key = fs::read_to_string(dir.path().join("client")).expect("a key");
-        Some(Self { sshd, port, uid, home, host_key, client_key, _dir: dir })
+        Some(Self { sshd, port, uid, home, host_key, client_key, dir })
     }
 
     /// Gives the user the images of another one, which otherwise take minutes to build.
@@ -131,6 +119,68 @@ impl Lender {
         let number = found.strip_prefix("process ")?.split(':').next()?.parse().ok()?;
         Some(nix::unistd::Pid::from_raw(number))
     }
+
+    /// As if its machine lost power: all its processes are gone, and what was in memory.
+    pub fn switch_off(&mut self) {
+        let listener = self.sshd.id().to_string();
+        let _ = Command::new("pkill").args(["-KILL", "-P", &listener]).status();
+        let _ = self.sshd.kill();
+        let _ = self.sshd.wait();
+        let _ = Command::new("pkill").args(["-KILL", "-u", USER]).status();
+        let _ = fs::remove_dir_all(format!("/dev/shm/civm-{}", self.uid));
+    }
+
+    /// It is back.
+    pub fn switch_on(&mut self) {
+        self.sshd = start(self.dir.path(), self.port);
+    }
+
+    /// A small file system below its state, until this is dropped; none where it cannot be mounted.
+    pub fn small_disk(&self) -> Option<SmallDisk> {
+        let at = self.home.join(".local/state");
+        fs::create_dir_all(&at).expect("a directory");
+        let options = format!("size=1100m,mode=700,uid={0},gid={0}", self.uid);
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).status();
+        mounted.is_ok_and(|status| status.success()).then_some(SmallDisk { at })
+    }
+}
+
+/// A mounted file system.
+pub struct SmallDisk {
+    at: PathBuf,
+}
+
+impl SmallDisk {
+    /// Nothing more fits in.
+    pub fn fill(&self) {
+        let mut file = fs::File::create(self.at.join("filler")).expect("a file");
+        let full = std::io::copy(&mut std::io::repeat(0), &mut file).expect_err("it is small");
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
+
+/// Starts its sshd, and waits until it listens.
+fn start(dir: &Path, port: u16) -> Child {
+    let log = fs::File::options().create(true).append(true).open(dir.join("log")).expect("a log");
+    let sshd = Command::new(SSHD)
+        .args(["-D", "-e", "-f"])
+        .arg(dir.join("config"))
+        .stdin(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("sshd");
+    let until = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < until, "sshd does not listen");
+        thread::sleep(Duration::from_millis(20));
+    }
+    sshd
 }
 
 impl Drop for Lender {

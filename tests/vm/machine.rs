@@ -145,6 +145,11 @@ impl Machine {
         run(&mut self.civm(&args))
     }
 
+    /// Waits for what a guest does after it is ready: swap, the disk's size.
+    pub fn settled(&self, host: &str) {
+        self.guest(host, "systemctl start civm-ready.service").ok();
+    }
+
     /// A command in the guest, over `civm ssh`.
     pub fn guest(&self, host: &str, command: &str) -> Ran {
         run(&mut self.civm(&["ssh", host, "--", command]))
@@ -161,6 +166,11 @@ impl Machine {
 
     pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.dir.join(name)).expect("a file of the project")
+    }
+
+    /// Its owner, as chown takes it.
+    pub fn owner(&self) -> String {
+        format!("{}:{}", self.uid, self.gid)
     }
 
     /// The user's home, with the image cache and the state of instances.

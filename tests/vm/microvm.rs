@@ -124,6 +124,7 @@ fn a_controller_lives_without_pci() {
     machine.write(FILE, &YAML.replace("8G", "12G"));
     machine.up(HOST, &[]).ok();
     machine.guest(HOST, "sha256sum --quiet -c /var/sum").ok();
+    machine.settled(HOST);
     let gib = machine.guest(HOST, "df --output=size -BG / | tail -n1").ok();
     let gib: u32 = gib.out().trim().trim_end_matches('G').parse().expect("a size");
     assert!((11..=12).contains(&gib), "the root file system has {gib} GiB of 12");

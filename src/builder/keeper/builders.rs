@@ -5,21 +5,25 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::session::Orders;
+use super::session::{Orders, Way};
 use super::socket::{Line, View};
 use super::state::{Phase, Policy, State, Time};
 use crate::builder::identity::Pair;
 use crate::builder::parcels::Loaded;
 use crate::builder::publish::{Learned, Told};
-use crate::builder::ssh::Access;
 use crate::builder::wire::{Facts, Pong};
+use crate::host::spec::Start;
 
+/// The most connections to one: each is an ssh of this machine.
+const CONNECTIONS_MAX: u32 = 512;
 /// Lines of its log that are kept.
 const LINES_MAX: usize = 200;
 /// Longest line of it.
 const LINE_MAX: usize = 2000;
 /// Warnings that are kept.
 const WARNINGS_MAX: usize = 8;
+/// Those of one session that go into the log: a file, which a remote must not fill.
+const LOGGED_MAX: usize = 100;
 
 /// A builder.
 pub(super) struct Builder {
@@ -35,10 +39,8 @@ pub(super) struct Builder {
     pub(super) host_key: Arc<Pair>,
     /// What its session is told.
     pub(super) orders: Option<Arc<Orders>>,
-    /// The way to its remote, while there is a session.
-    pub(super) access: Option<Access>,
-    /// The port of the remote's loopback that leads to its sshd.
-    pub(super) port: Option<u16>,
+    /// How connections come to its sshd.
+    pub(super) way: Option<Way>,
     /// What it has said of itself.
     pub(super) learned: Option<Learned>,
     /// The port of this machine that leads to it, and whether somebody else has it.
@@ -50,7 +52,9 @@ pub(super) struct Builder {
     accel: Option<(String, String)>,
     os: Option<String>,
     health: Option<Pong>,
-    warnings: Vec<String>,
+    warnings: VecDeque<String>,
+    /// Warnings of this session.
+    warned: usize,
 }
 
 /// Seconds since the epoch.
@@ -68,8 +72,7 @@ impl Builder {
             state: State::default(),
             host_key,
             orders: None,
-            access: None,
-            port: None,
+            way: None,
             learned: None,
             listener: None,
             port_complained: false,
@@ -79,14 +82,21 @@ impl Builder {
             accel: None,
             os: None,
             health: None,
-            warnings: Vec::new(),
+            warnings: VecDeque::new(),
+            warned: 0,
         }
     }
 
     /// What decides its life.
     pub(super) fn policy(&self) -> Policy {
         let builder = &self.loaded.parcel.builder;
-        Policy { start: builder.start, idle: builder.idle, hold: builder.hold }
+        let most = self.most().unwrap_or(CONNECTIONS_MAX);
+        Policy { start: builder.start, idle: builder.idle, hold: builder.hold, most }
+    }
+
+    /// How many connections the way to it bears.
+    fn most(&self) -> Option<u32> {
+        self.way.as_ref().and_then(|way| way.most)
     }
 
     /// As it is told to nix.
@@ -95,6 +105,7 @@ impl Builder {
             loaded: &self.loaded,
             host_key: &self.host_key.public,
             learned: self.learned.as_ref(),
+            most: self.most(),
             published,
         }
     }
@@ -110,11 +121,18 @@ impl Builder {
         matches!(self.state.phase(), Phase::Ready { .. }) && self.state.connections() < self.told(true).jobs()
     }
 
+    /// Whether the next who wants it has it made.
+    pub(super) fn starts_on_demand(&self) -> bool {
+        let on_demand = self.policy().start == Start::OnDemand;
+        on_demand && self.state.is_enabled() && *self.state.phase() == Phase::Idle
+    }
+
     /// Begins anew: what was said in an earlier session holds no more, but for what nix is told.
     pub(super) fn forget_session(&mut self) {
-        self.port = None;
+        self.way = None;
         self.health = None;
         self.warnings.clear();
+        self.warned = 0;
         self.doing.clear();
         self.ready_since = None;
     }
@@ -125,8 +143,7 @@ impl Builder {
     }
 
     /// What executes it.
-    pub(super) fn started(&mut self, port: u16, accel: String, reason: String) {
-        self.port = Some(port);
+    pub(super) fn started(&mut self, accel: String, reason: String) {
         self.accel = Some((accel, reason));
     }
 
@@ -147,13 +164,17 @@ impl Builder {
         changed
     }
 
-    /// What its user should know; false where it was said before.
+    /// What its user should know; false where it need not be logged: it was said before, or the remote talks too much.
     pub(super) fn warn(&mut self, what: &str) -> bool {
         let new = !self.warnings.iter().any(|known| known == what);
-        if new && self.warnings.len() < WARNINGS_MAX {
-            self.warnings.push(what.to_owned());
+        if new {
+            if self.warnings.len() == WARNINGS_MAX {
+                self.warnings.pop_front();
+            }
+            self.warnings.push_back(what.to_owned());
+            self.warned += 1;
         }
-        new
+        new && self.warned <= LOGGED_MAX
     }
 
     /// A line of its log.
@@ -233,7 +254,7 @@ impl Builder {
             nix: self.learned.as_ref().and_then(|learned| learned.version.clone()).filter(|_| alive),
             store: told.store(),
             health: self.health.clone(),
-            warnings: self.warnings.clone(),
+            warnings: self.warnings.iter().cloned().collect(),
         }
     }
 }

@@ -1,9 +1,15 @@
 //! A question to a keeper.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::socket::{Reply, Request, View};
 
@@ -78,6 +84,21 @@ impl Asked {
             Some(error) => Err(Error::Refused(error)),
             None => Ok(Some(reply)),
         }
+    }
+
+    /// Ends the connection once nobody reads what would come over it.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn ends_with(&self, output: OwnedFd) -> io::Result<()> {
+        let socket = self.lines.get_ref().try_clone()?;
+        let watch = move || {
+            // Errors alone are reported without being asked for.
+            let mut watched = [PollFd::new(output.as_fd(), PollFlags::empty())];
+            while poll(&mut watched, PollTimeout::NONE) == Err(Errno::EINTR) {}
+            let _ = socket.shutdown(Shutdown::Both);
+        };
+        thread::Builder::new().name("output".into()).spawn(watch).map(drop)
     }
 
     /// The connection, and what has come over it already.

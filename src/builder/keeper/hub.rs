@@ -1,20 +1,19 @@
 //! The hub: what happens goes into each builder's state, and what follows from it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{MsgFlags, recv};
 use signal_hook::consts::SIGHUP;
-use std::os::fd::AsRawFd as _;
 
 use super::builders::Builder;
+use super::listen::has_hung_up;
 use super::report::{Follower, tell};
 use super::session::{Orders, Said, Session, Shared};
 use super::socket::{Line, Reply, View};
@@ -42,9 +41,13 @@ pub(super) struct Hub<'a> {
     exit_when_idle: bool,
     civm: PathBuf,
     shared: Arc<Shared>,
-    sender: Sender<Message>,
+    sender: SyncSender<Message>,
+    /// What it tells itself: it would wait for itself at its own queue.
+    own: VecDeque<Message>,
     pub(super) tell: &'a mut dyn FnMut(&Line),
     pub(super) builders: BTreeMap<String, Builder>,
+    /// Why others cannot be made.
+    refused: BTreeMap<String, String>,
     callers: BTreeMap<u64, (String, Caller)>,
     dials: u64,
     pub(super) followers: Vec<Follower>,
@@ -62,7 +65,7 @@ impl<'a> Hub<'a> {
     pub(super) fn new(
         options: Options,
         shared: Arc<Shared>,
-        sender: Sender<Message>,
+        sender: SyncSender<Message>,
         tell: &'a mut dyn FnMut(&Line),
     ) -> Self {
         let Options { held, parcels, enable_all, exit_when_idle, civm, .. } = options;
@@ -74,8 +77,10 @@ impl<'a> Hub<'a> {
             civm,
             shared,
             sender,
+            own: VecDeque::new(),
             tell,
             builders: BTreeMap::new(),
+            refused: BTreeMap::new(),
             callers: BTreeMap::new(),
             dials: 0,
             followers: Vec::new(),
@@ -100,7 +105,11 @@ impl<'a> Hub<'a> {
     pub(super) fn run(&mut self, receiver: &Receiver<Message>) {
         let mut ticked = Instant::now();
         while !self.has_ended() {
-            match receiver.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
+            let next = match self.own.pop_front() {
+                Some(message) => Ok(message),
+                None => receiver.recv_timeout(TICK.saturating_sub(ticked.elapsed())),
+            };
+            match next {
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -199,13 +208,9 @@ impl<'a> Hub<'a> {
 
     /// Those who waited and have hung up.
     fn drop_the_gone(&mut self) {
-        let hung_up = |caller: &Caller| {
-            let fd = match caller {
-                Caller::Socket(stream) => stream.as_raw_fd(),
-                Caller::Port(stream) => stream.as_raw_fd(),
-            };
-            let mut byte = [0];
-            recv(fd, &mut byte, MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) == Ok(0)
+        let hung_up = |caller: &Caller| match caller {
+            Caller::Socket(stream) => has_hung_up(stream.as_fd()),
+            Caller::Port(stream) => has_hung_up(stream.as_fd()),
         };
         let gone: Vec<u64> =
             self.callers.iter().filter(|(_, (_, caller))| hung_up(caller)).map(|(dial, _)| *dial).collect();
@@ -237,8 +242,7 @@ impl<'a> Hub<'a> {
 
     fn dial(&mut self, name: String, caller: Caller) {
         if !self.builders.contains_key(&name) {
-            let known: Vec<&str> = self.builders.keys().map(String::as_str).collect();
-            let refused = format!("no builder `{name}` here; there are: {}", known.join(", "));
+            let refused = self.unknown(&name);
             tell(&caller, Reply { refused: Some(refused), kind: Some("unknown".into()), ..Reply::default() });
             return;
         }
@@ -249,13 +253,25 @@ impl<'a> Hub<'a> {
         self.step(&name, Input::Dial { dial, elsewhere });
     }
 
-    /// Whether another builder could take what this one is asked for.
+    /// Why there is no such builder.
+    pub(super) fn unknown(&self, name: &str) -> String {
+        if let Some(reason) = self.refused.get(name) {
+            return format!("builder `{name}` cannot be made: {reason}");
+        }
+        let known: Vec<&str> = self.builders.keys().map(String::as_str).collect();
+        format!("no builder `{name}` here; there are: {}", known.join(", "))
+    }
+
+    /// Whether another builder could take what this one is asked for. One that is started on demand could, where this one
+    /// cannot be reached.
     fn has_room_elsewhere(&self, name: &str) -> bool {
         let Some(builder) = self.builders.get(name) else { return false };
         let system = builder.loaded.system();
+        let waits = matches!(builder.state.phase(), Phase::Waiting { .. });
+        let could = |builder: &Builder| builder.has_room() || (waits && builder.starts_on_demand());
         self.builders
             .iter()
-            .any(|(other, builder)| other != name && builder.has_room() && builder.builds(&system))
+            .any(|(other, builder)| other != name && could(builder) && builder.builds(&system))
     }
 
     /// Whoever waits for a builder that cannot be reached goes on to another one as soon as there is one.
@@ -286,7 +302,17 @@ impl<'a> Hub<'a> {
                 self.step(name, Input::Session { id, event });
             }
             Said::Facts(facts) => builder.facts(*facts),
-            Said::Started { port, accel, reason } => builder.started(port, accel, reason),
+            Said::Way(way) => {
+                let most = way.most;
+                builder.way = Some(way);
+                self.changed = true;
+                if let Some(most) = most {
+                    let text = "the remote's sshd forwards no connections: each takes a session of its own, \
+                                and there can be";
+                    self.log(name, &format!("{text} {most} at once"));
+                }
+            }
+            Said::Started { accel, reason } => builder.started(accel, reason),
             Said::Learned(learned) => {
                 builder.learned = Some(learned);
                 self.changed = true;
@@ -313,7 +339,7 @@ impl<'a> Hub<'a> {
         builder.state = state;
         if builder.state.is_gone() {
             builder.orders = None;
-            builder.access = None;
+            builder.way = None;
         }
         self.changed |= before != builder.state.phase().name()
             || (enabled, connections) != (builder.state.is_enabled(), builder.state.connections());

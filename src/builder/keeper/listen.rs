@@ -1,13 +1,15 @@
 //! The keeper's socket: a thread for each who asks, as long as it takes.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::Uid;
 
@@ -23,12 +25,14 @@ const TAKEN: Duration = Duration::from_secs(10);
 const ASKING_MAX: usize = 512;
 /// Lines of an answer that may wait.
 const LINES_MAX: usize = 256;
+/// How often it is looked whether somebody still waits for an answer.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Begins to listen.
 ///
 /// # Errors
 /// The system refuses.
-pub(super) fn begin(listener: UnixListener, hub: Sender<Message>) -> Result<(), String> {
+pub(super) fn begin(listener: UnixListener, hub: SyncSender<Message>) -> Result<(), String> {
     let asking = Arc::new(AtomicUsize::new(0));
     let accept = move || {
         for stream in listener.incoming() {
@@ -39,7 +43,7 @@ pub(super) fn begin(listener: UnixListener, hub: Sender<Message>) -> Result<(), 
             };
             if asking.fetch_add(1, Ordering::SeqCst) >= ASKING_MAX {
                 asking.fetch_sub(1, Ordering::SeqCst);
-                let _ = answer(&stream, &refusal("too many ask at once"));
+                let _ = answer(&stream, &refusal("too many requests at once"));
                 continue;
             }
             let (hub, done) = (hub.clone(), Done(Arc::clone(&asking)));
@@ -67,7 +71,7 @@ impl Drop for Done {
     }
 }
 
-fn serve(stream: UnixStream, hub: &Sender<Message>) {
+fn serve(stream: UnixStream, hub: &SyncSender<Message>) {
     let timeouts =
         stream.set_read_timeout(Some(REQUEST)).and_then(|()| stream.set_write_timeout(Some(TAKEN)));
     if timeouts.is_err() {
@@ -99,11 +103,20 @@ fn read(stream: &UnixStream) -> std::io::Result<Request> {
 }
 
 fn pass_on(stream: &UnixStream, replies: &Receiver<Reply>) {
-    for reply in replies {
-        if answer(stream, &reply).is_err() {
-            break;
+    loop {
+        match replies.recv_timeout(LOOK) {
+            Ok(reply) if answer(stream, &reply).is_ok() => {}
+            // Who follows a log in which nothing happens may be gone all the same.
+            Err(RecvTimeoutError::Timeout) if !has_hung_up(stream.as_fd()) => {}
+            _ => return,
         }
     }
+}
+
+/// Whether the other side of a connection says nothing more, whatever of it has not been read yet.
+pub(super) fn has_hung_up(stream: BorrowedFd<'_>) -> bool {
+    let mut watched = [PollFd::new(stream, PollFlags::from_bits_retain(nix::libc::POLLRDHUP))];
+    poll(&mut watched, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 /// Writes a line of an answer.

@@ -33,6 +33,9 @@ const SETTINGS: &str = "nix --extra-experimental-features nix-command config sho
                         nix --extra-experimental-features nix-command show-config --json";
 /// The most bytes of that.
 const SETTINGS_MAX: u64 = 1 << 20;
+/// The most features or systems of a builder, and the longest.
+const WORDS_MAX: usize = 64;
+const WORD_MAX: usize = 64;
 
 /// A check that runs, or is to.
 pub(super) struct Check {
@@ -54,10 +57,10 @@ struct Login {
 }
 
 impl Check {
-    /// One of a builder whose sshd is behind this port of its remote.
-    pub(super) fn new(session: &Session, port: u16, host: &Pair) -> Self {
+    /// One of a builder that an ssh with these arguments leads to.
+    pub(super) fn new(session: &Session, way: &[OsString], host: &Pair) -> Self {
         let (loaded, shared) = (&session.loaded, &session.shared);
-        let words = session.access.forward(port);
+        let words = way;
         let words = words.iter().map(|word| word.to_string_lossy().into_owned());
         let quoted = words.filter_map(|word| shlex::try_quote(&word).ok().map(std::borrow::Cow::into_owned));
         let proxy = quoted.fold("ssh".to_owned(), |line, word| line + " " + &word).replace('%', "%%");
@@ -194,9 +197,11 @@ impl Login {
         let list = |name: &str| -> Option<Vec<String>> {
             let words = settings.get(name)?.get("value")?.as_array()?;
             let plain = |word: &&str| {
-                word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte))
+                word.len() <= WORD_MAX
+                    && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte))
             };
-            Some(words.iter().filter_map(Value::as_str).filter(plain).map(str::to_owned).collect())
+            let words = words.iter().filter_map(Value::as_str).filter(plain).take(WORDS_MAX);
+            Some(words.map(str::to_owned).collect())
         };
         Learned {
             version: daemon.version,

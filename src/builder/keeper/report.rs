@@ -69,8 +69,7 @@ impl Hub<'_> {
 
     fn each(&mut self, names: &[String], input: impl Fn(&Builder) -> Input) -> Result<(), String> {
         if let Some(unknown) = names.iter().find(|name| !self.builders.contains_key(*name)) {
-            let known: Vec<&str> = self.builders.keys().map(String::as_str).collect();
-            return Err(format!("no builder `{unknown}` here; there are: {}", known.join(", ")));
+            return Err(self.unknown(unknown));
         }
         let chosen: Vec<String> =
             self.builders.keys().filter(|name| names.is_empty() || names.contains(name)).cloned().collect();
@@ -100,7 +99,7 @@ impl Hub<'_> {
         if let Some(name) = &builder
             && !self.builders.contains_key(name)
         {
-            return Err(format!("no builder `{name}` here"));
+            return Err(self.unknown(name));
         }
         let chosen = |one: &&Builder| builder.as_deref().is_none_or(|name| name == one.loaded.name());
         let mut lines: Vec<_> =
@@ -192,7 +191,9 @@ impl Hub<'_> {
             Phase::Preparing => format!("{on} answers"),
             Phase::Starting => "booting".to_owned(),
             Phase::Ready { .. } => "ready".to_owned(),
-            Phase::Draining { .. } => format!("takes no more builds; {} run", builder.state.connections()),
+            Phase::Draining { .. } => {
+                format!("takes no new builds; {} connections are still open", builder.state.connections())
+            }
             Phase::Stopping { .. } => "stopping".to_owned(),
             Phase::Failed(reason) => {
                 let hint = reason.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();

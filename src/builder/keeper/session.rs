@@ -1,7 +1,8 @@
 //! One attempt at a builder, in a thread of its own: from the first login until nothing of it is left here.
 
+use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngCore as _;
@@ -20,6 +21,8 @@ use crate::builder::ssh::Access;
 use crate::builder::ssh::child::Cut;
 use crate::builder::wire::{self, Facts, Owner, Pong, ToRemote};
 use crate::edge::environment::Environment;
+use crate::host::spec::Require;
+use crate::image::sent;
 use crate::lifecycle;
 
 mod talk;
@@ -86,10 +89,10 @@ pub enum Said {
     Event(Event),
     /// What the remote is.
     Facts(Box<Facts>),
-    /// What executes the machine, and the port of the remote's loopback that leads to its sshd.
+    /// How connections come to the machine's sshd.
+    Way(Way),
+    /// What executes the machine.
     Started {
-        /// The port.
-        port: u16,
         /// What executes it.
         accel: String,
         /// Why.
@@ -105,6 +108,15 @@ pub enum Said {
     Warning(String),
 }
 
+/// How connections come to a builder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The arguments of the ssh that leads there.
+    pub arguments: Vec<OsString>,
+    /// How many may go it at once, where there is a limit.
+    pub most: Option<u32>,
+}
+
 /// A session to be.
 pub struct Session {
     /// The builder.
@@ -116,7 +128,7 @@ pub struct Session {
     /// What it is told.
     pub orders: Arc<Orders>,
     /// Where its keeper listens.
-    pub keeper: Sender<Message>,
+    pub keeper: SyncSender<Message>,
     /// The way to the remote.
     pub access: Access,
 }
@@ -156,7 +168,9 @@ impl Session {
             Err(reason) => {
                 if self.orders.is_stopped() {
                     // The remote ends it by itself, as soon as it sees that nobody is there any more.
-                    self.say(Said::Warning(format!("it was not said that it is gone: {reason}")));
+                    self.say(Said::Warning(format!(
+                        "the remote has not confirmed that it is gone: {reason}"
+                    )));
                 }
                 Ending::Broken(reason)
             }
@@ -165,11 +179,13 @@ impl Session {
         self.access.forget();
     }
 
-    /// The image of the builder, where it is in this machine's cache: a remote that has none and cannot build it gets it.
+    /// The image of the builder, where it is in this machine's cache: a remote that has none and cannot build it gets
+    /// it. What is particular to this machine's civm is made there anew.
     fn image(&self) -> Option<String> {
-        let order = &self.loaded.parcel.machine;
-        let (image, is_built) = lifecycle::locate_image(order, &self.shared.environment).ok()?;
-        is_built.then_some(image.id)
+        let environment = &self.shared.environment;
+        let id = lifecycle::image_id(&self.loaded.parcel.machine, environment).ok()?;
+        let cache = lifecycle::image_cache(environment)?;
+        sent::files(&id, &cache, environment).ok().map(|_| id)
     }
 
     fn attempt(&self) -> Result<(), Reason> {
@@ -187,6 +203,7 @@ impl Session {
         let target = Target {
             access: &self.access,
             arch: self.loaded.parcel.machine.arch,
+            emulates: builder.require == Require::Any,
             run_with: &builder.run_with,
             binaries: &shared.binaries,
             environment: &shared.environment,

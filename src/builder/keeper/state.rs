@@ -138,13 +138,16 @@ impl State {
             Input::Closed => {
                 self.connections = self.connections.saturating_sub(1);
                 self.busy = now;
+                self.let_in(policy, actions);
             }
             Input::Elsewhere => {
                 if matches!(self.phase, Phase::Waiting { .. }) {
                     self.refuse_all(Refusal::Elsewhere, actions);
                 }
             }
-            Input::Session { id, event } if self.session == Some(id) => self.session(event, now, actions),
+            Input::Session { id, event } if self.session == Some(id) => {
+                self.session(policy, event, now, actions);
+            }
             // A session that was given up, or only the clock.
             Input::Session { .. } | Input::Tick => {}
         }
@@ -201,7 +204,11 @@ impl State {
     }
 
     fn dial(&mut self, policy: &Policy, dial: u64, elsewhere: bool, now: Time, actions: &mut Vec<Action>) {
-        let answer = answer(&self.phase, self.enabled, elsewhere);
+        let answer = match answer(&self.phase, self.enabled, elsewhere) {
+            // Another builder would not do: who copies from its store wants this very one.
+            Answer::Connect if self.connections >= policy.most => Answer::Hold,
+            answer => answer,
+        };
         match answer {
             Answer::Connect => {
                 self.connections += 1;
@@ -222,11 +229,23 @@ impl State {
         }
     }
 
+    /// Connects those who wait for a builder that is ready, as far as it has room.
+    fn let_in(&mut self, policy: &Policy, actions: &mut Vec<Action>) {
+        if !matches!(self.phase, Phase::Ready { .. }) {
+            return;
+        }
+        let room = usize::try_from(policy.most.saturating_sub(self.connections)).unwrap_or(usize::MAX);
+        for held in self.held.drain(..room.min(self.held.len())) {
+            self.connections += 1;
+            actions.push(Action::Connect { dial: held.dial });
+        }
+    }
+
     fn refuse_all(&mut self, why: Refusal, actions: &mut Vec<Action>) {
         actions.extend(self.held.drain(..).map(|held| Action::Refuse { dial: held.dial, why }));
     }
 
-    fn session(&mut self, event: Event, now: Time, actions: &mut Vec<Action>) {
+    fn session(&mut self, policy: &Policy, event: Event, now: Time, actions: &mut Vec<Action>) {
         match (event, &self.phase) {
             (Event::Ended { ending, chance }, _) => self.ended(ending, chance, now, actions),
             (Event::Reached, Phase::Connecting) => self.phase = Phase::Preparing,
@@ -235,10 +254,7 @@ impl State {
                 self.phase = Phase::Ready { since: now };
                 self.boots = 0;
                 self.busy = now;
-                for held in std::mem::take(&mut self.held) {
-                    self.connections += 1;
-                    actions.push(Action::Connect { dial: held.dial });
-                }
+                self.let_in(policy, actions);
             }
             // It is on its way out already.
             _ => {}

@@ -10,6 +10,8 @@ use crate::edge::frame;
 
 /// Longest line before the greeting that is kept.
 const LINE_MAX: usize = 1 << 10;
+/// Longest message after the first one, in bytes.
+const MESSAGE_MAX: u32 = 64 << 10;
 
 /// What comes from the other end.
 pub(super) enum Heard {
@@ -78,10 +80,13 @@ impl Reader {
             }
             self.line(&line);
         }
-        while let Some(message) = frame::receive::<FromRemote>(from)? {
-            if !self.send(Heard::Message(Box::new(message))) {
+        // Only the first one, which lists what a remote has, may be long.
+        let mut most = frame::OBJECT_MAX;
+        while let Some(message) = frame::receive_at_most::<FromRemote>(most, from)? {
+            if !self.send(Heard::Message(Box::new(message.bounded()))) {
                 break;
             }
+            most = MESSAGE_MAX;
         }
         Ok(())
     }

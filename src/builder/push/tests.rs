@@ -24,19 +24,19 @@ fn run(command: &str, stdin: &[u8], home: &Path) -> (String, String) {
     (text(output.stdout), text(output.stderr))
 }
 
-fn binary(home: &Path, content: &str) -> Binary {
-    let path = home.join("source");
-    std::fs::write(&path, content).unwrap();
-    Binary {
-        arch: Arch::X86_64,
-        sha256: hex::encode(&Sha256::digest(content)),
-        size: content.len() as u64,
-        path,
-    }
+fn binary(home: &Path, content: &str) -> Arc<Binary> {
+    binary_for(Arch::native().unwrap(), home, content)
 }
 
-fn look(home: &Path, binary: &Binary, next: &str) -> (Probe, String) {
-    let (out, _) = run(&probe(std::slice::from_ref(&binary.sha256)), next.as_bytes(), home);
+fn binary_for(arch: Arch, home: &Path, content: &str) -> Arc<Binary> {
+    let path = home.join("source");
+    std::fs::write(&path, content).unwrap();
+    let sha256 = hex::encode(&Sha256::digest(content));
+    Arc::new(Binary { arch, sha256, size: content.len() as u64, path })
+}
+
+fn look(home: &Path, binary: &Arc<Binary>, next: &str) -> (Probe, String) {
+    let (out, _) = run(&probe(std::slice::from_ref(binary)), next.as_bytes(), home);
     let lines: Vec<String> = out.lines().map(str::to_owned).collect();
     let from = lines.iter().position(|line| line == PROBE).unwrap();
     let to = lines.iter().position(|line| line == END).unwrap();
@@ -47,7 +47,8 @@ fn look(home: &Path, binary: &Binary, next: &str) -> (Probe, String) {
 fn the_scripts_can_be_quoted_by_any_shell() {
     let home = tempfile::tempdir().unwrap();
     let binary = binary(home.path(), "x");
-    for script in [probe(std::slice::from_ref(&binary.sha256)), probe(&[]), receive(&binary)] {
+    let of_guests = receive(&binary, true);
+    for script in [probe(std::slice::from_ref(&binary)), probe(&[]), receive(&binary, false), of_guests] {
         let inner = script.strip_prefix("sh -c '").and_then(|rest| rest.strip_suffix('\'')).unwrap();
         assert!(!inner.contains(['\'', '\\', '!', '\n']), "{script}");
     }
@@ -61,9 +62,9 @@ fn a_binary_is_pushed_once_and_then_runs() {
     assert_eq!(found.has(&binary, &remote()), Ok(false));
     assert_eq!(found.arch(&remote()), Ok(Arch::native().unwrap()));
     let content = std::fs::read(&binary.path).unwrap();
-    let (answer, stderr) = run(&receive(&binary), &content, home.path());
+    let (answer, stderr) = run(&receive(&binary, false), &content, home.path());
     received(&answer, &stderr, &binary, &found.cache, &remote()).unwrap();
-    let line = serve(&Program::Pushed(binary.sha256.clone()), &["env".into(), "A=b c".into()]);
+    let line = serve(&Program::Pushed(binary.sha256.clone()), None, &["env".into(), "A=b c".into()]);
     let (found, rest) = look(home.path(), &binary, &line);
     assert_eq!(found.has(&binary, &remote()), Ok(true));
     assert_eq!(rest, "it runs: remote serve");
@@ -73,11 +74,30 @@ fn a_binary_is_pushed_once_and_then_runs() {
 }
 
 #[test]
+fn a_binary_for_guests_of_another_kind_is_pushed_and_not_run() {
+    let home = tempfile::tempdir().unwrap();
+    let foreign = if Arch::native() == Some(Arch::X86_64) { Arch::Aarch64 } else { Arch::X86_64 };
+    let binary = binary_for(foreign, home.path(), "#!/bin/sh\necho ran >> $HOME/ran\nexit 9\n");
+    assert!(look(home.path(), &binary, "").0.whole(&binary).is_none());
+    let content = std::fs::read(&binary.path).unwrap();
+    let (answer, stderr) = run(&receive(&binary, true), &content, home.path());
+    received(&answer, &stderr, &binary, "/c", &remote()).unwrap();
+    // The serve is told where it is, whatever runs before it.
+    let path = home.path().join(".cache/civm/bin").join(&binary.sha256);
+    let words = ["sh", "-c", "echo $CIVM_GUEST_BINARY $*"].map(str::to_owned);
+    let line = serve(&Program::Theirs("/bin/civm".into()), Some(&binary.sha256), &words);
+    let (found, rest) = look(home.path(), &binary, &line);
+    assert!(found.whole(&binary).is_some());
+    assert_eq!(rest, format!("{} remote serve", path.display()));
+    assert!(!home.path().join("ran").exists());
+}
+
+#[test]
 fn what_does_not_arrive_whole_is_told_and_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
     let binary = binary(home.path(), "#!/bin/sh\nexit 0\n");
     let said = |stdin: &[u8]| {
-        let (answer, stderr) = run(&receive(&binary), stdin, home.path());
+        let (answer, stderr) = run(&receive(&binary, false), stdin, home.path());
         received(&answer, &stderr, &binary, "/c", &remote()).unwrap_err()
     };
     let reason = said(b"#!/bin/sh\n");

@@ -1,11 +1,12 @@
 //! What outlives builders: images, and the civms that keepers have pushed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use crate::builder::wire::FromRemote;
 use crate::edge::environment::Environment;
+use crate::edge::lock::Lock;
 use crate::edge::processes;
 use crate::image::stored::{self, Stored};
 use crate::lifecycle;
@@ -33,7 +34,13 @@ impl Kept {
         match &self.image {
             Some(image) => image.users(),
             // Whoever purges may do so with the very civm that goes.
-            None => processes::running(&self.path),
+            None => {
+                let mut users = processes::running(&self.path);
+                if users.is_empty() && matches!(Lock::try_exclusive(&self.path), Ok(None)) {
+                    users.push("a builder".to_owned());
+                }
+                users
+            }
         }
     }
 
@@ -45,6 +52,12 @@ impl Kept {
         let cache = lifecycle::image_cache(environment).unwrap_or_default();
         stored::remove(image, &cache, environment).map(drop).map_err(|error| failed(error.to_string()))
     }
+}
+
+/// Keeps the running civm from being purged. An ordinary user cannot see who runs it: a process without core dumps
+/// does not tell.
+pub(super) fn in_use() -> Option<Lock> {
+    File::open("/proc/self/exe").and_then(Lock::share).ok()
 }
 
 /// All of it. What else is in those directories is not ours.

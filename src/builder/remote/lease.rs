@@ -2,7 +2,7 @@
 //! with the process that serves it, however that ends. Everybody sweeps those that are not, and nothing else.
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,6 +15,7 @@ use crate::edge::atomic::{self, WriteError};
 use crate::edge::environment::Environment;
 use crate::edge::hex;
 use crate::edge::lock::{Lock, open_file};
+use crate::instance::state::read_small;
 use crate::instance::stop::{self, Patience};
 use crate::instance::{Error, Home, Place, ProjectState};
 
@@ -23,8 +24,6 @@ const LEASES: &str = "leases";
 /// Files of a lease.
 const LOCK: &str = "lock";
 const RECORD: &str = "lease.json";
-/// Longest record that is read, in bytes.
-const RECORD_MAX: u64 = 64 << 10;
 
 /// How long it is tried to remove one that still changes.
 const REMOVED: Duration = Duration::from_secs(3);
@@ -62,15 +61,18 @@ impl Lease {
         // Nobody sweeps meanwhile.
         let turn = Lock::exclusive(&leases)?;
         DirBuilder::new().mode(0o700).create(&path)?;
-        let lock = open_file(&path.join(LOCK)).and_then(Lock::try_open);
+        let file = path.join(LOCK);
+        let lock = open_file(&file).and_then(Lock::try_open);
+        // Nobody can have it, but somebody may be looking whether it is held.
+        let lock = lock.and_then(|lock| lock.map_or_else(|| Lock::exclusive(&file), Ok));
         drop(turn);
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let record = wire::Lease { id, owner: owner.clone(), since, port: None };
         let lease = match lock {
-            Ok(Some(lock)) => Self { path, record, _lock: lock },
-            other => {
+            Ok(lock) => Self { path, record, _lock: lock },
+            Err(error) => {
                 let _ = fs::remove_dir_all(&path);
-                return Err(other.err().unwrap_or_else(|| io::ErrorKind::WouldBlock.into()));
+                return Err(error);
             }
         };
         lease.save().inspect_err(|_| drop(fs::remove_dir_all(&lease.path)))?;
@@ -111,6 +113,8 @@ fn remove(path: &Path) -> Result<(), String> {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(20));
             }
+            // Somebody else who sweeps was first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             removed => {
                 return removed.map_err(|error| format!("{} is still there: {error}", path.display()));
             }
@@ -177,9 +181,7 @@ fn end(place: &Place, environment: &Environment) -> Result<(), String> {
 /// The leases that are held.
 pub(super) fn held(home: &Home) -> Vec<wire::Lease> {
     let record = |path: &PathBuf| -> Option<wire::Lease> {
-        let mut text = Vec::new();
-        fs::File::open(path.join(RECORD)).ok()?.take(RECORD_MAX).read_to_end(&mut text).ok()?;
-        serde_json::from_slice(&text).ok()
+        serde_json::from_slice(&read_small(&path.join(RECORD)).ok()?).ok()
     };
     let is_held = |path: &PathBuf| crate::edge::lock::is_held(&path.join(LOCK));
     all(home).iter().filter(|path| is_held(path)).filter_map(record).collect()
@@ -218,6 +220,50 @@ mod tests {
         assert_eq!(held(&home), [living.record.clone()]);
         let path = living.path.clone();
         assert!(living.remove().is_empty() && !path.exists());
+    }
+
+    #[test]
+    fn many_take_leases_look_at_them_and_sweep_at_the_same_time() {
+        let (_directory, environment, home) = world();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        held(&home);
+                    }
+                });
+            }
+            let swept = [0, 1].map(|_| {
+                scope.spawn(|| {
+                    let mut left = Vec::new();
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        left.extend(sweep(&home, &environment).left);
+                    }
+                    left
+                })
+            });
+            let taken: Vec<_> = (0..200).map(|_| Lease::take(&home, &owner("b")).map(drop)).collect();
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(taken.iter().all(Result::is_ok), "{taken:?}");
+            for left in swept {
+                assert_eq!(left.join().unwrap(), [""; 0]);
+            }
+        });
+    }
+
+    #[test]
+    fn nobody_waits_for_the_other_end_of_a_pipe() {
+        let (_directory, environment, home) = world();
+        let pipe = |path: &Path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let held_one = Lease::take(&home, &owner("held")).unwrap();
+        fs::remove_file(held_one.path.join(RECORD)).unwrap();
+        pipe(&held_one.path.join(RECORD));
+        let dead = directory(&home).join("dead");
+        fs::create_dir(&dead).unwrap();
+        pipe(&dead.join(LOCK));
+        assert_eq!(sweep(&home, &environment).gone, ["dead"]);
+        assert!(held(&home).is_empty() && held_one.path.exists());
     }
 
     #[test]

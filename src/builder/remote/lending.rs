@@ -1,13 +1,13 @@
 //! A lease, and the machine that is lent under it.
 
-use std::io;
 use std::sync::PoisonError;
 use std::time::Instant;
 
 use super::inbox::Input;
+use super::kept;
 use super::lease::Lease;
 use super::machine::{self, Machine, Making};
-use super::refusal::{End, Refusal};
+use super::refusal::{End, Refusal, is_full};
 use super::{Asked, LOOK, Session};
 use crate::builder::wire::{FromRemote, Kind, ToRemote};
 use crate::host::spec::Require;
@@ -32,11 +32,9 @@ struct Way {
 impl Session<'_> {
     /// Lends a machine until it is over; says why it is, and what is left.
     pub(super) fn lend(&self, home: &Home, asked: Asked) -> (String, Vec<String>) {
+        let _used = kept::in_use();
         let begun = Lease::take(home, &asked.owner).map_err(|error| {
-            let kind = match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Kind::Disk,
-                _ => Kind::Internal,
-            };
+            let kind = if is_full(&error) { Kind::Disk } else { Kind::Internal };
             Refusal::new(kind, format!("cannot make a lease in {}: {error}", home.path().display()))
         });
         let begun = begun.and_then(|lease| match lease.place() {

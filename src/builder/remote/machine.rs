@@ -1,6 +1,6 @@
 //! The machine that is lent: made, started and waited for by a thread, asked how it is by another, ended by a third.
 
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,6 +37,9 @@ const KILLED: Duration = Duration::from_secs(10);
 const END: Duration = Duration::from_secs(60);
 /// Between two looks at whether it has ended.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Pings that may wait for an answer; who sends more of them needs no answer to each.
+const PINGS_MAX: usize = 64;
 
 /// What a machine comes to.
 pub(super) enum Event {
@@ -76,7 +79,7 @@ pub(super) struct Machine {
     environment: Environment,
     gate: Arc<Mutex<Gate>>,
     maker: JoinHandle<()>,
-    pings: Sender<u64>,
+    pings: SyncSender<u64>,
 }
 
 impl Machine {
@@ -84,7 +87,7 @@ impl Machine {
     pub(super) fn begin(making: Making, outbox: &Outbox, to: &SyncSender<Input>) -> Self {
         let (place, environment) = (making.place.clone(), making.environment.clone());
         let gate = Arc::new(Mutex::new(Gate::Open));
-        let (pings, asked) = channel();
+        let (pings, asked) = sync_channel(PINGS_MAX);
         {
             let (place, environment, outbox) = (place.clone(), environment.clone(), outbox.clone());
             std::thread::spawn(move || answer(&asked, &place, &environment, &outbox));
@@ -103,7 +106,7 @@ impl Machine {
 
     /// Answers a ping once QEMU and the guest have been asked.
     pub(super) fn ping(&self, n: u64) {
-        let _ = self.pings.send(n);
+        let _ = self.pings.try_send(n);
     }
 
     /// Begins its end; [`Input::Stopped`] says when it has come.
@@ -127,7 +130,7 @@ impl Machine {
 /// A machine that is being ended.
 pub(super) struct Ending {
     place: Place,
-    pings: Sender<u64>,
+    pings: SyncSender<u64>,
     /// How long that may take.
     pub(super) patience: Duration,
 }
@@ -135,7 +138,7 @@ pub(super) struct Ending {
 impl Ending {
     /// Still answers.
     pub(super) fn ping(&self, n: u64) {
-        let _ = self.pings.send(n);
+        let _ = self.pings.try_send(n);
     }
 
     /// Gives the guest no more time.
@@ -227,6 +230,7 @@ fn health(place: &Place, environment: &Environment) -> Pong {
     {
         pong.agent = true;
         pong.disk_free_mib = Some(usage.disk_available_kib / 1024);
+        pong.disk_read_only = usage.disk_read_only;
         pong.load_centi = usage.load.first().copied();
     }
     pong
@@ -258,7 +262,9 @@ impl Watch<'_> {
     fn image(&mut self, event: &image::Event) {
         match event {
             image::Event::Waiting => self.phase("waiting for another civm that builds the same image"),
-            image::Event::Building { .. } => self.phase("building the image"),
+            image::Event::Building { .. } | image::Event::BuildingWithNix { .. } => {
+                self.phase("building the image");
+            }
             image::Event::Step { name } => {
                 self.phase(format!("image: {name}"));
                 self.shown = Some(((*name).to_owned(), 0));

@@ -26,16 +26,14 @@ impl Refusal {
         let kind = match error {
             lifecycle::Error::Image(error) => match error {
                 image::Error::MissingTools(_) => Kind::Tools,
-                image::Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => Kind::Disk,
+                image::Error::Io { source, .. } if is_full(source) => Kind::Disk,
                 _ => Kind::Image,
             },
             lifecycle::Error::Instance(error) | lifecycle::Error::NotReady { error, .. } => match error {
                 instance::Error::NoKvm(_) => Kind::Kvm,
                 instance::Error::NoProgram(_) | instance::Error::NoStage { .. } => Kind::Tools,
                 instance::Error::Impossible(_) => Kind::Memory,
-                instance::Error::File { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                    Kind::Disk
-                }
+                instance::Error::File { source, .. } if is_full(source) => Kind::Disk,
                 instance::Error::Ended { .. }
                 | instance::Error::Guest { .. }
                 | instance::Error::NotReady { .. } => Kind::Boot,
@@ -45,6 +43,11 @@ impl Refusal {
         };
         Self { kind, message: error.to_string(), hint: None }
     }
+}
+
+/// Whether there was no room for what was to be written, on the disk or for this user.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// How a session ends.

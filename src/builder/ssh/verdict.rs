@@ -23,7 +23,7 @@ const OWN: i32 = 255;
 const NOT_FOUND: i32 = 127;
 
 /// Beginnings and parts of messages, the telling ones first: a wrong host key is followed by other complaints.
-const MESSAGES: [(&str, Verdict); 24] = [
+const MESSAGES: [(&str, Verdict); 25] = [
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", Verdict::HostKey),
     ("Host key verification failed", Verdict::HostKey),
     ("host key is known for", Verdict::HostKey),
@@ -33,6 +33,8 @@ const MESSAGES: [(&str, Verdict); 24] = [
     ("No more authentication methods", Verdict::Auth),
     ("This account is currently not available", Verdict::Auth),
     ("administratively prohibited", Verdict::Forbidden),
+    // Too few for what goes over one connection: `MaxSessions`.
+    ("session request failed: Session open refused by peer", Verdict::Forbidden),
     ("Could not resolve hostname", Verdict::Network),
     ("Connection refused", Verdict::Network),
     ("timed out", Verdict::Network),
@@ -160,6 +162,12 @@ Host key verification failed.\r
             (
                 255,
                 "channel 1: open failed: administratively prohibited: open failed\r\nstdio forwarding failed\r\n",
+                Verdict::Forbidden,
+            ),
+            (
+                255,
+                "mux_client_request_session: session request failed: Session open refused by peer\r\n\
+                 kex_exchange_identification: Connection closed by remote host\r\n",
                 Verdict::Forbidden,
             ),
             (255, "Stdio forwarding request failed: Session open refused by peer\r\n", Verdict::Network),

@@ -1,7 +1,12 @@
 //! `civm builder exec`.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{Home, down, reason_failure, up};
 use crate::builder::keeper::client;
@@ -9,7 +14,7 @@ use crate::builder::keeper::socket::Request;
 use crate::cli::builder::{Chosen, Exec};
 use crate::commands::Context;
 use crate::commands::ssh::code;
-use crate::edge::foreground::Foreground;
+use crate::edge::foreground::{self, Foreground};
 use crate::edge::process;
 use crate::outcome::{Code, Failure, Outcome};
 
@@ -18,11 +23,15 @@ pub(super) fn run(args: &Exec, home: &Home, context: &Context) -> Outcome {
     let names = [args.builder.clone()];
     let was_up = client::list(&home.socket())
         .is_ok_and(|views| views.iter().any(|view| view.name == args.builder && view.wanted));
+    // Whoever interrupts it wants the builder no more than the command.
+    let interrupted = interruption()?;
     up::raise(&names, args.of.as_deref(), home, context)?;
-    let outcome = match up::wait(&names, home, context)?.into_iter().next() {
-        Some((_, reason)) => Err(reason_failure(reason)),
-        None => command(args, home, context),
-    };
+    let give_up = || interrupted.load(Ordering::Relaxed);
+    let outcome =
+        up::wait(&names, home, context, &give_up).and_then(|failed| match failed.into_iter().next() {
+            Some((_, reason)) => Err(reason_failure(reason)),
+            None => command(args, home, context),
+        });
     if !was_up && !args.keep {
         let request = Request::Down { builders: names.to_vec(), within_ms: None };
         if let Err(error) = client::done(&home.socket(), &request) {
@@ -32,6 +41,15 @@ pub(super) fn run(args: &Exec, home: &Home, context: &Context) -> Outcome {
         down::gone(&chosen, home, context)?;
     }
     outcome
+}
+
+/// Becomes true at a signal that ends programs, but for those that this one was told to ignore.
+fn interruption() -> io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in foreground::heeded([SIGHUP, SIGINT, SIGTERM]) {
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
 }
 
 fn command(args: &Exec, home: &Home, context: &Context) -> Outcome {
@@ -47,12 +65,9 @@ fn command(args: &Exec, home: &Home, context: &Context) -> Outcome {
         Some(split) => split,
         None => return Err(Failure::new(Code::CouldNotReadInput, "no command")),
     };
-    let cannot = |error: std::io::Error| {
-        let code = if error.kind() == std::io::ErrorKind::NotFound {
-            Code::CommandNotFound
-        } else {
-            Code::CommandNotRun
-        };
+    let cannot = |error: io::Error| {
+        let code =
+            if error.kind() == io::ErrorKind::NotFound { Code::CommandNotFound } else { Code::CommandNotRun };
         Failure::new(code, format!("cannot run `{}`: {error}", program.to_string_lossy()))
     };
     let foreground = Foreground::watch().map_err(cannot)?;

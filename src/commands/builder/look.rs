@@ -92,13 +92,15 @@ fn ask(
     let target = Target {
         access: &access,
         arch: lender.arch,
+        emulates: false,
         run_with: &builder.run_with,
         binaries: &binaries,
         environment,
         cut: &cut,
     };
     let mut link = Link::open(&target, &mut |what| context.screen.detail(what)).map_err(reason_failure)?;
-    let asked = talk(&mut link, builder, request, Instant::now() + scaled(ANSWER, environment));
+    let until = Instant::now() + scaled(ANSWER, environment);
+    let asked = talk(&mut link, builder, request, until, &mut |warning| context.screen.warn(warning));
     link.close();
     asked.map_err(reason_failure)
 }
@@ -108,6 +110,7 @@ fn talk(
     builder: &Deployed,
     request: Option<&ToRemote>,
     until: Instant,
+    warn: &mut dyn FnMut(String),
 ) -> Result<(Facts, Option<FromRemote>), Reason> {
     link.say(&ToRemote::Hello {
         protocol: wire::PROTOCOL,
@@ -135,6 +138,7 @@ fn talk(
                 facts = Some(found);
                 link.say(request)?;
             }
+            Some(FromRemote::Warning { message }) => warn(format!("{}: {message}", builder.on)),
             Some(FromRemote::Failed { kind, message, hint }) => {
                 return Err(Reason {
                     kind: Kind::Remote(kind),

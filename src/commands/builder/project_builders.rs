@@ -19,6 +19,7 @@ use crate::commands::instance::{failure, site};
 use crate::edge::{atomic, process};
 use crate::host::parcel::{PARCEL, ROOTFS};
 use crate::host::rootfs::{Entry, Kind};
+use crate::image::GUEST_BINARY;
 use crate::instance::deadline::scaled;
 use crate::lifecycle::{self, Packing};
 use crate::outcome::{Code, Failure};
@@ -28,7 +29,7 @@ const BEGIN: Duration = Duration::from_secs(20);
 /// How often it is looked for.
 const POLL: Duration = Duration::from_millis(20);
 /// Variables of the caller that a keeper in the background needs besides the ordinary ones.
-const PASSED_ON: [&str; 3] = ["SSH_AUTH_SOCK", "CIVM_GUEST_BINARY", "XDG_CACHE_HOME"];
+const PASSED_ON: [&str; 3] = ["SSH_AUTH_SOCK", GUEST_BINARY, "XDG_CACHE_HOME"];
 
 /// The builders of these names, or all, with their keys if `keys`.
 pub(super) fn chosen(

@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(150);
 pub(super) fn run(args: &Up, home: &Home, context: &Context) -> Outcome {
     let names = args.chosen.names();
     let names = raise(&names, args.of.as_deref(), home, context)?;
-    let failed = wait(&names, home, context)?;
+    let failed = wait(&names, home, context, &|| false)?;
     if let Some(path) = &args.machines_file {
         machines(path, home, context)?;
     }
@@ -72,16 +72,24 @@ pub(super) fn raise(
     Ok(wanted)
 }
 
-/// Waits until each is ready or has failed; those that have failed, and why.
+/// Waits until each is ready or has failed, unless `give_up` says otherwise; those that have failed, and why.
 pub(super) fn wait(
     names: &[String],
     home: &Home,
     context: &Context,
+    give_up: &dyn Fn() -> bool,
 ) -> Result<Vec<(String, Reason)>, Failure> {
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
     loop {
         let views = home.list()?;
         let views: Vec<&View> = views.iter().filter(|view| names.contains(&view.name)).collect();
+        if let Some(gone) = names.iter().find(|name| views.iter().all(|view| view.name != **name)) {
+            let message = format!("`{gone}` is not there any more: its keeper was told of other builders");
+            return Err(Failure::new(Code::MachineUnavailable, message));
+        }
+        if give_up() {
+            return Err(Failure::new(Code::Generic, "interrupted"));
+        }
         for view in &views {
             let line = progress(view);
             if shown.get(&view.name) != Some(&line) {

@@ -42,7 +42,9 @@ pub(super) fn look(project: &Project, context: &Context) -> Vec<Finding> {
         findings.push(Finding::ok("ports", "those of all hosts are free, or held by their own machines"));
     }
     findings.extend(clashes);
-    findings.extend(specs.iter().find_map(|spec| warm_start(spec, context)));
+    findings.extend(
+        specs.iter().filter(|spec| spec.nixos().is_none()).find_map(|spec| warm_start(spec, context)),
+    );
     findings
 }
 

@@ -28,7 +28,12 @@ pub(super) fn warm(args: &Warm, context: &Context) -> Outcome {
         let impossible = |reason| life(lifecycle::Error::Resources(reason));
         project::load(&project, host)?.with_resources(&resources).map_err(impossible)
     });
-    for spec in specs.collect::<Result<Vec<Spec>, Failure>>()? {
+    let specs = specs.collect::<Result<Vec<Spec>, Failure>>()?;
+    if let Some(spec) = specs.iter().find(|spec| spec.nixos().is_some()) {
+        let reason = format!("`{}` is a NixOS configuration, whose runner always boots it", spec.name);
+        return Err(life(lifecycle::Error::NotWarm(reason)));
+    }
+    for spec in specs {
         let mut watch = Watch::new(context.screen, &spec.name);
         let (order, environment) = (Order::of(&spec), &context.environment);
         let made = lifecycle::make_template(&order, args.accel.into(), environment, &mut watch);

@@ -12,6 +12,7 @@ use super::update_all::{root, without_rule};
 use crate::cli::secrets::Check;
 use crate::commands::Context;
 use crate::commands::git::uncovered;
+use crate::commands::screen::counted;
 use crate::edge::index::Index;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::FILE;
@@ -113,12 +114,11 @@ fn tell(report: &Report, session: &Session, context: &Context) -> Result<(), Fai
     let (files, warnings) =
         (report.files.len(), report.findings.iter().filter(|finding| finding.is_warning).count());
     let findings = report.findings.len() - warnings;
-    let warnings = match warnings {
-        0 => String::new(),
-        1 => ", 1 warning".to_owned(),
-        more => format!(", {more} warnings"),
-    };
-    context.screen.note(format!("{files} sops files checked{without}: {findings} findings{warnings}"));
+    let mut found = counted(findings, "finding");
+    if warnings > 0 {
+        found = format!("{found}, {}", counted(warnings, "warning"));
+    }
+    context.screen.note(format!("{} checked{without}: {found}", counted(files, "sops file")));
     Ok(())
 }
 

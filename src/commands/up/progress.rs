@@ -62,6 +62,10 @@ impl Watch {
                     ProgressBar::new(STEPS).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
                 });
             }
+            image::Event::BuildingWithNix { log } => {
+                self.note("building the configuration's machine with nix");
+                self.detail(format!("what nix says is in `{}`", log.display()));
+            }
             image::Event::Step { name } => self.bar.set_message(*name),
             #[expect(
                 clippy::cast_possible_truncation,

@@ -181,6 +181,7 @@ pub fn alias(builder: &Deployed, paths: &Paths) -> String {
   UserKnownHostsFile {known_hosts}
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
+  VerifyHostKeyDNS no
   UpdateHostKeys no
   BatchMode yes
   RequestTTY no

@@ -46,6 +46,7 @@ fn builders_that_are_deployed_are_reached_through_their_keeper() {
   UserKnownHostsFile /run/civm/builders/known_hosts
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
+  VerifyHostKeyDNS no
   UpdateHostKeys no
   BatchMode yes
   RequestTTY no
@@ -65,6 +66,7 @@ Host eb-x86
   UserKnownHostsFile /run/civm/builders/known_hosts
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
+  VerifyHostKeyDNS no
   UpdateHostKeys no
   BatchMode yes
   RequestTTY no

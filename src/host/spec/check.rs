@@ -7,8 +7,8 @@ use super::load::{SecretsFile, Sources};
 use super::raw::{self, ByArch, Mapping};
 use super::units::{Either, Names, Plain, Size};
 use super::{
-    Arch, MachineType, Spec, check_artifacts, check_image, check_nix, check_secrets, check_services,
-    check_system, check_templates, check_users,
+    Arch, MachineType, Provider, Resources, Spec, check_artifacts, check_image, check_nix, check_secrets,
+    check_services, check_system, check_templates, check_users,
 };
 use crate::host::error::{Error, SpecError, alike};
 use crate::host::generated::builders::UNIT;
@@ -52,6 +52,8 @@ pub(super) const DISK_MIN: Size = Size::mebibytes(4 * 1024);
 const AUTO: &str = "auto";
 
 pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Checked<Spec> {
+    check_image::only_debian(&host, sources)?;
+    let given = [host.cpus.is_some(), host.memory.is_some(), host.disk.is_some()];
     let zram = check_system::zram(host.zram, sources)?;
     let (secrets, sops_files) = check_secrets::secrets(host.secrets, facts, sources)?;
     let templates = check_templates::templates(host.templates, &secrets, facts, sources)?;
@@ -66,7 +68,7 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         }
         units.insert(name, unit);
     }
-    let spec = Spec {
+    let mut spec = Spec {
         name: facts.name.into(),
         description: host.description,
         extends: facts.extends.to_vec(),
@@ -106,6 +108,16 @@ pub(super) fn check(host: raw::Host, facts: &Facts<'_>, sources: &Sources) -> Ch
         },
         source: host.source.unwrap_or(false),
     };
+    if let Provider::Nixos(nixos) = &mut spec.image.provider {
+        nixos.given = Resources {
+            cpus: given[0].then_some(spec.cpus),
+            memory: given[1].then_some(spec.memory),
+            disk: given[2].then_some(spec.disk),
+            forwards: spec.forwards.clone(),
+        };
+        // What is installed in the guest, the configuration says.
+        spec.unlisted_secrets.clear();
+    }
     for path in generated::paths(&spec) {
         if spec.files.contains_key(path) {
             return Err(

@@ -66,6 +66,8 @@ impl<T> PerArch<T> {
 pub(super) struct Image {
     pub(super) provider: Option<String>,
     pub(super) suite: Option<String>,
+    pub(super) flake: Option<String>,
+    pub(super) configuration: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -13,7 +13,7 @@ fn boot() -> Boot {
 }
 
 fn probe<'a>(arch: Arch, qemu: &'a str, boot: &'a Boot, environment: &'a Environment) -> Probe<'a> {
-    Probe { arch, qemu: Path::new(qemu), boot, user: None, environment }
+    Probe { arch, qemu: Path::new(qemu), boot: Some(boot), user: None, environment }
 }
 
 #[test]

@@ -155,6 +155,7 @@ pub(in crate::instance) fn draft(arch: Arch, accel: Accel, boot: Boot, console: 
         memory_mib: MEMORY_MIB,
         memory_file: None,
         boot,
+        runner: None,
         disk: None,
         disk_files: None,
         forwards: Vec::new(),

@@ -175,5 +175,6 @@ fn conclude(place: &Place, status: ExitStatus, report: &mut Report) {
         record.reason.get_or_insert(reason);
     }
     record.remove_ephemeral_disk(&place.path);
+    place.remove_runner_files();
     let _ = record.save(&place.path);
 }

@@ -45,6 +45,15 @@ pub(super) fn mount_private(directory: &Path) -> io::Result<()> {
     tmpfs("mode=0700,noswap").or_else(|_| tmpfs("mode=0700")).map_err(|e| named("mounting a tmpfs", e.into()))
 }
 
+/// Shows a directory a second time, where nobody can write to it.
+pub(super) fn bind_read_only(directory: &Path, at: &Path) -> io::Result<()> {
+    let (none, bind) = (None::<&str>, MsFlags::MS_BIND);
+    mount(Some(directory), at, none, bind, none).map_err(|e| named("binding the share", e.into()))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    let again = bind | MsFlags::MS_REMOUNT | flags;
+    mount(none, at, none, again, none).map_err(|e| named("making the share read-only", e.into()))
+}
+
 /// What an `unshare` that failed means (unshare(2), user_namespaces(7)).
 fn refused(errno: Errno) -> io::Error {
     io::Error::other(match errno {

@@ -26,6 +26,7 @@ use crate::vm::agent;
 use crate::vm::argv;
 use crate::vm::ports::Forward;
 use crate::vm::qmp::{self, Message, Session};
+use crate::vm::runner;
 use crate::vm::spec::{Accel, Channel, Spec};
 
 mod greeting;
@@ -172,6 +173,8 @@ pub(super) struct Run<'a> {
 /// Starts QEMU and waits until it answers; gives our end of the guest's console as well.
 pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStream), String> {
     let Run { program, spec, mode, user, fence, log, state, patience } = run;
+    let runner = spec.draft().runner.as_ref();
+    let program = runner.map_or(program, |runner| runner.program.as_path());
     let mut command = match mode {
         // The kernel ends it with the first process of its PID namespace.
         Mode::Namespaces => Command::new(program),
@@ -179,7 +182,15 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
     };
     let (messages, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
     let (err, out) = (theirs.try_clone().map_err(|error| error.to_string())?, theirs);
-    command.args(argv::render(spec)).env_clear().stdin(Stdio::null());
+    command.env_clear().stdin(Stdio::null());
+    match runner {
+        None => command.args(argv::render(spec)),
+        Some(runner) => {
+            let runner::Call { variables, arguments } = runner::call(spec, runner);
+            // A script, which looks for its programs and for its user's home.
+            command.envs(Environment::of_process().for_tools().iter()).envs(variables).args(arguments)
+        }
+    };
     command.stdout(OwnedFd::from(out)).stderr(OwnedFd::from(err));
     if let Some(user) = user {
         user.run(&mut command);

@@ -1,9 +1,11 @@
 //! The supervisor: stages the files, runs QEMU as its child and stays until it is gone.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::DirBuilder;
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,6 +41,10 @@ use watch::Machine;
 
 /// How long QEMU may take to answer on its control channel; a loaded machine is slow to load it.
 const GREETING: Duration = Duration::from_secs(20);
+/// The same where a runner first makes what QEMU is to open.
+const RUNNER: Duration = Duration::from_secs(590);
+/// Where a runner's QEMU finds the share: it may open it to be written to.
+const READ_ONLY: &str = "share-read-only";
 
 /// The hidden subcommand: `MODE KEEPER RUNTIME STATE PROJECT NAME`.
 pub(super) fn run(arguments: Vec<OsString>) -> ExitCode {
@@ -162,7 +168,10 @@ impl Stage {
         let failed = |error: io::Error| error.to_string();
         let files = self.share.receive(caller, plan.user).map_err(failed)?;
         report.send(&Event::Staged { files });
-        let disk = plan.machine.disk.as_ref().map(disk::Files::open).transpose()?;
+        let machine = &plan.machine;
+        // A runner makes its disk itself where there is none.
+        let disk = machine.disk.as_ref().filter(|disk| machine.runner.is_none() || disk.path.exists());
+        let disk = disk.map(disk::Files::open).transpose()?;
         let mut resumed = matches!(plan.template, Some(Template::Resume { .. }));
         let (qemu, guest) = match self.start_qemu(plan, plan.template.as_ref(), disk.as_ref()) {
             Err(reason) if matches!(plan.template, Some(Template::Resume { required: false, .. })) => {
@@ -200,6 +209,7 @@ impl Stage {
     ) -> Result<(Qemu, UnixStream), String> {
         let failed = |error: io::Error| error.to_string();
         let (user, mut machine) = (plan.user, plan.machine.clone());
+        let runner = machine.runner.clone();
         // Before what QEMU alone inherits is open.
         let fence = (machine.network == Network::NoHost)
             .then(|| Fence::start(self.mode, user, &self.place.path))
@@ -215,7 +225,12 @@ impl Stage {
             qmp: channels.qmp(),
             agent: channels.agent(),
             share: self.share.path().to_owned(),
-            disk_files: disk.map(|disk| disk.inherit(&mut inherited)).transpose().map_err(failed)?,
+            // A runner opens its disk by its name.
+            disk_files: disk
+                .filter(|_| runner.is_none())
+                .map(|disk| disk.inherit(&mut inherited))
+                .transpose()
+                .map_err(failed)?,
             fence: fence.as_ref().map(Fence::channels),
             memory_file: template.as_ref().map(|template| template.memory.clone()),
         };
@@ -229,9 +244,17 @@ impl Stage {
                 *path = inherited.path(path).map_err(failed)?;
             }
         }
+        if let Some(runner) = &runner {
+            wiring.share = self.runtime.join(READ_ONLY);
+            make_directory(&wiring.share)?;
+            namespaces::bind_read_only(self.share.path(), &wiring.share).map_err(failed)?;
+            // What an earlier run left there was of that run alone.
+            let _ = std::fs::remove_dir_all(&runner.temporary);
+            make_directory(&runner.temporary)?;
+        }
         let spec = machine.spec(plan.accel, plan.tsc_khz, wiring).map_err(|error| error.to_string())?;
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
-        let patience = scaled(GREETING, &self.environment);
+        let patience = scaled(if runner.is_some() { RUNNER } else { GREETING }, &self.environment);
         let state = template.and_then(|template| template.state);
         let run = qemu::Run {
             program: &plan.qemu,
@@ -252,6 +275,11 @@ impl Stage {
             _ => reason,
         })
     }
+}
+
+fn make_directory(path: &Path) -> Result<(), String> {
+    let made = DirBuilder::new().mode(0o700).create(path);
+    made.map_err(|error| format!("cannot create {}: {error}", path.display()))
 }
 
 /// The caller's socket, our standard input, read without a buffer of its own.

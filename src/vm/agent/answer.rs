@@ -57,6 +57,9 @@ pub struct Usage {
     pub disk_kib: u64,
     /// What of it ordinary users could still fill.
     pub disk_available_kib: u64,
+    /// Whether nothing can be written to it any more, as after a write that failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub disk_read_only: bool,
 }
 
 /// What an apply changed, or would change.

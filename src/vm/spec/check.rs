@@ -40,6 +40,10 @@ pub(super) fn draft(draft: &Draft, native: Option<Arch>) -> Result<(), Error> {
         check_path("initrd", initrd)?;
     }
     check_append(&draft.boot.append)?;
+    if let Some(runner) = &draft.runner {
+        check_path("runner", &runner.program)?;
+        check_path("runner's temporary directory", &runner.temporary)?;
+    }
     if let Some(disk) = &draft.disk {
         check_path("disk", &disk.path)?;
     }

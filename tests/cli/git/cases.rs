@@ -252,5 +252,5 @@ fn a_hook_of_another_repository_does_not_lead_astray() {
         .env("GIT_DIR", hidden.join(".git"))
         .env("GIT_INDEX_FILE", "nothing"))
     .ok()
-    .says("1 sops files");
+    .says("1 sops file");
 }

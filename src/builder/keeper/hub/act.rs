@@ -20,7 +20,6 @@ impl Hub<'_> {
         let orders = Arc::new(Orders::default());
         let loaded = Arc::clone(&builder.loaded);
         builder.orders = Some(Arc::clone(&orders));
-        builder.access = Some(access.clone());
         let session = Session { loaded, id, shared, orders, keeper, access };
         let spawned = thread::Builder::new().name("session".into()).stack_size(SESSION_STACK);
         if let Err(error) = spawned.spawn(move || session.run()) {
@@ -29,24 +28,23 @@ impl Hub<'_> {
     }
 
     /// A session that never was.
-    fn broken(&self, builder: &str, id: u64, message: String) {
+    fn broken(&mut self, builder: &str, id: u64, message: String) {
         let ending = Ending::Broken(Reason::new(Kind::Local, message));
         let said = Said::Event(Event::Ended { ending, chance: 0 });
-        let _ = self.sender.send(Message::Session { builder: builder.to_owned(), id, said });
+        self.own.push_back(Message::Session { builder: builder.to_owned(), id, said });
     }
 
     /// Gives somebody's socket to an ssh that leads it to the builder.
     pub(super) fn connect(&mut self, name: &str, dial: u64) {
         let caller = self.callers.remove(&dial).map(|(_, caller)| caller);
-        let builder = self.builders.get(name);
-        let way = builder.and_then(|builder| Some((builder.access.as_ref()?, builder.port?)));
+        let way = self.builders.get(name).and_then(|builder| builder.way.as_ref());
         let closed = Message::Closed { builder: name.to_owned() };
         let started = match (caller, way) {
-            (Some(caller), Some((access, port))) => self.lead(&caller, &access.forward(port), name),
+            (Some(caller), Some(way)) => self.lead(&caller, &way.arguments, name),
             _ => Err("it is gone".to_owned()),
         };
         if let Err(error) = started {
-            let _ = self.sender.send(closed);
+            self.own.push_back(closed);
             self.log(name, &format!("a connection could not be made: {error}"));
         }
     }

@@ -11,8 +11,11 @@ impl Hub<'_> {
         let mut found: BTreeMap<String, Loaded> = match found {
             Ok(found) => found.into_iter().map(|one| (one.name().to_owned(), one)).collect(),
             Err(error) => {
-                complaints.push(format!("cannot list {}: {error}", self.parcels.display()));
-                BTreeMap::new()
+                // That does not mean that nobody wants them any more.
+                let text =
+                    format!("cannot list {}: {error}; all builders stay as they are", self.parcels.display());
+                (self.tell)(&Line { at: 0, builder: String::new(), text });
+                return;
             }
         };
         for text in complaints {
@@ -45,13 +48,17 @@ impl Hub<'_> {
         });
         match prepared {
             Ok(host_key) => {
+                self.refused.remove(&name);
                 self.builders.insert(name.clone(), Builder::new(loaded, host_key));
                 self.changed = true;
                 if enable {
                     self.step(&name, Input::Enable);
                 }
             }
-            Err(text) => (self.tell)(&Line { at: 0, builder: name, text }),
+            Err(text) => {
+                (self.tell)(&Line { at: 0, builder: name.clone(), text: text.clone() });
+                self.refused.insert(name, text);
+            }
         }
     }
 

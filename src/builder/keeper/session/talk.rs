@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Said, Session};
+use super::{Said, Session, Way};
 use crate::builder::identity::Pair;
 use crate::builder::keeper::gates::Permit;
 use crate::builder::keeper::ready::Check;
@@ -11,7 +11,7 @@ use crate::builder::keeper::reason::{Kind, Reason};
 use crate::builder::keeper::state::Event;
 use crate::builder::link::Link;
 use crate::builder::publish::Learned;
-use crate::builder::wire::{self, Facts, FromRemote, ImageState, PING_MS, ToRemote};
+use crate::builder::wire::{self, Facts, FromRemote, ImageState, PING_MS, Pong, ToRemote};
 use crate::image::sent;
 use crate::instance::deadline::scaled;
 use crate::instance::plan::Staged;
@@ -21,6 +21,9 @@ use crate::lifecycle;
 const LOOK: Duration = Duration::from_millis(250);
 /// How long QEMU or the guest may be silent, while the remote itself answers.
 const SICK: Duration = Duration::from_secs(60);
+/// Connections at once where each takes a session. sshd's `MaxSessions` is 10 where nobody says otherwise: one is that
+/// of the civm there, and one is left for the keeper.
+const SESSIONS: u32 = 8;
 
 /// The conversation with a remote.
 pub(super) struct Talk<'a> {
@@ -40,6 +43,8 @@ pub(super) struct Talk<'a> {
     waits: bool,
     /// The login that proves that the builder is ready.
     check: Option<Check>,
+    /// Whether each connection takes a session of its own.
+    sessions: bool,
     /// When QEMU and the guest were last well.
     well: Instant,
     ready: bool,
@@ -59,6 +64,7 @@ impl<'a> Talk<'a> {
             image,
             waits: false,
             check: None,
+            sessions: false,
             well: now,
             ready: false,
         }
@@ -76,11 +82,8 @@ impl<'a> Talk<'a> {
                     self.start()?;
                 }
             }
-            if self.check.is_some() && self.link.forwards_nothing() {
-                let on = &self.session.loaded.parcel.builder.on;
-                let message = format!("the sshd of {on} forwards no connections");
-                return Err(Reason::new(Kind::Auth, message)
-                    .hint("set `AllowTcpForwarding yes` (or `local`) in its sshd_config"));
+            if self.check.is_some() && !self.sessions && self.link.forwards_nothing() {
+                self.take_sessions(host)?;
             }
             if let Some(learned) = self.check.as_mut().and_then(Check::result) {
                 self.check = None;
@@ -135,6 +138,17 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
+    /// A guest whose writes have failed builds nothing more. A new one begins with an empty disk.
+    fn full(&self, pong: &Pong) -> Reason {
+        let builder = &self.session.loaded.parcel.builder;
+        let free = pong.remote_disk_free_mib.map(|free| format!(": {free} MiB are free on {}", builder.on));
+        let message = format!("nothing can be written to its disk any more{}", free.unwrap_or_default());
+        Reason::new(Kind::Remote(wire::Kind::Ended), message).hint(format!(
+            "make room for what `disk` in hosts/{}/host.yaml says, or let it say less",
+            builder.host
+        ))
+    }
+
     fn start(&mut self) -> Result<(), Reason> {
         self.waits = false;
         self.session.orders.started.store(true, Ordering::SeqCst);
@@ -181,10 +195,12 @@ impl<'a> Talk<'a> {
             }
             FromRemote::Started { port, accel, reason } => {
                 self.permit = None;
-                self.session.say(Said::Started { port, accel: accel.to_string(), reason });
+                self.session.say(Said::Started { accel: accel.to_string(), reason });
                 self.session.doing("booting");
                 self.session.say(Said::Event(Event::Started));
-                self.check = Some(Check::new(self.session, port, host));
+                let arguments = self.session.access.forward(port);
+                self.check = Some(Check::new(self.session, &arguments, host));
+                self.session.say(Said::Way(Way { arguments, most: None }));
             }
             FromRemote::Ready => {
                 self.session.doing("logging in");
@@ -196,7 +212,11 @@ impl<'a> Talk<'a> {
                 if pong.qemu && pong.agent {
                     self.well = Instant::now();
                 }
+                let broken = pong.disk_read_only.then(|| self.full(&pong));
                 self.session.say(Said::Pong(pong));
+                if let Some(reason) = broken {
+                    return Err(reason);
+                }
             }
             FromRemote::Warning { message } => self.session.say(Said::Warning(message)),
             FromRemote::Failed { kind, message, hint } => {
@@ -211,11 +231,26 @@ impl<'a> Talk<'a> {
                 if self.told {
                     return Ok(true);
                 }
-                return Err(Reason::new(Kind::Remote(wire::Kind::Ended), format!("{on} ended it: {reason}")));
+                return Err(Reason::new(
+                    Kind::Remote(wire::Kind::Ended),
+                    format!("{on} ended the builder: {reason}"),
+                ));
             }
             FromRemote::Purged { .. } | FromRemote::Unknown => {}
         }
         Ok(false)
+    }
+
+    /// The remote's sshd forwards no connections: the civm there does.
+    fn take_sessions(&mut self, host: &Pair) -> Result<(), Reason> {
+        self.sessions = true;
+        let keeper = &self.session.shared.owner.keeper;
+        let arguments = self.link.dial(keeper, self.session.loaded.name());
+        let mut check = Check::new(self.session, &arguments, host);
+        check.begin()?;
+        self.check = Some(check);
+        self.session.say(Said::Way(Way { arguments, most: Some(SESSIONS) }));
+        Ok(())
     }
 
     /// Sends the image, file by file. Where the builder is to stop meanwhile, the connection is cut: that ends it as well.

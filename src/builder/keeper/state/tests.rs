@@ -7,7 +7,7 @@ use super::*;
 use crate::builder::keeper::retry::{LEAST, MOST};
 
 fn policy(start: Start) -> Policy {
-    Policy { start, idle: Duration::from_secs(30), hold: Duration::from_secs(20) }
+    Policy { start, idle: Duration::from_secs(30), hold: Duration::from_secs(20), most: 3 }
 }
 
 const SECOND: Time = Duration::from_secs(1);
@@ -107,6 +107,28 @@ fn a_build_that_comes_early_waits_and_is_connected() {
     assert_eq!(world.session(Event::Ready), [Action::Connect { dial: 1 }]);
     assert_eq!(world.state.connections(), 1);
     assert_eq!(world.dial(true), [Action::Connect { dial: 2 }], "a ready builder asks for no other");
+}
+
+#[test]
+fn more_connections_than_it_may_have_wait_for_their_turn() {
+    let mut world = World::ready(Start::Always);
+    for dial in 1..=3 {
+        assert_eq!(world.dial(false), [Action::Connect { dial }]);
+    }
+    for dial in 4..=5 {
+        assert_eq!(world.dial(false), [Action::Hold { dial }]);
+    }
+    assert_eq!(world.dial(true), [Action::Hold { dial: 6 }], "it may be this very store that is wanted");
+    assert_eq!(world.take(Input::HungUp { dial: 6 }), []);
+    assert_eq!(world.take(Input::Closed), [Action::Connect { dial: 4 }]);
+    assert_eq!(world.take(Input::HungUp { dial: 5 }), []);
+    assert_eq!(world.take(Input::Closed), []);
+    // Those who came early are let in a few at a time as well.
+    let mut world = World::new(Start::Always);
+    world.take(Input::Enable);
+    (0..5).for_each(|_| drop(world.dial(false)));
+    assert_eq!(world.session(Event::Ready), [1, 2, 3].map(|dial| Action::Connect { dial }));
+    assert_eq!((world.state.held(), world.pass(20 * SECOND).len()), (2, 2));
 }
 
 #[test]

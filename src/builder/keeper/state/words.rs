@@ -16,6 +16,8 @@ pub struct Policy {
     pub idle: Duration,
     /// How long a connection waits for it.
     pub hold: Duration,
+    /// How many connections it may have at once; more wait.
+    pub most: u32,
 }
 
 /// How far a builder has come.

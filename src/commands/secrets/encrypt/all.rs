@@ -8,6 +8,7 @@ use super::super::progress::progress;
 use super::super::update_all::{below, root};
 use crate::cli::secrets::Encrypt;
 use crate::commands::Context;
+use crate::commands::screen::counted;
 use crate::edge::terminal;
 use crate::outcome::{Code, Failure, Outcome};
 use crate::secrets::check::{Source, unencrypted};
@@ -69,8 +70,7 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
         context.screen.warn(warning);
     }
     if encrypted > 0 {
-        let s = if encrypted == 1 { "" } else { "s" };
-        context.screen.note(format!("{encrypted} file{s} encrypted"));
+        context.screen.note(format!("{} encrypted", counted(encrypted, "file")));
         context
             .screen
             .note("change any secrets that were committed or shared in plaintext: others may know them");

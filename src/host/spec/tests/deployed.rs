@@ -12,6 +12,8 @@ fn load(lines: &str, arch: Arch) -> Result<Spec, String> {
     let lines: String = lines.lines().map(|line| format!("      {line}\n")).collect();
     let text = format!("secrets: [k]\nnix:\n  max_jobs: 0\n  builders:\n    b:\n{lines}");
     let deploys = format!("nix:\n  builders:\n    x: {{deploy: builder, on: u@h, on_public_key: {KEY}}}\n");
+    let hash = "ab".repeat(32);
+    let fetches = format!("{BUILDER}artifacts: {{/opt/x: {{url: \"https://h/x\", sha256: {hash}}}}}\n");
     let hosts = [
         ("h", text.as_str()),
         ("builder", BUILDER),
@@ -21,6 +23,7 @@ fn load(lines: &str, arch: Arch) -> Result<Spec, String> {
         ("plain", "cpus: 2\n"),
         ("broken", "cpus: 2\nmemroy: 3G\n"),
         ("deploys", &deploys),
+        ("fetches", &fetches),
     ];
     load_from(&hosts, arch, true).map_err(|error| error.to_string())
 }
@@ -89,6 +92,10 @@ fn a_host_that_cannot_be_a_builder_is_named() {
     assert_eq!(bad("deploy: ../x\n"), "8: there is no host `../x` to deploy");
     assert_eq!(bad("deploy: h\n"), "8: `h` cannot deploy itself");
     assert_eq!(bad("deploy: plain\n"), "8: host `plain` has no `nix:`, so it cannot be a builder");
+    assert_eq!(
+        bad("deploy: fetches\n"),
+        "8: host `fetches` has artifacts, which a builder that is deployed is not given"
+    );
     assert_eq!(
         bad("deploy: broken\n"),
         "hosts/broken/host.yaml:2: unknown key `memroy`; did you mean `memory`?"

@@ -36,6 +36,11 @@ impl Boot {
         Self { begun, heard: false, unknown_report: false }
     }
 
+    /// Whether the guest's agent has said anything.
+    pub(super) fn is_heard(&self) -> bool {
+        self.heard
+    }
+
     /// Whether a reset is one of those that come before a guest has begun.
     fn is_in_firmware(&self, now: Instant, within: Duration) -> bool {
         !self.heard && now.saturating_duration_since(self.begun) <= within
@@ -154,12 +159,8 @@ impl Machine {
         }
         let key_taken = event == agent::Event::KeyTaken;
         let ready = matches!(event, agent::Event::Ready { .. });
-        if ready && self.record.phase == Phase::Booting {
-            // The record is written before anybody is told.
-            self.record.phase = Phase::Ready;
-            self.console.catch_up();
-            self.console.boot_ended();
-            self.save();
+        if ready {
+            self.is_ready();
         }
         let event = Event::Guest { report: event };
         if ready {
@@ -169,6 +170,25 @@ impl Machine {
         }
         if key_taken && !self.record.key_removed {
             self.take_key_back(report);
+        }
+    }
+
+    /// Notes that the boot is over, before anybody is told.
+    fn is_ready(&mut self) {
+        if self.record.phase == Phase::Booting {
+            self.record.phase = Phase::Ready;
+            self.console.catch_up();
+            self.console.boot_ended();
+            self.save();
+        }
+    }
+
+    /// The caller could log in to a guest that has no agent, or one that says nothing of it.
+    pub(super) fn seen_ready(&mut self, report: &mut Report) {
+        if self.record.phase == Phase::Booting {
+            self.is_ready();
+            let uptime_ms = millis(self.boot.begun.elapsed());
+            report.send(&Event::Guest { report: agent::Event::Ready { uptime_ms } });
         }
     }
 
@@ -193,8 +213,12 @@ impl Machine {
                 }
                 self.console.boot_begins();
                 self.console.say("the guest boots again");
-                (self.record.phase, self.record.key_removed) = (Phase::Booting, false);
-                self.boot = Boot::new(Instant::now());
+                self.record.key_removed = false;
+                // A guest without an agent would not say when it is ready again.
+                if self.boot.heard {
+                    self.record.phase = Phase::Booting;
+                    self.boot = Boot::new(Instant::now());
+                }
                 self.save();
                 report.send(&Event::Rebooting);
             }

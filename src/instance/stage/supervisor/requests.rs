@@ -73,6 +73,9 @@ impl Machine {
             }
             Request::Console { typing } => self.attach(who, typing, report),
             Request::Guest { .. } if self.record.phase != Phase::Ready => self.not_ready(who, report),
+            Request::Guest { .. } if !self.boot.is_heard() => {
+                report.refuse(who, Code::NoAnswer, "there is no agent in the guest");
+            }
             Request::Guest { question, within_ms } if self.questions.has_room() => {
                 self.last_question += 1;
                 let id = self.last_question;

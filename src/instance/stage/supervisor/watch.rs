@@ -15,7 +15,7 @@ use crate::edge::environment::Environment;
 use crate::edge::lock::Lock;
 use crate::instance::deadline::scaled;
 use crate::instance::event::Event;
-use crate::instance::plan::{DETACH, Template};
+use crate::instance::plan::{DETACH, READY, Template};
 use crate::instance::stage::child::has_parent;
 use crate::instance::stage::console::Console;
 use crate::instance::stage::control::Asker;
@@ -233,13 +233,25 @@ impl Machine {
         let mut word = [0];
         match Caller.read(&mut word) {
             Ok(1) if word == [DETACH] => self.caller = false,
+            Ok(1) if word == [READY] => self.seen_ready(report),
             Ok(1) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             _ => {
                 self.caller = false;
                 report.caller_left();
-                self.stop("its caller is gone", PATIENCE, QUIT, report);
+                self.forsaken(report);
             }
+        }
+    }
+
+    /// Its caller is gone. A guest whose disk goes with it has nothing to save, and nobody waits for it.
+    fn forsaken(&mut self, report: &mut Report) {
+        const REASON: &str = "its caller is gone";
+        self.stop(REASON, PATIENCE, QUIT, report);
+        if self.record.ephemeral {
+            self.cause.get_or_insert_with(|| REASON.to_owned());
+            let step = self.ending.kill();
+            self.step(step, report);
         }
     }
 
