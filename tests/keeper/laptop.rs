@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use civm::builder::place::Place;
 use civm::edge::environment::Environment;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::played::REMOTE;
