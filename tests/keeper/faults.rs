@@ -322,18 +322,18 @@ fn running(scene: &Scene) -> Child {
 }
 
 fn full() {
-    let mut scene = Scene::new();
-    scene.put(&scene.builder("big", "full"));
-    scene.keep();
-    let reason = scene.until("big", "waiting").reason.unwrap();
-    let why = format!(
-        "nothing can be written to its disk any more: 3 MiB are free on {}",
-        scene.builder("big", "").on
-    );
-    assert_eq!(reason.message, why);
-    assert!(reason.hint.unwrap().contains("hosts/builder/host.yaml"));
-    scene.end();
-    scene.nothing_is_left();
+    for (part, free) in [("full", 3), ("read-only", 300)] {
+        let mut scene = Scene::new();
+        scene.put(&scene.builder("big", part));
+        scene.keep();
+        let reason = scene.until("big", "waiting").reason.unwrap();
+        let on = scene.builder("big", "").on;
+        let why = format!("nothing can be written to its disk any more: {free} MiB are free on {on}");
+        assert_eq!(reason.message, why);
+        assert!(reason.hint.unwrap().contains("hosts/builder/host.yaml"));
+        scene.end();
+        scene.nothing_is_left();
+    }
 }
 
 fn dies() {

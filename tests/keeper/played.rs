@@ -115,9 +115,8 @@ pub fn remote(part: &str) -> ExitCode {
             ToRemote::Ping { n } => {
                 let mut pong =
                     Pong { n, qemu: true, agent: true, disk_free_mib: Some(2048), ..Pong::default() };
-                if part == "full" {
-                    (pong.disk_read_only, pong.remote_disk_free_mib) = (true, Some(3));
-                }
+                pong.disk_read_only = part == "read-only";
+                pong.remote_disk_free_mib = Some(if part == "full" { 3 } else { 300 });
                 say(&FromRemote::Pong(pong));
             }
             ToRemote::Stop { .. } => {

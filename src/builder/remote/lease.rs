@@ -14,7 +14,7 @@ use crate::builder::wire;
 use crate::edge::atomic::{self, WriteError};
 use crate::edge::environment::Environment;
 use crate::edge::hex;
-use crate::edge::lock::{Lock, open_file};
+use crate::edge::lock::{self, Lock, open_file};
 use crate::instance::state::read_small;
 use crate::instance::stop::{self, Patience};
 use crate::instance::{Error, Home, Place, ProjectState};
@@ -25,6 +25,9 @@ const LEASES: &str = "leases";
 const LOCK: &str = "lock";
 const RECORD: &str = "lease.json";
 
+/// How long another civm may have the leases to itself: it only makes or looks at one. One that stands still must not
+/// keep those that come after it, whose keepers may be gone meanwhile.
+const TURN: Duration = Duration::from_secs(5);
 /// How long it is tried to remove one that still changes.
 const REMOVED: Duration = Duration::from_secs(3);
 
@@ -49,6 +52,23 @@ fn directory(home: &Home) -> PathBuf {
     home.path().join(LEASES)
 }
 
+/// The leases, to oneself.
+fn turn(leases: &Path) -> io::Result<Lock> {
+    let until = Instant::now() + TURN;
+    loop {
+        if let Some(lock) = Lock::try_exclusive(leases)? {
+            return Ok(lock);
+        }
+        if Instant::now() >= until {
+            let who = lock::holder(leases)
+                .map_or_else(|| "another civm".to_owned(), |pid| format!("process {pid}"));
+            let message = format!("{who} has had {} locked for {} s", leases.display(), TURN.as_secs());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 impl Lease {
     /// Takes a lease of its own, which is locked before anybody can see that it is not.
     pub(super) fn take(home: &Home, owner: &wire::Owner) -> io::Result<Self> {
@@ -59,7 +79,7 @@ impl Lease {
         let id = format!("{}-{}", owner.builder, hex::encode(&random));
         let path = leases.join(&id);
         // Nobody sweeps meanwhile.
-        let turn = Lock::exclusive(&leases)?;
+        let turn = turn(&leases)?;
         DirBuilder::new().mode(0o700).create(&path)?;
         let file = path.join(LOCK);
         let lock = open_file(&file).and_then(Lock::try_open);
@@ -142,7 +162,7 @@ pub(super) fn sweep(home: &Home, environment: &Environment) -> Swept {
     let mut swept = Swept::default();
     let free = |path: &PathBuf| -> Option<Lock> {
         // One that is just being taken is not locked yet.
-        let _turn = Lock::exclusive(&directory(home)).ok()?;
+        let _turn = turn(&directory(home)).ok()?;
         match Lock::try_exclusive(&path.join(LOCK)) {
             Ok(lock) => lock,
             Err(_) => {
@@ -152,7 +172,9 @@ pub(super) fn sweep(home: &Home, environment: &Environment) -> Swept {
             }
         }
     };
-    for path in all(home) {
+    // Whoever stands still there would be waited for with each of them.
+    let all = if turn(&directory(home)).is_ok() { all(home) } else { Vec::new() };
+    for path in all {
         let Some(_lock) = free(&path) else { continue };
         let ended = places(&path).iter().try_for_each(|place| end(place, environment));
         match ended.and_then(|()| remove(&path)) {
@@ -183,7 +205,7 @@ pub(super) fn held(home: &Home) -> Vec<wire::Lease> {
     let record = |path: &PathBuf| -> Option<wire::Lease> {
         serde_json::from_slice(&read_small(&path.join(RECORD)).ok()?).ok()
     };
-    let is_held = |path: &PathBuf| crate::edge::lock::is_held(&path.join(LOCK));
+    let is_held = |path: &PathBuf| lock::is_held(&path.join(LOCK));
     all(home).iter().filter(|path| is_held(path)).filter_map(record).collect()
 }
 
@@ -250,6 +272,18 @@ mod tests {
                 assert_eq!(left.join().unwrap(), [""; 0]);
             }
         });
+    }
+
+    #[test]
+    fn who_has_the_leases_for_long_is_named() {
+        let (_directory, environment, home) = world();
+        drop(Lease::take(&home, &owner("dead")).unwrap());
+        let _held = Lock::exclusive(&directory(&home)).unwrap();
+        let begun = Instant::now();
+        assert!(sweep(&home, &environment).gone.is_empty());
+        let error = Lease::take(&home, &owner("big")).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("process {} has had ", std::process::id())), "{error}");
+        assert!(begun.elapsed() < TURN * 3);
     }
 
     #[test]

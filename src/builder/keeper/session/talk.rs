@@ -25,6 +25,9 @@ const SICK: Duration = Duration::from_secs(60);
 /// of the civm there, and one is left for the keeper.
 const SESSIONS: u32 = 8;
 
+/// With less than this on the remote, in MiB, writes of the guest fail, and not all of them are told to who writes.
+const DISK_LEFT_MIB: u64 = 16;
+
 /// The conversation with a remote.
 pub(super) struct Talk<'a> {
     session: &'a Session,
@@ -138,7 +141,7 @@ impl<'a> Talk<'a> {
         Ok(())
     }
 
-    /// A guest whose writes have failed builds nothing more. A new one begins with an empty disk.
+    /// A guest whose writes fail builds nothing more, or builds what is damaged. A new one begins with an empty disk.
     fn full(&self, pong: &Pong) -> Reason {
         let builder = &self.session.loaded.parcel.builder;
         let free = pong.remote_disk_free_mib.map(|free| format!(": {free} MiB are free on {}", builder.on));
@@ -212,7 +215,8 @@ impl<'a> Talk<'a> {
                 if pong.qemu && pong.agent {
                     self.well = Instant::now();
                 }
-                let broken = pong.disk_read_only.then(|| self.full(&pong));
+                let no_room = pong.remote_disk_free_mib.is_some_and(|free| free < DISK_LEFT_MIB);
+                let broken = (pong.disk_read_only || no_room).then(|| self.full(&pong));
                 self.session.say(Said::Pong(pong));
                 if let Some(reason) = broken {
                     return Err(reason);
