@@ -306,9 +306,9 @@ pub fn command_line(
         None => (find_qemu(machine, environment)?, argv::render(&spec)),
         Some(found) => {
             let runner::Call { variables, arguments } = runner::call(&spec, found);
-            let _ = write!(line, "mkdir -p -m 700 {} && \\\n", quote(&found.temporary.to_string_lossy()));
+            let _ = writeln!(line, "mkdir -p -m 700 {} && \\", quote(&found.temporary.to_string_lossy()));
             for (name, value) in variables {
-                let _ = write!(line, "{name}={} \\\n", quote(&value));
+                let _ = writeln!(line, "{name}={} \\", quote(&value));
             }
             (found.program.clone(), arguments)
         }

@@ -259,7 +259,7 @@ impl Watch<'_> {
         match event {
             image::Event::Waiting => self.phase("waiting for another civm that builds the same image"),
             image::Event::Building { .. } | image::Event::BuildingWithNix { .. } => {
-                self.phase("building the image")
+                self.phase("building the image");
             }
             image::Event::Step { name } => {
                 self.phase(format!("image: {name}"));
