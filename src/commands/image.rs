@@ -111,6 +111,8 @@ fn needed(context: &Context) -> Result<(HostsOfImage, Vec<String>), Failure> {
     };
     for host in project.hosts().map_err(project::failure)? {
         match project::load(&project, &host) {
+            // Nix keeps what such a machine is made of.
+            Ok(spec) if spec.nixos().is_some() => {}
             Ok(spec) => {
                 let id = lifecycle::image_id(&Order::of(&spec), &context.environment).map_err(life)?;
                 needed.entry(id).or_default().push(host);
@@ -177,6 +179,15 @@ fn build(args: &Build, context: &Context) -> Outcome {
     let project = project::find(context)?;
     let specs = args.hosts.iter().map(|host| project::load(&project, host));
     let specs: Vec<Spec> = specs.collect::<Result<_, Failure>>()?;
+    if let Some(spec) = specs.iter().find(|spec| spec.nixos().is_some()) {
+        let name = &spec.name;
+        return Err(Failure::new(
+            Code::CouldNotReadInput,
+            format!(
+                "`{name}` is a NixOS configuration, which has no image: `civm up {name}` builds it with nix"
+            ),
+        ));
+    }
     let mut built = Vec::new();
     for spec in &specs {
         let screen = context.screen;

@@ -315,6 +315,12 @@ impl Place {
         (runtime == self.path.join(RUN) && runtime.is_dir()) || private_dir::is_ours(runtime)
     }
 
+    /// The link to the runner of an instance that is a machine of a NixOS configuration; Nix keeps what it leads to.
+    #[must_use]
+    pub fn runner(&self) -> PathBuf {
+        self.path.join("runner")
+    }
+
     /// Where the runner of a NixOS machine has what it makes for one run.
     #[must_use]
     pub fn runner_files(&self) -> PathBuf {

@@ -17,9 +17,8 @@ use crate::vm::ports::Forward;
 use crate::vm::runner::Runner;
 use crate::vm::spec::Arch;
 
-/// In an instance's state directory: the links by which Nix knows that its runner is in use, and the one that made its
-/// disk, which may be based on a file of the store. They stay as long as the instance.
-const ROOT: &str = "runner";
+/// In an instance's state directory: a link to the runner that made its disk, which may be based on a file of the store.
+/// It stays as long as the instance, as the link to its runner does.
 const ROOT_OF_DISK: &str = "runner-of-disk";
 /// What Nix says while it builds.
 const LOG: &str = "nix.log";
@@ -104,8 +103,8 @@ impl Nixos {
         for doubt in &self.doubts {
             observer.tell(Progress::Warning(doubt.clone()));
         }
-        let names = if makes_disk { &[ROOT, ROOT_OF_DISK][..] } else { &[ROOT] };
-        let roots: Vec<PathBuf> = names.iter().map(|name| place.path.join(name)).collect();
+        let mut roots = vec![place.runner()];
+        roots.extend(makes_disk.then(|| place.path.join(ROOT_OF_DISK)));
         let log = place.path.join(LOG);
         let mut tell = |event| observer.tell(Progress::Image(&event));
         Ok(nixos::build(&self.reference, &self.found, &roots, &log, &site.environment, &mut tell)?)

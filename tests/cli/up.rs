@@ -329,6 +329,31 @@ fn users_groups_and_shells_are_looked_up_in_the_image_before_the_boot() {
 }
 
 #[test]
+fn a_flakes_configuration_is_started_with_the_users_own_nix() {
+    let scene = Scene::new();
+    scene.write("flake.nix", "");
+    let tools = scene.file("tools");
+    fs::create_dir(&tools).unwrap();
+    let civm = |args: &[&str]| run(scene.civm(args).env("PATH", &tools));
+    for args in [&["up", ".#vm"][..], &["up", "--flake", ".#vm"], &["ls", "--flake"]] {
+        civm(args).code(MACHINE).says("nix is not installed");
+    }
+    civm(&["up", ".#"]).code(INPUT).says("names no configuration: write FLAKE#NAME");
+    civm(&["up", "--flake", "."]).code(INPUT).says("names no configuration");
+    civm(&["up", ".#a.b"]).code(INPUT).says("is not a name that civm can give a machine");
+    // A Nix that does not speak JSON, and one that fails: its own words are told.
+    let nix = tools.join("nix");
+    for (script, told) in
+        [("echo '{'", "its answer"), ("echo 'error: no such flake' >&2; exit 1", "error: no such flake")]
+    {
+        fs::write(&nix, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&nix, fs::Permissions::from_mode(0o755)).unwrap();
+        civm(&["up", ".#vm"]).code(MACHINE).says(told).says("the flake `");
+    }
+    nothing_was_built(&scene);
+}
+
+#[test]
 fn listing_removes_what_a_killed_up_left() {
     let scene = scene("");
     let killed = scene.write(".x.qcow2.Ab12.partial.qcow2", "half");

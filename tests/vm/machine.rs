@@ -11,6 +11,9 @@ use crate::support::{Ran, peer, run};
 /// The ordinary user that `devshell/test` makes where it runs as root.
 const USER: &str = "civm-test";
 
+/// The variable that keeps two runs apart, each with images of its own.
+const BASE: &str = "CIVM_TESTS_IN";
+
 /// Two guests at once are too many for a small machine, and ports are the machine's own.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -68,8 +71,7 @@ impl Machine {
             Who::Ordinary => (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw()),
         };
         // Not below /tmp's usual cleaners, and short: sockets have short names.
-        // `CIVM_TESTS_IN` keeps two runs apart, each with images of its own.
-        let above = std::env::var_os("CIVM_TESTS_IN").map_or_else(|| "/var/tmp".into(), PathBuf::from);
+        let above = std::env::var_os(BASE).map_or_else(|| "/var/tmp".into(), PathBuf::from);
         let base = above.join(format!("civm-tests-{uid}"));
         let home = base.join("home");
         let dir = base.join(name);
@@ -201,6 +203,10 @@ impl Machine {
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
         found.extend(mounts.lines().filter(|line| line.contains("civm")).map(|line| format!("mount {line}")));
+        if std::env::var_os(BASE).is_some() {
+            // Ports, and the user's places in memory, may be another run's.
+            return found;
+        }
         for port in [2222, 2322, 8081] {
             if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
                 found.push(format!("port {port} is taken"));

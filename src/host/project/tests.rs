@@ -42,6 +42,17 @@ fn a_directory_with_hosts_counts_more_than_one_with_rules() {
 }
 
 #[test]
+fn a_flake_is_a_project_and_its_configurations_are_hosts_without_a_host_yaml() {
+    let dir = project(&[("flake.nix", ""), ("sub/x", "")]);
+    let found = Project::find(&dir.path().join("sub")).expect("found");
+    assert_eq!(found.root(), real(&dir));
+    let spec = found.of_flake("vm", "git+ssh://a/b?dir=\"c\"", "vm", Arch::X86_64).expect("a host");
+    assert_eq!(spec.nixos().expect("a configuration").flake, "git+ssh://a/b?dir=\"c\"");
+    let dir = project(&[("flake.nix", ""), ("sub/.sops.yaml", ""), ("sub/deep/x", "")]);
+    assert_eq!(Project::find(&dir.path().join("sub/deep")).expect("found").root(), real(&dir).join("sub"));
+}
+
+#[test]
 fn no_project_is_an_error_that_says_what_to_do() {
     // A file called `hosts`, as in /etc, makes no project.
     let dir = project(&[("hosts", ""), ("sub/x", "")]);

@@ -140,6 +140,38 @@ fn a_network_is_one_of_three_and_not_the_hosts_where_nothing_is_said() {
 }
 
 #[test]
+fn a_host_can_be_a_configuration_of_a_flake_which_says_the_rest_itself() {
+    let spec = good("image: {provider: nixos, configuration: vm-x}\ncpus: 4\nforwards: [2222:22]\n");
+    let nixos = spec.nixos().expect("a configuration");
+    assert_eq!((nixos.flake.as_str(), nixos.configuration.as_str()), (".", "vm-x"));
+    assert_eq!((nixos.given.cpus, nixos.given.memory), (Some(4), None));
+    assert_eq!(nixos.given.forwards.len(), 1);
+    assert!(good("cpus: 4\n").nixos().is_none());
+    let image = "image: {provider: nixos, configuration: x}\n";
+    for (text, message) in [
+        (
+            format!("{image}packages: [git]\n"),
+            "2: `packages` is for Debian guests: here it belongs in the flake's configuration",
+        ),
+        (
+            format!("{image}users: {{a: {{}}}}\n"),
+            "2: `users` is for Debian guests: here it belongs in the flake's configuration",
+        ),
+        (
+            "image: nixos\n".to_owned(),
+            "1: `nixos` needs `configuration`: a name among the flake's nixosConfigurations",
+        ),
+        ("image: {configuration: x}\n".to_owned(), "1: a flake's configuration needs `provider: nixos`"),
+        (
+            "image: {provider: arch}\n".to_owned(),
+            "1: unknown image provider `arch`: it can be `debian` or `nixos`",
+        ),
+    ] {
+        assert_eq!(bad(&text), message, "{text}");
+    }
+}
+
+#[test]
 fn a_key_without_a_value_is_no_default() {
     assert_eq!(
         bad("cpus: 1\npackages:\n"),

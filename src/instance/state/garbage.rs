@@ -80,7 +80,8 @@ impl Home {
                 }
                 continue;
             }
-            let host_gone = limits.gone_hosts && !is_host(record);
+            // A configuration of a flake has no host.yaml; its runner says that it is one.
+            let host_gone = limits.gone_hosts && !is_host(record) && !place.runner().is_symlink();
             let age = if host_gone { Duration::ZERO } else { limits.keep_logs };
             let mut paths = place.logs(age);
             let reason = match (project_gone, host_gone) {

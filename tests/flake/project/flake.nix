@@ -53,7 +53,7 @@
           nixpkgs.nixosModules.sops
           civm.nixosModules.default
           ./hosts/jenkins-controller/configuration.nix
-          { networking.hostName = "module"; virtualisation.memorySize = 768; virtualisation.forwardPorts = [ (port 2222 22) ]; }
+          { networking.hostName = "module"; virtualisation.memorySize = 768; virtualisation.diskSize = 16 * 1024; virtualisation.forwardPorts = [ (port 2222 22) ]; }
         ];
         # A guest with civm's own side, and its module.
         vm-agent = controller "agent" [ { system.stage1 = "civm"; } ];
