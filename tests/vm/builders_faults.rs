@@ -124,8 +124,8 @@ impl Desk {
     fn view(&self, name: &str) -> Value {
         let listed = run(&mut self.machine.civm(&["builder", "ls", "--json"])).ok();
         let list: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-        let views = list.as_array().into_iter().flatten();
-        views.cloned().find(|view| view["name"] == name).unwrap_or_default()
+        let mut views = list.as_array().into_iter().flatten();
+        views.find(|view| view["name"] == name).cloned().unwrap_or_default()
     }
 
     /// Waits until a builder is in one of these states.
@@ -355,10 +355,7 @@ fn slow_faults_end_as_promised() {
     let build = desk.long_build("full");
     disk.fill();
     let _ = run(&mut desk.ssh(&["dd if=/dev/urandom of=big bs=1M count=40; sync"]));
-    desk.broken(
-        build,
-        &["near: nothing can be written to its disk any more: "],
-    );
+    desk.broken(build, &["near: nothing can be written to its disk any more: "]);
     desk.told("remote out of disk: the build has ended");
     let reason = desk.state("near", &["failed"])["reason"].to_string();
     assert!(
