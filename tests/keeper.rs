@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
-    if let Some(reason) = scene::cannot_run() {
+    if let Some(reason) = sshd::cannot_run() {
         println!("skipped: {} tests of the keeper of builders ({reason})", chosen.len());
         return ExitCode::SUCCESS;
     }

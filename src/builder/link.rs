@@ -283,7 +283,7 @@ impl Link {
         let remote = &self.access.remote;
         if let Some(wrong) = self.wrong.take() {
             let message =
-                format!("{remote} answers something that is not civm's: {wrong}{}", self.quoted_noise());
+                format!("what {remote} sends is not civm's protocol: {wrong}{}", self.quoted_noise());
             return Reason::new(Kind::Binary, message);
         }
         let code = status.and_then(|status| status.code());

@@ -1,5 +1,6 @@
 //! The directory of a running keeper: its socket, the keys that log in to builders, and what nix and ssh read.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
@@ -9,6 +10,7 @@ use nix::unistd::Uid;
 use sha2::{Digest as _, Sha256};
 
 use super::parcels::Loaded;
+use super::ssh;
 use crate::edge::account::{self, Group};
 use crate::edge::environment::Environment;
 use crate::edge::lock::{Lock, open_file};
@@ -124,6 +126,15 @@ impl Held {
         let failed = |error: io::Error| format!("cannot use {}: {error}", dir.display());
         let group = group();
         DirBuilder::new().recursive(true).mode(0o750).create(dir).map_err(failed)?;
+        // It is emptied, now and at the end: somebody's own files are never among what goes.
+        let names = fs::read_dir(dir).map_err(failed)?.flatten().map(|entry| entry.file_name());
+        if let Some(name) = names.into_iter().find(|name| name != LOCK && !is_keepers(name)) {
+            return Err(format!(
+                "{} is not the directory of a keeper of builders: `{}` is in it; name a new or an empty one",
+                dir.display(),
+                name.display()
+            ));
+        }
         let lock = open_file(&dir.join(LOCK)).and_then(Lock::try_open).map_err(failed)?;
         let Some(lock) = lock else { return Ok(None) };
         clear(dir);
@@ -142,7 +153,9 @@ impl Held {
         let own = account::user_name(Uid::effective(), environment);
         let mut users: Vec<String> = own.into_iter().collect();
         if let How::System { group: Some(_), .. } = self.how {
-            users.extend(members());
+            // Who has no account any more builds nothing.
+            let is_there = |user: &String| account::Account::find(user, environment).is_ok();
+            users.extend(members().into_iter().filter(is_there));
         }
         users.sort();
         users.dedup();
@@ -214,10 +227,27 @@ impl Drop for Held {
     }
 }
 
-/// Removes everything but the lock.
+/// Whether a keeper makes something of this name in its directory.
+fn is_keepers(name: &OsStr) -> bool {
+    const NAMES: [&str; 8] = [
+        "builders.json",
+        "keeper.sock",
+        "keys",
+        "known_hosts",
+        "machines",
+        "parcels",
+        "remotes",
+        "ssh_config",
+    ];
+    // ssh's sockets and lists of host keys for each remote, and what is being written.
+    atomic::is_temporary(name)
+        || name.to_str().is_some_and(|name| NAMES.contains(&name) || ssh::is_file(name))
+}
+
+/// Removes all that a keeper makes, but for the lock.
 fn clear(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_name() == LOCK {
+        if !is_keepers(&entry.file_name()) {
             continue;
         }
         let path = entry.path();
@@ -246,13 +276,33 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
+    fn a_directory_with_somebody_s_own_files_is_refused_and_not_emptied() {
+        let base = tempfile::tempdir().unwrap();
+        let own = base.path().join("thesis.tex");
+        std::fs::write(&own, "all of it").unwrap();
+        std::fs::write(base.path().join("machines"), "").unwrap();
+        let error = Held::of_system(base.path()).map(|_| ()).unwrap_err();
+        assert!(error.contains("`thesis.tex` is in it"), "{error}");
+        let left = std::fs::read_dir(base.path()).unwrap().count();
+        assert_eq!((std::fs::read_to_string(&own).unwrap().as_str(), left), ("all of it", 2));
+        // What is put there later stays as well.
+        std::fs::remove_file(&own).unwrap();
+        let held = Held::of_system(base.path()).unwrap().expect("nobody has it");
+        std::fs::write(&own, "again").unwrap();
+        drop(held);
+        assert!(own.exists() && !base.path().join("machines").exists());
+    }
+
+    #[test]
     fn a_place_is_one_keeper_s_and_is_left_empty() {
         let base = tempfile::tempdir().unwrap();
         let dir = base.path().join("run");
         let held = Held::of_system(&dir).unwrap().expect("nobody has it");
         assert!(Held::of_system(&dir).unwrap().is_none());
         std::fs::create_dir(dir.join("keys")).unwrap();
-        std::fs::write(dir.join("machines"), "").unwrap();
+        for name in ["machines", "m-0123456789", "m-0123456789.AbCdEfGhIjKlMnOp", "h-0123456789"] {
+            std::fs::write(dir.join(name), "").unwrap();
+        }
         assert_eq!(dir.metadata().unwrap().permissions().mode() & 0o007, 0, "nobody else enters");
         drop(held);
         let left: Vec<_> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();

@@ -289,7 +289,7 @@ pub fn received(
             Kind::Remote(wire::Kind::Disk),
             format!("{remote}: no room for civm in {cache}{because}"),
         )
-        .hint(format!("make room there, or let XDG_CACHE_HOME of {} lead elsewhere", remote.user)));
+        .hint(format!("make room there, or set XDG_CACHE_HOME for {} to another directory", remote.user)));
     }
     if let Some(got) = line("truncated") {
         let message =
@@ -306,7 +306,7 @@ pub fn received(
 /// Whether a program runs there, by the exit code and the words of its first run.
 fn runs(code: i32, said: &str, cache: &str, remote: &Remote) -> Result<(), Reason> {
     let elsewhere = format!(
-        "let XDG_CACHE_HOME of {} lead to a directory where programs may be run (in ~/.ssh/environment, or for all users)",
+        "set XDG_CACHE_HOME for {} to a directory where programs may be run (sshd's SetEnv does it)",
         remote.user
     );
     let reason = |what: &str| Reason::new(Kind::Binary, format!("{remote}: {what}"));

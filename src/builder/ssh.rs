@@ -21,6 +21,18 @@ const CONNECT: &str = "20";
 const ALIVE_EVERY: &str = "15";
 const ALIVE_TRIES: &str = "3";
 
+/// What the files of a connection begin with, and how many digits follow.
+const CONTROL: &str = "m-";
+const KNOWN_HOSTS: &str = "h-";
+const SHORT: usize = 10;
+
+/// Whether a file of this name belongs to a connection. ssh makes its socket with a suffix, and renames it.
+#[must_use]
+pub fn is_file(name: &str) -> bool {
+    let of = |kind: &str| name.strip_prefix(kind).and_then(|rest| rest.get(..SHORT));
+    of(CONTROL).or_else(|| of(KNOWN_HOSTS)).is_some_and(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// How one gets to a remote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -42,13 +54,13 @@ impl Access {
     #[must_use]
     pub fn new(remote: &Remote, public_key: &str, key: Option<PathBuf>, name: &str, dir: &Path) -> Self {
         // The path of a socket must be short.
-        let short = &hex::encode(&Sha256::digest(name))[..10];
+        let short = &hex::encode(&Sha256::digest(name))[..SHORT];
         Self {
             remote: remote.clone(),
             public_key: public_key.to_owned(),
             key,
-            control: dir.join(format!("m-{short}")),
-            known_hosts: dir.join(format!("h-{short}")),
+            control: dir.join(format!("{CONTROL}{short}")),
+            known_hosts: dir.join(format!("{KNOWN_HOSTS}{short}")),
             alias: format!("civm-remote-{name}"),
         }
     }

@@ -179,16 +179,22 @@ pub fn no_kvm() {
 pub fn another_arch() {
     let world = World::new();
     let mut peer = world.serve();
-    let wanted = Order { arch: Arch::Aarch64, machine_type: MachineType::Virt, ..order() };
-    peer.say(&hello_of(Some(wanted), LONG, Require::Kvm, Some(IMAGE), "big"));
+    let wanted = || Order { arch: Arch::Aarch64, machine_type: MachineType::Virt, ..order() };
+    peer.say(&hello_of(Some(wanted()), LONG, Require::Any, Some(IMAGE), "big"));
     peer.facts();
+    // Neither the keeper has sent a civm for it, nor is there one beside this program.
     let (_, message, hint) = peer.failed();
     let hint = hint.expect("a hint");
-    // There is no civm for it either, beside this program.
     assert!(
-        message.contains("no civm for aarch64 guests") && hint.contains("beside the one"),
+        message.contains("no civm for aarch64 guests") && hint.contains("it is sent along then"),
         "{message}; {hint}"
     );
+    peer.gone();
+    let mut peer = world.serve();
+    peer.say(&hello_of(Some(wanted()), LONG, Require::Kvm, Some(IMAGE), "big"));
+    peer.facts();
+    let (_, message, _) = peer.failed();
+    assert!(!message.contains("no civm for"), "it would be of no use: {message}");
     let has_qemu = world.scene.environment.find_program(Arch::Aarch64.qemu()).is_some();
     let wrong =
         if has_qemu { "the machine is x86_64, and the builder aarch64" } else { "`qemu-system-aarch64`" };

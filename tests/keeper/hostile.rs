@@ -22,6 +22,7 @@ pub const ALL: &[(&str, fn())] = &[
     ("an_sshd_that_has_no_room_for_a_second_session", no_sessions),
     ("a_remote_of_another_architecture", other_arch),
     ("an_image_goes_to_a_remote_that_cannot_build_one", image_is_sent),
+    ("the_real_serve_finds_the_civm_for_its_guest", guest_binary),
     ("a_caller_at_a_builders_port_who_has_gone", gone_from_the_port),
     ("a_dial_ends_with_its_ssh", dial_ends),
     ("who_follows_a_log_in_which_nothing_happens", followers),
@@ -122,6 +123,22 @@ fn image_is_sent() {
     scene.end();
     let leases = scene.path("lender/state/civm/leases");
     wait_until("no lease is left", || fs::read_dir(&leases).unwrap().next().is_none().then_some(()));
+}
+
+fn guest_binary() {
+    let lending = Lending { variables: "CIVM_APT_SOURCES=/no-such.list", ..Lending::default() };
+    let mut scene = Scene::lending(&lending);
+    let mut builder = scene.builder("far", "");
+    builder.run_with.clear();
+    builder.arch = if Arch::native() == Some(Arch::X86_64) { Arch::Aarch64 } else { Arch::X86_64 };
+    scene.put_with(&builder, 128);
+    let binary = scene.path("ours/civm-for-guests");
+    fs::write(&binary, crate::played::foreign_program()).unwrap();
+    scene.keep_with(&[("CIVM_GUEST_BINARY", &binary)]);
+    let reason = scene.until("far", "failed").reason.unwrap();
+    // What it lacks is something else.
+    assert!(reason.message.contains("the image cannot be built"), "{reason}");
+    assert!(!reason.message.contains("no civm for"), "{reason}");
 }
 
 /// A builder whose remote is away: who wants it waits.

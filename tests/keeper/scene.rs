@@ -19,31 +19,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
 use crate::played::REMOTE;
-use crate::sshd::{SSHD, as_lender, start_sshd};
+use crate::sshd::{as_lender, start_sshd};
 
 pub const CIVM: &str = env!("CARGO_BIN_EXE_civm");
 /// The user that lends its machine, where the tests run as root.
 pub const LENDER: &str = "civm-test";
-
-/// Why these tests cannot be run here.
-pub fn cannot_run() -> Option<String> {
-    if !Path::new(SSHD).exists() {
-        return Some("there is no sshd: install openssh-server".into());
-    }
-    if Uid::effective().is_root() && !has(LENDER) {
-        return Some(format!("root needs another user to log in as: `useradd {LENDER}`"));
-    }
-    None
-}
-
-fn has(user: &str) -> bool {
-    Command::new("id")
-        .arg(user)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
-}
 
 /// Who lends the machine.
 pub fn lender() -> String {

@@ -10,7 +10,27 @@ use nix::unistd::Uid;
 
 use crate::scene::{LENDER, wait_until};
 
-pub const SSHD: &str = "/usr/sbin/sshd";
+const SSHD: &str = "/usr/sbin/sshd";
+
+/// Why these tests cannot be run here.
+pub fn cannot_run() -> Option<String> {
+    if !Path::new(SSHD).exists() {
+        return Some("there is no sshd: install openssh-server".into());
+    }
+    if Uid::effective().is_root() && !has(LENDER) {
+        return Some(format!("root needs another user to log in as: `useradd {LENDER}`"));
+    }
+    None
+}
+
+fn has(user: &str) -> bool {
+    Command::new("id")
+        .arg(user)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|s| s.success())
+}
 
 /// A command as the lender.
 pub fn as_lender(program: &str) -> Command {

@@ -200,7 +200,13 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     assert_eq!(early, boot_id, "a build waited for its builder");
     told("a build that was there before its builder");
 
-    // What the CI user reads is what it needs, and nobody else's key.
+    // The CI user reads its own key, and nobody else's; who builds nothing gets nowhere.
+    let reads = |user: &str, whose: &str| {
+        let key = format!("/run/civm/builders/keys/{whose}/id_ed25519");
+        machine.guest(HOST, &format!("runuser -u {user} -- cat {key} > /dev/null")).code == 0
+    };
+    let all = [("jenkins", "jenkins"), ("jenkins", "root"), ("nobody", "jenkins")];
+    assert_eq!(all.map(|(user, whose)| reads(user, whose)), [true, false, false]);
     ci.wait();
     told("CI service answers");
     let build = format!("cat $(nix-build --no-out-link -E '{}')", expression("job", 0));

@@ -43,7 +43,7 @@ pub(super) fn begin(listener: UnixListener, hub: SyncSender<Message>) -> Result<
             };
             if asking.fetch_add(1, Ordering::SeqCst) >= ASKING_MAX {
                 asking.fetch_sub(1, Ordering::SeqCst);
-                let _ = answer(&stream, &refusal("too many ask at once"));
+                let _ = answer(&stream, &refusal("too many requests at once"));
                 continue;
             }
             let (hub, done) = (hub.clone(), Done(Arc::clone(&asking)));

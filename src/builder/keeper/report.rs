@@ -191,7 +191,9 @@ impl Hub<'_> {
             Phase::Preparing => format!("{on} answers"),
             Phase::Starting => "booting".to_owned(),
             Phase::Ready { .. } => "ready".to_owned(),
-            Phase::Draining { .. } => format!("takes no more builds; {} run", builder.state.connections()),
+            Phase::Draining { .. } => {
+                format!("takes no new builds; {} connections are still open", builder.state.connections())
+            }
             Phase::Stopping { .. } => "stopping".to_owned(),
             Phase::Failed(reason) => {
                 let hint = reason.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();

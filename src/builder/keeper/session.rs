@@ -168,7 +168,9 @@ impl Session {
             Err(reason) => {
                 if self.orders.is_stopped() {
                     // The remote ends it by itself, as soon as it sees that nobody is there any more.
-                    self.say(Said::Warning(format!("it was not said that it is gone: {reason}")));
+                    self.say(Said::Warning(format!(
+                        "the remote has not confirmed that it is gone: {reason}"
+                    )));
                 }
                 Ending::Broken(reason)
             }

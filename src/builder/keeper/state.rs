@@ -205,6 +205,7 @@ impl State {
 
     fn dial(&mut self, policy: &Policy, dial: u64, elsewhere: bool, now: Time, actions: &mut Vec<Action>) {
         let answer = match answer(&self.phase, self.enabled, elsewhere) {
+            // Another builder would not do: who copies from its store wants this very one.
             Answer::Connect if self.connections >= policy.most => Answer::Hold,
             answer => answer,
         };

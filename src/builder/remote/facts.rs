@@ -116,8 +116,14 @@ pub(super) fn look(wanted: Wanted<'_>, home: &Home, swept: Vec<String>, environm
             missing.push(no_kvm(order, native, &accel_reason));
         }
         missing.extend(lacking(order, &resources));
-        if let Err(error) = lifecycle::check_guest_binary(order, environment) {
-            let remedy = format!("put a civm for {} beside the one that runs there", order.arch);
+        // A keeper sends one only to where its builder may be emulated.
+        if wanted.require == Require::Any
+            && let Err(error) = lifecycle::check_guest_binary(order, environment)
+        {
+            let remedy = format!(
+                "build civm for {} where the builder is deployed from (docs/aarch64.md): it is sent along then",
+                order.arch
+            );
             missing.push(Missing { kind: Kind::Arch, what: error.to_string(), remedy });
         }
         image = image_state(order, wanted.image, distribution, environment, &mut missing);

@@ -235,7 +235,10 @@ impl<'a> Talk<'a> {
                 if self.told {
                     return Ok(true);
                 }
-                return Err(Reason::new(Kind::Remote(wire::Kind::Ended), format!("{on} ended it: {reason}")));
+                return Err(Reason::new(
+                    Kind::Remote(wire::Kind::Ended),
+                    format!("{on} ended the builder: {reason}"),
+                ));
             }
             FromRemote::Purged { .. } | FromRemote::Unknown => {}
         }

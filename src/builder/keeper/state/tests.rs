@@ -118,6 +118,8 @@ fn more_connections_than_it_may_have_wait_for_their_turn() {
     for dial in 4..=5 {
         assert_eq!(world.dial(false), [Action::Hold { dial }]);
     }
+    assert_eq!(world.dial(true), [Action::Hold { dial: 6 }], "it may be this very store that is wanted");
+    assert_eq!(world.take(Input::HungUp { dial: 6 }), []);
     assert_eq!(world.take(Input::Closed), [Action::Connect { dial: 4 }]);
     assert_eq!(world.take(Input::HungUp { dial: 5 }), []);
     assert_eq!(world.take(Input::Closed), []);
