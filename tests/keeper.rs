@@ -15,6 +15,8 @@
 
 use std::process::ExitCode;
 
+#[path = "keeper/away.rs"]
+mod away;
 #[path = "keeper/cases.rs"]
 mod cases;
 #[path = "keeper/faults.rs"]
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    let all = cases::ALL.iter().chain(faults::ALL).chain(hostile::ALL).chain(laptop::ALL);
+    let all = cases::ALL.iter().chain(away::ALL).chain(faults::ALL).chain(hostile::ALL).chain(laptop::ALL);
     let chosen: Vec<_> = all
         .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())))
         .collect();

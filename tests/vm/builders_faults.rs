@@ -17,9 +17,6 @@ use super::lender::Lender;
 use super::machine::{Machine, Who};
 use crate::support::{run, run_with};
 
-/// Longer than any test waits for it.
-const FOR_EVER: u32 = 3600;
-
 /// A project with a builder on the lender's machine, the keeper in the foreground, and nix.
 struct Desk {
     machine: Machine,
@@ -124,8 +121,8 @@ impl Desk {
     fn view(&self, name: &str) -> Value {
         let listed = run(&mut self.machine.civm(&["builder", "ls", "--json"])).ok();
         let list: Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-        let views = list.as_array().into_iter().flatten();
-        views.cloned().find(|view| view["name"] == name).unwrap_or_default()
+        let mut views = list.as_array().into_iter().flatten();
+        views.find(|view| view["name"] == name).cloned().unwrap_or_default()
     }
 
     /// Waits until a builder is in one of these states.
@@ -161,7 +158,7 @@ impl Desk {
 
     /// One that runs in the builder.
     fn long_build(&self, name: &str) -> Build {
-        let build = self.build(name, &expression(name, FOR_EVER));
+        let build = self.build(name, &expression(name, 3600));
         self.until("the build's start", || build.said().contains("copying 0 paths").then_some(()));
         let running = || run(&mut self.ssh(&["pgrep", "-u", "nixbld1,nixbld2", "sh"])).code == 0;
         self.until("the build's run", || running().then_some(()));
@@ -180,7 +177,7 @@ impl Desk {
     fn output(&self, build: Build) -> String {
         let name = build.name.clone();
         let (code, said) = self.end(build);
-        assert_eq!(code, Some(0), "{name}: {said}\n{}", self.log());
+        assert_eq!(code, Some(0), "{name}: {said}");
         let path = said.lines().rev().find(|line| line.starts_with("/nix/store/")).expect("a path");
         let path = PathBuf::from(self.machine.base()).join("store").join(path.trim_start_matches('/'));
         fs::read_to_string(path).expect("an output").trim().to_owned()
@@ -249,10 +246,6 @@ fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
 }
 
-fn own_boot() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("this machine's").trim().to_owned()
-}
-
 #[test]
 fn a_builder_is_made_when_it_is_wanted_and_outlives_neither_its_remote_nor_its_keeper() {
     // Nobody answers where the faster one should be.
@@ -268,7 +261,8 @@ fn a_builder_is_made_when_it_is_wanted_and_outlives_neither_its_remote_nor_its_k
     // Whoever builds has it made, and waits; not for the one that nobody reaches.
     let first = desk.build("first", &expression("first", 0));
     let boot = desk.output(first);
-    assert_ne!(boot, own_boot());
+    let own = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("this machine's");
+    assert_ne!(boot, own.trim());
     desk.told("a build had its builder made, though a faster one is dead");
     let again = desk.build("again", &expression("again", 0));
     assert_eq!(desk.output(again), boot);
@@ -355,10 +349,7 @@ fn slow_faults_end_as_promised() {
     let build = desk.long_build("full");
     disk.fill();
     let _ = run(&mut desk.ssh(&["dd if=/dev/urandom of=big bs=1M count=40; sync"]));
-    desk.broken(
-        build,
-        &["near: nothing can be written to its disk any more: "],
-    );
+    desk.broken(build, &["near: nothing can be written to its disk any more: "]);
     desk.told("remote out of disk: the build has ended");
     let reason = desk.state("near", &["failed"])["reason"].to_string();
     assert!(
