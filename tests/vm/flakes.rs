@@ -36,7 +36,10 @@ impl Flake {
             eprintln!("skipped: {name} as {who:?}: {why}");
             None
         };
-        let unpacked = repository().join("target/peers/nix");
+        // Root has the newest Nix, the ordinary user the oldest that civm works with.
+        let peers = repository().join("target/peers");
+        let newest = peers.join("nix-new");
+        let unpacked = if who == Who::Root && newest.is_dir() { newest } else { peers.join("nix") };
         if !unpacked.join("nix").is_file() {
             return skip("no Nix here; devshell/nix unpacks it");
         }
@@ -326,38 +329,27 @@ fn own_flake(flake: &Flake) {
     let dir = flake.machine.dir.display().to_string();
     let (own, nixpkgs) = (format!("path:{dir}/civm"), format!("path:{dir}/nixpkgs"));
     let over = ["--override-input", "nixpkgs", &nixpkgs, "--no-write-lock-file"];
-    let newer = repository().join("target/peers/nix-new/nix");
-    let newest = newer.is_file().then_some(newer);
-    if newest.is_none() {
-        eprintln!("skipped: civm's flake with the newest Nix (devshell/nix new unpacks it)");
+    let program = flake.nix.join("nix").display().to_string();
+    let nix = |verb: &[&str], args: &[&str]| {
+        run(flake.with_nix(flake.machine.command(&program)).args(verb).args(over).args(args))
+    };
+    let shown = nix(&["flake", "show", "--json"], &[&own]).ok();
+    let shown: Value = serde_json::from_str(shown.out()).expect("JSON");
+    for name in ["civm", "default", "sops", "ssh-to-age", "sops-install-secrets", "update-sops-files"] {
+        assert_eq!(shown["packages"]["x86_64-linux"][name]["type"], "derivation", "{name}: {shown}");
     }
-    let both = [Some(flake.nix.join("nix")), newest.filter(|_| flake.machine.owner() == "0:0")];
-    for nix in both.into_iter().flatten() {
-        let nix = |verb: &[&str], args: &[&str]| {
-            run(flake
-                .with_nix(flake.machine.command(&nix.to_string_lossy()))
-                .args(verb)
-                .args(over)
-                .args(args))
-        };
-        let shown = nix(&["flake", "show", "--json"], &[&own]).ok();
-        let shown: Value = serde_json::from_str(shown.out()).expect("JSON");
-        for name in ["civm", "default", "sops", "ssh-to-age", "sops-install-secrets", "update-sops-files"] {
-            assert_eq!(shown["packages"]["x86_64-linux"][name]["type"], "derivation", "{name}: {shown}");
-        }
-        assert_eq!(shown["apps"]["x86_64-linux"]["civm"]["type"], "app");
-        assert_eq!(shown["overlays"]["default"]["type"], "nixpkgs-overlay");
-        assert_eq!(shown["nixosModules"]["default"]["type"], "nixos-module");
-        let commands = nix(
-            &["eval", "--json"],
-            &["--apply", "map (one: one.name)", &format!("{own}#devShells.x86_64-linux.default.packages")],
-        );
-        for name in ["sops", "ssh-to-age", "update-sops-files"] {
-            assert!(commands.out().contains(&format!("\"{name}\"")), "{}", commands.out());
-        }
-        let version = nix(&["run"], &[&format!("{own}#civm"), "--", "--version"]).ok();
-        assert!(version.out().starts_with("civm "), "{}", version.out());
+    assert_eq!(shown["apps"]["x86_64-linux"]["civm"]["type"], "app");
+    assert_eq!(shown["overlays"]["default"]["type"], "nixpkgs-overlay");
+    assert_eq!(shown["nixosModules"]["default"]["type"], "nixos-module");
+    let commands = nix(
+        &["eval", "--json"],
+        &["--apply", "map (one: one.name)", &format!("{own}#devShells.x86_64-linux.default.packages")],
+    );
+    for name in ["sops", "ssh-to-age", "update-sops-files"] {
+        assert!(commands.out().contains(&format!("\"{name}\"")), "{}", commands.out());
     }
+    let version = nix(&["run"], &[&format!("{own}#civm"), "--", "--version"]).ok();
+    assert!(version.out().starts_with("civm "), "{}", version.out());
 }
 
 /// Three configurations have the host name `builder`: names and disks go by civm's.

@@ -45,12 +45,19 @@ pub(super) fn mount_private(directory: &Path) -> io::Result<()> {
     tmpfs("mode=0700,noswap").or_else(|_| tmpfs("mode=0700")).map_err(|e| named("mounting a tmpfs", e.into()))
 }
 
-/// Shows a directory a second time, where nobody can write to it.
+/// Shows a directory a second time.
+pub(super) fn bind(directory: &Path, at: &Path) -> io::Result<()> {
+    let none = None::<&str>;
+    mount(Some(directory), at, none, MsFlags::MS_BIND, none)
+        .map_err(|e| named(&format!("binding {}", directory.display()), e.into()))
+}
+
+/// The same where nobody can write to it.
 pub(super) fn bind_read_only(directory: &Path, at: &Path) -> io::Result<()> {
-    let (none, bind) = (None::<&str>, MsFlags::MS_BIND);
-    mount(Some(directory), at, none, bind, none).map_err(|e| named("binding the share", e.into()))?;
+    bind(directory, at)?;
+    let none = None::<&str>;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
-    let again = bind | MsFlags::MS_REMOUNT | flags;
+    let again = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | flags;
     mount(none, at, none, again, none).map_err(|e| named("making the share read-only", e.into()))
 }
 

@@ -30,6 +30,7 @@ use crate::instance::stage::user::Inherited;
 use crate::instance::stage::{Mode, child, namespaces, template};
 use crate::instance::state::{CONSOLE_SOCKET, CONTROL_SOCKET, Phase, Place, Record, lock_patiently};
 use crate::vm::network::Network;
+use crate::vm::runner::Runner;
 
 mod disk;
 mod guest;
@@ -43,6 +44,8 @@ use watch::Machine;
 const GREETING: Duration = Duration::from_secs(20);
 /// The same where a runner first makes what QEMU is to open.
 const RUNNER: Duration = Duration::from_secs(590);
+/// Where a runner finds the directory for its own files.
+const TEMPORARY: &str = "t";
 /// Where a runner's QEMU finds the share: it may open it to be written to.
 const READ_ONLY: &str = "share-read-only";
 
@@ -251,6 +254,11 @@ impl Stage {
             // What an earlier run left there was of that run alone.
             let _ = std::fs::remove_dir_all(&runner.temporary);
             make_directory(&runner.temporary)?;
+            // Sockets that it makes there have short paths only.
+            let short = self.runtime.join(TEMPORARY);
+            make_directory(&short)?;
+            namespaces::bind(&runner.temporary, &short).map_err(failed)?;
+            machine.runner = Some(Runner { temporary: short, ..runner.clone() });
         }
         let spec = machine.spec(plan.accel, plan.tsc_khz, wiring).map_err(|error| error.to_string())?;
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
