@@ -28,6 +28,9 @@ const WORD: Duration = Duration::from_secs(10);
 const RESEEDED: Duration = Duration::from_secs(10);
 /// What it writes into its log when its random numbers have been made new because of that (drivers/char/random.c).
 const RESEEDED_WORDS: &str = "crng reseeded due to virtual machine fork";
+/// How often the host is asked for its time, until it answers at once.
+const ASKED: u32 = 4;
+const PROMPT: Duration = Duration::from_millis(60);
 const KERNEL_LOG: &str = "/dev/kmsg";
 const POOL: &str = "/dev/urandom";
 const POLL: Duration = Duration::from_millis(2);
@@ -63,12 +66,12 @@ pub(super) fn pass() -> Result<(), Error> {
         }
         // It was resumed, and is not to go on as what it was.
     };
-    let _ = fs::remove_file(SOCKET);
     if go.resumed {
         become_another(&go, log?, reseeded)?;
         // What it had said was said to another host.
-        events::send(&Event::Point { uptime_ms: events::uptime_ms() });
+        agree_on_the_time(&socket)?;
     }
+    let _ = fs::remove_file(SOCKET);
     Ok(())
 }
 
@@ -108,6 +111,22 @@ fn become_another(go: &Go, log: File, reseeded: bool) -> Result<(), Error> {
     // It keeps the boot id that it began with. Nobody waits for that: messages stay in its sockets meanwhile.
     let restart = ["restart", "--no-block", "systemd-journald.service"];
     Command::new("systemctl").args(restart).spawn().map(drop).map_err(Error::io("run", "systemctl"))
+}
+
+/// Says that it is at the point, which the host answers with its time: half of what that takes is how old the answer is.
+/// A host or a guest that is busy is asked again.
+fn agree_on_the_time(socket: &UnixDatagram) -> Result<(), Error> {
+    for _ in 0..ASKED {
+        let asked = Instant::now();
+        events::send(&Event::Point { uptime_ms: events::uptime_ms() });
+        let Some(go) = receive(socket, SOON)? else { break };
+        let took = asked.elapsed();
+        identity::set_clock(Duration::from_millis(go.unix_ms) + took / 2)?;
+        if took <= PROMPT {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn seed_bytes(go: &Go) -> Vec<u8> {
