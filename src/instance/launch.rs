@@ -85,6 +85,9 @@ pub fn start(request: Request<'_>, on: &mut dyn FnMut(&Event)) -> Result<Running
     let verdict = decide(&machine, &qemu, user, accel, environment)?;
     on(&Event::Accel { accel: verdict.accel, reason: verdict.reason.clone() });
     let tsc_khz = tsc_khz(&machine, verdict.accel, environment)?;
+    if let Some(khz) = tsc_khz {
+        tsc::remember(khz, environment);
+    }
     let mut record = Record::new(place, host, now());
     record.accel_reason = Some(verdict.reason.clone());
     (record.cpus, record.memory_mib) = (machine.cpus, machine.memory_mib);

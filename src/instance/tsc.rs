@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -43,25 +43,41 @@ pub(crate) fn measure_khz() -> Result<u32, String> {
     .clone()
 }
 
-/// The rate as the cache has it for this boot of the machine, else measured and kept there. None where this machine's
-/// kernel has given the counter up, as one that differs between its processors.
+/// The rate as the cache has it for this boot of the machine, else measured. None where this machine's kernel has given
+/// the counter up, as one that differs between its processors.
 pub(crate) fn known_khz(environment: &Environment) -> Option<u32> {
     let offered = std::fs::read_to_string(CLOCKS).ok()?;
     if !offered.split_whitespace().any(|clock| clock == "tsc") {
         return None;
     }
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let path = environment.cache_dir().map(|dir| dir.join("civm/tsc.json"));
-    let kept = path.as_ref().and_then(|path| std::fs::read(path).ok());
-    let kept = kept.and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
-    if let Some(kept) = kept.filter(|kept| kept.boot == boot.trim()) {
-        return Some(kept.khz);
+    kept(environment).or_else(|| measure_khz().ok())
+}
+
+/// Keeps the rate in the cache until the machine boots again. Without a cache the next run measures anew.
+pub(crate) fn remember(khz: u32, environment: &Environment) {
+    let (Some(path), Some(boot)) = (cached(environment), boot_id()) else { return };
+    if kept(environment).is_some() {
+        return;
     }
-    let khz = measure_khz().ok()?;
-    if let Some(path) = path {
-        keep(&path, &Kept { boot: boot.trim().to_owned(), khz });
+    let directory = path.parent().is_some_and(|directory| make_directory(directory).is_ok());
+    if let (true, Ok(text)) = (directory, serde_json::to_vec(&Kept { boot, khz })) {
+        let _ = atomic::replace(&path, &text, 0o600);
     }
-    Some(khz)
+}
+
+fn kept(environment: &Environment) -> Option<u32> {
+    let text = std::fs::read(cached(environment)?).ok()?;
+    let kept: Kept = serde_json::from_slice(&text).ok()?;
+    (Some(kept.boot) == boot_id()).then_some(kept.khz)
+}
+
+fn cached(environment: &Environment) -> Option<PathBuf> {
+    environment.cache_dir().map(|dir| dir.join("civm/tsc.json"))
+}
+
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// A rate that was measured.
@@ -70,14 +86,6 @@ struct Kept {
     /// In which boot of the machine.
     boot: String,
     khz: u32,
-}
-
-/// Without a cache the next run measures again.
-fn keep(path: &Path, kept: &Kept) {
-    let directory = path.parent().is_some_and(|directory| make_directory(directory).is_ok());
-    if let (true, Ok(text)) = (directory, serde_json::to_vec(kept)) {
-        let _ = atomic::replace(path, &text, 0o600);
-    }
 }
 
 /// What `/proc/cpuinfo` says of the first processor; the kernel takes its time over all of a large machine's.
@@ -127,7 +135,7 @@ fn rate(ticks: u64, during: Duration) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, known_khz, measure_khz, rate};
+    use super::{check, known_khz, measure_khz, rate, remember};
     use crate::edge::environment::Environment;
     use std::time::Duration;
 
@@ -159,6 +167,8 @@ mod tests {
         let environment = Environment::empty().with("XDG_CACHE_HOME", dir.path());
         let Some(khz) = known_khz(&environment) else { return };
         let path = dir.path().join("civm/tsc.json");
+        assert!(!path.exists(), "to look writes nothing");
+        remember(khz, &environment);
         assert_eq!(known_khz(&environment), Some(khz));
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace(&khz.to_string(), "1234567")).unwrap();
@@ -166,6 +176,8 @@ mod tests {
         for other in ["{\"boot\":\"another\",\"khz\":1}", "", "{"] {
             std::fs::write(&path, other).unwrap();
             assert_eq!(known_khz(&environment), Some(khz), "measured anew: {other}");
+            remember(khz, &environment);
+            assert!(std::fs::read_to_string(&path).unwrap().contains(&khz.to_string()), "{other}");
         }
     }
 
