@@ -186,22 +186,30 @@ fn followers() {
     builder.start = civm::host::spec::Start::OnDemand;
     scene.put(&builder);
     scene.keep();
-    let before = status_of(keeper(&scene), "Threads:");
     let follow = |_| -> Child {
         let dir = scene.path("run");
         let words = ["builder", "--dir", dir.to_str().unwrap(), "logs", "-f"];
         scene.civm(&words).stdout(Stdio::null()).spawn().unwrap()
     };
     let all: Vec<Child> = (0..5).map(follow).collect();
-    let threads = |what: &str, is: &dyn Fn(u64) -> bool| {
-        wait_until(what, || is(status_of(keeper(&scene), "Threads:")).then_some(()));
+    // The threads that answer, by their name.
+    let answering = |what: &str, wanted: usize| {
+        let tasks = format!("/proc/{}/task", keeper(&scene));
+        wait_until(what, || {
+            let names = fs::read_dir(&tasks)
+                .unwrap()
+                .flatten()
+                .map(|task| fs::read_to_string(task.path().join("comm")));
+            (names.filter(|name| name.as_ref().is_ok_and(|name| name == "ask\n")).count() == wanted)
+                .then_some(())
+        });
     };
-    threads("all follow", &|count| count >= before + 5);
+    answering("all follow", all.len());
     for mut child in all {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    threads("nobody waits for them", &|count| count <= before);
+    answering("nobody waits for them", 0);
 }
 
 fn unlisted() {
