@@ -95,6 +95,8 @@ impl Candidate<'_> {
         };
         match found {
             Ok((directory, image, accel)) => {
+                // Decided once: another answer a moment later would be that of another machine.
+                let accel = if accel == Accel::Tcg { AccelRequest::Tcg } else { self.accel };
                 let template = Some(Template::Resume { directory, required: warm == Warm::Require });
                 Ok(Choice { image, template, accel, is_missing: false })
             }
@@ -109,7 +111,7 @@ impl Candidate<'_> {
     }
 
     /// The template that fits, with its image and the accelerator; or why there is none.
-    fn find(self) -> Result<(PathBuf, Image, AccelRequest), Why> {
+    fn find(self) -> Result<(PathBuf, Image, Accel), Why> {
         if let Some(reason) = template::refusal(self.machine) {
             return Err(Why::Never(reason.to_owned()));
         }
@@ -117,11 +119,6 @@ impl Candidate<'_> {
         let (accel, name) = self.name().map_err(|error| Why::Never(error.to_string()))?;
         let (directory, image) =
             stored::find(&name, self.image, &cache, self.environment).ok_or(Why::Missing)?;
-        // Decided once: another answer a moment later would be that of another machine.
-        let accel = match accel {
-            Accel::Tcg => AccelRequest::Tcg,
-            Accel::Kvm => self.accel,
-        };
         Ok((directory, image, accel))
     }
 
@@ -192,7 +189,7 @@ pub fn try_template(order: &Order, environment: &Environment) -> Result<Option<D
         return Ok(None);
     }
     of_order(order, &image, AccelRequest::Auto, environment, |candidate| {
-        let Ok((directory, image, _)) = candidate.find() else { return Ok(None) };
+        let Ok((directory, image, accel)) = candidate.find() else { return Ok(None) };
         let failed = |source| Error::File {
             what: "cannot create a directory in",
             path: environment.temp_dir(),
@@ -202,7 +199,6 @@ pub fn try_template(order: &Order, environment: &Environment) -> Result<Option<D
         let begun = Instant::now();
         let disk = scratch.path().join("disk.qcow2");
         disk::overlay(&image, &disk, order.disk_mib * MIB, environment)?;
-        let (accel, _) = candidate.name()?;
         let workplace = Workplace { directory: &directory, disk: &disk, scratch: scratch.path() };
         template::attempt(candidate.machine, accel, workplace, environment)?;
         Ok(Some(begun.elapsed()))
