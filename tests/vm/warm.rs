@@ -121,6 +121,18 @@ fn root_resumes_machines_whose_qemu_is_a_user_of_its_own() {
     machine.down("warm-root").ok();
     machine.nothing_remains();
     template.is_as_it_was();
+
+    // One that QEMU cannot read is said to be so: the machine boots, or is not started.
+    let state = template.dir.join("state");
+    let length = fs::metadata(&state).expect("its state").len();
+    fs::write(&state, vec![0; usize::try_from(length).expect("a small file")]).expect("damaged");
+    let refused = up(&machine, "warm-root", &["--ephemeral"]);
+    assert!(refused.code != 0, "{}", refused.stderr);
+    let booted = [&["up", HOST, "-d", "--name", "warm-root", "--ephemeral"], &SHAPE[..]].concat();
+    run(&mut machine.civm(&booted)).ok().says("cannot resume the template, so it boots");
+    machine.guest("warm-root", "test -s /run/secrets/vm_builder_ssh_key").ok();
+    machine.down("warm-root").ok();
+    machine.nothing_remains();
     run(&mut machine.civm(&["image", "rm", "-y", &template.id()])).ok();
 }
 
