@@ -58,8 +58,7 @@ pub(super) fn ready() {
         swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
     }
     grow_disk().unwrap_or_else(|error| warn(format!("growing the disk: {error}")));
-    start_later(Path::new(units::RUN_DIR))
-        .unwrap_or_else(|error| warn(format!("units of the image: {error}")));
+    start_later().unwrap_or_else(|error| warn(format!("units of the image: {error}")));
 }
 
 /// Waits for the host's first login, for a while.
@@ -71,13 +70,7 @@ pub(super) fn await_login() {
 }
 
 /// Starts the targets that packages hang their units on.
-fn start_later(dir: &Path) -> Result<(), Error> {
-    let mask = dir.join(units::TIMERS);
-    // A unit of that name may be the layer's own.
-    if fs::read_link(&mask).is_ok_and(|to| to == Path::new("/dev/null")) {
-        fs::remove_file(&mask).map_err(Error::io("remove", &mask))?;
-    }
-    console::run("systemctl", &["daemon-reload"])?;
+fn start_later() -> Result<(), Error> {
     let start = ["start", "--no-block", "--"];
     console::run("systemctl", &[&start[..], &units::LATER[..]].concat())
 }

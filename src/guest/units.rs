@@ -84,12 +84,14 @@ const UNITS: [(&str, &str); 9] = [
 
 /// Targets that are started once the guest is ready: whatever packages have enabled hangs on them.
 pub(super) const LATER: [&str; 2] = [TIMERS, "multi-user.target"];
-/// Wanted by basic.target, so it is masked until then.
-pub(super) const TIMERS: &str = "timers.target";
+const TIMERS: &str = "timers.target";
+/// It wants the timers, here not: a mask in their place could only be lifted with a `daemon-reload`, and that one comes
+/// when users are at work (systemd 252 misreads a transient unit whose command line has a semicolon when it reloads).
+const BASIC: &str = "basic.target";
 
 /// Units of the image that do not run in a guest. The timers are Debian's own housekeeping, which would use
 /// network and processor of every guest.
-const MASKED: [&str; 19] = [
+const MASKED: [&str; 18] = [
     "apt-daily-upgrade.timer",
     "apt-daily.timer",
     "dpkg-db-backup.timer",
@@ -108,7 +110,6 @@ const MASKED: [&str; 19] = [
     "systemd-udevd-control.socket",
     "systemd-udevd-kernel.socket",
     "systemd-udevd.service",
-    TIMERS,
 ];
 /// Targets on the way up whose wants of the image are masked but for [`WANTED`].
 const LEAN_TARGETS: [&str; 4] = ["sysinit.target", "basic.target", "local-fs.target", "swap.target"];
@@ -173,6 +174,9 @@ pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error>
     for name in MASKED {
         mask(&units, name)?;
     }
+    if let Some(text) = UNIT_DIRS.iter().find_map(|dir| fs::read_to_string(root.join(dir).join(BASIC)).ok()) {
+        put(&units.join(BASIC), &without_timers(&text))?;
+    }
     for target in LEAN_TARGETS {
         for dir in UNIT_DIRS {
             for name in names(&root.join(dir).join(format!("{target}.wants"))) {
@@ -186,6 +190,18 @@ pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error>
         mask(&generators, &name)?;
     }
     Ok(())
+}
+
+/// basic.target as the disk has it, without what it wants of timers.
+fn without_timers(unit: &str) -> String {
+    let line = |line: &str| match line.strip_prefix("Wants=") {
+        Some(wanted) => {
+            let names = wanted.split_whitespace().filter(|name| *name != TIMERS);
+            format!("Wants={}\n", names.collect::<Vec<_>>().join(" "))
+        }
+        None => format!("{line}\n"),
+    };
+    unit.lines().map(line).collect()
 }
 
 /// What the sshd of a disk is given.
@@ -307,6 +323,14 @@ mod tests {
             sshd_config(dir.path()).contains(NO_PENALTIES)
         };
         assert!(!put(b"\0maxstartups\0") && put(b"\0maxstartups\0persourcepenalties\0"));
+    }
+
+    #[test]
+    fn timers_are_not_wanted_on_the_way_up() {
+        let unit = "[Unit]\nWants=sockets.target timers.target paths.target\nAfter=timers.target\n\
+                    Wants=timers.target tmp.mount\n";
+        let without = "[Unit]\nWants=sockets.target paths.target\nAfter=timers.target\nWants=tmp.mount\n";
+        assert_eq!(without_timers(unit), without);
     }
 
     #[test]

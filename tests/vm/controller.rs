@@ -74,14 +74,27 @@ pub fn free_port() -> u16 {
 
 /// Waits until `what` gives something, for minutes that `CIVM_TIMEOUT_SCALE` stretches.
 #[track_caller]
-fn until<T>(what: &str, minutes: u64, mut look: impl FnMut() -> Option<T>) -> T {
+fn until<T>(what: &str, minutes: u64, look: impl FnMut() -> Option<T>) -> T {
+    until_or_tell(what, minutes, look, String::new)
+}
+
+/// The same; what `told` says then is said where it does not happen.
+#[track_caller]
+fn until_or_tell<T>(
+    what: &str,
+    minutes: u64,
+    mut look: impl FnMut() -> Option<T>,
+    told: impl FnOnce() -> String,
+) -> T {
     let scale: u64 = std::env::var("CIVM_TIMEOUT_SCALE").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let end = Instant::now() + Duration::from_secs(60 * minutes * scale);
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < end, "{what} did not happen in {minutes} minutes");
+        if Instant::now() > end {
+            panic!("{what} did not happen in {minutes} minutes {}", told());
+        }
         thread::sleep(Duration::from_millis(250));
     }
 }
@@ -193,9 +206,14 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
         machine.guest(HOST, "ssh big cat /proc/sys/kernel/random/boot_id").ok().out().trim().to_owned();
     let own = machine.guest(HOST, "cat /proc/sys/kernel/random/boot_id").ok().out().trim().to_owned();
     assert_ne!(boot_id, own);
-    let early = until("the early build", 3, || {
+    let ended = || {
         let path = machine.guest(HOST, "! systemctl is-active -q early && cat $(tail -n1 /tmp/early)");
         (path.code == 0).then(|| path.out().trim().to_owned())
+    };
+    let early = until_or_tell("the early build", 3, ended, || {
+        let look = "tail -v /tmp/early; journalctl --no-pager -n 60 -u early -u nix-daemon -u civm-builders; \
+             /run/civm/civm builder ls; ps -eo pid,ppid,user,etimes,wchan:20,args | grep -v '\\['";
+        machine.guest(HOST, look).out().to_owned()
     });
     assert_eq!(early, boot_id, "a build waited for its builder");
     told("a build that was there before its builder");
@@ -207,6 +225,8 @@ fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     };
     let all = [("jenkins", "jenkins"), ("jenkins", "root"), ("nobody", "jenkins")];
     assert_eq!(all.map(|(user, whose)| reads(user, whose)), [true, false, false]);
+    // What packages have enabled is there.
+    machine.guest(HOST, "systemctl is-active timers.target multi-user.target").ok();
     ci.wait();
     told("CI service answers");
     let build = format!("cat $(nix-build --no-out-link -E '{}')", expression("job", 0));
