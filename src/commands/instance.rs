@@ -1,22 +1,47 @@
 //! Shared by the commands on instances: finding a host's instance, and failures with advice.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Context, project, secrets};
 use crate::edge::environment::Environment;
 use crate::edge::terminal::Terminal;
+use crate::host::Project;
 use crate::image;
 use crate::instance::event::Health;
 use crate::instance::ssh::Login;
-use crate::instance::{Error, Place, Record, stop};
+use crate::instance::{Error, Home, Place, Record, stop};
 use crate::lifecycle::{self, Site};
 use crate::outcome::{Code, Failure};
 use crate::vm::spec;
 
 /// The project that a command works on, and this user's state for it.
 pub(super) fn site(context: &Context) -> Result<Site, Failure> {
-    Site::of(project::find(context)?, &context.environment, Arc::new(Terminal)).map_err(failure)
+    site_of(project::find(context).or_else(|failure| bare(context, failure, started_here))?, context)
+}
+
+/// The same for a machine of a flake, which needs no project of its own here.
+pub(super) fn site_for_flake(context: &Context) -> Result<Site, Failure> {
+    site_of(project::find(context).or_else(|failure| bare(context, failure, |_, _| true))?, context)
+}
+
+fn site_of(project: Project, context: &Context) -> Result<Site, Failure> {
+    Site::of(project, &context.environment, Arc::new(Terminal)).map_err(failure)
+}
+
+/// This directory in the place of a project, where that `suits`.
+fn bare(
+    context: &Context,
+    failure: Failure,
+    suits: fn(&Project, &Environment) -> bool,
+) -> Result<Project, Failure> {
+    let here = Project::bare(Path::new(".")).ok().filter(|_| context.project.is_none());
+    here.filter(|here| suits(here, &context.environment)).ok_or(failure)
+}
+
+fn started_here(here: &Project, environment: &Environment) -> bool {
+    Home::existing(environment).is_some_and(|home| home.knows(here.root()))
 }
 
 /// The place of an instance that exists, or of a host that is defined.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Context;
-use super::instance::{failure, instance_failure, site};
+use super::instance::{failure, instance_failure, site, site_for_flake};
 use crate::cli::up::{Accel, Restart, Up, Warm};
 use crate::edge::terminal;
 use crate::host::project;
@@ -23,8 +23,9 @@ pub(super) use progress::Watch;
 
 /// Brings an instance up, and stays with it unless it is to run on its own.
 pub(super) fn run(args: &Up, context: &Context) -> Outcome {
-    let site = site(context)?;
-    let plan = Plan::of(&site, request(args)?).map_err(failure)?;
+    let request = request(args)?;
+    let site = if request.flake.is_some() { site_for_flake(context) } else { site(context) }?;
+    let plan = Plan::of(&site, request).map_err(failure)?;
     if args.print_command {
         return plan::print_command(&plan, &site, context);
     }

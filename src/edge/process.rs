@@ -47,7 +47,7 @@ pub enum ProcessError {
 }
 
 fn told(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!(": {stderr}") }
+    if stderr.is_empty() { String::new() } else { format!(": {}", stderr.replace('\n', "; ")) }
 }
 
 /// A command with exactly these variables.
@@ -168,7 +168,7 @@ fn read_output(pipe: Option<impl Read>, limit: u64) -> std::io::Result<Zeroizing
     Ok(output)
 }
 
-/// The last bytes of a pipe as one printable line.
+/// The last bytes of a pipe as printable lines.
 fn last_of(pipe: Option<impl Read>) -> String {
     let mut kept = Vec::new();
     let mut chunk = [0; 4096];
@@ -184,7 +184,7 @@ fn last_of(pipe: Option<impl Read>) -> String {
     }
     let text = String::from_utf8_lossy(&kept);
     let lines = text.lines().map(|line| line.chars().filter(|c| !c.is_control()).collect::<String>());
-    lines.filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("; ")
+    lines.filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

@@ -67,6 +67,15 @@ impl Project {
         }
     }
 
+    /// A directory that need not have any of those: machines of flakes that are elsewhere can be started in it.
+    ///
+    /// # Errors
+    /// No such directory.
+    pub fn bare(dir: &Path) -> Result<Self, Error> {
+        let root = fs::canonicalize(dir).map_err(|source| Error::Read { path: dir.into(), source })?;
+        Ok(Self { root })
+    }
+
     /// Its directory, absolute and without links.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -337,11 +337,10 @@ fn shortened(messages: &str) -> String {
     let lines: Vec<&str> = messages.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.iter().rposition(|line| line.trim_start().starts_with("error:")).unwrap_or(0);
     let lines = &lines[from..];
-    lines[lines.len().saturating_sub(QUOTED_LINES)..]
-        .iter()
-        .map(|line| line.trim_end())
-        .collect::<Vec<_>>()
-        .join("\n")
+    let lines = lines[lines.len().saturating_sub(QUOTED_LINES)..].iter().map(|line| line.trim_end());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    // civm's own message says that it is one.
+    text.trim_start().trim_start_matches("error:").trim_start().to_owned()
 }
 
 #[cfg(test)]
@@ -369,7 +368,7 @@ mod tests {
     #[test]
     fn an_error_of_nix_is_told_without_its_trace() {
         let text = "warning: x\nerror:\n       … while a\n\n       error: there is no `y`\n       at z";
-        assert_eq!(shortened(text), "       error: there is no `y`\n       at z");
+        assert_eq!(shortened(text), "there is no `y`\n       at z");
     }
 
     #[test]

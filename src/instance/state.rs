@@ -105,13 +105,24 @@ impl Home {
     /// The project is not there, or the state cannot be written.
     pub fn project(&self, project: &Path) -> Result<ProjectState, Error> {
         let project = project.canonicalize().map_err(Error::file("cannot find project", project))?;
+        let path = self.directory_of(&project);
+        make_directory(&path)?;
+        Ok(ProjectState { project, path })
+    }
+
+    /// Whether anything was ever started in a project.
+    #[must_use]
+    pub fn knows(&self, project: &Path) -> bool {
+        project.canonicalize().is_ok_and(|project| self.directory_of(&project).is_dir())
+    }
+
+    /// Where the state of a project is, whose path has no links.
+    fn directory_of(&self, project: &Path) -> PathBuf {
         let name = project.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let readable: String =
             name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')).take(24).collect();
         let digest = Sha256::digest(project.as_os_str().as_encoded_bytes());
-        let path = self.path.join(format!("{readable}-{}", hex::encode(&digest[..4])));
-        make_directory(&path)?;
-        Ok(ProjectState { project, path })
+        self.path.join(format!("{readable}-{}", hex::encode(&digest[..4])))
     }
 
     /// All instances as they are now.

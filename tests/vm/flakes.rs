@@ -294,10 +294,13 @@ fn lists(flake: &Flake) {
     let json: Value =
         serde_json::from_str(flake.civm(&["ls", "--flake", "--json"]).ok().out()).expect("JSON");
     assert!(json.as_array().is_some_and(|all| all.iter().any(|one| one["name"] == CONTROLLER)), "{json}");
-    flake
-        .civm(&["up", ".#nobody"])
-        .code(flake.civm(&["up", ".#nobody"]).code)
-        .says("no configuration `nobody`");
+    flake.civm(&["up", ".#nobody"]).code(69).says("the flake has no configuration `nobody`");
+    // From a directory that is no project.
+    let elsewhere = flake.machine.dir.with_file_name("elsewhere");
+    run(flake.machine.command("mkdir").arg("-p").arg(&elsewhere)).ok();
+    let there = format!("path:{}#{CONTROLLER}", flake.machine.dir.display());
+    let plan = flake.with_nix(flake.machine.civm(&["up", "--flake", &there, "--dry-run"]));
+    run({ plan }.current_dir(&elsewhere)).ok().says(CONTROLLER);
     flake.civm(&["up", ".#a.b"]).says("is not a name that civm can give a machine");
 }
 
