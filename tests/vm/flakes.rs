@@ -296,11 +296,12 @@ fn lists(flake: &Flake) {
     assert!(json.as_array().is_some_and(|all| all.iter().any(|one| one["name"] == CONTROLLER)), "{json}");
     flake.civm(&["up", ".#nobody"]).code(69).says("the flake has no configuration `nobody`");
     // From a directory that is no project.
-    let elsewhere = flake.machine.dir.with_file_name("elsewhere");
+    let elsewhere = flake.machine.dir.with_file_name("other");
     run(flake.machine.command("mkdir").arg("-p").arg(&elsewhere)).ok();
-    let there = format!("path:{}#{CONTROLLER}", flake.machine.dir.display());
-    let plan = flake.with_nix(flake.machine.civm(&["up", "--flake", &there, "--dry-run"]));
-    run({ plan }.current_dir(&elsewhere)).ok().says(CONTROLLER);
+    let there = format!("git+file://{}#vm-agent", flake.machine.dir.display());
+    let mut plan = flake.with_nix(flake.machine.civm(&["up", "--flake", &there, "--dry-run"]));
+    let plan = run(plan.current_dir(&elsewhere)).ok();
+    assert!(plan.out().contains("vm-agent"), "{}", plan.out());
     flake.civm(&["up", ".#a.b"]).says("is not a name that civm can give a machine");
 }
 
