@@ -16,7 +16,7 @@ use super::stash::Stash;
 use super::tree::{Item, Key, Tree, Value};
 
 pub use audit::{Fault, Stray, audit};
-pub use decrypt::{MacCheck, decrypt};
+pub use decrypt::{MacCheck, Nonces, decrypt};
 pub use encrypt::encrypt;
 pub use reach::selects_nothing;
 

@@ -27,15 +27,6 @@ impl Buffer {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Appends to a text that goes on for about so many bytes, these included: where it has to grow, it grows to
-    /// that and no further.
-    pub(super) fn extend_of(&mut self, bytes: &[u8], about: usize) {
-        if self.0.capacity() - self.0.len() < bytes.len() {
-            self.grow_to(self.0.len() + about.max(bytes.len()));
-        }
-        self.0.extend_from_slice(bytes);
-    }
-
     /// Appends a character in UTF-8.
     pub(super) fn push_char(&mut self, character: char) {
         self.extend(character.encode_utf8(&mut [0; 4]).as_bytes());
@@ -60,11 +51,7 @@ impl Buffer {
     }
 
     fn grow(&mut self, more: usize) {
-        self.grow_to((self.0.len() + more).max(self.0.capacity() * 2).max(16));
-    }
-
-    fn grow_to(&mut self, capacity: usize) {
-        let mut next = Vec::with_capacity(capacity);
+        let mut next = Vec::with_capacity((self.0.len() + more).max(self.0.capacity() * 2).max(16));
         next.extend_from_slice(&self.0);
         self.wipe();
         self.0 = next;

@@ -25,18 +25,33 @@ pub enum MacCheck {
     Ignore,
 }
 
+/// What becomes of the nonces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nonces {
+    /// They are kept: a value that does not change keeps its ciphertext when the document is encrypted again.
+    Keep,
+    /// Nobody encrypts the document again.
+    Forget,
+}
+
 /// Decrypts a document without its metadata.
 ///
 /// # Errors
 /// A value that was not encrypted with this key at its place; a MAC that is missing, undecryptable or
 /// wrong, unless it is to be ignored.
-pub fn decrypt(tree: Tree, metadata: &Metadata, key: &DataKey, check: MacCheck) -> Result<Decrypted, Error> {
+pub fn decrypt(
+    tree: Tree,
+    metadata: &Metadata,
+    key: &DataKey,
+    check: MacCheck,
+    nonces: Nonces,
+) -> Result<Decrypted, Error> {
     let mut walk = Walk {
         cipher: Cipher::new(key),
         selector: metadata.selector.as_ref(),
         mac: Mac::new(metadata.mac_only_encrypted),
         aad: Aad::default(),
-        stash: Stash::new(),
+        stash: (nonces == Nonces::Keep).then(Stash::new),
         strays: Vec::new(),
         warnings: Vec::new(),
     };
@@ -50,7 +65,7 @@ pub fn decrypt(tree: Tree, metadata: &Metadata, key: &DataKey, check: MacCheck) 
     }
     let Walk { cipher, mac, mut stash, warnings, .. } = walk;
     let computed = mac.finish();
-    let stated = stated_mac(metadata, &cipher, &mut stash);
+    let stated = stated_mac(metadata, &cipher, stash.as_mut());
     if check == MacCheck::Verify {
         match stated {
             Ok(None) => return Err(Error::MacMissing),
@@ -59,22 +74,24 @@ pub fn decrypt(tree: Tree, metadata: &Metadata, key: &DataKey, check: MacCheck) 
             Err(reason) => return Err(Error::MacUndecryptable(reason)),
         }
     }
-    Ok(Decrypted { tree, stash, warnings })
+    Ok(Decrypted { tree, stash: stash.unwrap_or_default(), warnings })
 }
 
 /// The MAC that the metadata states; `None` where it states none.
 fn stated_mac(
     metadata: &Metadata,
     cipher: &Cipher,
-    stash: &mut Stash,
+    stash: Option<&mut Stash>,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, ValueError> {
     if metadata.mac.is_empty() {
         return Ok(None);
     }
     let token = Token::parse(metadata.mac.as_bytes())?;
     let aad = metadata.last_modified.whole_second().to_string();
-    let stated = cipher.open(&token.nonce, aad.as_bytes(), &token.sealed)?;
-    stash.keep(aad.as_bytes(), token.kind, &stated, &token.nonce);
+    let stated = cipher.open(&token.nonce, aad.as_bytes(), token.sealed)?;
+    if let Some(stash) = stash {
+        stash.keep(aad.as_bytes(), token.kind, &stated, &token.nonce);
+    }
     Ok(Some(stated))
 }
 
@@ -83,7 +100,7 @@ struct Walk<'a> {
     selector: Option<&'a Selector>,
     mac: Mac,
     aad: Aad,
-    stash: Stash,
+    stash: Option<Stash>,
     /// Where comments of this document failed, innermost step first: each level adds its own.
     strays: Vec<Vec<Step>>,
     warnings: Vec<Warning>,
@@ -162,20 +179,17 @@ impl Walk<'_> {
             };
             // The empty string is never encrypted.
             if !text.is_empty() {
-                let token = Token::parse(text.as_bytes())?;
-                *value = self.open(&token, self.aad.as_bytes())?;
-                let plaintext = value::to_bytes(value);
-                if let Some(plaintext) = plaintext {
-                    self.stash.keep(self.aad.as_bytes(), token.kind, &plaintext, &token.nonce);
+                let Token { sealed, nonce, kind } = Token::parse(text.as_bytes())?;
+                *value = value::from_bytes(kind, self.cipher.open(&nonce, self.aad.as_bytes(), sealed)?)?;
+                if let Some(stash) = &mut self.stash
+                    && let Some(plaintext) = value::to_bytes(value)
+                {
+                    stash.keep(self.aad.as_bytes(), kind, &plaintext, &nonce);
                 }
             }
         }
         self.mac.update(value, encrypted);
         Ok(())
-    }
-
-    fn open(&self, token: &Token, aad: &[u8]) -> Result<Value, ValueError> {
-        value::from_bytes(token.kind, self.cipher.open(&token.nonce, aad, &token.sealed)?)
     }
 
     /// A comment that cannot be decrypted stays as it is, with a warning.
@@ -196,9 +210,11 @@ impl Walk<'_> {
         // sops' own writer moves some comments into an inner mapping or list; there they are
         // authenticated for the outer one still.
         let mut places = std::iter::once(self.aad.as_bytes()).chain(self.aad.enclosing());
-        let (aad, mut bytes) =
-            places.find_map(|aad| Some((aad, self.cipher.open(&token.nonce, aad, &token.sealed).ok()?)))?;
-        self.stash.keep(aad, token.kind, &bytes, &token.nonce);
+        let (aad, mut bytes) = places
+            .find_map(|aad| Some((aad, self.cipher.open(&token.nonce, aad, token.sealed.clone()).ok()?)))?;
+        if let Some(stash) = &mut self.stash {
+            stash.keep(aad, token.kind, &bytes, &token.nonce);
+        }
         Some(std::mem::take(&mut *bytes).into())
     }
 
