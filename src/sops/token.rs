@@ -104,7 +104,8 @@ impl Token {
     pub fn to_text(&self) -> String {
         let (data, tag) = self.sealed.split_at(self.sealed.len().saturating_sub(TAG_LEN));
         let name = self.kind.name();
-        let size = 4 * (self.sealed.len() + self.nonce.len()).div_ceil(3) + 64;
+        let base64: usize = [data, tag, &self.nonce].iter().map(|part| 4 * part.len().div_ceil(3)).sum();
+        let size = "ENC[AES256_GCM,data:,iv:,tag:,type:]".len() + base64 + name.len();
         let mut text = String::with_capacity(size);
         text.push_str("ENC[AES256_GCM,data:");
         BASE64.encode_string(data, &mut text);

@@ -1,5 +1,6 @@
 //! Decryption: every leaf in place, then the MAC over the result.
 
+use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::super::aad::Aad;
@@ -14,7 +15,7 @@ use super::super::stash::Stash;
 use super::super::token::Token;
 use super::super::tree::{Branch, Comment, Item, Key, Tree, Value};
 use super::super::value;
-use super::{Decrypted, Warning};
+use super::{Decrypted, PART, Warning, is_divisible};
 
 /// What to do about a wrong MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,24 +47,25 @@ pub fn decrypt(
     check: MacCheck,
     nonces: Nonces,
 ) -> Result<Decrypted, Error> {
+    let cipher = Cipher::new(key);
     let mut walk = Walk {
-        cipher: Cipher::new(key),
+        cipher: &cipher,
         selector: metadata.selector.as_ref(),
         mac: Mac::new(metadata.mac_only_encrypted),
         aad: Aad::default(),
         stash: (nonces == Nonces::Keep).then(Stash::new),
         strays: Vec::new(),
-        warnings: Vec::new(),
     };
+    let mut warnings = Vec::new();
     let mut tree = tree;
     for (index, branch) in tree.documents.iter_mut().enumerate() {
         walk.branch(branch, Scope::default()).map_err(Located::decrypting)?;
-        walk.warnings.extend(walk.strays.drain(..).map(|mut steps| {
+        warnings.extend(walk.strays.drain(..).map(|mut steps| {
             steps.reverse();
             Warning::UndecryptableComment { document: index + 1, container: KeyPath::from(steps) }
         }));
     }
-    let Walk { cipher, mac, mut stash, warnings, .. } = walk;
+    let Walk { mac, mut stash, .. } = walk;
     let computed = mac.finish();
     let stated = stated_mac(metadata, &cipher, stash.as_mut());
     if check == MacCheck::Verify {
@@ -96,19 +98,50 @@ fn stated_mac(
 }
 
 struct Walk<'a> {
-    cipher: Cipher,
+    cipher: &'a Cipher,
     selector: Option<&'a Selector>,
     mac: Mac,
     aad: Aad,
     stash: Option<Stash>,
     /// Where comments of this document failed, innermost step first: each level adds its own.
     strays: Vec<Vec<Step>>,
-    warnings: Vec<Warning>,
 }
 
 impl Walk<'_> {
-    fn branch(&mut self, branch: &mut Branch, mut scope: Scope) -> Result<(), Located> {
-        for item in branch {
+    fn branch(&mut self, branch: &mut Branch, scope: Scope) -> Result<(), Located> {
+        if !is_divisible(branch, self.selector) {
+            return self.items(branch, scope);
+        }
+        let done = |items| {
+            let mut part = self.part();
+            part.items(items, scope).map(|()| part)
+        };
+        let parts: Vec<Result<Self, Located>> = branch.par_chunks_mut(PART).map(done).collect();
+        parts.into_iter().try_for_each(|part| part.map(|part| self.join(part)))
+    }
+
+    /// A walk through a part of what is here, by another thread.
+    fn part(&self) -> Self {
+        Self {
+            cipher: self.cipher,
+            selector: self.selector,
+            mac: self.mac.part(),
+            aad: self.aad.clone(),
+            stash: self.stash.as_ref().map(|_| Stash::new()),
+            strays: Vec::new(),
+        }
+    }
+
+    fn join(&mut self, part: Self) {
+        self.mac.join(part.mac);
+        self.strays.extend(part.strays);
+        if let (Some(stash), Some(more)) = (&mut self.stash, part.stash) {
+            stash.absorb(more);
+        }
+    }
+
+    fn items(&mut self, items: &mut [Item], mut scope: Scope) -> Result<(), Located> {
+        for item in items {
             match item {
                 Item::Comment(comment) => {
                     scope.comment(self.selector, comment.text.as_bytes());

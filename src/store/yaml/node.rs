@@ -1,7 +1,7 @@
 //! Documents as nodes: what the parser makes, before types are resolved and aliases expanded.
 
 use super::span::Span;
-use crate::store::buffer::Buffer;
+use crate::sops::buffer::Buffer;
 
 /// A node's place among all nodes of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

@@ -7,8 +7,8 @@ use super::node::{Comments, Content, Document, Id, Node, Nodes, Tag};
 use super::scanner::Scanner;
 use super::span::Span;
 use super::token::{Kind, Token};
+use crate::sops::buffer::Buffer;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 
 mod collections;
 mod document;

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::chars;
 use super::limits;
+use crate::sops::buffer::Buffer;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 
 /// Bytes that are looked at together.
 const CHUNK: usize = 64;

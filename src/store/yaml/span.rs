@@ -2,7 +2,7 @@
 
 use std::ops::Deref;
 
-use crate::store::buffer::Buffer;
+use crate::sops::buffer::Buffer;
 
 /// A stretch of the input, or a copy where it stands for something else than its bytes.
 pub(super) enum Span<'a> {

@@ -2,7 +2,7 @@
 
 use super::cursor::Mark;
 use super::span::Span;
-use crate::store::buffer::Buffer;
+use crate::sops::buffer::Buffer;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {

@@ -1,8 +1,8 @@
 //! Documents and the directives before them.
 
 use super::{Parser, syntax};
+use crate::sops::buffer::Buffer;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 use crate::store::yaml::node::Document;
 use crate::store::yaml::span::Span;
 use crate::store::yaml::token::Kind;

@@ -2,7 +2,7 @@
 //! follows.
 
 use super::Scanner;
-use crate::store::buffer::Buffer;
+use crate::sops::buffer::Buffer;
 use crate::store::yaml::cursor::Mark;
 use crate::store::yaml::span::Span;
 use crate::store::yaml::token::{Comment, Kind};
