@@ -139,6 +139,8 @@ impl Converter {
             Content::Mapping(children) => {
                 let mut branch = Branch::with_capacity(children.len() / 2);
                 self.mapping(nodes, id, children, placed, &mut branch)?;
+                // A comment among the entries makes it twice as large.
+                branch.shrink_to_fit();
                 Ok(Value::Map(branch))
             }
             Content::Sequence(children) => Ok(Value::List(self.sequence(nodes, id, children, placed)?)),

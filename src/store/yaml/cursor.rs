@@ -94,7 +94,9 @@ impl<'a> Cursor<'a> {
 
     /// Takes so many blanks that were stepped over last.
     pub(super) fn read_blanks(&self, blanks: usize, into: &mut Span<'a>) {
-        into.append(self.text, self.position - blanks, self.position);
+        if blanks > 0 {
+            into.append(self.text, self.position - blanks, self.position);
+        }
     }
 
     /// Steps over a line break, if one follows.

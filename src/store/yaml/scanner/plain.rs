@@ -35,18 +35,18 @@ impl<'a> Gap<'a> {
     /// Writes what the white space means that ends here: itself without a break, a space for one break, the
     /// others for several. LS and PS are never folded.
     pub(super) fn flush(&mut self, cursor: &Cursor<'a>, into: &mut Span<'a>) {
-        if self.broken {
-            if self.first_break.first() == Some(&b'\n') {
-                if self.more_breaks.is_empty() {
-                    into.push(b' ');
-                }
-            } else {
-                into.extend(&self.first_break);
-            }
-            into.extend(&self.more_breaks);
-        } else if self.blanks > 0 {
-            cursor.read_blanks(self.blanks, into);
+        if !self.broken {
+            cursor.read_blanks(std::mem::take(&mut self.blanks), into);
+            return;
         }
+        if self.first_break.first() == Some(&b'\n') {
+            if self.more_breaks.is_empty() {
+                into.push(b' ');
+            }
+        } else {
+            into.extend(&self.first_break);
+        }
+        into.extend(&self.more_breaks);
         *self = Self::default();
     }
 }
