@@ -14,6 +14,7 @@ pkgs.rustPlatform.buildRustPackage {
   inherit (manifest) version;
   src = builtins.path { path = ../.; name = "civm-source"; filter = isWanted; };
   cargoLock.lockFile = ../Cargo.lock;
+  buildType = "dist";
   # The program is PID 1 of guests, so it is static.
   buildInputs = [ pkgs.glibc.static ];
   # The tests boot machines.

@@ -1,6 +1,7 @@
 //! The sops document. Text in, values out; randomness and time are arguments.
 
 mod aad;
+pub mod buffer;
 pub mod cipher;
 pub mod data_key;
 pub mod difference;

@@ -5,7 +5,6 @@ use crate::sops::key_path::KeyPath;
 use crate::sops::tree::{Branch, Tree, Value};
 
 pub mod binary;
-mod buffer;
 pub mod dotenv;
 mod flat;
 mod format;

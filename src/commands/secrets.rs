@@ -222,7 +222,7 @@ fn open(
 ) -> Result<(OpenFile, Format), Failure> {
     let text = read(file).map_err(failure)?;
     let opened = SopsFile::parse(session, file, &text)
-        .and_then(|file| file.open(session.identities(), MacCheck::Verify))
+        .and_then(|file| file.open_to_read(session.identities(), MacCheck::Verify))
         .map_err(failure)?;
     warn(context, file, &opened.warnings);
     let opened = match output {

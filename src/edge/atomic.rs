@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 mod attributes;
+mod directory_sync;
 mod staging;
 mod target;
 
+use directory_sync::sync_directory;
 use staging::Staging;
 use target::{Existing, follow_links, open_stream, split};
 
@@ -213,16 +215,6 @@ fn is_as_expected(
 /// There is nothing to sync: what a pipe or a device was given, it has.
 fn write_into(mut stream: File, content: &[u8]) -> io::Result<()> {
     stream.write_all(content)
-}
-
-/// Some file systems cannot sync a directory and say so; there is nothing more to do on them.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    match File::open(directory)?.sync_all() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
-            Ok(())
-        }
-        other => other,
-    }
 }
 
 #[cfg(test)]

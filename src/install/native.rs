@@ -83,7 +83,7 @@ impl Opener for Native {
     }
 
     fn decrypt(&self, file: SopsFile, keys: &Keys) -> Result<Tree, Cause> {
-        match file.open(&keys.identities, MacCheck::Verify) {
+        match file.open_to_read(&keys.identities, MacCheck::Verify) {
             Ok(open) => Ok(open.tree),
             Err(SecretsError::Locked { locked, .. }) => Err(Locked(describe(&locked, keys)).into()),
             Err(error) => Err(without_path(error)),

@@ -54,7 +54,7 @@ pub(super) fn in_other_file(
     let session = site.session().with_format(secret.format);
     let text = spec.sops_files.get(file).map_or(&[][..], Vec::as_slice);
     let file = SopsFile::parse(&session, &site.project.root().join(file), text)?;
-    value(&file.open(session.identities(), MacCheck::Verify)?, &secret.key)
+    value(&file.open_to_read(session.identities(), MacCheck::Verify)?, &secret.key)
 }
 
 /// Why ssh would not use a key; nothing of the key is in it.

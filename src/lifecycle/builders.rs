@@ -92,7 +92,8 @@ fn secret(site: &Site, spec: &Spec, name: &str) -> Result<Zeroizing<Vec<u8>>, Er
     let text = site.project.read(&path, SECRETS_MAX)?;
     let session = site.session();
     let opened: Result<_, secrets::Error> = (|| {
-        let open = SopsFile::parse(&session, &path, &text)?.open(session.identities(), MacCheck::Verify)?;
+        let open =
+            SopsFile::parse(&session, &path, &text)?.open_to_read(session.identities(), MacCheck::Verify)?;
         builder_keys::value(&open, listed.map_or(name, |secret| &secret.key))
     })();
     Ok(opened?)

@@ -108,7 +108,7 @@ fn secret(
     if spec.nixos().is_some() && !has_key {
         return Ok(None);
     }
-    let open = file.open(session.identities(), MacCheck::Verify)?;
+    let open = file.open_to_read(session.identities(), MacCheck::Verify)?;
     let key = KeyPath::from(vec![Step::Key(HOST_KEY_SECRET.into())]);
     let private = open.extract(&key)?;
     let wrong = |reason: String| secrets::Error::HostKey { path: path.clone(), reason };

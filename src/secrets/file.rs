@@ -18,7 +18,7 @@ use super::session::Session;
 use crate::keys::identity::Identities;
 use crate::keys::retrieval::{self, MasterKey};
 use crate::sops::data_key::DataKey;
-use crate::sops::document::{self, MacCheck, Warning};
+use crate::sops::document::{self, MacCheck, Nonces, Warning};
 use crate::sops::key_path::{self, Found, KeyPath};
 use crate::sops::metadata::{KeyGroup, Metadata, SOPS_VERSION, is_newer};
 use crate::sops::selector::Selector;
@@ -125,13 +125,26 @@ impl SopsFile {
         self.open_with(key, mac)
     }
 
+    /// The same for a file that is only read: written again, it would get other ciphertexts throughout.
+    ///
+    /// # Errors
+    /// As [`SopsFile::open`].
+    pub fn open_to_read(self, identities: &Identities, mac: MacCheck) -> Result<OpenFile, Error> {
+        let key = self.data_key(identities)?;
+        self.decrypt(key, mac, Nonces::Forget)
+    }
+
     /// Decrypts the whole file with a data key that is known.
     ///
     /// # Errors
     /// The key belongs to another file, or the content was changed after encryption.
     pub(super) fn open_with(self, key: DataKey, mac: MacCheck) -> Result<OpenFile, Error> {
+        self.decrypt(key, mac, Nonces::Keep)
+    }
+
+    fn decrypt(self, key: DataKey, mac: MacCheck, nonces: Nonces) -> Result<OpenFile, Error> {
         let decrypted =
-            document::decrypt(self.tree, &self.metadata, &key, mac).map_err(within(&self.path))?;
+            document::decrypt(self.tree, &self.metadata, &key, mac, nonces).map_err(within(&self.path))?;
         Ok(OpenFile {
             path: self.path,
             tree: decrypted.tree,
@@ -274,7 +287,7 @@ fn sealed(
     let text = checked(&**store, path, &whole)?;
     if metadata.selector.as_ref().is_some_and(Selector::reads_comments) {
         let file = SopsFile::of_store(Arc::clone(store), path, &text)?;
-        document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify)
+        document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify, Nonces::Forget)
             .map_err(|_| Error::CommentsMove(path.to_path_buf()))?;
     }
     Ok(text)

@@ -4,8 +4,9 @@ use std::thread::available_parallelism;
 
 use rayon::ThreadPoolBuilder;
 
-/// How many files to process at once per CPU: writers spend most of their time waiting for the disk.
-const WRITERS: usize = 4;
+/// How many files to process at once per CPU: writers spend most of their time waiting for the disk, and the more of
+/// them wait together, the fewer times it has to write.
+const WRITERS: usize = 16;
 
 /// Runs work that writes files in parallel.
 pub(super) fn writing<T: Send>(work: impl FnOnce() -> T + Send) -> T {

@@ -34,7 +34,7 @@ pub fn textconv(
     let plaintext = |text: &[u8]| {
         let file = SopsFile::of_store(Arc::clone(&store), path, text)?;
         // Each value is authenticated by itself; the MAC over all of them does not matter here.
-        file.open(session.identities(), MacCheck::Ignore)?.plaintext()
+        file.open_to_read(session.identities(), MacCheck::Ignore)?.plaintext()
     };
     match recorded {
         // A conflict is shown as a conflict.

@@ -2,7 +2,7 @@
 
 /// Additional data that grows and shrinks with a walk through the tree. List positions are no part of
 /// it, and nothing is escaped: that is how sops defines it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Aad {
     bytes: Vec<u8>,
     /// Where each key starts.

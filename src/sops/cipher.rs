@@ -46,20 +46,21 @@ impl Cipher {
         Ok(std::mem::take(&mut *sealed))
     }
 
-    /// Verifies and decrypts a ciphertext followed by its tag.
+    /// Verifies a ciphertext followed by its tag and decrypts it where it is.
     ///
     /// # Errors
     /// A ciphertext that is not from this key, nonce and additional data; a nonce of no bytes or more
     /// than 64.
-    pub fn open(&self, nonce: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ValueError> {
+    pub fn open(&self, nonce: &[u8], aad: &[u8], sealed: Vec<u8>) -> Result<Zeroizing<Vec<u8>>, ValueError> {
         let length = sealed.len().checked_sub(TAG_LEN).ok_or(ValueError::Authentication)?;
-        let (data, tag) = sealed.split_at(length);
-        let mut buffer = Zeroizing::new(data.to_vec());
+        let mut buffer = Zeroizing::new(sealed);
+        let (data, tag) = buffer.split_at_mut(length);
         if nonce.len() == NONCE_LEN {
-            open_with(&self.usual, nonce, aad, &mut buffer, tag)?;
+            open_with(&self.usual, nonce, aad, data, tag)?;
         } else {
-            self.open_unusual(nonce, aad, &mut buffer, tag)?;
+            self.open_unusual(nonce, aad, data, tag)?;
         }
+        buffer.truncate(length);
         Ok(buffer)
     }
 }
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(sealed.len(), 64);
         for (length, sealed) in (1..=64_u8).zip(sealed) {
             let nonce: Vec<u8> = (length..length + length).collect();
-            let opened = cipher().open(&nonce, b"a:", &bytes(&sealed));
+            let opened = cipher().open(&nonce, b"a:", bytes(&sealed));
             assert_eq!(opened.as_deref().map(Vec::as_slice), Ok(b"plain".as_slice()), "{length}");
             if length == 32 {
                 let nonce = Nonce::try_from(nonce).expect("32 bytes");
@@ -134,7 +135,7 @@ mod tests {
             }
         }
         for length in [0, 65] {
-            let opened = cipher().open(&vec![0; length], b"a:", &[0; 20]);
+            let opened = cipher().open(&vec![0; length], b"a:", vec![0; 20]);
             assert_eq!(opened.err(), Some(ValueError::NonceLength(length)));
         }
     }
@@ -143,7 +144,7 @@ mod tests {
     fn anything_that_differs_fails() {
         let sealed = cipher().seal(&[1; 32], b"a:", b"plain").expect("short");
         let failed = |nonce: &[u8], aad: &[u8], sealed: &[u8]| {
-            cipher().open(nonce, aad, sealed).err() == Some(ValueError::Authentication)
+            cipher().open(nonce, aad, sealed.to_vec()).err() == Some(ValueError::Authentication)
         };
         assert!(!failed(&[1; 32], b"a:", &sealed));
         assert!(failed(&[2; 32], b"a:", &sealed));

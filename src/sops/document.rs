@@ -12,13 +12,22 @@ use std::fmt;
 use super::error::Error;
 use super::key_path::KeyPath;
 use super::metadata::{self, Metadata};
+use super::selector::Selector;
 use super::stash::Stash;
-use super::tree::{Item, Key, Tree, Value};
+use super::tree::{Branch, Item, Key, Tree, Value};
 
 pub use audit::{Fault, Stray, audit};
-pub use decrypt::{MacCheck, decrypt};
+pub use decrypt::{MacCheck, Nonces, decrypt};
 pub use encrypt::encrypt;
 pub use reach::selects_nothing;
+
+/// Entries of a mapping that one thread works on.
+const PART: usize = 64;
+
+/// Whether the entries of a mapping are divided among threads: there must be many, and none may depend on another.
+fn is_divisible(branch: &Branch, selector: Option<&Selector>) -> bool {
+    branch.len() > PART && !selector.is_some_and(Selector::reads_comments)
+}
 
 /// A decrypted document.
 #[derive(Debug, Default)]

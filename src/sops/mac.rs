@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha512};
 
+use super::buffer::Buffer;
 use super::tree::Value;
 use super::value;
 
@@ -12,19 +13,29 @@ const ONLY_ENCRYPTED_SEED: [u8; 32] = [
     0x97, 0x5b, 0x3b, 0xf4, 0x4f, 0x72, 0xc6, 0xfd, 0xad, 0xec, 0x81, 0x76, 0xf2, 0x7d, 0x69,
 ];
 
-/// A MAC in the making: the values in document order, without keys or separators.
+/// Bytes of plaintext that are gathered in one piece.
+const PIECE: usize = 1 << 16;
+
+/// A MAC in the making: the values in document order, without keys or separators. They are gathered, because parts of
+/// a document are worked on at the same time, and a hash takes its input only in order.
 pub(super) struct Mac {
-    hash: Sha512,
+    pieces: Vec<Buffer>,
     only_encrypted: bool,
 }
 
 impl Mac {
     pub(super) fn new(only_encrypted: bool) -> Self {
-        let mut hash = Sha512::new();
-        if only_encrypted {
-            hash.update(ONLY_ENCRYPTED_SEED);
-        }
-        Self { hash, only_encrypted }
+        Self { pieces: Vec::new(), only_encrypted }
+    }
+
+    /// The same for a part of the document.
+    pub(super) fn part(&self) -> Self {
+        Self::new(self.only_encrypted)
+    }
+
+    /// Takes in what comes next in the document.
+    pub(super) fn join(&mut self, next: Self) {
+        self.pieces.extend(next.pieces);
     }
 
     /// Takes the next leaf's plaintext in. Comments, null and containers count for nothing.
@@ -33,13 +44,23 @@ impl Mac {
             && !matches!(plaintext, Value::Comment(_))
             && let Some(bytes) = value::to_bytes(plaintext)
         {
-            self.hash.update(&*bytes);
+            match self.pieces.last_mut() {
+                Some(piece) if piece.len() + bytes.len() <= PIECE => piece.extend(&bytes),
+                _ => self.pieces.push(Buffer::from(&*bytes)),
+            }
         }
     }
 
     /// 128 upper-case hexadecimal digits.
     pub(super) fn finish(self) -> String {
-        self.hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
+        let mut hash = Sha512::new();
+        if self.only_encrypted {
+            hash.update(ONLY_ENCRYPTED_SEED);
+        }
+        for piece in &self.pieces {
+            hash.update(&**piece);
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
     }
 }
 

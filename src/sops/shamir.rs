@@ -151,7 +151,8 @@ mod tests {
         assert_eq!((metadata.groups.len(), metadata.shamir_threshold), (2, 2));
         let share = |index: usize| Zeroizing::new(unwrap(&metadata.groups[index].age[0].enc).expect("ours"));
         let key = combine(&[share(0), share(1)]).expect("two shares");
-        let decrypted = document::decrypt(data, &metadata, &key, MacCheck::Verify).expect("it decrypts");
+        let decrypted = document::decrypt(data, &metadata, &key, MacCheck::Verify, document::Nonces::Keep)
+            .expect("it decrypts");
         assert_eq!(decrypted.tree, tree(&TYPES.replace("1.0", "1")));
         assert_eq!(Metadata::from_branch(&metadata.to_branch()), Ok(metadata));
     }

@@ -57,14 +57,19 @@ impl Stash {
 }
 
 /// One encryption's way through a stash: each kept nonce is given out once.
+#[derive(Clone)]
 pub(super) struct Taker<'a> {
     stash: &'a Stash,
     taken: HashMap<Slot, usize>,
 }
 
 impl Taker<'_> {
+    pub(super) fn may_have_some(&self) -> bool {
+        !self.stash.nonces.is_empty()
+    }
+
     pub(super) fn take(&mut self, aad: &[u8], kind: Kind, plaintext: &[u8]) -> Option<Nonce> {
-        if self.stash.nonces.is_empty() {
+        if !self.may_have_some() {
             return None;
         }
         let slot = slot(aad, kind, plaintext);

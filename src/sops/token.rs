@@ -78,21 +78,23 @@ impl Token {
     /// A text that is not a token; a part that is not base64; no nonce; an unknown type.
     pub fn parse(text: &[u8]) -> Result<Self, ValueError> {
         let body = text.strip_prefix(PREFIX).ok_or(ValueError::NotAToken)?;
-        let line = body.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        let end = line.iter().rposition(|&byte| byte == b']').ok_or(ValueError::NotAToken)?;
+        let line = memchr::memchr(b'\n', body).map_or(body, |length| &body[..length]);
+        let end = memchr::memrchr(b']', line).ok_or(ValueError::NotAToken)?;
         let (rest, kind) = split_last(&line[..end], b",type:")?;
         let (rest, tag) = split_last(rest, b",tag:")?;
         let (data, iv) = split_last(rest, b",iv:")?;
         if [data, iv, tag, kind].iter().any(|part| part.is_empty()) {
             return Err(ValueError::NotAToken);
         }
-        let mut sealed = decode("data", data)?;
-        let nonce = decode("iv", iv)?;
+        let mut sealed = Vec::with_capacity(3 * data.len().div_ceil(4) + TAG_LEN + 2);
+        decode("data", data, &mut sealed)?;
+        let mut nonce = Vec::new();
+        decode("iv", iv, &mut nonce)?;
         // Line breaks alone decode to nothing, and a nonce of nothing opens nothing.
         if nonce.is_empty() {
             return Err(ValueError::NonceLength(0));
         }
-        sealed.extend(decode("tag", tag)?);
+        decode("tag", tag, &mut sealed)?;
         let kind = Kind::ALL.into_iter().find(|known| known.name().as_bytes() == kind);
         Ok(Self { sealed, nonce, kind: kind.ok_or(ValueError::UnknownType)? })
     }
@@ -102,7 +104,8 @@ impl Token {
     pub fn to_text(&self) -> String {
         let (data, tag) = self.sealed.split_at(self.sealed.len().saturating_sub(TAG_LEN));
         let name = self.kind.name();
-        let size = 4 * (self.sealed.len() + self.nonce.len()).div_ceil(3) + 64;
+        let base64: usize = [data, tag, &self.nonce].iter().map(|part| 4 * part.len().div_ceil(3)).sum();
+        let size = "ENC[AES256_GCM,data:,iv:,tag:,type:]".len() + base64 + name.len();
         let mut text = String::with_capacity(size);
         text.push_str("ENC[AES256_GCM,data:");
         BASE64.encode_string(data, &mut text);
@@ -118,17 +121,18 @@ impl Token {
 }
 
 fn split_last<'a>(text: &'a [u8], separator: &[u8]) -> Result<(&'a [u8], &'a [u8]), ValueError> {
-    let position =
-        text.windows(separator.len()).rposition(|window| window == separator).ok_or(ValueError::NotAToken)?;
+    let position = memchr::memrchr_iter(separator[0], text)
+        .find(|&position| text[position..].starts_with(separator))
+        .ok_or(ValueError::NotAToken)?;
     Ok((&text[..position], &text[position + separator.len()..]))
 }
 
 /// Go's decoder skips carriage returns inside base64.
-fn decode(part: &'static str, text: &[u8]) -> Result<Vec<u8>, ValueError> {
-    let decoded = if text.contains(&b'\r') {
-        BASE64.decode(text.iter().copied().filter(|&byte| byte != b'\r').collect::<Vec<_>>())
+fn decode(part: &'static str, text: &[u8], into: &mut Vec<u8>) -> Result<(), ValueError> {
+    let decoded = if memchr::memchr(b'\r', text).is_some() {
+        BASE64.decode_vec(text.iter().copied().filter(|&byte| byte != b'\r').collect::<Vec<_>>(), into)
     } else {
-        BASE64.decode(text)
+        BASE64.decode_vec(text, into)
     };
     decoded.map_err(|_| ValueError::NotBase64(part))
 }

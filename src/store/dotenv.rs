@@ -14,10 +14,10 @@
 #[cfg(test)]
 mod tests;
 
-use super::buffer::Buffer;
 use super::flat;
 use super::texts::{compare, escaped, leaf_bytes, only_document, spelled, unescaped};
 use super::{Error, Store};
+use crate::sops::buffer::Buffer;
 use crate::sops::document::{IsMetadata, is_metadata};
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::metadata::KEY;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::Error;
-use super::buffer::Buffer;
 use super::texts::{escaped, repeated, spelled, unescaped};
+use crate::sops::buffer::Buffer;
 use crate::sops::text::Text;
 use crate::sops::tree::{Branch, Item, Key, Value};
 

@@ -1,8 +1,8 @@
 //! Shared by the formats in which every value is a string: dotenv and INI.
 
 use super::Error;
-use super::buffer::Buffer;
 use super::flat;
+use crate::sops::buffer::Buffer;
 use crate::sops::document::is_metadata;
 use crate::sops::float;
 use crate::sops::key_path::{KeyPath, Step};

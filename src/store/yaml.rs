@@ -28,6 +28,7 @@ mod reader;
 mod resolve;
 mod scanner;
 pub mod settings;
+mod span;
 mod surprises;
 #[cfg(test)]
 mod tests;

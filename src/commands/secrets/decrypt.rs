@@ -54,7 +54,7 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
     let stores = session.stores(name, input, output).map_err(failure)?;
     let decrypted = |text: &[u8]| {
         let mut open = SopsFile::of_store(Arc::clone(&stores.input), name, text)
-            .and_then(|file| file.open(session.identities(), mac))
+            .and_then(|file| file.open_to_read(session.identities(), mac))
             .map_err(failure)?
             .with_store(Arc::clone(&stores.output));
         let warnings = std::mem::take(&mut open.warnings);

@@ -17,7 +17,8 @@ use nix::libc;
 use tempfile::TempPath;
 use zeroize::Zeroizing;
 
-use super::{WriteError, sync_directory};
+use super::WriteError;
+use super::directory_sync::sync_directory;
 use crate::edge::cleanup::HoldSignals;
 use crate::edge::held_dir::{self, GITIGNORE, HeldDir, is_named};
 use crate::edge::lock::Lock;

@@ -261,7 +261,22 @@ impl Context {
     /// Reads and opens an encrypted file, with a word on what is odd in it.
     pub(super) fn open(&self, path: &Path, text: &[u8], store: Arc<dyn Store>) -> Result<OpenFile, End> {
         let file = SopsFile::of_store(store, path, text).map_err(End::loading)?;
-        let open = file.open(self.session.identities(), self.mac()).map_err(|error| self.colour(error))?;
+        self.opened(file.open(self.session.identities(), self.mac()))
+    }
+
+    /// The same for a file that is not written again.
+    pub(super) fn open_to_read(
+        &self,
+        path: &Path,
+        text: &[u8],
+        store: Arc<dyn Store>,
+    ) -> Result<OpenFile, End> {
+        let file = SopsFile::of_store(store, path, text).map_err(End::loading)?;
+        self.opened(file.open_to_read(self.session.identities(), self.mac()))
+    }
+
+    fn opened(&self, open: Result<OpenFile, crate::secrets::Error>) -> Result<OpenFile, End> {
+        let open = open.map_err(|error| self.colour(error))?;
         open.warnings.iter().for_each(|warning| self.odd(warning));
         Ok(open)
     }

@@ -54,7 +54,7 @@ pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
     })?;
     context.deliver(source, true, |text| {
         let stores = context.stores_of_encrypted(&name, text)?;
-        let open = context.open(&name, text, stores.input)?.with_store(stores.output);
+        let open = context.open_to_read(&name, text, stores.input)?.with_store(stores.output);
         let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
         plain.map_err(|error| dumping(error, stores.output_format))
     })

@@ -47,7 +47,7 @@ pub(super) fn file(context: &Context) -> Outcome {
     context.check_order()?;
     let text = read(path)?;
     let stores = context.stores_of_encrypted(path, &text)?;
-    let open = context.open(path, &text, stores.input)?.with_store(stores.output);
+    let open = context.open_to_read(path, &text, stores.input)?.with_store(stores.output);
     let plain = open.plaintext().map_err(|error| dumping(error, stores.output_format))?;
     drop(open);
     warn_of_background(context, "exec-file");

@@ -11,7 +11,7 @@ use crate::secrets::file::SopsFile;
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::session::Rules;
 use crate::sops::data_key::DataKey;
-use crate::sops::document::{self, Fault, MacCheck, Stray, audit, selects_nothing};
+use crate::sops::document::{self, Fault, MacCheck, Nonces, Stray, audit, selects_nothing};
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::metadata;
 use crate::sops::token::{Kind as TokenKind, Token};
@@ -231,7 +231,7 @@ impl FileCheck<'_> {
     /// Checks that need the key.
     fn content(&mut self, file: SopsFile, key: &DataKey) {
         use crate::sops::Error as Sops;
-        match document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify) {
+        match document::decrypt(file.tree, &file.metadata, key, MacCheck::Verify, Nonces::Forget) {
             Ok(_) => {}
             Err(Sops::Decrypt { path, reason }) => {
                 let steps = path.steps().iter().map(Step::name);

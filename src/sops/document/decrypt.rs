@@ -1,5 +1,6 @@
 //! Decryption: every leaf in place, then the MAC over the result.
 
+use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use super::super::aad::Aad;
@@ -14,7 +15,7 @@ use super::super::stash::Stash;
 use super::super::token::Token;
 use super::super::tree::{Branch, Comment, Item, Key, Tree, Value};
 use super::super::value;
-use super::{Decrypted, Warning};
+use super::{Decrypted, PART, Warning, is_divisible};
 
 /// What to do about a wrong MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,32 +26,48 @@ pub enum MacCheck {
     Ignore,
 }
 
+/// What becomes of the nonces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nonces {
+    /// They are kept: a value that does not change keeps its ciphertext when the document is encrypted again.
+    Keep,
+    /// Nobody encrypts the document again.
+    Forget,
+}
+
 /// Decrypts a document without its metadata.
 ///
 /// # Errors
 /// A value that was not encrypted with this key at its place; a MAC that is missing, undecryptable or
 /// wrong, unless it is to be ignored.
-pub fn decrypt(tree: Tree, metadata: &Metadata, key: &DataKey, check: MacCheck) -> Result<Decrypted, Error> {
+pub fn decrypt(
+    tree: Tree,
+    metadata: &Metadata,
+    key: &DataKey,
+    check: MacCheck,
+    nonces: Nonces,
+) -> Result<Decrypted, Error> {
+    let cipher = Cipher::new(key);
     let mut walk = Walk {
-        cipher: Cipher::new(key),
+        cipher: &cipher,
         selector: metadata.selector.as_ref(),
         mac: Mac::new(metadata.mac_only_encrypted),
         aad: Aad::default(),
-        stash: Stash::new(),
+        stash: (nonces == Nonces::Keep).then(Stash::new),
         strays: Vec::new(),
-        warnings: Vec::new(),
     };
+    let mut warnings = Vec::new();
     let mut tree = tree;
     for (index, branch) in tree.documents.iter_mut().enumerate() {
         walk.branch(branch, Scope::default()).map_err(Located::decrypting)?;
-        walk.warnings.extend(walk.strays.drain(..).map(|mut steps| {
+        warnings.extend(walk.strays.drain(..).map(|mut steps| {
             steps.reverse();
             Warning::UndecryptableComment { document: index + 1, container: KeyPath::from(steps) }
         }));
     }
-    let Walk { cipher, mac, mut stash, warnings, .. } = walk;
+    let Walk { mac, mut stash, .. } = walk;
     let computed = mac.finish();
-    let stated = stated_mac(metadata, &cipher, &mut stash);
+    let stated = stated_mac(metadata, &cipher, stash.as_mut());
     if check == MacCheck::Verify {
         match stated {
             Ok(None) => return Err(Error::MacMissing),
@@ -59,39 +76,72 @@ pub fn decrypt(tree: Tree, metadata: &Metadata, key: &DataKey, check: MacCheck) 
             Err(reason) => return Err(Error::MacUndecryptable(reason)),
         }
     }
-    Ok(Decrypted { tree, stash, warnings })
+    Ok(Decrypted { tree, stash: stash.unwrap_or_default(), warnings })
 }
 
 /// The MAC that the metadata states; `None` where it states none.
 fn stated_mac(
     metadata: &Metadata,
     cipher: &Cipher,
-    stash: &mut Stash,
+    stash: Option<&mut Stash>,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, ValueError> {
     if metadata.mac.is_empty() {
         return Ok(None);
     }
     let token = Token::parse(metadata.mac.as_bytes())?;
     let aad = metadata.last_modified.whole_second().to_string();
-    let stated = cipher.open(&token.nonce, aad.as_bytes(), &token.sealed)?;
-    stash.keep(aad.as_bytes(), token.kind, &stated, &token.nonce);
+    let stated = cipher.open(&token.nonce, aad.as_bytes(), token.sealed)?;
+    if let Some(stash) = stash {
+        stash.keep(aad.as_bytes(), token.kind, &stated, &token.nonce);
+    }
     Ok(Some(stated))
 }
 
 struct Walk<'a> {
-    cipher: Cipher,
+    cipher: &'a Cipher,
     selector: Option<&'a Selector>,
     mac: Mac,
     aad: Aad,
-    stash: Stash,
+    stash: Option<Stash>,
     /// Where comments of this document failed, innermost step first: each level adds its own.
     strays: Vec<Vec<Step>>,
-    warnings: Vec<Warning>,
 }
 
 impl Walk<'_> {
-    fn branch(&mut self, branch: &mut Branch, mut scope: Scope) -> Result<(), Located> {
-        for item in branch {
+    fn branch(&mut self, branch: &mut Branch, scope: Scope) -> Result<(), Located> {
+        if !is_divisible(branch, self.selector) {
+            return self.items(branch, scope);
+        }
+        let done = |items| {
+            let mut part = self.part();
+            part.items(items, scope).map(|()| part)
+        };
+        let parts: Vec<Result<Self, Located>> = branch.par_chunks_mut(PART).map(done).collect();
+        parts.into_iter().try_for_each(|part| part.map(|part| self.join(part)))
+    }
+
+    /// A walk through a part of what is here, by another thread.
+    fn part(&self) -> Self {
+        Self {
+            cipher: self.cipher,
+            selector: self.selector,
+            mac: self.mac.part(),
+            aad: self.aad.clone(),
+            stash: self.stash.as_ref().map(|_| Stash::new()),
+            strays: Vec::new(),
+        }
+    }
+
+    fn join(&mut self, part: Self) {
+        self.mac.join(part.mac);
+        self.strays.extend(part.strays);
+        if let (Some(stash), Some(more)) = (&mut self.stash, part.stash) {
+            stash.absorb(more);
+        }
+    }
+
+    fn items(&mut self, items: &mut [Item], mut scope: Scope) -> Result<(), Located> {
+        for item in items {
             match item {
                 Item::Comment(comment) => {
                     scope.comment(self.selector, comment.text.as_bytes());
@@ -162,20 +212,17 @@ impl Walk<'_> {
             };
             // The empty string is never encrypted.
             if !text.is_empty() {
-                let token = Token::parse(text.as_bytes())?;
-                *value = self.open(&token, self.aad.as_bytes())?;
-                let plaintext = value::to_bytes(value);
-                if let Some(plaintext) = plaintext {
-                    self.stash.keep(self.aad.as_bytes(), token.kind, &plaintext, &token.nonce);
+                let Token { sealed, nonce, kind } = Token::parse(text.as_bytes())?;
+                *value = value::from_bytes(kind, self.cipher.open(&nonce, self.aad.as_bytes(), sealed)?)?;
+                if let Some(stash) = &mut self.stash
+                    && let Some(plaintext) = value::to_bytes(value)
+                {
+                    stash.keep(self.aad.as_bytes(), kind, &plaintext, &nonce);
                 }
             }
         }
         self.mac.update(value, encrypted);
         Ok(())
-    }
-
-    fn open(&self, token: &Token, aad: &[u8]) -> Result<Value, ValueError> {
-        value::from_bytes(token.kind, self.cipher.open(&token.nonce, aad, &token.sealed)?)
     }
 
     /// A comment that cannot be decrypted stays as it is, with a warning.
@@ -196,9 +243,11 @@ impl Walk<'_> {
         // sops' own writer moves some comments into an inner mapping or list; there they are
         // authenticated for the outer one still.
         let mut places = std::iter::once(self.aad.as_bytes()).chain(self.aad.enclosing());
-        let (aad, mut bytes) =
-            places.find_map(|aad| Some((aad, self.cipher.open(&token.nonce, aad, &token.sealed).ok()?)))?;
-        self.stash.keep(aad, token.kind, &bytes, &token.nonce);
+        let (aad, mut bytes) = places
+            .find_map(|aad| Some((aad, self.cipher.open(&token.nonce, aad, token.sealed.clone()).ok()?)))?;
+        if let Some(stash) = &mut self.stash {
+            stash.keep(aad, token.kind, &bytes, &token.nonce);
+        }
         Some(std::mem::take(&mut *bytes).into())
     }
 

@@ -1,6 +1,9 @@
 //! Encryption: every leaf in place, then the MAC over the plaintext.
 
-use rand::{CryptoRng, RngCore};
+use rand::rngs::StdRng;
+use rand::{CryptoRng, RngCore, SeedableRng};
+use rayon::prelude::*;
+use zeroize::Zeroizing;
 
 use super::super::aad::Aad;
 use super::super::cipher::{Cipher, NONCE_LEN};
@@ -16,6 +19,7 @@ use super::super::time::Time;
 use super::super::token::{Kind, Token};
 use super::super::tree::{Branch, Item, Key, Tree, Value};
 use super::super::value;
+use super::{PART, is_divisible};
 
 /// Encrypts a document without its metadata, and sets the metadata's MAC and time. Values that the
 /// stash knows keep their nonces, and with the same data key their ciphertexts.
@@ -30,8 +34,9 @@ pub fn encrypt(
     rng: &mut (impl RngCore + CryptoRng),
     now: Time,
 ) -> Result<Tree, Error> {
+    let cipher = Cipher::new(key);
     let mut walk = Walk {
-        cipher: Cipher::new(key),
+        cipher: &cipher,
         selector: metadata.selector.as_ref(),
         mac: Mac::new(metadata.mac_only_encrypted),
         covers_clear: !metadata.mac_only_encrypted,
@@ -56,19 +61,50 @@ pub fn encrypt(
 }
 
 struct Walk<'a, R> {
-    cipher: Cipher,
+    cipher: &'a Cipher,
     selector: Option<&'a Selector>,
     mac: Mac,
     /// Whether the MAC covers what stays in plaintext.
     covers_clear: bool,
     aad: Aad,
     nonces: Taker<'a>,
-    rng: &'a mut R,
+    rng: R,
 }
 
-impl<R: RngCore + CryptoRng> Walk<'_, R> {
-    fn branch(&mut self, branch: &mut Branch, mut scope: Scope) -> Result<(), Located> {
-        for item in branch {
+impl<'a, R: RngCore + CryptoRng> Walk<'a, R> {
+    fn branch(&mut self, branch: &mut Branch, scope: Scope) -> Result<(), Located> {
+        // A kept nonce is given out once, which takes one walk.
+        if !is_divisible(branch, self.selector) || self.nonces.may_have_some() {
+            return self.items(branch, scope);
+        }
+        let mut parts: Vec<_> = branch.chunks(PART).map(|_| self.part()).collect();
+        let done: Vec<Result<(), Located>> = branch
+            .par_chunks_mut(PART)
+            .zip(&mut parts)
+            .map(|(items, part)| part.items(items, scope))
+            .collect();
+        done.into_iter().collect::<Result<(), _>>()?;
+        parts.into_iter().for_each(|part| self.mac.join(part.mac));
+        Ok(())
+    }
+
+    /// A walk through a part of what is here, by another thread, with randomness of its own.
+    fn part(&mut self) -> Walk<'a, StdRng> {
+        let mut seed = Zeroizing::new(<StdRng as SeedableRng>::Seed::default());
+        self.rng.fill_bytes(&mut *seed);
+        Walk {
+            cipher: self.cipher,
+            selector: self.selector,
+            mac: self.mac.part(),
+            covers_clear: self.covers_clear,
+            aad: self.aad.clone(),
+            nonces: self.nonces.clone(),
+            rng: StdRng::from_seed(*seed),
+        }
+    }
+
+    fn items(&mut self, items: &mut [Item], mut scope: Scope) -> Result<(), Located> {
+        for item in items {
             match item {
                 Item::Comment(comment) => {
                     scope.comment(self.selector, comment.text.as_bytes());

@@ -53,7 +53,7 @@ fn token(text: &str, index: usize) -> String {
 fn opened(encrypted: &str) -> (Decrypted, Metadata, DataKey) {
     let (data, metadata) = split(tree(encrypted), is_metadata).expect("metadata");
     let key = data_key(&metadata);
-    let decrypted = decrypt(data, &metadata, &key, MacCheck::Verify).expect("it decrypts");
+    let decrypted = decrypt(data, &metadata, &key, MacCheck::Verify, Nonces::Keep).expect("it decrypts");
     (decrypted, metadata, key)
 }
 
@@ -100,9 +100,12 @@ fn a_clear_value_may_change_where_the_mac_covers_encrypted_ones_only() {
     assert_eq!(decrypted.tree, tree(TYPES));
     let (mut data, _) = split(tree(ONLY_ENC), is_metadata).expect("metadata");
     data.documents[0][0] = Item::entry("str", Value::str("changed by hand"));
-    assert!(decrypt(data.clone(), &metadata, &key, MacCheck::Verify).is_ok());
+    assert!(decrypt(data.clone(), &metadata, &key, MacCheck::Verify, Nonces::Keep).is_ok());
     let covers_all = Metadata { mac_only_encrypted: false, ..metadata };
-    assert_eq!(decrypt(data, &covers_all, &key, MacCheck::Verify).err(), Some(Error::MacMismatch));
+    assert_eq!(
+        decrypt(data, &covers_all, &key, MacCheck::Verify, Nonces::Keep).err(),
+        Some(Error::MacMismatch)
+    );
 }
 
 /// `comments.enc.yaml` as a tree: what its comments select is encrypted.
@@ -156,7 +159,8 @@ fn comments_metadata() -> (Metadata, DataKey) {
 fn comments_select_the_next_item_and_hide_later_comments_only() {
     let (metadata, key) = comments_metadata();
     let encrypted = one_document(comments(|index| token(COMMENTS_ENC, index), None));
-    let decrypted = decrypt(encrypted.clone(), &metadata, &key, MacCheck::Verify).expect("it decrypts");
+    let decrypted =
+        decrypt(encrypted.clone(), &metadata, &key, MacCheck::Verify, Nonces::Keep).expect("it decrypts");
     let plain = one_document(comments(plain_comment, None));
     assert_eq!(decrypted.tree, plain);
     let mut again = metadata.clone();
@@ -173,7 +177,7 @@ fn an_encrypted_comment_of_a_list_does_not_end_the_comments_before_it() {
     let plain = one_document(comments(plain_comment, Some(Value::Comment(Comment::line(" more")))));
     let encrypted = encrypt(plain.clone(), &mut metadata, &key, &Stash::new(), &mut rng(), now());
     let encrypted = encrypted.expect("it encrypts");
-    let decrypted = decrypt(encrypted, &metadata, &key, MacCheck::Verify).expect("it decrypts");
+    let decrypted = decrypt(encrypted, &metadata, &key, MacCheck::Verify, Nonces::Keep).expect("it decrypts");
     assert_eq!(decrypted.tree, plain);
 }
 
@@ -203,7 +207,7 @@ fn comments_of_lists_become_items_and_comments_again() {
     assert!(matches!(&items[0], Value::Str(text) if text.as_bytes().ends_with(b"type:comment]")));
     // An empty comment stays one; sops would make an empty string of it.
     assert_eq!(items[2], Value::Comment(Comment::line("")));
-    let mut decrypted = decrypt(encrypted, &metadata, &key, MacCheck::Verify).expect("ok");
+    let mut decrypted = decrypt(encrypted, &metadata, &key, MacCheck::Verify, Nonces::Keep).expect("ok");
     let Item::Comment(first) = &mut decrypted.tree.documents[0][0] else { panic!("no comment") };
     assert!(!first.inline);
     first.inline = true;
@@ -220,7 +224,7 @@ fn a_comment_of_another_place_stays_with_a_warning_unless_an_enclosing_place_ope
     let encrypted = encrypt(plain, &mut metadata, &key, &Stash::new(), &mut rng(), now()).expect("ok");
     let [top, Item::Entry(_, Value::Map(inner))] = &encrypted.documents[0][..] else { panic!("shape") };
     let moved = one_document(vec![map(vec![top.clone()]), inner[0].clone(), comment(" clear")]);
-    let decrypted = decrypt(moved, &metadata, &key, MacCheck::Verify).expect("ok");
+    let decrypted = decrypt(moved, &metadata, &key, MacCheck::Verify, Nonces::Keep).expect("ok");
     let expected = vec![map(vec![comment(" top")]), inner[0].clone(), comment(" clear")];
     assert_eq!(decrypted.tree, one_document(expected));
     let stray = Warning::UndecryptableComment { document: 1, container: KeyPath::default() };
@@ -232,7 +236,7 @@ fn a_warning_names_the_container() {
     let deep = vec![Value::Null, Value::Map(vec![Item::Comment(Comment::line("x"))])];
     let mut data = one_document(vec![Item::entry("a", Value::List(deep))]);
     data.documents.insert(0, Vec::new());
-    let decrypted = decrypt(data, &metadata(None), &key(), MacCheck::Ignore).expect("ok");
+    let decrypted = decrypt(data, &metadata(None), &key(), MacCheck::Ignore, Nonces::Keep).expect("ok");
     let [Warning::UndecryptableComment { document: 2, container }] = &decrypted.warnings[..] else {
         panic!("{:?}", decrypted.warnings)
     };
@@ -260,7 +264,7 @@ fn every_type_of_yaml_comes_back() {
     let enc = armor.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
     metadata.groups[0].age.push(metadata::AgeKey { recipient: String::new(), enc: enc + "\n" });
     let key = data_key(&metadata);
-    let decrypted = decrypt(data, &metadata, &key, MacCheck::Ignore).expect("ok");
+    let decrypted = decrypt(data, &metadata, &key, MacCheck::Ignore, Nonces::Keep).expect("ok");
     let time = |text| Value::Time(Time::parse_rfc3339(text).expect("a time"));
     let expected = vec![
         Item::Comment(Comment::line(" a head comment")),

@@ -1,13 +1,13 @@
 //! Sections as parts of a tree and back.
 
 use super::reader::{Pair, Section, attach, without_marker};
+use crate::sops::buffer::Buffer;
 use crate::sops::document::is_metadata;
 use crate::sops::key_path::{KeyPath, Step};
 use crate::sops::text::Text;
 use crate::sops::token::Token;
 use crate::sops::tree::{Branch, Comment, Item, Key, Value};
 use crate::sops::value::describe;
-use crate::store::buffer::Buffer;
 use crate::store::texts::{repeated, spelled};
 use crate::store::{Error, flat};
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::space::{trim, trim_end, trim_start};
+use crate::sops::buffer::Buffer;
 use crate::sops::text::Text;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 
 /// The section that the keys before the first header are in.
 pub(super) const DEFAULT: &str = "DEFAULT";

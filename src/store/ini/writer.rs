@@ -3,8 +3,8 @@
 use super::convert::unwritable;
 use super::reader::{DEFAULT, Section, lone_name, lone_value};
 use super::space::trim;
+use crate::sops::buffer::Buffer;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 
 /// The text of a file.
 ///

@@ -3,10 +3,10 @@
 use zeroize::Zeroizing;
 
 use super::string;
+use crate::sops::buffer::Buffer;
 use crate::sops::float;
 use crate::sops::tree::{Branch, Item, Key, Value};
 use crate::sops::value;
-use crate::store::buffer::Buffer;
 use crate::store::{Error, limits, size};
 
 /// Spaces per level at most. sops knows no bound, and ends for want of memory.

@@ -2,8 +2,8 @@
 
 use std::char::{REPLACEMENT_CHARACTER, decode_utf16};
 
+use crate::sops::buffer::Buffer;
 use crate::sops::text::Text;
-use crate::store::buffer::Buffer;
 
 /// A string's length up to its closing quote; `None` where it has none.
 pub(super) fn length(text: &[u8]) -> Option<usize> {

@@ -11,7 +11,7 @@ use crate::store::Error;
 /// # Errors
 /// The line of the second of two keys with the same text, or of a merge key whose value is neither
 /// a mapping nor a list of mappings.
-pub(super) fn first_document(nodes: &Nodes, root: Id) -> Result<(), Error> {
+pub(super) fn first_document(nodes: &Nodes<'_>, root: Id) -> Result<(), Error> {
     let mut pending = vec![root];
     while let Some(id) = pending.pop() {
         match &nodes.get(id).content {
@@ -30,7 +30,7 @@ pub(super) fn first_document(nodes: &Nodes, root: Id) -> Result<(), Error> {
 }
 
 /// Keys are the same when their text is, whatever their types; aliases when they stand for the same.
-fn distinct_keys(nodes: &Nodes, children: &[Id]) -> Result<(), Error> {
+fn distinct_keys(nodes: &Nodes<'_>, children: &[Id]) -> Result<(), Error> {
     let mut seen = HashMap::with_capacity(children.len() / 2);
     for &id in children.iter().step_by(2) {
         let node = nodes.get(id);
@@ -47,7 +47,7 @@ fn distinct_keys(nodes: &Nodes, children: &[Id]) -> Result<(), Error> {
     Ok(())
 }
 
-fn merges(nodes: &Nodes, key: Id, value: Id) -> Result<(), Error> {
+fn merges(nodes: &Nodes<'_>, key: Id, value: Id) -> Result<(), Error> {
     let key = nodes.get(key);
     let Content::Scalar { text, tag: Tag::None | Tag::Merge } = &key.content else {
         return Ok(());
@@ -67,7 +67,7 @@ fn merges(nodes: &Nodes, key: Id, value: Id) -> Result<(), Error> {
     Err(Error::Syntax { line: value.line, message })
 }
 
-fn is_mapping(nodes: &Nodes, node: &Node) -> bool {
+fn is_mapping(nodes: &Nodes<'_>, node: &Node<'_>) -> bool {
     match &node.content {
         Content::Mapping(_) => true,
         Content::Alias(target) => matches!(nodes.get(*target).content, Content::Mapping(_)),

@@ -26,7 +26,7 @@ impl Converter {
     /// # Errors
     /// A root that is not a mapping, a key that is a collection, a value that does not match its tag,
     /// an alias inside the value of its own anchor, too much expansion; with their line.
-    pub(super) fn document(&mut self, nodes: &Nodes, document: &Document) -> Result<Branch, Error> {
+    pub(super) fn document(&mut self, nodes: &Nodes<'_>, document: &Document) -> Result<Branch, Error> {
         let mut branch = Branch::new();
         // What no alias copies costs nothing.
         self.comments(&mut branch, 0, &document.head)?;
@@ -35,7 +35,7 @@ impl Converter {
         Ok(branch)
     }
 
-    fn root(&mut self, nodes: &Nodes, id: Id, branch: &mut Branch) -> Result<(), Error> {
+    fn root(&mut self, nodes: &Nodes<'_>, id: Id, branch: &mut Branch) -> Result<(), Error> {
         let node = nodes.get(id);
         match &node.content {
             Content::Mapping(children) => self.mapping(nodes, id, children, false, branch)?,
@@ -68,7 +68,7 @@ impl Converter {
     /// itself are not placed by its owner, they are inside.
     fn mapping(
         &mut self,
-        nodes: &Nodes,
+        nodes: &Nodes<'_>,
         id: Id,
         children: &[Id],
         placed: bool,
@@ -107,7 +107,7 @@ impl Converter {
 
     fn sequence(
         &mut self,
-        nodes: &Nodes,
+        nodes: &Nodes<'_>,
         id: Id,
         children: &[Id],
         placed: bool,
@@ -133,12 +133,14 @@ impl Converter {
         Ok(list)
     }
 
-    fn value(&mut self, nodes: &Nodes, id: Id, placed: bool) -> Result<Value, Error> {
+    fn value(&mut self, nodes: &Nodes<'_>, id: Id, placed: bool) -> Result<Value, Error> {
         let node = nodes.get(id);
         match &node.content {
             Content::Mapping(children) => {
                 let mut branch = Branch::with_capacity(children.len() / 2);
                 self.mapping(nodes, id, children, placed, &mut branch)?;
+                // A comment among the entries makes it twice as large.
+                branch.shrink_to_fit();
                 Ok(Value::Map(branch))
             }
             Content::Sequence(children) => Ok(Value::List(self.sequence(nodes, id, children, placed)?)),
@@ -156,7 +158,7 @@ impl Converter {
         }
     }
 
-    fn key(&mut self, nodes: &Nodes, id: Id) -> Result<Key, Error> {
+    fn key(&mut self, nodes: &Nodes<'_>, id: Id) -> Result<Key, Error> {
         let node = nodes.get(id);
         let target = match &node.content {
             Content::Alias(target) => &nodes.get(*target).content,

@@ -1,11 +1,7 @@
 //! A position in the text, counted in bytes, characters, lines and columns at once.
 
 use super::chars;
-use crate::store::buffer::Buffer;
-
-/// How far the end of a line is looked for, so that a value that ends there gets as much memory as it needs: about
-/// the length of a short secret's token.
-const LINE_AHEAD: usize = 192;
+use super::span::Span;
 
 /// A position in the text. The index counts characters, CR LF as two; line and column are from 0.
 #[derive(Clone, Copy, Default)]
@@ -73,35 +69,33 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a character that is not a line break.
-    pub(super) fn read(&mut self, into: &mut Buffer) {
+    pub(super) fn read(&mut self, into: &mut Span<'a>) {
         if !self.is_blank(0) {
             self.newlines = 0;
         }
         let width = chars::width(self.at(0));
-        if width == 1 {
-            into.push(self.at(0));
-        } else {
-            let end = (self.position + width).min(self.text.len());
-            into.extend(&self.text[self.position..end]);
-        }
+        into.append(self.text, self.position, (self.position + width).min(self.text.len()));
         self.step(width);
     }
 
     /// Takes a run of characters that mean nothing but themselves; most of a file is such runs.
-    pub(super) fn read_words(&mut self, into: &mut Buffer) {
+    pub(super) fn read_words(&mut self, into: &mut Span<'a>) {
         let rest = self.text.get(self.position..).unwrap_or_default();
         let length = chars::inner_run(rest);
         if length > 0 {
-            let ahead = &rest[length..rest.len().min(length + LINE_AHEAD)];
-            match memchr::memchr(b'\n', ahead) {
-                Some(more) => into.extend_of(&rest[..length], length + more),
-                None => into.extend(&rest[..length]),
-            }
+            into.append(self.text, self.position, self.position + length);
             self.newlines = 0;
             self.position += length;
             let characters = i64::try_from(length).unwrap_or(i64::MAX);
             self.mark.index += characters;
             self.mark.column += characters;
+        }
+    }
+
+    /// Takes so many blanks that were stepped over last.
+    pub(super) fn read_blanks(&self, blanks: usize, into: &mut Span<'a>) {
+        if blanks > 0 {
+            into.append(self.text, self.position - blanks, self.position);
         }
     }
 
@@ -119,7 +113,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Takes a line break, if one follows: CR, LF, CR LF and NEL become LF, the others are kept.
-    pub(super) fn read_line(&mut self, into: &mut Buffer) {
+    pub(super) fn read_line(&mut self, into: &mut Span<'a>) {
         if !self.is_break(0) {
             return;
         }

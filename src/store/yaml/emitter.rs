@@ -5,9 +5,9 @@
 //! displaced and dropped likewise, since equal bytes are what keeps mixed teams free of churn.
 
 use super::limits;
+use crate::sops::buffer::Buffer;
 use crate::sops::tree::{Branch, Item, Key, Value};
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 
 mod collections;
 mod comments;

@@ -19,7 +19,7 @@ pub fn line_of(input: &[u8], path: &[&str]) -> Option<usize> {
     Some(line)
 }
 
-fn descend(nodes: &Nodes, id: Id, step: &str) -> Option<(Id, usize)> {
+fn descend(nodes: &Nodes<'_>, id: Id, step: &str) -> Option<(Id, usize)> {
     match &nodes.get(id).content {
         Content::Mapping(children) => children.chunks_exact(2).find_map(|pair| {
             let key = nodes.get(pair[0]);

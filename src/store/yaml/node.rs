@@ -1,6 +1,7 @@
 //! Documents as nodes: what the parser makes, before types are resolved and aliases expanded.
 
-use crate::store::buffer::Buffer;
+use super::span::Span;
+use crate::sops::buffer::Buffer;
 
 /// A node's place among all nodes of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -8,18 +9,18 @@ pub(super) struct Id(pub(super) usize);
 
 /// All nodes of a file. Anchors hold across documents, so nodes outlive theirs.
 #[derive(Default)]
-pub(super) struct Nodes(Vec<Node>);
+pub(super) struct Nodes<'a>(Vec<Node<'a>>);
 
-pub(super) struct Node {
-    pub(super) content: Content,
+pub(super) struct Node<'a> {
+    pub(super) content: Content<'a>,
     /// From 1.
     pub(super) line: usize,
     pub(super) comments: Comments,
 }
 
-pub(super) enum Content {
+pub(super) enum Content<'a> {
     Scalar {
-        text: Buffer,
+        text: Span<'a>,
         tag: Tag,
     },
     /// Keys and values in turn.
@@ -65,18 +66,41 @@ pub(super) struct Document {
     pub(super) foot: Buffer,
 }
 
-impl Nodes {
-    pub(super) fn add(&mut self, node: Node) -> Id {
+impl<'a> Nodes<'a> {
+    pub(super) fn add(&mut self, node: Node<'a>) -> Id {
         self.0.push(node);
         Id(self.0.len() - 1)
     }
 
-    pub(super) fn get(&self, id: Id) -> &Node {
+    pub(super) fn get(&self, id: Id) -> &Node<'a> {
         &self.0[id.0]
     }
 
-    pub(super) fn get_mut(&mut self, id: Id) -> &mut Node {
+    pub(super) fn get_mut(&mut self, id: Id) -> &mut Node<'a> {
         &mut self.0[id.0]
+    }
+}
+
+impl Nodes<'_> {
+    /// The same without the input.
+    pub(super) fn into_owned(self) -> Nodes<'static> {
+        let owned = |node: Node<'_>| Node {
+            content: node.content.into_owned(),
+            line: node.line,
+            comments: node.comments,
+        };
+        Nodes(self.0.into_iter().map(owned).collect())
+    }
+}
+
+impl Content<'_> {
+    fn into_owned(self) -> Content<'static> {
+        match self {
+            Self::Scalar { text, tag } => Content::Scalar { text: text.into_owned(), tag },
+            Self::Mapping(children) => Content::Mapping(children),
+            Self::Sequence(children) => Content::Sequence(children),
+            Self::Alias(target) => Content::Alias(target),
+        }
     }
 }
 

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use super::limits;
 use super::node::{Comments, Content, Document, Id, Node, Nodes, Tag};
 use super::scanner::Scanner;
+use super::span::Span;
 use super::token::{Kind, Token};
+use crate::sops::buffer::Buffer;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 
 mod collections;
 mod document;
@@ -15,10 +16,10 @@ mod document;
 /// The parser's state.
 pub(super) struct Parser<'a> {
     scanner: Scanner<'a>,
-    pub(super) nodes: Nodes,
+    pub(super) nodes: Nodes<'a>,
     anchors: HashMap<Vec<u8>, Id>,
     /// Handles and prefixes of the current document.
-    tag_prefixes: Vec<(Buffer, Buffer)>,
+    tag_prefixes: Vec<(Span<'a>, Span<'a>)>,
     started: bool,
     /// Comments that were passed and have no node yet.
     head: Buffer,
@@ -30,9 +31,9 @@ pub(super) struct Parser<'a> {
 }
 
 /// What precedes the content of a node.
-struct Properties {
-    anchor: Option<Buffer>,
-    tag: Option<Buffer>,
+struct Properties<'a> {
+    anchor: Option<Span<'a>>,
+    tag: Option<Span<'a>>,
     line: usize,
 }
 
@@ -88,7 +89,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The token that was peeked at; stays the next until it is skipped.
-    fn token(&mut self) -> Result<&mut Token, Error> {
+    fn token(&mut self) -> Result<&mut Token<'a>, Error> {
         self.scanner.peek()
     }
 
@@ -149,7 +150,7 @@ impl<'a> Parser<'a> {
             Kind::BlockMappingStart if block => (Content::Mapping(Vec::new()), self.stem_comment()),
             _ if anchor.is_some() || properties.tag.is_some() => {
                 let tag = scalar_tag(properties.tag.as_deref(), true);
-                (Content::Scalar { text: Buffer::default(), tag }, Comments::default())
+                (Content::Scalar { text: Span::default(), tag }, Comments::default())
             }
             _ => return Err(syntax(self.here()?, "a value is missing here")),
         };
@@ -187,7 +188,7 @@ impl<'a> Parser<'a> {
     }
 
     /// An anchor and a tag, in either order.
-    fn parse_properties(&mut self) -> Result<Properties, Error> {
+    fn parse_properties(&mut self) -> Result<Properties<'a>, Error> {
         let mut properties = Properties { anchor: None, tag: None, line: self.here()? };
         loop {
             match self.peek()? {
@@ -207,7 +208,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn resolve_tag(&self, handle: &[u8], suffix: Buffer, line: usize) -> Result<Buffer, Error> {
+    fn resolve_tag(&self, handle: &[u8], suffix: Span<'a>, line: usize) -> Result<Span<'a>, Error> {
         if handle.is_empty() {
             return Ok(suffix);
         }
@@ -216,13 +217,13 @@ impl<'a> Parser<'a> {
         };
         let mut tag = Buffer::from(&**prefix);
         tag.extend(&suffix);
-        Ok(tag)
+        Ok(Span::Copy(tag))
     }
 
     /// A scalar where the text has none.
     fn empty_scalar(&mut self) -> Result<Id, Error> {
         let line = self.here()?;
-        let content = Content::Scalar { text: Buffer::default(), tag: Tag::None };
+        let content = Content::Scalar { text: Span::default(), tag: Tag::None };
         Ok(self.nodes.add(Node { content, line, comments: Comments::default() }))
     }
 }
@@ -235,7 +236,7 @@ fn scalar_tag(tag: Option<&[u8]>, plain: bool) -> Tag {
     }
 }
 
-fn line_of(token: &Token) -> usize {
+fn line_of(token: &Token<'_>) -> usize {
     usize::try_from(token.start.line).unwrap_or(0) + 1
 }
 

@@ -6,8 +6,11 @@ use zeroize::Zeroizing;
 
 use super::chars;
 use super::limits;
+use crate::sops::buffer::Buffer;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
+
+/// Bytes that are looked at together.
+const CHUNK: usize = 64;
 
 /// The text of a file: its own bytes, or what they were decoded to.
 pub(super) enum Source<'a> {
@@ -83,14 +86,27 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<Buffer, Error> {
 
 /// The first character outside tab, LF, CR, NEL, printable ASCII and U+00A0 upward.
 fn first_control(text: &[u8]) -> Option<usize> {
-    (0..text.len()).find(|&at| match text[at] {
-        byte if chars::is_inner(byte) => false,
+    let is_odd = |at: usize| match text[at] {
         b'\t' | b'\n' | b'\r' | 0x20..=0x7E => false,
         0xC2 => chars::byte(text, at + 1) < 0xA0 && chars::byte(text, at + 1) != 0x85,
         0xEF => chars::byte(text, at + 1) == 0xBF && chars::byte(text, at + 2) >= 0xBE,
         0x80.. => false,
         _ => true,
-    })
+    };
+    // Most of a file is printable ASCII, which is seen in chunks.
+    let is_plain = |byte: &u8| (0x20..=0x7E).contains(byte) || *byte == b'\n';
+    let mut start = 0;
+    for chunk in text.chunks(CHUNK) {
+        let end = start + chunk.len();
+        // Without a short cut, so that many bytes are compared at once.
+        if !chunk.iter().fold(true, |plain, byte| plain & is_plain(byte))
+            && let Some(at) = (start..end).find(|at| is_odd(*at))
+        {
+            return Some(at);
+        }
+        start = end;
+    }
+    None
 }
 
 fn syntax(text: &[u8], at: usize, message: &str) -> Error {

@@ -42,6 +42,15 @@ pub(super) fn value(text: &[u8], tag: Tag) -> Option<Value> {
     }
 }
 
+/// Whether the value of a scalar is its text as it stands.
+pub(super) fn is_text(text: &[u8], tag: Tag) -> bool {
+    match tag {
+        Tag::Str | Tag::Merge | Tag::Unknown => true,
+        Tag::None => is_string(text),
+        _ => false,
+    }
+}
+
 /// Whether a plain scalar with this text is read as a string.
 pub(super) fn is_string(text: &[u8]) -> bool {
     matches!(plain(text, true), Plain::Str)

@@ -24,7 +24,7 @@ const CONSUMED_TOKENS: usize = 64;
 /// The scanner's state.
 pub(super) struct Scanner<'a> {
     cursor: Cursor<'a>,
-    tokens: Vec<Token>,
+    tokens: Vec<Token<'a>>,
     /// The next token to hand out.
     head: usize,
     /// How many were handed out.
@@ -72,7 +72,7 @@ impl<'a> Scanner<'a> {
     ///
     /// # Errors
     /// Text that is not a token.
-    pub(super) fn peek(&mut self) -> Result<&mut Token, Error> {
+    pub(super) fn peek(&mut self) -> Result<&mut Token<'a>, Error> {
         while self.needs_more()? {
             self.fetch_next()?;
         }
@@ -166,12 +166,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn push(&mut self, token: Token) {
+    fn push(&mut self, token: Token<'a>) {
         self.tokens.push(token);
     }
 
     /// Puts a token before one that has not been handed out, given by its number.
-    fn insert(&mut self, number: usize, token: Token) {
+    fn insert(&mut self, number: usize, token: Token<'a>) {
         let at = self.head + number.saturating_sub(self.parsed);
         self.tokens.insert(at.min(self.tokens.len()), token);
     }

@@ -19,7 +19,7 @@ const ALIKE: f64 = 0.75;
 
 /// The first document of a file. Others do not count.
 pub struct Document {
-    nodes: Nodes,
+    nodes: Nodes<'static>,
     root: Option<Id>,
     visits: Cell<usize>,
 }
@@ -53,7 +53,7 @@ impl Document {
         let text = reader::read(input)?;
         let mut parser = Parser::new(&text);
         let root = parser.next_document()?.map(|document| document.root);
-        Ok(Self { nodes: parser.nodes, root, visits: Cell::new(0) })
+        Ok(Self { nodes: parser.nodes.into_owned(), root, visits: Cell::new(0) })
     }
 
     /// Its root; `None` where it holds nothing.
@@ -80,7 +80,7 @@ impl Document {
 }
 
 impl<'a> Node<'a> {
-    fn content(&self) -> &'a Content {
+    fn content(&self) -> &'a Content<'static> {
         &self.document.nodes.get(self.id).content
     }
 

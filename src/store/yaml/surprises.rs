@@ -20,7 +20,7 @@ pub(super) fn surprises(input: &[u8]) -> Vec<Surprise> {
 }
 
 /// As deep as the parser lets a text be.
-fn walk(nodes: &Nodes, id: Id, path: &mut Vec<Step>, found: &mut Vec<Surprise>) {
+fn walk(nodes: &Nodes<'_>, id: Id, path: &mut Vec<Step>, found: &mut Vec<Surprise>) {
     let node = nodes.get(id);
     match &node.content {
         Content::Mapping(children) => {

@@ -1,7 +1,8 @@
 //! What the scanner hands to the parser: tokens and the comments between them.
 
 use super::cursor::Mark;
-use crate::store::buffer::Buffer;
+use super::span::Span;
+use crate::sops::buffer::Buffer;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -29,20 +30,20 @@ pub(super) enum Kind {
 }
 
 /// One token.
-pub(super) struct Token {
+pub(super) struct Token<'a> {
     pub(super) kind: Kind,
     pub(super) start: Mark,
     /// The scalar's text, the anchor's name, the tag's or directive's handle.
-    pub(super) value: Buffer,
+    pub(super) value: Span<'a>,
     /// The tag's suffix, the directive's prefix.
-    pub(super) suffix: Buffer,
+    pub(super) suffix: Span<'a>,
     /// Whether a scalar is plain, which lets it be more than a string.
     pub(super) plain: bool,
 }
 
-impl Token {
+impl Token<'_> {
     pub(super) fn new(kind: Kind, start: Mark) -> Self {
-        Self { kind, start, value: Buffer::default(), suffix: Buffer::default(), plain: false }
+        Self { kind, start, value: Span::default(), suffix: Span::default(), plain: false }
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn verify(tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
         if !same_root(meant, &parser.nodes, document.root, &mut path) {
             return Err(Error::Unwritable(format!(
                 "the value at {} would not read back as it is",
-                path.join(".")
+                path.iter().rev().map(String::as_str).collect::<Vec<_>>().join(".")
             )));
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn verify(tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
 }
 
 /// A document of comments alone is an empty mapping.
-fn same_root(meant: &Branch, nodes: &Nodes, found: Id, path: &mut Vec<String>) -> bool {
+fn same_root(meant: &Branch, nodes: &Nodes<'_>, found: Id, path: &mut Vec<String>) -> bool {
     match &nodes.get(found).content {
         Content::Mapping(children) => same_branch(meant, nodes, children, path),
         Content::Scalar { text, tag } => {
@@ -47,23 +47,27 @@ fn same_root(meant: &Branch, nodes: &Nodes, found: Id, path: &mut Vec<String>) -
     }
 }
 
-/// Leaves the path at the first difference.
-fn same_branch(meant: &Branch, nodes: &Nodes, children: &[Id], path: &mut Vec<String>) -> bool {
+/// Leaves the path at the first difference, innermost step first.
+fn same_branch(meant: &Branch, nodes: &Nodes<'_>, children: &[Id], path: &mut Vec<String>) -> bool {
     if super::emitter::entries(meant).count() != children.len() / 2 {
         return false;
     }
     super::emitter::entries(meant).zip(children.chunks_exact(2)).all(|((key, value), found)| {
-        path.push(key_name(key));
         let same = same_key(key, nodes, found[0]) && same_value(value, nodes, found[1], path);
-        if same {
-            path.pop();
+        if !same {
+            path.push(key_name(key));
         }
         same
     })
 }
 
-fn same_key(meant: &Key, nodes: &Nodes, found: Id) -> bool {
+fn same_key(meant: &Key, nodes: &Nodes<'_>, found: Id) -> bool {
     let Content::Scalar { text, tag } = &nodes.get(found).content else { return false };
+    if let Key::Str(meant) = meant
+        && resolve::is_text(text, *tag)
+    {
+        return meant.as_bytes() == &**text;
+    }
     match (meant, resolve::value(text, *tag)) {
         (Key::Str(meant) | Key::Other(Value::Bytes(meant)), Some(Value::Str(found))) => *meant == found,
         (Key::Other(meant), Some(found)) => same_scalar(meant, &found),
@@ -71,11 +75,14 @@ fn same_key(meant: &Key, nodes: &Nodes, found: Id) -> bool {
     }
 }
 
-fn same_value(meant: &Value, nodes: &Nodes, found: Id, path: &mut Vec<String>) -> bool {
+fn same_value(meant: &Value, nodes: &Nodes<'_>, found: Id, path: &mut Vec<String>) -> bool {
     match (meant, &nodes.get(found).content) {
         (Value::Map(meant), Content::Mapping(children)) => same_branch(meant, nodes, children, path),
         (Value::List(meant), Content::Sequence(children)) => same_list(meant, nodes, children, path),
         (Value::Map(_) | Value::List(_), _) => false,
+        (Value::Str(meant), Content::Scalar { text, tag }) if resolve::is_text(text, *tag) => {
+            meant.as_bytes() == &**text
+        }
         (meant, Content::Scalar { text, tag }) => {
             resolve::value(text, *tag).is_some_and(|found| same_scalar(meant, &found))
         }
@@ -83,16 +90,15 @@ fn same_value(meant: &Value, nodes: &Nodes, found: Id, path: &mut Vec<String>) -
     }
 }
 
-fn same_list(meant: &[Value], nodes: &Nodes, children: &[Id], path: &mut Vec<String>) -> bool {
+fn same_list(meant: &[Value], nodes: &Nodes<'_>, children: &[Id], path: &mut Vec<String>) -> bool {
     let items = || meant.iter().filter(|value| !matches!(value, Value::Comment(_)));
     if items().count() != children.len() {
         return false;
     }
     items().zip(children).enumerate().all(|(at, (meant, found))| {
-        path.push(at.to_string());
         let same = same_value(meant, nodes, *found, path);
-        if same {
-            path.pop();
+        if !same {
+            path.push(at.to_string());
         }
         same
     })

@@ -3,9 +3,9 @@
 use super::comments::Gathered;
 use super::scalar;
 use super::{Emitter, Node, Place, entries, is_empty_collection, is_mergeable};
+use crate::sops::buffer::Buffer;
 use crate::sops::tree::{Item, Key, Value};
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 
 impl Emitter {
     /// Writes the entries of a mapping that was announced. The line and foot comment are its own and

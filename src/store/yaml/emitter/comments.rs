@@ -1,8 +1,8 @@
 //! Comments: which entry of the tree they go with, and their writing.
 
 use super::Emitter;
+use crate::sops::buffer::Buffer;
 use crate::sops::tree::{Comment, Item, Value};
-use crate::store::buffer::Buffer;
 use crate::store::yaml::chars;
 
 /// The next comment of each place that waits to be written.

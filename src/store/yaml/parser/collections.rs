@@ -1,8 +1,8 @@
 //! Mappings and lists, in block and in flow.
 
 use super::{Parser, syntax};
+use crate::sops::buffer::Buffer;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 use crate::store::yaml::node::{Comments, Content, Id, Node};
 use crate::store::yaml::token::Kind;
 

@@ -1,9 +1,10 @@
 //! Documents and the directives before them.
 
 use super::{Parser, syntax};
+use crate::sops::buffer::Buffer;
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 use crate::store::yaml::node::Document;
+use crate::store::yaml::span::Span;
 use crate::store::yaml::token::Kind;
 
 impl Parser<'_> {
@@ -110,7 +111,7 @@ impl Parser<'_> {
         }
         for (handle, prefix) in [("!", "!"), ("!!", "tag:yaml.org,2002:")] {
             if !self.tag_prefixes.iter().any(|(known, _)| **known == *handle.as_bytes()) {
-                self.tag_prefixes.push((handle.as_bytes().into(), prefix.as_bytes().into()));
+                self.tag_prefixes.push((Span::Input(handle.as_bytes()), Span::Input(prefix.as_bytes())));
             }
         }
         Ok(())

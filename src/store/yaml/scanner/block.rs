@@ -2,8 +2,8 @@
 
 use super::{Scanner, error_at};
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 use crate::store::yaml::cursor::Mark;
+use crate::store::yaml::span::Span;
 use crate::store::yaml::token::{Kind, Token};
 
 /// What becomes of the breaks at the end of a block scalar.
@@ -14,8 +14,8 @@ enum Chomping {
     Keep,
 }
 
-impl Scanner<'_> {
-    pub(super) fn scan_block_scalar(&mut self, literal: bool) -> Result<Token, Error> {
+impl<'a> Scanner<'a> {
+    pub(super) fn scan_block_scalar(&mut self, literal: bool) -> Result<Token<'a>, Error> {
         let mut token = Token::new(Kind::Scalar, self.cursor.mark);
         let start = token.start;
         self.cursor.skip();
@@ -23,8 +23,8 @@ impl Scanner<'_> {
         // Column 0 stands for: not known yet.
         let mut indent = if increment > 0 { self.indent.max(0) + increment } else { 0 };
         let value = &mut token.value;
-        let mut last_break = Buffer::default();
-        let mut breaks = Buffer::default();
+        let mut last_break = Span::default();
+        let mut breaks = Span::default();
         self.scan_block_breaks(&mut indent, &mut breaks, start)?;
         let mut after_blank = false;
         while self.cursor.mark.column == indent && !self.cursor.is_end() {
@@ -35,9 +35,9 @@ impl Scanner<'_> {
             } else if breaks.is_empty() {
                 value.push(b' ');
             }
-            last_break.clear();
+            last_break = Span::default();
             value.extend(&breaks);
-            breaks.clear();
+            breaks = Span::default();
             after_blank = blank;
             while !self.cursor.is_break_or_end(0) {
                 self.cursor.read(value);
@@ -97,7 +97,12 @@ impl Scanner<'_> {
     }
 
     /// Indentation and empty lines; settles the indent where the header did not.
-    fn scan_block_breaks(&mut self, indent: &mut i64, breaks: &mut Buffer, start: Mark) -> Result<(), Error> {
+    fn scan_block_breaks(
+        &mut self,
+        indent: &mut i64,
+        breaks: &mut Span<'a>,
+        start: Mark,
+    ) -> Result<(), Error> {
         let mut deepest = 0;
         loop {
             while (*indent == 0 || self.cursor.mark.column < *indent) && self.cursor.at(0) == b' ' {

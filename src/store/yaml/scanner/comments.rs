@@ -2,15 +2,16 @@
 //! follows.
 
 use super::Scanner;
-use crate::store::buffer::Buffer;
+use crate::sops::buffer::Buffer;
 use crate::store::yaml::cursor::Mark;
+use crate::store::yaml::span::Span;
 use crate::store::yaml::token::{Comment, Kind};
 
 /// How far the search for a comment looks over white space, in bytes. go-yaml's bound; a comment
 /// after more than that is read by the next search, into another place.
 const LOOK_AHEAD: usize = 512;
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
     /// Takes a comment at the end of the line that the last token is on.
     pub(super) fn scan_line_comment(&mut self, token: Mark) {
         if self.cursor.newlines > 0 {
@@ -148,6 +149,7 @@ impl Scanner<'_> {
     fn read_comment(&mut self, ahead: usize, into: &mut Buffer) -> Mark {
         let seen = self.cursor.mark.index + i64::try_from(ahead).unwrap_or(0);
         let mut start = None;
+        let mut text = Span::default();
         loop {
             let reached = self.cursor.mark.index >= seen;
             if self.cursor.is_break_or_end(0) {
@@ -157,11 +159,12 @@ impl Scanner<'_> {
                 self.cursor.skip_line();
             } else if reached {
                 start.get_or_insert(self.cursor.mark);
-                self.cursor.read(into);
+                self.cursor.read(&mut text);
             } else {
                 self.cursor.skip();
             }
         }
+        into.extend(&text);
         start.unwrap_or(self.cursor.mark)
     }
 }

@@ -4,7 +4,7 @@ use super::{Scanner, error_at};
 use crate::store::Error;
 use crate::store::yaml::token::{Kind, Token};
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
     pub(super) fn fetch_stream_end(&mut self) -> Result<(), Error> {
         if self.cursor.mark.column != 0 {
             self.cursor.mark.column = 0;

@@ -2,63 +2,57 @@
 
 use super::{Scanner, error_at};
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 use crate::store::yaml::cursor::Cursor;
+use crate::store::yaml::span::Span;
 use crate::store::yaml::token::{Kind, Token};
 
 /// White space between two words of a scalar, until it is known what it comes to.
 #[derive(Default)]
-pub(super) struct Gap {
-    /// Blanks, as long as no break was seen.
-    blanks: Buffer,
-    first_break: Buffer,
-    more_breaks: Buffer,
+pub(super) struct Gap<'a> {
+    /// How many blanks, as long as no break was seen.
+    blanks: usize,
+    first_break: Span<'a>,
+    more_breaks: Span<'a>,
     /// Whether a break was seen.
     pub(super) broken: bool,
 }
 
-impl Gap {
+impl<'a> Gap<'a> {
     /// Takes the next blank or line break.
-    pub(super) fn take(&mut self, cursor: &mut Cursor<'_>) {
+    pub(super) fn take(&mut self, cursor: &mut Cursor<'a>) {
         if cursor.is_blank(0) {
-            if self.broken {
-                cursor.skip();
-            } else {
-                cursor.read(&mut self.blanks);
-            }
+            cursor.skip();
+            self.blanks += usize::from(!self.broken);
         } else if self.broken {
             cursor.read_line(&mut self.more_breaks);
         } else {
-            self.blanks.clear();
+            self.blanks = 0;
             cursor.read_line(&mut self.first_break);
             self.broken = true;
         }
     }
 
-    /// Writes what the white space means: itself without a break, a space for one break, the others
-    /// for several. LS and PS are never folded.
-    pub(super) fn flush(&mut self, into: &mut Buffer) {
-        if self.broken {
-            if self.first_break.first() == Some(&b'\n') {
-                if self.more_breaks.is_empty() {
-                    into.push(b' ');
-                }
-            } else {
-                into.extend(&self.first_break);
-            }
-            into.extend(&self.more_breaks);
-            self.first_break.clear();
-            self.more_breaks.clear();
-            self.broken = false;
-        } else if !self.blanks.is_empty() {
-            into.extend(&self.blanks);
-            self.blanks.clear();
+    /// Writes what the white space means that ends here: itself without a break, a space for one break, the
+    /// others for several. LS and PS are never folded.
+    pub(super) fn flush(&mut self, cursor: &Cursor<'a>, into: &mut Span<'a>) {
+        if !self.broken {
+            cursor.read_blanks(std::mem::take(&mut self.blanks), into);
+            return;
         }
+        if self.first_break.first() == Some(&b'\n') {
+            if self.more_breaks.is_empty() {
+                into.push(b' ');
+            }
+        } else {
+            into.extend(&self.first_break);
+        }
+        into.extend(&self.more_breaks);
+        *self = Self::default();
     }
 }
 
-impl Scanner<'_> {
-    pub(super) fn scan_plain(&mut self) -> Result<Token, Error> {
+impl<'a> Scanner<'a> {
+    pub(super) fn scan_plain(&mut self) -> Result<Token<'a>, Error> {
         let mut token = Token::new(Kind::Scalar, self.cursor.mark);
         token.plain = true;
         let indent = self.indent + 1;
@@ -75,7 +69,7 @@ impl Scanner<'_> {
                 {
                     break;
                 }
-                gap.flush(&mut token.value);
+                gap.flush(&self.cursor, &mut token.value);
                 self.cursor.read(&mut token.value);
                 self.cursor.read_words(&mut token.value);
             }

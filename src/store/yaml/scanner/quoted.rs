@@ -3,12 +3,12 @@
 use super::plain::Gap;
 use super::{Scanner, error_at};
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 use crate::store::yaml::cursor::Mark;
+use crate::store::yaml::span::Span;
 use crate::store::yaml::token::{Kind, Token};
 
-impl Scanner<'_> {
-    pub(super) fn scan_quoted(&mut self, single: bool) -> Result<Token, Error> {
+impl<'a> Scanner<'a> {
+    pub(super) fn scan_quoted(&mut self, single: bool) -> Result<Token<'a>, Error> {
         let mut token = Token::new(Kind::Scalar, self.cursor.mark);
         let quote = if single { b'\'' } else { b'"' };
         self.cursor.skip();
@@ -48,13 +48,13 @@ impl Scanner<'_> {
             while self.cursor.is_blank(0) || self.cursor.is_break(0) {
                 gap.take(&mut self.cursor);
             }
-            gap.flush(&mut token.value);
+            gap.flush(&self.cursor, &mut token.value);
         }
         self.cursor.skip();
         Ok(token)
     }
 
-    fn scan_escape(&mut self, start: Mark, into: &mut Buffer) -> Result<(), Error> {
+    fn scan_escape(&mut self, start: Mark, into: &mut Span<'a>) -> Result<(), Error> {
         let digits = match self.cursor.at(1) {
             b'x' => 2,
             b'u' => 4,

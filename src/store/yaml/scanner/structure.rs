@@ -9,7 +9,7 @@ use crate::store::yaml::token::{Kind, Token};
 /// A key without `?` ends at the latest this many characters after its start (YAML 1.2, 7.4.2).
 const KEY_CHARACTERS: i64 = 1024;
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
     /// Whether the possible key of a flow level still is one; it is not on a later line or too far on.
     pub(super) fn is_key_valid(&mut self, level: usize) -> Result<bool, Error> {
         let here = self.cursor.mark;

@@ -2,17 +2,17 @@
 
 use super::{Scanner, error_at};
 use crate::store::Error;
-use crate::store::buffer::Buffer;
 use crate::store::yaml::chars;
 use crate::store::yaml::cursor::Mark;
+use crate::store::yaml::span::Span;
 use crate::store::yaml::token::{Kind, Token};
 
-impl Scanner<'_> {
+impl<'a> Scanner<'a> {
     /// `%YAML 1.1` or `%TAG !handle! prefix`, with the rest of the line.
-    pub(super) fn scan_directive(&mut self) -> Result<Token, Error> {
+    pub(super) fn scan_directive(&mut self) -> Result<Token<'a>, Error> {
         let start = self.cursor.mark;
         self.cursor.skip();
-        let mut name = Buffer::default();
+        let mut name = Span::default();
         self.read_word(&mut name);
         if !self.cursor.is_white_or_end(0) {
             return Err(error_at(start, "a directive without a valid name"));
@@ -35,7 +35,7 @@ impl Scanner<'_> {
         Ok(token)
     }
 
-    fn scan_version(&mut self, start: Mark) -> Result<Token, Error> {
+    fn scan_version(&mut self, start: Mark) -> Result<Token<'a>, Error> {
         self.skip_blanks();
         let mut token = Token::new(Kind::VersionDirective, start);
         let major = self.scan_version_number(start)?;
@@ -63,7 +63,7 @@ impl Scanner<'_> {
         Ok(number)
     }
 
-    fn scan_tag_directive(&mut self, start: Mark) -> Result<Token, Error> {
+    fn scan_tag_directive(&mut self, start: Mark) -> Result<Token<'a>, Error> {
         const MESSAGE: &str = "a %TAG directive that is not '%TAG !handle! prefix'";
         let mut token = Token::new(Kind::TagDirective, start);
         self.skip_blanks();
@@ -79,7 +79,7 @@ impl Scanner<'_> {
         Ok(token)
     }
 
-    pub(super) fn scan_anchor(&mut self, kind: Kind) -> Result<Token, Error> {
+    pub(super) fn scan_anchor(&mut self, kind: Kind) -> Result<Token<'a>, Error> {
         let mut token = Token::new(kind, self.cursor.mark);
         self.cursor.skip();
         self.read_word(&mut token.value);
@@ -92,7 +92,7 @@ impl Scanner<'_> {
     }
 
     /// `!<uri>`, `!suffix`, `!handle!suffix` or a lone `!`; the last has an empty handle.
-    pub(super) fn scan_tag(&mut self) -> Result<Token, Error> {
+    pub(super) fn scan_tag(&mut self) -> Result<Token<'a>, Error> {
         let mut token = Token::new(Kind::Tag, self.cursor.mark);
         let start = token.start;
         if self.cursor.at(1) == b'<' {
@@ -103,7 +103,7 @@ impl Scanner<'_> {
             }
             self.cursor.skip();
         } else {
-            let mut handle = Buffer::default();
+            let mut handle = Span::default();
             self.scan_tag_handle(start, &mut handle)?;
             if handle.len() > 1 && handle.ends_with(b"!") {
                 if !self.scan_tag_uri(start, &mut token.suffix)? {
@@ -128,7 +128,7 @@ impl Scanner<'_> {
     }
 
     /// `!`, letters, and `!` if one follows.
-    fn scan_tag_handle(&mut self, start: Mark, into: &mut Buffer) -> Result<(), Error> {
+    fn scan_tag_handle(&mut self, start: Mark, into: &mut Span<'a>) -> Result<(), Error> {
         if self.cursor.at(0) != b'!' {
             return Err(error_at(start, "a tag handle that does not begin with '!'"));
         }
@@ -141,7 +141,7 @@ impl Scanner<'_> {
     }
 
     /// Characters of a URI, with `%` escapes decoded. Tells whether there were any.
-    fn scan_tag_uri(&mut self, start: Mark, into: &mut Buffer) -> Result<bool, Error> {
+    fn scan_tag_uri(&mut self, start: Mark, into: &mut Span<'a>) -> Result<bool, Error> {
         let mut any = false;
         loop {
             match self.cursor.at(0) {
@@ -156,7 +156,7 @@ impl Scanner<'_> {
     }
 
     /// The escaped bytes of one character.
-    fn scan_uri_escapes(&mut self, start: Mark, into: &mut Buffer) -> Result<(), Error> {
+    fn scan_uri_escapes(&mut self, start: Mark, into: &mut Span<'a>) -> Result<(), Error> {
         let mut left = None;
         while left != Some(0) {
             let digits = [self.cursor.at(1), self.cursor.at(2)].map(|byte| char::from(byte).to_digit(16));
@@ -180,7 +180,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    fn read_word(&mut self, into: &mut Buffer) {
+    fn read_word(&mut self, into: &mut Span<'a>) {
         while chars::is_word(self.cursor.at(0)) {
             self.cursor.read(into);
         }

@@ -6,65 +6,58 @@ use zeroize::Zeroize;
 
 /// Bytes that are wiped on drop and, unlike a plain vector's, also when growth moves them.
 #[derive(Default)]
-pub(super) struct Buffer(Vec<u8>);
+pub struct Buffer(Vec<u8>);
 
 impl Buffer {
-    pub(super) fn with_capacity(capacity: usize) -> Self {
+    /// An empty one with room for so many bytes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }
 
-    pub(super) fn push(&mut self, byte: u8) {
+    /// Appends a byte.
+    pub fn push(&mut self, byte: u8) {
         if self.0.len() == self.0.capacity() {
             self.grow(1);
         }
         self.0.push(byte);
     }
 
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    /// Appends bytes.
+    pub fn extend(&mut self, bytes: &[u8]) {
         if self.0.capacity() - self.0.len() < bytes.len() {
             self.grow(bytes.len());
         }
         self.0.extend_from_slice(bytes);
     }
 
-    /// Appends to a text that goes on for about so many bytes, these included: where it has to grow, it grows to
-    /// that and no further.
-    pub(super) fn extend_of(&mut self, bytes: &[u8], about: usize) {
-        if self.0.capacity() - self.0.len() < bytes.len() {
-            self.grow_to(self.0.len() + about.max(bytes.len()));
-        }
-        self.0.extend_from_slice(bytes);
-    }
-
     /// Appends a character in UTF-8.
-    pub(super) fn push_char(&mut self, character: char) {
+    pub fn push_char(&mut self, character: char) {
         self.extend(character.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
     /// Appends to a list of lines, of which this holds those before.
-    pub(super) fn extend_line(&mut self, line: &[u8]) {
+    pub fn extend_line(&mut self, line: &[u8]) {
         if !self.0.is_empty() {
             self.push(b'\n');
         }
         self.extend(line);
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Wipes the content.
+    pub fn clear(&mut self) {
         self.wipe();
         self.0.clear();
     }
 
     /// Takes the content out, for an owner that wipes it or hands it on.
-    pub(super) fn into_vec(mut self) -> Vec<u8> {
+    #[must_use]
+    pub fn into_vec(mut self) -> Vec<u8> {
         std::mem::take(&mut self.0)
     }
 
     fn grow(&mut self, more: usize) {
-        self.grow_to((self.0.len() + more).max(self.0.capacity() * 2).max(16));
-    }
-
-    fn grow_to(&mut self, capacity: usize) {
-        let mut next = Vec::with_capacity(capacity);
+        let mut next = Vec::with_capacity((self.0.len() + more).max(self.0.capacity() * 2).max(16));
         next.extend_from_slice(&self.0);
         self.wipe();
         self.0 = next;
