@@ -40,7 +40,7 @@ mod warm;
 
 pub use apply::{Applied, Drift, apply};
 pub use artifacts::collect as collect_artifacts;
-pub use builders::{Packing, builders};
+pub use builders::{Found, Packing, builders};
 pub use error::Error;
 pub use image::{
     cache as image_cache, check as check_guest_binary, ensure as build_image, id as image_id,

@@ -28,6 +28,8 @@ mod hostile;
 mod kernel;
 #[path = "keeper/laptop.rs"]
 mod laptop;
+#[path = "keeper/ours.rs"]
+mod ours;
 #[path = "keeper/played.rs"]
 mod played;
 #[path = "keeper/scene.rs"]
@@ -46,7 +48,13 @@ fn main() -> ExitCode {
         _ => {}
     }
     let filters: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
-    let all = cases::ALL.iter().chain(away::ALL).chain(faults::ALL).chain(hostile::ALL).chain(laptop::ALL);
+    let all = cases::ALL
+        .iter()
+        .chain(away::ALL)
+        .chain(faults::ALL)
+        .chain(hostile::ALL)
+        .chain(laptop::ALL)
+        .chain(ours::ALL);
     let chosen: Vec<_> = all
         .filter(|(name, _)| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str())))
         .collect();

@@ -16,6 +16,7 @@ mod vm {
     mod aarch64;
     mod builders_faults;
     mod controller;
+    mod controller_faults;
     mod demo;
     mod flakes;
     mod inside;

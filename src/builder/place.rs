@@ -22,6 +22,8 @@ use crate::host::generated::builders::GROUP;
 const LOCK: &str = ".lock";
 /// The private key, below a user's directory.
 const KEY: &str = "id_ed25519";
+/// What the key of a builder of its own begins with, there.
+const FOR: &str = "for-";
 
 /// Where a keeper's files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +99,7 @@ impl Place {
     #[must_use]
     pub fn key(&self, user: &str, builder: Option<&Loaded>) -> PathBuf {
         let own = builder.filter(|builder| builder.parcel.builder.key.is_some());
-        let file = own.map_or_else(|| KEY.to_owned(), |builder| format!("for-{}", builder.name()));
+        let file = own.map_or_else(|| KEY.to_owned(), |builder| format!("{FOR}{}", builder.name()));
         self.dir.join("keys").join(user).join(file)
     }
 }
@@ -189,6 +191,19 @@ impl Held {
         let path = dir.join(builder.name());
         atomic::create(&path, &pair.private, 0o600, true).map_err(|error| error.to_string())?;
         Ok(Some(path))
+    }
+
+    /// Removes the copies of a builder's keys that nobody wants any more: the one that logs in to its remote, those of who
+    /// may build on it, and what it was made of where that is the keeper's own: who wants it again brings it again.
+    pub fn remove_keys(&self, name: &str) {
+        let dir = &self.place.dir;
+        let _ = fs::remove_file(dir.join("remotes").join(name));
+        for user in fs::read_dir(dir.join("keys")).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(user.path().join(format!("{FOR}{name}")));
+        }
+        if matches!(self.how, How::Private(_)) {
+            let _ = fs::remove_dir_all(self.place.parcels().join(name));
+        }
     }
 
     /// Writes a private key for a user, who owns it: ssh refuses a key that others may read.

@@ -144,7 +144,7 @@ pub fn receive(binary: &Binary, for_guests: bool) -> String {
     let run =
         if for_guests { "m=; true".to_owned() } else { format!(r#"m=$("$c/{sha256}" --version 2>&1)"#) };
     format!(
-        r#"sh -c 'umask 077; {CACHE}; mkdir -p "$c" || exit 1; t="$c/.{sha256}.$$"; e() {{ rm -f "$t"; }}; trap e 0; cat > "$t"; n=$(wc -c < "$t"); [ "$n" -eq {size} ] || {{ echo "truncated" $n; exit 1; }}; if command -v sha256sum > /dev/null; then s=$(sha256sum < "$t"); [ "${{s%% *}}" = {sha256} ] || {{ echo "damaged"; exit 1; }}; fi; chmod 755 "$t" && mv -f "$t" "$c/{sha256}" || exit 1; {run}; echo "ran" $?; echo "said $m" | head -n 1'"#
+        r#"sh -c 'umask 077; {CACHE}; mkdir -p "$c" || exit 1; t="$c/.{sha256}.$$"; e() {{ rm -f "$t"; }}; trap e 0; trap "exit 1" 1 2 13 15; cat > "$t"; n=$(wc -c < "$t"); [ "$n" -eq {size} ] || {{ echo "truncated" $n; exit 1; }}; if command -v sha256sum > /dev/null; then s=$(sha256sum < "$t"); [ "${{s%% *}}" = {sha256} ] || {{ echo "damaged"; exit 1; }}; fi; chmod 755 "$t" && mv -f "$t" "$c/{sha256}" || exit 1; {run}; echo "ran" $?; echo "said $m" | head -n 1'"#
     )
 }
 

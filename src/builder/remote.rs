@@ -182,6 +182,7 @@ impl Session<'_> {
         }
         let home = Home::find(self.environment).map_err(|error| Refusal::of(&error.into()))?;
         let swept = lease::sweep(&home, self.environment);
+        kept::sweep(self.environment);
         if let Some(cache) = lifecycle::image_cache(self.environment) {
             // Images that nobody sends or builds any more.
             debian::sweep(&cache, self.environment);

@@ -97,6 +97,8 @@ impl Access {
         set("GlobalKnownHostsFile", "/dev/null");
         set("HostKeyAlias", &self.alias);
         set("HostKeyAlgorithms", algorithms(&self.public_key));
+        // It could add keys to the one that counts, and its failure would be ours.
+        set("KnownHostsCommand", "none");
         set("UpdateHostKeys", "no");
         set("CheckHostIP", "no");
         // Else a record of the domain name system could stand for the key.
@@ -180,6 +182,18 @@ impl Access {
                 Reason::new(Kind::Auth, format!("the sshd of {remote} does not allow what is needed{said}"))
                     .hint("set `AllowTcpForwarding yes` (or `local`) and a `MaxSessions` of 10 or more in its sshd_config")
             }
+            Verdict::Config => {
+                let said = line.unwrap_or_default();
+                Reason::new(Kind::Local, format!("ssh rejects its own configuration here: {said}"))
+                    .hint(format!("mend that file: `{}` must work without a question", remote.ssh()))
+            }
+            Verdict::Revoked => {
+                let said = line.unwrap_or_default();
+                Reason::new(Kind::HostKey, format!("the host key of {remote} is refused here: {said}")).hint(
+                    "the list is named by `RevokedHostKeys` in ssh's configuration on this machine: where it \
+                     cannot be read, ssh takes every key for revoked",
+                )
+            }
             Verdict::Missing | Verdict::Command => {
                 let code = code.unwrap_or_default();
                 Reason::new(Kind::Binary, format!("on {remote} the command failed with exit code {code}{said}"))
@@ -248,6 +262,7 @@ mod tests {
             "StrictHostKeyChecking=yes",
             "GlobalKnownHostsFile=/dev/null",
             "VerifyHostKeyDNS=no",
+            "KnownHostsCommand=none",
             "HostKeyAlias=civm-remote-big",
             "HostKeyAlgorithms=ssh-ed25519",
             "BatchMode=yes",

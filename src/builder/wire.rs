@@ -276,8 +276,12 @@ pub enum Kind {
     Memory,
     /// Not enough disk.
     Disk,
+    /// Its directories cannot be written to, however much room there is.
+    State,
     /// No image.
     Image,
+    /// The packages of an image cannot be fetched.
+    Archive,
     /// The guest did not come up.
     Boot,
     /// The machine ended.
@@ -285,6 +289,15 @@ pub enum Kind {
     /// Anything else.
     #[serde(other)]
     Internal,
+}
+
+impl Kind {
+    /// That of several things that are missing: the first that does not come by itself.
+    #[must_use]
+    pub fn of(missing: &[Missing]) -> Option<Self> {
+        let lasting = missing.iter().find(|missing| missing.kind != Self::Disk);
+        lasting.or(missing.first()).map(|missing| missing.kind)
+    }
 }
 
 #[cfg(test)]

@@ -51,12 +51,13 @@ pub enum Command {
 
 /// Builders by name, or all of them.
 #[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
 pub struct Chosen {
     /// The builders
-    #[arg(required_unless_present = "all", value_name = "NAME")]
+    #[arg(value_name = "NAME")]
     pub builders: Vec<String>,
     /// All of them
-    #[arg(long, conflicts_with = "builders")]
+    #[arg(long)]
     pub all: bool,
 }
 

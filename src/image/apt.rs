@@ -32,7 +32,9 @@ impl Apt {
     /// No source can be reached.
     pub(super) fn update(dir: &Path, arch: Arch, sources: &Sources, job: &Job) -> Result<Self, Error> {
         let apt = Self { config: configure(dir, arch, sources)? };
-        apt.tool("fetching the lists of packages", "apt-get", job)?.args(["-q", "update"]).run()?;
+        let updated =
+            apt.tool("fetching the lists of packages", "apt-get", job)?.args(["-q", "update"]).run();
+        updated.map_err(|error| unreachable(&job.text()).map_or(error, Error::Unreachable))?;
         Ok(apt)
     }
 
@@ -59,6 +61,10 @@ impl Apt {
             .run();
         let Err(error) = simulated else { return Ok(()) };
         let names = unknown(&job.text());
+        // To apt it is no failure of an update that an archive does not answer: it then knows of no packages.
+        if let Some(reason) = unreachable(&job.text()) {
+            return Err(Error::Unreachable(reason));
+        }
         if names.is_empty() {
             return Err(error);
         }
@@ -70,6 +76,14 @@ impl Apt {
         });
         Err(Error::NoPackages { suite: suite.to_owned(), missing: missing.collect() })
     }
+}
+
+/// Which archive does not answer, and why, from apt's words.
+fn unreachable(text: &str) -> Option<String> {
+    let rest =
+        |line: &str| Some(line.strip_prefix(['W', 'E'])?.strip_prefix(": Failed to fetch ")?.to_owned());
+    let line = text.lines().find_map(rest)?;
+    Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// The packages that apt does not know, from its words.
@@ -120,5 +134,11 @@ mod tests {
             E: Unable to locate package zhs\nE: Couldn't find any package by glob 'x.y'\n";
         assert_eq!(unknown(text).into_iter().collect::<Vec<_>>(), ["awk", "x.y", "zhs"]);
         assert!(unknown("E: Unmet dependencies\n").is_empty());
+        let text = "Err:1 http://h bookworm InRelease\n\
+            W: Failed to fetch http://h/dists/bookworm/InRelease  Could not connect to h:80 (192.0.2.1). - connect (111)\n\
+            W: Some index files failed to download.\n";
+        let why = "http://h/dists/bookworm/InRelease Could not connect to h:80 (192.0.2.1). - connect (111)";
+        assert_eq!(unreachable(text).as_deref(), Some(why));
+        assert_eq!(unreachable("W: Some index files failed to download.\n"), None);
     }
 }

@@ -76,6 +76,9 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// apt gets nothing from an archive.
+    #[error("the packages cannot be fetched: {0}")]
+    Unreachable(String),
     /// Packages that the release does not have.
     #[error("Debian `{suite}` has no package {}", packages(.missing))]
     NoPackages {

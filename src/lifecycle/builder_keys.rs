@@ -111,7 +111,7 @@ mod tests {
             .with("SOPS_AGE_KEY_FILE", common.join("age-1.key"));
         let site = Site::of(Project::at(dir.path()).expect("a project"), &environment, Arc::new(Nobody))
             .expect("a site");
-        let packed = crate::lifecycle::builders(&site, &[], None, true).expect("builders");
+        let packed = crate::lifecycle::builders(&site, &[], None, true).expect("builders").packings;
         let keys: Vec<_> = packed
             .iter()
             .map(|one| {

@@ -10,6 +10,14 @@ use crate::secrets;
 use crate::secrets::file::SopsFile;
 use crate::sops::document::MacCheck;
 
+/// What is to be known of the builders of a project.
+pub struct Found {
+    /// The builders.
+    pub packings: Vec<Packing>,
+    /// The hosts whose host.yaml cannot be used, and why: what they deploy is not known.
+    pub unread: Vec<(String, Error)>,
+}
+
 /// A builder of a project.
 pub struct Packing {
     /// The host that deploys it.
@@ -26,17 +34,17 @@ pub struct Packing {
 /// with `keys` alone.
 ///
 /// # Errors
-/// A host.yaml that is not valid, a name that no builder has, one that two hosts give to different builders, or a
+/// No host.yaml that is valid, a name that no builder has, one that two hosts give to different builders, or a
 /// secret that cannot be opened.
-pub fn builders(site: &Site, names: &[String], of: Option<&str>, keys: bool) -> Result<Vec<Packing>, Error> {
+pub fn builders(site: &Site, names: &[String], of: Option<&str>, keys: bool) -> Result<Found, Error> {
     let mut found: Vec<(Spec, Packed)> = Vec::new();
-    let mut invalid = None;
+    let mut unread = Vec::new();
     for host in of.map_or_else(|| site.project.hosts(), |host| Ok(vec![host.to_owned()]))? {
         let spec = match site.spec(&host) {
             Ok(spec) => spec,
             // Another host's mistake keeps nobody from building.
             Err(error) if of.is_none() => {
-                invalid = invalid.or(Some(error));
+                unread.push((host, error));
                 continue;
             }
             Err(error) => return Err(error),
@@ -58,19 +66,18 @@ pub fn builders(site: &Site, names: &[String], of: Option<&str>, keys: bool) -> 
             }
         }
     }
-    if found.is_empty()
-        && let Some(error) = invalid
-    {
-        return Err(error);
+    if found.is_empty() && !unread.is_empty() {
+        return Err(unread.swap_remove(0).1);
     }
     let known = |name: &str| found.iter().any(|(_, packed)| packed.parcel.builder.name == name);
     if let Some(name) = names.iter().find(|name| !known(name)) {
-        if let Some(error) = invalid {
-            return Err(error);
+        if !unread.is_empty() {
+            return Err(unread.swap_remove(0).1);
         }
         return Err(Error::NoBuilder { name: name.clone(), of: of.map(str::to_owned) });
     }
-    found.into_iter().map(|(spec, packed)| pack(site, &spec, packed, keys)).collect()
+    let packed = found.into_iter().map(|(spec, packed)| pack(site, &spec, packed, keys));
+    Ok(Found { packings: packed.collect::<Result<_, _>>()?, unread })
 }
 
 fn pack(site: &Site, spec: &Spec, packed: Packed, keys: bool) -> Result<Packing, Error> {

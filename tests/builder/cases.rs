@@ -3,7 +3,7 @@
 use crate::harness::Case;
 use crate::{faults, hostile, lent};
 
-pub const ALL: [(&str, Case); 25] = [
+pub const ALL: [(&str, Case); 27] = [
     ("a_machine_is_lent_until_its_keeper_gives_it_back", lent::until_it_is_given_back),
     ("an_image_that_is_missing_is_sent_and_verified", lent::an_image_is_sent),
     ("an_image_that_two_want_is_sent_once", lent::an_image_is_sent_once),
@@ -27,6 +27,8 @@ pub const ALL: [(&str, Case); 25] = [
     ("messages_out_of_turn_are_refused", hostile::out_of_turn),
     ("what_a_newer_keeper_says_is_ignored_and_another_protocol_refused", hostile::newer),
     ("a_full_disk_is_told_before_anything_starts", hostile::a_full_disk),
+    ("a_state_that_is_read_only_is_told_with_a_remedy", hostile::a_state_that_is_read_only),
+    ("an_archive_that_does_not_answer_is_told_with_a_remedy", hostile::an_archive_that_does_not_answer),
     ("without_kvm_a_builder_that_requires_it_is_refused", hostile::no_kvm),
     ("all_that_is_missing_is_named_at_once", hostile::missing),
 ];

@@ -125,12 +125,20 @@ pub fn newer() {
 
 /// What a serve finds whose state is in a small file system of its own; none where that cannot be had here.
 fn in_small(world: &World, options: &str) -> Option<(Peer, Facts)> {
+    let script = format!("mount -t tmpfs -o {options} none \"$0\" && exec \"$1\" remote serve");
+    let mut peer = in_namespace(world, &script)?;
+    peer.hello(Some(order()), LONG);
+    let facts = peer.facts();
+    Some((peer, facts))
+}
+
+/// A serve that a script runs, in mounts of its own: `$0` is where it has its state, `$1` this program.
+fn in_namespace(world: &World, script: &str) -> Option<Peer> {
     let state = world.scene.directory().join("small");
     std::fs::create_dir_all(&state).expect("a directory");
-    let script = format!("mount -t tmpfs -o {options} none \"$0\" && exec \"$1\" remote serve");
     let program = std::env::current_exe().expect("this program");
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).arg(&state).arg(program);
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(&state).arg(program);
     let mut probe = Command::new("unshare");
     let probe =
         probe.args(["--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none"]).arg(&state);
@@ -139,10 +147,7 @@ fn in_small(world: &World, options: &str) -> Option<(Peer, Facts)> {
         return None;
     }
     let environment = world.scene.environment.clone().with("XDG_STATE_HOME", &state);
-    let mut peer = Peer::of(command, &environment);
-    peer.hello(Some(order()), LONG);
-    let facts = peer.facts();
-    Some((peer, facts))
+    Some(Peer::of(command, &environment))
 }
 
 pub fn a_full_disk() {
@@ -159,6 +164,52 @@ pub fn a_full_disk() {
     let (kind, message, _) = peer.failed();
     assert!(kind == Kind::Disk && message.contains("lease"), "{message}");
     peer.gone();
+}
+
+pub fn a_state_that_is_read_only() {
+    let world = World::new();
+    let serve = "exec \"$1\" remote serve";
+    // Nothing can be made there, and nothing more where it was made before.
+    let never = format!("mount -t tmpfs -o ro none \"$0\" && {serve}");
+    let later = format!(
+        "mount -t tmpfs none \"$0\" && mkdir -p \"$0\"/civm/leases && mount -o remount,ro \"$0\" && {serve}"
+    );
+    for (script, has_looked) in [(never, false), (later, true)] {
+        let Some(mut peer) = in_namespace(&world, &script) else { return };
+        peer.hello(Some(order()), LONG);
+        if has_looked {
+            peer.facts();
+        }
+        let (kind, message, hint) = peer.failed();
+        assert_eq!(kind, Kind::State, "{message}");
+        assert!(message.contains("/small") && message.contains("Read-only file system"), "{message}");
+        assert!(hint.expect("a hint").contains("set XDG_STATE_HOME"));
+        peer.gone();
+    }
+}
+
+pub fn an_archive_that_does_not_answer() {
+    let mut world = World::empty();
+    if world.scene.environment.clone().with_system_dirs().find_program("mmdebstrap").is_none() {
+        return println!("skipped: an archive that does not answer (mmdebstrap is not installed)");
+    }
+    let sources = world.scene.directory().join("away.list");
+    std::fs::write(&sources, "deb http://127.0.0.1:1/debian bookworm main\n").expect("a file");
+    world.scene.environment = world.scene.environment.clone().with("CIVM_APT_SOURCES", &sources);
+    let mut peer = world.serve();
+    peer.say(&hello_of(Some(order()), LONG, Require::Any, None, "big"));
+    let facts = peer.facts();
+    if !facts.missing.is_empty() {
+        let what: Vec<_> = facts.missing.iter().map(|missing| missing.what.as_str()).collect();
+        return println!("skipped: an archive that does not answer ({})", what.join("; "));
+    }
+    peer.start();
+    let (kind, message, hint) = peer.failed();
+    assert_eq!(kind, Kind::Archive, "{message}");
+    assert!(message.contains("127.0.0.1:1") && message.contains("Could not connect"), "{message}");
+    assert!(hint.expect("a hint").contains("let that machine reach the archives"), "{message}");
+    peer.gone();
+    assert_eq!(world.lease_names(), [""; 0]);
 }
 
 pub fn no_kvm() {

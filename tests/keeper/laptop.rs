@@ -13,6 +13,7 @@ use crate::scene::{Scene, cache, lender, pid, told, wait_until};
 
 pub const ALL: &[(&str, fn())] = &[
     ("one_command_builds_on_a_builder_that_is_made_for_it", one_command),
+    ("a_host_yaml_that_cannot_be_used_is_told_beside_good_ones", unread),
     ("an_interrupted_command_leaves_no_builder", interrupted),
     ("a_remote_is_looked_at_and_purged", purge),
     ("the_keys_of_a_killed_keeper_go_with_the_next_civm", killed),
@@ -114,6 +115,8 @@ fn one_command() {
     let list: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(list[0]["state"], "ready", "{out}");
     assert_eq!(laptop.civm(&["exec", "big", "--", "/no/such"]).0, Some(127));
+    let (code, out, err) = laptop.civm(&["ls"]);
+    assert!(code == Some(0) && out.contains("big ") && !err.contains("not made"), "{out}{err}");
     let (code, _, err) = laptop.civm(&["up", "bog"]);
     assert_eq!(code, Some(1));
     assert!(err.starts_with("error: no builder `bog`"), "{err}");
@@ -121,6 +124,33 @@ fn one_command() {
     wait_until("the keeper has ended", || (!laptop.place().dir.exists()).then_some(()));
     laptop.scene.nothing_is_left();
     assert_eq!(laptop.civm(&["ls", "--json"]).1, "[]\n");
+    assert_eq!(laptop.civm(&["ls"]).2, "not made: big; `civm builder up NAME` makes one\n");
+}
+
+fn unread() {
+    let laptop = Laptop::new();
+    let bad = laptop.scene.path("project/hosts/bad");
+    fs::create_dir(&bad).unwrap();
+    fs::write(bad.join("host.yaml"), "cpus: many\n").unwrap();
+    let told_so = |err: &str| {
+        let told = err.contains("warning: the builders of host `bad` are left out: ");
+        assert!(told && err.contains("hosts/bad/host.yaml") && err.contains("cpus"), "{err}");
+    };
+    let (code, _, err) = laptop.civm(&["up", "--all"]);
+    told_so(&err);
+    assert_eq!(code, Some(2), "{err}");
+    assert_eq!(laptop.civm(&["ls", "--json"]).1.matches("\"state\": \"ready\"").count(), 1);
+    // Who wants another one is not told.
+    let (code, _, err) = laptop.civm(&["up", "big"]);
+    assert!(code == Some(0) && !err.contains("bad"), "{err}");
+    assert_eq!(laptop.civm(&["down", "--all"]).0, Some(0));
+    wait_until("the keeper has ended", || (!laptop.place().dir.exists()).then_some(()));
+    let mut run = laptop.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("it runs", || laptop.civm(&["ls", "--json"]).1.contains("\"big\"").then_some(()));
+    kill(pid(&run), Signal::SIGTERM).unwrap();
+    run.wait().unwrap();
+    told_so(&told(run.wait_with_output().unwrap()).2);
+    laptop.scene.nothing_is_left();
 }
 
 fn interrupted() {
@@ -133,8 +163,21 @@ fn interrupted() {
     });
     kill(pid(&exec), Signal::SIGINT).unwrap();
     let (code, _, err) = told(exec.wait_with_output().unwrap());
-    assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains("error: interrupted"), "{err}");
+    assert_eq!(code, Some(130), "{err}");
+    assert!(err.contains("civm: interrupted"), "{err}");
+    wait_until("the keeper has ended with its last builder", || (!laptop.place().dir.exists()).then_some(()));
+    laptop.scene.nothing_is_left();
+    drop(laptop);
+    // The command runs already: it is told, and its end is that of the whole.
+    let laptop = Laptop::new();
+    let mark = laptop.scene.path("ours/runs");
+    let script = format!("touch {}; exec sleep 600", mark.display());
+    let mut exec = laptop.command(&["exec", "big", "--", "sh", "-c", &script]);
+    let exec = exec.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("the command runs", || mark.exists().then_some(()));
+    kill(pid(&exec), Signal::SIGTERM).unwrap();
+    let (code, _, err) = told(exec.wait_with_output().unwrap());
+    assert_eq!(code, Some(143), "{err}");
     wait_until("the keeper has ended with its last builder", || (!laptop.place().dir.exists()).then_some(()));
     laptop.scene.nothing_is_left();
 }

@@ -74,13 +74,13 @@ pub fn free_port() -> u16 {
 
 /// Waits until `what` gives something, for minutes that `CIVM_TIMEOUT_SCALE` stretches.
 #[track_caller]
-fn until<T>(what: &str, minutes: u64, look: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(what: &str, minutes: u64, look: impl FnMut() -> Option<T>) -> T {
     until_or_tell(what, minutes, look, String::new)
 }
 
 /// The same; what `told` says then is said where it does not happen.
 #[track_caller]
-fn until_or_tell<T>(
+pub fn until_or_tell<T>(
     what: &str,
     minutes: u64,
     mut look: impl FnMut() -> Option<T>,

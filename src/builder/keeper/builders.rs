@@ -118,7 +118,7 @@ impl Builder {
 
     /// Whether it could take one more build now.
     pub(super) fn has_room(&self) -> bool {
-        matches!(self.state.phase(), Phase::Ready { .. }) && self.state.connections() < self.told(true).jobs()
+        self.state.is_well() && self.state.connections() < self.told(true).jobs()
     }
 
     /// Whether the next who wants it has it made.

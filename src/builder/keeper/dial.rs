@@ -32,17 +32,21 @@ pub enum Refusal {
     Full,
 }
 
-/// The answer for a builder in this phase. `elsewhere` says whether another builder of that system could take the build
-/// now: nix then is not kept waiting.
+/// The answer for a builder in this phase. `well` says whether the machine of one that is ready answers, `elsewhere`
+/// whether another builder of that system could take the build now: nix then is not kept waiting.
 #[must_use]
-pub fn answer(phase: &Phase, enabled: bool, elsewhere: bool) -> Answer {
+pub fn answer(phase: &Phase, well: bool, enabled: bool, elsewhere: bool) -> Answer {
     match phase {
-        Phase::Ready { .. } => Answer::Connect,
+        Phase::Ready { .. } if well => Answer::Connect,
         Phase::Failed(_) => Answer::Refuse(Refusal::Failed),
         Phase::Draining { .. } => Answer::Refuse(Refusal::Draining),
         _ if !enabled => Answer::Refuse(Refusal::Stopped),
         _ if elsewhere => Answer::Refuse(Refusal::Elsewhere),
-        Phase::Connecting | Phase::Preparing | Phase::Starting | Phase::Waiting { .. } => Answer::Hold,
+        Phase::Connecting
+        | Phase::Preparing
+        | Phase::Starting
+        | Phase::Ready { .. }
+        | Phase::Waiting { .. } => Answer::Hold,
         // One that stops because nobody wanted it for a while is started again.
         Phase::Idle | Phase::Stopping { .. } => Answer::Start,
     }

@@ -17,7 +17,7 @@ use super::listen::has_hung_up;
 use super::report::{Follower, tell};
 use super::session::{Orders, Said, Session, Shared};
 use super::socket::{Line, Reply, View};
-use super::state::{Action, Event, Input, Phase, Time};
+use super::state::{Action, Event, Input, Phase, State, Time};
 use super::{Caller, Message, Options};
 use crate::builder::place::Held;
 use crate::builder::publish;
@@ -267,7 +267,7 @@ impl<'a> Hub<'a> {
     fn has_room_elsewhere(&self, name: &str) -> bool {
         let Some(builder) = self.builders.get(name) else { return false };
         let system = builder.loaded.system();
-        let waits = matches!(builder.state.phase(), Phase::Waiting { .. });
+        let waits = builder.state.is_away();
         let could = |builder: &Builder| builder.has_room() || (waits && builder.starts_on_demand());
         self.builders
             .iter()
@@ -276,9 +276,7 @@ impl<'a> Hub<'a> {
 
     /// Whoever waits for a builder that cannot be reached goes on to another one as soon as there is one.
     fn turn_away_from_the_waiting(&mut self) {
-        let waits = |builder: &Builder| {
-            builder.state.held() > 0 && matches!(builder.state.phase(), Phase::Waiting { .. })
-        };
+        let waits = |builder: &Builder| builder.state.held() > 0 && builder.state.is_away();
         let names: Vec<String> = self
             .builders
             .iter()
@@ -299,7 +297,15 @@ impl<'a> Hub<'a> {
                 if let Event::Ready = event {
                     builder.is_ready_now();
                 }
+                let word = match event {
+                    Event::Unwell => Some("its machine does not answer: new builds wait, or go elsewhere"),
+                    Event::Well => Some("its machine answers again"),
+                    _ => None,
+                };
                 self.step(name, Input::Session { id, event });
+                if let Some(word) = word {
+                    self.log(name, word);
+                }
             }
             Said::Facts(facts) => builder.facts(*facts),
             Said::Way(way) => {
@@ -334,15 +340,20 @@ impl<'a> Hub<'a> {
         let now = self.now();
         let Some(builder) = self.builders.get_mut(name) else { return };
         let before = builder.state.phase().name();
-        let (enabled, connections) = (builder.state.is_enabled(), builder.state.connections());
+        let seen = |state: &State| (state.is_enabled(), state.connections(), state.is_well());
+        let was = seen(&builder.state);
+        let in_use = |state: &State| state.is_enabled() || !state.is_gone();
+        let was_in_use = in_use(&builder.state);
         let (state, actions) = builder.state.clone().step(&builder.policy(), input, now);
         builder.state = state;
         if builder.state.is_gone() {
             builder.orders = None;
             builder.way = None;
         }
-        self.changed |= before != builder.state.phase().name()
-            || (enabled, connections) != (builder.state.is_enabled(), builder.state.connections());
+        self.changed |= before != builder.state.phase().name() || was != seen(&builder.state);
+        if was_in_use && !in_use(&builder.state) {
+            self.held.remove_keys(name);
+        }
         if builder.state.phase().name() != before {
             let line = Self::phase_line(builder);
             self.log(name, &line);

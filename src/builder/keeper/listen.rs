@@ -1,11 +1,11 @@
 //! The keeper's socket: a thread for each who asks, as long as it takes.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -21,8 +21,11 @@ use crate::builder::ssh::child::STACK;
 const REQUEST: Duration = Duration::from_secs(10);
 /// How long an answer may lie before it is taken.
 const TAKEN: Duration = Duration::from_secs(10);
-/// How many may ask at once; connections to builders are not among them once they are made.
+/// How many may ask at once; connections to builders are not among them once they are made. One user has no more than
+/// a part of that, and those who may only build leave room for root and for whose keeper it is.
 const ASKING_MAX: usize = 512;
+const OF_OTHERS_MAX: usize = 448;
+const OF_ONE_MAX: usize = 128;
 /// Lines of an answer that may wait.
 const LINES_MAX: usize = 256;
 /// How often it is looked whether somebody still waits for an answer.
@@ -33,7 +36,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// # Errors
 /// The system refuses.
 pub(super) fn begin(listener: UnixListener, hub: SyncSender<Message>) -> Result<(), String> {
-    let asking = Arc::new(AtomicUsize::new(0));
+    let asking = Arc::new(Asking::default());
     let accept = move || {
         for stream in listener.incoming() {
             let Ok(stream) = stream else {
@@ -41,15 +44,15 @@ pub(super) fn begin(listener: UnixListener, hub: SyncSender<Message>) -> Result<
                 thread::sleep(Duration::from_millis(100));
                 continue;
             };
-            if asking.fetch_add(1, Ordering::SeqCst) >= ASKING_MAX {
-                asking.fetch_sub(1, Ordering::SeqCst);
+            let who = user(&stream);
+            let Some(place) = Asking::enter(&asking, who) else {
                 let _ = answer(&stream, &refusal("too many requests at once"));
                 continue;
-            }
-            let (hub, done) = (hub.clone(), Done(Arc::clone(&asking)));
+            };
+            let hub = hub.clone();
             let serve = move || {
-                let _done = done;
-                serve(stream, &hub);
+                let _place = place;
+                serve(stream, &hub, is_owner(who));
             };
             let _ = thread::Builder::new().name("ask".into()).stack_size(STACK).spawn(serve);
         }
@@ -62,16 +65,44 @@ pub(super) fn begin(listener: UnixListener, hub: SyncSender<Message>) -> Result<
         .map_err(|error| error.to_string())
 }
 
-/// One less who asks.
-struct Done(Arc<AtomicUsize>);
+/// How many of each user ask; whom the system does not know is one of them.
+#[derive(Default)]
+struct Asking(Mutex<BTreeMap<Option<u32>, usize>>);
 
-impl Drop for Done {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+/// One who asks, until this is dropped.
+struct Place {
+    asking: Arc<Asking>,
+    who: Option<u32>,
+}
+
+impl Asking {
+    /// A place for one more of a user, if there is one.
+    fn enter(asking: &Arc<Self>, who: Option<u32>) -> Option<Place> {
+        let mut users = asking.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = users.values().sum();
+        let others: usize = users.iter().filter(|(who, _)| !is_owner(**who)).map(|(_, count)| count).sum();
+        let own = users.get(&who).copied().unwrap_or_default();
+        let has_room = all < ASKING_MAX && (is_owner(who) || (others < OF_OTHERS_MAX && own < OF_ONE_MAX));
+        has_room.then(|| {
+            users.insert(who, own + 1);
+            Place { asking: Arc::clone(asking), who }
+        })
     }
 }
 
-fn serve(stream: UnixStream, hub: &SyncSender<Message>) {
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut users = self.asking.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = users.get(&self.who).copied().unwrap_or_default().saturating_sub(1);
+        if left == 0 {
+            users.remove(&self.who)
+        } else {
+            users.insert(self.who, left)
+        };
+    }
+}
+
+fn serve(stream: UnixStream, hub: &SyncSender<Message>, owner: bool) {
     let timeouts =
         stream.set_read_timeout(Some(REQUEST)).and_then(|()| stream.set_write_timeout(Some(TAKEN)));
     if timeouts.is_err() {
@@ -90,7 +121,7 @@ fn serve(stream: UnixStream, hub: &SyncSender<Message>) {
         return;
     }
     let (reply, replies) = sync_channel(LINES_MAX);
-    if hub.send(Message::Ask { request, reply, owner: is_owner(&stream) }).is_ok() {
+    if hub.send(Message::Ask { request, reply, owner }).is_ok() {
         pass_on(&stream, &replies);
     }
 }
@@ -130,8 +161,35 @@ fn refusal(error: &str) -> Reply {
     Reply { error: Some(error.to_owned()), ..Reply::default() }
 }
 
+/// Who is at the other end.
+fn user(stream: &UnixStream) -> Option<u32> {
+    getsockopt(stream, PeerCredentials).ok().map(|peer| peer.uid())
+}
+
 /// Whether somebody is root or this user: others may build, and look, but change nothing.
-fn is_owner(stream: &UnixStream) -> bool {
-    getsockopt(stream, PeerCredentials)
-        .is_ok_and(|peer| peer.uid() == 0 || peer.uid() == Uid::effective().as_raw())
+fn is_owner(who: Option<u32>) -> bool {
+    who.is_some_and(|uid| uid == 0 || uid == Uid::effective().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_user_leaves_room_for_others_and_all_of_them_for_the_owner() {
+        let asking = Arc::new(Asking::default());
+        let own = Uid::effective().as_raw();
+        let enter = |who| Asking::enter(&asking, Some(who));
+        let take = |who| std::iter::from_fn(|| enter(who)).collect::<Vec<_>>();
+        let of_one = take(own + 1);
+        assert_eq!(of_one.len(), OF_ONE_MAX);
+        let of_others: Vec<_> = (2..6).flat_map(|n| take(own + n)).collect();
+        assert_eq!(of_one.len() + of_others.len(), OF_OTHERS_MAX);
+        let of_owner = take(own);
+        assert_eq!(of_owner.len(), ASKING_MAX - OF_OTHERS_MAX);
+        drop(of_one);
+        assert!(enter(own).is_some() && enter(own + 1).is_some());
+        drop((of_others, of_owner));
+        assert!(asking.0.lock().unwrap().is_empty());
+    }
 }

@@ -187,6 +187,10 @@ impl Login {
             Verdict::Missing => Reason::new(Kind::Binary, format!("`{builder}` has no nix-daemon{said}"))
                 .hint("add nix-bin and nix-setup-systemd to `image.packages` of its host"),
             Verdict::Network => Reason::new(Kind::Network, format!("no login to `{builder}`{said}")),
+            Verdict::Config | Verdict::Revoked => Reason::new(
+                Kind::Local,
+                format!("no login to `{builder}`: ssh refuses it on this machine{said}"),
+            ),
             Verdict::Command => Reason::new(Kind::Binary, format!("nix-daemon in `{builder}` failed{said}")),
         }
     }

@@ -65,7 +65,13 @@ impl Kind {
         use wire::Kind as Remote;
         match self {
             Self::Network | Self::Late => true,
-            Self::Remote(kind) => matches!(kind, Remote::Boot | Remote::Ended | Remote::Internal),
+            // A disk is not full for ever, nor an archive away.
+            Self::Remote(kind) => {
+                matches!(
+                    kind,
+                    Remote::Archive | Remote::Boot | Remote::Disk | Remote::Ended | Remote::Internal
+                )
+            }
             Self::Auth | Self::HostKey | Self::Binary | Self::Local | Self::Stopped => false,
         }
     }

@@ -135,7 +135,12 @@ impl Hub<'_> {
     pub(super) fn say_waiting(&self, name: &str, caller: &Caller) {
         let Some(builder) = self.builders.get(name) else { return };
         let on = &builder.loaded.parcel.builder.on;
-        let waiting = format!("`{name}` on {on} is {}", builder.state.phase().name());
+        let how = match builder.state.phase() {
+            Phase::Ready { .. } if builder.state.is_away() => "does not answer just now".to_owned(),
+            Phase::Ready { .. } => "has as many connections as it may have".to_owned(),
+            phase => format!("is {}", phase.name()),
+        };
+        let waiting = format!("`{name}` on {on} {how}");
         tell(caller, Reply { waiting: Some(waiting), ..Reply::default() });
     }
 

@@ -46,6 +46,8 @@ pub struct State {
     retry: Retry,
     /// Boots that have failed in a row.
     boots: u32,
+    /// Whether its machine does not answer, though nobody has given it up yet.
+    unwell: bool,
     /// The session that lives, and how many there were.
     session: Option<u64>,
     sessions: u64,
@@ -63,6 +65,7 @@ impl Default for State {
             again: false,
             retry: Retry::default(),
             boots: 0,
+            unwell: false,
             session: None,
             sessions: 0,
             held: Vec::new(),
@@ -77,6 +80,22 @@ impl State {
     #[must_use]
     pub fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// Whether it is ready, and its machine answers.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. }) && !self.unwell
+    }
+
+    /// Whether somebody who waits for it is better served by another one.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self.phase {
+            Phase::Waiting { .. } => true,
+            Phase::Ready { .. } => self.unwell,
+            _ => false,
+        }
     }
 
     /// Whether anybody wants it.
@@ -103,15 +122,15 @@ impl State {
         self.session.is_none()
     }
 
-    /// Whether nix is told of it. One that is on its way is: who connects early waits. One that cannot be reached is
-    /// only as long as no other builder of that system is ready.
+    /// Whether nix is told of it. One that is on its way is: who connects early waits. One that cannot be reached, or
+    /// does not answer, is only as long as no other builder of that system is ready.
     #[must_use]
     pub fn is_published(&self, elsewhere: bool) -> bool {
         match self.phase {
+            _ if self.is_away() => !elsewhere,
             Phase::Connecting | Phase::Preparing | Phase::Starting | Phase::Ready { .. } => true,
-            Phase::Waiting { .. } => !elsewhere,
             Phase::Idle | Phase::Stopping { .. } => self.enabled,
-            Phase::Draining { .. } | Phase::Failed(_) => false,
+            Phase::Waiting { .. } | Phase::Draining { .. } | Phase::Failed(_) => false,
         }
     }
 
@@ -141,7 +160,7 @@ impl State {
                 self.let_in(policy, actions);
             }
             Input::Elsewhere => {
-                if matches!(self.phase, Phase::Waiting { .. }) {
+                if self.is_away() {
                     self.refuse_all(Refusal::Elsewhere, actions);
                 }
             }
@@ -160,6 +179,7 @@ impl State {
             return;
         }
         self.again = false;
+        self.unwell = false;
         self.sessions += 1;
         self.session = Some(self.sessions);
         self.phase = Phase::Connecting;
@@ -204,7 +224,7 @@ impl State {
     }
 
     fn dial(&mut self, policy: &Policy, dial: u64, elsewhere: bool, now: Time, actions: &mut Vec<Action>) {
-        let answer = match answer(&self.phase, self.enabled, elsewhere) {
+        let answer = match answer(&self.phase, !self.unwell, self.enabled, elsewhere) {
             // Another builder would not do: who copies from its store wants this very one.
             Answer::Connect if self.connections >= policy.most => Answer::Hold,
             answer => answer,
@@ -231,7 +251,7 @@ impl State {
 
     /// Connects those who wait for a builder that is ready, as far as it has room.
     fn let_in(&mut self, policy: &Policy, actions: &mut Vec<Action>) {
-        if !matches!(self.phase, Phase::Ready { .. }) {
+        if !self.is_well() {
             return;
         }
         let room = usize::try_from(policy.most.saturating_sub(self.connections)).unwrap_or(usize::MAX);
@@ -254,6 +274,11 @@ impl State {
                 self.phase = Phase::Ready { since: now };
                 self.boots = 0;
                 self.busy = now;
+                self.let_in(policy, actions);
+            }
+            (Event::Unwell, _) => self.unwell = true,
+            (Event::Well, _) => {
+                self.unwell = false;
                 self.let_in(policy, actions);
             }
             // It is on its way out already.

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::refusal::Refusal;
+use nix::unistd::{AccessFlags, access};
+
+use super::refusal::{Refusal, UNWRITABLE};
 use super::{kept, lease};
 use crate::builder::wire::{Facts, ImageState, Kind, Missing};
 use crate::edge::environment::Environment;
@@ -127,6 +129,9 @@ pub(super) fn look(wanted: Wanted<'_>, home: &Home, swept: Vec<String>, environm
             missing.push(Missing { kind: Kind::Arch, what: error.to_string(), remedy });
         }
         image = image_state(order, wanted.image, distribution, environment, &mut missing);
+        let is_there = image == ImageState::Present;
+        let written = [Some(home.path()), cache.as_deref().filter(|_| !is_there)];
+        missing.extend(written.into_iter().flatten().filter_map(closed));
     }
     let disk_mib = resources.disk_free_mib.unwrap_or_default().min(cache_free.unwrap_or(u64::MAX));
     Facts {
@@ -148,11 +153,11 @@ pub(super) fn look(wanted: Wanted<'_>, home: &Home, swept: Vec<String>, environm
 
 /// The refusal that names all that is missing.
 pub(super) fn refusal(missing: &[Missing]) -> Option<Refusal> {
-    let first = missing.first()?;
+    let kind = Kind::of(missing)?;
     let what: Vec<&str> = missing.iter().map(|missing| missing.what.as_str()).collect();
     let mut remedies: Vec<&str> = missing.iter().map(|missing| missing.remedy.as_str()).collect();
     remedies.dedup();
-    Some(Refusal { kind: first.kind, message: what.join("; "), hint: Some(remedies.join("\n")) })
+    Some(Refusal { kind, message: what.join("; "), hint: Some(remedies.join("\n")) })
 }
 
 fn program_missing(program: &str, package: &str, distribution: Distribution) -> Missing {
@@ -167,6 +172,14 @@ fn program_missing(program: &str, package: &str, distribution: Distribution) -> 
 fn staging(environment: &Environment) -> Option<Missing> {
     let problem = doctor::staging(environment).into_iter().find(|found| found.state == State::Problem)?;
     Some(Missing { kind: Kind::Tools, what: problem.message, remedy: problem.remedy.unwrap_or_default() })
+}
+
+/// A directory that cannot be written to, or in which it cannot be made.
+fn closed(path: &Path) -> Option<Missing> {
+    let there = path.ancestors().find(|path| path.exists())?;
+    let error = access(there, AccessFlags::W_OK | AccessFlags::X_OK).err()?;
+    let what = format!("nothing can be written to {}: {}", there.display(), error.desc());
+    Some(Missing { kind: Kind::State, what, remedy: UNWRITABLE.to_owned() })
 }
 
 fn no_kvm(order: &Order, native: Option<Arch>, reason: &str) -> Missing {

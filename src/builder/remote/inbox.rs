@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 
 use super::machine;
-use super::refusal::is_full;
+use super::refusal::kind_of;
 use crate::builder::wire::{Kind, ToRemote};
 use crate::edge::frame;
 use crate::image;
@@ -131,8 +131,7 @@ fn refused(error: &image::Error) -> Input {
     let kind = match error {
         image::Error::Io { source, .. } => match source.kind() {
             io::ErrorKind::UnexpectedEof => return Input::Lost(GONE.to_owned()),
-            _ if is_full(source) => Kind::Disk,
-            _ => Kind::Image,
+            _ => kind_of(source, Kind::Image),
         },
         _ => Kind::Image,
     };

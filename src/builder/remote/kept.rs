@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::builder::wire::FromRemote;
 use crate::edge::environment::Environment;
@@ -15,6 +16,8 @@ use crate::lifecycle;
 const BINARIES: &str = "bin";
 /// Digits of such a name.
 const NAME_LENGTH: usize = 64;
+/// Nobody pushes for so long.
+const PUSH_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Something that is kept.
 pub(super) struct Kept {
@@ -54,6 +57,33 @@ impl Kept {
     }
 }
 
+/// Removes what came of a push that was cut off by force: `.SHA256.PID`, as the script of a push has it. One that is
+/// under way is left alone.
+pub(super) fn sweep(environment: &Environment) {
+    let Some(cache) = lifecycle::image_cache(environment) else { return };
+    for entry in fs::read_dir(cache.join(BINARIES)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(pushed_by) else { continue };
+        let is_old = entry
+            .metadata()
+            .and_then(|found| found.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|ago| ago > PUSH_MAX));
+        if is_old || !Path::new("/proc").join(pid.to_string()).exists() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The process that pushes into a file of this name.
+fn pushed_by(name: &str) -> Option<u32> {
+    let (hash, pid) = name.strip_prefix('.')?.split_once('.')?;
+    is_hash(hash).then(|| pid.parse().ok()).flatten()
+}
+
+fn is_hash(name: &str) -> bool {
+    name.len() == NAME_LENGTH && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Keeps the running civm from being purged. An ordinary user cannot see who runs it: a process without core dumps
 /// does not tell.
 pub(super) fn in_use() -> Option<Lock> {
@@ -69,8 +99,7 @@ pub(super) fn list(environment: &Environment) -> Vec<Kept> {
     let binary = |entry: fs::DirEntry| {
         let found = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         let name = entry.file_name().into_string().ok()?;
-        let is_hash = name.len() == NAME_LENGTH && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_hash.then(|| Kept { path: entry.path(), bytes: found.blocks() * 512, image: None })
+        is_hash(&name).then(|| Kept { path: entry.path(), bytes: found.blocks() * 512, image: None })
     };
     let mut kept: Vec<Kept> = images.chain(entries.filter_map(binary)).collect();
     kept.sort_by(|a, b| a.path.cmp(&b.path));

@@ -7,7 +7,7 @@ use super::inbox::Input;
 use super::kept;
 use super::lease::Lease;
 use super::machine::{self, Machine, Making};
-use super::refusal::{End, Refusal, is_full};
+use super::refusal::{End, Refusal};
 use super::{Asked, LOOK, Session};
 use crate::builder::wire::{FromRemote, Kind, ToRemote};
 use crate::host::spec::Require;
@@ -34,8 +34,8 @@ impl Session<'_> {
     pub(super) fn lend(&self, home: &Home, asked: Asked) -> (String, Vec<String>) {
         let _used = kept::in_use();
         let begun = Lease::take(home, &asked.owner).map_err(|error| {
-            let kind = if is_full(&error) { Kind::Disk } else { Kind::Internal };
-            Refusal::new(kind, format!("cannot make a lease in {}: {error}", home.path().display()))
+            let message = format!("cannot make a lease in {}: {error}", home.path().display());
+            Refusal::of_io(&error, message)
         });
         let begun = begun.and_then(|lease| match lease.place() {
             Ok(place) => Ok((lease, place)),

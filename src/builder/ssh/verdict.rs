@@ -15,6 +15,10 @@ pub enum Verdict {
     Forbidden,
     /// The command itself failed.
     Command,
+    /// ssh does not accept the configuration of this machine or its user.
+    Config,
+    /// The host key is in a list of those that count no more, or that list cannot be read.
+    Revoked,
 }
 
 /// What ssh itself exits with when it is not the command that failed.
@@ -23,7 +27,10 @@ const OWN: i32 = 255;
 const NOT_FOUND: i32 = 127;
 
 /// Beginnings and parts of messages, the telling ones first: a wrong host key is followed by other complaints.
-const MESSAGES: [(&str, Verdict); 25] = [
+const MESSAGES: [(&str, Verdict); 28] = [
+    ("in revoked keys file", Verdict::Revoked),
+    ("revoked by file", Verdict::Revoked),
+    ("REVOKED HOST KEY DETECTED", Verdict::Revoked),
     ("REMOTE HOST IDENTIFICATION HAS CHANGED", Verdict::HostKey),
     ("Host key verification failed", Verdict::HostKey),
     ("host key is known for", Verdict::HostKey),
@@ -60,12 +67,28 @@ pub fn judge(code: Option<i32>, stderr: &str) -> (Verdict, Option<&str>) {
         let said = last_line(stderr);
         return if code == Some(NOT_FOUND) { (Verdict::Missing, said) } else { (Verdict::Command, said) };
     }
+    if let Some(line) = rejected(stderr) {
+        return (Verdict::Config, Some(line));
+    }
     for (part, verdict) in MESSAGES {
         if let Some(line) = stderr.lines().rev().find(|line| line.contains(part)) {
             return (verdict, Some(line.trim()));
         }
     }
     (Verdict::Network, last_line(stderr))
+}
+
+/// The line of ssh's configuration that it ends with, in its words. What it only warns of is followed by something else.
+fn rejected(stderr: &str) -> Option<&str> {
+    const LAST: [&str; 3] = ["Bad owner or permissions on ", "percent_expand: ", "percent_dollar_expand: "];
+    let last = last_line(stderr)?;
+    if last.contains(": terminating, ") && last.ends_with(" bad configuration options") {
+        let is_named = |line: &&str| line.contains(" line ") && line.contains(": ");
+        return stderr.lines().map(str::trim).find(is_named).or(Some(last));
+    }
+    // Another line may say more.
+    let telling = stderr.lines().map(str::trim).find(|line| line.contains("unknown key %"));
+    LAST.iter().any(|words| last.starts_with(words)).then(|| telling.unwrap_or(last))
 }
 
 /// The fingerprint of the host key that was offered, where ssh names it, or the kinds of keys.
@@ -159,6 +182,39 @@ Host key verification failed.\r
             (255, "Timeout, server 10.1.1.1 not responding.\r\n", Verdict::Network),
             (255, "Connection to 10.1.1.1 closed by remote host.\r\n", Verdict::Network),
             (255, "", Verdict::Network),
+            (
+                255,
+                "/h/.ssh/config: line 1: Bad configuration option: foo\r\n/h/.ssh/config: terminating, 1 bad configuration options\r\n",
+                Verdict::Config,
+            ),
+            (
+                255,
+                "cfg line 1: no argument after keyword \"port\"\ncfg: terminating, 1 bad configuration options\n",
+                Verdict::Config,
+            ),
+            (
+                255,
+                "vdollar_percent_expand: unknown key %q\r\npercent_dollar_expand: failed\r\n",
+                Verdict::Config,
+            ),
+            (255, "Bad owner or permissions on /h/.ssh/config\r\n", Verdict::Config),
+            (
+                255,
+                "cfg line 3: Unsupported option \"rsaauthentication\"\r\n\
+                 ssh: connect to host 127.0.0.1 port 1: Connection refused\r\n",
+                Verdict::Network,
+            ),
+            (
+                255,
+                "Error checking host key ED25519 SHA256:x in revoked keys file /none: No such file or directory\r\n\
+                 Host key verification failed.\r\n",
+                Verdict::Revoked,
+            ),
+            (
+                255,
+                "Host key ED25519 SHA256:x revoked by file /etc/ssh/revoked\r\nHost key verification failed.\r\n",
+                Verdict::Revoked,
+            ),
             (
                 255,
                 "channel 1: open failed: administratively prohibited: open failed\r\nstdio forwarding failed\r\n",

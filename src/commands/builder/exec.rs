@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -26,12 +26,18 @@ pub(super) fn run(args: &Exec, home: &Home, context: &Context) -> Outcome {
     // Whoever interrupts it wants the builder no more than the command.
     let interrupted = interruption()?;
     up::raise(&names, args.of.as_deref(), home, context)?;
-    let give_up = || interrupted.load(Ordering::Relaxed);
-    let outcome =
-        up::wait(&names, home, context, &give_up).and_then(|failed| match failed.into_iter().next() {
-            Some((_, reason)) => Err(reason_failure(reason)),
-            None => command(args, home, context),
-        });
+    let signal = || interrupted.load(Ordering::Relaxed);
+    let waited = up::wait(&names, home, context, &|| signal() != 0);
+    let outcome = match waited.map(|failed| failed.into_iter().next()) {
+        Ok(Some((_, reason))) => Err(reason_failure(reason)),
+        Ok(None) => command(args, home, context),
+        Err(_) if signal() != 0 => {
+            context.screen.note("civm: interrupted");
+            // As shells have it.
+            Ok(u8::try_from(128 + signal()).unwrap_or(u8::MAX))
+        }
+        Err(failure) => Err(failure),
+    };
     if !was_up && !args.keep {
         let request = Request::Down { builders: names.to_vec(), within_ms: None };
         if let Err(error) = client::done(&home.socket(), &request) {
@@ -43,11 +49,11 @@ pub(super) fn run(args: &Exec, home: &Home, context: &Context) -> Outcome {
     outcome
 }
 
-/// Becomes true at a signal that ends programs, but for those that this one was told to ignore.
-fn interruption() -> io::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
+/// Becomes the number of a signal that ends programs, but for those that this one was told to ignore.
+fn interruption() -> io::Result<Arc<AtomicUsize>> {
+    let flag = Arc::new(AtomicUsize::new(0));
     for signal in foreground::heeded([SIGHUP, SIGINT, SIGTERM]) {
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+        signal_hook::flag::register_usize(signal, Arc::clone(&flag), usize::try_from(signal).unwrap_or(1))?;
     }
     Ok(flag)
 }

@@ -50,14 +50,14 @@ fn lender(remote: &str, home: &Home, context: &Context) -> Result<Lender, Failur
         Home::Controller(_) => parcels_of_controller(),
         Home::Given(place) => place.parcels(),
         Home::Project(..) => {
-            let found = chosen(&[], None, false, context)?;
+            let (found, _) = chosen(&[], None, false, context)?;
             let found = found
                 .into_iter()
                 .find(|packing| is_meant(&packing.packed.parcel.builder))
                 .ok_or_else(unknown)?;
             let names = [found.packed.parcel.builder.name.clone()];
             let opened =
-                chosen(&names, Some(&found.of), true, context)?.into_iter().next().ok_or_else(unknown)?;
+                chosen(&names, Some(&found.of), true, context)?.0.into_iter().next().ok_or_else(unknown)?;
             let key = opened.on_key.as_ref().map(|key| Pair::secret(key)).transpose().map_err(|error| {
                 let name = opened.packed.parcel.builder.on_key.clone().unwrap_or_default();
                 Failure::new(Code::CouldNotReadInput, format!("the secret `{name}` cannot log in: {error}"))

@@ -7,8 +7,10 @@ use crate::builder::keeper::client;
 use crate::builder::keeper::socket::{Request, View};
 use crate::cli::builder::{Logs, Ls, Status};
 use crate::commands::Context;
+use crate::commands::instance::site;
 use crate::commands::screen::columns;
 use crate::commands::status::age;
+use crate::lifecycle;
 use crate::outcome::{Code, Failure, Outcome};
 
 /// Lists the builders.
@@ -25,8 +27,22 @@ pub(super) fn ls(args: &Ls, home: &Home, context: &Context) -> Outcome {
         context.screen.line(format!("{:#}", serde_json::json!(views)))?;
     } else {
         context.screen.data(table(&views).as_bytes())?;
+        not_made(&views, home, context);
     }
     Ok(0)
+}
+
+/// Says which builders of the project nobody has asked for. What is wrong with a host is told by who asks for one.
+fn not_made(views: &[View], home: &Home, context: &Context) {
+    let Home::Project(..) = home else { return };
+    let Ok(site) = site(context) else { return };
+    let Ok(found) = lifecycle::builders(&site, &[], None, false) else { return };
+    let names = found.packings.iter().map(|packing| &packing.packed.parcel.builder.name);
+    let names: Vec<&str> =
+        names.filter(|name| views.iter().all(|view| view.name != **name)).map(String::as_str).collect();
+    if !names.is_empty() {
+        context.screen.note(format!("not made: {}; `civm builder up NAME` makes one", names.join(", ")));
+    }
 }
 
 fn now() -> u64 {
@@ -40,7 +56,8 @@ fn table(views: &[View]) -> String {
         let up = view.ready_since.map(|since| age(now().saturating_sub(since))).unwrap_or_default();
         let why =
             view.reason.as_ref().map(ToString::to_string).unwrap_or_else(|| match view.state.as_str() {
-                "ready" | "idle" => String::new(),
+                "idle" => String::new(),
+                "ready" if view.doing == "ready" => String::new(),
                 _ => view.doing.clone(),
             });
         rows.push([

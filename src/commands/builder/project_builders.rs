@@ -21,7 +21,7 @@ use crate::host::parcel::{PARCEL, ROOTFS};
 use crate::host::rootfs::{Entry, Kind};
 use crate::image::GUEST_BINARY;
 use crate::instance::deadline::scaled;
-use crate::lifecycle::{self, Packing};
+use crate::lifecycle::{self, Found, Packing};
 use crate::outcome::{Code, Failure};
 
 /// How long a keeper may take until it listens.
@@ -31,19 +31,29 @@ const POLL: Duration = Duration::from_millis(20);
 /// Variables of the caller that a keeper in the background needs besides the ordinary ones.
 const PASSED_ON: [&str; 3] = ["SSH_AUTH_SOCK", GUEST_BINARY, "XDG_CACHE_HOME"];
 
-/// The builders of these names, or all, with their keys if `keys`.
+/// The builders of these names, or all, with their keys if `keys`. Where all are meant, a host.yaml that cannot be used
+/// is told, and another exit code in the end.
 pub(super) fn chosen(
     names: &[String],
     of: Option<&str>,
     keys: bool,
     context: &Context,
-) -> Result<Vec<Packing>, Failure> {
-    let found = lifecycle::builders(&site(context)?, names, of, keys).map_err(failure)?;
+) -> Result<(Vec<Packing>, Option<Code>), Failure> {
+    let Found { packings: found, unread } =
+        lifecycle::builders(&site(context)?, names, of, keys).map_err(failure)?;
+    let mut code = None;
+    if names.is_empty() {
+        for (host, error) in unread {
+            let failure = failure(error);
+            context.screen.warn(format!("the builders of host `{host}` are left out: {}", failure.message));
+            code = code.or(Some(failure.code));
+        }
+    }
     if found.is_empty() {
         return Err(Failure::new(Code::Generic, "no host of this project deploys builders")
             .help("a builder is deployed by a host's `nix.builders.NAME` with `deploy:`, `on:` and `on_public_key:`"));
     }
-    Ok(found)
+    Ok((found, code))
 }
 
 /// Writes what a builder is made of where a keeper finds it.

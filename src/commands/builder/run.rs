@@ -32,7 +32,7 @@ pub(super) fn run(args: &Run, home: &Home, context: &Context) -> Outcome {
         (None, Home::Given(_) | Home::Project(..)) => held.place.parcels(),
     };
     if let (Home::Project(..), false, None) = (home, args.background, &args.parcels) {
-        for packing in chosen(&[], None, true, context)? {
+        for packing in chosen(&[], None, true, context)?.0 {
             write(&parcels, &packing).map_err(failed)?;
         }
     }

@@ -23,14 +23,15 @@ const POLL: Duration = Duration::from_millis(150);
 /// Makes builders, and waits for them.
 pub(super) fn run(args: &Up, home: &Home, context: &Context) -> Outcome {
     let names = args.chosen.names();
-    let names = raise(&names, args.of.as_deref(), home, context)?;
+    let (names, left_out) = raise(&names, args.of.as_deref(), home, context)?;
     let failed = wait(&names, home, context, &|| false)?;
     if let Some(path) = &args.machines_file {
         machines(path, home, context)?;
     }
     let mut failed = failed.into_iter();
     match failed.next() {
-        None => Ok(0),
+        // What was left out is told already.
+        None => Ok(left_out.map_or(0, |code| code as u8)),
         Some((name, reason)) => {
             for (name, reason) in failed {
                 context.screen.warn(format!("`{name}`: {reason}"));
@@ -41,17 +42,17 @@ pub(super) fn run(args: &Up, home: &Home, context: &Context) -> Outcome {
     }
 }
 
-/// Tells the keeper that builders are wanted. The names of them all.
+/// Tells the keeper that builders are wanted. The names of them all, and the exit code of what was left out.
 pub(super) fn raise(
     names: &[String],
     of: Option<&str>,
     home: &Home,
     context: &Context,
-) -> Result<Vec<String>, Failure> {
+) -> Result<(Vec<String>, Option<Code>), Failure> {
     let mut wanted = names.to_vec();
-    let mut packings = Vec::new();
+    let (mut packings, mut left_out) = (Vec::new(), None);
     if let Home::Project(..) = home {
-        packings = chosen(names, of, true, context)?;
+        (packings, left_out) = chosen(names, of, true, context)?;
         wanted = packings.iter().map(|packing| packing.packed.parcel.builder.name.clone()).collect();
     }
     let request = Request::Up { builders: wanted.clone() };
@@ -63,13 +64,15 @@ pub(super) fn raise(
             Err(client::Error::None | client::Error::Silent(_)) if left > 0 && !packings.is_empty() => {
                 thread::sleep(POLL);
             }
+            // It may just have removed what one that had ended was made of.
+            Err(client::Error::Refused(_)) if left == TRIES - 1 && !packings.is_empty() => {}
             Err(error) => return Err(home.failure(error)),
         }
     }
     if wanted.is_empty() {
         wanted = home.list()?.into_iter().map(|view| view.name).collect();
     }
-    Ok(wanted)
+    Ok((wanted, left_out))
 }
 
 /// Waits until each is ready or has failed, unless `give_up` says otherwise; those that have failed, and why.
@@ -123,7 +126,11 @@ fn broken(view: &View) -> Option<(String, Reason)> {
 
 fn progress(view: &View) -> String {
     match (&view.reason, view.state.as_str()) {
-        (Some(reason), "waiting") => format!("{reason}; it is tried again"),
+        (Some(reason), "waiting") => {
+            let hint =
+                reason.hint.as_ref().map(|hint| format!("\n  help: {}", hint.replace('\n', "\n  help: ")));
+            format!("{reason}; it is tried again{}", hint.unwrap_or_default())
+        }
         (_, "ready") => {
             let accel = view.accel.as_ref().map(|accel| format!(", {accel}")).unwrap_or_default();
             format!("ready on {}{accel}", view.on)

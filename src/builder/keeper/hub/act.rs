@@ -11,14 +11,17 @@ impl Hub<'_> {
         let (shared, keeper) = (Arc::clone(&self.shared), self.sender.clone());
         let Some(builder) = self.builders.get_mut(name) else { return };
         builder.forget_session();
-        let key = match self.held.remote_key(&builder.loaded) {
+        let loaded = Arc::clone(&builder.loaded);
+        // They went when it was not wanted any more.
+        let keys = self.write_keys(&loaded).and_then(|()| self.held.remote_key(&loaded));
+        let key = match keys {
             Ok(key) => key,
             Err(message) => return self.broken(name, id, message),
         };
+        let Some(builder) = self.builders.get_mut(name) else { return };
         let on = &builder.loaded.parcel.builder;
         let access = Access::new(&on.on, &on.on_public_key, key, name, &shared.place.dir);
         let orders = Arc::new(Orders::default());
-        let loaded = Arc::clone(&builder.loaded);
         builder.orders = Some(Arc::clone(&orders));
         let session = Session { loaded, id, shared, orders, keeper, access };
         let spawned = thread::Builder::new().name("session".into()).stack_size(SESSION_STACK);

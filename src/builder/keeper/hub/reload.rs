@@ -63,7 +63,7 @@ impl Hub<'_> {
     }
 
     /// A builder whose key is a secret: those who may build have a copy.
-    fn write_keys(&self, loaded: &Loaded) -> Result<(), String> {
+    pub(super) fn write_keys(&self, loaded: &Loaded) -> Result<(), String> {
         let Some(pair) = loaded.key()? else { return Ok(()) };
         let environment = &self.shared.environment;
         for user in self.held.users(environment) {
@@ -81,6 +81,9 @@ impl Hub<'_> {
         for name in names {
             let Some(old) = self.builders.remove(&name) else { continue };
             self.changed = true;
+            if matches!(old.next, Some(None)) {
+                self.held.remove_keys(&name);
+            }
             if let Some(next) = old.next.flatten() {
                 self.add(name.clone(), next, false);
                 if old.next_is_wanted {

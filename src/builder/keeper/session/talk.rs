@@ -19,6 +19,8 @@ use crate::lifecycle;
 
 /// How often a session looks whether it may go on while it waits for somebody else.
 const LOOK: Duration = Duration::from_millis(250);
+/// Without a good answer for three pings nix is told of other builders.
+const UNWELL: Duration = Duration::from_millis(3 * PING_MS);
 /// How long QEMU or the guest may be silent, while the remote itself answers.
 const SICK: Duration = Duration::from_secs(60);
 /// Connections at once where each takes a session. sshd's `MaxSessions` is 10 where nobody says otherwise: one is that
@@ -50,6 +52,8 @@ pub(super) struct Talk<'a> {
     sessions: bool,
     /// When QEMU and the guest were last well.
     well: Instant,
+    /// Whether it was told that they are not.
+    unwell: bool,
     ready: bool,
 }
 
@@ -69,6 +73,7 @@ impl<'a> Talk<'a> {
             check: None,
             sessions: false,
             well: now,
+            unwell: false,
             ready: false,
         }
     }
@@ -79,6 +84,7 @@ impl<'a> Talk<'a> {
         loop {
             self.follow_orders()?;
             self.ping()?;
+            self.tell_health();
             if self.waits && !self.told {
                 self.permit = self.session.shared.gates.images.try_pass();
                 if self.permit.is_some() {
@@ -139,6 +145,17 @@ impl<'a> Talk<'a> {
             self.link.say(&ToRemote::Ping { n: self.pings })?;
         }
         Ok(())
+    }
+
+    /// Says when the machine does not answer any more, and when it does again.
+    fn tell_health(&mut self) {
+        let within = scaled(UNWELL, &self.session.shared.environment);
+        let unwell = self.ready && !self.told && self.well.elapsed() >= within;
+        if unwell != self.unwell {
+            self.unwell = unwell;
+            self.session.doing(if unwell { "its machine does not answer" } else { "ready" });
+            self.session.say(Said::Event(if unwell { Event::Unwell } else { Event::Well }));
+        }
     }
 
     /// A guest whose writes fail builds nothing more, or builds what is damaged. A new one begins with an empty disk.
@@ -283,14 +300,14 @@ impl<'a> Talk<'a> {
 
     fn facts(&mut self, facts: Facts, staged: &[Staged]) -> Result<(), Reason> {
         let on = &self.session.loaded.parcel.builder.on;
-        if let Some(first) = facts.missing.first() {
+        if let Some(kind) = wire::Kind::of(&facts.missing) {
             let what: Vec<&str> = facts.missing.iter().map(|missing| missing.what.as_str()).collect();
             let mut remedies: Vec<&str> =
                 facts.missing.iter().map(|missing| missing.remedy.as_str()).collect();
             remedies.retain(|remedy| !remedy.is_empty());
             remedies.dedup();
             let message = format!("{on} ({}) lacks: {}", facts.os, what.join("; "));
-            return Err(Reason::new(Kind::Remote(first.kind), message).hint(remedies.join("\n")));
+            return Err(Reason::new(Kind::Remote(kind), message).hint(remedies.join("\n")));
         }
         let image = facts.image;
         self.session.say(Said::Facts(Box::new(facts)));

@@ -143,6 +143,27 @@ fn nobody_waits_where_another_builder_has_room() {
 }
 
 #[test]
+fn one_whose_machine_does_not_answer_gets_no_new_builds_until_it_does() {
+    let mut world = World::ready(Start::Always);
+    assert!(world.state.is_well() && world.state.is_published(true));
+    world.session(Event::Unwell);
+    assert!(!world.state.is_well() && world.state.is_published(false) && !world.state.is_published(true));
+    assert_eq!(world.dial(true), [Action::Refuse { dial: 1, why: Refusal::Elsewhere }]);
+    assert_eq!(world.dial(false), [Action::Hold { dial: 2 }], "it is the last hope");
+    assert_eq!(world.session(Event::Well), [Action::Connect { dial: 2 }]);
+    assert!(world.state.is_published(true));
+    // Whoever waits goes elsewhere as soon as that is possible.
+    world.session(Event::Unwell);
+    world.dial(false);
+    assert_eq!(world.take(Input::Elsewhere), [Action::Refuse { dial: 3, why: Refusal::Elsewhere }]);
+    // A new machine is well.
+    world.session(broken(Kind::Network));
+    world.pass(120 * SECOND);
+    world.session(Event::Ready);
+    assert!(world.state.is_well());
+}
+
+#[test]
 fn a_wait_ends_in_any_case() {
     let mut world = World::new(Start::Always);
     world.take(Input::Enable);
@@ -238,6 +259,8 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Reached),
         Just(Event::Started),
         Just(Event::Ready),
+        Just(Event::Unwell),
+        Just(Event::Well),
         (kinds, any::<u32>()).prop_map(|(kind, chance)| Event::Ended {
             ending: Ending::Broken(Reason::new(kind, "x")),
             chance

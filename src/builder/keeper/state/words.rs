@@ -134,6 +134,10 @@ pub enum Event {
     Started,
     /// A login has worked, and nix answers there.
     Ready,
+    /// Its machine has not answered for some time.
+    Unwell,
+    /// It answers again.
+    Well,
     /// The session has ended, and nothing of it is left here.
     Ended {
         /// How.
