@@ -8,14 +8,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
-use super::{Error, console, events, identity, prepare, root};
+use super::{Error, console, events, identity, prepare};
 use crate::vm::agent::{Event, Go};
 
 /// Where the agent passes the host's word on to.
@@ -36,10 +35,6 @@ const POOL: &str = "/dev/urandom";
 const POLL: Duration = Duration::from_millis(2);
 /// The longest word of the host.
 const WORD_MAX: usize = 4096;
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-const OWN_BOOT_ID: &str = "/run/civm/boot-id";
-const NEW_UUID: &str = "/proc/sys/kernel/random/uuid";
 
 /// Waits at the point, and passes it.
 pub(super) fn pass() -> Result<(), Error> {
@@ -105,10 +100,8 @@ fn become_another(go: &Go, log: File, reseeded: bool) -> Result<(), Error> {
     if !reseeded {
         await_reseed(log)?;
     }
-    let id = fs::read_to_string(NEW_UUID).map_err(Error::io("read", NEW_UUID))?;
-    fs::write(OWN_BOOT_ID, id).map_err(Error::io("write", OWN_BOOT_ID))?;
-    root::bind(Path::new(OWN_BOOT_ID), Path::new(BOOT_ID))?;
-    // It keeps the boot id that it began with. Nobody waits for that: messages stay in its sockets meanwhile.
+    identity::show_boot_id()?;
+    // The journal keeps the boot id that it began with. Nobody waits for that: messages stay in its sockets meanwhile.
     let restart = ["restart", "--no-block", "systemd-journald.service"];
     Command::new("systemctl").args(restart).spawn().map(drop).map_err(Error::io("run", "systemctl"))
 }
