@@ -58,11 +58,7 @@ pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
         [_, "guest", "apply"] => apply::run(),
         [_, "guest", "change", job] => apply::again(job),
         [_, "guest", "packages"] => packages::install(),
-        [_, "guest", "settle"] => settle::run(),
-        [_, "guest", "ready"] => {
-            settle::ready();
-            Ok(())
-        }
+        [_, "guest", "ready"] => settle::run(),
         [_, "guest", "failed", unit] => {
             settle::failed(unit);
             Ok(())

@@ -196,7 +196,7 @@ fn up_as(
         observer.tell(Progress::Warning(error.to_string()));
     }
     if is_missing {
-        templates::make_later(&order, request.accel, environment);
+        templates::make_later(&order, None, request.accel, environment);
     }
     observer.tell(Progress::Ready { name: &place.name, after: begun.elapsed(), split: &split });
     drop(turn);

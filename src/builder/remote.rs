@@ -17,7 +17,7 @@ use super::wire::{FromRemote, ImageState, Kind, Owner, PROTOCOL, Pong, ToRemote}
 use crate::edge::environment::Environment;
 use crate::host::parcel::Order;
 use crate::host::spec::Require;
-use crate::image::debian;
+use crate::image::{debian, templates};
 use crate::instance::Home;
 use crate::lifecycle;
 use crate::vm::spec::check_name;
@@ -184,8 +184,9 @@ impl Session<'_> {
         let swept = lease::sweep(&home, self.environment);
         kept::sweep(self.environment);
         if let Some(cache) = lifecycle::image_cache(self.environment) {
-            // Images that nobody sends or builds any more.
+            // Images and templates that nobody sends or makes any more.
             debian::sweep(&cache, self.environment);
+            templates::sweep(&cache, self.environment);
         }
         for message in swept.left {
             self.outbox.say(FromRemote::Warning { message });

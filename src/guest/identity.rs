@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::mount::umount;
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
@@ -19,6 +20,10 @@ const OWN_ADDRESS: &str = "127.0.1.1";
 const MACHINE_ID: &str = "/run/civm/machine-id";
 /// Where the journal of a boot lies, a directory a machine id.
 const JOURNAL: &str = "/run/log/journal";
+/// The kernel's boot id, and what covers it in a machine that is to be a template.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+const NO_BOOT_ID: &str = "/run/civm/boot-id";
+const GENERIC_BOOT_ID: &str = "636c7669-6d00-4000-8000-000000000000";
 
 /// Where time zones lie, below the root.
 const ZONES: &str = "usr/share/zoneinfo";
@@ -67,6 +72,19 @@ pub(super) fn machine_id(id: &str) -> Result<(), Error> {
         symlink(units::GENERIC_MACHINE_ID, &own).map_err(Error::io("create", &own))?;
     }
     Ok(())
+}
+
+/// Covers the kernel's boot id, which the kernel makes when it is read for the first time: the instances of a template would
+/// have one in common.
+pub(super) fn hide_boot_id() -> Result<(), Error> {
+    fs::write(NO_BOOT_ID, format!("{GENERIC_BOOT_ID}\n")).map_err(Error::io("write", NO_BOOT_ID))?;
+    root::bind(Path::new(NO_BOOT_ID), Path::new(BOOT_ID))
+}
+
+/// Uncovers it, and nothing stays over a file of `/proc`: with that, the kernel would let nobody mount another `/proc` in
+/// a user namespace, as sandboxes do.
+pub(super) fn show_boot_id() -> Result<(), Error> {
+    umount(BOOT_ID).map_err(Error::io("uncover", BOOT_ID))
 }
 
 /// What is laid over the image for a time zone, in Debian's two places; `None` where the guest does not have it.

@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use super::modules::Modules;
-use super::{Error, console, events, network, packages, root, units};
+use super::{Error, console, events, identity, network, packages, root, units};
 use crate::image::layout;
 use crate::vm::agent::Event;
 
@@ -66,6 +66,9 @@ fn boot(port: &mut Option<File>) -> Result<(), Error> {
     }
     root::mount_disk(&device)?;
     install_guest_side()?;
+    if parameter(&line, layout::TEMPLATE_PARAMETER).is_some() {
+        identity::hide_boot_id()?;
+    }
     if let Some(mark) = parameter(&line, layout::PACKAGES_PARAMETER) {
         let suite = parameter(&line, layout::SUITE_PARAMETER);
         // A disk outlives changes of host.yaml: its packages may be those of an earlier image.

@@ -8,14 +8,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
-use super::{Error, console, events, identity, prepare, root};
+use super::{Error, console, events, identity, prepare};
 use crate::vm::agent::{Event, Go};
 
 /// Where the agent passes the host's word on to.
@@ -36,10 +35,6 @@ const POOL: &str = "/dev/urandom";
 const POLL: Duration = Duration::from_millis(2);
 /// The longest word of the host.
 const WORD_MAX: usize = 4096;
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-const OWN_BOOT_ID: &str = "/run/civm/boot-id";
-const NEW_UUID: &str = "/proc/sys/kernel/random/uuid";
 
 /// Waits at the point, and passes it.
 pub(super) fn pass() -> Result<(), Error> {
@@ -103,12 +98,10 @@ fn become_another(go: &Go, log: File, reseeded: bool) -> Result<(), Error> {
     fs::write(POOL, seed_bytes(go)).map_err(Error::io("write", POOL))?;
     // No key is read and no random number taken for use before that.
     if !reseeded {
-        await_reseed(log)?;
+        await_reseed(log, RESEEDED)?;
     }
-    let id = fs::read_to_string(NEW_UUID).map_err(Error::io("read", NEW_UUID))?;
-    fs::write(OWN_BOOT_ID, id).map_err(Error::io("write", OWN_BOOT_ID))?;
-    root::bind(Path::new(OWN_BOOT_ID), Path::new(BOOT_ID))?;
-    // It keeps the boot id that it began with. Nobody waits for that: messages stay in its sockets meanwhile.
+    identity::show_boot_id()?;
+    // The journal keeps the boot id that it began with. Nobody waits for that: messages stay in its sockets meanwhile.
     let restart = ["restart", "--no-block", "systemd-journald.service"];
     Command::new("systemctl").args(restart).spawn().map(drop).map_err(Error::io("run", "systemctl"))
 }
@@ -145,8 +138,8 @@ fn kernel_log() -> Result<File, Error> {
 }
 
 /// Waits until the kernel says that its random numbers are new.
-fn await_reseed(mut log: impl Read) -> Result<(), Error> {
-    let until = Instant::now() + RESEEDED;
+fn await_reseed(mut log: impl Read, within: Duration) -> Result<(), Error> {
+    let until = Instant::now() + within;
     while !is_reseeded(&mut log)? {
         if Instant::now() >= until {
             let reason = "the kernel did not make its random numbers new after a warm start";
@@ -200,6 +193,20 @@ mod tests {
         assert!(seen(vec![Ok("6,1,2,-;something\n"), Err(io::ErrorKind::BrokenPipe), Ok(word)]));
         assert!(!seen(vec![Ok("6,1,2,-;something\n")]) && !seen(Vec::new()));
         assert!(is_reseeded(&mut Log(vec![Err(io::ErrorKind::PermissionDenied)])).is_err());
+    }
+
+    #[test]
+    fn a_guest_whose_kernel_never_says_it_does_not_go_on() {
+        let others = (0..5).map(|_| Ok("6,1,2,-;something else\n")).collect();
+        let begun = Instant::now();
+        let error = await_reseed(Log(others), Duration::from_millis(20)).expect_err("it fails");
+        assert!(begun.elapsed() >= Duration::from_millis(20), "later words are waited for");
+        assert!(error.to_string().contains("random numbers"), "{error}");
+        let late = vec![
+            Err(io::ErrorKind::WouldBlock),
+            Ok("5,6,9,-;random: crng reseeded due to virtual machine fork\n"),
+        ];
+        await_reseed(Log(late), Duration::from_secs(10)).expect("it has said so");
     }
 
     #[test]

@@ -5,12 +5,18 @@ use std::process::{Command, Stdio};
 
 use super::{Error, console, settle};
 
-/// Programs that every instance runs next, called so that they do nothing: they and their libraries are in memory then.
-const NEXT: [(&str, &[&str]); 5] = [
+/// Programs that every instance runs next, called so that they do nothing of their own: they and their libraries are in
+/// memory then.
+const NEXT: [(&str, &[&str]); 8] = [
     // Without a host key it says so, and ends.
     ("/usr/sbin/sshd", &["-t", "-f", "/run/civm/sshd_config"]),
     ("/bin/bash", &["-lc", "true"]),
     ("systemctl", &["--version"]),
+    // The group of every host with secrets.
+    ("groupadd", &["-r", "-f", "--", "keys"]),
+    ("useradd", &["-D"]),
+    // Of an image that has it: the first thing that a builder does.
+    ("nix-daemon", &["--version"]),
     ("mkswap", &["--version"]),
     ("swapon", &["--version"]),
 ];

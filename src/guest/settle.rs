@@ -1,5 +1,5 @@
-//! `civm guest settle`: what of the layer sshd need not wait for, the units that it starts; and `civm guest ready`,
-//! which tells the host, and does what can wait until somebody has logged in (swap, the disk's size).
+//! `civm guest ready`: what of the layer sshd need not wait for, the units that it starts; then it tells the host that the
+//! guest is ready, and does what can wait until somebody has logged in (swap, the disk's size).
 
 use std::fs;
 use std::path::Path;
@@ -26,14 +26,26 @@ const FAILED: &str = "/run/civm/failed";
 const ZRAM: &str = "/sys/block/zram0";
 const ZRAM_DEVICE: &str = "/dev/zram0";
 
-/// Does it; what fails is a warning, for the guest is of use without it.
+/// Does all of that; what fails of it is a warning, for the guest is of use without it. Not so without sshd: that it
+/// failed has been told by then.
+///
+/// Swap, the disk's size and what packages have enabled follow only once the host has been told: readiness does not wait
+/// for them. Nor do they take the processor from the login that the host proves readiness with, which is slow enough
+/// where that is emulated.
 pub(super) fn run() -> Result<(), Error> {
     let layer = InForce::load(Path::new(force::PATH))?.layer;
     // Units of the layer may open them.
     devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     // Units may need them.
     packages::catch_up(&layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
-    start_units(&layer).unwrap_or_else(|error| warn(format!("units: {error}")));
+    start_units(&layer)?;
+    events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
+    await_login();
+    if let Some(zram) = &layer.zram {
+        swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
+    }
+    grow_disk().unwrap_or_else(|error| warn(format!("growing the disk: {error}")));
+    start_later().unwrap_or_else(|error| warn(format!("units of the image: {error}")));
     Ok(())
 }
 
@@ -45,20 +57,6 @@ fn warn(message: String) {
         return;
     }
     events::send(&Event::Warning { message });
-}
-
-/// Says that the guest is ready; systemd starts this once sshd answers and [`run`] is done. Swap, the disk's size and
-/// what packages have enabled follow only now: readiness does not wait for them. Nor do they take the processor from
-/// the login that the host proves readiness with, which is slow enough where that is emulated.
-pub(super) fn ready() {
-    events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
-    await_login();
-    let layer = InForce::load(Path::new(force::PATH)).map(|force| force.layer).unwrap_or_default();
-    if let Some(zram) = &layer.zram {
-        swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
-    }
-    grow_disk().unwrap_or_else(|error| warn(format!("growing the disk: {error}")));
-    start_later().unwrap_or_else(|error| warn(format!("units of the image: {error}")));
 }
 
 /// Waits for the host's first login, for a while.
@@ -107,13 +105,18 @@ pub(super) fn first_failure() -> bool {
     fs::File::create_new(FAILED).is_ok()
 }
 
+/// Starts what the layer starts, beside sshd, and waits for both.
 fn start_units(layer: &Layer) -> Result<(), Error> {
     let own = layer.units.iter().filter(|(_, unit)| unit.start).map(|(name, _)| name);
     let names: Vec<&str> = own.chain(&layer.services).map(String::as_str).collect();
     // `up` shows which unit it waits for.
     let waiting = |what| events::send(&Event::Waiting { what });
-    systemctl::run(Verb::Start, &names, waiting)?.into_iter().for_each(warn);
-    Ok(())
+    match systemctl::run(Verb::Start, &[&names[..], &[units::SSHD_UNIT]].concat(), waiting) {
+        Ok(wrong) if wrong.is_empty() => return Ok(()),
+        Ok(wrong) => wrong.into_iter().filter(|line| !line.contains(units::SSHD_UNIT)).for_each(warn),
+        Err(error) => warn(format!("units: {error}")),
+    }
+    systemctl::await_start(units::SSHD_UNIT)
 }
 
 /// Loads drivers, unless they are there.

@@ -11,7 +11,7 @@ use crate::vm::agent::answer::Verb;
 const WITHIN: Duration = Duration::from_secs(60);
 /// How long they may take before somebody is told what is waited for, and how often.
 const SLOW: Duration = Duration::from_secs(5);
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(10);
 
 /// What systemctl calls it. Only what runs is restarted or reloaded.
 const fn order(verb: Verb) -> &'static str {
@@ -57,6 +57,17 @@ pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Resul
     }
     let messages = String::from_utf8_lossy(&output.stderr);
     Ok(sentences(verb, &messages))
+}
+
+/// Waits until a unit has started, however long that takes.
+pub(super) fn await_start(name: &str) -> Result<(), Error> {
+    loop {
+        match states(&[name]).first().map(|(_, state)| state.as_str()) {
+            Some("active" | "reloading") => return Ok(()),
+            Some("activating") => thread::sleep(SLOW / 10),
+            _ => return Err(Error::content(name, "has not started")),
+        }
+    }
 }
 
 /// One sentence a failed unit; what follows is advice on how to look at it. What does not run is as good as stopped.

@@ -18,17 +18,19 @@ pub(super) const CONSOLE: &str = "civm-console.service";
 pub(super) const CONSOLE_LOGIN: &str = "/run/civm/console-login";
 /// Where the units of this boot lie.
 pub(super) const RUN_DIR: &str = "/run/systemd/system";
+/// sshd's unit.
+pub(super) const SSHD_UNIT: &str = "civm-sshd.service";
 /// Where sshd's configuration lies.
 const SSHD_CONFIG: &str = "/run/civm/sshd_config";
 /// The machine id before the point, the same for all guests.
 pub(super) const GENERIC_MACHINE_ID: &str = "6369766d000000000000000000000000";
 
 /// Units of civm, by name.
-const UNITS: [(&str, &str); 9] = [
+const UNITS: [(&str, &str); 8] = [
     (
         "civm.target",
         "[Unit]\nDescription=civm guest\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n\
-         Wants=civm-agent.service civm-apply.service civm-sshd.service civm-settle.service civm-ready.service\n\
+         Wants=civm-agent.service civm-apply.service civm-sshd.service civm-ready.service\n\
          Wants=civm-console.service\n",
     ),
     (
@@ -56,7 +58,7 @@ const UNITS: [(&str, &str); 9] = [
          [Service]\nType=oneshot\nExecStart=/run/civm/civm guest packages\nTimeoutStartSec=1800\n",
     ),
     (
-        "civm-sshd.service",
+        SSHD_UNIT,
         "[Unit]\nDescription=OpenSSH server\nRequires=civm-apply.service\nAfter=civm-apply.service\n\
          OnFailure=civm-failed@%N.service\n\n\
          [Service]\nType=notify\nRuntimeDirectory=sshd\nRuntimeDirectoryMode=0755\n\
@@ -64,15 +66,10 @@ const UNITS: [(&str, &str); 9] = [
          Restart=on-failure\nTimeoutStopSec=5\nSendSIGHUP=yes\nLimitNOFILE=32768\n",
     ),
     (
-        "civm-settle.service",
-        "[Unit]\nDescription=Units of the host layer\nRequires=civm-apply.service\n\
-         After=civm-apply.service\n\n\
-         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest settle\n",
-    ),
-    (
+        // Beside sshd, which it waits for.
         "civm-ready.service",
-        "[Unit]\nDescription=Readiness\nRequires=civm-apply.service civm-sshd.service\n\
-         After=civm-apply.service civm-sshd.service civm-settle.service\n\n\
+        "[Unit]\nDescription=Units of the host layer, and readiness\nRequires=civm-apply.service civm-sshd.service\n\
+         After=civm-apply.service\n\n\
          [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest ready\n",
     ),
     (

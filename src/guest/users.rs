@@ -13,6 +13,8 @@ use crate::edge::account;
 use crate::host::layer::{Layer, User};
 use crate::vm::agent::answer::{How, What};
 
+mod add;
+
 /// Where sshd looks for keys; no user can write there.
 pub(super) const KEYS_DIR: &str = "/etc/ssh/authorized_keys.d";
 /// Who may use sudo.
@@ -46,6 +48,18 @@ impl Step {
         self.args.last().map_or("", String::as_str)
     }
 
+    /// Does it. Most new users need no program for that.
+    fn take(&self, layer: &Layer) -> Result<(), Error> {
+        let new = layer.users.iter().find(|user| self.program == "useradd" && user.name == self.name());
+        if let Some(user) = new
+            && add::add(user, self.args.iter().any(|arg| arg == "-g"), Path::new("/"))?
+        {
+            return Ok(());
+        }
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        console::run(self.program, &args)
+    }
+
     /// What it changes.
     fn note(&self, notes: &mut Notes) {
         let (what, how) = match self.program {
@@ -71,8 +85,7 @@ pub(super) fn apply(layer: &Layer, state: &mut State, dry_run: bool, notes: &mut
     }
     let mut failed = BTreeSet::new();
     for step in steps {
-        let args: Vec<&str> = step.args.iter().map(String::as_str).collect();
-        if let Err(error) = console::run(step.program, &args) {
+        if let Err(error) = step.take(layer) {
             let what = if step.program == "groupadd" { "group" } else { "user" };
             notes.warn(format!("{what} {}: {error}", step.name()));
             failed.insert(step.name().to_owned());

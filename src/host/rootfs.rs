@@ -53,11 +53,14 @@ pub fn read(dir: &Path) -> Result<Vec<Entry>, Error> {
             let path = error.path().unwrap_or(dir).to_owned();
             Error::Read { path, source: error.into() }
         })?;
-        total = total.saturating_add(found.metadata().map_or(0, |found| found.len()));
+        // Once each: a guest asks its host.
+        let failed = |error: walkdir::Error| Error::Read { path: found.path().into(), source: error.into() };
+        let metadata = found.metadata().map_err(failed)?;
+        total = total.saturating_add(metadata.len());
         if total > TOTAL_MAX {
             return Err(Error::TooLarge { path: dir.into(), most: TOTAL_MAX });
         }
-        entries.push(entry(dir, &found)?);
+        entries.push(entry(dir, &found, &metadata)?);
     }
     Ok(entries)
 }
@@ -76,7 +79,7 @@ pub fn overlay(base: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
     out.into_values().collect()
 }
 
-fn entry(dir: &Path, found: &walkdir::DirEntry) -> Result<Entry, Error> {
+fn entry(dir: &Path, found: &walkdir::DirEntry, metadata: &fs::Metadata) -> Result<Entry, Error> {
     let path = found.path();
     let failed = |source| Error::Read { path: path.into(), source };
     let kind = found.file_type();
@@ -89,7 +92,7 @@ fn entry(dir: &Path, found: &walkdir::DirEntry) -> Result<Entry, Error> {
     } else {
         return Err(Error::NotForAnImage { path: path.into(), what: "a device, pipe or socket" });
     };
-    let mode = found.metadata().map_err(|error| failed(error.into()))?.permissions().mode() & 0o7777;
+    let mode = metadata.permissions().mode() & 0o7777;
     Ok(Entry { path: path.strip_prefix(dir).unwrap_or(path).to_owned(), mode, kind })
 }
 

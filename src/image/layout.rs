@@ -17,6 +17,8 @@ pub const IMAGE_MARK: &str = "/usr/lib/civm/packages";
 pub const PACKAGES_PARAMETER: &str = "civm.packages";
 /// The kernel parameter with the release that the image is of.
 pub const SUITE_PARAMETER: &str = "civm.suite";
+/// The kernel parameter of a machine that is to be a template: no process of it may know the kernel's boot id.
+pub const TEMPLATE_PARAMETER: &str = "civm.template";
 /// The kernel parameter of the accelerator probe: say so and power off.
 pub const PROBE_PARAMETER: &str = "civm.probe";
 /// What the guest prints on its console when it was booted for the probe.

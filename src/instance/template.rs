@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::edge::environment::Environment;
 use crate::edge::hex;
+use crate::image::layout;
 use crate::instance::accel::{AccelRequest, verdicts};
 use crate::instance::error::Error;
 use crate::instance::event::Event;
@@ -21,7 +22,7 @@ use crate::vm::spec::{Accel, Channel, Disk, MachineType, MemoryFile};
 use crate::vm::{agent, argv};
 
 /// Goes up with every change to how a template is made.
-const VERSION: &str = "civm template 1";
+const VERSION: &str = "civm template 2";
 /// How long a guest may take to come to its point.
 const POINT: Duration = Duration::from_secs(180);
 /// How long one that is resumed may take to become another one.
@@ -159,11 +160,15 @@ fn start(
     let Workplace { disk, scratch, .. } = workplace;
     let home = Home::find(&environment.clone().with("XDG_STATE_HOME", scratch))?;
     let place: Place = home.project(scratch)?.place("template")?;
+    let mut machine = generic(machine, disk, matches!(template, Template::Resume { .. }));
+    if matches!(template, Template::Make(_)) {
+        machine.boot.append.push(layout::TEMPLATE_PARAMETER.to_owned());
+    }
     let request = Request {
         home: &home,
         place: &place,
         host: "template",
-        machine: generic(machine, disk, matches!(template, Template::Resume { .. })),
+        machine,
         accel: match accel {
             Accel::Kvm => AccelRequest::Kvm,
             Accel::Tcg => AccelRequest::Tcg,

@@ -71,9 +71,26 @@ pub fn ensure(order: &Order, environment: &Environment, observer: &mut dyn Obser
 ///
 /// # Errors
 /// It is of another architecture, or cannot be booted by this civm.
-pub(super) fn find(id: &str, order: &Order, environment: &Environment) -> Result<Option<Image>, Error> {
+fn find(id: &str, order: &Order, environment: &Environment) -> Result<Option<Image>, Error> {
     let cache = cache(environment).ok_or(Error::NoCache)?;
     Ok(debian::find(id, order.arch, &cache, environment)?)
+}
+
+/// The image of that name, where the cache has it; else the order's own.
+///
+/// # Errors
+/// As [`find`] and [`ensure`].
+pub(super) fn named_or_own(
+    named: Option<&str>,
+    order: &Order,
+    environment: &Environment,
+    observer: &mut dyn Observer,
+) -> Result<Image, Error> {
+    let found = match named {
+        Some(id) => find(id, order, environment)?,
+        None => None,
+    };
+    found.map_or_else(|| ensure(order, environment, observer), Ok)
 }
 
 /// Whether the image of an order is in the cache, under that name or its own, and not only can be built here.

@@ -3,7 +3,7 @@
 
 use super::disk::{Ephemeral, RootDisk};
 use super::warm::{Candidate, Choice, Warm};
-use super::{Error, Observer, Proof, READY, boot, image, plan};
+use super::{Error, Observer, Proof, READY, boot, image, plan, templates};
 use crate::edge::environment::Environment;
 use crate::host::parcel::Order;
 use crate::image::Image;
@@ -36,6 +36,7 @@ pub struct Prepared<'a> {
     disk: Ephemeral,
     template: Option<Template>,
     accel: AccelRequest,
+    is_missing: bool,
 }
 
 impl<'a> Lent<'a> {
@@ -53,28 +54,26 @@ impl<'a> Lent<'a> {
         // What is merely unwise is told when it starts.
         launch::check(home, &machine(None), environment)?;
         image::check(order, environment)?;
-        let image = match image {
-            Some(id) => image::find(id, order, environment)?,
-            None => None,
-        };
-        let image = image.map_or_else(|| image::ensure(order, environment, observer), Ok)?;
+        let image = image::named_or_own(image, order, environment, observer)?;
         let machine = machine(Some(&image));
         let accel = self.accel;
         let candidate =
             Candidate { machine: &machine, image: &image, place, accel, qemu_as_root: false, environment };
-        let Choice { image, template, accel, .. } = candidate.choose(Warm::Auto, false, observer)?;
+        let chosen = candidate.choose(Warm::Auto, false, observer)?;
+        let Choice { image, template, accel, is_missing } = chosen;
         let made = disk.make(order, &image, place, environment, observer)?;
-        Ok(Prepared { lent: self, machine, disk: made, template, accel })
+        Ok(Prepared { lent: self, machine, disk: made, template, accel, is_missing })
     }
 }
 
 impl Prepared<'_> {
-    /// Starts it, and waits until its guest is ready. It lives as long as the value and this process.
+    /// Starts it, and waits until its guest is ready. It lives as long as the value and this process. A template that it
+    /// lacked is made for the next one.
     ///
     /// # Errors
     /// What stands in the way, or why it is not ready. It has been stopped again.
     pub fn start(self, staged: Vec<Staged>, observer: &mut dyn Observer) -> Result<Running, Error> {
-        let Lent { home, place, order, environment, .. } = self.lent;
+        let Lent { home, place, order, image, accel, environment } = self.lent;
         let start = instance::Request {
             home,
             place,
@@ -87,6 +86,10 @@ impl Prepared<'_> {
             mode: None,
             environment,
         };
-        boot(start, self.disk, || None, Proof::Report, READY, observer)
+        let running = boot(start, self.disk, || None, Proof::Report, READY, observer)?;
+        if self.is_missing {
+            templates::make_later(order, image, accel, environment);
+        }
+        Ok(running)
     }
 }

@@ -16,6 +16,7 @@ use crate::host::parcel::Order;
 use crate::host::spec::Size;
 use crate::image::{Error as ImageError, templates};
 use crate::instance::accel::AccelRequest;
+use crate::instance::preflight::Resources;
 use crate::lifecycle::{Error, Observer, Progress, image, warm};
 use crate::secrets;
 
@@ -60,18 +61,25 @@ pub(super) fn make_room(newest: &str, cache: &Path, environment: &Environment) -
 #[derive(Serialize, Deserialize)]
 struct Task {
     order: Order,
+    /// An image of the cache, where it is not the order's own.
+    image: Option<String>,
     accel: AccelRequest,
 }
 
-/// Makes a template in a process of its own, which nobody waits for, where there is room for it.
-pub(super) fn make_later(order: &Order, accel: AccelRequest, environment: &Environment) {
+/// Makes a template in a process of its own, which nobody waits for, where there is room for it, and memory for its
+/// machine beside the one that runs.
+pub(super) fn make_later(order: &Order, image: Option<&str>, accel: AccelRequest, environment: &Environment) {
     let Some(cache) = image::cache(environment) else { return };
     let most = (order.memory_mib << 20).saturating_add(1 << 30);
-    if limit(environment) == 0 || free(&cache).is_none_or(|free| free < FREE.saturating_add(most)) {
+    if limit(environment) == 0
+        || free(&cache).is_none_or(|free| free < FREE.saturating_add(most))
+        || Resources::of_machine(None).available_mib < order.memory_mib
+    {
         return;
     }
     // A machine starts without it just as well, so that nothing is said where this fails.
-    let _ = spawn(&Task { order: order.clone(), accel }, environment);
+    let task = Task { order: order.clone(), image: image.map(str::to_owned), accel };
+    let _ = spawn(&task, environment);
 }
 
 fn spawn(task: &Task, environment: &Environment) -> io::Result<()> {
@@ -111,7 +119,7 @@ fn make() -> Result<(), Error> {
     // Away from the caller's terminal and its signals.
     let _ = setsid();
     let failed = |source| Error::File { what: "cannot read", path: "/dev/stdin".into(), source };
-    let Some(Task { order, accel }) = frame::receive(&mut io::stdin()).map_err(failed)? else {
+    let Some(Task { order, image, accel }) = frame::receive(&mut io::stdin()).map_err(failed)? else {
         return Ok(());
     };
     let environment = Environment::of_process();
@@ -119,7 +127,7 @@ fn make() -> Result<(), Error> {
     // One at a time: the rest of the machine is somebody else's.
     let busy = |source| Error::File { what: "cannot lock", path: cache.clone(), source };
     let Some(_turn) = Lock::try_exclusive(&cache).map_err(busy)? else { return Ok(()) };
-    warm::make_template(&order, accel, &environment, &mut Silent).map(drop)
+    warm::make_template(&order, image.as_deref(), accel, &environment, &mut Silent).map(drop)
 }
 
 /// Nobody.

@@ -164,18 +164,20 @@ impl Candidate<'_> {
     }
 }
 
-/// Makes the template of a machine, and its image where that is not built yet; `false` where there is one already.
+/// Makes the template of a machine, and its image where that is not built yet; `false` where there is one already. `named`:
+/// an image of the cache that its instances boot instead of the order's own.
 ///
 /// # Errors
 /// As for a start; or such a machine is never resumed.
 pub fn make_template(
     order: &Order,
+    named: Option<&str>,
     accel: AccelRequest,
     environment: &Environment,
     observer: &mut dyn Observer,
 ) -> Result<bool, Error> {
     image::check(order, environment)?;
-    let image = image::ensure(order, environment, observer)?;
+    let image = image::named_or_own(named, order, environment, observer)?;
     of_order(order, &image, accel, environment, |candidate| candidate.make(observer))
 }
 

@@ -32,6 +32,26 @@ fn image(scene: &Scene, digit: &str, days: u64) -> PathBuf {
     dir
 }
 
+/// A template of an image, whose machine was last resumed so many days ago.
+fn template(scene: &Scene, digit: &str, of: &str, days: u64) -> PathBuf {
+    let templates = scene.path("home/.cache/civm/templates");
+    let dir = templates.join(digit.repeat(32));
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("disk.qcow2"), vec![1; 200_000]).unwrap();
+    fs::write(dir.join("contents.json"), r#"{"disk.qcow2": 200000}"#).unwrap();
+    let what = serde_json::json!({
+        "image": of.repeat(32), "cpus": 2, "memory_mib": 1024, "disk_mib": 16384, "accel": "tcg",
+    });
+    fs::write(dir.join("template.json"), what.to_string()).unwrap();
+    let lock = templates.join(format!("{}.lock", digit.repeat(32)));
+    fs::write(&lock, "").unwrap();
+    let then = SystemTime::now() - Duration::from_secs(days * DAY);
+    for path in [lock, dir.clone()] {
+        fs::File::open(path).and_then(|file| file.set_modified(then)).unwrap();
+    }
+    dir
+}
+
 fn json(scene: &Scene, args: &[&str]) -> Value {
     serde_json::from_str(run(&mut scene.civm(args)).ok().out()).unwrap()
 }
@@ -121,6 +141,28 @@ fn old_images_go_and_those_of_hosts_and_recent_ones_stay() {
     let ran = run(&mut scene.civm(&["image", "gc", "--older-than", "1"])).ok();
     ran.says("while it is not known what these hosts need: broken");
     assert!(recent.exists());
+}
+
+#[test]
+fn old_templates_go_and_those_without_an_image_but_none_from_under_a_machine() {
+    let scene = Scene::new();
+    image(&scene, "a", 0);
+    let (old, recent) = (template(&scene, "b", "a", 20), template(&scene, "c", "a", 2));
+    let (orphan, used) = (template(&scene, "d", "e", 0), template(&scene, "f", "a", 20));
+    let listed = json(&scene, &["image", "ls", "--json"]);
+    assert_eq!(listed[0]["templates"].as_array().unwrap().len(), 3, "{listed:#}");
+    let mut machine = user(&used);
+    let would = json(&scene, &["image", "gc", "--dry-run", "--json"]);
+    assert_eq!((would["templates"].as_array().unwrap().len(), old.exists()), (2, true), "{would:#}");
+    let gone = json(&scene, &["image", "gc", "--json"]);
+    let ids: Vec<_> = gone["templates"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+    assert_eq!(ids, ["b".repeat(32), "d".repeat(32)]);
+    assert!(gone["size"].as_u64().unwrap() >= 400_000 && gone["images"].as_array().unwrap().is_empty());
+    assert_eq!([&old, &orphan, &recent, &used].map(|dir| dir.exists()), [false, false, true, true]);
+    machine.kill().unwrap();
+    machine.wait().unwrap();
+    run(&mut scene.civm(&["image", "gc"])).ok().says("1 template removed");
+    assert!(!used.exists() && recent.exists());
 }
 
 #[test]

@@ -35,14 +35,15 @@ struct Build {
 
 impl Desk {
     /// With these lines as its builders; `ON` stands for what leads to the lender, `NOWHERE` for what leads to nobody.
-    fn new(name: &str, builders: &str) -> Option<Self> {
+    /// `templates`: the room that the lender has for them.
+    fn new(name: &str, builders: &str, templates: &str) -> Option<Self> {
         let machine = Machine::new(Who::Ordinary, name)?;
         let nix = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers/nix"));
         if !nix.join("nix-build").exists() {
             eprintln!("skipped: builders with faults (devshell/nix has not unpacked Nix)");
             return None;
         }
-        let lender = Lender::new()?;
+        let lender = Lender::new(templates)?;
         // Where the user who runs it can read it.
         let here = PathBuf::from(machine.base()).join("nix");
         let _ = fs::remove_dir_all(&here);
@@ -172,6 +173,11 @@ impl Desk {
         ssh
     }
 
+    /// Whether the builder's guest is resumed from a template: it has the command line of the kernel that was frozen.
+    fn is_resumed(&self) -> bool {
+        run(&mut self.ssh(&["cat", "/proc/cmdline"])).ok().out().contains("civm.template")
+    }
+
     /// What a build has written: the boot of the machine that it ran on.
     #[track_caller]
     fn output(&self, build: Build) -> String {
@@ -251,7 +257,7 @@ fn a_builder_is_made_when_it_is_wanted_and_outlives_neither_its_remote_nor_its_k
     // Nobody answers where the faster one should be.
     let builders =
         "    near: {ON, start: on-demand, idle: 3s, max_jobs: 8}\n    dead: {NOWHERE, speed: 9, hold: 5m}\n";
-    let Some(mut desk) = Desk::new("faults", builders) else { return };
+    let Some(mut desk) = Desk::new("faults", builders, "4G") else { return };
     desk.keep();
     let reason = desk.state("dead", &["waiting"])["reason"]["message"].to_string();
     assert!(reason.contains("Connection refused"), "{reason}");
@@ -269,13 +275,17 @@ fn a_builder_is_made_when_it_is_wanted_and_outlives_neither_its_remote_nor_its_k
     desk.told("a second build");
     no_host(&desk);
     desk.told("a build user does not reach the lender's loopback");
+    assert!(!desk.is_resumed(), "there was no template");
+    desk.until("a template of it", || desk.lender.has_template().then_some(()));
+    desk.told("the lender has made a template of it");
     desk.until("its end when nobody builds", || (desk.view("near")["state"] == "idle").then_some(()));
     desk.lender.nothing_remains();
     desk.told("idle: gone from the lender");
 
     // The remote is switched off, and comes back with what it had on its disk.
     let build = desk.long_build("reboot");
-    desk.told("made again");
+    assert!(desk.is_resumed(), "there was a template");
+    desk.told("made again, from the template");
     desk.lender.switch_off();
     desk.broken(build, &["near: cannot reach civm-lender@127.0.0.1:"]);
     assert_eq!(desk.leases(), 1, "the lease is left behind");
@@ -325,7 +335,7 @@ fn no_host(desk: &Desk) {
 #[test]
 fn slow_faults_end_as_promised() {
     let builders = "    near: {ON, ttl: 15s, max_jobs: 40}\n";
-    let Some(mut desk) = Desk::new("faults", builders) else { return };
+    let Some(mut desk) = Desk::new("faults", builders, "0") else { return };
     desk.keep();
     desk.state("near", &["ready"]);
     desk.told("ready");

@@ -172,7 +172,7 @@ fn write_project(machine: &Machine, lender: &Lender, parts: &Parts, port: u16) {
 #[test]
 fn a_controller_has_its_job_built_by_a_builder_that_it_made_for_itself() {
     let Some(machine) = Machine::new(Who::Ordinary, "controller") else { return };
-    let (Some(lender), Some(parts)) = (Lender::new(), Parts::new()) else { return };
+    let (Some(lender), Some(parts)) = (Lender::new("0"), Parts::new()) else { return };
     let port = free_port();
     write_project(&machine, &lender, &parts, port);
     let begun = Instant::now();

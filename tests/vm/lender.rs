@@ -29,8 +29,8 @@ pub struct Lender {
 }
 
 impl Lender {
-    /// The user with nothing of an earlier run, or `None` with a word why not.
-    pub fn new() -> Option<Self> {
+    /// The user with nothing of an earlier run, or `None` with a word why not. `templates`: the room for them there.
+    pub fn new(templates: &str) -> Option<Self> {
         let skip = |why: &str| {
             eprintln!("skipped: builders on another user's machine: {why}");
             None
@@ -59,7 +59,8 @@ impl Lender {
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nPidFile none\nUsePAM no\nStrictModes no\n\
-             PasswordAuthentication no\nAllowUsers {USER}\nAuthorizedKeysFile {0}/authorized_keys\n",
+             PasswordAuthentication no\nAllowUsers {USER}\nAuthorizedKeysFile {0}/authorized_keys\n\
+             SetEnv CIVM_TEMPLATES={templates}\n",
             dir.path().display()
         );
         fs::write(dir.path().join("config"), config).expect("sshd's configuration");
@@ -111,6 +112,15 @@ impl Lender {
             remains = self.remains();
         }
         assert!(remains.is_empty(), "left with the lender:\n{}", remains.join("\n"));
+    }
+
+    /// Whether it has a template, and nobody makes one any more.
+    pub fn has_template(&self) -> bool {
+        let names = fs::read_dir(self.home.join(".cache/civm/templates")).into_iter().flatten().flatten();
+        let is_whole = |path: PathBuf| path.join("template.json").exists() && path.join("state").exists();
+        let is_there = names.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'));
+        is_there.map(|entry| entry.path()).any(is_whole)
+            && !self.remains().iter().any(|line| line.contains("__template"))
     }
 
     /// The process of a builder's QEMU there.

@@ -30,6 +30,27 @@ head -n1 /proc/$(cat /run/sshd.pid 2>/dev/null || pgrep -o sshd)/maps
 systemctl show -P InvocationID civm-sshd.service
 journalctl -b -o json -n1 | grep -o '_BOOT_ID[^,]*'";
 
+/// What the kernel makes of addresses, ports and a secret of its own where a TCP connection begins, without the clock that
+/// it adds: of the same connection, twice.
+const SEQUENCES: &str = r#"perl -MSocket -e 'for (1, 2) {
+    socket(S, PF_INET, SOCK_STREAM, 0) or die;
+    setsockopt(S, SOL_SOCKET, SO_LINGER, pack("ii", 1, 0));
+    setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1);
+    bind(S, sockaddr_in(40000, INADDR_LOOPBACK)) or die "bind: $!";
+    connect(S, sockaddr_in(22, INADDR_LOOPBACK)) or die "connect: $!";
+    my $time = "\0" x 16;
+    syscall(228, 0, $time);
+    my ($s, $n) = unpack("qq", $time);
+    setsockopt(S, 6, 19, 1) or die "TCP_REPAIR: $!";
+    setsockopt(S, 6, 20, 2) or die "TCP_REPAIR_QUEUE: $!";
+    my $sequence = unpack("L", getsockopt(S, 6, 21));
+    setsockopt(S, 6, 19, 0);
+    close S;
+    print +(($sequence - (($s * 1000000000 + $n) >> 6)) & 0xffffffff), "\n";
+}'"#;
+/// The kernel adds one every 64 ns: less apart than a second is the same.
+const SAME: u32 = 1 << 24;
+
 #[test]
 fn resumed_machines_have_nothing_in_common_but_their_template() {
     let Some(machine) = Machine::new(Who::Ordinary, "warm") else { return };
@@ -49,6 +70,16 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
         for (one, other) in pairs {
             assert_ne!(one, other, "of two machines");
         }
+    }
+    let sequences = ["warm-a", "warm-b", "warm-c"].map(|name| {
+        let said = machine.guest(name, SEQUENCES).ok();
+        let numbers = said.out().lines().map(|line| line.parse::<u32>().expect("a number"));
+        let numbers: Vec<u32> = numbers.collect();
+        assert!(is_same(numbers[0], numbers[1]), "of one connection of {name}: {numbers:?}");
+        numbers[0]
+    });
+    for [one, other] in [[0, 1], [1, 2], [0, 2]] {
+        assert!(!is_same(sequences[one], sequences[other]), "of two machines: {sequences:?}");
     }
     let boot_id = |text: &str| text.lines().nth(2).expect("a boot id").replace('-', "");
     assert!(a.lines().last().expect("the journal").contains(&boot_id(&a)), "{a}");
@@ -134,6 +165,11 @@ fn root_resumes_machines_whose_qemu_is_a_user_of_its_own() {
     machine.down("warm-root").ok();
     machine.nothing_remains();
     run(&mut machine.civm(&["image", "rm", "-y", &template.id()])).ok();
+}
+
+/// Whether two numbers of TCP sequences come of the same secret.
+fn is_same(one: u32, other: u32) -> bool {
+    one.wrapping_sub(other).min(other.wrapping_sub(one)) < SAME
 }
 
 /// One after the other: none fails, none boots instead.

@@ -29,8 +29,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What nix-daemon says to who asks over ssh.
 const DAEMON: &str = "nix-daemon --stdio";
 /// What nix says of itself, under its old and its new name.
-const SETTINGS: &str = "nix --extra-experimental-features nix-command config show --json 2>/dev/null || \
-                        nix --extra-experimental-features nix-command show-config --json";
+const SETTINGS: &str = "nix --extra-experimental-features nix-command show-config --json 2>/dev/null || \
+                        nix --extra-experimental-features nix-command config show --json";
 /// The most bytes of that.
 const SETTINGS_MAX: u64 = 1 << 20;
 /// The most features or systems of a builder, and the longest.
@@ -132,8 +132,17 @@ impl Drop for Check {
 impl Login {
     fn prove(&self) -> Result<Learned, Reason> {
         loop {
-            match self.greet() {
-                Ok(daemon) => return Ok(self.learn(daemon)),
+            // Both at once: a login takes long where the guest is emulated.
+            let (daemon, settings) = thread::scope(|scope| {
+                let asking = thread::Builder::new()
+                    .name("settings".into())
+                    .stack_size(STACK)
+                    .spawn_scoped(scope, || self.settings());
+                let daemon = self.greet();
+                (daemon, asking.ok().and_then(|asking| asking.join().ok()).flatten())
+            });
+            match daemon {
+                Ok(daemon) => return Ok(Self::learn(daemon, settings)),
                 // The guest's sshd may be a moment behind.
                 Err(reason) if reason.kind.passes() && !self.cut.is_done() => thread::sleep(AGAIN),
                 Err(reason) => return Err(reason),
@@ -196,8 +205,8 @@ impl Login {
     }
 
     /// What it says of itself; nothing where it does not say it.
-    fn learn(&self, daemon: Daemon) -> Learned {
-        let settings = self.settings().unwrap_or(Value::Null);
+    fn learn(daemon: Daemon, settings: Option<Value>) -> Learned {
+        let settings = settings.unwrap_or(Value::Null);
         let list = |name: &str| -> Option<Vec<String>> {
             let words = settings.get(name)?.get("value")?.as_array()?;
             let plain = |word: &&str| {

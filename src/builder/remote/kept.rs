@@ -1,4 +1,4 @@
-//! What outlives builders: images, and the civms that keepers have pushed.
+//! What outlives builders: images, templates of warm starts, and the civms that keepers have pushed.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
@@ -10,6 +10,7 @@ use crate::edge::environment::Environment;
 use crate::edge::lock::Lock;
 use crate::edge::processes;
 use crate::image::stored::{self, Stored};
+use crate::image::templates::{self, Template};
 use crate::lifecycle;
 
 /// Where pushed binaries are, below civm's cache; each is named after its SHA-256.
@@ -23,7 +24,13 @@ const PUSH_MAX: Duration = Duration::from_secs(60 * 60);
 pub(super) struct Kept {
     path: PathBuf,
     pub(super) bytes: u64,
-    image: Option<Stored>,
+    kind: Kind,
+}
+
+enum Kind {
+    Image(Stored),
+    Template(Template),
+    Binary,
 }
 
 impl Kept {
@@ -34,10 +41,11 @@ impl Kept {
 
     /// Who uses it, in words.
     fn users(&self) -> Vec<String> {
-        match &self.image {
-            Some(image) => image.users(),
+        match &self.kind {
+            Kind::Image(image) => image.users(),
+            Kind::Template(template) => template.users(),
             // Whoever purges may do so with the very civm that goes.
-            None => {
+            Kind::Binary => {
                 let mut users = processes::running(&self.path);
                 if users.is_empty() && matches!(Lock::try_exclusive(&self.path), Ok(None)) {
                     users.push("a builder".to_owned());
@@ -49,11 +57,15 @@ impl Kept {
 
     fn remove(&self, environment: &Environment) -> Result<(), String> {
         let failed = |reason: String| format!("{} stays: {reason}", self.name());
-        let Some(image) = &self.image else {
-            return fs::remove_file(&self.path).map_err(|error| failed(error.to_string()));
-        };
         let cache = lifecycle::image_cache(environment).unwrap_or_default();
-        stored::remove(image, &cache, environment).map(drop).map_err(|error| failed(error.to_string()))
+        let removed = match &self.kind {
+            Kind::Image(image) => stored::remove(image, &cache, environment),
+            Kind::Template(template) => templates::remove(template, &cache, environment),
+            Kind::Binary => {
+                return fs::remove_file(&self.path).map_err(|error| failed(error.to_string()));
+            }
+        };
+        removed.map(drop).map_err(|error| failed(error.to_string()))
     }
 }
 
@@ -94,14 +106,18 @@ pub(super) fn in_use() -> Option<Lock> {
 pub(super) fn list(environment: &Environment) -> Vec<Kept> {
     let Some(cache) = lifecycle::image_cache(environment) else { return Vec::new() };
     let images = stored::list(&cache, environment).unwrap_or_default().into_iter();
-    let images = images.map(|image| Kept { path: image.dir.clone(), bytes: image.size, image: Some(image) });
+    let images =
+        images.map(|image| Kept { path: image.dir.clone(), bytes: image.size, kind: Kind::Image(image) });
+    let templates = templates::list(&cache, environment).unwrap_or_default().into_iter().map(|template| {
+        Kept { path: template.dir.clone(), bytes: template.size, kind: Kind::Template(template) }
+    });
     let entries = fs::read_dir(cache.join(BINARIES)).into_iter().flatten().flatten();
     let binary = |entry: fs::DirEntry| {
         let found = entry.metadata().ok().filter(fs::Metadata::is_file)?;
         let name = entry.file_name().into_string().ok()?;
-        is_hash(&name).then(|| Kept { path: entry.path(), bytes: found.blocks() * 512, image: None })
+        is_hash(&name).then(|| Kept { path: entry.path(), bytes: found.blocks() * 512, kind: Kind::Binary })
     };
-    let mut kept: Vec<Kept> = images.chain(entries.filter_map(binary)).collect();
+    let mut kept: Vec<Kept> = images.chain(templates).chain(entries.filter_map(binary)).collect();
     kept.sort_by(|a, b| a.path.cmp(&b.path));
     kept
 }

@@ -36,7 +36,7 @@ pub(super) fn warm(args: &Warm, context: &Context) -> Outcome {
     for spec in specs {
         let mut watch = Watch::new(context.screen, &spec.name);
         let (order, environment) = (Order::of(&spec), &context.environment);
-        let made = lifecycle::make_template(&order, args.accel.into(), environment, &mut watch);
+        let made = lifecycle::make_template(&order, None, args.accel.into(), environment, &mut watch);
         watch.finish();
         context.screen.note(match made.map_err(life)? {
             true => format!("{}: the template is made", spec.name),
