@@ -18,6 +18,7 @@ mod log;
 mod parse;
 mod rotate;
 mod set;
+mod source;
 mod tables;
 mod updatekeys;
 

@@ -5,8 +5,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::end::{End, Outcome, tree};
 use super::flags::{
     ALL, CHECK_FILE, CONFIG, DECRYPTION_ORDER, IGNORE_MAC, IN_PLACE, INDENT, INPUT_TYPE, KEYSERVICE,
@@ -14,11 +12,12 @@ use super::flags::{
 };
 use super::log::{Log, harmless};
 use super::parse::Call;
+use super::source::Source;
 use super::tables::Verb;
 use crate::edge::atomic;
 use crate::edge::environment::Environment;
 use crate::edge::private_dir::Refused;
-use crate::edge::stream::{read_stdin, to_stdout};
+use crate::edge::stream::to_stdout;
 use crate::edge::terminal::Terminal;
 use crate::outcome::Code;
 use crate::personas::go_flag::{Flag, Given};
@@ -28,7 +27,6 @@ use crate::secrets::file::{OpenFile, SopsFile};
 use crate::secrets::formats::Stores;
 use crate::secrets::recipients::list;
 use crate::secrets::rewrite::transform;
-use crate::secrets::session::read;
 use crate::sops::document::{MacCheck, Warning};
 use crate::store::{Format, Store};
 
@@ -42,14 +40,6 @@ pub(super) struct Context {
     pub(super) session: Session,
     /// Where words go.
     pub(super) log: Log,
-}
-
-/// Where a text comes from.
-pub(super) enum Source {
-    /// A file, by its absolute path.
-    File(PathBuf),
-    /// Standard input.
-    Stdin,
 }
 
 impl Context {
@@ -354,24 +344,6 @@ impl Context {
             self.log.info("File written successfully");
         }
         Ok(written)
-    }
-}
-
-impl Source {
-    /// What there is.
-    pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>, End> {
-        match self {
-            Self::File(path) => Ok(Zeroizing::new(read(path)?)),
-            Self::Stdin => read_stdin().map_err(|error| End::stdin(&error)),
-        }
-    }
-
-    /// The path of the file; empty for standard input.
-    pub(super) fn path(&self) -> &Path {
-        match self {
-            Self::File(path) => path,
-            Self::Stdin => Path::new(""),
-        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::context::{Context, Source, conflict, print};
+use super::context::{Context, conflict, print};
 use super::encrypt::named;
 use super::end::{End, Outcome};
 use super::flags::{EXTRACT, IN_PLACE, OUTPUT, OUTPUT_TYPE, TEXTCONV};
+use super::source::Source;
 use crate::outcome::Code;
 use crate::secrets::{self, Error};
 use crate::sops::key_path::{KeyPath, PathError, Step};

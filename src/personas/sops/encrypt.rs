@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::context::{Context, Source, conflict};
+use super::context::{Context, conflict};
 use super::end::{End, Outcome};
 use super::flags::{
     AGE, FILENAME_OVERRIDE, IN_PLACE, INPUT_TYPE, KEEP, MAC_ONLY_ENCRYPTED, OTHER_KEYS, OUTPUT, OUTPUT_TYPE,
     SELECTORS, THRESHOLD,
 };
+use super::source::Source;
 use crate::outcome::Code;
 use crate::secrets::Error;
 use crate::secrets::file::{Doubt, NewFile};

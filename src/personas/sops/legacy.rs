@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::context::{Context, Source};
+use super::context::Context;
 use super::decrypt::decrypt;
 use super::edit::edit;
 use super::encrypt::{encrypt, named};
@@ -10,6 +10,7 @@ use super::end::Outcome;
 use super::flags::{DECRYPT_MODE, ENCRYPT_MODE, ROTATE_MODE, SET_MODE};
 use super::rotate::{keys_need_a_file, rotate};
 use super::set;
+use super::source::Source;
 use crate::secrets::Error;
 use crate::secrets::recipients::Plan;
 

@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::context::{Context, Source, is_missing, print};
+use super::context::{Context, is_missing, print};
 use super::encrypt::named;
 use super::end::{End, Outcome};
 use super::flags::{
     ADD_AGE, AWS_PROFILE, ENCRYPTION_CONTEXT, FILE, GROUP_AGE, IN_PLACE, OTHER_CHANGES, OTHER_GROUP_KEYS,
     RM_AGE, THRESHOLD,
 };
+use super::source::Source;
 use crate::outcome::Code;
 use crate::personas::go_text::quoted;
 use crate::secrets::Error;

@@ -2,6 +2,7 @@
 
 mod audits;
 mod failures;
+mod parts;
 mod peer;
 mod selectors;
 
