@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::controller::{expression, free_port};
-use super::lender::Lender;
+use super::lender::{Lender, pid, stop};
 use super::machine::{Machine, Who};
 use crate::support::{run, run_with};
 
@@ -248,10 +248,6 @@ impl Drop for Desk {
     }
 }
 
-fn pid(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
-}
-
 #[test]
 fn a_builder_is_made_when_it_is_wanted_and_outlives_neither_its_remote_nor_its_keeper() {
     // Nobody answers where the faster one should be.
@@ -399,11 +395,4 @@ fn slow_faults_end_as_promised() {
     assert_eq!((desk.lenders("qemu-system").len(), desk.leases()), (1, 1));
     desk.told("made again");
     desk.finish();
-}
-
-fn stop(processes: &[Pid]) {
-    assert!(!processes.is_empty());
-    for pid in processes {
-        kill(*pid, Signal::SIGSTOP).expect("it stands still");
-    }
 }

@@ -8,6 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::machine::{files, id};
 use crate::support::run;
 
@@ -137,6 +140,11 @@ impl Lender {
         let _ = self.sshd.kill();
         let _ = self.sshd.wait();
         let _ = Command::new("pkill").args(["-KILL", "-u", USER]).status();
+        // A busy machine takes its time for that, and a lock is held as long.
+        let until = Instant::now() + Duration::from_secs(20);
+        while self.remains().iter().any(|line| line.starts_with("process")) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20));
+        }
         let _ = fs::remove_dir_all(format!("/dev/shm/civm-{}", self.uid));
     }
 
@@ -198,5 +206,18 @@ impl Drop for Lender {
         let _ = self.sshd.kill();
         let _ = self.sshd.wait();
         let _ = Command::new("pkill").args(["-KILL", "-u", USER]).status();
+    }
+}
+
+/// The number of a process.
+pub fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
+}
+
+/// Makes processes stand still, until they are killed.
+pub fn stop(processes: &[Pid]) {
+    assert!(!processes.is_empty());
+    for pid in processes {
+        kill(*pid, Signal::SIGSTOP).expect("it stands still");
     }
 }

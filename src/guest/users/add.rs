@@ -72,19 +72,17 @@ fn with(user: &User, own_group: bool, old: &[String; 6], days: u64) -> Option<([
         (text.is_empty() || text.ends_with('\n'))
             && lines.all(|line| !line.starts_with(['+', '-']) && line.split(':').next() != Some(name))
     };
-    let is_free = |text: &&String| is_plain(text);
-    let groups = if own_group { &[subuid, subgid, shadow, passwd][..] } else { &old.each_ref()[..] };
-    if !groups.iter().all(is_free) {
+    // Its group is there already, where it has one of its own.
+    let files = if own_group { &[subuid, subgid, shadow, passwd][..] } else { &old.each_ref()[..] };
+    if !files.iter().all(|text| is_plain(text)) {
         return None;
     }
     let uid = free_id(passwd, user.uid)?;
-    let gid = match own_group {
-        true => group.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?))?,
-        false => "",
-    };
-    let gid = match own_group {
-        true => gid.split(':').nth(1)?.parse().ok()?,
-        false => free_id(group, Some(uid))?,
+    let gid = if own_group {
+        let rest = group.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        rest.split(':').nth(1)?.parse().ok()?
+    } else {
+        free_id(group, Some(uid))?
     };
     let (mut group, mut gshadow) = (group.clone(), gshadow.clone());
     for one in &user.groups {
