@@ -148,23 +148,18 @@ pub fn reaches_nobody(machine: &Machine, host: &str) {
 /// afterwards.
 #[track_caller]
 pub fn sees_its_share_and_no_more(machine: &Machine, host: &str) {
-    // Where users read the project's source in /shared, the share itself is elsewhere.
-    let find = "[ -d /run/civm/share ] && echo /run/civm/share || echo /shared";
-    let share = machine.guest(host, find).ok().out().trim_end().to_owned();
-    let listing = format!("ls -lA {share} {share}/host");
-    let before = machine.guest(host, &listing).ok();
-    let all =
-        format!("mounted: {}", machine.guest(host, &format!("echo $(ls -A {share})")).ok().out().trim_end());
+    let listing = "ls -lA /shared /shared/host";
+    let before = machine.guest(host, listing).ok();
+    let all = format!("mounted: {}", machine.guest(host, "echo $(ls -A /shared)").ok().out().trim_end());
     let script = format!(
         "write() {{
             touch $1/x; mkdir $1/y; ln -s /etc $1/l; mknod $1/n c 1 3
             rm -rf $1/host; chmod 777 $1/host; mv $1/host $1/z; echo > $1/host/layer.json
         }} 2>/dev/null
-        mount -o remount,rw {share}
-        write {share}
+        mount -o remount,rw /shared
+        write /shared
         {listing}
-        umount -l /run/source/project 2>/dev/null; umount -l /shared; umount -l {share} 2>/dev/null
-        mkdir -p /mnt/again
+        umount -l /run/source/project 2>/dev/null; umount -l /shared; mkdir -p /mnt/again
         again() {{ mount -t 9p -o trans=virtio,$2 $1 /mnt/again 2>/dev/null; }}
         for options in msize=8192 version=9p2000.u,cache=none aname=/etc aname=../.. aname=host access=client,cache=mmap
         do
