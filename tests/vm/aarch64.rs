@@ -140,7 +140,7 @@ fn an_aarch64_builder_is_made_on_another_users_machine_and_builds() {
     if !unpacked.join("nix-build").exists() {
         return eprintln!("skipped: an aarch64 builder (devshell/nix has not unpacked Nix)");
     }
-    let Some(lender) = Lender::new() else { return };
+    let Some(lender) = Lender::new("0") else { return };
     let base = Path::new(&machine.base()).to_owned();
     let nix = base.join("nix");
     let _ = fs::remove_dir_all(&nix);

@@ -28,7 +28,7 @@ struct Hub {
 impl Hub {
     fn new() -> Option<Self> {
         let machine = Machine::new(Who::Ordinary, "hub")?;
-        let lender = Lender::new()?;
+        let lender = Lender::new("0")?;
         let secrets = "hosts/jenkins-controller/secrets.yaml";
         let set = ["secrets", "set", "--value-stdin", secrets, "remote_key"];
         run_with(&mut machine.civm(&set), lender.client_key.as_bytes()).ok();
