@@ -127,10 +127,10 @@ impl Lender {
     }
 
     /// The process of a builder's QEMU there.
-    pub fn qemu(&self) -> Option<nix::unistd::Pid> {
+    pub fn qemu(&self) -> Option<Pid> {
         let found = self.remains().into_iter().find(|line| line.contains("qemu-system"))?;
         let number = found.strip_prefix("process ")?.split(':').next()?.parse().ok()?;
-        Some(nix::unistd::Pid::from_raw(number))
+        Some(Pid::from_raw(number))
     }
 
     /// As if its machine lost power: all its processes are gone, and what was in memory.
