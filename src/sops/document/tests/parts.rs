@@ -4,7 +4,7 @@ use sha2::{Digest as _, Sha512};
 
 use super::*;
 
-const ENTRIES: usize = 10 * PART + 3;
+const ENTRIES: usize = ROUND + 10 * PART + 3;
 
 /// Many entries of all kinds, and a mapping of as many within.
 fn large() -> Tree {
