@@ -10,7 +10,7 @@ const ENTRIES: usize = ROUND + 10 * PART + 3;
 fn large() -> Tree {
     let entries = |depth: usize| -> Branch {
         let entry = |at: usize| {
-            let key = format!("key_{at}{}", if at % 5 == 0 { "_unencrypted" } else { "" });
+            let key = format!("key_{at}{}", if at.is_multiple_of(5) { "_unencrypted" } else { "" });
             let value = match at % 4 {
                 0 => Value::str(format!("{depth} {at}")),
                 1 => Value::Int(i64::try_from(at).expect("small")),
