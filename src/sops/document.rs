@@ -24,6 +24,9 @@ pub use reach::selects_nothing;
 /// Entries of a mapping that one thread works on.
 const PART: usize = 64;
 
+/// Entries that all threads work on before their MAC is taken on.
+const ROUND: usize = 32 * PART;
+
 /// Whether the entries of a mapping are divided among threads: there must be many, and none may depend on another.
 fn is_divisible(branch: &Branch, selector: Option<&Selector>) -> bool {
     branch.len() > PART && !selector.is_some_and(Selector::reads_comments)

@@ -16,26 +16,33 @@ const ONLY_ENCRYPTED_SEED: [u8; 32] = [
 /// Bytes of plaintext that are gathered in one piece.
 const PIECE: usize = 1 << 16;
 
-/// A MAC in the making: the values in document order, without keys or separators. They are gathered, because parts of
-/// a document are worked on at the same time, and a hash takes its input only in order.
+/// A MAC in the making: the values in document order, without keys or separators. Parts of a document are worked on at
+/// the same time, and a hash takes its input only in order: what a part covers is gathered until its turn comes.
 pub(super) struct Mac {
+    /// `None` for a part.
+    hash: Option<Sha512>,
     pieces: Vec<Buffer>,
     only_encrypted: bool,
 }
 
 impl Mac {
     pub(super) fn new(only_encrypted: bool) -> Self {
-        Self { pieces: Vec::new(), only_encrypted }
+        let mut hash = Sha512::new();
+        if only_encrypted {
+            hash.update(ONLY_ENCRYPTED_SEED);
+        }
+        Self { hash: Some(hash), pieces: Vec::new(), only_encrypted }
     }
 
     /// The same for a part of the document.
     pub(super) fn part(&self) -> Self {
-        Self::new(self.only_encrypted)
+        Self { hash: None, pieces: Vec::new(), only_encrypted: self.only_encrypted }
     }
 
     /// Takes in what comes next in the document.
     pub(super) fn join(&mut self, next: Self) {
         self.pieces.extend(next.pieces);
+        self.hash_pieces();
     }
 
     /// Takes the next leaf's plaintext in. Comments, null and containers count for nothing.
@@ -46,20 +53,24 @@ impl Mac {
         {
             match self.pieces.last_mut() {
                 Some(piece) if piece.len() + bytes.len() <= PIECE => piece.extend(&bytes),
-                _ => self.pieces.push(Buffer::from(&*bytes)),
+                _ => {
+                    self.hash_pieces();
+                    self.pieces.push(Buffer::from(&*bytes));
+                }
             }
         }
     }
 
+    fn hash_pieces(&mut self) {
+        if let Some(hash) = &mut self.hash {
+            self.pieces.drain(..).for_each(|piece| hash.update(&*piece));
+        }
+    }
+
     /// 128 upper-case hexadecimal digits.
-    pub(super) fn finish(self) -> String {
-        let mut hash = Sha512::new();
-        if self.only_encrypted {
-            hash.update(ONLY_ENCRYPTED_SEED);
-        }
-        for piece in &self.pieces {
-            hash.update(&**piece);
-        }
+    pub(super) fn finish(mut self) -> String {
+        self.hash_pieces();
+        let hash = self.hash.unwrap_or_default();
         hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect()
     }
 }

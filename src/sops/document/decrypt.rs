@@ -15,7 +15,7 @@ use super::super::stash::Stash;
 use super::super::token::Token;
 use super::super::tree::{Branch, Comment, Item, Key, Tree, Value};
 use super::super::value;
-use super::{Decrypted, PART, Warning, is_divisible};
+use super::{Decrypted, PART, ROUND, Warning, is_divisible};
 
 /// What to do about a wrong MAC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,12 +112,13 @@ impl Walk<'_> {
         if !is_divisible(branch, self.selector) {
             return self.items(branch, scope);
         }
-        let done = |items| {
-            let mut part = self.part();
-            part.items(items, scope).map(|()| part)
-        };
-        let parts: Vec<Result<Self, Located>> = branch.par_chunks_mut(PART).map(done).collect();
-        parts.into_iter().try_for_each(|part| part.map(|part| self.join(part)))
+        let done = |(items, mut part): (&mut [Item], Self)| part.items(items, scope).map(|()| part);
+        for round in branch.chunks_mut(ROUND) {
+            let parts: Vec<Self> = round.chunks(PART).map(|_| self.part()).collect();
+            let parts: Vec<Result<Self, Located>> = round.par_chunks_mut(PART).zip(parts).map(done).collect();
+            parts.into_iter().try_for_each(|part| part.map(|part| self.join(part)))?;
+        }
+        Ok(())
     }
 
     /// A walk through a part of what is here, by another thread.

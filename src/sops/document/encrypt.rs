@@ -19,7 +19,7 @@ use super::super::time::Time;
 use super::super::token::{Kind, Token};
 use super::super::tree::{Branch, Item, Key, Tree, Value};
 use super::super::value;
-use super::{PART, is_divisible};
+use super::{PART, ROUND, is_divisible};
 
 /// Encrypts a document without its metadata, and sets the metadata's MAC and time. Values that the
 /// stash knows keep their nonces, and with the same data key their ciphertexts.
@@ -77,14 +77,13 @@ impl<'a, R: RngCore + CryptoRng> Walk<'a, R> {
         if !is_divisible(branch, self.selector) || self.nonces.may_have_some() {
             return self.items(branch, scope);
         }
-        let mut parts: Vec<_> = branch.chunks(PART).map(|_| self.part()).collect();
-        let done: Vec<Result<(), Located>> = branch
-            .par_chunks_mut(PART)
-            .zip(&mut parts)
-            .map(|(items, part)| part.items(items, scope))
-            .collect();
-        done.into_iter().collect::<Result<(), _>>()?;
-        parts.into_iter().for_each(|part| self.mac.join(part.mac));
+        let done =
+            |(items, mut part): (&mut [Item], Walk<'a, StdRng>)| part.items(items, scope).map(|()| part.mac);
+        for round in branch.chunks_mut(ROUND) {
+            let parts: Vec<_> = round.chunks(PART).map(|_| self.part()).collect();
+            let macs: Vec<Result<Mac, Located>> = round.par_chunks_mut(PART).zip(parts).map(done).collect();
+            macs.into_iter().try_for_each(|mac| mac.map(|mac| self.mac.join(mac)))?;
+        }
         Ok(())
     }
 

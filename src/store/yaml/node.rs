@@ -5,7 +5,7 @@ use crate::sops::buffer::Buffer;
 
 /// A node's place among all nodes of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Id(pub(super) usize);
+pub(super) struct Id(u32);
 
 /// All nodes of a file. Anchors hold across documents, so nodes outlive theirs.
 #[derive(Default)]
@@ -68,16 +68,18 @@ pub(super) struct Document {
 
 impl<'a> Nodes<'a> {
     pub(super) fn add(&mut self, node: Node<'a>) -> Id {
+        // An input of the largest size has fewer nodes.
+        let id = Id(u32::try_from(self.0.len()).unwrap_or(u32::MAX));
         self.0.push(node);
-        Id(self.0.len() - 1)
+        id
     }
 
     pub(super) fn get(&self, id: Id) -> &Node<'a> {
-        &self.0[id.0]
+        &self.0[id.0 as usize]
     }
 
     pub(super) fn get_mut(&mut self, id: Id) -> &mut Node<'a> {
-        &mut self.0[id.0]
+        &mut self.0[id.0 as usize]
     }
 }
 

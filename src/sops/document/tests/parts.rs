@@ -4,13 +4,13 @@ use sha2::{Digest as _, Sha512};
 
 use super::*;
 
-const ENTRIES: usize = 10 * PART + 3;
+const ENTRIES: usize = ROUND + 10 * PART + 3;
 
 /// Many entries of all kinds, and a mapping of as many within.
 fn large() -> Tree {
     let entries = |depth: usize| -> Branch {
         let entry = |at: usize| {
-            let key = format!("key_{at}{}", if at % 5 == 0 { "_unencrypted" } else { "" });
+            let key = format!("key_{at}{}", if at.is_multiple_of(5) { "_unencrypted" } else { "" });
             let value = match at % 4 {
                 0 => Value::str(format!("{depth} {at}")),
                 1 => Value::Int(i64::try_from(at).expect("small")),
@@ -87,7 +87,7 @@ fn no_two_values_share_a_nonce() {
 fn of_several_errors_the_first_in_the_document_is_told() {
     let (mut tree, metadata) = sealed();
     let count = tree.documents[0].len();
-    for at in [3, 5, count - 1, count / 2].map(|at| at | 1) {
+    for at in [3, 5, count - 1] {
         if let Item::Entry(_, value) = &mut tree.documents[0][at] {
             *value = Value::Uint(u64::MAX);
         }
@@ -112,5 +112,5 @@ fn comments_that_do_not_decrypt_are_told_in_the_order_of_the_document() {
         .iter()
         .map(|Warning::UndecryptableComment { container, .. }| container.to_string())
         .collect();
-    assert_eq!(places, [r#"["inner"]"#, r#"["inner"]"#, ""]);
+    assert_eq!(places, [r#"["inner"]"#, r#"["inner"]"#, "the top level"]);
 }
