@@ -344,7 +344,7 @@ fn a_flakes_configuration_is_started_with_the_users_own_nix() {
     // A Nix that does not speak JSON, and one that fails: its own words are told.
     let nix = tools.join("nix");
     for (script, told) in
-        [("echo '{'", "its answer"), ("echo 'error: no such flake' >&2; exit 1", "error: no such flake")]
+        [("echo '{'", "its answer"), ("echo 'error: no such flake' >&2; exit 1", ": no such flake")]
     {
         fs::write(&nix, format!("#!/bin/sh\n{script}\n")).unwrap();
         fs::set_permissions(&nix, fs::Permissions::from_mode(0o755)).unwrap();
