@@ -172,7 +172,7 @@ pub fn a_state_that_is_read_only() {
     // Nothing can be made there, and nothing more where it was made before.
     let never = format!("mount -t tmpfs -o ro none \"$0\" && {serve}");
     let later = format!(
-        "mount -t tmpfs none \"$0\" && mkdir -p \"$0\"/civm/leases && mount -o remount,ro \"$0\" && {serve}"
+        "mount -t tmpfs none \"$0\" && mkdir -p \"$0\"/civm/leases && mount -o remount,bind,ro \"$0\" && {serve}"
     );
     for (script, has_looked) in [(never, false), (later, true)] {
         let Some(mut peer) = in_namespace(&world, &script) else { return };
