@@ -298,10 +298,10 @@ fn lists(flake: &Flake) {
     // From a directory that is no project.
     let elsewhere = flake.machine.dir.with_file_name("other");
     run(flake.machine.command("mkdir").arg("-p").arg(&elsewhere)).ok();
-    let there = format!("git+file://{}#vm-agent", flake.machine.dir.display());
+    let there = format!("git+file://{}#vm-module", flake.machine.dir.display());
     let mut plan = flake.with_nix(flake.machine.civm(&["up", "--flake", &there, "--dry-run"]));
     let plan = run(plan.current_dir(&elsewhere)).ok();
-    assert!(plan.out().contains("vm-agent"), "{}", plan.out());
+    assert!(plan.out().contains("vm-module"), "{}", plan.out());
     flake.civm(&["up", ".#a.b"]).says("is not a name that civm can give a machine");
 }
 
