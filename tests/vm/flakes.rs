@@ -137,7 +137,11 @@ impl Flake {
     fn state(&self, name: &str) -> PathBuf {
         let projects =
             fs::read_dir(self.machine.home().join(".local/state/civm")).expect("a state directory");
-        let mut found = projects.flatten().map(|entry| entry.path().join(name)).filter(|path| path.is_dir());
+        // A directory that is no project may have one of that name as well.
+        let project = self.machine.dir.file_name().expect("a name").to_string_lossy().into_owned() + "-";
+        let projects = projects.flatten().map(|entry| entry.path());
+        let projects = projects.filter(|path| path.to_string_lossy().contains(&format!("/{project}")));
+        let mut found = projects.map(|path| path.join(name)).filter(|path| path.is_dir());
         found.next().expect("the state of the instance")
     }
 
