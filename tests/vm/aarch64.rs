@@ -168,7 +168,7 @@ fn an_aarch64_builder_is_made_on_another_users_machine_and_builds() {
     assert!(up.stderr.contains("sending civm for aarch64 guests to "), "{}", up.stderr);
     let listed = run(&mut machine.civm(&["builder", "ls", "--json"])).ok();
     let list: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-    assert_eq!((&list[0]["system"], &list[0]["accel"]), (&"aarch64-linux".into(), &"tcg".into()), "{list:#}");
+    assert_eq!((&list[0]["system"], &list[0]["accel"]), (&"aarch64-linux".into(), &"TCG".into()), "{list:#}");
 
     // What builds says what it is.
     let derivation = "derivation { name = \"far\"; system = \"aarch64-linux\"; builder = \"/bin/sh\"; \
