@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::controller::{expression, until, until_or_tell};
+use super::controller::{expression, until_or_tell};
 use super::lender::Lender;
 use super::machine::{Machine, Who};
 use crate::support::{run, run_with};
@@ -70,8 +70,12 @@ impl Hub {
         let build =
             format!("systemd-run -q -u {name} nix-build --no-out-link -E '{}'", expression(name, 3600));
         self.machine.guest(HOST, &build).ok();
-        until("the build's start", 3, || {
-            (self.machine.guest(HOST, "ssh big pgrep -u nixbld1,nixbld2 sh").code == 0).then_some(())
+        let runs =
+            || (self.machine.guest(HOST, "ssh big pgrep -u nixbld1,nixbld2 sh").code == 0).then_some(());
+        until_or_tell("the build's start", 3, runs, || {
+            let look = "journalctl --no-pager -n 60 -u 'work*' -u frozen -u nix-daemon -u civm-builders; \
+                 /run/civm/civm builder ls; ssh big ps -eo pid,user,etimes,args | grep -v '\\['";
+            self.machine.guest(HOST, look).out().to_owned()
         });
     }
 
