@@ -109,8 +109,14 @@ fn free_id(text: &str, wanted: Option<u32>) -> Option<u32> {
     (IDS.contains(&id) && !taken.contains(&id)).then_some(id)
 }
 
-/// A group's line with one more member in its last field.
+/// A group's line with one more member in its last field; `None` where there is no such group, or it has the member of
+/// an earlier user of that name.
 fn with_member(text: &str, group: &str, member: &str) -> Option<String> {
+    let mut lines = text.lines().filter(|line| line.split(':').next() == Some(group));
+    if lines.any(|line| line.rsplit(':').next().is_some_and(|last| last.split(',').any(|one| one == member)))
+    {
+        return None;
+    }
     let mut found = false;
     let with = text.lines().map(|line| match line.split_once(':') {
         Some((name, _)) if name == group => {
@@ -306,6 +312,8 @@ mod tests {
         assert!(is_left(&append("etc/passwd", "+::::::\n"), one()));
         assert!(is_left(&append("etc/shadow", "one:*:1:0:99999:7:::\n"), one()));
         assert!(is_left(&append("etc/group", "one:x:5000:\n"), one()));
+        let member = user("one", None, &["stale"]);
+        assert!(is_left(&append("etc/group", "stale:x:996:old,one\n"), member));
         assert!(is_left(&|root| fs::create_dir(root.join("home/one")).expect("mkdir"), one()));
         assert!(is_left(&|root| fs::create_dir(root.join("etc/skel/bin")).expect("mkdir"), one()));
         assert!(is_left(&|root| fs::remove_file(root.join("etc/subuid")).expect("gone"), one()));
