@@ -22,6 +22,11 @@ impl Aad {
         }
     }
 
+    /// How many keys there are.
+    pub(super) fn depth(&self) -> usize {
+        self.starts.len()
+    }
+
     /// The bytes of the present place. At the root that is a lone colon.
     pub(super) fn as_bytes(&self) -> &[u8] {
         if self.starts.is_empty() { b":" } else { &self.bytes }

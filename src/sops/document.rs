@@ -9,6 +9,7 @@ mod tests;
 
 use std::fmt;
 
+use super::aad::Aad;
 use super::error::Error;
 use super::key_path::KeyPath;
 use super::metadata::{self, Metadata};
@@ -27,9 +28,13 @@ const PART: usize = 64;
 /// Entries that all threads work on before their MAC is taken on.
 const ROUND: usize = 32 * PART;
 
+/// Keys above a mapping whose entries are divided: each division takes much of a thread's stack, and one that waits for
+/// its parts may work on another mapping's meanwhile.
+const DIVIDED_UNDER: usize = 4;
+
 /// Whether the entries of a mapping are divided among threads: there must be many, and none may depend on another.
-fn is_divisible(branch: &Branch, selector: Option<&Selector>) -> bool {
-    branch.len() > PART && !selector.is_some_and(Selector::reads_comments)
+fn is_divisible(branch: &Branch, selector: Option<&Selector>, aad: &Aad) -> bool {
+    branch.len() > PART && aad.depth() <= DIVIDED_UNDER && !selector.is_some_and(Selector::reads_comments)
 }
 
 /// A decrypted document.

@@ -44,6 +44,14 @@ impl Stash {
         }
     }
 
+    /// Takes in what comes next in the same document: equal values at one place keep as many nonces as there are of
+    /// them, be they equal too.
+    pub(super) fn append(&mut self, next: Self) {
+        for (slot, nonces) in next.nonces {
+            self.nonces.entry(slot).or_default().extend(nonces);
+        }
+    }
+
     pub(super) fn keep(&mut self, aad: &[u8], kind: Kind, plaintext: &[u8], nonce: &[u8]) {
         // A nonce of another length is not written back: sops itself could not reuse it.
         if let Ok(nonce) = Nonce::try_from(nonce) {

@@ -109,7 +109,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn branch(&mut self, branch: &mut Branch, scope: Scope) -> Result<(), Located> {
-        if !is_divisible(branch, self.selector) {
+        if !is_divisible(branch, self.selector, &self.aad) {
             return self.items(branch, scope);
         }
         let done = |(items, mut part): (&mut [Item], Self)| part.items(items, scope).map(|()| part);
@@ -137,7 +137,7 @@ impl Walk<'_> {
         self.mac.join(part.mac);
         self.strays.extend(part.strays);
         if let (Some(stash), Some(more)) = (&mut self.stash, part.stash) {
-            stash.absorb(more);
+            stash.append(more);
         }
     }
 

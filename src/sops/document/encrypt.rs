@@ -74,7 +74,7 @@ struct Walk<'a, R> {
 impl<'a, R: RngCore + CryptoRng> Walk<'a, R> {
     fn branch(&mut self, branch: &mut Branch, scope: Scope) -> Result<(), Located> {
         // A kept nonce is given out once, which takes one walk.
-        if !is_divisible(branch, self.selector) || self.nonces.may_have_some() {
+        if !is_divisible(branch, self.selector, &self.aad) || self.nonces.may_have_some() {
             return self.items(branch, scope);
         }
         let done =

@@ -74,6 +74,38 @@ fn what_was_encrypted_in_parts_is_decrypted_and_keeps_its_ciphertexts() {
     assert!(again.expect("it encrypts") == tree);
 }
 
+/// As sops leaves them after an edit: it gives equal values of one place the same nonce.
+#[test]
+fn equal_comments_of_different_parts_keep_ciphertexts_that_are_equal() {
+    let mut plain = large();
+    let last = plain.documents[0].len();
+    for at in [0, last + 1] {
+        plain.documents[0].insert(at, Item::Comment(Comment::line(" twice")));
+    }
+    let mut metadata = metadata(Some(Selector::default()));
+    let sealed = encrypt(plain, &mut metadata, &key(), &Stash::new(), &mut rng(), now());
+    let mut tree = sealed.expect("it encrypts");
+    let first = tree.documents[0][0].clone();
+    *tree.documents[0].last_mut().expect("an item") = first;
+    let opened = open(tree.clone(), &metadata).expect("it decrypts");
+    let again = encrypt(opened.tree, &mut metadata, &key(), &opened.stash, &mut rng(), now());
+    assert!(again.expect("it encrypts") == tree);
+}
+
+#[test]
+fn large_mappings_may_be_as_deep_as_a_file_may_be() {
+    let wide = || (0..=PART).map(|at| Item::entry(format!("key_{at}"), Value::str("x")));
+    let mut branch: Branch = wide().collect();
+    for _ in 1..300 {
+        branch = std::iter::once(Item::entry("deeper", Value::Map(branch))).chain(wide()).collect();
+    }
+    let plain = one_document(branch);
+    let mut metadata = metadata(Some(Selector::default()));
+    let sealed = encrypt(plain.clone(), &mut metadata, &key(), &Stash::new(), &mut rng(), now());
+    let opened = open(sealed.expect("it encrypts"), &metadata).expect("it decrypts");
+    assert!(opened.tree == plain);
+}
+
 #[test]
 fn no_two_values_share_a_nonce() {
     let (tree, _) = sealed();
