@@ -1,9 +1,9 @@
 //! A new user without the image's `useradd`, which takes a fifth of a warm start: the same lines in the same files, where
 //! all is as Debian has it. Everything else is left to `useradd`.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown, fchown};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown, fchown};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -175,22 +175,28 @@ fn skel(root: &Path) -> Option<Vec<(std::ffi::OsString, u32, Vec<u8>)>> {
     files.collect()
 }
 
+/// Makes the home under another name first: half of one would stay as it is for ever, for `useradd` fills none that is
+/// there.
 fn make_home(
     home: &Path,
     files: Vec<(std::ffi::OsString, u32, Vec<u8>)>,
     (uid, gid): (u32, u32),
 ) -> Result<(), Error> {
     let failed = || Error::io("create", home);
-    DirBuilder::new().mode(0o700).create(home).map_err(failed())?;
+    let dir = home.parent().unwrap_or(Path::new("/"));
+    let new = tempfile::Builder::new().prefix(".civm-").tempdir_in(dir).map_err(failed())?;
     for (name, mode, content) in files {
-        let path = home.join(name);
+        let path = new.path().join(name);
         let mut file = File::create_new(&path).map_err(failed())?;
         file.write_all(&content).map_err(failed())?;
         file.set_permissions(Permissions::from_mode(mode)).map_err(failed())?;
         fchown(&file, Some(uid), Some(gid)).map_err(failed())?;
     }
-    fs::set_permissions(home, Permissions::from_mode(0o755)).map_err(failed())?;
-    chown(home, Some(uid), Some(gid)).map_err(failed())
+    fs::set_permissions(new.path(), Permissions::from_mode(0o755)).map_err(failed())?;
+    chown(new.path(), Some(uid), Some(gid)).map_err(failed())?;
+    fs::rename(new.path(), home).map_err(failed())?;
+    let _ = new.keep();
+    Ok(())
 }
 
 /// Puts another content in a file's place, with its mode and owner. ext4 writes it before it renames it.
@@ -209,7 +215,9 @@ fn replace(path: &Path, content: &str) -> Result<(), Error> {
 /// The lock that all programs take which change accounts, until it is dropped; `None` where another has it.
 fn lock(root: &Path) -> Option<File> {
     let path = root.join("etc/.pwd.lock");
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path).ok()?;
+    // Whoever can read it can keep others from the lock.
+    let file =
+        File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path).ok()?;
     let whole = libc::flock {
         l_type: i16::try_from(libc::F_WRLCK).ok()?,
         l_whence: i16::try_from(libc::SEEK_SET).ok()?,
@@ -286,6 +294,26 @@ mod tests {
             assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
             assert_eq!(all(ours.path(), &user.name), all(theirs.path(), &user.name), "{}", user.name);
         }
+    }
+
+    #[test]
+    fn a_home_is_there_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let home = dir.path().join("one");
+        let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        let file = || (".profile".into(), 0o644, Vec::new());
+        make_home(&home, vec![file(), file()], ids).expect_err("the second cannot be created");
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
+        make_home(&home, vec![file()], ids).expect("made");
+        assert!(home.join(".profile").is_file());
+    }
+
+    #[test]
+    fn the_lock_is_not_for_others_to_read() {
+        let root = root();
+        drop(lock(root.path()).expect("locked"));
+        let found = fs::metadata(root.path().join("etc/.pwd.lock")).expect("the lock");
+        assert_eq!(found.mode() & 0o7777, 0o600);
     }
 
     #[test]
