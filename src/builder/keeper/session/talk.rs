@@ -149,8 +149,11 @@ impl<'a> Talk<'a> {
 
     /// Says when the machine does not answer any more, and when it does again.
     fn tell_health(&mut self) {
-        let within = scaled(UNWELL, &self.session.shared.environment);
-        let unwell = self.ready && !self.told && self.well.elapsed() >= within;
+        // One that is to end says nothing of itself any more.
+        if !self.ready || self.told {
+            return;
+        }
+        let unwell = self.well.elapsed() >= scaled(UNWELL, &self.session.shared.environment);
         if unwell != self.unwell {
             self.unwell = unwell;
             self.session.doing(if unwell { "its machine does not answer" } else { "ready" });
