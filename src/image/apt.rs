@@ -63,7 +63,7 @@ impl Apt {
         let names = unknown(&job.text());
         // To apt it is no failure of an update that an archive does not answer: it then knows of no packages.
         if let Some(reason) = unreachable(&job.text()) {
-            return Err(Error::Unreachable(reason));
+            return Err(Error::Unreachable(without(&reason, &names)));
         }
         if names.is_empty() {
             return Err(error);
@@ -84,6 +84,15 @@ fn unreachable(text: &str) -> Option<String> {
         |line: &str| Some(line.strip_prefix(['W', 'E'])?.strip_prefix(": Failed to fetch ")?.to_owned());
     let line = text.lines().find_map(rest)?;
     Some(line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// Why an archive does not answer, and what the others do not have: that may be a misspelled name.
+fn without(reason: &str, names: &BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return reason.to_owned();
+    }
+    let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!("{reason}; no other archive has {}", names.join(", "))
 }
 
 /// The packages that apt does not know, from its words.
@@ -140,5 +149,8 @@ mod tests {
         let why = "http://h/dists/bookworm/InRelease Could not connect to h:80 (192.0.2.1). - connect (111)";
         assert_eq!(unreachable(text).as_deref(), Some(why));
         assert_eq!(unreachable("W: Some index files failed to download.\n"), None);
+        assert_eq!(without(why, &BTreeSet::new()), why);
+        let names = BTreeSet::from(["zhs".to_owned()]);
+        assert_eq!(without(why, &names), format!("{why}; no other archive has `zhs`"));
     }
 }

@@ -8,6 +8,7 @@ use crate::builder::keeper::client;
 use crate::builder::keeper::socket::Request;
 use crate::cli::builder::{Chosen, Down};
 use crate::commands::Context;
+use crate::commands::screen::counted;
 use crate::outcome::{Code, Failure, Outcome};
 
 /// How often the keeper is asked.
@@ -57,7 +58,8 @@ pub(super) fn gone(chosen: &Chosen, home: &Home, context: &Context) -> Result<()
             ));
         }
         if view.state == "draining" && told != Some(view.connections) {
-            context.screen.note(format!("{}: {} connections are open", view.name, view.connections));
+            let count = counted(view.connections as usize, "connection");
+            context.screen.note(format!("{}: waiting for {count} to close", view.name));
             told = Some(view.connections);
         }
         thread::sleep(POLL);
