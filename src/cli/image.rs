@@ -2,8 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::up::Accel;
-use super::values::megabytes;
+use super::up::{Accel, Resources};
 
 /// `civm image`.
 #[derive(Args, Clone, Debug)]
@@ -58,15 +57,9 @@ pub struct Warm {
     /// How to run the guests
     #[arg(long, value_enum, default_value_t)]
     pub accel: Accel,
-    /// Number of virtual CPUs of the machines (default: as in host.yaml)
-    #[arg(long, value_name = "N")]
-    pub cpus: Option<u32>,
-    /// Their memory, such as 4G or 4096M (default: as in host.yaml)
-    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
-    pub memory: Option<u64>,
-    /// Size of their disks, such as 40G (default: as in host.yaml)
-    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
-    pub disk: Option<u64>,
+    /// What the machine has.
+    #[command(flatten)]
+    pub resources: Resources,
 }
 
 /// `civm image rm`.

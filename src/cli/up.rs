@@ -38,15 +38,9 @@ pub struct Up {
     /// How to run the guest
     #[arg(long, value_enum, default_value_t)]
     pub accel: Accel,
-    /// Number of virtual CPUs (default: as in host.yaml)
-    #[arg(long, value_name = "N")]
-    pub cpus: Option<u32>,
-    /// Memory, such as 4G or 4096M (default: as in host.yaml)
-    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
-    pub memory: Option<u64>,
-    /// Size of the disk, such as 40G; a disk that exists grows to it (default: as in host.yaml)
-    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
-    pub disk: Option<u64>,
+    /// What the machine has.
+    #[command(flatten)]
+    pub resources: Resources,
     /// Forward a port of this machine to one of the guest: 8080:80, auto:22 (a free port), 0.0.0.0:8080:80; takes the
     /// place of host.yaml's forward to the same port of the guest
     #[arg(short = 'p', long = "port", value_name = "[[ADDRESS:]HOST_PORT:]PORT", value_parser = port)]
@@ -66,6 +60,20 @@ pub struct Up {
     /// More arguments for QEMU, after `--`
     #[arg(last = true, value_name = "QEMU ARGS")]
     pub qemu_arguments: Vec<String>,
+}
+
+/// What a machine has, where that differs from host.yaml.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Resources {
+    /// Number of virtual CPUs (default: as in host.yaml)
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Memory, such as 4G or 4096M (default: as in host.yaml)
+    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
+    pub memory: Option<u64>,
+    /// Size of the disk, such as 40G; a disk that exists grows to it (default: as in host.yaml)
+    #[arg(long, value_name = "SIZE", value_parser = megabytes)]
+    pub disk: Option<u64>,
 }
 
 /// When a machine is started from a template.

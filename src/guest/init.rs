@@ -24,6 +24,8 @@ const TELLING: [&str; 3] = ["/virtio_pci.ko", "/virtio_mmio.ko", "/virtio_consol
 const SYSTEMD_MODULES: [&str; 2] = ["autofs4", "ip_tables"];
 /// The root disk where the kernel's command line has no `root=`.
 const ROOT_DEVICE: &str = "/dev/vda";
+/// The version of Nix's database, below the root disk.
+const NIX_SCHEMA: &str = "nix/var/nix/db/schema";
 /// Time for the last line to leave the console and the port before the machine powers off.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
@@ -65,6 +67,7 @@ fn boot(port: &mut Option<File>) -> Result<(), Error> {
         warn(port, "this machine has no network device");
     }
     root::mount_disk(&device)?;
+    drop_empty_schema(Path::new(root::SYSROOT));
     install_guest_side()?;
     if parameter(&line, layout::TEMPLATE_PARAMETER).is_some() {
         identity::hide_boot_id()?;
@@ -79,6 +82,17 @@ fn boot(port: &mut Option<File>) -> Result<(), Error> {
     root::switch()?;
     *port = None;
     Err(start_systemd())
+}
+
+/// Nix writes the version of its database when it is first used, and does not sync it. After a machine was cut off soon
+/// after that, the file is there and empty, and every command of Nix says that it is corrupt. Without it, Nix writes it
+/// again and leaves the database as it is.
+fn drop_empty_schema(sysroot: &Path) {
+    let path = sysroot.join(NIX_SCHEMA);
+    if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.len() == 0) {
+        console::log("Nix's database was cut off while it was made: its version is written again");
+        let _ = fs::remove_file(&path);
+    }
 }
 
 fn mount_api() -> Result<(), Error> {
@@ -199,5 +213,18 @@ mod tests {
         assert_eq!(parameter(line, "civm.probe"), Some(""));
         assert_eq!(parameter(line, "civm"), None);
         assert_eq!(parameter("civm.probe=1", "civm.probe"), Some("1"));
+    }
+
+    #[test]
+    fn an_empty_version_of_nix_s_database_goes_and_another_stays() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        drop_empty_schema(dir.path());
+        let path = dir.path().join(NIX_SCHEMA);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        for (text, stays) in [("10", true), ("", false)] {
+            fs::write(&path, text).expect("written");
+            drop_empty_schema(dir.path());
+            assert_eq!(path.exists(), stays, "{text:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The project's source, for those who may read it.
 //!
-//! The share is open to root alone, since the key and the host's files lie in it. So the source is mounted once more,
-//! read-only, below a directory that a group may enter.
+//! Everything in the share is open to root alone, since the key and the host's files lie in it. So the source is mounted
+//! once more, read-only, below a directory that a group may enter. A link in the share leads there.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::notes::Notes;
 use super::{Error, root, share};
-use crate::host::layer::{Layer, SOURCE, SOURCE_GROUP, SOURCE_MOUNT};
+use crate::host::layer::{Layer, SOURCE_GROUP, SOURCE_MOUNT, SOURCE_TREE};
 use crate::install::Accounts;
 use crate::vm::agent::answer::{How, What};
 
@@ -41,7 +41,7 @@ fn open(target: &Path) -> Result<(), Error> {
     chown(door, Some(0), Some(group)).map_err(Error::io("open", door))?;
     fs::set_permissions(door, Permissions::from_mode(0o750)).map_err(Error::io("open", door))?;
     // What a mount is bound to keeps its flags: read-only, without devices and set-user-ID.
-    root::bind(&share::in_share(SOURCE), target)
+    root::bind(&share::in_share(SOURCE_TREE), target)
 }
 
 fn is_mounted(path: &Path) -> bool {

@@ -24,9 +24,12 @@ pub const ROOTFS: &str = "host/rootfs";
 pub const MANIFEST: &str = "host/manifest.json";
 /// Files from the net, below the share, each under its SHA-256.
 pub const ARTIFACTS: &str = "artifacts";
-/// The project's source, below the share, where host.yaml asks for it.
+/// The project's source, below the share, where host.yaml asks for it: a link to [`SOURCE_MOUNT`]. A guest of NixOS,
+/// where nobody mounts it there, has the source itself.
 pub const SOURCE: &str = "source";
-/// Where the users of host.yaml find it: the share itself is open to root alone.
+/// The source itself, in a directory that is open to root alone.
+pub const SOURCE_TREE: &str = "project/tree";
+/// Where the users of host.yaml read it: of the share they can reach nothing but the link.
 pub const SOURCE_MOUNT: &str = "/run/source/project";
 /// The group whose members may read it there.
 pub const SOURCE_GROUP: &str = "civm-source";

@@ -36,7 +36,7 @@ impl Files {
         let rootfs = site.project.rootfs(spec)?;
         let builders = parcel::packed(&site.project, spec)?;
         let artifacts = host::artifacts::of(&site.project, spec)?;
-        let source = if spec.source { share::source(site)? } else { Vec::new() };
+        let source = if spec.source { share::source(site, spec.nixos().is_none())? } else { Vec::new() };
         Ok(Self { rootfs, builders, artifacts, source, is_trial: false })
     }
 
@@ -265,7 +265,16 @@ mod tests {
         );
         let staged = files.staged(&site, &spec, &mut heard).unwrap();
         let paths: Vec<&str> = staged.iter().map(|one| one.path.as_str()).collect();
-        assert_eq!(paths, ["source/hosts", "source/hosts/c", "source/hosts/c/host.yaml"]);
+        assert_eq!(
+            paths,
+            [
+                "source",
+                "project/tree",
+                "project/tree/hosts",
+                "project/tree/hosts/c",
+                "project/tree/hosts/c/host.yaml",
+            ]
+        );
         assert_eq!(heard.0, [""; 0]);
     }
 }

@@ -131,7 +131,7 @@ impl Nixos {
             Staged::bytes(LAYER, 0o400, Zeroizing::new(layer)),
         ];
         if !self.found.share.added {
-            staged.extend(share::source(site)?);
+            staged.extend(share::source(site, false)?);
         }
         Ok(staged)
     }

@@ -10,7 +10,7 @@ use super::files::{self, Files};
 use super::identity::Identity;
 use crate::edge::{hex, walk};
 use crate::host::compose::{self, Facts, SECRETS};
-use crate::host::layer::{HOST_KEY, LAYER, MANIFEST, SOURCE};
+use crate::host::layer::{HOST_KEY, LAYER, MANIFEST, SOURCE, SOURCE_MOUNT, SOURCE_TREE};
 use crate::host::spec::Spec;
 use crate::instance::plan::{Content, Staged};
 use crate::instance::{Place, ssh};
@@ -94,9 +94,18 @@ pub(super) fn machine_id(public: &str, name: Option<&String>) -> String {
     hex::encode(&Sha256::digest(format!("civm machine-id {public}{name}"))[..16])
 }
 
-/// The project without `.git`, disks, and files that git ignores and does not track.
-pub(super) fn source(site: &Site) -> Result<Vec<Staged>, Error> {
-    let mut staged = Vec::new();
+/// The project without `.git`, disks, and files that git ignores and does not track. `is_linked`: whether the guest
+/// mounts it where its users may read it.
+pub(super) fn source(site: &Site, is_linked: bool) -> Result<Vec<Staged>, Error> {
+    let (below, mut staged) = if is_linked {
+        let content = Content::Link(SOURCE_MOUNT.to_owned());
+        let link = Staged { path: SOURCE.to_owned(), mode: 0o777, content };
+        // There even where the project is empty.
+        let tree = Staged { path: SOURCE_TREE.to_owned(), mode: 0o755, content: Content::Directory };
+        (SOURCE_TREE, vec![link, tree])
+    } else {
+        (SOURCE, Vec::new())
+    };
     for entry in walk::walk(site.project.root(), &site.environment) {
         let walk::Entry { inside, path, kind } = entry.map_err(|error| Error::Source(error.to_string()))?;
         let (mode, content) = match kind {
@@ -112,7 +121,7 @@ pub(super) fn source(site: &Site) -> Result<Vec<Staged>, Error> {
                 (0o644, Content::Link(target.to_string_lossy().into_owned()))
             }
         };
-        staged.push(Staged { path: format!("{SOURCE}/{}", inside.display()), mode, content });
+        staged.push(Staged { path: format!("{below}/{}", inside.display()), mode, content });
     }
     Ok(staged)
 }
@@ -144,8 +153,10 @@ mod tests {
         symlink("hosts/x", dir.path().join("link")).unwrap();
         let script = dir.path().join("hosts/x/host.yaml");
         fs::set_permissions(&script, fs::Permissions::from_mode(0o750)).unwrap();
-        let staged = source(&site(dir.path())).unwrap();
+        let mut staged = source(&site(dir.path()), true).unwrap();
         assert!(staged.iter().any(|one| one.path.ends_with("host.yaml") && one.mode == 0o754));
+        let first: Vec<_> = staged.drain(..2).map(|one| one.path).collect();
+        assert_eq!(first, [SOURCE, SOURCE_TREE]);
         let found: Vec<_> = staged
             .iter()
             .map(|one| {
@@ -155,7 +166,7 @@ mod tests {
                     Content::Link(target) => target.clone(),
                     Content::Bytes(_) => "bytes".to_owned(),
                 };
-                (one.path.strip_prefix(&format!("{SOURCE}/")).unwrap(), kind)
+                (one.path.strip_prefix(&format!("{SOURCE_TREE}/")).unwrap(), kind)
             })
             .collect();
         let wanted = [

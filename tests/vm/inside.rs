@@ -178,3 +178,49 @@ pub fn sees_its_share_and_no_more(machine: &Machine, host: &str) {
     assert!(mounted.len() >= 4, "it is mounted with other options: {mounted:?}");
     assert!(mounted.iter().all(|line| *line == all), "{mounted:?}");
 }
+
+/// A user of host.yaml reads the project in /shared/source and nothing else of the share, whichever way it is reached; a
+/// user of the image not even that. `project`: the host whose host.yaml is read there.
+#[track_caller]
+pub fn users_read_the_source_alone(machine: &Machine, host: &str, user: &str, project: &str) {
+    const WAYS: [&str; 5] =
+        ["", "/shared/..", "/proc/self/root", "/proc/$$/cwd/..", "/shared/source/../../.."];
+    let file = format!("/shared/source/hosts/{project}/host.yaml");
+    let script = format!(
+        r#"as() {{ who=$1; shift; setpriv --reuid=$who --regid=$who --init-groups "$@"; }}
+        as {user} cat {file} | cmp - {file} && as {user} ls /shared/source/hosts >/dev/null && echo source
+        as daemon cat {file} 2>/dev/null && echo a stranger reads the source
+        touch {file} /run/source/project/x 2>/dev/null && echo it can be written to
+        # All that there is, what there may be for a moment, and something that everybody may read.
+        {{
+            find /shared -mindepth 1 ! -path /shared/source
+            printf '/shared/%s\n' . .incoming .outgoing .before artifacts
+            echo /etc/passwd
+        }} >/run/paths
+        for path in secrets/ssh_host_ed25519_key host/layer.json project/tree/hosts; do
+            grep -qx /shared/$path /run/paths || echo $path is not there
+        done
+        chmod 644 /run/paths
+        for who in {user} daemon; do
+            as $who sh -c '
+                ls -d /shared/* /shared/.[!.]*
+                cd /shared && ls .
+                (exec 3</shared && ls /proc/self/fd/3)
+                while read path; do
+                    for way in "" /proc/1/root {ways}; do true <"$way$path" && echo "opens $way$path"; done
+                done </run/paths
+                mount --bind /shared/host /mnt && echo mounts
+                unshare -rm sh -c "ls /shared /shared/host; umount /shared/secrets && ls /shared/secrets"
+            ' 2>/dev/null | sed "s,^,$who: ,; s,/proc/[0-9][0-9]*/cwd,/proc/\$\$/cwd,"
+        done
+        rm /run/paths"#,
+        ways = WAYS[1..].join(" ")
+    );
+    let seen = machine.guest(host, &script);
+    let opens = |who: &str, ways: &[&str]| -> String {
+        ways.iter().map(|way| format!("{who}: opens {way}/etc/passwd\n")).collect()
+    };
+    // The way by the source is closed to a stranger from its beginning.
+    let wanted = format!("source\n{}{}", opens(user, &WAYS), opens("daemon", &WAYS[..4]));
+    assert_eq!(seen.out(), wanted, "{}", seen.stderr);
+}

@@ -54,6 +54,8 @@ const SAME: u32 = 1 << 24;
 #[test]
 fn resumed_machines_have_nothing_in_common_but_their_template() {
     let Some(machine) = Machine::new(Who::Ordinary, "warm") else { return };
+    let own = format!("hosts/{HOST}/host.yaml");
+    machine.write(&own, &format!("{}\nsource: true\n", machine.read(&own)));
     let template = Template::make(&machine);
     let begun = Instant::now();
 
@@ -107,6 +109,7 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
     let described: Value = serde_json::from_slice(&described.stdout).expect("JSON");
     assert_eq!(described["state"], "ready", "{described:#}");
     run(&mut machine.civm(&["apply", "warm-b"])).ok();
+    super::inside::users_read_the_source_alone(&machine, "warm-b", "jenkins", HOST);
     let _ = machine.guest("warm-c", "systemctl reboot");
     let until = Instant::now() + Duration::from_secs(240);
     let rebooted = |text: &str| text.lines().nth(2) != c.lines().nth(2) && text.contains("kept");
@@ -120,6 +123,7 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
     }
     run(&mut machine.civm(&["restart", "warm-c"])).ok();
     assert_eq!(machine.guest("warm-c", "cat /var/mark").ok().out(), "kept\n");
+    super::inside::users_read_the_source_alone(&machine, "warm-c", "jenkins", HOST);
     run(&mut machine.civm(&["down", "--all"])).ok();
     let again =
         run(&mut machine

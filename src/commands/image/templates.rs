@@ -19,9 +19,9 @@ use crate::outcome::{Failure, Outcome};
 pub(super) fn warm(args: &Warm, context: &Context) -> Outcome {
     let project = project::find(context)?;
     let resources = Resources {
-        cpus: args.cpus,
-        memory: args.memory.map(Size::mebibytes),
-        disk: args.disk.map(Size::mebibytes),
+        cpus: args.resources.cpus,
+        memory: args.resources.memory.map(Size::mebibytes),
+        disk: args.resources.disk.map(Size::mebibytes),
         forwards: Vec::new(),
     };
     let specs = args.hosts.iter().map(|host| {

@@ -208,12 +208,14 @@ fn finish(file: &File, entry: &Entry) -> io::Result<()> {
     file.set_permissions(mode(entry))
 }
 
-/// What the caller gave has its own bits only; the umask keeps the rest away meanwhile.
+/// What the caller gave has its own bits only; the umask keeps the rest away meanwhile. What is at the top of the share
+/// is for root alone: everybody in the guest may pass through the share.
 fn mode(entry: &Entry) -> Permissions {
-    Permissions::from_mode(entry.mode & 0o7777)
+    let bits = if Path::new(&entry.path).components().count() == 1 { 0o700 } else { 0o7777 };
+    Permissions::from_mode(entry.mode & bits)
 }
 
-/// Parents that nobody described: secrets for root alone, the rest as directories of an image are.
+/// Parents that nobody described: those at the top for root alone, the rest as directories of an image are.
 fn make_parents(base: &Path, inner: &Path) -> io::Result<()> {
     let mut directory = base.to_owned();
     let parents = inner.parent().into_iter().flat_map(Path::components);
@@ -223,8 +225,7 @@ fn make_parents(base: &Path, inner: &Path) -> io::Result<()> {
             continue;
         }
         DirBuilder::new().mode(0o700).create(&directory)?;
-        let secret = depth == 0 && component.as_os_str() == SECRETS;
-        let mode = if secret { 0o700 } else { 0o755 };
+        let mode = if depth == 0 { 0o700 } else { 0o755 };
         fs::set_permissions(&directory, Permissions::from_mode(mode))?;
     }
     Ok(())

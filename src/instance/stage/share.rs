@@ -105,10 +105,14 @@ impl Share {
         remove(&before)
     }
 
-    /// Lets QEMU, where it has a user of its own, read files that have come.
+    /// Lets QEMU, where it has a user of its own, read files that have come. The guest's users may pass through the
+    /// share, to the link that leads to the source: they can neither list it nor open anything else in it.
     fn hand_over(&self, incoming: &Incoming) -> io::Result<()> {
-        let Some(owner) = self.owner else { return Ok(()) };
+        let Some(owner) = self.owner else {
+            return fs::set_permissions(&self.path, Permissions::from_mode(0o711));
+        };
         owner.may_read(&self.path)?;
+        fs::set_permissions(&self.path, Permissions::from_mode(0o751))?;
         for entry in walkdir::WalkDir::new(incoming.path()).min_depth(1) {
             owner.own(&entry?.into_path())?;
         }
@@ -224,11 +228,37 @@ mod tests {
         place_file(share.path(), &file("host/layer.json", 0o644, 2), b"{}").unwrap();
         let mode = |path: &str| share.path().join(path).metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(""), mode("secrets"), mode("secrets/key")), (0o700, 0o700, 0o400));
-        assert_eq!((mode("host"), mode("host/layer.json")), (0o755, 0o644));
+        assert_eq!((mode("host"), mode("host/layer.json")), (0o700, 0o644));
         assert!(share.remove_secrets().unwrap());
         assert!(!share.path().join("secrets/key").exists());
         assert!(share.path().join("host/layer.json").exists());
         assert!(!share.remove_secrets().unwrap());
+    }
+
+    #[test]
+    fn the_guests_users_pass_through_the_share_and_enter_nothing_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut share = share(directory.path());
+        let entry = |path: &str, kind| Entry { path: path.into(), mode: 0o755, kind };
+        let target = "/run/source/project".to_owned();
+        let wire = wire(&[
+            (file("secrets/key", 0o444, 3), b"abc"),
+            (file("host/a/b", 0o644, 1), b"1"),
+            (file("top", 0o755, 1), b"1"),
+            (entry("project", Kind::Directory), b""),
+            (entry("project/tree", Kind::Directory), b""),
+            (entry("source", Kind::Link { target }), b""),
+        ]);
+        for _ in 0..2 {
+            share.receive(&mut wire.as_slice(), None).unwrap();
+            let mode = |path: &str| share.path().join(path).metadata().unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode(""), 0o711);
+            for path in ["secrets", "host", "project", "top"] {
+                assert_eq!(mode(path), 0o700, "{path}");
+            }
+            assert_eq!(mode("project/tree"), 0o755, "it is mounted elsewhere");
+            assert!(share.path().join("source").is_symlink());
+        }
     }
 
     #[test]
