@@ -107,11 +107,12 @@ pub(super) fn open_stream(path: &Path) -> io::Result<Option<File>> {
 /// The number of the open file of this process that a path names, as `/dev/stdout` and `/dev/fd/3` do. Such a
 /// link looks like one to a path but leads to the open file itself.
 fn descriptor(path: &Path) -> Option<String> {
-    let open_files = fs::canonicalize("/proc/self/fd").ok()?;
     let mut path = path.to_owned();
     for _ in 0..LINKS_FOLLOWED {
-        let (directory, name) = split(&path).ok()?;
+        // Most paths are no link, and all that follows takes a dozen calls.
         let link = fs::read_link(&path).ok()?;
+        let (directory, name) = split(&path).ok()?;
+        let open_files = fs::canonicalize("/proc/self/fd").ok()?;
         if fs::canonicalize(&directory).is_ok_and(|directory| directory == open_files) {
             return name.into_string().ok();
         }

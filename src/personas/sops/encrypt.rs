@@ -82,7 +82,7 @@ pub(super) fn encrypt(context: &Context, source: &Source) -> Outcome {
     let plan = plan(context, &name, &stores)?;
     context.deliver(source, false, |text| {
         let new = NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), &name, text)?;
-        let doubts = new.doubts(&plan, &*stores.input, text);
+        let doubt = new.doubt_of_selector(&plan);
         let sealed = new.seal(&plan, &context.session)?;
         // That a selector does not count was said with the flags, and what YAML makes of values is known to who uses
         // sops; but nobody wants a file in plaintext.
@@ -92,7 +92,7 @@ pub(super) fn encrypt(context: &Context, source: &Source) -> Outcome {
             Doubt::NothingEncrypted(_) => of_rule && plan.selector.is_some(),
             _ => false,
         };
-        for doubt in plan.doubts().into_iter().chain(doubts).filter(in_clear) {
+        for doubt in plan.doubts().into_iter().chain(doubt).filter(in_clear) {
             context.log.warn(&doubt.to_string());
         }
         Ok(sealed)

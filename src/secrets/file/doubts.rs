@@ -37,21 +37,24 @@ impl NewFile {
     /// What is odd about its content, read by a store from a text.
     #[must_use]
     pub fn doubts(&self, plan: &Plan, input: &dyn Store, text: &[u8]) -> Vec<Doubt> {
-        let mut doubts = Vec::new();
-        if self.single_value {
-            doubts.extend(plan.selector.clone().map(Doubt::Ignored));
-        } else {
-            let selector = plan.selector.clone().unwrap_or_default();
-            if document::selects_nothing(&self.tree, &selector) {
-                doubts.push(Doubt::NothingEncrypted(selector));
-            }
-        }
+        let mut doubts: Vec<Doubt> = self.doubt_of_selector(plan).into_iter().collect();
         let mut surprises = input.surprises(text);
         let more = surprises.len().saturating_sub(NAMED);
         surprises.truncate(NAMED);
         doubts.extend(surprises.into_iter().map(Doubt::Surprise));
         doubts.extend((more > 0).then_some(Doubt::MoreSurprises(more)));
         doubts
+    }
+
+    /// Whether the selector does what a selector is for. Unlike [`NewFile::doubts`], it takes no second reading of the
+    /// text.
+    #[must_use]
+    pub fn doubt_of_selector(&self, plan: &Plan) -> Option<Doubt> {
+        if self.single_value {
+            return plan.selector.clone().map(Doubt::Ignored);
+        }
+        let selector = plan.selector.clone().unwrap_or_default();
+        document::selects_nothing(&self.tree, &selector).then(|| Doubt::NothingEncrypted(selector))
     }
 }
 
