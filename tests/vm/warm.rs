@@ -178,7 +178,7 @@ fn is_same(one: u32, other: u32) -> bool {
 
 /// One after the other: none fails, none boots instead.
 fn many(machine: &Machine) {
-    let count = std::env::var("CIVM_WARM_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(7);
+    let count = std::env::var("CIVM_WARM_STARTS").ok().and_then(|text| text.parse().ok()).unwrap_or(10);
     let begun = Instant::now();
     for _ in 0..count {
         start(machine, "warm-n", &["--ephemeral"]);

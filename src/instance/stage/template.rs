@@ -1,15 +1,18 @@
 //! A template's files, opened for the QEMU that makes it or is resumed from it.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::RawFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::unistd::{Whence, lseek64};
+use nix::unistd::{Whence, geteuid, lseek64};
 
+use crate::edge::lock::Lock;
 use crate::instance::plan::{RAM, STATE, Template};
 use crate::instance::stage::user::{Inherited, QemuUser};
 use crate::vm::spec::MemoryFile;
@@ -45,10 +48,10 @@ pub(super) fn open(
     let memory = match user {
         None => MemoryFile { path: ram, private: true, resumed },
         // QEMU opens memory for writing, even where it writes none of it. Whoever breaks out of the guest into that QEMU must
-        // not have all other guests of the template in its hands: it gets a copy.
+        // not have all other guests of the template in its hands: it gets a copy that nobody can write to, the same for all.
         Some(_) => {
-            let path = copied(&ram, inherited).map_err(failed)?;
-            MemoryFile { path, private: false, resumed }
+            let path = shared(&ram, inherited).map_err(failed)?;
+            MemoryFile { path, private: true, resumed }
         }
     };
     Ok(Files { memory, state })
@@ -72,11 +75,58 @@ fn make_memory(
     Ok(descriptor_path(inherited.descriptor(file)?))
 }
 
-/// A copy in memory of a file with holes.
-fn copied(path: &Path, inherited: &mut Inherited) -> io::Result<PathBuf> {
+/// What a copy is sealed with: who has it open for writing cannot write to it either, and maps it privately.
+fn seals() -> SealFlag {
+    SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL
+}
+
+/// A sealed copy in memory of a template's memory: the one that a running machine has, or a new one.
+fn shared(path: &Path, inherited: &mut Inherited) -> io::Result<PathBuf> {
+    // Of several that start at once the first makes it.
+    let lock = Lock::exclusive(path)?;
+    let metadata = lock.file().metadata()?;
+    // A template that was made again under its name is another file.
+    let (device, inode, seconds) = (metadata.dev(), metadata.ino(), metadata.mtime());
+    let name = format!("civm-{device}-{inode}-{seconds}.{}", metadata.mtime_nsec());
+    let copy = match held(&name) {
+        Some(copy) => copy,
+        None => copied(path, &CString::new(name)?)?,
+    };
+    Ok(descriptor_path(inherited.descriptor(copy)?))
+}
+
+/// The copy of this name that some machine of root's has open.
+fn held(name: &str) -> Option<File> {
+    let link = PathBuf::from(format!("/memfd:{name} (deleted)"));
+    for process in fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path()) {
+        let program = fs::read_to_string(process.join("comm")).unwrap_or_default();
+        // A supervisor has it until its QEMU does.
+        if !program.starts_with("qemu-system") && !program.starts_with("civm") {
+            continue;
+        }
+        let Ok(descriptors) = fs::read_dir(process.join("fd")) else { continue };
+        let mut paths = descriptors.flatten().map(|entry| entry.path());
+        let found = paths.find(|path| fs::read_link(path).is_ok_and(|target| target == link));
+        if let Some(copy) = found.and_then(|path| File::open(path).ok()).filter(is_ours) {
+            return Some(copy);
+        }
+    }
+    None
+}
+
+/// Whether root made and sealed it. Any QEMU can make one of its name, but it is that QEMU's user's.
+fn is_ours(copy: &File) -> bool {
+    let sealed = fcntl(copy, FcntlArg::F_GET_SEALS).map(SealFlag::from_bits_truncate);
+    sealed.is_ok_and(|sealed| sealed.contains(seals()))
+        && copy.metadata().is_ok_and(|metadata| metadata.uid() == geteuid().as_raw())
+}
+
+/// A sealed copy in memory of a file with holes.
+fn copied(path: &Path, name: &CString) -> io::Result<File> {
     let from = File::open(path)?;
     let length = from.metadata()?.len();
-    let to = File::from(memfd_create(c"civm", MFdFlags::MFD_CLOEXEC)?);
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    let to = File::from(memfd_create(name.as_c_str(), flags)?);
     to.set_len(length)?;
     let seek = |at: i64, whence| match lseek64(&from, at, whence) {
         Ok(found) => Ok(Some(found)),
@@ -88,7 +138,8 @@ fn copied(path: &Path, inherited: &mut Inherited) -> io::Result<PathBuf> {
         at = seek(begin, Whence::SeekHole)?.unwrap_or(begin);
         copy_range(&from, &to, begin, at)?;
     }
-    Ok(descriptor_path(inherited.descriptor(to)?))
+    fcntl(&to, FcntlArg::F_ADD_SEALS(seals()))?;
+    Ok(to)
 }
 
 fn copy_range(from: &File, to: &File, begin: i64, end: i64) -> io::Result<()> {
@@ -106,13 +157,14 @@ fn descriptor_path(number: RawFd) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::copied;
+    use super::{copied, held, is_ours, shared};
     use crate::instance::stage::user::Inherited;
-    use std::fs::File;
+    use std::fs::{File, OpenOptions};
     use std::io::{Seek as _, SeekFrom, Write as _};
+    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
-    fn a_copy_has_what_the_file_has() {
+    fn a_copy_is_one_for_all_and_nobody_writes_to_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ram");
         let mut file = File::create(&path).unwrap();
@@ -122,7 +174,29 @@ mod tests {
         }
         file.set_len(8 << 20).unwrap();
         let mut inherited = Inherited::default();
-        let copy = copied(&path, &mut inherited).unwrap();
-        assert_eq!(std::fs::read(copy).unwrap(), std::fs::read(path).unwrap());
+        let copy = shared(&path, &mut inherited).unwrap();
+        assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&path).unwrap());
+        let same = shared(&path, &mut inherited).unwrap();
+        assert_eq!(same.metadata().unwrap().ino(), copy.metadata().unwrap().ino());
+        let mut opened = OpenOptions::new().read(true).write(true).open(&copy).unwrap();
+        assert!(opened.write_all(b"x").is_err() && opened.set_len(0).is_err());
+
+        // Another file of the same name is copied anew.
+        std::fs::rename(&path, directory.path().join("old")).unwrap();
+        std::fs::write(&path, "other").unwrap();
+        let other = shared(&path, &mut inherited).unwrap();
+        assert_eq!(std::fs::read(other).unwrap(), b"other");
+    }
+
+    #[test]
+    fn a_copy_that_can_be_written_to_is_not_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("ram");
+        std::fs::write(&path, "abc").unwrap();
+        let sealed = copied(&path, &c"civm-test-sealed".to_owned()).unwrap();
+        assert!(is_ours(&sealed) && held("civm-test-sealed").is_some());
+        let flags = nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING;
+        let open = File::from(nix::sys::memfd::memfd_create(c"civm-test-open", flags).unwrap());
+        assert!(!is_ours(&open) && held("civm-test-open").is_none());
     }
 }
