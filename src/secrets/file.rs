@@ -160,8 +160,8 @@ impl SopsFile {
     ///
     /// # Errors
     /// The tree cannot be written so that it reads back the same.
-    pub fn render(&self) -> Result<Vec<u8>, Error> {
-        let whole = document::join(self.tree.clone(), &self.metadata, self.store.is_metadata())
+    pub fn render(self) -> Result<Vec<u8>, Error> {
+        let whole = document::join(self.tree, &self.metadata, self.store.is_metadata())
             .map_err(within(&self.path))?;
         checked(&*self.store, &self.path, &whole)
     }

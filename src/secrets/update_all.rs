@@ -1,6 +1,5 @@
 //! Updating every sops file of a project to the recipients of its rule.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -10,7 +9,7 @@ use super::error::Error;
 use super::file::SopsFile;
 use super::many;
 use super::recipients::Plan;
-use super::rewrite::rewrite;
+use super::rewrite::transform;
 use super::session::Session;
 use crate::sops::metadata::Changes;
 
@@ -79,7 +78,9 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
         plan.check(change.threshold_after)?;
     }
     if mode == Mode::Write && !change.is_empty() {
-        change = rewrite(session, path, |file| {
+        change = transform::<_, _, Error>(path, |now| {
+            // Mostly nobody has written it since it was found.
+            let file = if now == text { file.clone() } else { SopsFile::parse(session, path, now)? };
             let change = file.metadata.changes(&plan.groups);
             let text = if change.is_empty() { None } else { Some(file.with_recipients(&plan, session)?) };
             Ok((text, change))
@@ -94,9 +95,8 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
 /// The rules cannot be read or understood.
 pub fn as_rules_see(session: &Session, path: &Path) -> Result<PathBuf, Error> {
     let rules = session.rules(path)?;
-    let directory = rules.as_ref().and_then(|rules| rules.path.parent());
-    let seen = directory.and_then(|directory| {
-        let real = fs::canonicalize(directory).ok()?;
+    let seen = rules.as_ref().and_then(|rules| {
+        let (directory, real) = (rules.path.parent()?, rules.real_directory()?);
         path.strip_prefix(real).ok().map(|inside| directory.join(inside))
     });
     Ok(seen.unwrap_or_else(|| path.to_path_buf()))

@@ -10,7 +10,9 @@
 //!   before a comment does not become part of the string above it, and `{}` and `[]` precede their comments;
 //! - a value in a later document that does not match its tag is an error, not null.
 
-use crate::sops::tree::{Tree, Value};
+use rayon::prelude::*;
+
+use crate::sops::tree::{Branch, Key, Tree, Value};
 use crate::store::{Error, Store, Surprise, size};
 
 mod chars;
@@ -24,6 +26,7 @@ mod node;
 mod number;
 pub mod outline;
 mod parser;
+mod pieces;
 mod reader;
 mod resolve;
 mod scanner;
@@ -74,28 +77,54 @@ impl Yaml {
     }
 }
 
+/// The only document of a text that can be read in pieces of at least so many bytes: see [`pieces`].
+fn load_in_pieces(text: &[u8], least: usize) -> Option<Branch> {
+    let branches: Option<Vec<Branch>> = pieces::divide(text, least)?
+        .into_par_iter()
+        .map(|piece| {
+            let (parser, document) = piece.read()?;
+            Converter::new().document(&parser.nodes, &document).ok()
+        })
+        .collect();
+    let branches = branches?;
+    let mut whole = Branch::with_capacity(branches.iter().map(Vec::len).sum());
+    branches.into_iter().for_each(|branch| whole.extend(branch));
+    let keys = emitter::entries(&whole).filter_map(|(key, _)| match key {
+        Key::Str(text) => Some(text.as_bytes()),
+        Key::Other(_) => None,
+    });
+    pieces::are_distinct(keys).then_some(whole)
+}
+
+fn load_whole(text: &[u8]) -> Result<Tree, Error> {
+    let mut parser = Parser::new(text);
+    let mut converter = Converter::new();
+    let mut tree = Tree::default();
+    while let Some(document) = parser.next_document()? {
+        if tree.documents.is_empty() {
+            check::first_document(&parser.nodes, document.root)?;
+        }
+        tree.documents.push(converter.document(&parser.nodes, &document)?);
+    }
+    if tree.documents.is_empty() {
+        return Err(Error::Syntax {
+            line: 1,
+            message: "there is no document, only comments or white space".to_owned(),
+        });
+    }
+    Ok(tree)
+}
+
 impl Store for Yaml {
     fn load(&self, input: &[u8]) -> Result<Tree, Error> {
         if input.is_empty() {
             return Err(Error::Empty);
         }
         let text = reader::read(input)?;
-        let mut parser = Parser::new(&text);
-        let mut converter = Converter::new();
-        let mut tree = Tree::default();
-        while let Some(document) = parser.next_document()? {
-            if tree.documents.is_empty() {
-                check::first_document(&parser.nodes, document.root)?;
-            }
-            tree.documents.push(converter.document(&parser.nodes, &document)?);
+        if let Some(branch) = load_in_pieces(&text, pieces::PIECE) {
+            return Ok(Tree { documents: vec![branch] });
         }
-        if tree.documents.is_empty() {
-            return Err(Error::Syntax {
-                line: 1,
-                message: "there is no document, only comments or white space".to_owned(),
-            });
-        }
-        Ok(tree)
+        load_whole(&text)
     }
 
     fn emit(&self, tree: &Tree) -> Result<Vec<u8>, Error> {

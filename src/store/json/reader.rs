@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self) -> Result<Value, Error> {
+    pub(super) fn value(&mut self) -> Result<Value, Error> {
         match self.peek() {
             Some(b'{') => self.object().map(Value::Map),
             Some(b'[') => self.list().map(Value::List),
@@ -66,25 +66,46 @@ impl<'a> Reader<'a> {
         self.open()?;
         if !self.closes(b'}') {
             loop {
-                match self.peek() {
-                    Some(b'"') => {}
-                    Some(_) => return Err(self.wrong("expected a key in double quotes")),
-                    None => return Err(self.ended()),
-                }
-                let key = self.string()?;
-                match self.peek() {
-                    Some(b':') => self.at += 1,
-                    Some(_) => return Err(self.wrong("expected a colon after the key")),
-                    None => return Err(self.ended()),
-                }
+                let key = self.key()?;
                 branch.push(Item::Entry(Key::Str(key), self.value()?));
-                if !self.goes_on(b'}', "expected a comma or } after an entry")? {
+                if !self.goes_on_in_object()? {
                     break;
                 }
             }
         }
-        self.depth -= 1;
+        // What was too much for it is missed in a large file.
+        branch.shrink_to_fit();
         Ok(branch)
+    }
+
+    /// A key with its colon.
+    pub(super) fn key(&mut self) -> Result<Text, Error> {
+        match self.peek() {
+            Some(b'"') => {}
+            Some(_) => return Err(self.wrong("expected a key in double quotes")),
+            None => return Err(self.ended()),
+        }
+        let key = self.string()?;
+        match self.peek() {
+            Some(b':') => self.at += 1,
+            Some(_) => return Err(self.wrong("expected a colon after the key")),
+            None => return Err(self.ended()),
+        }
+        Ok(key)
+    }
+
+    /// Steps over what follows an entry; false if the object ends.
+    pub(super) fn goes_on_in_object(&mut self) -> Result<bool, Error> {
+        let goes_on = self.goes_on(b'}', "expected a comma or } after an entry")?;
+        self.depth -= usize::from(!goes_on);
+        Ok(goes_on)
+    }
+
+    /// Steps over what follows an item; false if the list ends.
+    pub(super) fn goes_on_in_list(&mut self) -> Result<bool, Error> {
+        let goes_on = self.goes_on(b']', "expected a comma or ] after an item")?;
+        self.depth -= usize::from(!goes_on);
+        Ok(goes_on)
     }
 
     fn list(&mut self) -> Result<Vec<Value>, Error> {
@@ -93,17 +114,17 @@ impl<'a> Reader<'a> {
         if !self.closes(b']') {
             loop {
                 items.push(self.value()?);
-                if !self.goes_on(b']', "expected a comma or ] after an item")? {
+                if !self.goes_on_in_list()? {
                     break;
                 }
             }
         }
-        self.depth -= 1;
+        items.shrink_to_fit();
         Ok(items)
     }
 
     /// Steps over the bracket that opens a collection.
-    fn open(&mut self) -> Result<(), Error> {
+    pub(super) fn open(&mut self) -> Result<(), Error> {
         self.depth += 1;
         if self.depth > limits::DEPTH {
             let what = "levels of nesting";
@@ -114,9 +135,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Steps over the bracket that closes a collection, if it comes next.
-    fn closes(&mut self, bracket: u8) -> bool {
+    pub(super) fn closes(&mut self, bracket: u8) -> bool {
         let closes = self.peek() == Some(bracket);
         self.at += usize::from(closes);
+        self.depth -= usize::from(closes);
         closes
     }
 
@@ -203,7 +225,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is not white space.
-    fn peek(&mut self) -> Option<u8> {
+    pub(super) fn peek(&mut self) -> Option<u8> {
         while matches!(self.here(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }

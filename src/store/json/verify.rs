@@ -1,19 +1,25 @@
 //! Verifies that the written text reads back as the tree it was written from.
 
+use super::reader::Reader;
 use crate::sops::tree::{Branch, Item, Key, Tree, Value};
 use crate::sops::value;
 use crate::store::Error;
 
-/// Compares what was read with the tree it was written from. Comments are not in it, a float without a
+/// Reads a text and compares it with the tree it was written from. Comments are not in it, a float without a
 /// fraction reads back as an integer and a time as a string: all are so in sops. The bytes of every leaf must
 /// be the same, because the MAC covers them.
 ///
+/// The text is compared value by value: a second tree would be as large as the first one.
+///
 /// # Errors
-/// Where they differ, by keys and indices.
-pub(super) fn verify(meant: &Tree, found: &Tree) -> Result<(), Error> {
+/// The text does not read, or where they differ, by keys and indices.
+pub(super) fn verify(meant: &Tree, emitted: &[u8]) -> Result<(), Error> {
     let mut path = Vec::new();
-    let same = match (meant.documents.as_slice(), found.documents.as_slice()) {
-        ([meant], [found]) => same_branch(meant, found, &mut path),
+    let mut reader = Reader::new(emitted);
+    let same = match meant.documents.as_slice() {
+        [meant] if reader.peek() == Some(b'{') => same_branch(meant, &mut reader, &mut path)?,
+        // It says what is wrong.
+        [_] => reader.document().map(|_| false)?,
         _ => false,
     };
     if same {
@@ -24,53 +30,56 @@ pub(super) fn verify(meant: &Tree, found: &Tree) -> Result<(), Error> {
 }
 
 /// Leaves the path at the first difference, innermost step first.
-fn same_branch(meant: &Branch, found: &Branch, path: &mut Vec<String>) -> bool {
-    let same_entry = |meant: (&Key, &Value), found: (&Key, &Value), path: &mut Vec<String>| {
-        let Key::Str(key) = meant.0 else { return false };
-        let same = meant.0 == found.0 && same_value(meant.1, found.1, path);
-        if !same {
-            path.push(String::from_utf8_lossy(key.as_bytes()).into_owned());
-        }
-        same
-    };
-    let (mut meant, mut found) = (entries(meant), entries(found));
-    loop {
-        match (meant.next(), found.next()) {
-            (None, None) => return true,
-            (Some(meant), Some(found)) if same_entry(meant, found, path) => {}
-            _ => return false,
-        }
-    }
-}
-
-fn entries(branch: &Branch) -> impl Iterator<Item = (&Key, &Value)> {
-    branch.iter().filter_map(|item| match item {
+fn same_branch(meant: &Branch, reader: &mut Reader<'_>, path: &mut Vec<String>) -> Result<bool, Error> {
+    let mut entries = meant.iter().filter_map(|item| match item {
         Item::Entry(key, value) => Some((key, value)),
         Item::Comment(_) => None,
-    })
-}
-
-fn same_value(meant: &Value, found: &Value, path: &mut Vec<String>) -> bool {
-    match (meant, found) {
-        (Value::Map(meant), Value::Map(found)) => same_branch(meant, found, path),
-        (Value::List(meant), Value::List(found)) => same_list(meant, found, path),
-        (Value::Null, Value::Null) => true,
-        _ => value::reads_back(meant, found),
+    });
+    reader.open()?;
+    if reader.closes(b'}') {
+        return Ok(entries.next().is_none());
     }
-}
-
-fn same_list(meant: &[Value], found: &[Value], path: &mut Vec<String>) -> bool {
-    let mut meant = meant.iter().filter(|value| !matches!(value, Value::Comment(_)));
-    let mut found = found.iter();
-    for at in 0.. {
-        match (meant.next(), found.next()) {
-            (None, None) => break,
-            (Some(meant), Some(found)) if same_value(meant, found, path) => {}
-            _ => {
-                path.push(at.to_string());
-                return false;
-            }
+    loop {
+        let found = reader.key()?;
+        let Some((Key::Str(key), value)) = entries.next() else { return Ok(false) };
+        if *key != found || !same_value(value, reader, path)? {
+            path.push(String::from_utf8_lossy(key.as_bytes()).into_owned());
+            return Ok(false);
+        }
+        if !reader.goes_on_in_object()? {
+            return Ok(entries.next().is_none());
         }
     }
-    true
+}
+
+fn same_value(meant: &Value, reader: &mut Reader<'_>, path: &mut Vec<String>) -> Result<bool, Error> {
+    match (meant, reader.peek()) {
+        (Value::Map(meant), Some(b'{')) => same_branch(meant, reader, path),
+        (Value::List(meant), Some(b'[')) => same_list(meant, reader, path),
+        (Value::Map(_) | Value::List(_), _) | (_, Some(b'{' | b'[')) => Ok(false),
+        (Value::Null, _) => Ok(reader.value()? == Value::Null),
+        _ => Ok(value::reads_back(meant, &reader.value()?)),
+    }
+}
+
+fn same_list(meant: &[Value], reader: &mut Reader<'_>, path: &mut Vec<String>) -> Result<bool, Error> {
+    let mut items = meant.iter().filter(|value| !matches!(value, Value::Comment(_)));
+    reader.open()?;
+    if reader.closes(b']') {
+        return Ok(items.next().is_none());
+    }
+    for at in 0.. {
+        let same = match items.next() {
+            Some(meant) => same_value(meant, reader, path)?,
+            None => false,
+        };
+        if !same {
+            path.push(at.to_string());
+            return Ok(false);
+        }
+        if !reader.goes_on_in_list()? {
+            break;
+        }
+    }
+    Ok(items.next().is_none())
 }

@@ -21,8 +21,10 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
-        Self { text, position: 0, mark: Mark::default(), newlines: 0 }
+    /// At the beginning of a text, which is this line of a file.
+    pub(super) fn new(text: &'a [u8], line: usize) -> Self {
+        let line = i64::try_from(line).unwrap_or_default();
+        Self { text, position: 0, mark: Mark { line, ..Mark::default() }, newlines: 0 }
     }
 
     /// The byte so many bytes ahead; zero past the end.

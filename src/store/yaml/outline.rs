@@ -130,7 +130,7 @@ fn tokens(text: &str, mark: usize) -> Result<Vec<Token>, Error> {
     let source = reader::read(text.as_bytes())?;
     // Marks count characters.
     let places: Vec<usize> = text[mark..].char_indices().map(|(at, _)| at + mark).collect();
-    let mut scanner = Scanner::new(&source);
+    let mut scanner = Scanner::new(&source, 0);
     let mut tokens = Vec::new();
     loop {
         let token = scanner.peek()?;

@@ -40,8 +40,13 @@ struct Properties<'a> {
 impl<'a> Parser<'a> {
     /// A parser over text that the reader let pass.
     pub(super) fn new(text: &'a [u8]) -> Self {
+        Self::at_line(text, 0)
+    }
+
+    /// The same over a part of a text that begins with this line, from 0.
+    pub(super) fn at_line(text: &'a [u8], line: usize) -> Self {
         Self {
-            scanner: Scanner::new(text),
+            scanner: Scanner::new(text, line),
             nodes: Nodes::default(),
             anchors: HashMap::new(),
             tag_prefixes: Vec::new(),
@@ -52,6 +57,11 @@ impl<'a> Parser<'a> {
             stem: None,
             depth: 0,
         }
+    }
+
+    /// Whether anything that was read has an anchor.
+    pub(super) fn has_anchors(&self) -> bool {
+        !self.anchors.is_empty()
     }
 
     /// The next document, none at the end.

@@ -52,9 +52,10 @@ struct PossibleKey {
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a [u8]) -> Self {
+    /// A scanner of a text that begins with this line of a file.
+    pub(super) fn new(text: &'a [u8], line: usize) -> Self {
         Self {
-            cursor: Cursor::new(text),
+            cursor: Cursor::new(text, line),
             tokens: Vec::new(),
             head: 0,
             parsed: 0,

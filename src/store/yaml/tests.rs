@@ -3,6 +3,7 @@ use super::*;
 use crate::sops::tree::{Branch, Comment, Item, Key, get};
 
 mod bounds;
+mod pieces;
 mod random;
 
 /// Inputs and what sops makes of them; `tests/store/yaml/README.md` tells how they were made.

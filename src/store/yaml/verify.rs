@@ -1,7 +1,10 @@
 //! Verifies that the written text reads back as the tree it was written from.
 
+use rayon::prelude::*;
+
 use super::node::{Content, Id, Nodes};
 use super::parser::Parser;
+use super::pieces::{self, Piece};
 use super::{check, number, reader, resolve};
 use crate::sops::tree::{Branch, Key, Tree, Value};
 use crate::store::Error;
@@ -11,12 +14,52 @@ use crate::store::Error;
 ///
 /// The text is compared node by node: a second tree would be as large as the first one.
 ///
+/// A large text is read in pieces: see [`pieces`] for why they are the whole. Each must hold the next of the tree's
+/// entries, neither fewer nor more, and behind the last nothing may be missing.
+///
 /// # Errors
 /// The text does not read, or where its values differ, by document and keys.
 pub(super) fn verify(tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
-    let other_documents = || Error::Unwritable("the written text reads back with other documents".to_owned());
     let text = reader::read(emitted)?;
-    let mut parser = Parser::new(&text);
+    if same_in_pieces(tree, &text, pieces::PIECE) { Ok(()) } else { whole(tree, &text) }
+}
+
+/// Whether a text can be read in pieces of at least so many bytes and holds this tree.
+pub(super) fn same_in_pieces(tree: &Tree, text: &[u8], least: usize) -> bool {
+    let [meant] = tree.documents.as_slice() else { return false };
+    let Some(pieces) = pieces::divide(text, least) else { return false };
+    let mut keys = Vec::with_capacity(meant.len());
+    for (key, _) in super::emitter::entries(meant) {
+        let Key::Str(key) = key else { return false };
+        keys.push(key.as_bytes());
+    }
+    if !pieces::are_distinct(keys.into_iter()) {
+        return false;
+    }
+    let meant: Vec<(&Key, &Value)> = super::emitter::entries(meant).collect();
+    let mut left = meant.as_slice();
+    let mut work = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let Some((own, others)) = left.split_at_checked(piece.entries) else { return false };
+        work.push((piece, own));
+        left = others;
+    }
+    left.is_empty() && work.into_par_iter().all(|(piece, meant)| same_piece(meant, &piece))
+}
+
+fn same_piece(meant: &[(&Key, &Value)], piece: &Piece<'_>) -> bool {
+    let Some((parser, document)) = piece.read() else { return false };
+    let Some(children) = pieces::entries(&parser, document.root) else { return false };
+    children.len() == 2 * meant.len()
+        && meant.iter().zip(children.chunks_exact(2)).all(|((key, value), found)| {
+            same_key(key, &parser.nodes, found[0])
+                && same_value(value, &parser.nodes, found[1], &mut Vec::new())
+        })
+}
+
+fn whole(tree: &Tree, text: &[u8]) -> Result<(), Error> {
+    let other_documents = || Error::Unwritable("the written text reads back with other documents".to_owned());
+    let mut parser = Parser::new(text);
     for (index, meant) in tree.documents.iter().enumerate() {
         let document = parser.next_document()?.ok_or_else(other_documents)?;
         if index == 0 {
