@@ -8,11 +8,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::{Error, console, events, identity, prepare};
 use crate::vm::agent::{Event, Go};
@@ -30,6 +32,8 @@ const RESEEDED_WORDS: &str = "crng reseeded due to virtual machine fork";
 /// How often the host is asked for its time, until it answers at once.
 const ASKED: u32 = 4;
 const PROMPT: Duration = Duration::from_millis(60);
+/// The journal's processes.
+const JOURNAL: &str = "/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs";
 const KERNEL_LOG: &str = "/dev/kmsg";
 const POOL: &str = "/dev/urandom";
 const POLL: Duration = Duration::from_millis(2);
@@ -101,9 +105,22 @@ fn become_another(go: &Go, log: File, reseeded: bool) -> Result<(), Error> {
         await_reseed(log, RESEEDED)?;
     }
     identity::show_boot_id()?;
-    // The journal keeps the boot id that it began with. Nobody waits for that: messages stay in its sockets meanwhile.
-    let restart = ["restart", "--no-block", "systemd-journald.service"];
-    Command::new("systemctl").args(restart).spawn().map(drop).map_err(Error::io("run", "systemctl"))
+    begin_journal()
+}
+
+/// The journal keeps the boot id that it began with, so it ends. PID 1 starts it anew by itself (`Restart=always`), keeps
+/// its streams for it, and messages stay in its sockets meanwhile: nobody waits for that, and no `systemctl` asks for it.
+fn begin_journal() -> Result<(), Error> {
+    let processes = fs::read_to_string(JOURNAL).map_err(Error::io("read", JOURNAL))?;
+    for process in processes.lines() {
+        let number =
+            process.parse().map_err(|_| Error::content(JOURNAL, format!("{process} is not a process")))?;
+        match kill(Pid::from_raw(number), Signal::SIGTERM) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => return Err(Error::io("end the journal of", JOURNAL)(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Says that it is at the point, which the host answers with its time: half of what that takes is how old the answer is.
