@@ -285,9 +285,9 @@ impl Login {
     fn probe(&self) -> Vec<OsString> {
         let own = ["BatchMode=yes", "ConnectTimeout=10", "ControlPath=none"];
         let own = own.iter().flat_map(|option| ["-o", option]).map(OsString::from);
-        // In words that any shell has: root's is not everywhere a POSIX one, and a guest without an agent has no such
-        // directory.
-        let note = format!("test -d /run/civm && touch {LOGGED_IN}; true");
+        // In words that any shell has, and that start no other program: root's is not everywhere a POSIX one, and a guest
+        // without an agent has no such directory.
+        let note = format!("test -d /run/civm && true >{LOGGED_IN}; true");
         own.chain(self.arguments(&[note.into()])).collect()
     }
 
