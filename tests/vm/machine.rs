@@ -93,6 +93,11 @@ impl Machine {
         Some(Self { uid, gid, dir, home, _turn: turn })
     }
 
+    /// Where a test puts programs that are found before this machine's.
+    pub fn programs(&self) -> PathBuf {
+        self.dir.join("programs")
+    }
+
     /// A program run as the user in the project, with nothing of the tests' own environment.
     pub fn command(&self, program: &str) -> Command {
         self.command_as(self.uid, self.gid, program)
@@ -112,7 +117,13 @@ impl Machine {
         command
             .current_dir(&self.dir)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                format!(
+                    "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    self.programs().display()
+                ),
+            )
             .env("HOME", &self.home)
             .env("LC_ALL", "C.UTF-8")
             // None is made unasked, beside a test that measures or that looks for what is left.

@@ -1,7 +1,8 @@
 //! Warm starts: machines that are resumed from a template hold nothing of each other, and the template nothing of them.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use super::machine::{Machine, Who, files};
-use crate::support::run;
+use crate::support::{peer, run};
 
 /// A host with secrets.
 const HOST: &str = "jenkins-controller";
@@ -149,6 +150,7 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
 #[test]
 fn root_resumes_machines_whose_qemu_is_a_user_of_its_own() {
     let Some(machine) = Machine::new(Who::Root, "warm-root") else { return };
+    let deaf = install_qemu(&machine);
     let template = Template::make(&machine);
     start(&machine, "warm-root", &["--ephemeral"]);
     let off = clock(&machine, "warm-root");
@@ -156,6 +158,15 @@ fn root_resumes_machines_whose_qemu_is_a_user_of_its_own() {
     machine.down("warm-root").ok();
     machine.nothing_remains();
     template.is_as_it_was();
+
+    // A guest that does not hear that it is another machine gets no key and no login.
+    fs::write(&deaf, "").expect("a mark");
+    let refused = up(&machine, "warm-root", &["--ephemeral"]);
+    let said = "the kernel did not make its random numbers new after a warm start";
+    assert!(refused.code != 0 && refused.stderr.contains(said), "{}", refused.stderr);
+    assert!(!refused.stderr.contains("took its host key"), "{}", refused.stderr);
+    fs::remove_file(&deaf).expect("no mark");
+    machine.nothing_remains();
 
     // One that QEMU cannot read is said to be so: the machine boots, or is not started.
     let state = template.dir.join("state");
@@ -169,6 +180,34 @@ fn root_resumes_machines_whose_qemu_is_a_user_of_its_own() {
     machine.down("warm-root").ok();
     machine.nothing_remains();
     run(&mut machine.civm(&["image", "rm", "-y", &template.id()])).ok();
+}
+
+/// Puts a QEMU before the machine's whose templates have a generation id that is known. What is resumed has another, as
+/// ever; while the file exists that is returned, it has the same, by which no guest can tell that it is another machine.
+fn install_qemu(machine: &Machine) -> PathBuf {
+    let dir = machine.programs();
+    let (program, mark) = (dir.join("qemu-system-x86_64"), dir.join("deaf"));
+    let qemu = peer("qemu-system-x86_64").expect("QEMU");
+    let text = format!(
+        r#"#!/bin/sh
+guid=7e57ab1e-0000-4000-8000-000000000001
+case "$*" in *" -incoming "*) [ -e '{}' ] || guid=auto ;; esac
+for argument do
+    shift
+    [ "$argument" != vmgenid,guid=auto ] || argument="vmgenid,guid=$guid"
+    set -- "$@" "$argument"
+done
+exec '{}' "$@"
+"#,
+        mark.display(),
+        qemu.display()
+    );
+    fs::create_dir(&dir).expect("a directory");
+    fs::write(&program, text).expect("a program");
+    for path in [&machine.dir, &dir, &program] {
+        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("open to QEMU's user");
+    }
+    mark
 }
 
 /// Whether two numbers of TCP sequences come of the same secret.
