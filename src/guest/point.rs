@@ -111,8 +111,13 @@ fn become_another(go: &Go, log: File, reseeded: bool) -> Result<(), Error> {
 /// The journal keeps the boot id that it began with, so it ends. PID 1 starts it anew by itself (`Restart=always`), keeps
 /// its streams for it, and messages stay in its sockets meanwhile: nobody waits for that, and no `systemctl` asks for it.
 fn begin_journal() -> Result<(), Error> {
-    let processes = fs::read_to_string(JOURNAL).map_err(Error::io("read", JOURNAL))?;
-    for process in processes.lines() {
+    let processes = match fs::read_to_string(JOURNAL) {
+        // It has ended by itself.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read.map_err(Error::io("read", JOURNAL))?,
+    };
+    // One of another namespace is 0.
+    for process in processes.lines().filter(|process| *process != "0") {
         let number =
             process.parse().map_err(|_| Error::content(JOURNAL, format!("{process} is not a process")))?;
         match kill(Pid::from_raw(number), Signal::SIGTERM) {

@@ -77,8 +77,12 @@ impl Yaml {
     }
 }
 
-/// The only document of a text that can be read in pieces of at least so many bytes: see [`pieces`].
+/// The only document of a text that can be read in pieces of at least so many bytes: see [`pieces`]. None while many files
+/// are worked on at once: there is enough to do, and a thread that waits could take on another file meanwhile.
 fn load_in_pieces(text: &[u8], least: usize) -> Option<Branch> {
+    if rayon::current_thread_index().is_some() {
+        return None;
+    }
     let branches: Option<Vec<Branch>> = pieces::divide(text, least)?
         .into_par_iter()
         .map(|piece| {

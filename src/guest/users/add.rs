@@ -175,8 +175,8 @@ fn skel(root: &Path) -> Option<Vec<(std::ffi::OsString, u32, Vec<u8>)>> {
     files.collect()
 }
 
-/// Makes the home under another name first: half of one would stay as it is for ever, for `useradd` fills none that is
-/// there.
+/// Makes the home under another name first: half of one, of a guest that was killed meanwhile, would stay as it is for
+/// ever, for `useradd` fills none that is there.
 fn make_home(
     home: &Path,
     files: Vec<(std::ffi::OsString, u32, Vec<u8>)>,
@@ -184,7 +184,10 @@ fn make_home(
 ) -> Result<(), Error> {
     let failed = || Error::io("create", home);
     let dir = home.parent().unwrap_or(Path::new("/"));
-    let new = tempfile::Builder::new().prefix(".civm-").tempdir_in(dir).map_err(failed())?;
+    let name = format!(".civm-{}", home.file_name().unwrap_or_default().display());
+    // The accounts are locked, so that it can only be of a boot that was cut off.
+    let _ = fs::remove_dir_all(dir.join(&name));
+    let new = tempfile::Builder::new().prefix(&name).rand_bytes(0).tempdir_in(dir).map_err(failed())?;
     for (name, mode, content) in files {
         let path = new.path().join(name);
         let mut file = File::create_new(&path).map_err(failed())?;
@@ -304,7 +307,9 @@ mod tests {
         let file = || (".profile".into(), 0o644, Vec::new());
         make_home(&home, vec![file(), file()], ids).expect_err("the second cannot be created");
         assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
+        fs::create_dir(dir.path().join(".civm-one")).expect("what a killed boot left");
         make_home(&home, vec![file()], ids).expect("made");
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1);
         assert!(home.join(".profile").is_file());
     }
 

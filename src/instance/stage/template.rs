@@ -3,12 +3,12 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, geteuid, lseek64};
 
@@ -106,8 +106,12 @@ fn held(name: &str) -> Option<File> {
         }
         let Ok(descriptors) = fs::read_dir(process.join("fd")) else { continue };
         let mut paths = descriptors.flatten().map(|entry| entry.path());
-        let found = paths.find(|path| fs::read_link(path).is_ok_and(|target| target == link));
-        if let Some(copy) = found.and_then(|path| File::open(path).ok()).filter(is_ours) {
+        let is_named = |path: &Path| fs::read_link(path).is_ok_and(|target| target == link);
+        // A QEMU that a guest has taken over may put another file in its place meanwhile, or a pipe.
+        let open =
+            |path| OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).ok();
+        let is_it = |copy: &File| is_named(&descriptor_path(copy.as_raw_fd())) && is_ours(copy);
+        if let Some(copy) = paths.find(|path| is_named(path)).and_then(open).filter(is_it) {
             return Some(copy);
         }
     }

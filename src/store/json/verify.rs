@@ -68,7 +68,8 @@ fn same_list(meant: &[Value], reader: &mut Reader<'_>, path: &mut Vec<String>) -
     if reader.closes(b']') {
         return Ok(items.next().is_none());
     }
-    for at in 0.. {
+    let mut at = 0_usize;
+    loop {
         let same = match items.next() {
             Some(meant) => same_value(meant, reader, path)?,
             None => false,
@@ -77,9 +78,14 @@ fn same_list(meant: &[Value], reader: &mut Reader<'_>, path: &mut Vec<String>) -
             path.push(at.to_string());
             return Ok(false);
         }
+        at += 1;
         if !reader.goes_on_in_list()? {
             break;
         }
     }
-    Ok(items.next().is_none())
+    if items.next().is_some() {
+        path.push(at.to_string());
+        return Ok(false);
+    }
+    Ok(true)
 }

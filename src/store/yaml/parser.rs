@@ -27,6 +27,8 @@ pub(super) struct Parser<'a> {
     foot: Buffer,
     /// The head of a list's item that is a collection.
     stem: Option<Buffer>,
+    /// Whether comments had none when a collection ended.
+    dropped: bool,
     depth: usize,
 }
 
@@ -55,6 +57,7 @@ impl<'a> Parser<'a> {
             line: Buffer::default(),
             foot: Buffer::default(),
             stem: None,
+            dropped: false,
             depth: 0,
         }
     }
@@ -62,6 +65,11 @@ impl<'a> Parser<'a> {
     /// Whether anything that was read has an anchor.
     pub(super) fn has_anchors(&self) -> bool {
         !self.anchors.is_empty()
+    }
+
+    /// Whether a collection ended while comments had no node: more text would have given them one.
+    pub(super) fn has_dropped(&self) -> bool {
+        self.dropped
     }
 
     /// The next document, none at the end.

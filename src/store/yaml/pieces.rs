@@ -1,12 +1,13 @@
 //! Large texts in pieces, which all processors read at once.
 //!
 //! A piece begins with a top-level key and ends before another. What the pieces read as, one behind the other, is what the
-//! whole text reads as, because nothing that a scanner knows at such a place depends on what it has seen before:
+//! whole text reads as, because nothing that a scanner or a parser knows at such a place depends on what it has seen before:
 //!
 //! - a line that begins with a letter, a digit or `_` ends every plain and every block scalar inside of a top-level key;
 //!   a quoted scalar, a flow collection or a key without its `:` that goes on in the next piece is an error in its own;
 //! - each piece is a mapping in column 0, so that the next one's keys belong to the same mapping;
-//! - no comment and no empty line is at the place: which key a comment belongs to depends on what is around it;
+//! - no comment and no empty line is at the place, and none before it still has no node: which one a comment belongs to
+//!   depends on what is around it;
 //! - there are no lines of `---` or `...`, no directives and no anchors, which hold beyond a piece.
 //!
 //! What cannot be divided like this, or is in any way wrong, is read as a whole, which also says what is wrong. Keys that
@@ -102,6 +103,9 @@ impl<'a> Piece<'a> {
         if !self.first && head.iter().any(|text| !text.is_empty())
             || !self.last && foot.iter().any(|text| !text.is_empty())
         {
+            return None;
+        }
+        if !self.last && (parser.has_dropped() || !comments.line().is_empty()) {
             return None;
         }
         check::first_document(&parser.nodes, document.root).ok()?;

@@ -259,6 +259,7 @@ impl Parser<'_> {
     }
 
     fn take_end_comments(&mut self) -> (Buffer, Buffer) {
+        self.dropped |= !self.head.is_empty() || self.stem.is_some();
         self.head = Buffer::default();
         self.stem = None;
         (std::mem::take(&mut self.line), std::mem::take(&mut self.foot))

@@ -7,8 +7,16 @@ use super::super::{load_in_pieces, load_whole};
 use super::*;
 
 /// Lines of which each begins, goes on with or ends something that a piece's edge could fall into.
-const LINES: [&str; 46] = [
+const LINES: [&str; 54] = [
     "a: b",
+    "-",
+    "  -",
+    ":",
+    "  !!str",
+    "w: !!seq # c",
+    "? a2",
+    "- !!str # c",
+    "  - !!str # c",
     "b:",
     "c: # c",
     "d: e # c",
@@ -141,6 +149,21 @@ fn a_text_that_is_broken_at_an_edge_is_found() {
     let twice = Tree { documents: vec![[0, 1, 2, 1].map(service).into()] };
     let text = Yaml::default().emit(&twice).unwrap();
     assert!(!same_in_pieces(&twice, &text, 1) && load_in_pieces(&text, 1).is_none());
+}
+
+#[test]
+fn comments_without_a_node_at_a_piece_s_end_are_not_lost() {
+    for text in [
+        "a:\n# c\n-\nb: 1\n",
+        "a:\n  # c\n  -\nb: 1\n",
+        "a:\n- x\n# c\n-\nb: 1\n",
+        "? a\n# c\n:\nb: 1\n",
+        "a:\n  # c\n  !!str\nb: 1\n",
+        "a: !!seq # c\n-\nb: 1\n",
+        "a:\n- !!str # c\n-\nb: 1\n",
+    ] {
+        check_same(text.as_bytes());
+    }
 }
 
 #[test]
