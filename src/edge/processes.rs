@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A process, in words: `process 42 (qemu-system-x86)`.
 fn named(pid: u32, directory: &Path) -> String {
@@ -11,15 +11,31 @@ fn named(pid: u32, directory: &Path) -> String {
 }
 
 /// All processes that can be seen: number and directory below `/proc`.
-fn all() -> impl Iterator<Item = (u32, std::path::PathBuf)> {
+fn all() -> impl Iterator<Item = (u32, PathBuf)> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
 }
 
 /// Whether a process has an open file that is looked for.
 fn has_open(directory: &Path, is_wanted: impl Fn(&Path) -> bool) -> bool {
-    let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten().flatten();
-    descriptors.into_iter().any(|fd| is_wanted(&fd.path()))
+    open_files(directory).any(|fd| is_wanted(&fd))
+}
+
+/// The links of a process's `fd` directory.
+fn open_files(directory: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(directory.join("fd")).into_iter().flatten().flatten().map(|fd| fd.path())
+}
+
+/// The links in `fd` directories that lead to a file, of the processes whose names begin with one of these words.
+pub fn links_to<'a>(file: &'a Path, names: &'a [&str]) -> impl Iterator<Item = PathBuf> + 'a {
+    let is_named = move |directory: &Path| {
+        let name = fs::read_to_string(directory.join("comm")).unwrap_or_default();
+        names.iter().any(|word| name.starts_with(word))
+    };
+    let open = all()
+        .filter(move |(_, directory)| is_named(directory))
+        .flat_map(|(_, directory)| open_files(&directory));
+    open.filter(move |link| fs::read_link(link).is_ok_and(|target| target == file))
 }
 
 /// The first process with an open file that is looked for, in words. It is given the process's number and the link in

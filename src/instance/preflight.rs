@@ -197,6 +197,7 @@ mod tests {
             key_removed: false,
             protocol: 1,
             qemu: None,
+            links_source: true,
             reason: None,
         }
     }

@@ -51,6 +51,7 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
         let reason = "it is a machine of a NixOS configuration, which only a restart changes".to_owned();
         return Err(Error::Refused { name: place.name.clone(), reason });
     }
+    check_source(&record, spec.source)?;
     let files = Files::read(site, &spec)?;
     let files = if dry_run { files.for_trial() } else { files };
     let identity = identity::host_key(site, &request, &mut spec, &place, observer)?;
@@ -79,6 +80,16 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     }
     restart_for.extend(changes.restart_for.iter().cloned());
     Ok(Applied { changes, restart_for })
+}
+
+/// The guest of an older civm would lose sight of the source.
+fn check_source(record: &Record, has_source: bool) -> Result<(), Error> {
+    if record.links_source || !has_source {
+        return Ok(());
+    }
+    let reason = "an older civm started it, whose guest looks for the project's source elsewhere: restart it"
+        .to_owned();
+    Err(Error::Refused { name: record.name.clone(), reason })
 }
 
 /// What has changed in the project since an instance that runs was started, and what of it somebody asks to be
@@ -115,4 +126,20 @@ pub(super) fn drift(site: &Site, asked: Plan) -> Result<Drift, Error> {
 fn plan(site: &Site, place: &Place, record: &Record) -> Result<Plan, Error> {
     let last = Request::last(place)?.unwrap_or_default();
     Plan::of(site, Request { host: record.host.clone(), name: Some(place.name.clone()), ..last })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_of_an_older_civm_keeps_its_source() {
+        let place = Place { project: "/p".into(), name: "a".into(), path: "/s".into() };
+        let record = Record::new(&place, "a", 1);
+        check_source(&record, true).expect("it is this one's");
+        let older = Record { links_source: false, ..record };
+        check_source(&older, false).expect("it has none");
+        let refused = check_source(&older, true).expect_err("it would be lost");
+        assert!(refused.to_string().ends_with("restart it"), "{refused}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The context of a command: environment, creation rules, identities.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -340,17 +340,8 @@ pub fn read_locked(path: &Path) -> Result<Vec<u8>, Error> {
 
 /// Before a file is read, cleans up what a killed civm left next to it.
 fn sweep_beside(path: &Path) {
-    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    // Of many files in a directory only links lead to others.
-    let directory = path.parent().filter(|_| !path.is_symlink());
-    if directory.is_some_and(|directory| locked(&SWEPT).contains(directory)) {
-        return;
-    }
     if let Some(directory) = fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
         atomic::sweep(directory);
-    }
-    if let Some(directory) = directory {
-        locked(&SWEPT).insert(directory.to_path_buf());
     }
 }
 

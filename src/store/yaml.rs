@@ -12,7 +12,7 @@
 
 use rayon::prelude::*;
 
-use crate::sops::tree::{Branch, Key, Tree, Value};
+use crate::sops::tree::{Branch, Tree, Value};
 use crate::store::{Error, Store, Surprise, size};
 
 mod chars;
@@ -77,12 +77,8 @@ impl Yaml {
     }
 }
 
-/// The only document of a text that can be read in pieces of at least so many bytes: see [`pieces`]. None while many files
-/// are worked on at once: there is enough to do, and a thread that waits could take on another file meanwhile.
+/// The only document of a text that can be read in pieces of at least so many bytes: see [`pieces`].
 fn load_in_pieces(text: &[u8], least: usize) -> Option<Branch> {
-    if rayon::current_thread_index().is_some() {
-        return None;
-    }
     let branches: Option<Vec<Branch>> = pieces::divide(text, least)?
         .into_par_iter()
         .map(|piece| {
@@ -93,11 +89,7 @@ fn load_in_pieces(text: &[u8], least: usize) -> Option<Branch> {
     let branches = branches?;
     let mut whole = Branch::with_capacity(branches.iter().map(Vec::len).sum());
     branches.into_iter().for_each(|branch| whole.extend(branch));
-    let keys = emitter::entries(&whole).filter_map(|(key, _)| match key {
-        Key::Str(text) => Some(text.as_bytes()),
-        Key::Other(_) => None,
-    });
-    pieces::are_distinct(keys).then_some(whole)
+    pieces::are_distinct(emitter::entries(&whole).map(|(key, _)| key)).then_some(whole)
 }
 
 fn load_whole(text: &[u8]) -> Result<Tree, Error> {

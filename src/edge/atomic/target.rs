@@ -109,7 +109,7 @@ pub(super) fn open_stream(path: &Path) -> io::Result<Option<File>> {
 fn descriptor(path: &Path) -> Option<String> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_FOLLOWED {
-        // Most paths are no link, and all that follows takes a dozen calls.
+        // Most paths are not links, and what follows takes a dozen system calls.
         let link = fs::read_link(&path).ok()?;
         let (directory, name) = split(&path).ok()?;
         let open_files = fs::canonicalize("/proc/self/fd").ok()?;

@@ -13,6 +13,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{Whence, geteuid, lseek64};
 
 use crate::edge::lock::Lock;
+use crate::edge::processes;
 use crate::instance::plan::{RAM, STATE, Template};
 use crate::instance::stage::user::{Inherited, QemuUser};
 use crate::vm::spec::MemoryFile;
@@ -97,25 +98,15 @@ fn shared(path: &Path, inherited: &mut Inherited) -> io::Result<PathBuf> {
 
 /// The copy of this name that some machine of root's has open.
 fn held(name: &str) -> Option<File> {
-    let link = PathBuf::from(format!("/memfd:{name} (deleted)"));
-    for process in fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path()) {
-        let program = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        // A supervisor has it until its QEMU does.
-        if !program.starts_with("qemu-system") && !program.starts_with("civm") {
-            continue;
-        }
-        let Ok(descriptors) = fs::read_dir(process.join("fd")) else { continue };
-        let mut paths = descriptors.flatten().map(|entry| entry.path());
-        let is_named = |path: &Path| fs::read_link(path).is_ok_and(|target| target == link);
-        // A QEMU that a guest has taken over may put another file in its place meanwhile, or a pipe.
-        let open =
-            |path| OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).ok();
-        let is_it = |copy: &File| is_named(&descriptor_path(copy.as_raw_fd())) && is_ours(copy);
-        if let Some(copy) = paths.find(|path| is_named(path)).and_then(open).filter(is_it) {
-            return Some(copy);
-        }
-    }
-    None
+    let copy = PathBuf::from(format!("/memfd:{name} (deleted)"));
+    let is_named =
+        |file: &File| fs::read_link(descriptor_path(file.as_raw_fd())).is_ok_and(|target| target == copy);
+    // A supervisor has it until its QEMU does. A QEMU that a guest has taken over may put another file in its place between
+    // two looks, or a pipe.
+    processes::links_to(&copy, &["qemu-system", "civm"]).find_map(|link| {
+        let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(link).ok();
+        file.filter(|file| is_named(file) && is_ours(file))
+    })
 }
 
 /// Whether root made and sealed it. Any QEMU can make one of its name, but it is that QEMU's user's.

@@ -98,6 +98,10 @@ pub struct Record {
     pub protocol: u32,
     /// QEMU's process.
     pub qemu: Option<Process>,
+    /// Whether its guest has the project's source beside the link that leads to it. An older civm's has it in place of
+    /// the link.
+    #[serde(default)]
+    pub links_source: bool,
     /// How it ended, or why its kernel panicked.
     pub reason: Option<String>,
 }
@@ -134,6 +138,7 @@ impl Record {
             key_removed: false,
             protocol: PROTOCOL,
             qemu: None,
+            links_source: true,
             reason: None,
         }
     }
@@ -270,6 +275,7 @@ mod tests {
         );
         let older = older.unwrap().unwrap();
         assert_eq!((older.version, older.name.as_str(), older.protocol, older.qemu), (VERSION, "a", 0, None));
+        assert!(!older.links_source);
         for damaged in ["", "{", "nonsense", &format!(r#"{{"version": {VERSION}, "phase": "ready"}}"#)] {
             assert!(reason(damaged).starts_with("it is damaged"), "{damaged}");
         }

@@ -73,7 +73,7 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        // What was too much for it is missed in a large file.
+        // In a large file, room that was made in advance and is not used adds up.
         branch.shrink_to_fit();
         Ok(branch)
     }

@@ -19,6 +19,7 @@ use super::check;
 use super::node::{Content, Document, Id};
 use super::parser::Parser;
 use super::resolve;
+use crate::sops::tree::Key;
 
 /// Bytes of a piece at least.
 pub(super) const PIECE: usize = 1 << 17;
@@ -34,10 +35,15 @@ pub(super) struct Piece<'a> {
     last: bool,
 }
 
-/// Divides a text into pieces of at least so many bytes; `None` where there would be one.
+/// Divides a text into pieces of at least so many bytes; `None` where there would be one. So there is while many files are
+/// worked on at once: there is enough to do, and a thread that waits could take on another file meanwhile.
 pub(super) fn divide(text: &[u8], least: usize) -> Option<Vec<Piece<'_>>> {
     // Other line breaks than LF could hide a line of `---`.
-    if text.len() < 2 * least || memchr::memchr(b'\r', text).is_some() || has_wide_break(text) {
+    if rayon::current_thread_index().is_some()
+        || text.len() < 2 * least
+        || memchr::memchr(b'\r', text).is_some()
+        || has_wide_break(text)
+    {
         return None;
     }
     let mut pieces = Vec::with_capacity(text.len() / least + 1);
@@ -129,8 +135,8 @@ pub(super) fn entries<'n>(parser: &'n Parser<'_>, root: Id) -> Option<&'n [Id]> 
     }
 }
 
-/// Whether no key is there twice.
-pub(super) fn are_distinct<'k>(keys: impl Iterator<Item = &'k [u8]>) -> bool {
+/// Whether all keys are strings, and none is there twice.
+pub(super) fn are_distinct<'k>(mut keys: impl Iterator<Item = &'k Key>) -> bool {
     let mut seen = HashSet::with_capacity(keys.size_hint().0);
-    keys.into_iter().all(|key| seen.insert(key))
+    keys.all(|key| matches!(key, Key::Str(text) if seen.insert(text.as_bytes())))
 }

@@ -27,20 +27,11 @@ pub(super) fn verify(tree: &Tree, emitted: &[u8]) -> Result<(), Error> {
 /// Whether a text can be read in pieces of at least so many bytes and holds this tree.
 pub(super) fn same_in_pieces(tree: &Tree, text: &[u8], least: usize) -> bool {
     let [meant] = tree.documents.as_slice() else { return false };
-    // As where it is read.
-    if rayon::current_thread_index().is_some() {
-        return false;
-    }
     let Some(pieces) = pieces::divide(text, least) else { return false };
-    let mut keys = Vec::with_capacity(meant.len());
-    for (key, _) in super::emitter::entries(meant) {
-        let Key::Str(key) = key else { return false };
-        keys.push(key.as_bytes());
-    }
-    if !pieces::are_distinct(keys.into_iter()) {
+    let meant: Vec<(&Key, &Value)> = super::emitter::entries(meant).collect();
+    if !pieces::are_distinct(meant.iter().map(|(key, _)| *key)) {
         return false;
     }
-    let meant: Vec<(&Key, &Value)> = super::emitter::entries(meant).collect();
     let mut left = meant.as_slice();
     let mut work = Vec::with_capacity(pieces.len());
     for piece in pieces {
