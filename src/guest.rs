@@ -31,6 +31,7 @@ mod secrets;
 mod settle;
 mod share;
 mod source;
+mod sshd;
 mod state;
 mod steps;
 mod sysctls;
@@ -58,7 +59,7 @@ pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
         [_, "guest", "apply"] => apply::run(),
         [_, "guest", "change", job] => apply::again(job),
         [_, "guest", "packages"] => packages::install(),
-        [_, "guest", "ready"] => settle::run(),
+        [_, "guest", "ready"] => settle::await_end(),
         [_, "guest", "failed", unit] => {
             settle::failed(unit);
             Ok(())
@@ -72,6 +73,13 @@ pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
             ExitCode::FAILURE
         }
     })
+}
+
+/// Tells systemd that what the unit is for is there.
+fn notify_ready() {
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        console::log(&format!("cannot notify systemd: {error}"));
+    }
 }
 
 /// Whether PID 1 of the initrd has put the guest's side in its place.

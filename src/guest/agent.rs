@@ -13,7 +13,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::modules::Modules;
-use super::{Error, apply, console, events, identity, point, settle, usage};
+use super::{Error, apply, console, events, identity, notify_ready, point, settle, usage};
 use crate::image::layout;
 use crate::vm::agent::{Answer, Command, Event, Go, Question};
 use crate::vm::lines::Lines;
@@ -205,13 +205,6 @@ fn watch_button(input: impl Read) {
 fn is_power_button(event: &[u8]) -> bool {
     let field = |at: usize| u16::from_ne_bytes([event[at], event[at + 1]]);
     field(16) == EV_KEY && field(18) == KEY_POWER && event[20..24] != [0; 4]
-}
-
-/// Tells systemd that the socket exists; nobody else asks.
-fn notify_ready() {
-    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        console::log(&format!("cannot notify systemd: {error}"));
-    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use super::force::{self, InForce};
 use super::notes::Notes;
 use super::state::{self, State};
 use super::{
-    Error, artifacts, console, events, files, identity, own_units, point, secrets, share, source, steps,
-    sysctls, systemctl, units, users,
+    Error, artifacts, console, events, files, identity, notify_ready, own_units, point, secrets, settle,
+    share, source, sshd, steps, sysctls, systemctl, units, users,
 };
 use crate::edge::lock::Lock;
 use crate::host::layer::{Layer, ROOTFS};
@@ -32,15 +32,17 @@ const LOCK: &str = "/run/civm/apply.lock";
 /// Applies the layer at boot and reports how it went.
 pub(super) fn run() -> Result<(), Error> {
     // What comes before is the same for every instance of an image.
-    point::pass().and_then(|()| boot()).inspect_err(|error| {
-        if super::settle::first_failure() {
+    let applied = point::pass().and_then(|()| boot()).inspect_err(|error| {
+        if settle::first_failure() {
             console::say(&format!("cannot apply the host layer: {error}"));
             events::send(&Event::Failed { message: format!("the host layer: {error}") });
         }
-    })
+    });
+    // What follows needs no program to be started anew, which takes time where the processor is emulated.
+    settle::run(&applied?)
 }
 
-fn boot() -> Result<(), Error> {
+fn boot() -> Result<Layer, Error> {
     let _lock = lock()?;
     share::mount_share()?;
     share::take_key()?;
@@ -49,7 +51,7 @@ fn boot() -> Result<(), Error> {
     let mut force = InForce::default();
     let mut notes = Notes::default();
     let done = bring(&layer, &mut force, false, &mut notes);
-    for message in notes.warnings {
+    for message in std::mem::take(&mut notes.warnings) {
         events::send(&Event::Warning { message });
     }
     if done? {
@@ -58,11 +60,12 @@ fn boot() -> Result<(), Error> {
     force.layer = layer;
     force.save(Path::new(force::PATH))?;
     events::send(&Event::LayerApplied);
-    let mut notes = Notes::default();
-    if let Some((count, recipient)) = secrets::apply(&force.layer, false, &mut notes)? {
+    if let Some((count, recipient)) = secrets::apply(&force.layer, false, &mut Notes::default())? {
         events::send(&Event::SecretsInstalled { count, recipient });
     }
-    Ok(())
+    sshd::open(&notes)?;
+    notify_ready();
+    Ok(force.layer)
 }
 
 /// Applies the layer in a guest that runs. The answer is left for the agent.

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Error, console, settle};
+use super::{Error, console, settle, sshd};
 
 /// Programs that every instance runs next, called so that they do nothing of their own: they and their libraries are in
 /// memory then.
@@ -30,5 +30,6 @@ pub(super) fn prepare() {
         let mut command = Command::new(program);
         let _ = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
+    sshd::settle_early().unwrap_or_else(tell);
     nix::unistd::sync();
 }

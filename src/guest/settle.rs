@@ -1,5 +1,5 @@
-//! `civm guest ready`: what of the layer sshd need not wait for, the units that it starts; then it tells the host that the
-//! guest is ready, and does what can wait until somebody has logged in (swap, the disk's size).
+//! What of the layer sshd need not wait for, the units that it starts; then the host is told that the guest is ready, and
+//! what can wait until somebody has logged in is done (swap, the disk's size).
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::force::{self, InForce};
 use super::modules::Modules;
 use super::root::{self, Superblock};
-use super::{Error, console, devices, events, packages, systemctl, units, usage};
+use super::{Error, console, devices, events, packages, sshd, systemctl, units, usage};
 use crate::host::layer::{Layer, Zram};
 use crate::image::layout;
 use crate::vm::agent::answer::Verb;
@@ -23,6 +22,8 @@ const LOGIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 /// Exists once the host has been told of a failure.
 const FAILED: &str = "/run/civm/failed";
+/// Exists once all of the boot is done.
+const SETTLED: &str = "/run/civm/settled";
 const ZRAM: &str = "/sys/block/zram0";
 const ZRAM_DEVICE: &str = "/dev/zram0";
 
@@ -32,13 +33,12 @@ const ZRAM_DEVICE: &str = "/dev/zram0";
 /// Swap, the disk's size and what packages have enabled follow only once the host has been told: readiness does not wait
 /// for them. Nor do they take the processor from the login that the host proves readiness with, which is slow enough
 /// where that is emulated.
-pub(super) fn run() -> Result<(), Error> {
-    let layer = InForce::load(Path::new(force::PATH))?.layer;
+pub(super) fn run(layer: &Layer) -> Result<(), Error> {
     // Units of the layer may open them.
     devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     // Units may need them.
-    packages::catch_up(&layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
-    start_units(&layer)?;
+    packages::catch_up(layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
+    start_units(layer)?;
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
     await_login();
     if let Some(zram) = &layer.zram {
@@ -46,6 +46,14 @@ pub(super) fn run() -> Result<(), Error> {
     }
     grow_disk().unwrap_or_else(|error| warn(format!("growing the disk: {error}")));
     start_later().unwrap_or_else(|error| warn(format!("units of the image: {error}")));
+    fs::write(SETTLED, "").map_err(Error::io("write", SETTLED))
+}
+
+/// `civm guest ready`: waits until all of that is done.
+pub(super) fn await_end() -> Result<(), Error> {
+    while !Path::new(SETTLED).exists() {
+        thread::sleep(POLL);
+    }
     Ok(())
 }
 
@@ -105,18 +113,17 @@ pub(super) fn first_failure() -> bool {
     fs::File::create_new(FAILED).is_ok()
 }
 
-/// Starts what the layer starts, beside sshd, and waits for both.
+/// Starts what the layer starts, while sshd comes up, and waits for both.
 fn start_units(layer: &Layer) -> Result<(), Error> {
     let own = layer.units.iter().filter(|(_, unit)| unit.start).map(|(name, _)| name);
     let names: Vec<&str> = own.chain(&layer.services).map(String::as_str).collect();
     // `up` shows which unit it waits for.
     let waiting = |what| events::send(&Event::Waiting { what });
-    match systemctl::run(Verb::Start, &[&names[..], &[units::SSHD_UNIT]].concat(), waiting) {
-        Ok(wrong) if wrong.is_empty() => return Ok(()),
-        Ok(wrong) => wrong.into_iter().filter(|line| !line.contains(units::SSHD_UNIT)).for_each(warn),
+    match systemctl::run(Verb::Start, &names, waiting) {
+        Ok(wrong) => wrong.into_iter().for_each(warn),
         Err(error) => warn(format!("units: {error}")),
     }
-    systemctl::await_start(units::SSHD_UNIT)
+    sshd::await_listening()
 }
 
 /// Loads drivers, unless they are there.

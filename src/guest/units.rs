@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::Error;
+use super::{Error, sshd};
 
 /// The unit that systemd boots to.
 pub(super) const TARGET: &str = "civm.target";
@@ -18,20 +18,15 @@ pub(super) const CONSOLE: &str = "civm-console.service";
 pub(super) const CONSOLE_LOGIN: &str = "/run/civm/console-login";
 /// Where the units of this boot lie.
 pub(super) const RUN_DIR: &str = "/run/systemd/system";
-/// sshd's unit.
-pub(super) const SSHD_UNIT: &str = "civm-sshd.service";
-/// Where sshd's configuration lies.
-const SSHD_CONFIG: &str = "/run/civm/sshd_config";
 /// The machine id before the point, the same for all guests.
 pub(super) const GENERIC_MACHINE_ID: &str = "6369766d000000000000000000000000";
 
 /// Units of civm, by name.
-const UNITS: [(&str, &str); 8] = [
+const UNITS: [(&str, &str); 7] = [
     (
         "civm.target",
         "[Unit]\nDescription=civm guest\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n\
-         Wants=civm-agent.service civm-apply.service civm-sshd.service civm-ready.service\n\
-         Wants=civm-console.service\n",
+         Wants=civm-agent.service civm-apply.service civm-sshd.service civm-console.service\n",
     ),
     (
         "civm-agent.service",
@@ -40,10 +35,11 @@ const UNITS: [(&str, &str); 8] = [
          [Service]\nType=notify\nExecStart=/run/civm/civm guest agent\nRestart=on-failure\n",
     ),
     (
-        // The point: up to here nothing is particular to the instance.
+        // The point: up to here nothing is particular to the instance. It says that it has started when the layer and
+        // its secrets are there, and goes on with the layer's units.
         "civm-apply.service",
         "[Unit]\nDescription=Host layer\nAfter=civm-agent.service\nOnFailure=civm-failed@%N.service\n\n\
-         [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest apply\n\
+         [Service]\nType=notify\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest apply\n\
          TimeoutStartSec=300\n",
     ),
     (
@@ -58,18 +54,9 @@ const UNITS: [(&str, &str); 8] = [
          [Service]\nType=oneshot\nExecStart=/run/civm/civm guest packages\nTimeoutStartSec=1800\n",
     ),
     (
-        SSHD_UNIT,
-        "[Unit]\nDescription=OpenSSH server\nRequires=civm-apply.service\nAfter=civm-apply.service\n\
-         OnFailure=civm-failed@%N.service\n\n\
-         [Service]\nType=notify\nRuntimeDirectory=sshd\nRuntimeDirectoryMode=0755\n\
-         ExecStart=/usr/sbin/sshd -D -e -f /run/civm/sshd_config\nExecReload=/bin/kill -HUP $MAINPID\n\
-         Restart=on-failure\nTimeoutStopSec=5\nSendSIGHUP=yes\nLimitNOFILE=32768\n",
-    ),
-    (
-        // Beside sshd, which it waits for.
+        // For those who want to wait for the end of the boot, with all that comes after the first login.
         "civm-ready.service",
-        "[Unit]\nDescription=Units of the host layer, and readiness\nRequires=civm-apply.service civm-sshd.service\n\
-         After=civm-apply.service\n\n\
+        "[Unit]\nDescription=End of the boot\nRequires=civm-apply.service\nAfter=civm-apply.service\n\n\
          [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest ready\n",
     ),
     (
@@ -120,31 +107,6 @@ const GENERATOR_DIRS: [&str; 3] = [
     "usr/local/lib/systemd/system-generators",
 ];
 
-/// sshd as every guest has it: keys alone, those of the layer and those that a user has added. Dozens of logins may
-/// come at once, and as many sessions over one connection.
-/// A host's own settings come first, since sshd takes the first value of each. All clients come from one
-/// address, that of the gateway, and a build farm's are many.
-const SSHD: &str = "Include /etc/ssh/civm.d/*.conf\n\
-    HostKey /shared/secrets/ssh_host_ed25519_key\n\
-    AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys\n\
-    MaxStartups 300:30:600\n\
-    MaxSessions 1000\n\
-    PermitRootLogin prohibit-password\n\
-    PasswordAuthentication no\n\
-    KbdInteractiveAuthentication no\n\
-    UsePAM no\n\
-    UseDNS no\n\
-    PrintMotd no\n\
-    SetEnv LANG=C.UTF-8\n\
-    AcceptEnv COLORTERM\n\
-    Subsystem sftp internal-sftp\n";
-/// A newer sshd locks out an address from which logins fail: here that would be everybody. An older one does not know
-/// the word.
-const NO_PENALTIES: &str = "PerSourcePenalties no\n";
-/// The word as it stands in a binary of sshd that knows it.
-const PENALTIES_WORD: &[u8] = b"persourcepenalties";
-/// Where sshd lies, below the root.
-const SSHD_BINARY: &str = "usr/sbin/sshd";
 /// The journal lives in memory: it belongs to a boot, the disk needs no syncs for it, and what services log of their
 /// secrets reaches no disk. One that a host keeps on disk all the same (`Storage=persistent` in a file of its own that
 /// is read later) is bounded as well.
@@ -154,8 +116,9 @@ const JOURNALD: &str =
 const MANAGER: &str = "[Manager]\nDefaultTimeoutStopSec=10s\nShowStatus=no\n";
 
 /// Writes units, masks and configuration below `run` (the future `/run`) for the disk at `root`;
-/// `console` is the device of the root shell.
-pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error> {
+/// `console` is the device of the root shell. A machine that is to become a template starts sshd before the point, where
+/// that can be.
+pub(super) fn write(root: &Path, run: &Path, console: &str, is_template: bool) -> Result<(), Error> {
     let units = run.join("systemd/system");
     let generators = run.join("systemd/system-generators");
     for dir in [&units, &generators] {
@@ -167,7 +130,13 @@ pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error>
     put(&units.join(CONSOLE), &console_unit(console))?;
     put(&run.join("systemd/journald.conf.d/civm.conf"), JOURNALD)?;
     put(&run.join("systemd/system.conf.d/civm.conf"), MANAGER)?;
-    put(&run.join(SSHD_CONFIG.trim_start_matches("/run/")), &sshd_config(root))?;
+    let below_run = |path: &str| run.join(path.trim_start_matches("/run/"));
+    put(&below_run(sshd::CONFIG), &sshd::config(root))?;
+    let early = is_template && sshd::can_start_early(root);
+    put(&units.join(sshd::UNIT), &sshd::unit(early))?;
+    if early {
+        sshd::put_stand_in(&below_run(sshd::HOST_KEY))?;
+    }
     for name in MASKED {
         mask(&units, name)?;
     }
@@ -201,13 +170,6 @@ fn without_timers(unit: &str) -> String {
     unit.lines().map(line).collect()
 }
 
-/// What the sshd of a disk is given.
-fn sshd_config(root: &Path) -> String {
-    let binary = fs::read(root.join(SSHD_BINARY)).unwrap_or_default();
-    let knows = memchr::memmem::find(&binary, PENALTIES_WORD).is_some();
-    if knows { format!("{SSHD}{NO_PENALTIES}") } else { SSHD.to_owned() }
-}
-
 /// A login shell with the console as its controlling terminal: job control works, `exit` gives a new
 /// one. A shell ignores the signal of a stop, so it is told to hang up. A serial line has no size; unless it
 /// is given one, newer versions of systemd ask the terminal behind it. Nobody waits for the shell: it starts once the
@@ -226,7 +188,7 @@ fn console_unit(console: &str) -> String {
 
 /// Whether a name is that of a unit of civm's own.
 pub(super) fn is_own(name: &str) -> bool {
-    name == CONSOLE || UNITS.iter().any(|(unit, _)| *unit == name)
+    [CONSOLE, sshd::UNIT].contains(&name) || UNITS.iter().any(|(unit, _)| *unit == name)
 }
 
 /// Whether the image knows a unit of that name: systemd may have read it before the layer came.
@@ -271,7 +233,7 @@ mod tests {
             fs::write(wants.join(name), "").expect("write");
         }
         fs::write(root.join("usr/lib/systemd/system-generators/systemd-fstab-generator"), "").expect("write");
-        write(&root, &run, "ttyS0").expect("written");
+        write(&root, &run, "ttyS0", false).expect("written");
         let masked = |name: &str| {
             run.join("systemd").join(name).read_link().is_ok_and(|to| to == Path::new("/dev/null"))
         };
@@ -279,47 +241,6 @@ mod tests {
         assert!(masked("system-generators/systemd-fstab-generator"));
         assert!(!masked("system/systemd-journald.service"));
         assert!(run.join("civm/sshd_config").is_file());
-    }
-
-    #[test]
-    fn sshd_takes_keys_of_the_layer_and_those_that_a_user_has_added() {
-        use std::process::Command;
-        let dir = tempfile::tempdir().expect("tempdir");
-        write(dir.path(), dir.path(), "ttyS0").expect("written");
-        let (config, key) = (dir.path().join("civm/sshd_config"), dir.path().join("key"));
-        let files = "/etc/ssh/authorized_keys.d/%u .ssh/authorized_keys";
-        assert!(
-            fs::read_to_string(&config).expect("written").contains(&format!("AuthorizedKeysFile {files}\n"))
-        );
-        let made =
-            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key).status();
-        if !made.is_ok_and(|made| made.success()) {
-            return eprintln!("skipped: no ssh-keygen");
-        }
-        let option = format!("HostKey={}", key.display());
-        // The first value of an option counts: a host key that this machine has.
-        let shown = Command::new("/usr/sbin/sshd").args(["-T", "-o", &option, "-f"]).arg(&config).output();
-        let Ok(shown) = shown else { return eprintln!("skipped: no sshd") };
-        let text = String::from_utf8_lossy(&shown.stdout);
-        let words = String::from_utf8_lossy(&shown.stderr);
-        if !shown.status.success() && words.contains("privilege separation") {
-            return eprintln!("skipped: this machine's sshd was never started");
-        }
-        let files = format!("authorizedkeysfile {files}");
-        for line in [files.as_str(), "passwordauthentication no"] {
-            assert!(text.lines().any(|found| found == line), "{line} in {text}{words}");
-        }
-    }
-
-    #[test]
-    fn only_an_sshd_that_knows_penalties_is_told_of_them() {
-        let dir = tempfile::tempdir().expect("tempdir");
-        fs::create_dir_all(dir.path().join("usr/sbin")).expect("mkdir");
-        let put = |binary: &[u8]| {
-            fs::write(dir.path().join(SSHD_BINARY), binary).expect("write");
-            sshd_config(dir.path()).contains(NO_PENALTIES)
-        };
-        assert!(!put(b"\0maxstartups\0") && put(b"\0maxstartups\0persourcepenalties\0"));
     }
 
     #[test]
@@ -334,7 +255,7 @@ mod tests {
     fn every_unit_that_the_target_wants_exists() {
         let wants = UNITS[0].1.lines().filter_map(|line| line.strip_prefix("Wants="));
         for name in wants.flat_map(str::split_whitespace) {
-            assert!(name == CONSOLE || UNITS.iter().any(|(unit, _)| *unit == name), "{name}");
+            assert!(is_own(name), "{name}");
         }
     }
 
