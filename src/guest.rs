@@ -19,6 +19,7 @@ mod files;
 mod force;
 mod identity;
 mod init;
+mod manager;
 mod modules;
 mod network;
 mod notes;

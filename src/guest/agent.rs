@@ -58,11 +58,13 @@ fn relay(socket: &UnixDatagram, mut port: Option<File>, boot_ended: &Sender<()>)
     loop {
         let length = socket.recv(&mut buffer).map_err(Error::io("read", events::SOCKET))?;
         let Ok(event) = serde_json::from_slice::<Event>(&buffer[..length]) else { continue };
+        // Asked before anything is sent: whoever looks at the port when an answer has just come takes the kernel's
+        // interrupt for it away from the thread that waits for one.
+        let nobody_answers = matches!(event, Event::Point { .. }) && port.as_ref().is_none_or(is_absent);
         if let Some(port) = &mut port {
             events::write(port, &events::line(&event));
         }
-        if matches!(event, Event::Point { .. }) && port.as_ref().is_none_or(is_absent) {
-            // Nobody will say it.
+        if nobody_answers {
             point::tell(&Go { resumed: false, unix_ms: 0, seed: [0; 4] });
         }
         if matches!(event, Event::Ready { .. } | Event::Failed { .. }) {

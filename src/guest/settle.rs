@@ -12,7 +12,6 @@ use super::root::{self, Superblock};
 use super::{Error, console, devices, events, packages, sshd, systemctl, units, usage};
 use crate::host::layer::{Layer, Zram};
 use crate::image::layout;
-use crate::vm::agent::answer::Verb;
 use crate::vm::agent::{Event, LOGGED_IN};
 
 /// The compressed swap is preferred to any other.
@@ -119,7 +118,7 @@ fn start_units(layer: &Layer) -> Result<(), Error> {
     let names: Vec<&str> = own.chain(&layer.services).map(String::as_str).collect();
     // `up` shows which unit it waits for.
     let waiting = |what| events::send(&Event::Waiting { what });
-    match systemctl::run(Verb::Start, &names, waiting) {
+    match systemctl::start(&names, waiting) {
         Ok(wrong) => wrong.into_iter().for_each(warn),
         Err(error) => warn(format!("units: {error}")),
     }

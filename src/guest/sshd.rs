@@ -28,10 +28,8 @@ pub(super) const CONFIG: &str = "/run/civm/sshd_config";
 pub(super) const HOST_KEY: &str = "/run/civm/ssh_host_ed25519_key";
 /// Written when it listens.
 const PID_FILE: &str = "/run/sshd.pid";
-/// Where settings lie: a host's own, and what they may include.
-const SETTINGS: &str = "/etc/ssh/";
-/// Not of them: what sshd reads anew for each login.
-const LOGIN_KEYS: &str = "/etc/ssh/authorized_keys.d";
+/// Where settings lie: a host's own, and the image's, which they may include.
+const SETTINGS: [&str; 2] = ["/etc/ssh/civm.d/", "/etc/ssh/sshd_config"];
 /// Where sshd lies, below the root.
 const BINARY: &str = "usr/sbin/sshd";
 /// The program that newer versions start for a connection.
@@ -126,7 +124,7 @@ pub(super) fn open(notes: &Notes) -> Result<(), Error> {
         }
         _ => {}
     }
-    let is_setting = |name: &str| name.starts_with(SETTINGS) && !name.starts_with(LOGIN_KEYS);
+    let is_setting = |name: &str| SETTINGS.iter().any(|settings| name.starts_with(settings));
     if notes.changes.iter().any(|change| is_setting(&change.name))
         && let Some(listener) = listener()
     {

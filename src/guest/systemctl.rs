@@ -1,10 +1,12 @@
 //! Orders to systemd, and the wait for their end.
 
+use std::io;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Error;
+use super::manager::Jobs;
+use super::{Error, console};
 use crate::vm::agent::answer::Verb;
 
 /// How long units may take before nobody waits for them any longer; they go on.
@@ -57,6 +59,36 @@ pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Resul
     }
     let messages = String::from_utf8_lossy(&output.stderr);
     Ok(sentences(verb, &messages))
+}
+
+/// Starts units and waits for the end as [`run`] does.
+pub(super) fn start(names: &[&str], waiting: impl Fn(String)) -> Result<Vec<String>, Error> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    start_directly(names, &waiting).or_else(|error| {
+        console::log(&format!("systemd cannot be asked directly ({error}): systemctl does it"));
+        run(Verb::Start, names, waiting)
+    })
+}
+
+fn start_directly(names: &[&str], waiting: &impl Fn(String)) -> io::Result<Vec<String>> {
+    let begun = Instant::now();
+    let mut jobs = Jobs::start(names)?;
+    let mut told = begun;
+    while !jobs.pending().is_empty() {
+        if begun.elapsed() > WITHIN {
+            jobs.wrong
+                .extend(report(&format!("still starting after {} s", WITHIN.as_secs()), &jobs.pending()));
+            break;
+        }
+        jobs.wait(SLOW)?;
+        if told.elapsed() > SLOW && !jobs.pending().is_empty() {
+            told = Instant::now();
+            waiting(jobs.pending().join(", "));
+        }
+    }
+    Ok(jobs.wrong)
 }
 
 /// Waits until a unit has started, however long that takes.
@@ -115,21 +147,21 @@ fn names_in(states: &[(String, String)], wanted: &str) -> Vec<String> {
 
 /// What is wrong with units that are not all as wanted in time.
 fn unfinished(states: &[(String, String)]) -> Vec<String> {
-    let report = |state, words: &str| {
-        let names = names_in(states, state);
-        let plural = if names.len() == 1 { "unit" } else { "units" };
-        (!names.is_empty()).then(|| format!("{plural} of the host layer {words}: {}", names.join(", ")))
-    };
     let after = WITHIN.as_secs();
-    [
-        report("failed", "failed"),
-        report("activating", &format!("still starting after {after} s")),
-        report("deactivating", &format!("still stopping after {after} s")),
-        report("inactive", "not started yet"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let in_state = [
+        ("failed", "failed".to_owned()),
+        ("activating", format!("still starting after {after} s")),
+        ("deactivating", format!("still stopping after {after} s")),
+        ("inactive", "not started yet".to_owned()),
+    ];
+    in_state.into_iter().filter_map(|(state, words)| report(&words, &names_in(states, state))).collect()
+}
+
+/// A sentence about units, if there are any.
+fn report(words: &str, names: &[impl AsRef<str>]) -> Option<String> {
+    let plural = if names.len() == 1 { "unit" } else { "units" };
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    (!names.is_empty()).then(|| format!("{plural} of the host layer {words}: {}", names.join(", ")))
 }
 
 #[cfg(test)]
