@@ -17,8 +17,10 @@ mod error;
 mod events;
 mod files;
 mod force;
+mod host_clock;
 mod identity;
 mod init;
+mod journal;
 mod manager;
 mod modules;
 mod network;
@@ -60,6 +62,7 @@ pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
         [_, "guest", "apply"] => apply::run(),
         [_, "guest", "change", job] => apply::again(job),
         [_, "guest", "packages"] => packages::install(),
+        [_, "guest", "journal"] => journal::run(),
         [_, "guest", "ready"] => settle::await_end(),
         [_, "guest", "failed", unit] => {
             settle::failed(unit);

@@ -6,12 +6,14 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::host_clock::HostClock;
 use super::modules::Modules;
 use super::{Error, apply, console, events, identity, notify_ready, point, settle, usage};
 use crate::image::layout;
@@ -39,6 +41,7 @@ pub(super) fn run() -> Result<(), Error> {
     if port.is_none() {
         console::log("no port to the host: events stay here");
     }
+    let clock = Arc::new(HostClock::default());
     let (boot_ended, button) = channel();
     thread::spawn(move || {
         if button.recv().is_ok() {
@@ -46,20 +49,29 @@ pub(super) fn run() -> Result<(), Error> {
         }
     });
     if let Some(port) = port.as_ref().and_then(|port| port.try_clone().ok()) {
-        thread::spawn(move || obey(port));
+        let clock = Arc::clone(&clock);
+        thread::spawn(move || obey(port, &clock));
     }
     notify_ready();
-    relay(&socket, port, &boot_ended)
+    relay(&socket, port, &clock, &boot_ended)
 }
 
 /// Passes every datagram to the host.
-fn relay(socket: &UnixDatagram, mut port: Option<File>, boot_ended: &Sender<()>) -> Result<(), Error> {
+fn relay(
+    socket: &UnixDatagram,
+    mut port: Option<File>,
+    clock: &HostClock,
+    boot_ended: &Sender<()>,
+) -> Result<(), Error> {
     let mut buffer = vec![0_u8; LONGEST];
     loop {
         let length = socket.recv(&mut buffer).map_err(Error::io("read", events::SOCKET))?;
         let Ok(event) = serde_json::from_slice::<Event>(&buffer[..length]) else { continue };
         // Asked before anything is sent: whoever looks at the port when an answer has just come takes the kernel's
         // interrupt for it away from the thread that waits for one.
+        if matches!(event, Event::Point { .. }) {
+            clock.ask();
+        }
         let nobody_answers = matches!(event, Event::Point { .. }) && port.as_ref().is_none_or(is_absent);
         if let Some(port) = &mut port {
             events::write(port, &events::line(&event));
@@ -75,13 +87,13 @@ fn relay(socket: &UnixDatagram, mut port: Option<File>, boot_ended: &Sender<()>)
 }
 
 /// Follows the host's commands, one a line. Reads of the port neither block nor end.
-fn obey(mut port: File) {
+fn obey(mut port: File, clock: &HostClock) {
     let mut lines = Lines::new(LONGEST);
     let mut piece = [0_u8; 1024];
     loop {
         match port.read(&mut piece) {
             Ok(0) => thread::sleep(ABSENT),
-            Ok(length) => lines.push(&piece[..length]).iter().for_each(|line| follow(line)),
+            Ok(length) => lines.push(&piece[..length]).iter().for_each(|line| follow(line, clock)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(&port),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(_) => return,
@@ -89,10 +101,13 @@ fn obey(mut port: File) {
     }
 }
 
-fn follow(line: &[u8]) {
+fn follow(line: &[u8], clock: &HostClock) {
     match serde_json::from_slice(line) {
         Ok(Command::PowerOff) => power_off(),
-        Ok(Command::Go(go)) => point::tell(&go),
+        Ok(Command::Go(go)) => {
+            point::tell(&go);
+            clock.answered(&go);
+        }
         Ok(Command::SetTime { unix_ms }) => match identity::clock(Duration::from_millis(unix_ms)) {
             Ok(true) => console::log("the machine stood still for a while; the clock was set to the host's"),
             Ok(false) => {}

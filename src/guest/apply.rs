@@ -14,8 +14,8 @@ use super::force::{self, InForce};
 use super::notes::Notes;
 use super::state::{self, State};
 use super::{
-    Error, artifacts, console, events, files, identity, notify_ready, own_units, point, secrets, settle,
-    share, source, sshd, steps, sysctls, systemctl, units, users,
+    Error, artifacts, console, events, files, identity, own_units, point, secrets, settle, share, source,
+    sshd, steps, sysctls, systemctl, units, users,
 };
 use crate::edge::lock::Lock;
 use crate::host::layer::{Layer, ROOTFS};
@@ -64,7 +64,6 @@ fn boot() -> Result<Layer, Error> {
         events::send(&Event::SecretsInstalled { count, recipient });
     }
     sshd::open(&notes)?;
-    notify_ready();
     Ok(force.layer)
 }
 

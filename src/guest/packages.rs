@@ -75,6 +75,11 @@ fn codename(os_release: &str) -> Option<&str> {
     Some(value.trim().trim_matches('"'))
 }
 
+/// Whether the disk may lack some.
+pub(super) fn are_outgrown() -> bool {
+    Path::new(OUTGROWN).exists()
+}
+
 /// Has the missing packages installed where the disk has been outgrown, and waits for a while.
 pub(super) fn catch_up(layer: &Layer) -> Result<(), Error> {
     let Ok(mark) = fs::read_to_string(OUTGROWN) else { return Ok(()) };

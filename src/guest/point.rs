@@ -11,12 +11,9 @@ use std::os::unix::net::UnixDatagram;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
-use super::{Error, console, events, identity, prepare};
+use super::{Error, console, events, identity, journal, prepare};
 use crate::vm::agent::{Event, Go};
 
 /// Where the agent passes the host's word on to.
@@ -29,11 +26,6 @@ const WORD: Duration = Duration::from_secs(10);
 const RESEEDED: Duration = Duration::from_secs(10);
 /// What it writes into its log when its random numbers have been made new because of that (drivers/char/random.c).
 const RESEEDED_WORDS: &str = "crng reseeded due to virtual machine fork";
-/// How often the host is asked for its time, until it answers at once.
-const ASKED: u32 = 4;
-const PROMPT: Duration = Duration::from_millis(60);
-/// The journal's processes.
-const JOURNAL: &str = "/sys/fs/cgroup/system.slice/systemd-journald.service/cgroup.procs";
 const KERNEL_LOG: &str = "/dev/kmsg";
 const POOL: &str = "/dev/urandom";
 const POLL: Duration = Duration::from_millis(2);
@@ -67,8 +59,8 @@ pub(super) fn pass() -> Result<(), Error> {
     };
     if go.resumed {
         become_another(&go, log?, reseeded)?;
-        // What it had said was said to another host.
-        agree_on_the_time(&socket)?;
+        // What it had said was said to another host. Nobody waits for the answer: the agent sets the clock by it.
+        events::send(&Event::Point { uptime_ms: events::uptime_ms() });
     }
     let _ = fs::remove_file(SOCKET);
     Ok(())
@@ -105,43 +97,7 @@ fn become_another(go: &Go, log: File, reseeded: bool) -> Result<(), Error> {
         await_reseed(log, RESEEDED)?;
     }
     identity::show_boot_id()?;
-    begin_journal()
-}
-
-/// The journal keeps the boot id that it began with, so it ends. PID 1 starts it anew by itself (`Restart=always`), keeps
-/// its streams for it, and messages stay in its sockets meanwhile: nobody waits for that, and no `systemctl` asks for it.
-fn begin_journal() -> Result<(), Error> {
-    let processes = match fs::read_to_string(JOURNAL) {
-        // It has ended by itself.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        read => read.map_err(Error::io("read", JOURNAL))?,
-    };
-    // One of another namespace is 0.
-    for process in processes.lines().filter(|process| *process != "0") {
-        let number =
-            process.parse().map_err(|_| Error::content(JOURNAL, format!("{process} is not a process")))?;
-        match kill(Pid::from_raw(number), Signal::SIGTERM) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => return Err(Error::io("end the journal of", JOURNAL)(error)),
-        }
-    }
-    Ok(())
-}
-
-/// Says that it is at the point, which the host answers with its time: half of what that takes is how old the answer is.
-/// A host or a guest that is busy is asked again.
-fn agree_on_the_time(socket: &UnixDatagram) -> Result<(), Error> {
-    for _ in 0..ASKED {
-        let asked = Instant::now();
-        events::send(&Event::Point { uptime_ms: events::uptime_ms() });
-        let Some(go) = receive(socket, SOON)? else { break };
-        let took = asked.elapsed();
-        identity::set_clock(Duration::from_millis(go.unix_ms) + took / 2)?;
-        if took <= PROMPT {
-            break;
-        }
-    }
-    Ok(())
+    journal::pass_on()
 }
 
 fn seed_bytes(go: &Go) -> Vec<u8> {

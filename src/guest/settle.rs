@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::modules::Modules;
 use super::root::{self, Superblock};
-use super::{Error, console, devices, events, packages, sshd, systemctl, units, usage};
+use super::{
+    Error, console, devices, events, journal, notify_ready, packages, sshd, systemctl, units, usage,
+};
 use crate::host::layer::{Layer, Zram};
 use crate::image::layout;
 use crate::vm::agent::{Event, LOGGED_IN};
@@ -21,6 +23,9 @@ const LOGIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
 /// Exists once the host has been told of a failure.
 const FAILED: &str = "/run/civm/failed";
+/// Where the journal can be asked once it has begun, and how long that may take.
+const JOURNAL: &str = "/run/systemd/journal/io.systemd.journal";
+const BEGUN: Duration = Duration::from_secs(10);
 /// Exists once all of the boot is done.
 const SETTLED: &str = "/run/civm/settled";
 const ZRAM: &str = "/sys/block/zram0";
@@ -36,9 +41,14 @@ pub(super) fn run(layer: &Layer) -> Result<(), Error> {
     // Units of the layer may open them.
     devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     // Units may need them.
+    if packages::are_outgrown() {
+        // It takes long: sshd starts meanwhile.
+        notify_ready();
+    }
     packages::catch_up(layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
     start_units(layer)?;
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
+    begin_journal();
     await_login();
     if let Some(zram) = &layer.zram {
         swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
@@ -54,6 +64,20 @@ pub(super) fn await_end() -> Result<(), Error> {
         thread::sleep(POLL);
     }
     Ok(())
+}
+
+/// The journal of an instance of a template begins only now: it does not take the processor from what readiness waits for.
+pub(super) fn begin_journal() {
+    journal::begin().unwrap_or_else(|error| console::log(&format!("journal: {error}")));
+}
+
+/// Waits until all that was said so far is in the journal.
+fn await_journal() {
+    let until = Instant::now() + BEGUN;
+    while !Path::new(JOURNAL).exists() && Instant::now() < until {
+        thread::sleep(POLL);
+    }
+    let _ = console::run("journalctl", &["--sync"]);
 }
 
 /// Reports what is wrong, though the guest is of use without it. A guest on its way down starts nothing any more, and
@@ -86,6 +110,8 @@ pub(super) fn failed(unit: &str) {
     if !first_failure() {
         return;
     }
+    begin_journal();
+    await_journal();
     // Its own messages; systemd's about it where it wrote none.
     let own = last_messages(&[&format!("_SYSTEMD_UNIT={unit}.service")]);
     let messages = if own.is_empty() { last_messages(&["-u", unit]) } else { own };
@@ -112,13 +138,14 @@ pub(super) fn first_failure() -> bool {
     fs::File::create_new(FAILED).is_ok()
 }
 
-/// Starts what the layer starts, while sshd comes up, and waits for both.
+/// Starts what the layer starts, while sshd comes up, and waits for both. systemd hears of these units before it hears that
+/// the layer is there, and others can start.
 fn start_units(layer: &Layer) -> Result<(), Error> {
     let own = layer.units.iter().filter(|(_, unit)| unit.start).map(|(name, _)| name);
     let names: Vec<&str> = own.chain(&layer.services).map(String::as_str).collect();
     // `up` shows which unit it waits for.
     let waiting = |what| events::send(&Event::Waiting { what });
-    match systemctl::start(&names, waiting) {
+    match systemctl::start(&names, notify_ready, waiting) {
         Ok(wrong) => wrong.into_iter().for_each(warn),
         Err(error) => warn(format!("units: {error}")),
     }

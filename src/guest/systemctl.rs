@@ -61,25 +61,31 @@ pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Resul
     Ok(sentences(verb, &messages))
 }
 
-/// Starts units and waits for the end as [`run`] does.
-pub(super) fn start(names: &[&str], waiting: impl Fn(String)) -> Result<Vec<String>, Error> {
+/// Starts units and waits for the end as [`run`] does; `asked` is called when systemd knows which.
+pub(super) fn start(
+    names: &[&str],
+    asked: impl FnOnce(),
+    waiting: impl Fn(String),
+) -> Result<Vec<String>, Error> {
     if names.is_empty() {
+        asked();
         return Ok(Vec::new());
     }
-    start_directly(names, &waiting).or_else(|error| {
+    let jobs = Jobs::start(names);
+    asked();
+    jobs.and_then(|jobs| await_jobs(jobs, &waiting)).or_else(|error| {
         console::log(&format!("systemd cannot be asked directly ({error}): systemctl does it"));
         run(Verb::Start, names, waiting)
     })
 }
 
-fn start_directly(names: &[&str], waiting: &impl Fn(String)) -> io::Result<Vec<String>> {
+fn await_jobs(mut jobs: Jobs, waiting: &impl Fn(String)) -> io::Result<Vec<String>> {
     let begun = Instant::now();
-    let mut jobs = Jobs::start(names)?;
     let mut told = begun;
     while !jobs.pending().is_empty() {
         if begun.elapsed() > WITHIN {
-            jobs.wrong
-                .extend(report(&format!("still starting after {} s", WITHIN.as_secs()), &jobs.pending()));
+            let words = format!("still starting after {} s", WITHIN.as_secs());
+            jobs.wrong.extend(report(&words, &jobs.pending()));
             break;
         }
         jobs.wait(SLOW)?;

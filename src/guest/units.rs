@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::{Error, sshd};
+use super::{Error, journal, sshd};
 
 /// The unit that systemd boots to.
 pub(super) const TARGET: &str = "civm.target";
@@ -134,6 +134,9 @@ pub(super) fn write(root: &Path, run: &Path, console: &str, is_template: bool) -
     put(&below_run(sshd::CONFIG), &sshd::config(root))?;
     let early = is_template && sshd::can_start_early(root);
     put(&units.join(sshd::UNIT), &sshd::unit(early))?;
+    if is_template {
+        put(&units.join(format!("{}.d/civm.conf", journal::UNIT)), journal::STAND_IN)?;
+    }
     if early {
         sshd::put_stand_in(&below_run(sshd::HOST_KEY))?;
     }
