@@ -119,6 +119,26 @@ pub fn run<O: Opener>(
     opener: &O,
     log: &mut Log<'_>,
 ) -> Result<Report, Error> {
+    open(manifest, options, opener, log)?.install(manifest, options, log)
+}
+
+/// Secrets that are decrypted, and not installed yet.
+pub struct Opened {
+    decrypted: Decrypted,
+    recipients: Vec<String>,
+}
+
+/// The first half of [`run`]: decrypts what a manifest names. After a dry one, the secrets can still be installed, when
+/// their owners are there ([`Opened::assigned`]).
+///
+/// # Errors
+/// As those of [`run`].
+pub fn open<O: Opener>(
+    manifest: &Manifest,
+    options: &Options,
+    opener: &O,
+    log: &mut Log<'_>,
+) -> Result<Opened, Error> {
     let mut plan = validate::plan(manifest, options)?;
     let (files, without) = contents::read(&mut plan, opener)?;
     if !options.dry_run {
@@ -132,32 +152,54 @@ pub fn run<O: Opener>(
             log.note("the manifest names no age key that could be used");
         }
     })?;
-    let plan = &decrypted.plan;
-    let difference = Difference::to(&decrypted)?;
-    // sops-nix tells nobody of changes in user mode, nor of the first generation.
-    let tells = !plan.user_mode && !difference.first;
-    if tells {
-        if manifest.logging.secret_changes {
-            log.changes(&difference, options.dry_run);
-        }
-        options.units.list(&difference, options.dry_run, log)?;
+    Ok(Opened { decrypted, recipients: named.recipients })
+}
+
+impl Opened {
+    /// The same, owned by the accounts that there are by now.
+    ///
+    /// # Errors
+    /// One that the manifest names is not there.
+    pub fn assigned(mut self, manifest: &Manifest, options: &Options) -> Result<Self, Error> {
+        self.decrypted.plan.take_owners(&validate::plan(manifest, options)?);
+        Ok(self)
     }
-    let installed = plan.secrets.iter().map(|secret| secret.entry.name.clone()).collect();
-    let rendered = plan.templates.iter().map(|template| template.entry.name.clone()).collect();
-    let left_out = plan.partial.left_out.clone();
-    let mut report =
-        Report { generation: None, difference, installed, rendered, recipients: named.recipients, left_out };
-    if !options.dry_run {
-        let kept = options.keep_alike && activate::keep(&decrypted, &report.difference)?;
-        if !kept {
-            report.generation = Some(activate::activate(&decrypted)?);
+
+    /// The second half of [`run`]: makes them a generation, and switches to it.
+    ///
+    /// # Errors
+    /// As those of [`run`].
+    pub fn install(self, manifest: &Manifest, options: &Options, log: &mut Log<'_>) -> Result<Report, Error> {
+        let Self { decrypted, recipients } = self;
+        let plan = &decrypted.plan;
+        if !options.dry_run {
+            mount::prepare(plan)?;
         }
-        keys::remove_copy(plan, manifest)?;
+        let difference = Difference::to(&decrypted)?;
+        // sops-nix tells nobody of changes in user mode, nor of the first generation.
+        let tells = !plan.user_mode && !difference.first;
         if tells {
-            options.units.order(&report.difference, log)?;
+            if manifest.logging.secret_changes {
+                log.changes(&difference, options.dry_run);
+            }
+            options.units.list(&difference, options.dry_run, log)?;
         }
+        let installed = plan.secrets.iter().map(|secret| secret.entry.name.clone()).collect();
+        let rendered = plan.templates.iter().map(|template| template.entry.name.clone()).collect();
+        let left_out = plan.partial.left_out.clone();
+        let mut report = Report { generation: None, difference, installed, rendered, recipients, left_out };
+        if !options.dry_run {
+            let kept = options.keep_alike && activate::keep(&decrypted, &report.difference)?;
+            if !kept {
+                report.generation = Some(activate::activate(&decrypted)?);
+            }
+            keys::remove_copy(plan, manifest)?;
+            if tells {
+                options.units.order(&report.difference, log)?;
+            }
+        }
+        Ok(report)
     }
-    Ok(report)
 }
 
 #[cfg(test)]

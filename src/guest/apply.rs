@@ -6,11 +6,15 @@
 //! before the first change, so that an apply that is cut off is made up for by the next.
 
 use std::fs::{self, File};
+use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use super::files::Overlay;
 use super::force::{self, InForce};
+use super::manager::Jobs;
 use super::notes::Notes;
 use super::state::{self, State};
 use super::{
@@ -39,18 +43,30 @@ pub(super) fn run() -> Result<(), Error> {
         }
     });
     // What follows needs no program to be started anew, which takes time where the processor is emulated.
-    settle::run(&applied?)
+    let (layer, jobs) = applied?;
+    settle::run(&layer, jobs)
 }
 
-fn boot() -> Result<Layer, Error> {
+/// The layer that is in force then, and what systemd was asked for meanwhile.
+fn boot() -> Result<(Layer, io::Result<Jobs>), Error> {
     let _lock = lock()?;
+    // It has work to do on the other processor: its programs are translated meanwhile where that is emulated.
+    let mut jobs = Jobs::start(&[sshd::UNIT]);
     share::mount_share()?;
     share::take_key()?;
     events::send(&Event::KeyTaken);
     let layer = share::read_layer()?;
     let mut force = InForce::default();
     let mut notes = Notes::default();
-    let done = bring(&layer, &mut force, false, &mut notes);
+    console_login(&layer, false, &mut notes)?;
+    if layer.console_login {
+        jobs = jobs.and_then(|mut jobs| jobs.also(&[units::CONSOLE]).map(|()| jobs));
+    }
+    let (done, opened) = thread::scope(|scope| {
+        let opening = scope.spawn(|| secrets::open(&layer));
+        let done = bring(&layer, &mut force, false, &mut notes);
+        (done, opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
     for message in std::mem::take(&mut notes.warnings) {
         events::send(&Event::Warning { message });
     }
@@ -60,11 +76,12 @@ fn boot() -> Result<Layer, Error> {
     force.layer = layer;
     force.save(Path::new(force::PATH))?;
     events::send(&Event::LayerApplied);
-    if let Some((count, recipient)) = secrets::apply(&force.layer, false, &mut Notes::default())? {
+    let installed = secrets::apply(&force.layer, opened?, false, &mut Notes::default())?;
+    if let Some((count, recipient)) = installed {
         events::send(&Event::SecretsInstalled { count, recipient });
     }
     sshd::open(&notes)?;
-    Ok(force.layer)
+    Ok((force.layer, jobs))
 }
 
 /// Applies the layer in a guest that runs. The answer is left for the agent.
@@ -100,7 +117,7 @@ fn change(dry_run: bool) -> Result<Changes, Error> {
     }
     let same_key = layer.machine_id == force.layer.machine_id;
     if same_key {
-        secrets::apply(&layer, true, &mut notes)?;
+        secrets::apply(&layer, secrets::open(&layer)?, true, &mut notes)?;
     } else {
         // The key that the guest took opens the secrets that were staged with it.
         notes.restart_for.push("the ssh host key, and with it the secrets".to_owned());
@@ -117,7 +134,7 @@ fn change(dry_run: bool) -> Result<Changes, Error> {
             console::run("systemctl", &["daemon-reload"])?;
         }
         if same_key {
-            secrets::apply(&layer, false, &mut notes)?;
+            secrets::apply(&layer, secrets::open(&layer)?, false, &mut notes)?;
         }
         perform(&steps, &[Verb::Restart, Verb::Reload, Verb::Start], &mut notes)?;
         // The key that is in force is the one that was taken.

@@ -20,6 +20,8 @@ const METHOD: &str = "StartUnit";
 const SIGNAL: &str = "JobRemoved";
 /// A job of which one replaces another that has not begun.
 const MODE: &str = "replace";
+/// How long a word may take that has begun.
+const WORD: Duration = Duration::from_secs(5);
 /// The longest message that is read: the manager's are some hundred bytes.
 const MESSAGE_MAX: usize = 1 << 20;
 
@@ -42,6 +44,10 @@ mod field {
 /// Jobs that the manager was asked for.
 pub(super) struct Jobs {
     stream: UnixStream,
+    /// The number of the last call.
+    serial: u32,
+    /// Whether the manager has answered the start of the conversation.
+    welcome: bool,
     /// Units that were not answered yet, by the call's number.
     asked: BTreeMap<u32, String>,
     /// Units under way, by the job's path.
@@ -53,22 +59,31 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    /// Asks for the start of units.
+    /// Begins a conversation with the start of units.
     pub(super) fn start(units: &[&str]) -> io::Result<Self> {
         Self::on(UnixStream::connect(SOCKET)?, units)
     }
 
-    fn on(mut stream: UnixStream, units: &[&str]) -> io::Result<Self> {
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let mut words = HELLO.to_vec();
-        let mut asked = BTreeMap::new();
-        for (serial, unit) in (1..).zip(units) {
-            words.extend(call(serial, unit));
-            asked.insert(serial, (*unit).to_owned());
+    fn on(stream: UnixStream, units: &[&str]) -> io::Result<Self> {
+        let (asked, running, removed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut jobs = Self { stream, serial: 0, welcome: false, asked, running, removed, wrong: Vec::new() };
+        jobs.say(HELLO.to_vec(), units)?;
+        Ok(jobs)
+    }
+
+    /// Asks for the start of more.
+    pub(super) fn also(&mut self, units: &[&str]) -> io::Result<()> {
+        self.say(Vec::new(), units)
+    }
+
+    fn say(&mut self, mut words: Vec<u8>, units: &[&str]) -> io::Result<()> {
+        for unit in units {
+            self.serial += 1;
+            words.extend(call(self.serial, unit));
+            self.asked.insert(self.serial, (*unit).to_owned());
         }
-        stream.write_all(&words)?;
-        expect_welcome(&mut stream)?;
-        Ok(Self { stream, asked, running: BTreeMap::new(), removed: BTreeMap::new(), wrong: Vec::new() })
+        self.stream.set_write_timeout(Some(WORD))?;
+        self.stream.write_all(&words)
     }
 
     /// Units whose start has not ended.
@@ -78,6 +93,11 @@ impl Jobs {
 
     /// Waits for the next word of the manager, for a while.
     pub(super) fn wait(&mut self, within: Duration) -> io::Result<()> {
+        if !self.welcome {
+            self.stream.set_read_timeout(Some(WORD))?;
+            expect_welcome(&mut self.stream)?;
+            self.welcome = true;
+        }
         self.stream.set_read_timeout(Some(within))?;
         let mut start = [0; 16];
         match self.stream.read(&mut start[..1]) {
@@ -88,7 +108,7 @@ impl Jobs {
             }
             Err(error) => return Err(error),
         }
-        self.stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        self.stream.set_read_timeout(Some(WORD))?;
         self.stream.read_exact(&mut start[1..])?;
         let message = Message::read(&start, &mut self.stream)?;
         self.take(&message).ok_or_else(|| io::ErrorKind::InvalidData.into())

@@ -30,26 +30,44 @@ pub(super) fn manifest(layer: &Layer) -> Result<Option<Manifest>, Error> {
     Manifest::parse(&text).map(Some).map_err(|error| Error::content(&path, error.to_string()))
 }
 
-/// Installs the manifest of the share where the layer has one: how many secrets, and the recipient that the host key
-/// stands for. Its log goes to the journal.
+/// Secrets that are decrypted, and wait for their owners.
+pub(super) struct Opened {
+    manifest: Manifest,
+    secrets: install::Opened,
+}
+
+/// Decrypts the secrets of the share, where the layer has some, on the way: whoever is to own them may not be there yet.
+pub(super) fn open(layer: &Layer) -> Result<Option<Opened>, Error> {
+    let Some(manifest) = manifest(layer)? else { return Ok(None) };
+    let users = layer.users.iter().map(|user| user.name.as_str());
+    let groups = layer.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]));
+    let groups = groups.chain(&layer.groups).map(String::as_str);
+    let accounts = Accounts::read(Path::new("/")).map_err(failed)?.with_missing(users, groups);
+    let options = Options { accounts, dry_run: true, ..Options::default() };
+    let secrets = install::open(
+        &manifest,
+        &options,
+        &Native::default(),
+        &mut log(&mut io::stdout(), &mut io::stdout()),
+    );
+    Ok(Some(Opened { manifest, secrets: secrets.map_err(failed)? }))
+}
+
+/// Installs them: how many secrets, and the recipient that the host key stands for. Its log goes to the journal.
 pub(super) fn apply(
     layer: &Layer,
+    opened: Option<Opened>,
     dry_run: bool,
     notes: &mut Notes,
 ) -> Result<Option<(usize, String)>, Error> {
-    let Some(manifest) = manifest(layer)? else { return Ok(None) };
-    let path = share::in_share(MANIFEST);
-    let failed = |error: install::error::Error| Error::content(&path, error.to_string());
-    let mut accounts = Accounts::read(Path::new("/")).map_err(failed)?;
-    if dry_run {
-        // They are made before their secrets are.
-        let users = layer.users.iter().map(|user| user.name.as_str());
-        let groups = layer.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]));
-        accounts = accounts.with_missing(users, groups.chain(&layer.groups).map(String::as_str));
+    let Some(Opened { manifest, mut secrets }) = opened else { return Ok(None) };
+    let mut options = Options { dry_run, keep_alike: true, ..Options::default() };
+    if !dry_run {
+        options.accounts = Accounts::read(Path::new("/")).map_err(failed)?;
+        secrets = secrets.assigned(&manifest, &options).map_err(failed)?;
     }
-    let options = Options { accounts, dry_run, keep_alike: true, ..Options::default() };
-    let mut log = Log { program: PROGRAM, changes: &mut io::stdout(), messages: &mut io::stdout() };
-    let report = install::run(&manifest, &options, &Native::default(), &mut log).map_err(failed)?;
+    let report = secrets.install(&manifest, &options, &mut log(&mut io::stdout(), &mut io::stdout()));
+    let report = report.map_err(failed)?;
     note(report.difference.secrets, notes, str::to_owned);
     note(report.difference.templates, notes, rendered);
     if !dry_run {
@@ -60,6 +78,14 @@ pub(super) fn apply(
     }
     let recipient = report.recipients.into_iter().next().unwrap_or_default();
     Ok(layer.secrets.then_some((report.installed.len(), recipient)))
+}
+
+fn failed(error: install::error::Error) -> Error {
+    Error::content(share::in_share(MANIFEST), error.to_string())
+}
+
+fn log<'a>(changes: &'a mut io::Stdout, messages: &'a mut io::Stdout) -> Log<'a> {
+    Log { program: PROGRAM, changes, messages }
 }
 
 /// How a rendered template is called among the secrets: by its path.

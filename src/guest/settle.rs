@@ -2,11 +2,13 @@
 //! what can wait until somebody has logged in is done (swap, the disk's size).
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::manager::Jobs;
 use super::modules::Modules;
 use super::root::{self, Superblock};
 use super::{
@@ -37,7 +39,7 @@ const ZRAM_DEVICE: &str = "/dev/zram0";
 /// Swap, the disk's size and what packages have enabled follow only once the host has been told: readiness does not wait
 /// for them. Nor do they take the processor from the login that the host proves readiness with, which is slow enough
 /// where that is emulated.
-pub(super) fn run(layer: &Layer) -> Result<(), Error> {
+pub(super) fn run(layer: &Layer, jobs: io::Result<Jobs>) -> Result<(), Error> {
     // Units of the layer may open them.
     devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     // Units may need them.
@@ -46,7 +48,7 @@ pub(super) fn run(layer: &Layer) -> Result<(), Error> {
         notify_ready();
     }
     packages::catch_up(layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
-    start_units(layer)?;
+    start_units(layer, jobs)?;
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
     begin_journal();
     await_login();
@@ -140,13 +142,13 @@ pub(super) fn first_failure() -> bool {
 
 /// Starts what the layer starts, while sshd comes up, and waits for both. systemd hears of these units before it hears that
 /// the layer is there, and others can start.
-fn start_units(layer: &Layer) -> Result<(), Error> {
+fn start_units(layer: &Layer, jobs: io::Result<Jobs>) -> Result<(), Error> {
     let own = layer.units.iter().filter(|(_, unit)| unit.start).map(|(name, _)| name);
     let names: Vec<&str> = own.chain(&layer.services).map(String::as_str).collect();
     // `up` shows which unit it waits for.
     let waiting = |what| events::send(&Event::Waiting { what });
-    match systemctl::start(&names, notify_ready, waiting) {
-        Ok(wrong) => wrong.into_iter().for_each(warn),
+    match systemctl::start(jobs, &names, notify_ready, waiting) {
+        Ok(wrong) => wrong.into_iter().filter(|line| !units::is_about_own(line)).for_each(warn),
         Err(error) => warn(format!("units: {error}")),
     }
     sshd::await_listening()

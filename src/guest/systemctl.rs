@@ -61,18 +61,19 @@ pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Resul
     Ok(sentences(verb, &messages))
 }
 
-/// Starts units and waits for the end as [`run`] does; `asked` is called when systemd knows which.
+/// Starts units and waits for the end as [`run`] does; `asked` is called when systemd knows which. `jobs` are those that
+/// it was asked for before.
 pub(super) fn start(
+    jobs: io::Result<Jobs>,
     names: &[&str],
     asked: impl FnOnce(),
     waiting: impl Fn(String),
 ) -> Result<Vec<String>, Error> {
+    let jobs = jobs.and_then(|mut jobs| jobs.also(names).map(|()| jobs));
+    asked();
     if names.is_empty() {
-        asked();
         return Ok(Vec::new());
     }
-    let jobs = Jobs::start(names);
-    asked();
     jobs.and_then(|jobs| await_jobs(jobs, &waiting)).or_else(|error| {
         console::log(&format!("systemd cannot be asked directly ({error}): systemctl does it"));
         run(Verb::Start, names, waiting)

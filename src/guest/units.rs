@@ -26,7 +26,7 @@ const UNITS: [(&str, &str); 7] = [
     (
         "civm.target",
         "[Unit]\nDescription=civm guest\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n\
-         Wants=civm-agent.service civm-apply.service civm-sshd.service civm-console.service\n",
+         Wants=civm-agent.service civm-apply.service civm-sshd.service\n",
     ),
     (
         "civm-agent.service",
@@ -175,12 +175,12 @@ fn without_timers(unit: &str) -> String {
 
 /// A login shell with the console as its controlling terminal: job control works, `exit` gives a new
 /// one. A shell ignores the signal of a stop, so it is told to hang up. A serial line has no size; unless it
-/// is given one, newer versions of systemd ask the terminal behind it. Nobody waits for the shell: it starts once the
-/// boot is over (`idle`), or five seconds later.
+/// is given one, newer versions of systemd ask the terminal behind it. The host layer says whether it is wanted. Nobody
+/// waits for the shell: it starts once the boot is over (`idle`), or five seconds later.
 fn console_unit(console: &str) -> String {
     format!(
         "[Unit]\nDescription=Root shell on the console\nDefaultDependencies=no\nConflicts=shutdown.target\n\
-         Before=shutdown.target\nAfter=civm-apply.service\nConditionPathExists={CONSOLE_LOGIN}\n\
+         Before=shutdown.target\nConditionPathExists={CONSOLE_LOGIN}\n\
          StartLimitIntervalSec=0\n\n\
          [Service]\nType=idle\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM=vt220\n\
          WorkingDirectory=/root\nStandardInput=tty-force\nStandardOutput=tty\nStandardError=tty\n\
@@ -192,6 +192,11 @@ fn console_unit(console: &str) -> String {
 /// Whether a name is that of a unit of civm's own.
 pub(super) fn is_own(name: &str) -> bool {
     [CONSOLE, sshd::UNIT].contains(&name) || UNITS.iter().any(|(unit, _)| *unit == name)
+}
+
+/// Whether a sentence is about one of them: it begins with its name.
+pub(super) fn is_about_own(sentence: &str) -> bool {
+    sentence.split([' ', ':']).next().is_some_and(is_own)
 }
 
 /// Whether the image knows a unit of that name: systemd may have read it before the layer came.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::entry::{self, Entry, Wanted, invalid};
+use super::entry::{self, Entry, Owner, Wanted, invalid};
 use super::error::Error;
 use super::manifest::{self, Manifest, Secret};
 use super::partial::Partial;
@@ -33,6 +33,24 @@ pub struct Plan {
     pub user_mode: bool,
     /// What is left out.
     pub(super) partial: Partial,
+}
+
+impl Plan {
+    /// Takes over who owns what from another plan of the same manifest.
+    pub(super) fn take_owners(&mut self, other: &Self) {
+        self.keys_gid = other.keys_gid;
+        let secrets = other.secrets.iter().map(|secret| &secret.entry);
+        let owners: BTreeMap<&str, Owner> = secrets.map(|entry| (entry.name.as_str(), entry.owner)).collect();
+        for entry in self.secrets.iter_mut().map(|secret| &mut secret.entry) {
+            entry.owner = owners.get(entry.name.as_str()).copied().unwrap_or(entry.owner);
+        }
+        let templates = other.templates.iter().map(|template| &template.entry);
+        let owners: BTreeMap<&str, Owner> =
+            templates.map(|entry| (entry.name.as_str(), entry.owner)).collect();
+        for entry in self.templates.iter_mut().map(|template| &mut template.entry) {
+            entry.owner = owners.get(entry.name.as_str()).copied().unwrap_or(entry.owner);
+        }
+    }
 }
 
 /// A secret that makes sense.

@@ -49,7 +49,9 @@ fn conversation(units: &[&str], words: Vec<Vec<u8>>) -> (Jobs, Vec<u8>) {
         heard.truncate(length);
         (theirs, heard)
     });
-    let mut jobs = Jobs::on(ours, units).expect("a conversation");
+    let (first, more) = units.split_at(1);
+    let mut jobs = Jobs::on(ours, first).expect("a conversation");
+    jobs.also(more).expect("more of it");
     while !jobs.pending().is_empty() {
         jobs.wait(Duration::from_secs(10)).expect("understood");
     }
@@ -93,7 +95,8 @@ fn a_call_is_a_message_that_can_be_read() {
 fn who_refuses_or_breaks_off_is_not_waited_for() {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     theirs.write_all(b"REJECTED EXTERNAL\r\n").expect("written");
-    assert!(Jobs::on(ours, &["a.service"]).is_err());
+    let mut jobs = Jobs::on(ours, &["a.service"]).expect("a conversation");
+    assert!(jobs.wait(Duration::from_secs(10)).is_err());
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     theirs.write_all(b"OK x\r\n").expect("written");
     let mut jobs = Jobs::on(ours, &["a.service"]).expect("a conversation");
@@ -112,9 +115,8 @@ proptest! {
         start[12..].copy_from_slice(&fields.to_le_bytes());
         if let Ok(message) = Message::read(&start, &mut &bytes[16..]) {
             let (ours, _theirs) = UnixStream::pair().expect("a pair");
-            let asked = [(message.reply_serial, "a".to_owned())].into();
-            let mut jobs =
-                Jobs { stream: ours, asked, running: BTreeMap::new(), removed: BTreeMap::new(), wrong: Vec::new() };
+            let mut jobs = Jobs::on(ours, &[]).expect("a conversation");
+            jobs.asked.insert(message.reply_serial, "a".to_owned());
             let _ = jobs.take(&message);
         }
     }
