@@ -184,7 +184,7 @@ fn power_off() {
 
 /// Waits for the power button on every input device that is there.
 fn watch_buttons() {
-    settle::await_login();
+    settle::await_login(settle::CONSOLE + settle::LOGIN);
     match Modules::open(&Path::new(layout::RUN_DIR).join(layout::MODULES)) {
         // One of the buttons is always missing: they are for different machines.
         Ok(modules) => LATE_MODULES.iter().for_each(|name| modules.load(name)),

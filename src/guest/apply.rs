@@ -51,17 +51,13 @@ pub(super) fn run() -> Result<(), Error> {
 fn boot() -> Result<(Layer, io::Result<Jobs>), Error> {
     let _lock = lock()?;
     // It has work to do on the other processor: its programs are translated meanwhile where that is emulated.
-    let mut jobs = Jobs::start(&[sshd::UNIT]);
+    let jobs = Jobs::start(&[sshd::UNIT]);
     share::mount_share()?;
     share::take_key()?;
     events::send(&Event::KeyTaken);
     let layer = share::read_layer()?;
     let mut force = InForce::default();
     let mut notes = Notes::default();
-    console_login(&layer, false, &mut notes)?;
-    if layer.console_login {
-        jobs = jobs.and_then(|mut jobs| jobs.also(&[units::CONSOLE]).map(|()| jobs));
-    }
     let (done, opened) = thread::scope(|scope| {
         let opening = scope.spawn(|| secrets::open(&layer));
         let done = bring(&layer, &mut force, false, &mut notes);

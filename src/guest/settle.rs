@@ -20,8 +20,10 @@ use crate::vm::agent::{Event, LOGGED_IN};
 
 /// The compressed swap is preferred to any other.
 const SWAP_PRIORITY: &str = "100";
-/// How long the host's first login is waited for: nobody logs in after a reboot, or without a forwarded port.
-const LOGIN: Duration = Duration::from_secs(10);
+/// How long the host's first login is waited for, before the console has a shell, and then before all the rest is done:
+/// nobody logs in after a reboot, or without a forwarded port.
+pub(super) const CONSOLE: Duration = Duration::from_secs(5);
+pub(super) const LOGIN: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 /// Exists once the host has been told of a failure.
 const FAILED: &str = "/run/civm/failed";
@@ -51,7 +53,11 @@ pub(super) fn run(layer: &Layer, jobs: io::Result<Jobs>) -> Result<(), Error> {
     start_units(layer, jobs)?;
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
     begin_journal();
-    await_login();
+    await_login(CONSOLE);
+    if layer.console_login {
+        start_console();
+    }
+    await_login(LOGIN);
     if let Some(zram) = &layer.zram {
         swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
     }
@@ -93,10 +99,18 @@ fn warn(message: String) {
 }
 
 /// Waits for the host's first login, for a while.
-pub(super) fn await_login() {
-    let until = Instant::now() + LOGIN;
+pub(super) fn await_login(within: Duration) {
+    let until = Instant::now() + within;
     while !Path::new(LOGGED_IN).exists() && Instant::now() < until {
         thread::sleep(POLL);
+    }
+}
+
+/// Starts root's shell on the console.
+fn start_console() {
+    match systemctl::start(Jobs::start(&[]), &[units::CONSOLE], || (), |_| ()) {
+        Ok(wrong) => wrong.into_iter().for_each(warn),
+        Err(error) => warn(format!("the console: {error}")),
     }
 }
 

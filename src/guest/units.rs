@@ -175,14 +175,14 @@ fn without_timers(unit: &str) -> String {
 
 /// A login shell with the console as its controlling terminal: job control works, `exit` gives a new
 /// one. A shell ignores the signal of a stop, so it is told to hang up. A serial line has no size; unless it
-/// is given one, newer versions of systemd ask the terminal behind it. The host layer says whether it is wanted. Nobody
-/// waits for the shell: it starts once the boot is over (`idle`), or five seconds later.
+/// is given one, newer versions of systemd ask the terminal behind it. The host layer says whether it is wanted, and
+/// nobody waits for it: it is started after the first login.
 fn console_unit(console: &str) -> String {
     format!(
         "[Unit]\nDescription=Root shell on the console\nDefaultDependencies=no\nConflicts=shutdown.target\n\
          Before=shutdown.target\nConditionPathExists={CONSOLE_LOGIN}\n\
          StartLimitIntervalSec=0\n\n\
-         [Service]\nType=idle\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM=vt220\n\
+         [Service]\nExecStart=-/bin/bash -l\nEnvironment=HOME=/root USER=root LOGNAME=root SHELL=/bin/bash TERM=vt220\n\
          WorkingDirectory=/root\nStandardInput=tty-force\nStandardOutput=tty\nStandardError=tty\n\
          TTYPath=/dev/{console}\nTTYReset=yes\nTTYRows=24\nTTYColumns=80\nRestart=always\nRestartSec=0\n\
          SendSIGHUP=yes\nTimeoutStopSec=2\nIgnoreSIGPIPE=no\n"
