@@ -146,12 +146,13 @@ impl Loaded {
                 ..User::default()
             }),
         }
+        let rootfs = rootfs::read(&self.dir.join(parcel::ROOTFS)).map_err(|error| error.to_string())?;
+        let rootfs = layer.take_in(rootfs);
         let layer = serde_json::to_vec_pretty(&layer).map_err(|error| error.to_string())?;
         let mut staged = vec![
             Staged::bytes(HOST_KEY, 0o400, host.private.clone()),
             Staged::bytes(LAYER, 0o400, Zeroizing::new(layer)),
         ];
-        let rootfs = rootfs::read(&self.dir.join(parcel::ROOTFS)).map_err(|error| error.to_string())?;
         staged.extend(rootfs.into_iter().map(laid_over));
         Ok(staged)
     }
@@ -241,7 +242,8 @@ pub(super) mod tests {
         let base = tempfile::tempdir().unwrap();
         let loaded = loaded("big", base.path());
         fs::create_dir_all(base.path().join("big/rootfs/etc")).unwrap();
-        fs::write(base.path().join("big/rootfs/etc/motd"), "hello\n").unwrap();
+        // Text would be a part of the layer.
+        fs::write(base.path().join("big/rootfs/etc/motd"), b"hello\xff").unwrap();
         let (host, client) = (Pair::make("h").unwrap(), Pair::make("c").unwrap());
         let staged = loaded.staged(&host, &client).unwrap();
         let paths: Vec<&str> = staged.iter().map(|one| one.path.as_str()).collect();

@@ -5,8 +5,11 @@
 //! `host/secrets.yaml` (still encrypted).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use super::rootfs::{Entry, Kind};
 
 /// Mount tag of the share.
 pub const SHARE_TAG: &str = "shr";
@@ -72,6 +75,46 @@ pub struct Layer {
     pub secrets: bool,
     /// Whether the share holds the project's source, which members of [`SOURCE_GROUP`] may read.
     pub source: bool,
+}
+
+/// The most bytes of a rootfs that a layer takes in.
+const TAKEN_IN_MAX: usize = 64 << 10;
+/// The mode that a directory gets which the layer needs and does not describe.
+const DIRECTORY_MODE: u32 = 0o755;
+
+impl Layer {
+    /// Takes the files of a small rootfs in, where all of them are text: a guest asks its host for each file and directory of
+    /// the share several times. Gives back what is to lie in the share.
+    #[must_use]
+    pub fn take_in(&mut self, rootfs: Vec<Entry>) -> Vec<Entry> {
+        let mut files = BTreeMap::new();
+        let mut bytes = 0;
+        for entry in &rootfs {
+            let (Some(path), Entry { mode, kind, .. }) = (entry.path.to_str(), entry) else { return rootfs };
+            match kind {
+                Kind::File(content) => {
+                    bytes += content.len();
+                    let Ok(text) = String::from_utf8(content.clone()) else { return rootfs };
+                    files.insert(format!("/{path}"), File { text, mode: *mode, ..File::default() });
+                }
+                // It is made for a file.
+                Kind::Directory if *mode == DIRECTORY_MODE && holds_file(&rootfs, &entry.path) => {}
+                Kind::Directory | Kind::Link(_) => return rootfs,
+            }
+        }
+        if bytes > TAKEN_IN_MAX {
+            return rootfs;
+        }
+        for (path, file) in files {
+            // A generated file is laid after those of the rootfs.
+            self.files.entry(path).or_insert(file);
+        }
+        Vec::new()
+    }
+}
+
+fn holds_file(rootfs: &[Entry], directory: &Path) -> bool {
+    rootfs.iter().any(|entry| matches!(entry.kind, Kind::File(_)) && entry.path.starts_with(directory))
 }
 
 /// A user of the guest.
@@ -142,4 +185,38 @@ pub struct Zram {
     pub percent: u32,
     /// The compressor (`zstd`).
     pub algorithm: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(path: &str, mode: u32, kind: Kind) -> Entry {
+        Entry { path: path.into(), mode, kind }
+    }
+
+    #[test]
+    fn a_small_rootfs_of_text_is_taken_in() {
+        let file = |path: &str, text: &str| entry(path, 0o600, Kind::File(text.into()));
+        let tree =
+            vec![entry("etc", 0o755, Kind::Directory), file("etc/motd", "hi\n"), file("etc/own", "rootfs")];
+        let generated = File { text: "generated".into(), ..File::default() };
+        let mut layer =
+            Layer { files: [("/etc/own".to_owned(), generated.clone())].into(), ..Layer::default() };
+        assert_eq!(layer.take_in(tree.clone()), []);
+        assert_eq!(layer.files["/etc/motd"], File { text: "hi\n".into(), mode: 0o600, ..File::default() });
+        assert_eq!(layer.files["/etc/own"], generated);
+        for other in [
+            entry("etc/empty", 0o755, Kind::Directory),
+            entry("etc", 0o700, Kind::Directory),
+            entry("etc/link", 0o777, Kind::Link("motd".into())),
+            entry("etc/binary", 0o644, Kind::File(vec![0xff])),
+            entry("etc/large", 0o644, Kind::File(vec![b'x'; TAKEN_IN_MAX])),
+        ] {
+            let tree = [tree.clone(), vec![other]].concat();
+            let mut layer = Layer::default();
+            assert_eq!(layer.take_in(tree.clone()), tree);
+            assert!(layer.files.is_empty());
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub(super) fn staged(
     spec: &Spec,
     place: &Place,
     identity: Identity,
-    files: Files,
+    mut files: Files,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Staged>, Error> {
     let client = ssh::client_key(&site.state)?;
@@ -32,7 +32,9 @@ pub(super) fn staged(
         time: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         client_key: client.public,
     };
-    let layer = serde_json::to_vec_pretty(&files.layer(spec, &facts)?).map_err(Error::Layer)?;
+    let mut layer = files.layer(spec, &facts)?;
+    files.rootfs = layer.take_in(files.rootfs);
+    let layer = serde_json::to_vec_pretty(&layer).map_err(Error::Layer)?;
     let mut staged = vec![
         Staged::bytes(HOST_KEY, 0o400, identity.private),
         Staged::bytes(LAYER, 0o400, Zeroizing::new(layer)),
