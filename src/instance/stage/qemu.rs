@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,6 +19,7 @@ use crate::edge::environment::Environment;
 use crate::instance::stage::fence::Fence;
 use crate::instance::stage::lines::{LINE_MAX, Lines};
 use crate::instance::stage::log::Log;
+use crate::instance::stage::template::Resumed;
 use crate::instance::stage::user::QemuUser;
 use crate::instance::stage::{Mode, child};
 use crate::instance::state::Process;
@@ -164,15 +165,15 @@ pub(super) struct Run<'a> {
     /// The fence that it is started with.
     pub(super) fence: Option<Fence>,
     pub(super) log: Log,
-    /// The descriptor that it reads the state of a resumed machine from.
-    pub(super) state: Option<RawFd>,
+    /// What a resumed machine goes on from.
+    pub(super) resumed: Option<Resumed>,
     /// How long it may take to answer.
     pub(super) patience: Duration,
 }
 
 /// Starts QEMU and waits until it answers; gives our end of the guest's console as well.
 pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStream), String> {
-    let Run { program, spec, mode, user, fence, log, state, patience } = run;
+    let Run { program, spec, mode, user, fence, log, resumed, patience } = run;
     let runner = spec.draft().runner.as_ref();
     let program = runner.map_or(program, |runner| runner.program.as_path());
     let mut command = match mode {
@@ -207,7 +208,12 @@ pub(super) fn start(run: Run<'_>, channels: Channels) -> Result<(Qemu, UnixStrea
         processes.reap();
         processes.exit.is_some()
     });
-    let greeted = if speaks { greet(qmp, patience, state) } else { Err(CLOSED.to_owned()) };
+    let greeted = if speaks {
+        let state = resumed.map(Resumed::state).transpose();
+        state.and_then(|state| greet(qmp, patience, state))
+    } else {
+        Err(CLOSED.to_owned())
+    };
     let agent = Lines::new(agent, LINE_MAX).map_err(|error| error.to_string());
     match greeted.and_then(|greeted| Ok((greeted, agent?))) {
         Ok((Greeting { qmp, session, accel, forwards, version, events }, agent)) => {

@@ -263,7 +263,7 @@ impl Stage {
         let spec = machine.spec(plan.accel, plan.tsc_khz, wiring).map_err(|error| error.to_string())?;
         let log = Log::go_on(self.place.qemu_log(), QEMU_LOG_MAX).map_err(failed)?;
         let patience = scaled(if runner.is_some() { RUNNER } else { GREETING }, &self.environment);
-        let state = template.and_then(|template| template.state);
+        let resumed = template.and_then(|template| template.resumed);
         let run = qemu::Run {
             program: &plan.qemu,
             spec: &spec,
@@ -271,7 +271,7 @@ impl Stage {
             user,
             fence,
             log,
-            state,
+            resumed,
             patience,
         };
         qemu::start(run, channels).map_err(|reason| match user {

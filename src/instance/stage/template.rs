@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
@@ -23,8 +24,29 @@ use crate::vm::spec::MemoryFile;
 pub(super) struct Files {
     /// The memory.
     pub(super) memory: MemoryFile,
+    /// What a machine is resumed from.
+    pub(super) resumed: Option<Resumed>,
+}
+
+/// What a machine is resumed from.
+#[derive(Debug)]
+pub(super) struct Resumed {
     /// The descriptor that QEMU reads the machine's state from.
-    pub(super) state: Option<RawFd>,
+    state: RawFd,
+    /// The copy of the memory that is under way while QEMU starts.
+    copying: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Resumed {
+    /// The descriptor of the state, once the memory is there too.
+    pub(super) fn state(self) -> Result<RawFd, String> {
+        let copied = self.copying.map(JoinHandle::join).transpose();
+        let copied = copied.map_err(|_| "it broke off".to_owned());
+        copied
+            .and_then(|copied| copied.transpose().map_err(|error| error.to_string()))
+            .map_err(|reason| format!("cannot copy the template's memory: {reason}"))?;
+        Ok(self.state)
+    }
 }
 
 /// Opens or makes the files. `user` is who QEMU runs as, where that is not us.
@@ -42,20 +64,18 @@ pub(super) fn open(
     let ram = directory.join(RAM);
     if !resumed {
         let path = make_memory(&ram, memory_mib, user, inherited).map_err(failed)?;
-        return Ok(Files { memory: MemoryFile { path, private: false, resumed }, state: None });
+        return Ok(Files { memory: MemoryFile { path, private: false, resumed }, resumed: None });
     }
     let state = File::open(directory.join(STATE)).map_err(failed)?;
-    let state = Some(inherited.descriptor(state).map_err(failed)?);
-    let memory = match user {
-        None => MemoryFile { path: ram, private: true, resumed },
+    let state = inherited.descriptor(state).map_err(failed)?;
+    let (path, copying) = match user {
+        None => (ram, None),
         // QEMU opens memory for writing, even where it writes none of it. Whoever breaks out of the guest into that QEMU must
         // not have all other guests of the template in its hands: it gets a copy that nobody can write to, the same for all.
-        Some(_) => {
-            let path = shared(&ram, inherited).map_err(failed)?;
-            MemoryFile { path, private: true, resumed }
-        }
+        Some(_) => shared(&ram, inherited).map_err(failed)?,
     };
-    Ok(Files { memory, state })
+    let memory = MemoryFile { path, private: true, resumed };
+    Ok(Files { memory, resumed: Some(Resumed { state, copying }) })
 }
 
 /// Where a machine's state is written to.
@@ -81,19 +101,33 @@ fn seals() -> SealFlag {
     SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL
 }
 
-/// A sealed copy in memory of a template's memory: the one that a running machine has, or a new one.
-fn shared(path: &Path, inherited: &mut Inherited) -> io::Result<PathBuf> {
+/// A sealed copy in memory of a template's memory: the one that a running machine has, or a new one, which is made
+/// meanwhile. QEMU does not look into it before it is told to go on, and until then no guest has a hand in that QEMU.
+fn shared(
+    path: &Path,
+    inherited: &mut Inherited,
+) -> io::Result<(PathBuf, Option<JoinHandle<io::Result<()>>>)> {
     // Of several that start at once the first makes it.
     let lock = Lock::exclusive(path)?;
     let metadata = lock.file().metadata()?;
     // A template that was made again under its name is another file.
     let (device, inode, seconds) = (metadata.dev(), metadata.ino(), metadata.mtime());
     let name = format!("civm-{device}-{inode}-{seconds}.{}", metadata.mtime_nsec());
-    let copy = match held(&name) {
-        Some(copy) => copy,
-        None => copied(path, &CString::new(name)?)?,
+    let (copy, copying) = match held(&name) {
+        Some(copy) => (copy, None),
+        None => {
+            let (from, to) = (File::open(path)?, empty(&CString::new(name)?, metadata.len())?);
+            let copy = to.try_clone()?;
+            let copying = thread::spawn(move || {
+                let done = fill(&from, &to);
+                // The next one looks for it.
+                drop(lock);
+                done
+            });
+            (copy, Some(copying))
+        }
     };
-    Ok(descriptor_path(inherited.descriptor(copy)?))
+    Ok((descriptor_path(inherited.descriptor(copy)?), copying))
 }
 
 /// The copy of this name that some machine of root's has open.
@@ -116,14 +150,17 @@ fn is_ours(copy: &File) -> bool {
         && copy.metadata().is_ok_and(|metadata| metadata.uid() == geteuid().as_raw())
 }
 
-/// A sealed copy in memory of a file with holes.
-fn copied(path: &Path, name: &CString) -> io::Result<File> {
-    let from = File::open(path)?;
-    let length = from.metadata()?.len();
+/// A file in memory, of nothing but a hole.
+fn empty(name: &CString, length: u64) -> io::Result<File> {
     let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
-    let to = File::from(memfd_create(name.as_c_str(), flags)?);
-    to.set_len(length)?;
-    let seek = |at: i64, whence| match lseek64(&from, at, whence) {
+    let file = File::from(memfd_create(name.as_c_str(), flags)?);
+    file.set_len(length)?;
+    Ok(file)
+}
+
+/// Copies a file with holes, and seals the copy.
+fn fill(from: &File, to: &File) -> io::Result<()> {
+    let seek = |at: i64, whence| match lseek64(from, at, whence) {
         Ok(found) => Ok(Some(found)),
         Err(Errno::ENXIO) => Ok(None),
         Err(error) => Err(io::Error::from(error)),
@@ -131,10 +168,10 @@ fn copied(path: &Path, name: &CString) -> io::Result<File> {
     let mut at = 0;
     while let Some(begin) = seek(at, Whence::SeekData)? {
         at = seek(begin, Whence::SeekHole)?.unwrap_or(begin);
-        copy_range(&from, &to, begin, at)?;
+        copy_range(from, to, begin, at)?;
     }
-    fcntl(&to, FcntlArg::F_ADD_SEALS(seals()))?;
-    Ok(to)
+    fcntl(to, FcntlArg::F_ADD_SEALS(seals()))?;
+    Ok(())
 }
 
 fn copy_range(from: &File, to: &File, begin: i64, end: i64) -> io::Result<()> {
@@ -152,8 +189,7 @@ fn descriptor_path(number: RawFd) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{copied, held, is_ours, shared};
-    use crate::instance::stage::user::Inherited;
+    use super::{Inherited, empty, fill, held, is_ours};
     use std::fs::{File, OpenOptions};
     use std::io::{Seek as _, SeekFrom, Write as _};
     use std::os::unix::fs::MetadataExt as _;
@@ -169,9 +205,14 @@ mod tests {
         }
         file.set_len(8 << 20).unwrap();
         let mut inherited = Inherited::default();
-        let copy = shared(&path, &mut inherited).unwrap();
+        let mut shared = |path| {
+            let (copy, copying) = super::shared(path, &mut inherited).unwrap();
+            copying.into_iter().for_each(|copying| copying.join().unwrap().unwrap());
+            copy
+        };
+        let copy = shared(&path);
         assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&path).unwrap());
-        let same = shared(&path, &mut inherited).unwrap();
+        let same = shared(&path);
         assert_eq!(same.metadata().unwrap().ino(), copy.metadata().unwrap().ino());
         let mut opened = OpenOptions::new().read(true).write(true).open(&copy).unwrap();
         assert!(opened.write_all(b"x").is_err() && opened.set_len(0).is_err());
@@ -179,7 +220,7 @@ mod tests {
         // Another file of the same name is copied anew.
         std::fs::rename(&path, directory.path().join("old")).unwrap();
         std::fs::write(&path, "other").unwrap();
-        let other = shared(&path, &mut inherited).unwrap();
+        let other = shared(&path);
         assert_eq!(std::fs::read(other).unwrap(), b"other");
     }
 
@@ -188,7 +229,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("ram");
         std::fs::write(&path, "abc").unwrap();
-        let sealed = copied(&path, &c"civm-test-sealed".to_owned()).unwrap();
+        let sealed = empty(&c"civm-test-sealed".to_owned(), 3).unwrap();
+        fill(&File::open(&path).unwrap(), &sealed).unwrap();
         assert!(is_ours(&sealed) && held("civm-test-sealed").is_some());
         let flags = nix::sys::memfd::MFdFlags::MFD_ALLOW_SEALING;
         let open = File::from(nix::sys::memfd::memfd_create(c"civm-test-open", flags).unwrap());
