@@ -18,8 +18,8 @@ use super::manager::Jobs;
 use super::notes::Notes;
 use super::state::{self, State};
 use super::{
-    Error, artifacts, console, events, files, identity, own_units, point, secrets, settle, share, source,
-    sshd, steps, sysctls, systemctl, units, users,
+    Error, artifacts, console, events, files, identity, journal, own_units, point, secrets, settle, share,
+    source, sshd, steps, sysctls, systemctl, units, users,
 };
 use crate::edge::lock::Lock;
 use crate::host::layer::{Layer, ROOTFS};
@@ -50,11 +50,13 @@ pub(super) fn run() -> Result<(), Error> {
 /// The layer that is in force then, and what systemd was asked for meanwhile.
 fn boot() -> Result<(Layer, io::Result<Jobs>), Error> {
     let _lock = lock()?;
-    // It has work to do on the other processor: its programs are translated meanwhile where that is emulated.
-    let jobs = Jobs::start(&[sshd::UNIT]);
+    journal::pass_on()?;
+    let jobs = Jobs::begin();
     share::mount_share()?;
     share::take_key()?;
     events::send(&Event::KeyTaken);
+    // systemd has something to do on another processor meanwhile: where that is emulated, it is translated.
+    let jobs = jobs.and_then(|mut jobs| jobs.start(&[sshd::UNIT]).map(|()| jobs));
     let layer = share::read_layer()?;
     let mut force = InForce::default();
     let mut notes = Notes::default();

@@ -59,30 +59,32 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    /// Begins a conversation with the start of units.
-    pub(super) fn start(units: &[&str]) -> io::Result<Self> {
-        Self::on(UnixStream::connect(SOCKET)?, units)
+    /// Begins a conversation. The answer is not waited for.
+    pub(super) fn begin() -> io::Result<Self> {
+        Self::on(UnixStream::connect(SOCKET)?)
     }
 
-    fn on(stream: UnixStream, units: &[&str]) -> io::Result<Self> {
+    fn on(mut stream: UnixStream) -> io::Result<Self> {
         let (asked, running, removed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let mut jobs = Self { stream, serial: 0, welcome: false, asked, running, removed, wrong: Vec::new() };
-        jobs.say(HELLO.to_vec(), units)?;
-        Ok(jobs)
+        stream.set_read_timeout(Some(WORD))?;
+        stream.set_write_timeout(Some(WORD))?;
+        stream.write_all(HELLO)?;
+        Ok(Self { stream, serial: 0, welcome: false, asked, running, removed, wrong: Vec::new() })
     }
 
-    /// Asks for the start of more.
-    pub(super) fn also(&mut self, units: &[&str]) -> io::Result<()> {
-        self.say(Vec::new(), units)
-    }
-
-    fn say(&mut self, mut words: Vec<u8>, units: &[&str]) -> io::Result<()> {
+    /// Asks for the start of units.
+    pub(super) fn start(&mut self, units: &[&str]) -> io::Result<()> {
+        if !self.welcome {
+            // systemd does not look at what comes together with the start of a conversation before more comes.
+            expect_welcome(&mut self.stream)?;
+            self.welcome = true;
+        }
+        let mut words = Vec::new();
         for unit in units {
             self.serial += 1;
             words.extend(call(self.serial, unit));
             self.asked.insert(self.serial, (*unit).to_owned());
         }
-        self.stream.set_write_timeout(Some(WORD))?;
         self.stream.write_all(&words)
     }
 
@@ -93,11 +95,6 @@ impl Jobs {
 
     /// Waits for the next word of the manager, for a while.
     pub(super) fn wait(&mut self, within: Duration) -> io::Result<()> {
-        if !self.welcome {
-            self.stream.set_read_timeout(Some(WORD))?;
-            expect_welcome(&mut self.stream)?;
-            self.welcome = true;
-        }
         self.stream.set_read_timeout(Some(within))?;
         let mut start = [0; 16];
         match self.stream.read(&mut start[..1]) {

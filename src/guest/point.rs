@@ -8,12 +8,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 
-use super::{Error, console, events, identity, journal, prepare};
+use super::{Error, console, events, identity, prepare};
 use crate::vm::agent::{Event, Go};
 
 /// Where the agent passes the host's word on to.
@@ -66,6 +67,11 @@ pub(super) fn pass() -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether somebody waits there: a machine that is to become a template does so long.
+pub(super) fn waits() -> bool {
+    Path::new(SOCKET).exists()
+}
+
 /// The word, if it comes in time.
 fn receive(socket: &UnixDatagram, within: Duration) -> Result<Option<Go>, Error> {
     socket.set_read_timeout(Some(within)).map_err(Error::io("wait at", SOCKET))?;
@@ -96,8 +102,7 @@ fn become_another(go: &Go, log: File, reseeded: bool) -> Result<(), Error> {
     if !reseeded {
         await_reseed(log, RESEEDED)?;
     }
-    identity::show_boot_id()?;
-    journal::pass_on()
+    identity::show_boot_id()
 }
 
 fn seed_bytes(go: &Go) -> Vec<u8> {

@@ -74,7 +74,7 @@ pub(super) fn await_end() -> Result<(), Error> {
     Ok(())
 }
 
-/// The journal of an instance of a template begins only now: it does not take the processor from what readiness waits for.
+/// The journal begins only now: it does not take the processor from what readiness waits for.
 pub(super) fn begin_journal() {
     journal::begin().unwrap_or_else(|error| console::log(&format!("journal: {error}")));
 }
@@ -108,7 +108,7 @@ pub(super) fn await_login(within: Duration) {
 
 /// Starts root's shell on the console.
 fn start_console() {
-    match systemctl::start(Jobs::start(&[]), &[units::CONSOLE], || (), |_| ()) {
+    match systemctl::start(Jobs::begin(), &[units::CONSOLE], || (), |_| ()) {
         Ok(wrong) => wrong.into_iter().for_each(warn),
         Err(error) => warn(format!("the console: {error}")),
     }

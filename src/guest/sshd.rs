@@ -112,6 +112,10 @@ pub(super) fn settle_early() -> Result<(), Error> {
     while !listens() && Instant::now() < until {
         thread::sleep(POLL);
     }
+    // Nothing of it stays in the memory that is frozen but what sshd itself has.
+    let length = fs::metadata(HOST_KEY).map_or(0, |found| found.len());
+    let zeros = vec![0; usize::try_from(length).unwrap_or_default()];
+    fs::write(HOST_KEY, zeros).map_err(Error::io("write", HOST_KEY))?;
     fs::remove_file(HOST_KEY).map_err(Error::io("remove", HOST_KEY))
 }
 

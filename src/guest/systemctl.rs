@@ -69,7 +69,7 @@ pub(super) fn start(
     asked: impl FnOnce(),
     waiting: impl Fn(String),
 ) -> Result<Vec<String>, Error> {
-    let jobs = jobs.and_then(|mut jobs| jobs.also(names).map(|()| jobs));
+    let jobs = jobs.and_then(|mut jobs| jobs.start(names).map(|()| jobs));
     asked();
     if names.is_empty() {
         return Ok(Vec::new());

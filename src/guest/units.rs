@@ -134,9 +134,7 @@ pub(super) fn write(root: &Path, run: &Path, console: &str, is_template: bool) -
     put(&below_run(sshd::CONFIG), &sshd::config(root))?;
     let early = is_template && sshd::can_start_early(root);
     put(&units.join(sshd::UNIT), &sshd::unit(early))?;
-    if is_template {
-        put(&units.join(format!("{}.d/civm.conf", journal::UNIT)), journal::STAND_IN)?;
-    }
+    put(&units.join(format!("{}.d/civm.conf", journal::UNIT)), journal::STAND_IN)?;
     if early {
         sshd::put_stand_in(&below_run(sshd::HOST_KEY))?;
     }

@@ -27,8 +27,8 @@ cat /etc/machine-id
 cat /proc/sys/kernel/random/boot_id
 ssh-keygen -lf /shared/secrets/ssh_host_ed25519_key
 head -n1 /proc/self/maps
-head -n1 /proc/$(cat /run/sshd.pid 2>/dev/null || pgrep -o sshd)/maps
-systemctl show -P InvocationID civm-sshd.service
+head -n1 /proc/$PPID/maps
+systemctl start civm-ready.service && systemctl show -P InvocationID civm-ready.service
 journalctl -b -o json -n1 | grep -o '_BOOT_ID[^,]*'";
 
 /// What the kernel makes of addresses, ports and a secret of its own where a TCP connection begins, without the clock that

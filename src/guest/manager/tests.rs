@@ -41,17 +41,24 @@ fn removed(job: &str, unit: &str, result: &str) -> Vec<u8> {
 /// What is said of units to a manager that says this.
 fn conversation(units: &[&str], words: Vec<Vec<u8>>) -> (Jobs, Vec<u8>) {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+    let expected = (1..).zip(units).map(|(serial, unit)| call(serial, unit).len()).sum();
     let manager = thread::spawn(move || {
+        let mut hello = vec![0; HELLO.len()];
+        theirs.read_exact(&mut hello).expect("read");
+        assert_eq!(hello, HELLO);
+        theirs.set_nonblocking(true).expect("set");
+        assert!(theirs.read(&mut [0]).is_err(), "nothing else comes with it");
+        theirs.set_nonblocking(false).expect("set");
         theirs.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n").expect("written");
         words.iter().for_each(|word| theirs.write_all(word).expect("written"));
-        let mut heard = vec![0; 4096];
-        let length = theirs.read(&mut heard).expect("read");
-        heard.truncate(length);
+        let mut heard = vec![0; expected];
+        theirs.read_exact(&mut heard).expect("read");
         (theirs, heard)
     });
     let (first, more) = units.split_at(1);
-    let mut jobs = Jobs::on(ours, first).expect("a conversation");
-    jobs.also(more).expect("more of it");
+    let mut jobs = Jobs::on(ours).expect("a conversation");
+    jobs.start(first).expect("asked");
+    jobs.start(more).expect("more of it");
     while !jobs.pending().is_empty() {
         jobs.wait(Duration::from_secs(10)).expect("understood");
     }
@@ -73,8 +80,7 @@ fn units_are_started_and_waited_for() {
     ];
     let (jobs, heard) = conversation(&["a.service", "b.service", "c.service"], words);
     assert_eq!(jobs.wrong, ["b.service failed to start", "c.service: Unit c.service not found."]);
-    let calls = heard.strip_prefix(HELLO).expect("the start of a conversation");
-    assert_eq!(calls, [call(1, "a.service"), call(2, "b.service"), call(3, "c.service")].concat());
+    assert_eq!(heard, [call(1, "a.service"), call(2, "b.service"), call(3, "c.service")].concat());
 }
 
 /// What `busctl --address=unix:path=SOCKET call … StartUnit ss x.service replace` (systemd 252) writes, but for the order of
@@ -95,11 +101,12 @@ fn a_call_is_a_message_that_can_be_read() {
 fn who_refuses_or_breaks_off_is_not_waited_for() {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     theirs.write_all(b"REJECTED EXTERNAL\r\n").expect("written");
-    let mut jobs = Jobs::on(ours, &["a.service"]).expect("a conversation");
-    assert!(jobs.wait(Duration::from_secs(10)).is_err());
+    let mut jobs = Jobs::on(ours).expect("a conversation");
+    assert!(jobs.start(&["a.service"]).is_err() && jobs.pending().is_empty());
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     theirs.write_all(b"OK x\r\n").expect("written");
-    let mut jobs = Jobs::on(ours, &["a.service"]).expect("a conversation");
+    let mut jobs = Jobs::on(ours).expect("a conversation");
+    jobs.start(&["a.service"]).expect("asked");
     jobs.wait(Duration::from_millis(20)).expect("nothing was said");
     assert_eq!(jobs.pending(), ["a.service"]);
     drop(theirs);
@@ -115,7 +122,7 @@ proptest! {
         start[12..].copy_from_slice(&fields.to_le_bytes());
         if let Ok(message) = Message::read(&start, &mut &bytes[16..]) {
             let (ours, _theirs) = UnixStream::pair().expect("a pair");
-            let mut jobs = Jobs::on(ours, &[]).expect("a conversation");
+            let mut jobs = Jobs::on(ours).expect("a conversation");
             jobs.asked.insert(message.reply_serial, "a".to_owned());
             let _ = jobs.take(&message);
         }
