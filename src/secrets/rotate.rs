@@ -38,7 +38,7 @@ impl Rotation {
     ///
     /// # Errors
     /// The file has keys of other kinds, a group would be empty, a recipient cannot be used.
-    pub fn plan(&self, path: &Path, metadata: &Metadata) -> Result<Plan, Error> {
+    pub fn plan(&self, path: &Path, metadata: &Metadata, session: &Session) -> Result<Plan, Error> {
         let mut plan = Plan::of_file(path, metadata)?;
         if let Some(first) = plan.groups.first_mut() {
             for recipient in &self.add {
@@ -55,7 +55,7 @@ impl Rotation {
         for group in &mut plan.groups {
             group.retain(|recipient| !self.remove.contains(recipient));
         }
-        plan.check(metadata.shamir_threshold)?;
+        plan.check(session, metadata.shamir_threshold)?;
         Ok(plan)
     }
 }
@@ -67,7 +67,7 @@ impl OpenFile {
     /// # Errors
     /// As [`Rotation::plan`], which reports it before the user is asked for a key; a value that cannot be encrypted.
     pub fn rotate(self, rotation: &Rotation, session: &Session) -> Result<Vec<u8>, Error> {
-        let plan = rotation.plan(&self.path, &self.metadata)?;
+        let plan = rotation.plan(&self.path, &self.metadata, session)?;
         self.reseal_anew(&plan, session)
     }
 }
@@ -129,7 +129,7 @@ pub fn rotate_file(
         if which == Which::Readable && removed == 0 {
             return Ok((None, None));
         }
-        rotation.plan(path, &file.metadata)?;
+        rotation.plan(path, &file.metadata, session)?;
         let open = file.open(session.identities(), MacCheck::Verify)?;
         Ok((Some(open.rotate(&rotation, session)?), Some(removed)))
     })

@@ -75,7 +75,7 @@ fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize
     let file = SopsFile::parse(session, path, text)?;
     let mut change = file.metadata.changes(&plan.groups);
     if !change.is_empty() {
-        plan.check(change.threshold_after)?;
+        plan.check(session, change.threshold_after)?;
     }
     if mode == Mode::Write && !change.is_empty() {
         change = transform::<_, _, Error>(path, |now| {
