@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::discover::{Found, sops_files};
 use super::error::Error;
-use super::file::OpenFile;
+use super::file::{OpenFile, SopsFile};
 use super::many;
 use super::recipients::Plan;
-use super::rewrite::rewrite;
+use super::rewrite::transform_unsynced;
 use super::session::Session;
+use crate::edge::atomic::Unsynced;
 use crate::keys::recipient::{Recipient, same_key};
 use crate::sops::document::MacCheck;
 use crate::sops::metadata::Metadata;
@@ -90,7 +89,7 @@ pub struct Rotated {
     pub result: Result<Option<usize>, Error>,
 }
 
-/// Rotates the data keys of the sops files under the paths, in parallel, and reports each as soon as it is done.
+/// Rotates the data keys of the sops files under the paths, in parallel, and calls `tell` with their number after each.
 /// One file that fails does not stop the others; what cannot be read is a file that fails. The result is in
 /// the order of the files' paths.
 pub fn rotate_all(
@@ -98,17 +97,16 @@ pub fn rotate_all(
     paths: &[PathBuf],
     rotation: &Rotation,
     which: Which,
-    tell: &(dyn Fn(usize, &Rotated) + Sync),
+    tell: &(dyn Fn(usize) + Sync),
 ) -> Vec<Rotated> {
     let files = sops_files(paths, &session.environment);
     let total = files.len();
-    let work = files.into_par_iter().map(|Found { path, text, .. }| {
-        let result = text.and_then(|_| rotate_file(session, &path, rotation, which));
-        let rotated = Rotated { path, result };
-        tell(total, &rotated);
-        rotated
-    });
-    many::writing(|| work.collect())
+    let work = |Found { path, text, .. }: Found, unsynced: &Unsynced| {
+        let result = text.and_then(|_| rotate_file(session, &path, rotation, which, unsynced));
+        tell(total);
+        Rotated { path, result }
+    };
+    many::writing(files, work, |rotated| (&rotated.path, &mut rotated.result))
 }
 
 /// Rotates the data key of one file in place and returns how many recipients were removed; `None` if the file is not
@@ -117,13 +115,15 @@ pub fn rotate_all(
 /// # Errors
 /// The file cannot be decrypted or was changed after encryption; as [`OpenFile::rotate`]; it cannot be
 /// written. It is as it was then.
-pub fn rotate_file(
+fn rotate_file(
     session: &Session,
     path: &Path,
     rotation: &Rotation,
     which: Which,
+    unsynced: &Unsynced,
 ) -> Result<Option<usize>, Error> {
-    rewrite(session, path, |file| {
+    transform_unsynced(path, unsynced, |text| {
+        let file = SopsFile::parse(session, path, text)?;
         let rotation = rotation.spelled_as_in(&file.metadata);
         let removed = rotation.remove.len();
         if which == Which::Readable && removed == 0 {
