@@ -28,6 +28,7 @@ mod cli {
     mod instances;
     mod keys;
     mod keys_edit;
+    mod memory;
     mod nested_rules;
     mod odd_names;
     mod pins;

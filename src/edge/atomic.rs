@@ -19,10 +19,11 @@ mod target;
 
 use directory_sync::sync_directory;
 use staging::Staging;
-use target::{Existing, follow_links, open_stream, split};
+use target::{Existing, Leads, leads_to, split};
 
+pub use directory_sync::{Unsynced, UnsyncedDirectory};
 pub use staging::{is_temporary, sweep};
-pub use target::read_locked;
+pub use target::{read_locked, sweep_beside};
 
 /// A file that was not written.
 #[derive(Debug, Error)]
@@ -82,6 +83,8 @@ struct WriteOptions<'a> {
     mode: u32,
     /// Whether it becomes a new file in any case, and has exactly that mode.
     fresh: bool,
+    /// What the file is put into instead of its directory being synced.
+    unsynced: Option<&'a Unsynced>,
 }
 
 /// What a file must hold to be written.
@@ -103,7 +106,8 @@ enum Expected<'a> {
 ///
 /// The path is a directory, a file that this user may not write, or the system refuses.
 pub fn replace(path: &Path, content: &[u8], mode_if_new: u32) -> Result<(), WriteError> {
-    write(path, content, &WriteOptions { expected: None, mode: mode_if_new, fresh: false }).map(drop)
+    write(path, content, &WriteOptions { expected: None, mode: mode_if_new, fresh: false, unsynced: None })
+        .map(drop)
 }
 
 /// Replaces a file as [`replace`] does, unless it holds this already: to be sure of a write takes a disk ten
@@ -130,7 +134,24 @@ pub fn update(path: &Path, content: &[u8], mode_if_new: u32) -> Result<(), Write
 /// As [`replace`].
 pub fn swap(path: &Path, old: Option<&[u8]>, new: &[u8], mode_if_new: u32) -> Result<bool, WriteError> {
     let expected = Some(old.map_or(Expected::Nothing, Expected::Content));
-    write(path, new, &WriteOptions { expected, mode: mode_if_new, fresh: false })
+    write(path, new, &WriteOptions { expected, mode: mode_if_new, fresh: false, unsynced: None })
+}
+
+/// The same for one of many files, whose directories the caller syncs behind them.
+///
+/// # Errors
+///
+/// As [`replace`].
+pub fn swap_unsynced(
+    path: &Path,
+    old: &[u8],
+    new: &[u8],
+    mode_if_new: u32,
+    unsynced: &Unsynced,
+) -> Result<bool, WriteError> {
+    let expected = Some(Expected::Content(old));
+    let unsynced = Some(unsynced);
+    write(path, new, &WriteOptions { expected, mode: mode_if_new, fresh: false, unsynced })
 }
 
 /// Creates a file with exactly this mode, whatever the umask is.
@@ -147,7 +168,7 @@ pub fn create(path: &Path, content: &[u8], mode: u32, force: bool) -> Result<(),
         return Err(exists());
     }
     let expected = if force { None } else { Some(Expected::Nothing) };
-    match write(path, content, &WriteOptions { expected, mode, fresh: true })? {
+    match write(path, content, &WriteOptions { expected, mode, fresh: true, unsynced: None })? {
         true => Ok(()),
         false => Err(exists()),
     }
@@ -156,14 +177,14 @@ pub fn create(path: &Path, content: &[u8], mode: u32, force: bool) -> Result<(),
 /// False where the file is not as expected.
 fn write(path: &Path, content: &[u8], options: &WriteOptions<'_>) -> Result<bool, WriteError> {
     let failed = |source| WriteError::Io { path: path.to_owned(), source };
-    if let Some(stream) = open_stream(path).map_err(failed)? {
-        return write_into(stream, content).map_err(failed).map(|()| true);
-    }
-    let target = follow_links(path).map_err(failed)?;
+    let target = match leads_to(path).map_err(failed)? {
+        Leads::ToStream(stream) => return write_into(stream, content).map_err(failed).map(|()| true),
+        Leads::ToFile(target) => target,
+    };
     let (directory, name) = split(&target).map_err(failed)?;
     sweep(&directory);
     let existing = Existing::open(path, &target)?;
-    if !is_as_expected(options.expected, existing.as_ref(), &target).map_err(failed)? {
+    if !options.may_be_as_expected(existing.as_ref()) {
         return Ok(false);
     }
     let staging = Staging::make(&directory).map_err(|source| match source.kind() {
@@ -183,8 +204,8 @@ fn write(path: &Path, content: &[u8], options: &WriteOptions<'_>) -> Result<bool
         new.set_permissions(Permissions::from_mode(options.mode)).map_err(failed)?;
     }
     new.sync_all().map_err(failed)?;
-    // Again: programs that know of no lock may have written meanwhile.
-    if !is_as_expected(options.expected, existing.as_ref(), &target).map_err(failed)? {
+    // Not before: programs that know of no lock may have written meanwhile.
+    if !options.is_as_expected(existing.as_ref(), &target).map_err(failed)? {
         return Ok(false);
     }
     match old.filter(|_| !replaceable) {
@@ -196,19 +217,28 @@ fn write(path: &Path, content: &[u8], options: &WriteOptions<'_>) -> Result<bool
         }
         None => staging.rename(&target).map_err(failed)?,
     }
-    sync_directory(&directory).map_err(failed)?;
+    match options.unsynced {
+        Some(unsynced) => unsynced.add(directory, path),
+        None => sync_directory(&directory).map_err(failed)?,
+    }
     Ok(true)
 }
 
-fn is_as_expected(
-    expected: Option<Expected<'_>>,
-    existing: Option<&Existing>,
-    target: &Path,
-) -> io::Result<bool> {
-    match (expected, existing) {
-        (None, _) | (Some(Expected::Nothing), None) => Ok(true),
-        (Some(Expected::Content(old)), Some(existing)) => existing.is_still(target, old),
-        _ => Ok(false),
+impl WriteOptions<'_> {
+    /// Whether a file is there or not, as is expected.
+    fn may_be_as_expected(&self, existing: Option<&Existing>) -> bool {
+        match self.expected {
+            None => true,
+            Some(Expected::Nothing) => existing.is_none(),
+            Some(Expected::Content(_)) => existing.is_some(),
+        }
+    }
+
+    fn is_as_expected(&self, existing: Option<&Existing>, target: &Path) -> io::Result<bool> {
+        match (self.expected, existing) {
+            (Some(Expected::Content(old)), Some(existing)) => existing.is_still(target, old),
+            _ => Ok(self.may_be_as_expected(existing)),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What must not outlive this process: directories that go with it when a signal ends it, too.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use signal_hook::consts::{
     SIGALRM, SIGHUP, SIGINT, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ,
@@ -36,10 +36,10 @@ struct State {
     registered: Vec<(PathBuf, Remove)>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { handling: Handling::Default, registered: Vec::new() });
+static STATE: RwLock<State> = RwLock::new(State { handling: Handling::Default, registered: Vec::new() });
 
-fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+fn state() -> RwLockWriteGuard<'static, State> {
+    STATE.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// From here on a signal that ends this process removes what is registered first. For programs that do nothing else
@@ -58,7 +58,7 @@ pub(super) fn leave_signals() {
 
 /// While this lives no signal ends the process by way of this module.
 pub(super) struct HoldSignals {
-    state: MutexGuard<'static, State>,
+    state: RwLockWriteGuard<'static, State>,
 }
 
 impl HoldSignals {
@@ -78,6 +78,17 @@ impl HoldSignals {
     /// Forgets one.
     pub(super) fn forget(&mut self, path: &Path) {
         self.state.registered.retain(|(known, _)| known != path);
+    }
+}
+
+/// The same for many threads at once, which make and name files in directories that are registered already.
+pub(super) struct ShareHeldSignals {
+    _state: RwLockReadGuard<'static, State>,
+}
+
+impl ShareHeldSignals {
+    pub(super) fn begin() -> Self {
+        Self { _state: STATE.read().unwrap_or_else(PoisonError::into_inner) }
     }
 }
 

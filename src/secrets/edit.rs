@@ -126,7 +126,7 @@ pub fn create(
     plan: &Plan,
     watch: &Watch<'_>,
 ) -> Result<(), Error> {
-    plan.check(plan.shamir_threshold)?;
+    plan.check(session, plan.shamir_threshold)?;
     let ignored = plan.selector.clone().filter(|_| form.output.is_single_value()).map(Doubt::Ignored);
     plan.doubts().into_iter().chain(ignored).for_each(|doubt| (watch.tell)(Notice::Doubt(doubt)));
     writable(path)?;

@@ -3,16 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use super::discover::is_sops;
 use super::error::Error;
 use super::file::{Doubt, NewFile};
 use super::many;
 use super::recipients::Plan;
-use super::rewrite::transform;
+use super::rewrite::transform_unsynced;
 use super::session::Session;
 use super::update_all::as_rules_see;
+use crate::edge::atomic::Unsynced;
 
 /// Encrypts files in place, in parallel, and calls `tell` after each. One file that fails does not stop the others. The
 /// result is in the order of the files, with the warnings for each.
@@ -22,18 +21,18 @@ pub fn encrypt_all(
     tell: &(dyn Fn(usize) + Sync),
 ) -> Vec<(PathBuf, Result<Vec<Doubt>, Error>)> {
     let total = files.len();
-    let work = files.into_par_iter().map(|path| {
-        let result = one(session, &path);
+    let work = |path: PathBuf, unsynced: &Unsynced| {
+        let result = one(session, &path, unsynced);
         tell(total);
         (path, result)
-    });
-    many::writing(|| work.collect())
+    };
+    many::writing(files, work, |(path, result)| (path, result))
 }
 
-fn one(session: &Session, path: &Path) -> Result<Vec<Doubt>, Error> {
+fn one(session: &Session, path: &Path, unsynced: &Unsynced) -> Result<Vec<Doubt>, Error> {
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
     let store = session.store_of(path)?;
-    transform(path, |text| {
+    transform_unsynced(path, unsynced, |text| {
         // Another process may have encrypted it since the search.
         if is_sops(path, text) {
             return Ok((None, Vec::new()));

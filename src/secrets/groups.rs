@@ -55,7 +55,7 @@ impl SopsFile {
         if usize::try_from(needed).unwrap_or(usize::MAX) > count {
             return Err(Error::Threshold { path: self.path, count, threshold: needed });
         }
-        plan.check(threshold)?;
+        plan.check(session, threshold)?;
         let key = self.data_key(session.identities())?;
         self.metadata.shamir_threshold = threshold;
         plan.wrap(&mut self.metadata, &key, session)?;

@@ -8,7 +8,7 @@ use rand::rngs::OsRng;
 use super::error::Error;
 use super::file::SopsFile;
 use super::session::{Rules, Session};
-use crate::keys::recipient::{Recipient, RecipientError};
+use crate::keys::recipient::RecipientError;
 use crate::rules::UnknownKey;
 use crate::sops::data_key::DataKey;
 use crate::sops::metadata::{AgeKey, Changes, KeyGroup, Metadata};
@@ -176,11 +176,11 @@ impl Plan {
     ///
     /// # Errors
     /// The first group or recipient of which that is not so.
-    pub fn check(&self, threshold: i64) -> Result<(), Error> {
+    pub fn check(&self, session: &Session, threshold: i64) -> Result<(), Error> {
         let sizes: Vec<usize> = self.groups.iter().map(Vec::len).collect();
         check_groups(&self.origin, &sizes, threshold)?;
         for text in self.groups.iter().flatten() {
-            Recipient::parse(text).map_err(|error| Error::Recipient { recipient: text.clone(), error })?;
+            session.recipient(text).map_err(|error| Error::Recipient { recipient: text.clone(), error })?;
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl Plan {
     /// # Errors
     /// As [`Plan::check`]; a recipient that cannot be wrapped for. The metadata is as it was then.
     pub fn wrap(&self, metadata: &mut Metadata, key: &DataKey, session: &Session) -> Result<(), Error> {
-        self.check(metadata.shamir_threshold)?;
+        self.check(session, metadata.shamir_threshold)?;
         let mut wrapped = Metadata {
             groups: self.groups.iter().map(|_| KeyGroup::default()).collect(),
             ..metadata.clone()
@@ -292,7 +292,7 @@ impl SopsFile {
     pub fn with_recipients(mut self, plan: &Plan, session: &Session) -> Result<Vec<u8>, Error> {
         // As in sops, the rule's threshold is ignored: the file keeps its own if it has as many groups.
         let threshold = self.metadata.changes(&plan.groups).threshold_after;
-        plan.check(threshold)?;
+        plan.check(session, threshold)?;
         let key = self.data_key(session.identities())?;
         self.metadata.shamir_threshold = threshold;
         plan.wrap(&mut self.metadata, &key, session)?;

@@ -10,7 +10,10 @@ use zeroize::Zeroizing;
 use super::error::Error;
 use super::file::SopsFile;
 use super::session::{Session, read_locked};
-use crate::edge::atomic::{self, WriteError};
+use crate::edge::atomic::{self, Unsynced, WriteError};
+
+/// The mode of a file that another process has removed in the meantime.
+const MODE_IF_NEW: u32 = 0o600;
 
 /// Rewrites a sops file in place. `work` returns its new text, or `None` to leave it unchanged, and a result to pass on.
 ///
@@ -35,11 +38,31 @@ pub fn transform<T, B: AsRef<[u8]>, E: From<Error>>(
     path: &Path,
     work: impl Fn(&[u8]) -> Result<(Option<B>, T), E>,
 ) -> Result<T, E> {
+    retry(path, work, |before, after| write_if_unchanged(path, before, after))
+}
+
+/// The same for one of many files, whose directories the caller syncs behind them.
+///
+/// # Errors
+/// As [`transform`].
+pub(super) fn transform_unsynced<T>(
+    path: &Path,
+    unsynced: &Unsynced,
+    work: impl Fn(&[u8]) -> Result<(Option<Vec<u8>>, T), Error>,
+) -> Result<T, Error> {
+    retry(path, work, |before, after| atomic::swap_unsynced(path, before, after, MODE_IF_NEW, unsynced))
+}
+
+fn retry<T, B: AsRef<[u8]>, E: From<Error>>(
+    path: &Path,
+    work: impl Fn(&[u8]) -> Result<(Option<B>, T), E>,
+    write: impl Fn(&[u8], &[u8]) -> Result<bool, WriteError>,
+) -> Result<T, E> {
     loop {
         let before = Zeroizing::new(read_locked(path)?);
         let (after, result) = work(&before)?;
         match after {
-            Some(after) if !write_if_unchanged(path, &before, after.as_ref()).map_err(Error::Write)? => {}
+            Some(after) if !write(&before, after.as_ref()).map_err(Error::Write)? => {}
             _ => return Ok(result),
         }
     }
@@ -51,5 +74,5 @@ pub fn transform<T, B: AsRef<[u8]>, E: From<Error>>(
 /// # Errors
 /// The file cannot be written. It is as it was then.
 pub fn write_if_unchanged(path: &Path, before: &[u8], after: &[u8]) -> Result<bool, WriteError> {
-    atomic::swap(path, Some(before), after, 0o600)
+    atomic::swap(path, Some(before), after, MODE_IF_NEW)
 }

@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::discover::{Found, sops_files};
 use super::error::Error;
-use super::file::OpenFile;
+use super::file::{OpenFile, SopsFile};
 use super::many;
 use super::recipients::Plan;
-use super::rewrite::rewrite;
+use super::rewrite::transform_unsynced;
 use super::session::Session;
+use crate::edge::atomic::Unsynced;
 use crate::keys::recipient::{Recipient, same_key};
 use crate::sops::document::MacCheck;
 use crate::sops::metadata::Metadata;
@@ -38,7 +37,7 @@ impl Rotation {
     ///
     /// # Errors
     /// The file has keys of other kinds, a group would be empty, a recipient cannot be used.
-    pub fn plan(&self, path: &Path, metadata: &Metadata) -> Result<Plan, Error> {
+    pub fn plan(&self, path: &Path, metadata: &Metadata, session: &Session) -> Result<Plan, Error> {
         let mut plan = Plan::of_file(path, metadata)?;
         if let Some(first) = plan.groups.first_mut() {
             for recipient in &self.add {
@@ -55,7 +54,7 @@ impl Rotation {
         for group in &mut plan.groups {
             group.retain(|recipient| !self.remove.contains(recipient));
         }
-        plan.check(metadata.shamir_threshold)?;
+        plan.check(session, metadata.shamir_threshold)?;
         Ok(plan)
     }
 }
@@ -67,7 +66,7 @@ impl OpenFile {
     /// # Errors
     /// As [`Rotation::plan`], which reports it before the user is asked for a key; a value that cannot be encrypted.
     pub fn rotate(self, rotation: &Rotation, session: &Session) -> Result<Vec<u8>, Error> {
-        let plan = rotation.plan(&self.path, &self.metadata)?;
+        let plan = rotation.plan(&self.path, &self.metadata, session)?;
         self.reseal_anew(&plan, session)
     }
 }
@@ -90,7 +89,7 @@ pub struct Rotated {
     pub result: Result<Option<usize>, Error>,
 }
 
-/// Rotates the data keys of the sops files under the paths, in parallel, and reports each as soon as it is done.
+/// Rotates the data keys of the sops files under the paths, in parallel, and calls `tell` with their number after each.
 /// One file that fails does not stop the others; what cannot be read is a file that fails. The result is in
 /// the order of the files' paths.
 pub fn rotate_all(
@@ -98,17 +97,16 @@ pub fn rotate_all(
     paths: &[PathBuf],
     rotation: &Rotation,
     which: Which,
-    tell: &(dyn Fn(usize, &Rotated) + Sync),
+    tell: &(dyn Fn(usize) + Sync),
 ) -> Vec<Rotated> {
     let files = sops_files(paths, &session.environment);
     let total = files.len();
-    let work = files.into_par_iter().map(|Found { path, text, .. }| {
-        let result = text.and_then(|_| rotate_file(session, &path, rotation, which));
-        let rotated = Rotated { path, result };
-        tell(total, &rotated);
-        rotated
-    });
-    many::writing(|| work.collect())
+    let work = |Found { path, text, .. }: Found, unsynced: &Unsynced| {
+        let result = text.and_then(|_| rotate_file(session, &path, rotation, which, unsynced));
+        tell(total);
+        Rotated { path, result }
+    };
+    many::writing(files, work, |rotated| (&rotated.path, &mut rotated.result))
 }
 
 /// Rotates the data key of one file in place and returns how many recipients were removed; `None` if the file is not
@@ -117,19 +115,21 @@ pub fn rotate_all(
 /// # Errors
 /// The file cannot be decrypted or was changed after encryption; as [`OpenFile::rotate`]; it cannot be
 /// written. It is as it was then.
-pub fn rotate_file(
+fn rotate_file(
     session: &Session,
     path: &Path,
     rotation: &Rotation,
     which: Which,
+    unsynced: &Unsynced,
 ) -> Result<Option<usize>, Error> {
-    rewrite(session, path, |file| {
+    transform_unsynced(path, unsynced, |text| {
+        let file = SopsFile::parse(session, path, text)?;
         let rotation = rotation.spelled_as_in(&file.metadata);
         let removed = rotation.remove.len();
         if which == Which::Readable && removed == 0 {
             return Ok((None, None));
         }
-        rotation.plan(path, &file.metadata)?;
+        rotation.plan(path, &file.metadata, session)?;
         let open = file.open(session.identities(), MacCheck::Verify)?;
         Ok((Some(open.rotate(&rotation, session)?), Some(removed)))
     })

@@ -325,7 +325,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// It is missing, a directory, or the system refuses.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    sweep_beside(path);
+    atomic::sweep_beside(path);
     fs::read(path).map_err(|source| unreadable(path, source))
 }
 
@@ -334,15 +334,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// As [`read`].
 pub fn read_locked(path: &Path) -> Result<Vec<u8>, Error> {
-    sweep_beside(path);
+    atomic::sweep_beside(path);
     atomic::read_locked(path).map_err(|source| unreadable(path, source))
-}
-
-/// Before a file is read, cleans up what a killed civm left next to it.
-fn sweep_beside(path: &Path) {
-    if let Some(directory) = fs::canonicalize(path).ok().as_deref().and_then(Path::parent) {
-        atomic::sweep(directory);
-    }
 }
 
 fn unreadable(path: &Path, source: io::Error) -> Error {
@@ -355,8 +348,12 @@ fn unreadable(path: &Path, source: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::edge::terminal::Nobody;
+    use crate::keys::native::AgeIdentity;
+    use crate::secrets::recipients::Plan;
 
     #[test]
     fn rules_are_found_from_where_one_stands_then_from_the_file() {
@@ -371,5 +368,18 @@ mod tests {
         assert_eq!(found(&project.join("hosts"), "x/s.yaml"), Some(project.join(".sops.yaml")));
         assert_eq!(found(dir.path(), "project/hosts/x/s.yaml"), Some(project.join(".sops.yaml")));
         assert_eq!(found(dir.path(), "s.yaml"), None);
+    }
+
+    #[test]
+    fn a_recipient_s_key_is_checked_once_however_many_files_name_it() {
+        let session = Session::new(Environment::empty(), Arc::new(Nobody), PathBuf::from("/"));
+        let [one, two] = [(); 2].map(|()| AgeIdentity::generate().recipient().to_owned());
+        let plan = Plan::of_groups(vec![vec![one.clone()], vec![two.clone(), one.clone()]]);
+        plan.check(&session, 2).unwrap();
+        let known = || locked(&session.recipients).keys().cloned().collect::<Vec<_>>();
+        assert_eq!(known(), BTreeSet::from([one, two]).into_iter().collect::<Vec<_>>());
+        let wrong = Plan::of_groups(vec![vec!["age1".to_owned()]]);
+        assert!(matches!(wrong.check(&session, 0), Err(Error::Recipient { .. })));
+        assert_eq!(known().len(), 2, "what cannot be used is not taken for one");
     }
 }

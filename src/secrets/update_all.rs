@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::discover::{Found, sops_files};
 use super::error::Error;
 use super::file::SopsFile;
 use super::many;
 use super::recipients::Plan;
-use super::rewrite::transform;
+use super::rewrite::transform_unsynced;
 use super::session::Session;
+use crate::edge::atomic::Unsynced;
 use crate::sops::metadata::Changes;
 
 /// How far to go.
@@ -46,39 +45,44 @@ impl FileUpdate {
     }
 }
 
-/// Processes every sops file under the paths, in parallel, and reports each as soon as it is done.
+/// Processes every sops file under the paths, in parallel, and calls `tell` with their number after each.
 /// One file that fails does not stop the others; what cannot be read is a file that fails. The result is
 /// in the order of the files' paths.
 pub fn update_all(
     session: &Session,
     paths: &[PathBuf],
     mode: Mode,
-    tell: &(dyn Fn(usize, &FileUpdate) + Sync),
+    tell: &(dyn Fn(usize) + Sync),
 ) -> Vec<FileUpdate> {
     let files = sops_files(paths, &session.environment);
     let total = files.len();
-    let work = files.into_par_iter().map(|Found { path, named, text }| {
-        let (recipients, result) = match text.and_then(|text| one(session, &path, &text, mode)) {
+    let work = |Found { path, named, text }: Found, unsynced: &Unsynced| {
+        let (recipients, result) = match text.and_then(|text| one(session, &path, &text, mode, unsynced)) {
             Ok((recipients, change)) => (recipients, Ok(change)),
             Err(error) => (0, Err(error)),
         };
-        let looked = FileUpdate { path, named, recipients, result };
-        tell(total, &looked);
-        looked
-    });
-    many::writing(|| work.collect())
+        tell(total);
+        FileUpdate { path, named, recipients, result }
+    };
+    many::writing(files, work, |update| (&update.path, &mut update.result))
 }
 
-fn one(session: &Session, path: &Path, text: &[u8], mode: Mode) -> Result<(usize, Changes), Error> {
+fn one(
+    session: &Session,
+    path: &Path,
+    text: &[u8],
+    mode: Mode,
+    unsynced: &Unsynced,
+) -> Result<(usize, Changes), Error> {
     // The rule first: a file that matches none need not even be readable.
     let plan = Plan::of_rules(session, &as_rules_see(session, path)?)?;
     let file = SopsFile::parse(session, path, text)?;
     let mut change = file.metadata.changes(&plan.groups);
     if !change.is_empty() {
-        plan.check(change.threshold_after)?;
+        plan.check(session, change.threshold_after)?;
     }
     if mode == Mode::Write && !change.is_empty() {
-        change = transform::<_, _, Error>(path, |now| {
+        change = transform_unsynced(path, unsynced, |now| {
             // Mostly nobody has written it since it was found.
             let file = if now == text { file.clone() } else { SopsFile::parse(session, path, now)? };
             let change = file.metadata.changes(&plan.groups);

@@ -52,9 +52,10 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
         None => output.and_then(Format::of_ending).unwrap_or(input),
     };
     let stores = session.stores(name, input, output).map_err(failure)?;
-    let decrypted = |text: &[u8]| {
-        let mut open = SopsFile::of_store(Arc::clone(&stores.input), name, text)
-            .and_then(|file| file.open_to_read(session.identities(), mac))
+    let loaded = |text: &[u8]| SopsFile::of_store(Arc::clone(&stores.input), name, text).map_err(failure);
+    let decrypted = |file: SopsFile| {
+        let mut open = file
+            .open_to_read(session.identities(), mac)
             .map_err(failure)?
             .with_store(Arc::clone(&stores.output));
         let warnings = std::mem::take(&mut open.warnings);
@@ -66,12 +67,18 @@ pub(super) fn run(args: &Decrypt, session: &Session, context: &Context) -> Outco
         Ok::<_, Failure>((plain, warnings))
     };
     if args.in_place && args.output.is_none() {
-        let in_place = |text: &[u8]| decrypted(text).map(|(plain, warnings)| (Some(plain), warnings));
+        let in_place = |text: &[u8]| {
+            let (plain, warnings) = decrypted(loaded(text)?)?;
+            Ok::<_, Failure>((Some(plain), warnings))
+        };
         let warnings = transform(file.unwrap_or(name), in_place)?;
         super::warn(context, name, &warnings);
         return Ok(0);
     }
-    let (plain, warnings) = decrypted(&text)?;
+    let file = loaded(&text)?;
+    // It is as large as what was read from it, and nobody asks for it any more.
+    drop(text);
+    let (plain, warnings) = decrypted(file)?;
     super::warn(context, name, &warnings);
     match &args.output {
         // Plaintext is readable only by its owner, whatever the umask.

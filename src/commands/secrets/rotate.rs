@@ -43,7 +43,7 @@ pub(super) fn rotate(
     context: &Context,
 ) -> Outcome {
     let (bar, tick) = progress(context);
-    let done = rotate_all(session, paths, rotation, which, &|total, _| tick(total));
+    let done = rotate_all(session, paths, rotation, which, &tick);
     bar.finish_and_clear();
     let total = done.len();
     let mut failures = Vec::new();

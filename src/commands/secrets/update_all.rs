@@ -123,7 +123,7 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     }
 
     let (bar, tick) = progress(context);
-    let looked = update_all(session, &paths, mode, &|total, _| tick(total));
+    let looked = update_all(session, &paths, mode, &tick);
     bar.finish_and_clear();
 
     if args.json {

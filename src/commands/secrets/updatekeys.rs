@@ -40,7 +40,7 @@ fn one(path: &Path, yes: bool, session: &Session, context: &Context) -> Result<(
             context.screen.note(format!("File {} already up to date", shown.display()));
             return Ok(());
         }
-        plan.check(change.threshold_after).map_err(failure)?;
+        plan.check(session, change.threshold_after).map_err(failure)?;
         if agreed_to.as_ref() != Some(&change) {
             let colours = terminal::colours(&context.environment, terminal::stdout_is_terminal());
             context.screen.data(as_sops_shows_them(&change, colours).as_bytes())?;

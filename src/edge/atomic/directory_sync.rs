@@ -1,71 +1,53 @@
-//! Syncing directories: threads that have put files into one share a sync.
+//! Syncing directories, so that the names of new contents stay.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-/// The syncs of a directory, by their numbers.
-#[derive(Default)]
-struct Syncs {
-    state: Mutex<State>,
-    ended: Condvar,
+use super::WriteError;
+
+/// Files that have their new content, in directories that are still to be synced: each once, however many files are in it.
+///
+/// Until then the machine may crash, and a file be what it was before: the old content or the new one, never a part. So
+/// no file counts as written before its directory is synced.
+#[derive(Debug, Default)]
+pub struct Unsynced(Mutex<BTreeMap<PathBuf, Vec<PathBuf>>>);
+
+/// The files that are in one of those directories.
+#[derive(Debug)]
+pub struct UnsyncedDirectory {
+    directory: PathBuf,
+    files: Vec<PathBuf>,
 }
 
-#[derive(Default)]
-struct State {
-    started: u64,
-    ended: u64,
-    /// The last one that succeeded.
-    succeeded: u64,
-}
-
-impl Syncs {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl Unsynced {
+    pub(super) fn add(&self, directory: PathBuf, file: &Path) {
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        files.entry(directory).or_default().push(file.to_owned());
     }
 
-    /// Returns when a sync has succeeded that was started after the call: the own one, or another thread's.
-    fn sync(&self, directory: &Path) -> io::Result<()> {
-        let mut state = self.state();
-        let wanted = state.started + 1;
-        while state.succeeded < wanted {
-            if state.started > state.ended {
-                state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            state.started += 1;
-            let number = state.started;
-            drop(state);
-            let synced = sync_alone(directory);
-            state = self.state();
-            state.ended = number;
-            if synced.is_ok() {
-                state.succeeded = number;
-            }
-            self.ended.notify_all();
-            // Who waits for a sync that failed starts one, and learns why from that.
-            synced?;
-        }
-        Ok(())
+    /// The directories.
+    pub fn directories(self) -> Vec<UnsyncedDirectory> {
+        let directories = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        directories.into_iter().map(|(directory, files)| UnsyncedDirectory { directory, files }).collect()
     }
 }
 
-/// The directories that this process has synced.
-static KNOWN: Mutex<BTreeMap<PathBuf, Arc<Syncs>>> = Mutex::new(BTreeMap::new());
+impl UnsyncedDirectory {
+    /// Syncs the directory. Where that fails, the error of each file, by the path it was written under.
+    pub fn sync(self) -> Vec<(PathBuf, WriteError)> {
+        let Err(error) = sync_directory(&self.directory) else { return Vec::new() };
+        let again = || error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+        let failed = |path: PathBuf| (path.clone(), WriteError::Io { path, source: again() });
+        self.files.into_iter().map(failed).collect()
+    }
+}
 
-/// Syncs a directory, so that what was done to its entries before the call stays.
+/// Syncs a directory, so that what was done to its entries before the call stays. Some file systems cannot sync a
+/// directory and say so; there is nothing more to do on them.
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    let syncs = {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(directory.to_path_buf()).or_default())
-    };
-    syncs.sync(directory)
-}
-
-/// Some file systems cannot sync a directory and say so; there is nothing more to do on them.
-fn sync_alone(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
             Ok(())
@@ -79,36 +61,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_thread_waits_for_a_sync_that_starts_after_its_call() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let syncs = Syncs::default();
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..20 {
-                        let before = syncs.state().started;
-                        syncs.sync(directory.path()).expect("synced");
-                        assert!(syncs.state().succeeded > before);
-                    }
-                });
-            }
-        });
-        let state = syncs.state();
-        assert_eq!((state.started, state.succeeded), (state.ended, state.ended));
-        assert!(state.ended <= 160);
-    }
-
-    #[test]
-    fn a_failure_reaches_every_thread_and_the_next_sync_may_succeed() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let gone = directory.path().join("gone");
-        let syncs = Syncs::default();
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| syncs.sync(&gone).expect_err("no such directory"));
-            }
-        });
-        std::fs::create_dir(&gone).expect("made");
-        syncs.sync(&gone).expect("synced");
+    fn a_directory_that_cannot_be_synced_is_an_error_of_each_file_in_it() {
+        let base = tempfile::tempdir().expect("a directory");
+        let gone = base.path().join("gone");
+        let unsynced = Unsynced::default();
+        unsynced.add(base.path().to_path_buf(), &base.path().join("there"));
+        unsynced.add(gone.clone(), &gone.join("a"));
+        unsynced.add(gone.clone(), &gone.join("b"));
+        let failed: Vec<_> = unsynced.directories().into_iter().flat_map(UnsyncedDirectory::sync).collect();
+        let paths: Vec<_> = failed.iter().map(|(path, _)| path.clone()).collect();
+        assert_eq!(paths, [gone.join("a"), gone.join("b")]);
+        assert!(failed.iter().all(|(_, error)| error.kind() == Some(io::ErrorKind::NotFound)));
     }
 }

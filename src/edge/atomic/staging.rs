@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::WriteError;
 use super::directory_sync::sync_directory;
-use crate::edge::cleanup::HoldSignals;
+use crate::edge::cleanup::{HoldSignals, ShareHeldSignals};
 use crate::edge::held_dir::{self, GITIGNORE, HeldDir, is_named};
 use crate::edge::lock::Lock;
 use crate::edge::stream::read_wiping;
@@ -36,6 +36,8 @@ const WHOLE: &str = "whole";
 pub(super) struct Staging {
     dir: Arc<HeldDir>,
     part: PathBuf,
+    /// Whether the content has another name.
+    gone: bool,
 }
 
 /// The directories of this process, by what they are in.
@@ -55,7 +57,7 @@ pub fn sweep(directory: &Path) {
     static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     // Held to the end: other threads find the files finished.
     let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if swept.insert(directory.to_path_buf()) {
+    if !swept.contains(directory) && swept.insert(directory.to_path_buf()) {
         held_dir::sweep(directory, PREFIX, |left| is_private(left) && finish(left, directory));
     }
 }
@@ -73,7 +75,7 @@ impl Staging {
             }
         };
         let part = dir.path().join(format!("{PART}{}", PARTS.fetch_add(1, Ordering::Relaxed)));
-        Ok(Self { dir, part })
+        Ok(Self { dir, part, gone: false })
     }
 
     fn directory(directory: &Path) -> io::Result<HeldDir> {
@@ -90,20 +92,22 @@ impl Staging {
 
     /// The file for the new content.
     pub(super) fn file(&self, mode: u32) -> io::Result<File> {
-        let _signals = HoldSignals::begin();
+        let _signals = ShareHeldSignals::begin();
         OpenOptions::new().write(true).create_new(true).mode(mode).open(&self.part)
     }
 
     /// Gives the content the file's name.
-    pub(super) fn rename(self, target: &Path) -> io::Result<()> {
+    pub(super) fn rename(mut self, target: &Path) -> io::Result<()> {
         // Who removes what a signal left must not find the file under its old name and wipe it under the new one.
-        let _signals = HoldSignals::begin();
-        fs::rename(&self.part, target)
+        let _signals = ShareHeldSignals::begin();
+        fs::rename(&self.part, target)?;
+        self.gone = true;
+        Ok(())
     }
 
     /// Gives the content a name that nothing has yet; false where something has it.
     pub(super) fn link(self, target: &Path) -> io::Result<bool> {
-        let _signals = HoldSignals::begin();
+        let _signals = ShareHeldSignals::begin();
         match TempPath::try_from_path(&self.part)?.persist_noclobber(target) {
             Ok(()) => Ok(true),
             Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -142,8 +146,9 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // It is gone where all went well.
-        held_dir::remove_file(&self.part);
+        if !self.gone {
+            held_dir::remove_file(&self.part);
+        }
     }
 }
 

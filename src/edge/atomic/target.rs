@@ -4,14 +4,14 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
 use zeroize::Zeroizing;
 
 use super::WriteError;
-use crate::edge::held_dir::is_named;
+use super::staging::sweep;
 use crate::edge::lock::Lock;
 
 /// Links followed before a chain counts as a loop; the kernel's own limit.
@@ -43,9 +43,12 @@ impl Existing {
                 return Err(WriteError::NotAFile(path.to_owned()));
             }
             let lock = Lock::wait(file).map_err(failed)?;
-            if is_named(lock.file(), target).map_err(failed)? {
-                let metadata = lock.file().metadata().map_err(failed)?;
-                return Ok(Some(Self { lock, metadata }));
+            // Now, and not before: who had the lock may have changed it.
+            let metadata = lock.file().metadata().map_err(failed)?;
+            match fs::symlink_metadata(target) {
+                Ok(named) if is_same(&named, &metadata) => return Ok(Some(Self { lock, metadata })),
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
             }
         }
     }
@@ -66,8 +69,31 @@ impl Existing {
 
     /// Whether it is still what the path names, and holds this.
     pub(super) fn is_still(&self, target: &Path, content: &[u8]) -> io::Result<bool> {
-        Ok(is_named(self.file(), target)? && *Zeroizing::new(fs::read(target)?) == content)
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(target);
+        let file = match opened {
+            // Another has put a link there, or removed it.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOENT)) => {
+                return Ok(false);
+            }
+            opened => opened?,
+        };
+        if !is_same(&file.metadata()?, &self.metadata) {
+            return Ok(false);
+        }
+        // To the end, and not as much as the system says there is: some file systems do not know.
+        let most = content.len() + 1;
+        let mut now = Zeroizing::new(Vec::with_capacity(most));
+        file.take(most as u64).read_to_end(&mut now)?;
+        Ok(*now == content)
     }
+}
+
+/// Whether two descriptions are of one file.
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 /// Reads a file that [`swap`](super::swap) is to replace, and waits for a civm that writes it now. Where there are no
@@ -78,16 +104,49 @@ impl Existing {
 /// The system refuses.
 pub fn read_locked(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    let regular = file.metadata()?.is_file();
+    if !file.metadata()?.is_file() {
+        return read_to_end(&file);
+    }
+    match Lock::share(file) {
+        Ok(lock) => read_to_end(lock.file()),
+        Err(_) => fs::read(path),
+    }
+}
+
+fn read_to_end(mut file: &File) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    let again = file.try_clone()?;
-    let _lock = if regular { Lock::share(again).ok() } else { None };
-    (&file).read_to_end(&mut content)?;
+    file.read_to_end(&mut content)?;
     Ok(content)
 }
 
-/// What a path leads to if it is no file that could be replaced: a pipe, a device, an open file.
-pub(super) fn open_stream(path: &Path) -> io::Result<Option<File>> {
+/// Cleans up what a killed civm left beside a file; see [`sweep`].
+pub fn sweep_beside(path: &Path) {
+    if let Ok((directory, _)) = follow_links(path).and_then(|target| split(&target)) {
+        sweep(&directory);
+    }
+}
+
+/// What a path leads to.
+pub(super) enum Leads {
+    /// A file, which need not exist, under a name that is no link.
+    ToFile(PathBuf),
+    /// What is no file that could be replaced: a pipe, a device, an open file.
+    ToStream(File),
+}
+
+/// What a path leads to.
+pub(super) fn leads_to(path: &Path) -> io::Result<Leads> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => return Ok(Leads::ToFile(path.to_owned())),
+        _ => {}
+    }
+    match open_stream(path)? {
+        Some(stream) => Ok(Leads::ToStream(stream)),
+        None => follow_links(path).map(Leads::ToFile),
+    }
+}
+
+fn open_stream(path: &Path) -> io::Result<Option<File>> {
     if let Some(number) = descriptor(path) {
         // A second descriptor of the same open file goes on where the others are, and works for sockets.
         return match number.as_str() {
@@ -122,7 +181,7 @@ fn descriptor(path: &Path) -> Option<String> {
 }
 
 /// The file at the end of a chain of symbolic links; it need not exist.
-pub(super) fn follow_links(path: &Path) -> io::Result<PathBuf> {
+fn follow_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_FOLLOWED {
         match fs::symlink_metadata(&path) {

@@ -321,3 +321,43 @@ fn an_update_writes_only_what_is_different() {
     assert_ne!(inode(), first);
     assert_eq!(fs::read(&path).unwrap(), b"two");
 }
+
+#[test]
+fn files_whose_directory_is_synced_later_are_there_at_once_and_nothing_is_left_beside_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |number: usize| directory.path().join(format!("{number:02}"));
+    (0..32).for_each(|number| fs::write(path(number), "old").expect("written"));
+    let unsynced = Unsynced::default();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (unsynced, path) = (&unsynced, &path);
+            scope.spawn(move || {
+                for number in (thread * 4)..(thread * 4 + 4) {
+                    assert!(swap_unsynced(&path(number), b"old", b"new", 0o600, unsynced).expect("written"));
+                    assert_eq!(fs::read(path(number)).expect("read"), b"new");
+                    assert!(
+                        !swap_unsynced(&path(number), b"old", b"newer", 0o600, unsynced).expect("refused")
+                    );
+                }
+            });
+        }
+    });
+    let directories = unsynced.directories();
+    assert_eq!(directories.len(), 1, "one sync for all of them");
+    assert!(directories.into_iter().flat_map(UnsyncedDirectory::sync).next().is_none());
+    assert_eq!(names(directory.path()).len(), 32);
+}
+
+#[test]
+fn a_content_that_goes_on_is_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("file");
+    for (holds, expected) in [("old and more", "old"), ("ol", "old"), ("", "old"), ("old", "")] {
+        fs::write(&file, holds).expect("written");
+        assert!(!swap(&file, Some(expected.as_bytes()), b"new", 0o600).expect("looked"), "{holds}");
+        assert_eq!(fs::read_to_string(&file).expect("read"), holds);
+    }
+    fs::write(&file, "").expect("written");
+    assert!(swap(&file, Some(b""), b"new", 0o600).expect("looked"));
+    assert_eq!(names(directory.path()), ["file"]);
+}

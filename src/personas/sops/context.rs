@@ -261,7 +261,11 @@ impl Context {
         text: &[u8],
         store: Arc<dyn Store>,
     ) -> Result<OpenFile, End> {
-        let file = SopsFile::of_store(store, path, text).map_err(End::loading)?;
+        self.opened_to_read(SopsFile::of_store(store, path, text).map_err(End::loading)?)
+    }
+
+    /// The same for one that has been read.
+    pub(super) fn opened_to_read(&self, file: SopsFile) -> Result<OpenFile, End> {
         self.opened(file.open_to_read(self.session.identities(), self.mac()))
     }
 
@@ -297,19 +301,26 @@ impl Context {
         ));
     }
 
-    /// Does work on a text and writes the result where the flags say: into the file itself, into another, else to
-    /// stdout.
-    pub(super) fn deliver<B: AsRef<[u8]>>(
+    /// Reads a text, does work on what was read and writes the result where the flags say: into the file itself, into
+    /// another, else to stdout. A text that is not compared again is given up before the work begins: with large files it
+    /// is a third of all memory.
+    pub(super) fn deliver<T, B: AsRef<[u8]>>(
         &self,
         source: &Source,
         secret: bool,
-        work: impl Fn(&[u8]) -> Result<B, End>,
+        read: impl Fn(&[u8]) -> Result<T, End>,
+        work: impl Fn(T) -> Result<B, End>,
     ) -> Outcome {
         match source {
             Source::File(path) if self.given.is_on(&IN_PLACE) => {
-                self.change(path, |text| work(text).map(Some)).map(|_| 0)
+                self.change(path, |text| work(read(text)?).map(Some)).map(|_| 0)
             }
-            _ => self.print(work(&source.read()?)?.as_ref(), secret),
+            _ => {
+                let text = source.read()?;
+                let found = read(&text)?;
+                drop(text);
+                self.print(work(found)?.as_ref(), secret)
+            }
         }
     }
 

@@ -8,6 +8,7 @@ use super::end::{End, Outcome};
 use super::flags::{EXTRACT, IN_PLACE, OUTPUT, OUTPUT_TYPE, TEXTCONV};
 use super::source::Source;
 use crate::outcome::Code;
+use crate::secrets::file::SopsFile;
 use crate::secrets::{self, Error};
 use crate::sops::key_path::{KeyPath, PathError, Step};
 use crate::store::{self, Format};
@@ -53,11 +54,15 @@ pub(super) fn decrypt(context: &Context, source: &Source) -> Outcome {
     let path = KeyPath::parse(&context.text(&EXTRACT)).map_err(|error| {
         End::Exit(Code::InvalidTreePath, format!("error parsing --extract path: {error}"))
     })?;
-    context.deliver(source, true, |text| {
+    let read = |text: &[u8]| {
         let stores = context.stores_of_encrypted(&name, text)?;
-        let open = context.open_to_read(&name, text, stores.input)?.with_store(stores.output);
+        let file = SopsFile::of_store(stores.input, &name, text).map_err(End::loading)?;
+        Ok((file, stores.output, stores.output_format))
+    };
+    context.deliver(source, true, read, |(file, output, format)| {
+        let open = context.opened_to_read(file)?.with_store(output);
         let plain = if path.is_empty() { open.plaintext() } else { open.extract(&path) };
-        plain.map_err(|error| dumping(error, stores.output_format))
+        plain.map_err(|error| dumping(error, format))
     })
 }
 

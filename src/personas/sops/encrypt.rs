@@ -80,8 +80,10 @@ pub(super) fn encrypt(context: &Context, source: &Source) -> Outcome {
     let name = named(context, source.path());
     let stores = context.stores(&name)?;
     let plan = plan(context, &name, &stores)?;
-    context.deliver(source, false, |text| {
-        let new = NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), &name, text)?;
+    let read = |text: &[u8]| {
+        NewFile::of_stores(&*stores.input, Arc::clone(&stores.output), &name, text).map_err(End::from)
+    };
+    context.deliver(source, false, read, |new| {
         let doubt = new.doubt_of_selector(&plan);
         let sealed = new.seal(&plan, &context.session)?;
         // That a selector does not count was said with the flags, and what YAML makes of values is known to who uses

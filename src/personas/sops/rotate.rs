@@ -49,9 +49,13 @@ pub(super) fn rotate(context: &Context, path: &Path) -> Outcome {
     context.refuse_others(&OTHER_CHANGES)?;
     context.refuse_others(&[AWS_PROFILE, ENCRYPTION_CONTEXT])?;
     let rotation = Rotation { add: context.recipients(&ADD_AGE), remove: context.recipients(&RM_AGE) };
-    context.deliver(&Source::File(path.to_path_buf()), false, |text| {
-        Ok(context.open_at(&name, path, text)?.rotate(&rotation, &context.session)?)
-    })
+    let source = Source::File(path.to_path_buf());
+    context.deliver(
+        &source,
+        false,
+        |text| context.open_at(&name, path, text),
+        |open| Ok(open.rotate(&rotation, &context.session)?),
+    )
 }
 
 pub(super) fn add_group(context: &Context) -> Outcome {

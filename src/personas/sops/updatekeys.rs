@@ -59,7 +59,7 @@ fn all(context: &Context) -> Outcome {
     let asks = !checks && !context.given.is_on(&YES);
     let mode = if checks || asks { Mode::Check } else { Mode::Write };
     let mut tally = Tally::default();
-    for looked in update_all(session, &paths, mode, &|_, _| {}) {
+    for looked in update_all(session, &paths, mode, &|_| {}) {
         let (path, shown, unruled) = (&looked.path, looked.path.display(), looked.has_no_rule());
         let ended = match looked.result {
             Ok(change) if change.is_empty() => Ok(false),

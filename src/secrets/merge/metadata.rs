@@ -1,6 +1,5 @@
 //! Merging metadata: recipients, and which values are encrypted.
 
-use crate::keys::recipient::Recipient;
 use crate::secrets::error::Error;
 use crate::secrets::recipients::{Origin, Plan, check_groups};
 use crate::secrets::session::Session;
@@ -149,7 +148,7 @@ fn one_group(
         } else if [ours, theirs].iter().any(|side| side.metadata.age_keys().any(|age| age.recipient == *name))
         {
             let failed = |error| Box::new(Error::Recipient { recipient: name.clone(), error });
-            let recipient = Recipient::parse(name).map_err(failed)?;
+            let recipient = session.recipient(name).map_err(failed)?;
             let enc = recipient.wrap(key.as_bytes(), &session.prompt).map_err(failed)?;
             group.age.push(AgeKey { recipient: name.clone(), enc });
         } else {
