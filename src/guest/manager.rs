@@ -188,13 +188,18 @@ fn call(serial: u32, unit: &str) -> Vec<u8> {
     pad(&mut fields, 8);
     fields.extend([field::SIGNATURE, 1, b'g', 0, 2, b's', b's', 0]);
     let mut message = vec![b'l', kind::CALL, 0, 1];
-    for number in [body.len(), serial as usize, fields.len()] {
-        message.extend((number as u32).to_le_bytes());
-    }
+    message.extend(length(&body));
+    message.extend(serial.to_le_bytes());
+    message.extend(length(&fields));
     message.extend(fields);
     pad(&mut message, 8);
     message.extend(body);
     message
+}
+
+/// A length as D-Bus writes it. What is longer than any message is refused as such.
+fn length(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 fn pad(bytes: &mut Vec<u8>, to: usize) {
@@ -203,7 +208,7 @@ fn pad(bytes: &mut Vec<u8>, to: usize) {
 
 fn put_text(bytes: &mut Vec<u8>, text: &str) {
     pad(bytes, 4);
-    bytes.extend((text.len() as u32).to_le_bytes());
+    bytes.extend(length(text.as_bytes()));
     bytes.extend(text.bytes().chain([0]));
 }
 

@@ -17,9 +17,9 @@ fn message(kind: u8, member: &str, reply_serial: u32, body: &[u8]) -> Vec<u8> {
         fields.extend(reply_serial.to_le_bytes());
     }
     let mut message = vec![b'l', kind, 1, 1];
-    for number in [body.len() as u32, 7, fields.len() as u32] {
-        message.extend(number.to_le_bytes());
-    }
+    message.extend(length(body));
+    message.extend(7_u32.to_le_bytes());
+    message.extend(length(&fields));
     message.extend(fields);
     pad(&mut message, 8);
     message.extend(body);
