@@ -139,7 +139,7 @@ fn holder_in(line: &str, device: u64, inode: u64) -> Option<Pid> {
 /// Waits until a lock that was let go can be had. A program that another test is just starting has it for an instant
 /// more: until it runs, it shares every descriptor of this process.
 #[cfg(test)]
-pub(crate) fn wait_until_free(try_lock: impl Fn() -> io::Result<Option<Lock>>) {
+pub(crate) fn wait_until_free<T>(try_lock: impl Fn() -> io::Result<Option<T>>) {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
     while try_lock().expect("it can be asked for").is_none() {
         assert!(std::time::Instant::now() < until, "the lock is still held");
