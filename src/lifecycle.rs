@@ -169,7 +169,7 @@ fn up_as(
     let fingerprint = share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?;
     let staged = match &nixos {
         Some(nixos) => nixos.staged(site, &place, identity)?,
-        None => share::staged(site, &spec, &place, identity, files, observer)?,
+        None => share::staged(site, &spec, &place, identity, files, !disk.will_be_kept(), observer)?,
     };
     request.save(&place)?;
     shape.with_share(fingerprint).save(&place)?;

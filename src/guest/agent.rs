@@ -105,8 +105,8 @@ fn follow(line: &[u8], clock: &HostClock) {
     match serde_json::from_slice(line) {
         Ok(Command::PowerOff) => power_off(),
         Ok(Command::Go(go)) => {
-            point::tell(&go);
             clock.answered(&go);
+            point::tell(&go);
         }
         Ok(Command::SetTime { unix_ms }) => match identity::clock(Duration::from_millis(unix_ms)) {
             Ok(true) => console::log("the machine stood still for a while; the clock was set to the host's"),

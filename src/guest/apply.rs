@@ -37,6 +37,7 @@ const LOCK: &str = "/run/civm/apply.lock";
 pub(super) fn run() -> Result<(), Error> {
     // What comes before is the same for every instance of an image.
     let applied = point::pass().and_then(|()| boot()).inspect_err(|error| {
+        settle::begin_journal();
         if settle::first_failure() {
             console::say(&format!("cannot apply the host layer: {error}"));
             events::send(&Event::Failed { message: format!("the host layer: {error}") });
@@ -50,7 +51,6 @@ pub(super) fn run() -> Result<(), Error> {
 /// The layer that is in force then, and what systemd was asked for meanwhile.
 fn boot() -> Result<(Layer, io::Result<Jobs>), Error> {
     let _lock = lock()?;
-    journal::pass_on()?;
     let jobs = Jobs::begin();
     share::mount_share()?;
     share::take_key()?;
@@ -65,12 +65,13 @@ fn boot() -> Result<(Layer, io::Result<Jobs>), Error> {
         let done = bring(&layer, &mut force, false, &mut notes);
         (done, opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    for message in std::mem::take(&mut notes.warnings) {
+    for message in notes.warnings {
         events::send(&Event::Warning { message });
     }
     if done? {
         console::run("systemctl", &["daemon-reload"])?;
     }
+    journal::may_begin()?;
     force.layer = layer;
     force.save(Path::new(force::PATH))?;
     events::send(&Event::LayerApplied);
@@ -78,7 +79,7 @@ fn boot() -> Result<(Layer, io::Result<Jobs>), Error> {
     if let Some((count, recipient)) = installed {
         events::send(&Event::SecretsInstalled { count, recipient });
     }
-    sshd::open(&notes)?;
+    sshd::open()?;
     Ok((force.layer, jobs))
 }
 

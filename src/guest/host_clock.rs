@@ -12,6 +12,8 @@ use crate::vm::agent::{Event, Go};
 /// How often the host is asked, until it answers at once.
 const ASKED: u32 = 4;
 const PROMPT: Duration = Duration::from_millis(60);
+/// An answer that took longer says less than the clock.
+const OLD: Duration = Duration::from_secs(1);
 
 /// What was asked, and is not answered yet.
 #[derive(Debug, Default)]
@@ -25,10 +27,10 @@ struct Asked {
     resumed: bool,
 }
 
-/// What follows from an answer: the host's time now, and whether it is asked once more.
+/// What follows from an answer: the host's time now, as far as it says that, and whether it is asked once more.
 #[derive(Debug, PartialEq)]
 struct Answered {
-    unix: Duration,
+    unix: Option<Duration>,
     again: bool,
 }
 
@@ -42,7 +44,9 @@ impl HostClock {
     pub(super) fn answered(&self, go: &Go) {
         let answered = self.0.lock().unwrap_or_else(PoisonError::into_inner).answered(go, Instant::now());
         let Some(answered) = answered else { return };
-        identity::set_clock(answered.unix).unwrap_or_else(|error| console::log(&error.to_string()));
+        if let Some(unix) = answered.unix {
+            identity::set_clock(unix).unwrap_or_else(|error| console::log(&error.to_string()));
+        }
         if answered.again {
             events::send(&Event::Point { uptime_ms: events::uptime_ms() });
         }
@@ -63,7 +67,8 @@ impl Asked {
         let took = now.saturating_duration_since(at?);
         self.times += 1;
         let again = took > PROMPT && self.times < ASKED;
-        Some(Answered { unix: Duration::from_millis(go.unix_ms) + took / 2, again })
+        let unix = (took <= OLD).then(|| Duration::from_millis(go.unix_ms) + took / 2);
+        Some(Answered { unix, again })
     }
 }
 
@@ -81,7 +86,7 @@ mod tests {
         asked.at = Some(begun);
         assert_eq!(asked.answered(&go(true, 5), after(1)), None);
         assert_eq!(asked.answered(&go(false, 5), after(1)), None, "nothing was asked of this host");
-        let unix = |ms| Duration::from_millis(ms);
+        let unix = |ms| Some(Duration::from_millis(ms));
         for again in [true, true, true, false] {
             asked.at = Some(begun);
             assert_eq!(
@@ -90,6 +95,9 @@ mod tests {
             );
         }
         asked = Asked { at: Some(begun), resumed: true, times: 0 };
+        let old = asked.answered(&go(false, 1000), after(1500));
+        assert_eq!(old, Some(Answered { unix: None, again: true }));
+        asked.at = Some(begun);
         assert_eq!(
             asked.answered(&go(false, 1000), after(40)),
             Some(Answered { unix: unix(1020), again: false })

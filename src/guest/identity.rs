@@ -81,6 +81,11 @@ pub(super) fn hide_boot_id() -> Result<(), Error> {
     root::bind(Path::new(NO_BOOT_ID), Path::new(BOOT_ID))
 }
 
+/// Whether it is covered: the machine is to be a template, and is not one of its own yet.
+pub(super) fn is_template() -> bool {
+    fs::read_to_string(BOOT_ID).is_ok_and(|id| id.trim() == GENERIC_BOOT_ID)
+}
+
 /// Uncovers it, and nothing stays over a file of `/proc`: with that, the kernel would let nobody mount another `/proc` in
 /// a user namespace, as sandboxes do.
 pub(super) fn show_boot_id() -> Result<(), Error> {

@@ -8,7 +8,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,7 +46,7 @@ pub(super) fn pass() -> Result<(), Error> {
         }
         if !prepared {
             prepared = true;
-            prepare::prepare();
+            prepare::prepare()?;
             events::send(&Event::Prepared);
             continue;
         }
@@ -65,11 +64,6 @@ pub(super) fn pass() -> Result<(), Error> {
     }
     let _ = fs::remove_file(SOCKET);
     Ok(())
-}
-
-/// Whether somebody waits there: a machine that is to become a template does so long.
-pub(super) fn waits() -> bool {
-    Path::new(SOCKET).exists()
 }
 
 /// The word, if it comes in time.

@@ -21,8 +21,8 @@ const NEXT: [(&str, &[&str]); 8] = [
     ("swapon", &["--version"]),
 ];
 
-/// Does it. What fails here is tried again when its turn comes.
-pub(super) fn prepare() {
+/// Does it. What fails of most of it is tried again when its turn comes.
+pub(super) fn prepare() -> Result<(), Error> {
     let tell = |error: Error| console::log(&format!("while waiting: {error}"));
     settle::grow_disk().unwrap_or_else(tell);
     settle::load_drivers(&["zram"]).unwrap_or_else(tell);
@@ -30,6 +30,8 @@ pub(super) fn prepare() {
         let mut command = Command::new(program);
         let _ = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
-    sshd::settle_early().unwrap_or_else(tell);
+    // No instance is made of a machine whose sshd does not listen.
+    sshd::settle_early()?;
     nix::unistd::sync();
+    Ok(())
 }

@@ -39,11 +39,7 @@ pub(super) struct Opened {
 /// Decrypts the secrets of the share, where the layer has some, on the way: whoever is to own them may not be there yet.
 pub(super) fn open(layer: &Layer) -> Result<Option<Opened>, Error> {
     let Some(manifest) = manifest(layer)? else { return Ok(None) };
-    let users = layer.users.iter().map(|user| user.name.as_str());
-    let groups = layer.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]));
-    let groups = groups.chain(&layer.groups).map(String::as_str);
-    let accounts = Accounts::read(Path::new("/")).map_err(failed)?.with_missing(users, groups);
-    let options = Options { accounts, dry_run: true, ..Options::default() };
+    let options = Options { ignore_passwd: true, dry_run: true, ..Options::default() };
     let secrets = install::open(
         &manifest,
         &options,
@@ -60,12 +56,16 @@ pub(super) fn apply(
     dry_run: bool,
     notes: &mut Notes,
 ) -> Result<Option<(usize, String)>, Error> {
-    let Some(Opened { manifest, mut secrets }) = opened else { return Ok(None) };
-    let mut options = Options { dry_run, keep_alike: true, ..Options::default() };
-    if !dry_run {
-        options.accounts = Accounts::read(Path::new("/")).map_err(failed)?;
-        secrets = secrets.assigned(&manifest, &options).map_err(failed)?;
+    let Some(Opened { manifest, secrets }) = opened else { return Ok(None) };
+    let mut accounts = Accounts::read(Path::new("/")).map_err(failed)?;
+    if dry_run {
+        // They are made before their secrets are.
+        let users = layer.users.iter().map(|user| user.name.as_str());
+        let groups = layer.users.iter().flat_map(|user| user.groups.iter().chain([&user.name]));
+        accounts = accounts.with_missing(users, groups.chain(&layer.groups).map(String::as_str));
     }
+    let options = Options { accounts, dry_run, keep_alike: true, ..Options::default() };
+    let secrets = secrets.assigned(&manifest, &options).map_err(failed)?;
     let report = secrets.install(&manifest, &options, &mut log(&mut io::stdout(), &mut io::stdout()));
     let report = report.map_err(failed)?;
     note(report.difference.secrets, notes, str::to_owned);

@@ -28,8 +28,10 @@ const POLL: Duration = Duration::from_millis(50);
 /// Exists once the host has been told of a failure.
 const FAILED: &str = "/run/civm/failed";
 /// Where the journal can be asked once it has begun, and how long that may take.
-const JOURNAL: &str = "/run/systemd/journal/io.systemd.journal";
+const JOURNAL_SOCKET: &str = "/run/systemd/journal/io.systemd.journal";
 const BEGUN: Duration = Duration::from_secs(10);
+/// How often it is looked at whether the end of the boot can still come.
+const ASKED_EVERY: Duration = Duration::from_secs(5);
 /// Exists once all of the boot is done.
 const SETTLED: &str = "/run/civm/settled";
 const ZRAM: &str = "/sys/block/zram0";
@@ -41,15 +43,17 @@ const ZRAM_DEVICE: &str = "/dev/zram0";
 /// Swap, the disk's size and what packages have enabled follow only once the host has been told: readiness does not wait
 /// for them. Nor do they take the processor from the login that the host proves readiness with, which is slow enough
 /// where that is emulated.
-pub(super) fn run(layer: &Layer, jobs: io::Result<Jobs>) -> Result<(), Error> {
+pub(super) fn run(layer: &Layer, mut jobs: io::Result<Jobs>) -> Result<(), Error> {
     // Units of the layer may open them.
     devices::prepare().unwrap_or_else(|error| warn(format!("devices: {error}")));
     // Units may need them.
     if packages::are_outgrown() {
-        // It takes long: sshd starts meanwhile.
+        // It takes long: sshd starts meanwhile, and so does the journal.
         notify_ready();
+        begin_journal();
+        packages::catch_up(layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
+        jobs = Jobs::begin();
     }
-    packages::catch_up(layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
     start_units(layer, jobs)?;
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
     begin_journal();
@@ -68,8 +72,15 @@ pub(super) fn run(layer: &Layer, jobs: io::Result<Jobs>) -> Result<(), Error> {
 
 /// `civm guest ready`: waits until all of that is done.
 pub(super) fn await_end() -> Result<(), Error> {
+    let mut asked = Instant::now();
     while !Path::new(SETTLED).exists() {
         thread::sleep(POLL);
+        if asked.elapsed() > ASKED_EVERY {
+            asked = Instant::now();
+            if !systemctl::is_active(units::APPLY) {
+                return Err(Error::content(units::APPLY, "has failed"));
+            }
+        }
     }
     Ok(())
 }
@@ -82,7 +93,7 @@ pub(super) fn begin_journal() {
 /// Waits until all that was said so far is in the journal.
 fn await_journal() {
     let until = Instant::now() + BEGUN;
-    while !Path::new(JOURNAL).exists() && Instant::now() < until {
+    while !Path::new(JOURNAL_SOCKET).exists() && Instant::now() < until {
         thread::sleep(POLL);
     }
     let _ = console::run("journalctl", &["--sync"]);
@@ -108,7 +119,7 @@ pub(super) fn await_login(within: Duration) {
 
 /// Starts root's shell on the console.
 fn start_console() {
-    match systemctl::start(Jobs::begin(), &[units::CONSOLE], || (), |_| ()) {
+    match systemctl::start(Jobs::begin(), &[units::CONSOLE], || (), || (), |_| ()) {
         Ok(wrong) => wrong.into_iter().for_each(warn),
         Err(error) => warn(format!("the console: {error}")),
     }
@@ -123,10 +134,12 @@ fn start_later() -> Result<(), Error> {
 /// Reports that one of civm's own units failed, with its last messages; only the first of them, which takes the
 /// others along.
 pub(super) fn failed(unit: &str) {
+    begin_journal();
+    // There is somebody to look at it, where the layer came far enough to say that there may be.
+    start_console();
     if !first_failure() {
         return;
     }
-    begin_journal();
     await_journal();
     // Its own messages; systemd's about it where it wrote none.
     let own = last_messages(&[&format!("_SYSTEMD_UNIT={unit}.service")]);
@@ -161,11 +174,12 @@ fn start_units(layer: &Layer, jobs: io::Result<Jobs>) -> Result<(), Error> {
     let names: Vec<&str> = own.chain(&layer.services).map(String::as_str).collect();
     // `up` shows which unit it waits for.
     let waiting = |what| events::send(&Event::Waiting { what });
-    match systemctl::start(jobs, &names, notify_ready, waiting) {
+    // A unit that takes longer may say more than waits for the journal.
+    match systemctl::start(jobs, &names, notify_ready, begin_journal, waiting) {
         Ok(wrong) => wrong.into_iter().filter(|line| !units::is_about_own(line)).for_each(warn),
         Err(error) => warn(format!("units: {error}")),
     }
-    sshd::await_listening()
+    sshd::await_listening(waiting)
 }
 
 /// Loads drivers, unless they are there.

@@ -6,6 +6,7 @@
 //! addresses of its own. Newer versions keep the host key in the process that listens; those start when the key is there.
 
 use std::fs;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::Path;
 use std::thread;
@@ -15,8 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rand::rngs::OsRng;
 
-use super::notes::Notes;
-use super::{Error, console, systemctl};
+use super::{Error, files, systemctl};
 use crate::host::layer::{self, SHARE_MOUNT};
 use crate::keys::ssh::host_key;
 
@@ -28,12 +28,12 @@ pub(super) const CONFIG: &str = "/run/civm/sshd_config";
 pub(super) const HOST_KEY: &str = "/run/civm/ssh_host_ed25519_key";
 /// Written when it listens.
 const PID_FILE: &str = "/run/sshd.pid";
-/// Where settings lie: a host's own, and the image's, which they may include.
-const SETTINGS: [&str; 2] = ["/etc/ssh/civm.d/", "/etc/ssh/sshd_config"];
+/// Settings of a host's own, or of an image's.
+const SETTINGS: &str = "/etc/ssh/civm.d";
 /// Where sshd lies, below the root.
 const BINARY: &str = "usr/sbin/sshd";
-/// The program that newer versions start for a connection.
-const SESSION_BINARY: &str = "usr/lib/openssh/sshd-session";
+/// The program that newer versions start for a connection, as its name stands in their binary.
+const SESSION_WORD: &[u8] = b"sshd-session";
 
 /// sshd as every guest has it: keys alone, those of the layer and those that a user has added. Dozens of logins may
 /// come at once, and as many sessions over one connection.
@@ -89,7 +89,7 @@ pub(super) fn unit(early: bool) -> String {
 
 /// Whether the sshd of a disk reads its host key anew for each connection.
 pub(super) fn can_start_early(root: &Path) -> bool {
-    root.join(BINARY).exists() && !root.join(SESSION_BINARY).exists()
+    fs::read(root.join(BINARY)).is_ok_and(|binary| memchr::memmem::find(&binary, SESSION_WORD).is_none())
 }
 
 /// A key that sshd starts with: without any it would not. It is made anew for each template, and gone before the machine
@@ -99,7 +99,7 @@ pub(super) fn put_stand_in(path: &Path) -> Result<(), Error> {
     let key = host_key::HostKey::generate(&mut OsRng, "").map_err(|error| unwritable(&error))?;
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o400).open(path);
-    let write = |mut file: fs::File| std::io::Write::write_all(&mut file, key.private().as_bytes());
+    let write = |mut file: fs::File| file.write_all(key.private().as_bytes());
     file.and_then(write).map_err(Error::io("write", path))
 }
 
@@ -109,29 +109,27 @@ pub(super) fn settle_early() -> Result<(), Error> {
         return Ok(());
     }
     let until = Instant::now() + WITHIN;
-    while !listens() && Instant::now() < until {
+    while !listens() {
+        if Instant::now() > until {
+            return Err(Error::content(UNIT, "does not listen"));
+        }
         thread::sleep(POLL);
     }
-    // Nothing of it stays in the memory that is frozen but what sshd itself has.
-    let length = fs::metadata(HOST_KEY).map_or(0, |found| found.len());
-    let zeros = vec![0; usize::try_from(length).unwrap_or_default()];
-    fs::write(HOST_KEY, zeros).map_err(Error::io("write", HOST_KEY))?;
+    // Of the file nothing stays in the memory that is frozen; sshd itself has the key, which nobody uses.
+    let failed = || Error::io("write", HOST_KEY);
+    let mut file = fs::OpenOptions::new().write(true).open(HOST_KEY).map_err(failed())?;
+    let length = file.metadata().map_err(failed())?.len();
+    io::copy(&mut io::repeat(0).take(length), &mut file).map_err(failed())?;
     fs::remove_file(HOST_KEY).map_err(Error::io("remove", HOST_KEY))
 }
 
-/// Lays the host key. An sshd that runs reads its settings again where the layer has changed them.
-pub(super) fn open(notes: &Notes) -> Result<(), Error> {
+/// Lays the host key. An sshd that runs since before the layer came reads its settings again, where there are any.
+pub(super) fn open() -> Result<(), Error> {
+    files::remove(Path::new(HOST_KEY))?;
     let key = Path::new(SHARE_MOUNT).join(layer::HOST_KEY);
-    match symlink(&key, HOST_KEY) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::io("create", HOST_KEY)(error));
-        }
-        _ => {}
-    }
-    let is_setting = |name: &str| SETTINGS.iter().any(|settings| name.starts_with(settings));
-    if notes.changes.iter().any(|change| is_setting(&change.name))
-        && let Some(listener) = listener()
-    {
+    symlink(&key, HOST_KEY).map_err(Error::io("create", HOST_KEY))?;
+    let has_settings = fs::read_dir(SETTINGS).is_ok_and(|mut settings| settings.next().is_some());
+    if has_settings && let Some(listener) = listener() {
         // It is there again when sshd has read them.
         let _ = fs::remove_file(PID_FILE);
         kill(listener, Signal::SIGHUP).map_err(Error::io("reload", UNIT))?;
@@ -140,11 +138,11 @@ pub(super) fn open(notes: &Notes) -> Result<(), Error> {
 }
 
 /// Waits until sshd listens. One that does not come up is systemd's to tell.
-pub(super) fn await_listening() -> Result<(), Error> {
+pub(super) fn await_listening(waiting: impl Fn(String)) -> Result<(), Error> {
     let begun = Instant::now();
     while !listens() {
         if begun.elapsed() > SLOW {
-            console::log(&format!("waiting for {UNIT}"));
+            waiting(UNIT.to_owned());
             return systemctl::await_start(UNIT);
         }
         thread::sleep(POLL);
@@ -222,16 +220,12 @@ mod tests {
     #[test]
     fn only_an_sshd_that_reads_its_key_for_each_connection_starts_early() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let put = |path: &str| {
-            let path = dir.path().join(path);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
-            fs::write(path, "").expect("write");
-        };
-        assert!(!can_start_early(dir.path()));
-        put(BINARY);
-        assert!(can_start_early(dir.path()));
-        put(SESSION_BINARY);
-        assert!(!can_start_early(dir.path()));
+        assert!(!can_start_early(dir.path()), "there is none");
+        fs::create_dir_all(dir.path().join("usr/sbin")).expect("mkdir");
+        for (binary, early) in [("\0sshd\0", true), ("\0/usr/lib/openssh/sshd-session\0", false)] {
+            fs::write(dir.path().join(BINARY), binary).expect("write");
+            assert_eq!(can_start_early(dir.path()), early);
+        }
         assert!(!unit(true).contains("civm-apply") && unit(false).contains("\nAfter=civm-apply.service\n"));
     }
 }

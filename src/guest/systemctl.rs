@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::manager::Jobs;
-use super::{Error, console};
+use super::{Error, console, units};
 use crate::vm::agent::answer::Verb;
 
 /// How long units may take before nobody waits for them any longer; they go on.
@@ -14,6 +14,8 @@ const WITHIN: Duration = Duration::from_secs(60);
 /// How long they may take before somebody is told what is waited for, and how often.
 const SLOW: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
+/// How long most units take.
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// What systemctl calls it. Only what runs is restarted or reloaded.
 const fn order(verb: Verb) -> &'static str {
@@ -61,35 +63,39 @@ pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Resul
     Ok(sentences(verb, &messages))
 }
 
-/// Starts units and waits for the end as [`run`] does; `asked` is called when systemd knows which. `jobs` are those that
-/// it was asked for before.
+/// Starts units and waits for the end as [`run`] does; `asked` is called when systemd knows which, and `lasting` when it
+/// takes longer than a moment. `jobs` are those that it was asked for before.
 pub(super) fn start(
     jobs: io::Result<Jobs>,
     names: &[&str],
     asked: impl FnOnce(),
+    lasting: impl FnOnce(),
     waiting: impl Fn(String),
 ) -> Result<Vec<String>, Error> {
     let jobs = jobs.and_then(|mut jobs| jobs.start(names).map(|()| jobs));
     asked();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    jobs.and_then(|jobs| await_jobs(jobs, &waiting)).or_else(|error| {
+    jobs.and_then(|jobs| await_jobs(jobs, lasting, &waiting)).or_else(|error| {
         console::log(&format!("systemd cannot be asked directly ({error}): systemctl does it"));
         run(Verb::Start, names, waiting)
     })
 }
 
-fn await_jobs(mut jobs: Jobs, waiting: &impl Fn(String)) -> io::Result<Vec<String>> {
+fn await_jobs(mut jobs: Jobs, lasting: impl FnOnce(), waiting: &impl Fn(String)) -> io::Result<Vec<String>> {
     let begun = Instant::now();
     let mut told = begun;
+    let mut lasting = Some(lasting);
     while !jobs.pending().is_empty() {
         if begun.elapsed() > WITHIN {
             let words = format!("still starting after {} s", WITHIN.as_secs());
-            jobs.wrong.extend(report(&words, &jobs.pending()));
+            let pending = jobs.pending().into_iter().filter(|unit| !units::is_own(unit));
+            let late = report(&words, &pending.collect::<Vec<_>>());
+            jobs.wrong.extend(late);
             break;
         }
-        jobs.wait(SLOW)?;
+        jobs.wait(if lasting.is_some() { MOMENT } else { SLOW })?;
+        if begun.elapsed() > MOMENT {
+            lasting.take().into_iter().for_each(|lasting| lasting());
+        }
         if told.elapsed() > SLOW && !jobs.pending().is_empty() {
             told = Instant::now();
             waiting(jobs.pending().join(", "));
@@ -114,6 +120,11 @@ fn sentences(verb: Verb, messages: &str) -> Vec<String> {
     let is_advice = |line: &str| line.starts_with("See \"");
     let is_stopped = |line: &str| verb == Verb::Stop && line.trim_end().ends_with("not loaded.");
     messages.lines().filter(|line| !is_advice(line) && !is_stopped(line)).map(str::to_owned).collect()
+}
+
+/// Whether a unit runs, or is about to.
+pub(super) fn is_active(name: &str) -> bool {
+    states(&[name]).iter().any(|(_, state)| matches!(state.as_str(), "active" | "activating" | "reloading"))
 }
 
 /// Whether something of the image starts a unit by itself.

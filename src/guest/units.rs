@@ -12,6 +12,8 @@ use super::{Error, journal, sshd};
 
 /// The unit that systemd boots to.
 pub(super) const TARGET: &str = "civm.target";
+/// The host layer's unit.
+pub(super) const APPLY: &str = "civm-apply.service";
 /// The root shell on the console.
 pub(super) const CONSOLE: &str = "civm-console.service";
 /// Exists where the layer wants that shell.
@@ -56,7 +58,7 @@ const UNITS: [(&str, &str); 7] = [
     (
         // For those who want to wait for the end of the boot, with all that comes after the first login.
         "civm-ready.service",
-        "[Unit]\nDescription=End of the boot\nRequires=civm-apply.service\nAfter=civm-apply.service\n\n\
+        "[Unit]\nDescription=End of the boot\nRequisite=civm-apply.service\nAfter=civm-apply.service\n\n\
          [Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest ready\n",
     ),
     (

@@ -230,3 +230,51 @@ fn links_differ(plan: &Plan) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::Template;
+    use super::super::{Accounts, Owner};
+    use super::*;
+
+    #[test]
+    fn owners_are_taken_over_by_name() {
+        let secret = |name: &str, owner: &str| Secret {
+            name: name.into(),
+            key: name.into(),
+            path: format!("/run/secrets/{name}"),
+            sops_file: "/file".into(),
+            mode: "0400".into(),
+            owner: Some(owner.into()),
+            group: Some("late".into()),
+            ..Secret::default()
+        };
+        let template = Template {
+            name: "t".into(),
+            content: "text".into(),
+            path: "/run/secrets/rendered/t".into(),
+            mode: "0400".into(),
+            owner: Some("late".into()),
+            ..Template::default()
+        };
+        let manifest = Manifest {
+            secrets: vec![secret("a", "late"), secret("b", "root")],
+            templates: vec![template],
+            secrets_mount_point: "/run/secrets.d".into(),
+            symlink_path: "/run/secrets".into(),
+            age_ssh_key_paths: vec!["/key".into()],
+            placeholder_by_secret_name: ["a", "b"].map(|name| (name.into(), format!("<{name}>"))).into(),
+            ..Manifest::default()
+        };
+        let early = Options { ignore_passwd: true, ..Options::default() };
+        let mut first = plan(&manifest, &early).expect("nobody is looked up");
+        let accounts =
+            Accounts::parse("root:x:0:0::/:/bin/sh\nlate:x:7:8::/:/bin/sh\n", "late:x:8:\nkeys:x:96:\n");
+        let then = plan(&manifest, &Options { accounts, ..Options::default() }).expect("all are there");
+        first.take_owners(&then);
+        let owners: Vec<Owner> = first.secrets.iter().map(|secret| secret.entry.owner).collect();
+        assert_eq!(owners, [Owner { uid: 7, gid: 8 }, Owner { uid: 0, gid: 8 }]);
+        assert_eq!(first.templates[0].entry.owner, Owner { uid: 7, gid: 0 });
+        assert_eq!(first.keys_gid, 96);
+    }
+}

@@ -58,7 +58,7 @@ pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer
     let shape = shape.with_share(share::fingerprint(&spec, &place, &files, identity.secrets.as_deref())?);
     let mut restart_for = Shape::last(&place)?.map(|before| before.differences(&shape)).unwrap_or_default();
     files.fetch(&site.environment, observer)?;
-    let staged = share::staged(site, &spec, &place, identity, files, observer)?;
+    let staged = share::staged(site, &spec, &place, identity, files, false, observer)?;
     let failed = |error| Error::Apply { name: place.name.clone(), error };
     let environment = &site.environment;
     let mut session = Session::open(&record, scaled(ANSWER, environment)).map_err(failed)?;

@@ -16,13 +16,15 @@ use crate::instance::plan::{Content, Staged};
 use crate::instance::{Place, ssh};
 use crate::lifecycle::{Error, Observer, Site};
 
-/// Everything that is staged, the host key first.
+/// Everything that is staged, the host key first. On a new disk nothing lies that an earlier layer has brought, so that a
+/// small rootfs can be a part of the layer.
 pub(super) fn staged(
     site: &Site,
     spec: &Spec,
     place: &Place,
     identity: Identity,
     mut files: Files,
+    disk_is_new: bool,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Staged>, Error> {
     let client = ssh::client_key(&site.state)?;
@@ -33,7 +35,9 @@ pub(super) fn staged(
         client_key: client.public,
     };
     let mut layer = files.layer(spec, &facts)?;
-    files.rootfs = layer.take_in(files.rootfs);
+    if disk_is_new {
+        files.rootfs = layer.take_in(files.rootfs);
+    }
     let layer = serde_json::to_vec_pretty(&layer).map_err(Error::Layer)?;
     let mut staged = vec![
         Staged::bytes(HOST_KEY, 0o400, identity.private),

@@ -46,9 +46,9 @@ fn conversation(units: &[&str], words: Vec<Vec<u8>>) -> (Jobs, Vec<u8>) {
         let mut hello = vec![0; HELLO.len()];
         theirs.read_exact(&mut hello).expect("read");
         assert_eq!(hello, HELLO);
-        theirs.set_nonblocking(true).expect("set");
-        assert!(theirs.read(&mut [0]).is_err(), "nothing else comes with it");
-        theirs.set_nonblocking(false).expect("set");
+        theirs.set_read_timeout(Some(Duration::from_millis(50))).expect("set");
+        assert!(theirs.read(&mut [0]).is_err(), "nothing else comes before the answer");
+        theirs.set_read_timeout(None).expect("set");
         theirs.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n").expect("written");
         words.iter().for_each(|word| theirs.write_all(word).expect("written"));
         let mut heard = vec![0; expected];
