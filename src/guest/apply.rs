@@ -135,6 +135,7 @@ fn change(dry_run: bool) -> Result<Changes, Error> {
         if same_key {
             secrets::apply(&layer, secrets::open(&layer)?, false, &mut notes)?;
         }
+        sshd::settings_changed(&mut notes);
         perform(&steps, &[Verb::Restart, Verb::Reload, Verb::Start], &mut notes)?;
         // The key that is in force is the one that was taken.
         let machine_id = std::mem::take(&mut force.layer.machine_id);

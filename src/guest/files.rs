@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use super::Error;
@@ -246,9 +246,17 @@ fn link(target: &Path, to: &Path) -> Result<(), Error> {
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     let done = match fs::read_link(from) {
         Ok(link) => symlink(link, to),
-        Err(_) => fs::copy(from, to).map(drop),
+        Err(_) => copy_file(from, to),
     };
     done.map_err(Error::io("copy", from))
+}
+
+/// Copies a file with its owner, its group and its mode. A change of the owner takes bits from the mode, so that it comes last.
+fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
+    let found = from.metadata()?;
+    fs::copy(from, to)?;
+    chown(to, Some(found.uid()), Some(found.gid()))?;
+    fs::set_permissions(to, found.permissions())
 }
 
 fn set_dir_mode(dir: &Path, mode: u32) -> Result<(), Error> {

@@ -1,7 +1,8 @@
-//! The host's clock, which a resumed guest takes over.
+//! The host's clock, which a guest takes over.
 //!
-//! What it hears at the point is as old as the machine took to go on. So it says once more that it is there, and the host's
-//! answer has its time: half of what that takes is how old the answer is. A host or a guest that is busy is asked again.
+//! A guest that boots has its clock from a device that knows whole seconds; what a resumed one hears at the point is as old
+//! as the machine took to go on, so it says once more that it is there. The host's answer has its time: half of what that
+//! takes is how old the answer is. A host or a guest that is busy is asked again.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,8 +24,6 @@ pub(super) struct HostClock(Mutex<Asked>);
 struct Asked {
     at: Option<Instant>,
     times: u32,
-    /// Only a resumed guest has a clock that is not its own.
-    resumed: bool,
 }
 
 /// What follows from an answer: the host's time now, as far as it says that, and whether it is asked once more.
@@ -58,10 +57,6 @@ impl Asked {
         let at = self.at.take();
         if go.resumed {
             // What was asked before was asked of another host.
-            self.resumed = true;
-            return None;
-        }
-        if !self.resumed {
             return None;
         }
         let took = now.saturating_duration_since(at?);
@@ -82,9 +77,7 @@ mod tests {
         let begun = Instant::now();
         let after = |ms| begun + Duration::from_millis(ms);
         let mut asked = Asked { at: Some(begun), ..Asked::default() };
-        assert_eq!(asked.answered(&go(false, 5), after(1)), None, "a guest that boots has a clock");
-        asked.at = Some(begun);
-        assert_eq!(asked.answered(&go(true, 5), after(1)), None);
+        assert_eq!(asked.answered(&go(true, 5), after(1)), None, "this host was not asked");
         assert_eq!(asked.answered(&go(false, 5), after(1)), None, "nothing was asked of this host");
         let unix = |ms| Some(Duration::from_millis(ms));
         for again in [true, true, true, false] {
@@ -94,7 +87,7 @@ mod tests {
                 Some(Answered { unix: unix(1100), again })
             );
         }
-        asked = Asked { at: Some(begun), resumed: true, times: 0 };
+        asked = Asked { at: Some(begun), times: 0 };
         let old = asked.answered(&go(false, 1000), after(1500));
         assert_eq!(old, Some(Answered { unix: None, again: true }));
         asked.at = Some(begun);

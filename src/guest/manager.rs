@@ -146,7 +146,7 @@ impl Jobs {
     fn end(&mut self, unit: &str, result: &str) {
         let reason = match result {
             "done" | "skipped" => return,
-            "failed" => "failed to start",
+            "failed" => "failed to start; `journalctl -u` with its name says why, in the guest",
             "dependency" => "was not started: a unit that it needs has failed",
             "timeout" => "did not start in the time that it has for that",
             "canceled" => "was not started: another order took the place of its start",

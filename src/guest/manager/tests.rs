@@ -79,7 +79,13 @@ fn units_are_started_and_waited_for() {
         removed("/job/1", "a.service", "done"),
     ];
     let (jobs, heard) = conversation(&["a.service", "b.service", "c.service"], words);
-    assert_eq!(jobs.wrong, ["b.service failed to start", "c.service: Unit c.service not found."]);
+    assert_eq!(
+        jobs.wrong,
+        [
+            "b.service failed to start; `journalctl -u` with its name says why, in the guest",
+            "c.service: Unit c.service not found."
+        ]
+    );
     assert_eq!(heard, [call(1, "a.service"), call(2, "b.service"), call(3, "c.service")].concat());
 }
 

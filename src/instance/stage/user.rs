@@ -71,7 +71,13 @@ impl QemuUser {
 
     /// Gives a file or directory to this user.
     pub(super) fn own(self, path: &Path) -> io::Result<()> {
-        lchown(path, Some(self.uid), Some(self.gid))
+        let found = fs::symlink_metadata(path)?;
+        lchown(path, Some(self.uid), Some(self.gid))?;
+        // A change of the owner takes these bits, which the guest is to see.
+        if !found.is_symlink() && found.mode() & 0o6000 != 0 {
+            fs::set_permissions(path, found.permissions())?;
+        }
+        Ok(())
     }
 
     /// Lets this user read a directory that stays ours: what is in it can be changed by us alone.
