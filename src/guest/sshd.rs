@@ -28,8 +28,6 @@ pub(super) const UNIT: &str = "civm-sshd.service";
 pub(super) const CONFIG: &str = "/run/civm/sshd_config";
 /// Where it looks for its host key: a link to the one in the share's place, once the guest is ready for logins.
 pub(super) const HOST_KEY: &str = "/run/civm/ssh_host_ed25519_key";
-/// Its processes.
-const PROCESSES: &str = "/sys/fs/cgroup/system.slice/civm-sshd.service/cgroup.procs";
 /// Written when it listens.
 const PID_FILE: &str = "/run/sshd.pid";
 /// Settings of a host's own, or of an image's.
@@ -127,36 +125,21 @@ pub(super) fn settle_early() -> Result<(), Error> {
     fs::remove_file(HOST_KEY).map_err(Error::io("remove", HOST_KEY))
 }
 
-/// Lays the host key. An sshd that runs since before the layer came reads its settings again before that, where there are
-/// any, and nobody whom it has let in by older ones is left.
+/// Lays the host key. An sshd that listens since before the layer came makes room for one with a host's settings, where there
+/// are any: nobody is let in by older ones.
 pub(super) fn open() -> Result<(), Error> {
     files::remove(Path::new(HOST_KEY))?;
     let has_settings = fs::read_dir(SETTINGS).is_ok_and(|mut settings| settings.next().is_some());
-    if has_settings && let Some(old) = listener() {
-        hang_up(old)?;
-        let begun = Instant::now();
-        while !listens() && begun.elapsed() < SLOW {
-            thread::sleep(POLL);
-        }
-        end_connections(old);
+    let starts_anew = has_settings && listens();
+    if starts_anew {
+        console::run("systemctl", &["stop", UNIT])?;
     }
     let key = Path::new(SHARE_MOUNT).join(layer::HOST_KEY);
-    symlink(&key, HOST_KEY).map_err(Error::io("create", HOST_KEY))
-}
-
-/// Makes sshd read its settings again. It listens again when its process id is written down again.
-fn hang_up(listener: Pid) -> Result<(), Error> {
-    let _ = fs::remove_file(PID_FILE);
-    kill(listener, Signal::SIGHUP).map_err(Error::io("reload", UNIT))
-}
-
-/// Ends what serves connections: nobody is logged in yet.
-fn end_connections(listener: Pid) {
-    let processes = fs::read_to_string(PROCESSES).unwrap_or_default();
-    let others = processes.lines().filter_map(|line| line.parse().ok().map(Pid::from_raw));
-    for process in others.filter(|process| *process != listener) {
-        let _ = kill(process, Signal::SIGKILL);
+    symlink(&key, HOST_KEY).map_err(Error::io("create", HOST_KEY))?;
+    if starts_anew {
+        console::run("systemctl", &["start", "--no-block", UNIT])?;
     }
+    Ok(())
 }
 
 /// In a guest that runs: settings that have changed are in force, unless sshd would not take them.
@@ -166,7 +149,8 @@ pub(super) fn settings_changed(notes: &mut Notes) {
         return;
     }
     let taken = console::run("/usr/sbin/sshd", &["-t", "-f", CONFIG]);
-    let reloaded = taken.and_then(|()| listener().map_or(Ok(()), hang_up));
+    let reload = |listener| kill(listener, Signal::SIGHUP).map_err(Error::io("reload", UNIT));
+    let reloaded = taken.and_then(|()| listener().map_or(Ok(()), reload));
     if let Err(error) = reloaded {
         notes.warn(format!("sshd goes on with the settings that it has, and would not start again: {error}"));
     }

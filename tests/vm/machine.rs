@@ -173,7 +173,9 @@ impl Machine {
     }
 
     pub fn write(&self, name: &str, text: &str) {
-        fs::write(self.dir.join(name), text).expect("a file of the project");
+        let path = self.dir.join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory of the project");
+        fs::write(path, text).expect("a file of the project");
         own(&self.dir, self.uid, self.gid);
     }
 

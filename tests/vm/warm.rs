@@ -57,6 +57,7 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
     let Some(machine) = Machine::new(Who::Ordinary, "warm") else { return };
     let own = format!("hosts/{HOST}/host.yaml");
     machine.write(&own, &format!("{}\nsource: true\n", machine.read(&own)));
+    machine.write(&format!("hosts/{HOST}/rootfs/etc/ssh/civm.d/own.conf"), "VersionAddendum own-settings\n");
     let template = Template::make(&machine);
     let begun = Instant::now();
 
@@ -92,6 +93,9 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
         let failed = machine.guest(name, "systemctl --failed --plain --no-legend").ok();
         assert_eq!(failed.out(), "", "{name}");
     }
+    // The sshd that listens since before the point has read the host's settings.
+    let greeted = machine.guest("warm-a", "exec 3<>/dev/tcp/127.0.0.1/22; head -n1 <&3").ok();
+    assert!(greeted.out().contains("own-settings"), "{}", greeted.out());
     let secret = machine.guest("warm-a", "sha256sum /run/secrets/vm_builder_ssh_key").ok();
     assert_eq!(secret.out().split(' ').next().map(str::len), Some(64));
 
