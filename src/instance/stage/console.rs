@@ -317,8 +317,13 @@ impl Console {
             if input.len() >= INPUT_MAX {
                 return true;
             }
+            let is_again = |error: &io::Error| {
+                matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+            };
             match viewer.socket.read(&mut chunk[..]) {
-                Ok(0) => {
+                Err(error) if is_again(&error) => {}
+                // One who leaves while something waits to be shown is gone with an error.
+                Ok(0) | Err(_) => {
                     writer.take_if(|writer| *writer == viewer.number);
                     return false;
                 }
@@ -327,9 +332,6 @@ impl Console {
                     input.push(chunk.get(..count).unwrap_or_default(), 2 * INPUT_MAX);
                 }
                 Ok(_) => viewer.tell_of_another(),
-                Err(error) => {
-                    return matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted);
-                }
             }
             true
         });

@@ -158,6 +158,26 @@ fn one_types_and_the_others_look_on() {
 }
 
 #[test]
+fn who_leaves_with_something_unread_types_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut console, mut guest) = console(directory.path(), ConsoleLog::Always);
+    let mut first = viewer(directory.path());
+    first.write_all(b"a").unwrap();
+    console.serve();
+    guest.write_all(b"not read by the first\n").unwrap();
+    console.serve();
+    drop(first);
+    console.serve();
+    let mut second = viewer(directory.path());
+    second.write_all(b"b").unwrap();
+    console.serve();
+    console.serve();
+    let mut typed = [0; 2];
+    guest.read_exact(&mut typed).unwrap();
+    assert_eq!(&typed, b"ab");
+}
+
+#[test]
 fn what_the_kernel_said_around_a_panic_is_written_down_and_nothing_else_is() {
     let directory = tempfile::tempdir().unwrap();
     let (mut console, mut guest) = console(directory.path(), ConsoleLog::UntilReady);
