@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::mount::umount;
+use nix::mount::{MntFlags, umount2};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
@@ -81,15 +81,16 @@ pub(super) fn hide_boot_id() -> Result<(), Error> {
     root::bind(Path::new(NO_BOOT_ID), Path::new(BOOT_ID))
 }
 
-/// Whether it is covered: the machine is to be a template, and is not one of its own yet.
+/// Whether the machine was booted to be a template. Nobody looks at the covered file for that: it cannot be uncovered while
+/// somebody has it open.
 pub(super) fn is_template() -> bool {
-    fs::read_to_string(BOOT_ID).is_ok_and(|id| id.trim() == GENERIC_BOOT_ID)
+    Path::new(NO_BOOT_ID).exists()
 }
 
 /// Uncovers it, and nothing stays over a file of `/proc`: with that, the kernel would let nobody mount another `/proc` in
 /// a user namespace, as sandboxes do.
 pub(super) fn show_boot_id() -> Result<(), Error> {
-    umount(BOOT_ID).map_err(Error::io("uncover", BOOT_ID))
+    umount2(BOOT_ID, MntFlags::MNT_DETACH).map_err(Error::io("uncover", BOOT_ID))
 }
 
 /// What is laid over the image for a time zone, in Debian's two places; `None` where the guest does not have it.
