@@ -67,12 +67,13 @@ fn relay(
     loop {
         let length = socket.recv(&mut buffer).map_err(Error::io("read", events::SOCKET))?;
         let Ok(event) = serde_json::from_slice::<Event>(&buffer[..length]) else { continue };
-        // Asked before anything is sent: whoever looks at the port when an answer has just come takes the kernel's
+        let is_point = matches!(event, Event::Point { .. });
+        // Looked at before anything is sent: whoever looks at the port when an answer has just come takes the kernel's
         // interrupt for it away from the thread that waits for one.
-        if matches!(event, Event::Point { .. }) {
+        let nobody_answers = is_point && port.as_ref().is_none_or(is_absent);
+        if is_point {
             clock.ask();
         }
-        let nobody_answers = matches!(event, Event::Point { .. }) && port.as_ref().is_none_or(is_absent);
         if let Some(port) = &mut port {
             events::write(port, &events::line(&event));
         }

@@ -135,11 +135,14 @@ fn start_later() -> Result<(), Error> {
 /// others along.
 pub(super) fn failed(unit: &str) {
     begin_journal();
-    // There is somebody to look at it, where the layer came far enough to say that there may be.
-    start_console();
-    if !first_failure() {
-        return;
+    if first_failure() {
+        tell_failure(unit);
     }
+    // There is a shell to look at it with, where the layer came far enough to say that there may be.
+    start_console();
+}
+
+fn tell_failure(unit: &str) {
     await_journal();
     // Its own messages; systemd's about it where it wrote none.
     let own = last_messages(&[&format!("_SYSTEMD_UNIT={unit}.service")]);
