@@ -15,6 +15,7 @@
 mod vm {
     mod aarch64;
     mod builders_faults;
+    mod clock;
     mod controller;
     mod controller_faults;
     mod demo;
@@ -27,6 +28,7 @@ mod vm {
     mod microvm;
     mod secrets;
     mod verbs;
+    mod visitor;
     mod warm;
 }
 mod support;

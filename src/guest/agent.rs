@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::host_clock::HostClock;
 use super::modules::Modules;
-use super::{Error, apply, console, events, identity, notify_ready, point, settle, usage};
+use super::{Error, apply, console, events, identity, notify_ready, point, settle, sshd, usage};
 use crate::image::layout;
 use crate::vm::agent::{Answer, Command, Event, Go, Question};
 use crate::vm::lines::Lines;
@@ -52,6 +52,7 @@ pub(super) fn run() -> Result<(), Error> {
         let clock = Arc::clone(&clock);
         thread::spawn(move || obey(port, &clock));
     }
+    thread::spawn(|| sshd::hand_stand_in().unwrap_or_else(|error| console::log(&error.to_string())));
     notify_ready();
     relay(&socket, port, &clock, &boot_ended)
 }

@@ -36,7 +36,7 @@ const LOCK: &str = "/run/civm/apply.lock";
 /// Applies the layer at boot and reports how it went.
 pub(super) fn run() -> Result<(), Error> {
     // What comes before is the same for every instance of an image.
-    let applied = point::pass().and_then(|()| boot()).inspect_err(|error| {
+    let applied = point::pass().and_then(boot).inspect_err(|error| {
         settle::begin_journal();
         if settle::first_failure() {
             console::say(&format!("cannot apply the host layer: {error}"));
@@ -48,8 +48,9 @@ pub(super) fn run() -> Result<(), Error> {
     settle::run(&layer, jobs)
 }
 
-/// The layer that is in force then, and what systemd was asked for meanwhile.
-fn boot() -> Result<(Layer, io::Result<Jobs>), Error> {
+/// The layer that is in force then, and what systemd was asked for meanwhile. What the image makes of
+/// itself may be under way, or `over`: the layer comes after it.
+fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
     let _lock = lock()?;
     let jobs = Jobs::begin();
     share::mount_share()?;
@@ -62,7 +63,8 @@ fn boot() -> Result<(Layer, io::Result<Jobs>), Error> {
     let mut notes = Notes::default();
     let (done, opened) = thread::scope(|scope| {
         let opening = scope.spawn(|| secrets::open(&layer));
-        let done = bring(&layer, &mut force, false, &mut notes);
+        let image = if over { Ok(()) } else { systemctl::reach(units::SYSINIT) };
+        let done = image.and_then(|()| bring(&layer, &mut force, false, &mut notes));
         (done, opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     for message in notes.warnings {
@@ -128,6 +130,7 @@ fn change(dry_run: bool) -> Result<Changes, Error> {
         force.expect(&layer, &steps);
         force.save(path)?;
         let mut notes = Notes::default();
+        let settings = sshd::settings();
         perform(&steps, &[Verb::Stop], &mut notes)?;
         if bring(&layer, &mut force, false, &mut notes)? || steps.iter().any(|step| step.verb == Verb::Stop) {
             console::run("systemctl", &["daemon-reload"])?;
@@ -135,7 +138,7 @@ fn change(dry_run: bool) -> Result<Changes, Error> {
         if same_key {
             secrets::apply(&layer, secrets::open(&layer)?, false, &mut notes)?;
         }
-        sshd::settings_changed(&mut notes);
+        sshd::settings_changed(&settings, &mut notes);
         perform(&steps, &[Verb::Restart, Verb::Reload, Verb::Start], &mut notes)?;
         // The key that is in force is the one that was taken.
         let machine_id = std::mem::take(&mut force.layer.machine_id);

@@ -69,7 +69,7 @@ fn boot(port: &mut Option<File>) -> Result<(), Error> {
     root::mount_disk(&device)?;
     drop_empty_schema(Path::new(root::SYSROOT));
     let is_template = parameter(&line, layout::TEMPLATE_PARAMETER).is_some();
-    install_guest_side(is_template)?;
+    install_guest_side()?;
     if is_template {
         identity::hide_boot_id()?;
     }
@@ -166,14 +166,14 @@ fn warn(port: &mut Option<File>, message: &str) {
 
 /// Puts what civm brings along where systemd and the units find it; the files stay in the initrd's
 /// memory, nothing is copied.
-fn install_guest_side(is_template: bool) -> Result<(), Error> {
+fn install_guest_side() -> Result<(), Error> {
     let (initrd, run) = (Path::new(layout::INITRD_DIR), Path::new(layout::RUN_DIR));
     let binary = initrd.join(layout::BINARY);
     fs::rename("/init", &binary).map_err(Error::io("move", "/init"))?;
     fs::create_dir(run).map_err(Error::io("create", run))?;
     root::bind(initrd, run)?;
     let sysroot = Path::new(root::SYSROOT);
-    units::write(sysroot, Path::new("/run"), &console::device(), is_template)?;
+    units::write(sysroot, Path::new("/run"), &console::device())?;
     let resolv = run.join("resolv.conf");
     fs::write(&resolv, network::resolv_conf()).map_err(Error::io("write", &resolv))?;
     // The disk's own modules may be of another kernel, or none.

@@ -32,8 +32,8 @@ const POLL: Duration = Duration::from_millis(2);
 /// The longest word of the host.
 const WORD_MAX: usize = 4096;
 
-/// Waits at the point, and passes it.
-pub(super) fn pass() -> Result<(), Error> {
+/// Waits at the point, and passes it; whether all of the boot before it is over.
+pub(super) fn pass() -> Result<bool, Error> {
     let _ = fs::remove_file(SOCKET);
     let socket = UnixDatagram::bind(SOCKET).map_err(Error::io("create", SOCKET))?;
     // Opened before, so that what comes meanwhile is read. A guest that boots does without.
@@ -53,7 +53,7 @@ pub(super) fn pass() -> Result<(), Error> {
         reseeded = reseeded || log.as_mut().is_ok_and(|log| is_reseeded(log).unwrap_or(false));
         if !reseeded {
             console::log("the host said nothing at the point: going on");
-            return Ok(());
+            return Ok(prepared);
         }
         // It was resumed, and is not to go on as what it was.
     };
@@ -63,7 +63,7 @@ pub(super) fn pass() -> Result<(), Error> {
         events::send(&Event::Point { uptime_ms: events::uptime_ms() });
     }
     let _ = fs::remove_file(SOCKET);
-    Ok(())
+    Ok(prepared)
 }
 
 /// The word, if it comes in time.

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Error, console, settle, sshd};
+use super::{Error, console, settle, sshd, systemctl, units};
 
 /// Programs that every instance runs next, called so that they do nothing of their own: they and their libraries are in
 /// memory then.
@@ -26,12 +26,13 @@ pub(super) fn prepare() -> Result<(), Error> {
     let tell = |error: Error| console::log(&format!("while waiting: {error}"));
     settle::grow_disk().unwrap_or_else(tell);
     settle::load_drivers(&["zram"]).unwrap_or_else(tell);
+    systemctl::reach(units::BASIC)?;
+    // No instance is made of a machine whose sshd does not listen, and no other sshd takes what it starts with.
+    sshd::settle_early()?;
     for (program, args) in NEXT {
         let mut command = Command::new(program);
         let _ = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
-    // No instance is made of a machine whose sshd does not listen.
-    sshd::settle_early()?;
     nix::unistd::sync();
     Ok(())
 }

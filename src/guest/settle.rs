@@ -24,6 +24,10 @@ const SWAP_PRIORITY: &str = "100";
 /// nobody logs in after a reboot, or without a forwarded port.
 pub(super) const CONSOLE: Duration = Duration::from_secs(5);
 pub(super) const LOGIN: Duration = Duration::from_secs(5);
+/// How long while somebody is connected to sshd: many machines that start at once take the processor from one another, and
+/// all the rest would take it from their logins.
+const LOGGING_IN: Duration = Duration::from_secs(30);
+const CONNECTIONS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 const POLL: Duration = Duration::from_millis(50);
 /// Exists once the host has been told of a failure.
 const FAILED: &str = "/run/civm/failed";
@@ -111,10 +115,26 @@ fn warn(message: String) {
 
 /// Waits for the host's first login, for a while.
 pub(super) fn await_login(within: Duration) {
-    let until = Instant::now() + within;
-    while !Path::new(LOGGED_IN).exists() && Instant::now() < until {
+    let begun = Instant::now();
+    while !Path::new(LOGGED_IN).exists() {
+        let waited = begun.elapsed();
+        if waited >= within && (waited >= LOGGING_IN || !CONNECTIONS.iter().any(|list| is_visited(list))) {
+            return;
+        }
         thread::sleep(POLL);
     }
+}
+
+/// Whether one of the kernel's lists of connections has one to sshd.
+fn is_visited(list: &str) -> bool {
+    fs::read_to_string(list).is_ok_and(|lines| lines.lines().any(is_to_sshd))
+}
+
+/// A line begins with a number, the two ends, and the state: 01 is an established connection (Linux,
+/// Documentation/networking/proc_net_tcp.rst).
+fn is_to_sshd(line: &str) -> bool {
+    let mut fields = line.split_whitespace().skip(1);
+    fields.next().is_some_and(|own| own.ends_with(":0016")) && fields.nth(1) == Some("01")
 }
 
 /// Starts root's shell on the console.
@@ -232,6 +252,15 @@ fn root_device(mounts: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_to_sshd_are_told_from_others() {
+        let line =
+            |own: &str, state: &str| format!("   1: 0F02000A:{own} 0202000A:D6A8 {state} 00000000:00000000");
+        assert!(is_to_sshd(&line("0016", "01")));
+        assert!(!is_to_sshd(&line("0016", "0A")) && !is_to_sshd(&line("1F90", "01")));
+        assert!(!is_to_sshd("  sl  local_address rem_address   st tx_queue rx_queue"));
+    }
 
     #[test]
     fn the_root_device_is_the_ext4_one() {

@@ -1,26 +1,29 @@
 //! The guest's sshd: its configuration, its unit, and the key that lets it answer.
 //!
-//! Its host key is laid last, when users and secrets are there: whoever gets in finds them. Until then sshd, if it runs,
-//! closes every connection. It does run in a machine that is to become a template, so that an instance need not start it:
-//! the listening process does nothing but accept and start a new sshd for each connection, which reads the key and has
-//! addresses of its own. Newer versions keep the host key in the process that listens; those start when the key is there.
+//! Its host key is laid last, when users and secrets are there: whoever gets in finds them. Until then sshd closes every
+//! connection. It listens before the point: the listening process does nothing but accept and start a new sshd for each
+//! connection, which reads the key and has addresses of its own. To start at all it wants a key; the agent hands it one
+//! through a pipe that is gone before sshd listens, so that nobody is ever answered with it. Newer versions keep the host
+//! key in the process that listens; those start when the key is there, and so does one that a disk has settings for.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, symlink};
-use std::path::Path;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 use rand::rngs::OsRng;
+use sha2::{Digest as _, Sha256};
 
 use super::notes::Notes;
 use super::{Error, console, files, systemctl};
 use crate::host::layer::{self, SHARE_MOUNT};
 use crate::keys::ssh::host_key;
-use crate::vm::agent::answer::What;
 
 /// Its unit.
 pub(super) const UNIT: &str = "civm-sshd.service";
@@ -28,10 +31,13 @@ pub(super) const UNIT: &str = "civm-sshd.service";
 pub(super) const CONFIG: &str = "/run/civm/sshd_config";
 /// Where it looks for its host key: a link to the one in the share's place, once the guest is ready for logins.
 pub(super) const HOST_KEY: &str = "/run/civm/ssh_host_ed25519_key";
+/// The pipe that it reads a key from which it never uses, where it starts before its own is there: [`HOST_KEY`] is a link
+/// to it until then.
+const STAND_IN: &str = "/run/civm/sshd_stand_in";
 /// Written when it listens.
 const PID_FILE: &str = "/run/sshd.pid";
 /// Settings of a host's own, or of an image's.
-const SETTINGS: &str = "/etc/ssh/civm.d";
+pub(super) const SETTINGS: &str = "/etc/ssh/civm.d";
 /// Where sshd lies, below the root.
 const BINARY: &str = "usr/sbin/sshd";
 /// The program that newer versions start for a connection, as its name stands in their binary.
@@ -39,7 +45,8 @@ const SESSION_WORD: &[u8] = b"sshd-session";
 
 /// sshd as every guest has it: keys alone, those of the layer and those that a user has added. Dozens of logins may
 /// come at once, and as many sessions over one connection.
-/// A host's own settings come first, since sshd takes the first value of each. All clients come from one
+/// A host's own settings come before these, since sshd takes the first value of each, and after what readiness is told by:
+/// more ports and keys are added to those. All clients come from one
 /// address, that of the gateway, and a build farm's are many.
 const SETTINGS_OF_ALL: &str = "MaxStartups 300:30:600\n\
     MaxSessions 1000\n\
@@ -64,12 +71,24 @@ const SLOW: Duration = Duration::from_secs(2);
 /// How long a machine that waits at the point waits for it.
 const WITHIN: Duration = Duration::from_secs(60);
 
+/// Settings of a host's own, each file by its digest: what a link leads to may hold a secret.
+#[derive(PartialEq, Eq)]
+pub(super) struct Settings(BTreeMap<PathBuf, Option<[u8; 32]>>);
+
+impl Settings {
+    fn read(dir: &Path) -> Self {
+        let paths = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        let digest = |path: &PathBuf| fs::read(path).ok().map(|text| Sha256::digest(text).into());
+        Self(paths.map(|path| (path.clone(), digest(&path))).collect())
+    }
+}
+
 /// What the sshd of a disk is given.
 pub(super) fn config(root: &Path) -> String {
     let binary = fs::read(root.join(BINARY)).unwrap_or_default();
     let penalties = memchr::memmem::find(&binary, PENALTIES_WORD).map_or("", |_| NO_PENALTIES);
     format!(
-        "Include /etc/ssh/civm.d/*.conf\nHostKey {HOST_KEY}\nPidFile {PID_FILE}\n\
+        "Port 22\nPidFile {PID_FILE}\nHostKey {HOST_KEY}\nInclude /etc/ssh/civm.d/*.conf\n\
          AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys\n{SETTINGS_OF_ALL}{penalties}"
     )
 }
@@ -89,48 +108,65 @@ pub(super) fn unit(early: bool) -> String {
     )
 }
 
-/// Whether the sshd of a disk reads its host key anew for each connection.
+/// Whether the sshd of a disk can start before the layer is there: it reads its host key anew for each connection, and the
+/// disk has no settings, which may be others in the layer.
 pub(super) fn can_start_early(root: &Path) -> bool {
-    fs::read(root.join(BINARY)).is_ok_and(|binary| memchr::memmem::find(&binary, SESSION_WORD).is_none())
+    let read = fs::read(root.join(BINARY));
+    read.is_ok_and(|binary| memchr::memmem::find(&binary, SESSION_WORD).is_none())
+        && !has_settings(&root.join(SETTINGS.trim_start_matches('/')))
 }
 
-/// A key that sshd starts with: without any it would not. It is made anew for each template, and gone before the machine
-/// is frozen.
-pub(super) fn put_stand_in(path: &Path) -> Result<(), Error> {
-    let unwritable = |error: &dyn ToString| Error::content(path, error.to_string());
-    let key = host_key::HostKey::generate(&mut OsRng, "").map_err(|error| unwritable(&error))?;
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o400).open(path);
-    let write = |mut file: fs::File| file.write_all(key.private().as_bytes());
-    file.and_then(write).map_err(Error::io("write", path))
+fn has_settings(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut settings| settings.next().is_some())
 }
 
-/// Waits until sshd listens that was started before the point, and takes its stand-in away.
-pub(super) fn settle_early() -> Result<(), Error> {
-    if Path::new(HOST_KEY).symlink_metadata().is_err() {
+/// Makes the pipe, below the future `/run`.
+pub(super) fn put_stand_in(run: &Path) -> Result<(), Error> {
+    let [pipe, link] = [STAND_IN, HOST_KEY].map(|path| run.join(path.trim_start_matches("/run/")));
+    let made = mkfifo(&pipe, Mode::S_IRUSR).map_err(std::io::Error::from);
+    made.and_then(|()| symlink(STAND_IN, &link)).map_err(Error::io("create", &pipe))
+}
+
+/// The agent's part: waits until sshd wants a key to start with, and hands it one that is made for that. Nobody else finds
+/// the pipe by then, and sshd listens only when it has read it.
+pub(super) fn hand_stand_in() -> Result<(), Error> {
+    if !fs::read_link(HOST_KEY).is_ok_and(|to| to == Path::new(STAND_IN)) {
         return Ok(());
     }
+    let key = host_key::HostKey::generate(&mut OsRng, "")
+        .map_err(|error| Error::content(STAND_IN, error.to_string()))?;
+    let pipe = fs::OpenOptions::new().write(true).open(STAND_IN);
+    let mut pipe = pipe.map_err(Error::io("open", STAND_IN))?;
+    files::remove(Path::new(HOST_KEY))?;
+    pipe.write_all(key.private().as_bytes()).map_err(Error::io("write", STAND_IN))
+}
+
+/// Whether it starts before the point.
+fn starts_early() -> bool {
+    Path::new(STAND_IN).exists()
+}
+
+/// Waits until sshd listens, where it starts before the point.
+pub(super) fn settle_early() -> Result<(), Error> {
     let until = Instant::now() + WITHIN;
-    while !listens() {
+    while starts_early() && !listens() {
         if Instant::now() > until {
             return Err(Error::content(UNIT, "does not listen"));
         }
         thread::sleep(POLL);
     }
-    // Of the file nothing stays in the memory that is frozen; sshd itself has the key, which nobody uses.
-    let failed = || Error::io("write", HOST_KEY);
-    let mut file = fs::OpenOptions::new().write(true).open(HOST_KEY).map_err(failed())?;
-    let length = file.metadata().map_err(failed())?.len();
-    io::copy(&mut io::repeat(0).take(length), &mut file).map_err(failed())?;
-    fs::remove_file(HOST_KEY).map_err(Error::io("remove", HOST_KEY))
+    Ok(())
 }
 
 /// Lays the host key. An sshd that listens since before the layer came makes room for one with a host's settings, where there
 /// are any: nobody is let in by older ones.
 pub(super) fn open() -> Result<(), Error> {
+    // The pipe's place is not taken before sshd has read from it. One that does not come up is told of later.
+    if starts_early() {
+        let _ = await_listening(|_| ());
+    }
     files::remove(Path::new(HOST_KEY))?;
-    let has_settings = fs::read_dir(SETTINGS).is_ok_and(|mut settings| settings.next().is_some());
-    let starts_anew = has_settings && listens();
+    let starts_anew = has_settings(Path::new(SETTINGS)) && listens();
     if starts_anew {
         console::run("systemctl", &["stop", UNIT])?;
     }
@@ -142,10 +178,14 @@ pub(super) fn open() -> Result<(), Error> {
     Ok(())
 }
 
-/// In a guest that runs: settings that have changed are in force, unless sshd would not take them.
-pub(super) fn settings_changed(notes: &mut Notes) {
-    let is_setting = |name: &str| Path::new(name).starts_with(SETTINGS);
-    if !notes.changes.iter().any(|change| change.what == What::File && is_setting(&change.name)) {
+/// A host's own settings as they are now.
+pub(super) fn settings() -> Settings {
+    Settings::read(Path::new(SETTINGS))
+}
+
+/// In a guest that runs: settings that have changed since are in force, unless sshd would not take them.
+pub(super) fn settings_changed(before: &Settings, notes: &mut Notes) {
+    if settings() == *before {
         return;
     }
     let taken = console::run("/usr/sbin/sshd", &["-t", "-f", CONFIG]);
@@ -225,15 +265,31 @@ mod tests {
     }
 
     #[test]
-    fn a_stand_in_is_a_key_that_only_root_reads() {
+    fn a_stand_in_is_a_pipe_that_only_root_reads() {
+        use std::os::unix::fs::FileTypeExt as _;
+        let run = tempfile::tempdir().expect("tempdir");
+        fs::create_dir(run.path().join("civm")).expect("mkdir");
+        put_stand_in(run.path()).expect("made");
+        let pipe = fs::metadata(run.path().join("civm/sshd_stand_in")).expect("there");
+        assert!(pipe.file_type().is_fifo());
+        assert_eq!(pipe.permissions().mode() & 0o777, 0o400);
+        let link = fs::read_link(run.path().join("civm/ssh_host_ed25519_key")).expect("a link");
+        assert_eq!(link, Path::new(STAND_IN));
+    }
+
+    #[test]
+    fn settings_differ_by_what_a_link_leads_to() {
         let dir = tempfile::tempdir().expect("tempdir");
-        let path = dir.path().join("key");
-        put_stand_in(&path).expect("written");
-        let mode = fs::metadata(&path).expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o400);
-        let text = fs::read_to_string(&path).expect("read");
-        assert!(ssh_key::PrivateKey::from_openssh(&text).is_ok());
-        assert!(put_stand_in(&path).is_err(), "one that is there stays");
+        let (place, secret) = (dir.path().join("civm.d"), dir.path().join("secret"));
+        assert!(Settings::read(&place) == Settings(BTreeMap::new()), "there are none");
+        fs::create_dir(&place).expect("mkdir");
+        symlink(&secret, place.join("own.conf")).expect("a link");
+        let nowhere = Settings::read(&place);
+        fs::write(&secret, "Banner one").expect("write");
+        let one = Settings::read(&place);
+        assert!(nowhere != one && one == Settings::read(&place));
+        fs::write(&secret, "Banner two").expect("write");
+        assert!(one != Settings::read(&place));
     }
 
     #[test]
@@ -245,6 +301,11 @@ mod tests {
             fs::write(dir.path().join(BINARY), binary).expect("write");
             assert_eq!(can_start_early(dir.path()), early);
         }
+        fs::write(dir.path().join(BINARY), "\0sshd\0").expect("write");
+        fs::create_dir_all(dir.path().join("etc/ssh/civm.d")).expect("mkdir");
+        assert!(can_start_early(dir.path()), "no settings");
+        fs::write(dir.path().join("etc/ssh/civm.d/own.conf"), "").expect("write");
+        assert!(!can_start_early(dir.path()), "a host's settings");
         assert!(!unit(true).contains("civm-apply") && unit(false).contains("\nAfter=civm-apply.service\n"));
     }
 }

@@ -104,6 +104,12 @@ fn await_jobs(mut jobs: Jobs, lasting: impl FnOnce(), waiting: &impl Fn(String))
     Ok(jobs.wrong)
 }
 
+/// Waits for a part of the boot that is under way.
+pub(super) fn reach(name: &str) -> Result<(), Error> {
+    let wrong = start(Jobs::begin(), &[name], || (), || (), |_| ())?;
+    if wrong.is_empty() { Ok(()) } else { await_start(name) }
+}
+
 /// Waits until a unit has started, however long that takes.
 pub(super) fn await_start(name: &str) -> Result<(), Error> {
     loop {

@@ -12,6 +12,8 @@ use super::{Error, journal, sshd};
 
 /// The unit that systemd boots to.
 pub(super) const TARGET: &str = "civm.target";
+/// What is done before any service starts: temporary files, the kernel's settings.
+pub(super) const SYSINIT: &str = "sysinit.target";
 /// The host layer's unit.
 pub(super) const APPLY: &str = "civm-apply.service";
 /// The root shell on the console.
@@ -38,9 +40,11 @@ const UNITS: [(&str, &str); 7] = [
     ),
     (
         // The point: up to here nothing is particular to the instance. It says that it has started when the layer and
-        // its secrets are there, and goes on with the layer's units.
+        // its secrets are there, and goes on with the layer's units. It waits itself for what the image does on the way
+        // up, where it has to.
         "civm-apply.service",
-        "[Unit]\nDescription=Host layer\nAfter=civm-agent.service\nOnFailure=civm-failed@%N.service\n\n\
+        "[Unit]\nDescription=Host layer\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n\
+         After=civm-agent.service\nOnFailure=civm-failed@%N.service\n\n\
          [Service]\nType=notify\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest apply\n\
          TimeoutStartSec=300\n",
     ),
@@ -73,7 +77,7 @@ pub(super) const LATER: [&str; 2] = [TIMERS, "multi-user.target"];
 const TIMERS: &str = "timers.target";
 /// It wants the timers, here not: a mask in their place could only be lifted with a `daemon-reload`, and that one comes
 /// when users are at work (systemd 252 misreads a transient unit whose command line has a semicolon when it reloads).
-const BASIC: &str = "basic.target";
+pub(super) const BASIC: &str = "basic.target";
 
 /// Units of the image that do not run in a guest. The timers are Debian's own housekeeping, which would use
 /// network and processor of every guest.
@@ -118,9 +122,8 @@ const JOURNALD: &str =
 const MANAGER: &str = "[Manager]\nDefaultTimeoutStopSec=10s\nShowStatus=no\n";
 
 /// Writes units, masks and configuration below `run` (the future `/run`) for the disk at `root`;
-/// `console` is the device of the root shell. A machine that is to become a template starts sshd before the point, where
-/// that can be.
-pub(super) fn write(root: &Path, run: &Path, console: &str, is_template: bool) -> Result<(), Error> {
+/// `console` is the device of the root shell. sshd starts before the point, where it can.
+pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error> {
     let units = run.join("systemd/system");
     let generators = run.join("systemd/system-generators");
     for dir in [&units, &generators] {
@@ -134,11 +137,11 @@ pub(super) fn write(root: &Path, run: &Path, console: &str, is_template: bool) -
     put(&run.join("systemd/system.conf.d/civm.conf"), MANAGER)?;
     let below_run = |path: &str| run.join(path.trim_start_matches("/run/"));
     put(&below_run(sshd::CONFIG), &sshd::config(root))?;
-    let early = is_template && sshd::can_start_early(root);
+    let early = sshd::can_start_early(root);
     put(&units.join(sshd::UNIT), &sshd::unit(early))?;
     put(&units.join(format!("{}.d/civm.conf", journal::UNIT)), journal::STAND_IN)?;
     if early {
-        sshd::put_stand_in(&below_run(sshd::HOST_KEY))?;
+        sshd::put_stand_in(run)?;
     }
     for name in MASKED {
         mask(&units, name)?;
@@ -241,7 +244,7 @@ mod tests {
             fs::write(wants.join(name), "").expect("write");
         }
         fs::write(root.join("usr/lib/systemd/system-generators/systemd-fstab-generator"), "").expect("write");
-        write(&root, &run, "ttyS0", false).expect("written");
+        write(&root, &run, "ttyS0").expect("written");
         let masked = |name: &str| {
             run.join("systemd").join(name).read_link().is_ok_and(|to| to == Path::new("/dev/null"))
         };

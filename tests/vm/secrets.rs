@@ -3,12 +3,13 @@
 use std::fs;
 
 use super::machine::{Machine, Who};
+use super::visitor::Visitor;
 use crate::support::run;
 
 const HOST: &str = "jenkins-controller";
 
 /// The public half of `ssh_host_ed25519_key` in the host's secrets file, without its comment.
-fn host_public_key(machine: &Machine) -> String {
+pub(super) fn host_public_key(machine: &Machine) -> String {
     let private = run(&mut machine.civm(&[
         "secrets",
         "get",
@@ -25,8 +26,10 @@ fn host_public_key(machine: &Machine) -> String {
 /// Point 1 of what this project promises, for one user.
 fn secrets_reach_the_guest_and_nobody_else(machine: &Machine) {
     let key = host_public_key(machine);
+    let visitor = Visitor::new(machine, 2222);
     let up = machine.up(HOST, &[]).ok();
     assert!(up.stderr.contains("ready in"), "{}", up.stderr);
+    visitor.was_let_in(&key);
 
     let listing = machine.guest(HOST, "ls -laL /run/secrets/").ok();
     for secret in ["vm_builder_ssh_key", "vedenemo_builder_ssh_key"] {

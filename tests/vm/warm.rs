@@ -1,22 +1,22 @@
 //! Warm starts: machines that are resumed from a template hold nothing of each other, and the template nothing of them.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::clock;
 use super::machine::{Machine, Who, files};
+use super::secrets::host_public_key;
+use super::visitor::Visitor;
 use crate::support::{peer, run};
 
 /// A host with secrets.
 const HOST: &str = "jenkins-controller";
 const SHAPE: [&str; 4] = ["--cpus", "2", "--memory", "1G"];
-/// How far a guest's clock may be from the host's, in milliseconds.
-const CLOCK: i128 = 100;
 
 /// What a machine is given of a template.
 const FILES: [&str; 3] = ["ram", "state", "disk.qcow2"];
@@ -62,7 +62,9 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
     let begun = Instant::now();
 
     // Three at once: one with the host's secrets, two with a key of their own; the disk of one of them stays.
-    start(&machine, "warm-a", &["--ephemeral"]);
+    let visitor = Visitor::new(&machine, 2222);
+    start(&machine, "warm-a", &["--ephemeral", "-p", "2222:22"]);
+    visitor.was_let_in(&host_public_key(&machine));
     start(&machine, "warm-b", &["--ephemeral", "--without-secrets"]);
     start(&machine, "warm-c", &["--without-secrets"]);
     eprintln!("three warm starts took {:.1?}", begun.elapsed());
@@ -88,8 +90,7 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
     let boot_id = |text: &str| text.lines().nth(2).expect("a boot id").replace('-', "");
     assert!(a.lines().last().expect("the journal").contains(&boot_id(&a)), "{a}");
     for name in ["warm-a", "warm-b", "warm-c"] {
-        let off = clock(&machine, name);
-        assert!(off.abs() <= CLOCK, "the clock of {name} is {off} ms from the host's");
+        clock::is_right(&machine, name);
         let failed = machine.guest(name, "systemctl --failed --plain --no-legend").ok();
         assert_eq!(failed.out(), "", "{name}");
     }
@@ -128,6 +129,7 @@ fn resumed_machines_have_nothing_in_common_but_their_template() {
     }
     run(&mut machine.civm(&["restart", "warm-c"])).ok();
     assert_eq!(machine.guest("warm-c", "cat /var/mark").ok().out(), "kept\n");
+    clock::is_right(&machine, "warm-c");
     super::inside::users_read_the_source_alone(&machine, "warm-c", "jenkins", HOST);
     run(&mut machine.civm(&["down", "--all"])).ok();
     let again =
@@ -157,8 +159,7 @@ fn root_resumes_machines_whose_qemu_is_a_user_of_its_own() {
     let deaf = install_qemu(&machine);
     let template = Template::make(&machine);
     start(&machine, "warm-root", &["--ephemeral"]);
-    let off = clock(&machine, "warm-root");
-    assert!(off.abs() <= CLOCK, "the clock is {off} ms from the host's");
+    clock::is_right(&machine, "warm-root");
     machine.down("warm-root").ok();
     machine.nothing_remains();
     template.is_as_it_was();
@@ -256,35 +257,6 @@ fn up(machine: &Machine, name: &str, more: &[&str]) -> crate::support::Ran {
 fn start(machine: &Machine, name: &str, more: &[&str]) {
     let ran = up(machine, name, more).ok();
     assert!(ran.stderr.contains("resumed from its template"), "{}", ran.stderr);
-}
-
-/// Milliseconds that a guest's clock is off, less what nobody can tell.
-fn clock(machine: &Machine, name: &str) -> i128 {
-    let mut ssh = machine.civm(&["ssh", name, "--", "while read -r l; do date +%s%N; done"]);
-    let mut child = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("civm ssh runs");
-    let mut to = child.stdin.take().expect("its input");
-    let mut from = BufReader::new(child.stdout.take().expect("its output"));
-    let now = || {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-        i128::try_from(since.as_nanos()).expect("before the end of time")
-    };
-    let mut least = i128::MAX;
-    for _ in 0..8 {
-        let before = now();
-        to.write_all(b"\n").expect("the guest reads");
-        let mut line = String::new();
-        from.read_line(&mut line).expect("the guest answers");
-        let after = now();
-        let guest: i128 = line.trim().parse().unwrap_or_else(|_| panic!("{line:?} is not a time"));
-        // It was somewhere between the two.
-        let off = if guest < before { guest - before } else { (guest - after).max(0) };
-        if off.abs() < least.abs() {
-            least = off;
-        }
-    }
-    drop(to);
-    child.wait().expect("it ends");
-    least / 1_000_000
 }
 
 /// A template, and what it was made of.
