@@ -1,5 +1,5 @@
 //! The agent: holds the port to the host, sends it events and follows its commands; it also listens to
-//! the power button.
+//! the power button, and has a key for an sshd that starts before its own is there.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -186,7 +186,7 @@ fn power_off() {
 
 /// Waits for the power button on every input device that is there.
 fn watch_buttons() {
-    settle::await_login(settle::CONSOLE + settle::LOGIN);
+    settle::await_login(Instant::now(), settle::LOGIN);
     match Modules::open(&Path::new(layout::RUN_DIR).join(layout::MODULES)) {
         // One of the buttons is always missing: they are for different machines.
         Ok(modules) => LATE_MODULES.iter().for_each(|name| modules.load(name)),

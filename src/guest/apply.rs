@@ -48,8 +48,8 @@ pub(super) fn run() -> Result<(), Error> {
     settle::run(&layer, jobs)
 }
 
-/// The layer that is in force then, and what systemd was asked for meanwhile. What the image makes of
-/// itself may be under way, or `over`: the layer comes after it.
+/// The layer that is in force then, and what systemd was asked for meanwhile. The layer comes after
+/// what the image does on the way up, unless that is known to be `over`.
 fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
     let _lock = lock()?;
     let jobs = Jobs::begin();
@@ -81,7 +81,10 @@ fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
     if let Some((count, recipient)) = installed {
         events::send(&Event::SecretsInstalled { count, recipient });
     }
-    sshd::open()?;
+    force.sshd = sshd::open()?;
+    if !force.sshd.are_none() {
+        force.save(Path::new(force::PATH))?;
+    }
     Ok((force.layer, jobs))
 }
 
@@ -130,7 +133,6 @@ fn change(dry_run: bool) -> Result<Changes, Error> {
         force.expect(&layer, &steps);
         force.save(path)?;
         let mut notes = Notes::default();
-        let settings = sshd::settings();
         perform(&steps, &[Verb::Stop], &mut notes)?;
         if bring(&layer, &mut force, false, &mut notes)? || steps.iter().any(|step| step.verb == Verb::Stop) {
             console::run("systemctl", &["daemon-reload"])?;
@@ -138,7 +140,7 @@ fn change(dry_run: bool) -> Result<Changes, Error> {
         if same_key {
             secrets::apply(&layer, secrets::open(&layer)?, false, &mut notes)?;
         }
-        sshd::settings_changed(&settings, &mut notes);
+        sshd::renew(&mut force.sshd, &mut notes);
         perform(&steps, &[Verb::Restart, Verb::Reload, Verb::Start], &mut notes)?;
         // The key that is in force is the one that was taken.
         let machine_id = std::mem::take(&mut force.layer.machine_id);

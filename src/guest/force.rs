@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::sshd::Settings;
 use super::{Error, files};
 use crate::host::layer::Layer;
 use crate::vm::agent::answer::Step;
@@ -27,6 +28,8 @@ pub(super) struct InForce {
     pub(super) masked: BTreeSet<String>,
     /// What is to be done with units, and was not yet: the files that ask for it may be as wanted already.
     pub(super) pending: Vec<Step>,
+    /// The settings that sshd has read.
+    pub(super) sshd: Settings,
 }
 
 impl InForce {

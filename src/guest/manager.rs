@@ -1,7 +1,7 @@
-//! Units started by systemd's manager, which is asked directly.
+//! Units started and stopped by systemd's manager, which is asked directly.
 //!
 //! systemctl does the same. Where the processor is emulated it takes a fifth of a second to come up, since none of its
-//! code has been translated yet: as long as all secrets take. Of D-Bus this speaks what one method and one signal need,
+//! code has been translated yet: as long as all secrets take. Of D-Bus this speaks what two methods and one signal need,
 //! and where it is not understood, systemctl is asked. A bus library would bring an async runtime, or an older
 //! generation of what civm is made of.
 
@@ -16,7 +16,8 @@ const SOCKET: &str = "/run/systemd/private";
 const HELLO: &[u8] = b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n";
 const PATH: &str = "/org/freedesktop/systemd1";
 const INTERFACE: &str = "org.freedesktop.systemd1.Manager";
-const METHOD: &str = "StartUnit";
+const START: &str = "StartUnit";
+const STOP: &str = "StopUnit";
 const SIGNAL: &str = "JobRemoved";
 /// A job of which one replaces another that has not begun.
 const MODE: &str = "replace";
@@ -74,6 +75,15 @@ impl Jobs {
 
     /// Asks for the start of units.
     pub(super) fn start(&mut self, units: &[&str]) -> io::Result<()> {
+        self.ask(START, units)
+    }
+
+    /// Asks for their stop.
+    pub(super) fn stop(&mut self, units: &[&str]) -> io::Result<()> {
+        self.ask(STOP, units)
+    }
+
+    fn ask(&mut self, method: &str, units: &[&str]) -> io::Result<()> {
         if !self.welcome {
             // systemd does not look at what comes together with the start of a conversation before more comes.
             expect_welcome(&mut self.stream)?;
@@ -82,7 +92,7 @@ impl Jobs {
         let mut words = Vec::new();
         for unit in units {
             self.serial += 1;
-            words.extend(call(self.serial, unit));
+            words.extend(call(self.serial, method, unit));
             self.asked.insert(self.serial, (*unit).to_owned());
         }
         self.stream.write_all(&words)
@@ -168,8 +178,8 @@ fn expect_welcome(stream: &mut UnixStream) -> io::Result<()> {
     if line.starts_with(b"OK ") { Ok(()) } else { Err(io::ErrorKind::PermissionDenied.into()) }
 }
 
-/// The call that starts a unit.
-fn call(serial: u32, unit: &str) -> Vec<u8> {
+/// The call that starts or stops a unit.
+fn call(serial: u32, method: &str, unit: &str) -> Vec<u8> {
     let mut body = Vec::new();
     put_text(&mut body, unit);
     put_text(&mut body, MODE);
@@ -178,7 +188,7 @@ fn call(serial: u32, unit: &str) -> Vec<u8> {
         (field::PATH, b'o', PATH),
         (field::DESTINATION, b's', "org.freedesktop.systemd1"),
         (field::INTERFACE, b's', INTERFACE),
-        (field::MEMBER, b's', METHOD),
+        (field::MEMBER, b's', method),
     ];
     for (code, of, value) in named {
         pad(&mut fields, 8);

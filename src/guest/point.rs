@@ -1,7 +1,7 @@
 //! The one point of the boot: before it nothing is particular to the instance, after it everything is.
 //!
-//! The guest tells the host that it is there, and goes on when the host says so. A cold boot is told at once. Who waits
-//! prepares what comes next, and says so: that is when a template is frozen. What is resumed from it hears the word in another machine, days later, and first
+//! The guest tells the host that it is there, and goes on when the host says so. A cold boot is told at once. A machine that
+//! is to become a template prepares what comes next, and says so: that is when it is frozen. What is resumed from it hears the word in another machine, days later, and first
 //! becomes one of its own: randomness, clock, boot id. See docs/warm-start.md.
 
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +18,7 @@ use crate::vm::agent::{Event, Go};
 
 /// Where the agent passes the host's word on to.
 const SOCKET: &str = "/run/civm/point.sock";
-/// How soon a guest hears it that is not to wait.
+/// How soon a machine would hear it that is not to become a template after all.
 const SOON: Duration = Duration::from_secs(1);
 /// How long the word is waited for. A host without an agent's port says none, and neither does an old civm.
 const WORD: Duration = Duration::from_secs(10);
@@ -32,19 +32,21 @@ const POLL: Duration = Duration::from_millis(2);
 /// The longest word of the host.
 const WORD_MAX: usize = 4096;
 
-/// Waits at the point, and passes it; whether all of the boot before it is over.
+/// Waits at the point, and passes it; whether all of the boot before it is known to be over.
 pub(super) fn pass() -> Result<bool, Error> {
     let _ = fs::remove_file(SOCKET);
     let socket = UnixDatagram::bind(SOCKET).map_err(Error::io("create", SOCKET))?;
     // Opened before, so that what comes meanwhile is read. A guest that boots does without.
     let mut log = kernel_log();
     events::send(&Event::Point { uptime_ms: events::uptime_ms() });
+    let is_template = identity::is_template();
     let (mut reseeded, mut prepared) = (false, false);
     let go = loop {
-        if let Some(go) = receive(&socket, if prepared { WORD } else { SOON })? {
+        let prepares = is_template && !prepared;
+        if let Some(go) = receive(&socket, if prepares { SOON } else { WORD })? {
             break go;
         }
-        if !prepared {
+        if prepares {
             prepared = true;
             prepare::prepare()?;
             events::send(&Event::Prepared);

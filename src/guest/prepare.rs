@@ -1,5 +1,5 @@
-//! What a guest that waits at the point does meanwhile: whatever every instance does next, and does the same. A boot does
-//! not wait there, and does it later; who is resumed from a template finds it done.
+//! What a machine that is to become a template does at the point: whatever every instance does next, and does the same. A
+//! boot does it later; who is resumed from a template finds it done.
 
 use std::process::{Command, Stdio};
 
@@ -21,13 +21,13 @@ const NEXT: [(&str, &[&str]); 8] = [
     ("swapon", &["--version"]),
 ];
 
-/// Does it. What fails of most of it is tried again when its turn comes.
+/// Does it, when the boot up to there is over. What fails of most of it is tried again when its turn comes.
 pub(super) fn prepare() -> Result<(), Error> {
     let tell = |error: Error| console::log(&format!("while waiting: {error}"));
     settle::grow_disk().unwrap_or_else(tell);
     settle::load_drivers(&["zram"]).unwrap_or_else(tell);
     systemctl::reach(units::BASIC)?;
-    // No instance is made of a machine whose sshd does not listen, and no other sshd takes what it starts with.
+    // No instance is made of a machine whose sshd does not listen. The one that is called below would read its pipe.
     sshd::settle_early()?;
     for (program, args) in NEXT {
         let mut command = Command::new(program);

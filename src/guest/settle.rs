@@ -20,12 +20,12 @@ use crate::vm::agent::{Event, LOGGED_IN};
 
 /// The compressed swap is preferred to any other.
 const SWAP_PRIORITY: &str = "100";
-/// How long the host's first login is waited for, before the console has a shell, and then before all the rest is done:
-/// nobody logs in after a reboot, or without a forwarded port.
+/// How long the host's first login is waited for after readiness, before the console has a shell and before all the rest is
+/// done: nobody logs in after a reboot, or without a forwarded port.
 pub(super) const CONSOLE: Duration = Duration::from_secs(5);
-pub(super) const LOGIN: Duration = Duration::from_secs(5);
-/// How long while somebody is connected to sshd: many machines that start at once take the processor from one another, and
-/// all the rest would take it from their logins.
+pub(super) const LOGIN: Duration = Duration::from_secs(10);
+/// How long in all while somebody is connected to sshd: many machines that start at once take the processor from one
+/// another, and all the rest would take it from their logins.
 const LOGGING_IN: Duration = Duration::from_secs(30);
 const CONNECTIONS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 const POLL: Duration = Duration::from_millis(50);
@@ -60,12 +60,13 @@ pub(super) fn run(layer: &Layer, mut jobs: io::Result<Jobs>) -> Result<(), Error
     }
     start_units(layer, jobs)?;
     events::send(&Event::Ready { uptime_ms: events::uptime_ms() });
+    let ready = Instant::now();
     begin_journal();
-    await_login(CONSOLE);
+    await_login(ready, CONSOLE);
     if layer.console_login {
         start_console();
     }
-    await_login(LOGIN);
+    await_login(ready, LOGIN);
     if let Some(zram) = &layer.zram {
         swap(zram).unwrap_or_else(|error| warn(format!("swap: {error}")));
     }
@@ -113,11 +114,10 @@ fn warn(message: String) {
     events::send(&Event::Warning { message });
 }
 
-/// Waits for the host's first login, for a while.
-pub(super) fn await_login(within: Duration) {
-    let begun = Instant::now();
+/// Waits for the host's first login, for a while since the guest is ready.
+pub(super) fn await_login(ready: Instant, within: Duration) {
     while !Path::new(LOGGED_IN).exists() {
-        let waited = begun.elapsed();
+        let waited = ready.elapsed();
         if waited >= within && (waited >= LOGGING_IN || !CONNECTIONS.iter().any(|list| is_visited(list))) {
             return;
         }

@@ -3,8 +3,9 @@
 //! Its host key is laid last, when users and secrets are there: whoever gets in finds them. Until then sshd closes every
 //! connection. It listens before the point: the listening process does nothing but accept and start a new sshd for each
 //! connection, which reads the key and has addresses of its own. To start at all it wants a key; the agent hands it one
-//! through a pipe that is gone before sshd listens, so that nobody is ever answered with it. Newer versions keep the host
-//! key in the process that listens; those start when the key is there, and so does one that a disk has settings for.
+//! through a pipe whose name is gone before sshd listens. Only where sshd cannot start itself anew for a connection would
+//! somebody be answered with that key, and civm's ssh refuses it. Newer versions keep the host key in the process that
+//! listens; those start when the key is there, and so does one that a disk has settings for.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,10 +19,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use rand::rngs::OsRng;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
+use super::manager::Jobs;
 use super::notes::Notes;
-use super::{Error, console, files, systemctl};
+use super::{Error, console, systemctl};
 use crate::host::layer::{self, SHARE_MOUNT};
 use crate::keys::ssh::host_key;
 
@@ -45,8 +49,8 @@ const SESSION_WORD: &[u8] = b"sshd-session";
 
 /// sshd as every guest has it: keys alone, those of the layer and those that a user has added. Dozens of logins may
 /// come at once, and as many sessions over one connection.
-/// A host's own settings come before these, since sshd takes the first value of each, and after what readiness is told by:
-/// more ports and keys are added to those. All clients come from one
+/// Port, PidFile and HostKey stand before a host's own settings, so that readiness can rely on them; a host's ports and
+/// host keys are added. The rest comes after, since sshd takes the first value of each. All clients come from one
 /// address, that of the gateway, and a build farm's are many.
 const SETTINGS_OF_ALL: &str = "MaxStartups 300:30:600\n\
     MaxSessions 1000\n\
@@ -68,18 +72,23 @@ const PENALTIES_WORD: &[u8] = b"persourcepenalties";
 /// How often it is looked at whether sshd listens, and how long before systemd is asked how it is.
 const POLL: Duration = Duration::from_millis(5);
 const SLOW: Duration = Duration::from_secs(2);
-/// How long a machine that waits at the point waits for it.
-const WITHIN: Duration = Duration::from_secs(60);
 
 /// Settings of a host's own, each file by its digest: what a link leads to may hold a secret.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Settings(BTreeMap<PathBuf, Option<[u8; 32]>>);
 
 impl Settings {
+    /// The files that sshd includes.
     fn read(dir: &Path) -> Self {
         let paths = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-        let digest = |path: &PathBuf| fs::read(path).ok().map(|text| Sha256::digest(text).into());
-        Self(paths.map(|path| (path.clone(), digest(&path))).collect())
+        let included = paths.filter(|path| path.extension().is_some_and(|end| end == "conf"));
+        let digest =
+            |path: &PathBuf| fs::read(path).ok().map(|text| Sha256::digest(Zeroizing::new(text)).into());
+        Self(included.map(|path| (path.clone(), digest(&path))).collect())
+    }
+
+    pub(super) fn are_none(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -113,11 +122,7 @@ pub(super) fn unit(early: bool) -> String {
 pub(super) fn can_start_early(root: &Path) -> bool {
     let read = fs::read(root.join(BINARY));
     read.is_ok_and(|binary| memchr::memmem::find(&binary, SESSION_WORD).is_none())
-        && !has_settings(&root.join(SETTINGS.trim_start_matches('/')))
-}
-
-fn has_settings(dir: &Path) -> bool {
-    fs::read_dir(dir).is_ok_and(|mut settings| settings.next().is_some())
+        && Settings::read(&root.join(SETTINGS.trim_start_matches('/'))).are_none()
 }
 
 /// Makes the pipe, below the future `/run`.
@@ -130,69 +135,67 @@ pub(super) fn put_stand_in(run: &Path) -> Result<(), Error> {
 /// The agent's part: waits until sshd wants a key to start with, and hands it one that is made for that. Nobody else finds
 /// the pipe by then, and sshd listens only when it has read it.
 pub(super) fn hand_stand_in() -> Result<(), Error> {
-    if !fs::read_link(HOST_KEY).is_ok_and(|to| to == Path::new(STAND_IN)) {
+    hand(Path::new(STAND_IN))
+}
+
+fn hand(pipe: &Path) -> Result<(), Error> {
+    if !pipe.exists() {
         return Ok(());
     }
     let key = host_key::HostKey::generate(&mut OsRng, "")
-        .map_err(|error| Error::content(STAND_IN, error.to_string()))?;
-    let pipe = fs::OpenOptions::new().write(true).open(STAND_IN);
-    let mut pipe = pipe.map_err(Error::io("open", STAND_IN))?;
-    files::remove(Path::new(HOST_KEY))?;
-    pipe.write_all(key.private().as_bytes()).map_err(Error::io("write", STAND_IN))
+        .map_err(|error| Error::content(pipe, error.to_string()))?;
+    let mut end = fs::OpenOptions::new().write(true).open(pipe).map_err(Error::io("open", pipe))?;
+    fs::remove_file(pipe).map_err(Error::io("remove", pipe))?;
+    end.write_all(key.private().as_bytes()).map_err(Error::io("write", pipe))
 }
 
-/// Whether it starts before the point.
+/// Whether it starts, or has started, before its host key is there.
 fn starts_early() -> bool {
-    Path::new(STAND_IN).exists()
+    fs::read_link(HOST_KEY).is_ok_and(|to| to == Path::new(STAND_IN))
 }
 
 /// Waits until sshd listens, where it starts before the point.
 pub(super) fn settle_early() -> Result<(), Error> {
-    let until = Instant::now() + WITHIN;
-    while starts_early() && !listens() {
-        if Instant::now() > until {
-            return Err(Error::content(UNIT, "does not listen"));
-        }
-        thread::sleep(POLL);
-    }
-    Ok(())
+    if starts_early() { systemctl::reach(UNIT) } else { Ok(()) }
 }
 
-/// Lays the host key. An sshd that listens since before the layer came makes room for one with a host's settings, where there
-/// are any: nobody is let in by older ones.
-pub(super) fn open() -> Result<(), Error> {
-    // The pipe's place is not taken before sshd has read from it. One that does not come up is told of later.
-    if starts_early() {
-        let _ = await_listening(|_| ());
-    }
-    files::remove(Path::new(HOST_KEY))?;
-    let starts_anew = has_settings(Path::new(SETTINGS)) && listens();
+/// Lays the host key. An sshd that has started before the layer came makes room for one with a host's settings, where there
+/// are any: nobody is let in by older ones. What sshd has read of them.
+pub(super) fn open() -> Result<Settings, Error> {
+    let settings = settings();
+    let starts_anew = starts_early() && !settings.are_none();
     if starts_anew {
-        console::run("systemctl", &["stop", UNIT])?;
+        systemctl::stop(UNIT)?;
     }
     let key = Path::new(SHARE_MOUNT).join(layer::HOST_KEY);
-    symlink(&key, HOST_KEY).map_err(Error::io("create", HOST_KEY))?;
+    let new = Path::new(HOST_KEY).with_extension("new");
+    symlink(&key, &new).map_err(Error::io("create", &new))?;
+    fs::rename(&new, HOST_KEY).map_err(Error::io("create", HOST_KEY))?;
     if starts_anew {
-        console::run("systemctl", &["start", "--no-block", UNIT])?;
+        // Readiness waits for it.
+        Jobs::begin()
+            .and_then(|mut jobs| jobs.start(&[UNIT]))
+            .or_else(|_| console::run("systemctl", &["start", "--no-block", UNIT]))?;
     }
-    Ok(())
+    Ok(settings)
 }
 
-/// A host's own settings as they are now.
-pub(super) fn settings() -> Settings {
+fn settings() -> Settings {
     Settings::read(Path::new(SETTINGS))
 }
 
-/// In a guest that runs: settings that have changed since are in force, unless sshd would not take them.
-pub(super) fn settings_changed(before: &Settings, notes: &mut Notes) {
-    if settings() == *before {
+/// In a guest that runs: settings that are not those that sshd has read are in force, unless sshd would not take them.
+pub(super) fn renew(read: &mut Settings, notes: &mut Notes) {
+    let settings = settings();
+    if settings == *read {
         return;
     }
     let taken = console::run("/usr/sbin/sshd", &["-t", "-f", CONFIG]);
     let reload = |listener| kill(listener, Signal::SIGHUP).map_err(Error::io("reload", UNIT));
-    let reloaded = taken.and_then(|()| listener().map_or(Ok(()), reload));
-    if let Err(error) = reloaded {
-        notes.warn(format!("sshd goes on with the settings that it has, and would not start again: {error}"));
+    match taken.and_then(|()| listener().map_or(Ok(()), reload)) {
+        Ok(()) => *read = settings,
+        Err(error) => notes
+            .warn(format!("sshd goes on with the settings that it has, and would not start again: {error}")),
     }
 }
 
@@ -202,7 +205,7 @@ pub(super) fn await_listening(waiting: impl Fn(String)) -> Result<(), Error> {
     while !listens() {
         if begun.elapsed() > SLOW {
             waiting(UNIT.to_owned());
-            return systemctl::await_start(UNIT);
+            return systemctl::reach(UNIT);
         }
         thread::sleep(POLL);
     }
@@ -228,7 +231,12 @@ mod tests {
         use std::process::Command;
         let dir = tempfile::tempdir().expect("tempdir");
         let (config, key) = (dir.path().join("sshd_config"), dir.path().join("key"));
-        fs::write(&config, super::config(dir.path())).expect("written");
+        // A host's own settings are found here.
+        let (place, own) = (dir.path().join("civm.d"), "Port 2200\nPidFile /elsewhere\nMaxSessions 5\n");
+        fs::create_dir(&place).expect("mkdir");
+        fs::write(place.join("own.conf"), own).expect("written");
+        let text = super::config(dir.path()).replace(SETTINGS, &place.to_string_lossy());
+        fs::write(&config, text).expect("written");
         let files = "/etc/ssh/authorized_keys.d/%u .ssh/authorized_keys";
         assert!(
             fs::read_to_string(&config).expect("written").contains(&format!("AuthorizedKeysFile {files}\n"))
@@ -248,7 +256,9 @@ mod tests {
             return eprintln!("skipped: this machine's sshd was never started");
         }
         let files = format!("authorizedkeysfile {files}");
-        for line in [files.as_str(), "passwordauthentication no"] {
+        let pid_file = format!("pidfile {PID_FILE}");
+        let ports = ["port 22", "port 2200", "maxsessions 5"];
+        for line in [&files, &pid_file, "passwordauthentication no"].into_iter().chain(ports) {
             assert!(text.lines().any(|found| found == line), "{line} in {text}{words}");
         }
     }
@@ -278,10 +288,33 @@ mod tests {
     }
 
     #[test]
+    fn a_stand_in_is_handed_to_one_reader_and_its_name_is_gone() {
+        use std::io::Read as _;
+        let dir = tempfile::tempdir().expect("tempdir");
+        let pipe = dir.path().join("pipe");
+        hand(&pipe).expect("nobody wants one");
+        mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).expect("a pipe");
+        let reader = thread::spawn({
+            let pipe = pipe.clone();
+            move || {
+                let (mut end, mut text) = (fs::File::open(&pipe).expect("its reader"), String::new());
+                end.read_exact(&mut [0]).expect("a first byte");
+                let was_there = pipe.exists();
+                end.read_to_string(&mut text).expect("the rest");
+                (was_there, text)
+            }
+        });
+        hand(&pipe).expect("handed");
+        let (was_there, text) = reader.join().expect("read");
+        assert!(!was_there, "another could have read it");
+        assert!(ssh_key::PrivateKey::from_openssh(format!("-{text}")).is_ok());
+    }
+
+    #[test]
     fn settings_differ_by_what_a_link_leads_to() {
         let dir = tempfile::tempdir().expect("tempdir");
         let (place, secret) = (dir.path().join("civm.d"), dir.path().join("secret"));
-        assert!(Settings::read(&place) == Settings(BTreeMap::new()), "there are none");
+        assert!(Settings::read(&place).are_none(), "there are none");
         fs::create_dir(&place).expect("mkdir");
         symlink(&secret, place.join("own.conf")).expect("a link");
         let nowhere = Settings::read(&place);

@@ -104,20 +104,28 @@ fn await_jobs(mut jobs: Jobs, lasting: impl FnOnce(), waiting: &impl Fn(String))
     Ok(jobs.wrong)
 }
 
-/// Waits for a part of the boot that is under way.
+/// Starts a unit, or waits for the start that is under way, however long that takes.
 pub(super) fn reach(name: &str) -> Result<(), Error> {
-    let wrong = start(Jobs::begin(), &[name], || (), || (), |_| ())?;
-    if wrong.is_empty() { Ok(()) } else { await_start(name) }
+    carry_out(Verb::Start, Jobs::start, name)
 }
 
-/// Waits until a unit has started, however long that takes.
-pub(super) fn await_start(name: &str) -> Result<(), Error> {
-    loop {
-        match states(&[name]).first().map(|(_, state)| state.as_str()) {
-            Some("active" | "reloading") => return Ok(()),
-            Some("activating") => thread::sleep(SLOW / 10),
-            _ => return Err(Error::content(name, "has not started")),
+/// Stops a unit, and waits for the end.
+pub(super) fn stop(name: &str) -> Result<(), Error> {
+    carry_out(Verb::Stop, Jobs::stop, name)
+}
+
+fn carry_out(verb: Verb, ask: fn(&mut Jobs, &[&str]) -> io::Result<()>, name: &str) -> Result<(), Error> {
+    let done = Jobs::begin().and_then(|mut jobs| {
+        ask(&mut jobs, &[name])?;
+        while !jobs.pending().is_empty() {
+            jobs.wait(SLOW)?;
         }
+        Ok(jobs.wrong)
+    });
+    match done {
+        Ok(wrong) if wrong.is_empty() => Ok(()),
+        Ok(wrong) => Err(Error::content("systemd", wrong.join("; "))),
+        Err(_) => console::run("systemctl", &[order(verb), "--", name]),
     }
 }
 

@@ -12,7 +12,7 @@ use super::{Error, journal, sshd};
 
 /// The unit that systemd boots to.
 pub(super) const TARGET: &str = "civm.target";
-/// What is done before any service starts: temporary files, the kernel's settings.
+/// What the image does before its own services start: temporary files, the kernel's settings.
 pub(super) const SYSINIT: &str = "sysinit.target";
 /// The host layer's unit.
 pub(super) const APPLY: &str = "civm-apply.service";
@@ -46,7 +46,7 @@ const UNITS: [(&str, &str); 7] = [
         "[Unit]\nDescription=Host layer\nDefaultDependencies=no\nConflicts=shutdown.target\nBefore=shutdown.target\n\
          After=civm-agent.service\nOnFailure=civm-failed@%N.service\n\n\
          [Service]\nType=notify\nRemainAfterExit=yes\nExecStart=/run/civm/civm guest apply\n\
-         TimeoutStartSec=300\n",
+         TimeoutStartSec=600\n",
     ),
     (
         // A later apply, apart from the agent: whatever it restarts, nobody ends it half-way.
@@ -252,6 +252,12 @@ mod tests {
         assert!(masked("system-generators/systemd-fstab-generator"));
         assert!(!masked("system/systemd-journald.service"));
         assert!(run.join("civm/sshd_config").is_file());
+        let unit = || fs::read_to_string(run.join("systemd/system").join(sshd::UNIT)).expect("a unit");
+        assert!(unit().contains("\nAfter=civm-apply.service\n"), "no sshd that could start earlier");
+        fs::create_dir_all(root.join("usr/sbin")).expect("mkdir");
+        fs::write(root.join("usr/sbin/sshd"), "\0sshd\0").expect("write");
+        write(&root, &run, "ttyS0").expect("written");
+        assert!(!unit().contains("civm-apply") && run.join("civm/sshd_stand_in").exists());
     }
 
     #[test]

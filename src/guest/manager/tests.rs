@@ -41,7 +41,7 @@ fn removed(job: &str, unit: &str, result: &str) -> Vec<u8> {
 /// What is said of units to a manager that says this.
 fn conversation(units: &[&str], words: Vec<Vec<u8>>) -> (Jobs, Vec<u8>) {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
-    let expected = (1..).zip(units).map(|(serial, unit)| call(serial, unit).len()).sum();
+    let expected = (1..).zip(units).map(|(serial, unit)| call(serial, START, unit).len()).sum();
     let manager = thread::spawn(move || {
         let mut hello = vec![0; HELLO.len()];
         theirs.read_exact(&mut hello).expect("read");
@@ -86,19 +86,22 @@ fn units_are_started_and_waited_for() {
             "c.service: Unit c.service not found."
         ]
     );
-    assert_eq!(heard, [call(1, "a.service"), call(2, "b.service"), call(3, "c.service")].concat());
+    assert_eq!(
+        heard,
+        [call(1, START, "a.service"), call(2, START, "b.service"), call(3, START, "c.service")].concat()
+    );
 }
 
 /// What `busctl --address=unix:path=SOCKET call … StartUnit ss x.service replace` (systemd 252) writes, but for the order of
 /// the header's fields and the serial, is read here as the specification says.
 #[test]
 fn a_call_is_a_message_that_can_be_read() {
-    let bytes = call(5, "x.service");
+    let bytes = call(5, STOP, "x.service");
     let start: [u8; 16] = bytes[..16].try_into().expect("a header");
     let mut rest = &bytes[16..];
     let message = Message::read(&start, &mut rest).expect("a message");
     assert!(rest.is_empty());
-    assert_eq!((message.kind, message.member.as_str()), (kind::CALL, METHOD));
+    assert_eq!((message.kind, message.member.as_str()), (kind::CALL, STOP));
     assert_eq!(message.body, texts(&["x.service", MODE]));
     assert_eq!(start[8..12], 5_u32.to_le_bytes());
 }
