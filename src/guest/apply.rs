@@ -63,8 +63,11 @@ fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
     let mut notes = Notes::default();
     let (done, opened) = thread::scope(|scope| {
         let opening = scope.spawn(|| secrets::open(&layer));
-        let image = if over { Ok(()) } else { systemctl::reach(units::SYSINIT) };
-        let done = image.and_then(|()| bring(&layer, &mut force, false, &mut notes));
+        if !over {
+            // Whatever failed of that may be what the layer mends.
+            systemctl::reach(units::SYSINIT).unwrap_or_else(|error| console::log(&error.to_string()));
+        }
+        let done = bring(&layer, &mut force, false, &mut notes);
         (done, opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     for message in notes.warnings {

@@ -47,13 +47,9 @@ const BINARY: &str = "usr/sbin/sshd";
 /// The program that newer versions start for a connection, as its name stands in their binary.
 const SESSION_WORD: &[u8] = b"sshd-session";
 
-/// sshd as every guest has it: keys alone, those of the layer and those that a user has added. Dozens of logins may
-/// come at once, and as many sessions over one connection.
-/// Port, PidFile and HostKey stand before a host's own settings, so that readiness can rely on them; a host's ports and
-/// host keys are added. The rest comes after, since sshd takes the first value of each. All clients come from one
-/// address, that of the gateway, and a build farm's are many.
-const SETTINGS_OF_ALL: &str = "MaxStartups 300:30:600\n\
-    MaxSessions 1000\n\
+/// sshd as every guest has it: keys alone, those of the layer and those that a user has added. Many sessions may come over
+/// one connection. These follow a host's own settings, since sshd takes the first value of each.
+const SETTINGS_OF_ALL: &str = "MaxSessions 1000\n\
     PermitRootLogin prohibit-password\n\
     PasswordAuthentication no\n\
     KbdInteractiveAuthentication no\n\
@@ -96,8 +92,11 @@ impl Settings {
 pub(super) fn config(root: &Path) -> String {
     let binary = fs::read(root.join(BINARY)).unwrap_or_default();
     let penalties = memchr::memmem::find(&binary, PENALTIES_WORD).map_or("", |_| NO_PENALTIES);
+    // Before a host's own settings, so that readiness can rely on it: ports and host keys are added to these. Dozens of logins
+    // may come at once, since all clients come from one address, that of the gateway, and a build farm's are many; of that
+    // setting sshd takes the last value.
     format!(
-        "Port 22\nPidFile {PID_FILE}\nHostKey {HOST_KEY}\nInclude /etc/ssh/civm.d/*.conf\n\
+        "Port 22\nPidFile {PID_FILE}\nHostKey {HOST_KEY}\nMaxStartups 300:30:600\nInclude /etc/ssh/civm.d/*.conf\n\
          AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u .ssh/authorized_keys\n{SETTINGS_OF_ALL}{penalties}"
     )
 }
@@ -112,6 +111,7 @@ pub(super) fn unit(early: bool) -> String {
     format!(
         "[Unit]\nDescription=OpenSSH server\n{when}\nOnFailure=civm-failed@%N.service\n\n\
          [Service]\nType=notify\nRuntimeDirectory=sshd\nRuntimeDirectoryMode=0755\n\
+         RuntimeDirectoryPreserve=yes\n\
          ExecStart=/usr/sbin/sshd -D -e -f {CONFIG}\nExecReload=/bin/kill -HUP $MAINPID\n\
          Restart=on-failure\nTimeoutStopSec=5\nSendSIGHUP=yes\nLimitNOFILE=32768\n"
     )
@@ -184,19 +184,30 @@ fn settings() -> Settings {
     Settings::read(Path::new(SETTINGS))
 }
 
-/// In a guest that runs: settings that are not those that sshd has read are in force, unless sshd would not take them.
+/// In a guest that runs: settings that are not those that sshd has read are in force, unless sshd would not take them. One
+/// that has ended is started.
 pub(super) fn renew(read: &mut Settings, notes: &mut Notes) {
-    let settings = settings();
-    if settings == *read {
+    let (settings, runs) = (settings(), listens());
+    if runs && settings == *read {
         return;
     }
     let taken = console::run("/usr/sbin/sshd", &["-t", "-f", CONFIG]);
-    let reload = |listener| kill(listener, Signal::SIGHUP).map_err(Error::io("reload", UNIT));
-    match taken.and_then(|()| listener().map_or(Ok(()), reload)) {
+    match taken.and_then(|()| listener().map_or_else(revive, reload)) {
         Ok(()) => *read = settings,
-        Err(error) => notes
+        Err(error) if runs => notes
             .warn(format!("sshd goes on with the settings that it has, and would not start again: {error}")),
+        Err(error) => notes.warn(format!("sshd does not run: {error}")),
     }
+}
+
+fn reload(listener: Pid) -> Result<(), Error> {
+    kill(listener, Signal::SIGHUP).map_err(Error::io("reload", UNIT))
+}
+
+/// Starts it though it has failed too often.
+fn revive() -> Result<(), Error> {
+    console::run("systemctl", &["reset-failed", UNIT])?;
+    systemctl::reach(UNIT)
 }
 
 /// Waits until sshd listens. One that does not come up is systemd's to tell.
@@ -218,7 +229,9 @@ fn listens() -> bool {
 
 /// The process that listens.
 fn listener() -> Option<Pid> {
-    fs::read_to_string(PID_FILE).ok()?.trim().parse().ok().map(Pid::from_raw)
+    let process = fs::read_to_string(PID_FILE).ok()?.trim().parse().ok().map(Pid::from_raw)?;
+    // One that was killed leaves the file.
+    kill(process, None).is_ok().then_some(process)
 }
 
 #[cfg(test)]
@@ -232,7 +245,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let (config, key) = (dir.path().join("sshd_config"), dir.path().join("key"));
         // A host's own settings are found here.
-        let (place, own) = (dir.path().join("civm.d"), "Port 2200\nPidFile /elsewhere\nMaxSessions 5\n");
+        let (place, own) =
+            (dir.path().join("civm.d"), "Port 2200\nPidFile /elsewhere\nMaxSessions 5\nMaxStartups 5:50:9\n");
         fs::create_dir(&place).expect("mkdir");
         fs::write(place.join("own.conf"), own).expect("written");
         let text = super::config(dir.path()).replace(SETTINGS, &place.to_string_lossy());
@@ -257,8 +271,8 @@ mod tests {
         }
         let files = format!("authorizedkeysfile {files}");
         let pid_file = format!("pidfile {PID_FILE}");
-        let ports = ["port 22", "port 2200", "maxsessions 5"];
-        for line in [&files, &pid_file, "passwordauthentication no"].into_iter().chain(ports) {
+        let own = ["port 22", "port 2200", "maxsessions 5", "maxstartups 5:50:9"];
+        for line in [&files, &pid_file, "passwordauthentication no"].into_iter().chain(own) {
             assert!(text.lines().any(|found| found == line), "{line} in {text}{words}");
         }
     }
