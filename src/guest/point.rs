@@ -1,8 +1,9 @@
 //! The one point of the boot: before it nothing is particular to the instance, after it everything is.
 //!
 //! The guest tells the host that it is there, and goes on when the host says so. A cold boot is told at once. A machine that
-//! is to become a template prepares what comes next, and says so: that is when it is frozen. What is resumed from it hears the word in another machine, days later, and first
-//! becomes one of its own: randomness, clock, boot id. See docs/warm-start.md.
+//! is to become a template prepares what comes next, and says so: that is when it is frozen. What is resumed from it hears
+//! the word in another machine, days later, and first becomes one of its own: randomness, clock, boot id. See
+//! docs/warm-start.md.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};

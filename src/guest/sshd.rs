@@ -41,7 +41,7 @@ const STAND_IN: &str = "/run/civm/sshd_stand_in";
 /// Written when it listens.
 const PID_FILE: &str = "/run/sshd.pid";
 /// Settings of a host's own, or of an image's.
-pub(super) const SETTINGS: &str = "/etc/ssh/civm.d";
+const SETTINGS: &str = "/etc/ssh/civm.d";
 /// Where sshd lies, below the root.
 const BINARY: &str = "usr/sbin/sshd";
 /// The program that newer versions start for a connection, as its name stands in their binary.
