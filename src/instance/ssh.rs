@@ -21,8 +21,6 @@ use crate::instance::stage::child_command;
 use crate::instance::state::{Place, ProjectState, Record};
 use crate::vm::agent::LOGGED_IN;
 
-/// How long one attempt to log in may take; under TCG a login costs seconds.
-const ATTEMPT: Duration = Duration::from_secs(15);
 /// Seconds that a connection may take until the login; under TCG, on a busy machine, it takes many.
 const CONNECT: &str = "30";
 /// How often a silent guest is asked whether it is there, in seconds, and how often it may fail to answer.
@@ -282,24 +280,25 @@ impl Login {
 
     /// The arguments of `ssh` for [`Self::check`]. What comes first counts: it neither uses the user's
     /// connections nor leaves one of its own for theirs to run into.
-    fn probe(&self) -> Vec<OsString> {
-        let own = ["BatchMode=yes", "ConnectTimeout=10", "ControlPath=none"];
-        let own = own.iter().flat_map(|option| ["-o", option]).map(OsString::from);
+    fn probe(&self, within: Duration) -> Vec<OsString> {
+        let connect = format!("ConnectTimeout={}", within.as_secs().max(1));
+        let own = ["BatchMode=yes", &connect, "ControlPath=none"];
+        let own = own.into_iter().flat_map(|option| ["-o", option]).map(OsString::from);
         // In words that any shell has, and that start no other program: root's is not everywhere a POSIX one, and a guest
         // without an agent has no such directory.
         let note = format!("test -d /run/civm && true >{LOGGED_IN}; true");
         own.chain(self.arguments(&[note.into()])).collect()
     }
 
-    /// Logs in once, for real.
+    /// Logs in once, for real, in a given time.
     ///
     /// # Errors
     /// Why it did not work, as text for the user.
-    pub fn check(&self, patience: Duration, environment: &Environment) -> Result<(), String> {
+    pub fn check(&self, within: Duration, environment: &Environment) -> Result<(), String> {
         let ssh = find_ssh(environment).map_err(|error| error.to_string())?;
-        let until = Instant::now() + patience.min(ATTEMPT);
+        let until = Instant::now() + within;
         let mut child = child_command(ssh, environment)
-            .args(self.probe())
+            .args(self.probe(within))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

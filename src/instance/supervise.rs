@@ -20,6 +20,10 @@ use crate::vm::ports::Forward;
 const WAITING: usize = 256;
 /// How long a keeper may take to clean up once its supervisor is gone.
 const CLEANING: Duration = Duration::from_secs(10);
+/// How long the first attempt to log in may take: of a guest that has said that it is ready, and of one that may not have a
+/// network yet, where a connection of QEMU's leads nowhere. Without KVM a login costs seconds, and many at once a minute.
+const READY_ATTEMPT: Duration = Duration::from_secs(60);
+const ATTEMPT: Duration = Duration::from_secs(15);
 
 /// The events of a stage, read by a thread.
 #[derive(Debug)]
@@ -104,7 +108,7 @@ impl Running {
         let deadline = scaled(deadline, &self.environment);
         let until = Instant::now() + deadline;
         let outcome = self.wait_for_report(deadline, until, on).and_then(|()| match login {
-            Some(login) => self.wait_for_login(login, deadline, until, on),
+            Some(login) => self.wait_for_login(login, READY_ATTEMPT, deadline, until, on),
             None => Ok(()),
         });
         if outcome.is_err() {
@@ -124,7 +128,7 @@ impl Running {
         on: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
         let deadline = scaled(deadline, &self.environment);
-        let outcome = self.wait_for_login(login, deadline, Instant::now() + deadline, on);
+        let outcome = self.wait_for_login(login, ATTEMPT, deadline, Instant::now() + deadline, on);
         if outcome.is_ok() {
             // It may be over already, which the next command tells.
             let _ = self.lifeline.write_all(&[READY]);
@@ -214,16 +218,25 @@ impl Running {
     }
 
     /// A login proves what an open port does not: QEMU itself accepts connections from the start.
+    ///
+    /// An attempt that is given up is lost work for a guest that has little processor time, and for all that share it: the
+    /// next may take half as long again.
     fn wait_for_login(
         &mut self,
         login: &ssh::Login,
+        mut attempt: Duration,
         deadline: Duration,
         until: Instant,
         on: &mut dyn FnMut(&Event),
     ) -> Result<(), Error> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let checked = login.check(left, &self.environment);
+            let begun = Instant::now();
+            let checked = login.check(left.min(attempt), &self.environment);
+            // ssh counts whole seconds.
+            if begun.elapsed() + Duration::from_secs(1) > attempt {
+                attempt += attempt / 2;
+            }
             self.stream.events.try_iter().for_each(|event| on(&event));
             let Err(failure) = checked else { return Ok(()) };
             let record = self.place.record();

@@ -62,7 +62,7 @@ fn a_login_is_strict_and_needs_what_it_is_made_of() {
     assert!(text.ends_with(&["--", "127.0.0.1", "ls", "-la"]));
     record.runtime = Some("/run/x".into());
     let login = Login::new(&project, &place, &record, "root").unwrap();
-    let probe = login.probe();
+    let probe = login.probe(Duration::from_millis(10_900));
     let at = |option: &str| probe.iter().position(|a| a.to_str() == Some(option)).unwrap();
     assert!(at("ConnectTimeout=10") < at("ConnectTimeout=30"));
     assert!(at("ControlPath=none") < at("ControlPath=\"/run/x/ssh-root\""));
