@@ -4,6 +4,7 @@ use crate::instance::error::Error;
 use crate::instance::state::{Home, Place, ProjectState, Record};
 use crate::vm::ports::Forward;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 fn state(directory: &std::path::Path) -> (ProjectState, Place) {
     let environment = Environment::empty().with("XDG_STATE_HOME", directory);
