@@ -88,10 +88,14 @@ impl Settings {
     }
 }
 
+/// The sshd of a disk; empty where it has none.
+pub(super) fn read_binary(root: &Path) -> Vec<u8> {
+    fs::read(root.join(BINARY)).unwrap_or_default()
+}
+
 /// What the sshd of a disk is given.
-pub(super) fn config(root: &Path) -> String {
-    let binary = fs::read(root.join(BINARY)).unwrap_or_default();
-    let penalties = memchr::memmem::find(&binary, PENALTIES_WORD).map_or("", |_| NO_PENALTIES);
+pub(super) fn config(binary: &[u8]) -> String {
+    let penalties = memchr::memmem::find(binary, PENALTIES_WORD).map_or("", |_| NO_PENALTIES);
     // Before a host's own settings, so that readiness can rely on it: ports and host keys are added to these. Dozens of logins
     // may come at once, since all clients come from one address, that of the gateway, and a build farm's are many; of that
     // setting sshd takes the last value.
@@ -119,10 +123,10 @@ pub(super) fn unit(early: bool) -> String {
 
 /// Whether the sshd of a disk can start before the layer is there: it reads its host key anew for each connection, and the
 /// disk has no settings, which may be others in the layer.
-pub(super) fn can_start_early(root: &Path) -> bool {
-    let read = fs::read(root.join(BINARY));
-    read.is_ok_and(|binary| memchr::memmem::find(&binary, SESSION_WORD).is_none())
+pub(super) fn can_start_early(root: &Path, binary: &[u8]) -> bool {
+    !binary.is_empty()
         && Settings::read(&root.join(SETTINGS.trim_start_matches('/'))).are_none()
+        && memchr::memmem::find(binary, SESSION_WORD).is_none()
 }
 
 /// Makes the pipe, below the future `/run`.
@@ -249,7 +253,7 @@ mod tests {
             (dir.path().join("civm.d"), "Port 2200\nPidFile /elsewhere\nMaxSessions 5\nMaxStartups 5:50:9\n");
         fs::create_dir(&place).expect("mkdir");
         fs::write(place.join("own.conf"), own).expect("written");
-        let text = super::config(dir.path()).replace(SETTINGS, &place.to_string_lossy());
+        let text = super::config(&[]).replace(SETTINGS, &place.to_string_lossy());
         fs::write(&config, text).expect("written");
         let files = "/etc/ssh/authorized_keys.d/%u .ssh/authorized_keys";
         assert!(
@@ -283,7 +287,7 @@ mod tests {
         fs::create_dir_all(dir.path().join("usr/sbin")).expect("mkdir");
         let put = |binary: &[u8]| {
             fs::write(dir.path().join(BINARY), binary).expect("write");
-            config(dir.path()).contains(NO_PENALTIES)
+            config(&read_binary(dir.path())).contains(NO_PENALTIES)
         };
         assert!(!put(b"\0maxstartups\0") && put(b"\0maxstartups\0persourcepenalties\0"));
     }
@@ -342,17 +346,17 @@ mod tests {
     #[test]
     fn only_an_sshd_that_reads_its_key_for_each_connection_starts_early() {
         let dir = tempfile::tempdir().expect("tempdir");
-        assert!(!can_start_early(dir.path()), "there is none");
+        assert!(!can_start_early(dir.path(), &read_binary(dir.path())), "there is none");
         fs::create_dir_all(dir.path().join("usr/sbin")).expect("mkdir");
         for (binary, early) in [("\0sshd\0", true), ("\0/usr/lib/openssh/sshd-session\0", false)] {
             fs::write(dir.path().join(BINARY), binary).expect("write");
-            assert_eq!(can_start_early(dir.path()), early);
+            assert_eq!(can_start_early(dir.path(), &read_binary(dir.path())), early);
         }
         fs::write(dir.path().join(BINARY), "\0sshd\0").expect("write");
         fs::create_dir_all(dir.path().join("etc/ssh/civm.d")).expect("mkdir");
-        assert!(can_start_early(dir.path()), "no settings");
+        assert!(can_start_early(dir.path(), &read_binary(dir.path())), "no settings");
         fs::write(dir.path().join("etc/ssh/civm.d/own.conf"), "").expect("write");
-        assert!(!can_start_early(dir.path()), "a host's settings");
+        assert!(!can_start_early(dir.path(), &read_binary(dir.path())), "a host's settings");
         assert!(!unit(true).contains("civm-apply") && unit(false).contains("\nAfter=civm-apply.service\n"));
     }
 }

@@ -136,8 +136,9 @@ pub(super) fn write(root: &Path, run: &Path, console: &str) -> Result<(), Error>
     put(&run.join("systemd/journald.conf.d/civm.conf"), JOURNALD)?;
     put(&run.join("systemd/system.conf.d/civm.conf"), MANAGER)?;
     let below_run = |path: &str| run.join(path.trim_start_matches("/run/"));
-    put(&below_run(sshd::CONFIG), &sshd::config(root))?;
-    let early = sshd::can_start_early(root);
+    let binary = sshd::read_binary(root);
+    put(&below_run(sshd::CONFIG), &sshd::config(&binary))?;
+    let early = sshd::can_start_early(root, &binary);
     put(&units.join(sshd::UNIT), &sshd::unit(early))?;
     put(&units.join(format!("{}.d/civm.conf", journal::UNIT)), journal::STAND_IN)?;
     if early {
