@@ -55,7 +55,10 @@ pub fn dispatch(args: &[OsString]) -> Option<ExitCode> {
     let args: Vec<&str> = args.iter().map(|arg| arg.to_str().unwrap_or_default()).collect();
     let done = match args[..] {
         [INIT, ..] if std::process::id() == 1 => init::run(),
-        [_, "guest", "chroot", root, program, ref args @ ..] => Err(root::chroot_exec(root, program, args)),
+        [_, "guest", "chroot", root, program, ref args @ ..] => {
+            console::log(&root::chroot_exec(root, program, args).to_string());
+            return Some(ExitCode::from(root::NOT_RUN));
+        }
         // Whoever calls them elsewhere would change the machine they sit at.
         [_, "guest", ..] if !is_guest() => return None,
         [_, "guest", "agent"] => agent::run(),

@@ -129,7 +129,7 @@ pub struct Opened {
 }
 
 /// The first half of [`run`]: decrypts what a manifest names. After a dry one, the secrets can still be installed, when
-/// their owners are there ([`Opened::assigned`]).
+/// their owners are there ([`Opened::assign`]).
 ///
 /// # Errors
 /// As those of [`run`].
@@ -156,13 +156,13 @@ pub fn open<O: Opener>(
 }
 
 impl Opened {
-    /// The same, owned by the accounts that there are by now.
+    /// Has them owned by the accounts that there are by now.
     ///
     /// # Errors
     /// One that the manifest names is not there.
-    pub fn assigned(mut self, manifest: &Manifest, options: &Options) -> Result<Self, Error> {
+    pub fn assign(&mut self, manifest: &Manifest, options: &Options) -> Result<(), Error> {
         self.decrypted.plan.take_owners(&validate::plan(manifest, options)?);
-        Ok(self)
+        Ok(())
     }
 
     /// The second half of [`run`]: makes them a generation, and switches to it.

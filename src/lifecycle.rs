@@ -94,7 +94,9 @@ fn up_as(
     let mut watched = Watched::new(observer, plan.begun);
     let observer = &mut watched;
     let environment = &site.environment;
-    let turn = turn::take(&plan.place, observer)?;
+    let (turn, has_waited) = turn::take(&plan.place, observer)?;
+    // Whoever had it may have made the disk, or removed it.
+    let plan = if has_waited { Plan { begun: plan.begun, ..Plan::of(site, plan.request)? } } else { plan };
     if turn::is_ready(&plan.place, environment, observer)? {
         let is_ephemeral = || plan.place.record().is_some_and(|record| record.ephemeral);
         if plan.request.fresh || (plan.request.ephemeral && !is_ephemeral()) {

@@ -19,7 +19,7 @@ use crate::vm::agent::{Answer, Question};
 /// How long a guest may take to say how much of it is in use.
 const REPORT: Duration = Duration::from_secs(5);
 
-/// Shows how an instance is. One that is not running is no failure: that is what is shown.
+/// Shows how an instance is. One that is not running is not a failure: that is what is shown.
 pub(super) fn run(args: &Status, context: &Context) -> Outcome {
     let site = site(context)?;
     let place = place(&site, &args.instance)?;

@@ -161,10 +161,17 @@ fn foreground(running: Running, site: &Site, place: &Place, login: bool, context
         stop::down(place, stop::Patience::Usual(stop::GUEST), &site.environment, &mut |_| {})
             .map_err(instance_failure)?;
     }
-    let reason = running.wait_end(&mut |_| {});
-    context.screen.note(format!("{}: {reason}", place.name));
+    let (reason, wanted) = running.wait_end(&mut |_| {});
+    let words = format!("{}: {reason}", place.name);
     match left {
-        Left::Signal(signal) => Ok(u8::try_from(128 + signal).unwrap_or(Code::Generic as u8)),
-        _ => Ok(0),
+        Left::Ended if !wanted => Err(Failure::new(Code::MachineUnavailable, words)),
+        Left::Signal(signal) => {
+            context.screen.note(words);
+            Ok(u8::try_from(128 + signal).unwrap_or(Code::Generic as u8))
+        }
+        _ => {
+            context.screen.note(words);
+            Ok(0)
+        }
     }
 }

@@ -99,7 +99,7 @@ enum Expected<'a> {
 /// Replaces a file, or creates it with `mode_if_new` less the umask.
 ///
 /// Owner, group, mode, ACL and extended attributes stay, and so do further hard links. A symbolic link is followed:
-/// the file it leads to is replaced, the link stays. What is no file to be replaced (a pipe, a device, an open file
+/// the file it leads to is replaced, the link stays. What is not a file to be replaced (a pipe, a device, an open file
 /// as `/dev/stdout`) is written into.
 ///
 /// # Errors

@@ -87,7 +87,7 @@ fn serve(path: &Path, content: &Arc<Zeroizing<Vec<u8>>>, over: &AtomicBool) -> i
     }
 }
 
-/// A reader that closes the pipe early is no error.
+/// A reader that closes the pipe early is not an error.
 fn fill(mut pipe: File, content: &[u8]) {
     let _ = pipe.write_all(content);
 }

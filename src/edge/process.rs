@@ -129,7 +129,7 @@ fn run<T>(
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let (output, stderr) = thread::scope(|scope| {
         let writer = input.zip(stdin).map(|(input, mut pipe)| {
-            // A child that does not read its input is no failure of its own.
+            // A child that does not read its input has not failed.
             scope.spawn(move || drop(pipe.write_all(input)))
         });
         let errors = scope.spawn(move || last_of(stderr));

@@ -98,7 +98,7 @@ impl Walker<'_> {
         } else if let Err(error) = entered {
             self.failed(&inside.join(scope::IGNORE_FILE), error);
         }
-        // What a killed civm left is no part of the tree, and goes.
+        // What a killed civm left is not part of the tree, and goes.
         if entries.iter().any(|(name, _)| atomic::is_temporary(name)) {
             atomic::sweep(&real);
             entries.retain(|(name, _)| !atomic::is_temporary(name));

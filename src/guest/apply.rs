@@ -18,8 +18,8 @@ use super::manager::Jobs;
 use super::notes::Notes;
 use super::state::{self, State};
 use super::{
-    Error, artifacts, console, events, files, identity, journal, own_units, point, secrets, settle, share,
-    source, sshd, steps, sysctls, systemctl, units, users,
+    Error, artifacts, console, events, files, identity, journal, own_units, packages, point, secrets, settle,
+    share, source, sshd, steps, sysctls, systemctl, units, users,
 };
 use crate::edge::lock::Lock;
 use crate::host::layer::{Layer, ROOTFS};
@@ -70,9 +70,11 @@ fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
         let done = bring(&layer, &mut force, false, &mut notes);
         (done, opening.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    for message in notes.warnings {
-        events::send(&Event::Warning { message });
+    if packages::are_outgrown() {
+        // What is missing may come with packages: it is laid once more then.
+        notes.warnings.drain(..).for_each(|message| console::log(&message));
     }
+    warn(notes);
     if done? {
         console::run("systemctl", &["daemon-reload"])?;
     }
@@ -80,7 +82,14 @@ fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
     force.layer = layer;
     force.save(Path::new(force::PATH))?;
     events::send(&Event::LayerApplied);
-    let installed = secrets::apply(&force.layer, opened?, false, &mut Notes::default())?;
+    let opened = opened?;
+    if packages::are_outgrown() && !opened.as_ref().map_or(Ok(true), secrets::Opened::has_owners)? {
+        // Its owner comes with a package, as that of a database does. It is told in time where that takes long.
+        settle::begin_journal();
+        packages::catch_up(&force.layer, packages::Patience::End)?;
+        bring_again(&mut force)?;
+    }
+    let installed = secrets::apply(&force.layer, opened, false, &mut Notes::default())?;
     if let Some((count, recipient)) = installed {
         events::send(&Event::SecretsInstalled { count, recipient });
     }
@@ -89,6 +98,28 @@ fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
         force.save(Path::new(force::PATH))?;
     }
     Ok((force.layer, jobs))
+}
+
+/// Lays the layer once more when packages have come on the way up: its owners, sudo, a time zone may have come with them.
+pub(super) fn complete(layer: &Layer) -> Result<(), Error> {
+    let _lock = lock()?;
+    let path = Path::new(force::PATH);
+    let mut force = InForce { layer: layer.clone(), ..InForce::load(path)? };
+    bring_again(&mut force)?;
+    force.save(path)
+}
+
+fn bring_again(force: &mut InForce) -> Result<(), Error> {
+    let (layer, mut notes) = (force.layer.clone(), Notes::default());
+    let done = bring(&layer, force, false, &mut notes);
+    warn(notes);
+    if done? { console::run("systemctl", &["daemon-reload"]) } else { Ok(()) }
+}
+
+fn warn(notes: Notes) {
+    for message in notes.warnings {
+        events::send(&Event::Warning { message });
+    }
 }
 
 /// Applies the layer in a guest that runs. The answer is left for the agent.

@@ -1,10 +1,12 @@
 //! Files of the layer, laid over the image; those that a layer no longer has go again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Component, Path, PathBuf};
+
+use nix::unistd::syncfs;
 
 use super::Error;
 use super::notes::Notes;
@@ -74,13 +76,20 @@ impl<'a> Overlay<'a> {
     /// Copies what the entries will cover, and remembers all of them before the first is written: whenever this is cut
     /// off, a layer that has not got them any more removes them and gives back what was there.
     pub(super) fn prepare(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let mut is_kept = false;
         for entry in entries.iter().filter(|entry| entry.kind != Kind::Directory) {
             let path = inside(&entry.path)?;
             // A directory in the way is looked at when the file is laid.
             if !self.root.join(&path).symlink_metadata().is_ok_and(|found| found.is_dir()) {
-                self.keep_original(&path)?;
+                is_kept |= self.keep_original(&path)?;
                 self.state.files.insert(path);
             }
+        }
+        if is_kept {
+            // They are on the disk before anything says that they are, and all of them are written at once.
+            let failed = || Error::io("write", &self.originals);
+            let dir = File::open(&self.originals).map_err(failed())?;
+            syncfs(&dir).map_err(io::Error::from).map_err(failed())?;
         }
         self.state.save(self.memory)
     }
@@ -107,7 +116,6 @@ impl<'a> Overlay<'a> {
         if target.symlink_metadata().is_ok_and(|data| data.is_dir()) {
             return Err(Error::content(&target, "is a directory where the layer has a file"));
         }
-        self.keep_original(&path)?;
         self.state.files.insert(path.clone());
         self.placed.insert(path);
         match &entry.kind {
@@ -175,26 +183,24 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
-    /// Before the first layer covers a file of the image, a copy is put aside.
-    fn keep_original(&self, path: &Path) -> Result<(), Error> {
+    /// Before the first layer covers a file of the image, a copy is put aside; whether it was.
+    fn keep_original(&self, path: &Path) -> Result<bool, Error> {
         let target = self.root.join(path);
         if self.state.files.contains(path) || target.symlink_metadata().is_err() {
-            return Ok(());
+            return Ok(false);
         }
         let original = self.originals.join(path);
-        if original.symlink_metadata().is_ok() {
-            // Of a boot that was cut off before it could remember the file.
-            return Ok(());
-        }
+        // Of a boot that was cut off before it remembered the file, and so before it covered it: it may be half a copy.
+        remove(&original)?;
         if let Some(parent) = original.parent() {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(0o700).create(parent).map_err(Error::io("create", parent))?;
         }
-        copy(&target, &original)
+        copy(&target, &original).map(|()| true)
     }
 }
 
-/// The path without a leading `/`; one that leads out is no path of a layer.
+/// The path without a leading `/`; one that leads out is not a path of a layer.
 fn inside(path: &Path) -> Result<PathBuf, Error> {
     let mut clean = PathBuf::new();
     for component in path.components() {

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::force::{self, InForce};
-use super::{Error, console, events, files, systemctl};
+use super::{Error, apply, console, events, files, systemctl};
 use crate::host::layer::Layer;
 use crate::image::debian::BASE_PACKAGES;
 use crate::image::layout;
@@ -80,8 +80,17 @@ pub(super) fn are_outgrown() -> bool {
     Path::new(OUTGROWN).exists()
 }
 
-/// Has the missing packages installed where the disk has been outgrown, and waits for a while.
-pub(super) fn catch_up(layer: &Layer) -> Result<(), Error> {
+/// How long missing packages are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// A while: what needs them is started when they are there.
+    While,
+    /// To the end: nothing can go on without them.
+    End,
+}
+
+/// Has the missing packages installed where the disk has been outgrown, and waits for them.
+pub(super) fn catch_up(layer: &Layer, patience: Patience) -> Result<(), Error> {
     let Ok(mark) = fs::read_to_string(OUTGROWN) else { return Ok(()) };
     let missing = missing(layer)?;
     if missing.is_empty() {
@@ -98,7 +107,7 @@ pub(super) fn catch_up(layer: &Layer) -> Result<(), Error> {
     let mut told: Option<Instant> = None;
     // Whether it went well is told by the unit itself.
     while child.try_wait().map_err(Error::io("wait for", "systemctl"))?.is_none() {
-        if begun.elapsed() > WITHIN {
+        if patience == Patience::While && begun.elapsed() > WITHIN {
             fs::write(LATE, "").map_err(Error::io("write", LATE))?;
             let message = format!("still {what}; units that need them are started when they are there");
             console::log(&message);
@@ -135,7 +144,11 @@ pub(super) fn install() -> Result<(), Error> {
     if Path::new(LATE).exists() {
         let units = layer.units.iter().filter(|(_, unit)| unit.start).map(|(name, _)| name);
         let names: Vec<&str> = units.chain(&layer.services).map(String::as_str).collect();
-        systemctl::run(Verb::Start, &names, |_| {})?.iter().for_each(|message| console::log(message));
+        apply::complete(&layer).unwrap_or_else(|error| console::log(&error.to_string()));
+        for message in systemctl::run(Verb::Start, &names, |_| {})? {
+            console::log(&message);
+            events::send(&Event::Warning { message });
+        }
     }
     Ok(())
 }

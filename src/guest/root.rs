@@ -16,6 +16,8 @@ use super::{Error, console};
 pub(super) const SYSROOT: &str = "/sysroot";
 /// How long the driver may take to bring the disk.
 const THERE_WITHIN: Duration = Duration::from_secs(5);
+/// What a program says of another that it could not run, as shells do; none of e2fsck's own codes has all its bits.
+pub(super) const NOT_RUN: u8 = 127;
 /// `e2fsck` corrected everything; it says so with this bit and no other.
 const CORRECTED: i32 = 1;
 
@@ -95,14 +97,19 @@ fn check(device: &Path) -> Result<(), Error> {
         nix::mount::umount(&target).map_err(Error::io("unmount", &target))?;
     }
     match status.code() {
-        // Bit 2 asks for a reboot of a mounted root; it is unmounted right after.
-        Some(code) if code & !(CORRECTED | 2) == 0 => Ok(()),
+        Some(code) if is_sound(code) => Ok(()),
         _ => Err(Error::Program {
             program: "e2fsck".to_owned(),
             status: status.to_string(),
             stderr: format!("{} is damaged; delete the disk to get a fresh one", device.display()),
         }),
     }
+}
+
+/// Whether a disk may be used after a check that ended so. Bit 2 asks for a reboot of a mounted root; it is unmounted right
+/// after.
+const fn is_sound(code: i32) -> bool {
+    code & !(CORRECTED | 2) == 0
 }
 
 /// Enters a directory as the root and becomes the program; returns only on failure.
@@ -160,6 +167,13 @@ mod tests {
         let marked = Command::new("/sbin/debugfs").args(["-w", "-R", "ssv state 2"]).arg(&disk).output();
         assert!(marked.expect("debugfs").status.success());
         assert!(Superblock::read(&disk).expect("superblock").errors);
+    }
+
+    #[test]
+    fn a_check_that_found_more_or_could_not_be_run_is_not_passed() {
+        assert!([0, 1, 2, 3].into_iter().all(is_sound));
+        assert!(![4, 8, 16, 32, 128, i32::from(NOT_RUN)].into_iter().any(is_sound));
+        assert!(matches!(chroot_exec("/no/such/root", "/bin/true", &[]), Error::Io { .. }));
     }
 
     #[test]

@@ -36,6 +36,23 @@ pub(super) struct Opened {
     secrets: install::Opened,
 }
 
+impl Opened {
+    /// Whether everybody is there who is to own one.
+    pub(super) fn has_owners(&self) -> Result<bool, Error> {
+        let accounts = Accounts::read(Path::new("/")).map_err(failed)?;
+        Ok(have_owners(&self.manifest, &accounts))
+    }
+}
+
+fn have_owners(manifest: &Manifest, accounts: &Accounts) -> bool {
+    let secrets = manifest.secrets.iter().map(|secret| (&secret.owner, &secret.group));
+    let templates = manifest.templates.iter().map(|template| (&template.owner, &template.group));
+    secrets.chain(templates).all(|(owner, group)| {
+        owner.as_ref().is_none_or(|name| accounts.user(name).is_some())
+            && group.as_ref().is_none_or(|name| accounts.group(name).is_some())
+    })
+}
+
 /// Decrypts the secrets of the share, where the layer has some, on the way: whoever is to own them may not be there yet.
 pub(super) fn open(layer: &Layer) -> Result<Option<Opened>, Error> {
     let Some(manifest) = manifest(layer)? else { return Ok(None) };
@@ -56,7 +73,7 @@ pub(super) fn apply(
     dry_run: bool,
     notes: &mut Notes,
 ) -> Result<Option<(usize, String)>, Error> {
-    let Some(Opened { manifest, secrets }) = opened else { return Ok(None) };
+    let Some(Opened { manifest, mut secrets }) = opened else { return Ok(None) };
     let mut accounts = Accounts::read(Path::new("/")).map_err(failed)?;
     if dry_run {
         // They are made before their secrets are.
@@ -65,7 +82,7 @@ pub(super) fn apply(
         accounts = accounts.with_missing(users, groups.chain(&layer.groups).map(String::as_str));
     }
     let options = Options { accounts, dry_run, keep_alike: true, ..Options::default() };
-    let secrets = secrets.assigned(&manifest, &options).map_err(failed)?;
+    secrets.assign(&manifest, &options).map_err(failed)?;
     let report = secrets.install(&manifest, &options, &mut log(&mut io::stdout(), &mut io::stdout()));
     let report = report.map_err(failed)?;
     note(report.difference.secrets, notes, str::to_owned);
@@ -126,7 +143,24 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::install::manifest::Secret;
+    use crate::install::manifest::{Secret, Template};
+
+    #[test]
+    fn the_owners_of_secrets_and_templates_have_to_be_there() {
+        let accounts = Accounts::parse("root:x:0:0::/:/bin/sh\n", "root:x:0:\nkeys:x:96:\n");
+        let named = |name: &str| (name != "-").then(|| name.to_owned());
+        let with = |owner, group| Manifest {
+            secrets: vec![Secret { owner: named(owner), group: named(group), ..Secret::default() }],
+            ..Manifest::default()
+        };
+        assert!(have_owners(&with("-", "-"), &accounts) && have_owners(&with("root", "keys"), &accounts));
+        assert!(
+            !have_owners(&with("postgres", "-"), &accounts)
+                && !have_owners(&with("-", "ssl-cert"), &accounts)
+        );
+        let template = Template { owner: named("postgres"), ..Template::default() };
+        assert!(!have_owners(&Manifest { templates: vec![template], ..Manifest::default() }, &accounts));
+    }
 
     #[test]
     fn links_to_secrets_go_with_them() {

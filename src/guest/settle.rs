@@ -12,7 +12,7 @@ use super::manager::Jobs;
 use super::modules::Modules;
 use super::root::{self, Superblock};
 use super::{
-    Error, console, devices, events, journal, notify_ready, packages, sshd, systemctl, units, usage,
+    Error, apply, console, devices, events, journal, notify_ready, packages, sshd, systemctl, units, usage,
 };
 use crate::host::layer::{Layer, Zram};
 use crate::image::layout;
@@ -55,7 +55,9 @@ pub(super) fn run(layer: &Layer, mut jobs: io::Result<Jobs>) -> Result<(), Error
         // It takes long: sshd starts meanwhile, and so does the journal.
         notify_ready();
         begin_journal();
-        packages::catch_up(layer).unwrap_or_else(|error| warn(format!("packages: {error}")));
+        let caught_up = packages::catch_up(layer, packages::Patience::While);
+        caught_up.unwrap_or_else(|error| warn(format!("packages: {error}")));
+        apply::complete(layer).unwrap_or_else(|error| warn(format!("the host layer: {error}")));
         jobs = Jobs::begin();
     }
     start_units(layer, jobs)?;

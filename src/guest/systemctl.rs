@@ -44,7 +44,7 @@ pub(super) fn run(verb: Verb, names: &[&str], waiting: impl Fn(String)) -> Resul
     let mut told = None;
     while child.try_wait().map_err(Error::io("wait for", "systemctl"))?.is_none() {
         if begun.elapsed() > WITHIN {
-            return Ok(unfinished(&states(names)));
+            return Ok(unfinished(verb, names, &states(names)));
         }
         if begun.elapsed() > SLOW && told.is_none_or(|told: Instant| told.elapsed() > SLOW) {
             told = Some(Instant::now());
@@ -177,16 +177,25 @@ fn names_in(states: &[(String, String)], wanted: &str) -> Vec<String> {
     states.iter().filter(|(_, state)| state == wanted).map(|(name, _)| name.clone()).collect()
 }
 
-/// What is wrong with units that are not all as wanted in time.
-fn unfinished(states: &[(String, String)]) -> Vec<String> {
+/// What is wrong with units that are not all as wanted in time. A job that waits or a reload that hangs shows in no state of
+/// theirs: all of them are named then.
+fn unfinished(verb: Verb, names: &[&str], states: &[(String, String)]) -> Vec<String> {
     let after = WITHIN.as_secs();
     let in_state = [
         ("failed", "failed".to_owned()),
         ("activating", format!("still starting after {after} s")),
         ("deactivating", format!("still stopping after {after} s")),
-        ("inactive", "not started yet".to_owned()),
+        ("reloading", format!("still reloading after {after} s")),
     ];
-    in_state.into_iter().filter_map(|(state, words)| report(&words, &names_in(states, state))).collect()
+    let not_started = (verb == Verb::Start).then(|| ("inactive", "not started yet".to_owned()));
+    let wrong = in_state.into_iter().chain(not_started);
+    let told: Vec<String> =
+        wrong.filter_map(|(state, words)| report(&words, &names_in(states, state))).collect();
+    if told.is_empty() {
+        let words = format!("not done with `systemctl {}` after {after} s", order(verb));
+        return report(&words, names).into_iter().collect();
+    }
+    told
 }
 
 /// A sentence about units, if there are any.
@@ -216,12 +225,22 @@ mod tests {
         );
         assert_eq!(states.len(), 3);
         assert_eq!(
-            unfinished(&states),
+            unfinished(Verb::Start, &[], &states),
             [
                 "unit of the host layer failed: bad.service",
                 "unit of the host layer still starting after 60 s: slow.service"
             ]
         );
-        assert!(unfinished(&states[2..]).is_empty());
+        let stopped = [("gone.service".to_owned(), "inactive".to_owned())];
+        assert_eq!(
+            unfinished(Verb::Stop, &["gone.service", "good.service"], &stopped),
+            ["units of the host layer not done with `systemctl stop` after 60 s: gone.service, good.service"]
+        );
+        assert_eq!(
+            unfinished(Verb::Reload, &["good.service"], &states[2..]),
+            [
+                "unit of the host layer not done with `systemctl try-reload-or-restart` after 60 s: good.service"
+            ]
+        );
     }
 }

@@ -56,7 +56,7 @@ const UNITS: [(&str, &str); 7] = [
     ),
     (
         "civm-packages.service",
-        "[Unit]\nDescription=Packages that the disk lacks\nAfter=civm-apply.service\n\n\
+        "[Unit]\nDescription=Packages that the disk lacks\n\n\
          [Service]\nType=oneshot\nExecStart=/run/civm/civm guest packages\nTimeoutStartSec=1800\n",
     ),
     (

@@ -61,7 +61,7 @@ impl Apt {
             .run();
         let Err(error) = simulated else { return Ok(()) };
         let names = unknown(&job.text());
-        // To apt it is no failure of an update that an archive does not answer: it then knows of no packages.
+        // To apt an update has not failed where an archive does not answer: it then knows of no packages.
         if let Some(reason) = unreachable(&job.text()) {
             return Err(Error::Unreachable(without(&reason, &names)));
         }

@@ -55,7 +55,10 @@ pub fn unfinished(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// A disk cannot be smaller than the file system that is on it.
-fn check_size(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Content`] where `size`, in bytes, is smaller than the base.
+pub fn check_size(image: &Image, path: &Path, size: u64) -> Result<(), Error> {
     let least = base_size(image)?;
     if size >= least {
         return Ok(());

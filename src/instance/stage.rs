@@ -4,7 +4,7 @@
 //! and runs civm once more as *supervisor*: PID 1 of the PID namespace, in a mount namespace of its own.
 //! The supervisor mounts a tmpfs there, receives the files over a socket, puts them into it, starts QEMU
 //! and stays. When it dies, however that comes, the kernel ends QEMU and the tmpfs; when the keeper dies,
-//! the kernel ends the supervisor. Both are single-threaded.
+//! the kernel ends the supervisor. Neither has a second thread when it enters a namespace.
 //!
 //! Where namespaces cannot be had, the share is a directory of a private tmpfs instead; QEMU is then run
 //! through a third program, the *child*, that makes the kernel end it with its supervisor.

@@ -218,9 +218,6 @@ impl Running {
     }
 
     /// A login proves what an open port does not: QEMU itself accepts connections from the start.
-    ///
-    /// An attempt that is given up is lost work for a guest that has little processor time, and for all that share it: the
-    /// next may take half as long again.
     fn wait_for_login(
         &mut self,
         login: &ssh::Login,
@@ -233,10 +230,7 @@ impl Running {
             let left = until.saturating_duration_since(Instant::now());
             let begun = Instant::now();
             let checked = login.check(left.min(attempt), &self.environment);
-            // ssh counts whole seconds.
-            if begun.elapsed() + Duration::from_secs(1) > attempt {
-                attempt += attempt / 2;
-            }
+            attempt = next_attempt(attempt, begun.elapsed());
             self.stream.events.try_iter().for_each(|event| on(&event));
             let Err(failure) = checked else { return Ok(()) };
             let record = self.place.record();
@@ -272,13 +266,13 @@ impl Running {
         self.lifeline.write_all(&[DETACH]).map_err(|error| Error::Stage(error.to_string()))
     }
 
-    /// Waits until the instance is over; how it ended.
-    pub fn wait_end(mut self, on: &mut dyn FnMut(&Event)) -> String {
-        let mut last = "the stage was killed".to_owned();
+    /// Waits until the instance is over; how it ended, and whether that was wanted, by its guest or by a user.
+    pub fn wait_end(mut self, on: &mut dyn FnMut(&Event)) -> (String, bool) {
+        let mut last = ("the stage was killed".to_owned(), false);
         while let Ok(event) = self.stream.events.recv() {
             on(&event);
-            if let Event::Ended { reason, .. } = event {
-                last = reason;
+            if let Event::Ended { reason, clean } = event {
+                last = (reason, clean);
             }
         }
         self.stream.finish();
@@ -298,6 +292,14 @@ impl Running {
     }
 }
 
+/// How long the attempt to log in may take that follows one which took `took` and did not get in. One that is given up is
+/// lost work for a guest that has little processor time, and for all that share it: the next may take half as long again.
+fn next_attempt(attempt: Duration, took: Duration) -> Duration {
+    // ssh counts whole seconds.
+    let given_up = took + Duration::from_secs(1) > attempt;
+    if given_up { attempt + attempt / 2 } else { attempt }
+}
+
 fn last_report(report: &agent::Event) -> String {
     match report {
         agent::Event::Started { .. } => "its initrd started, nothing since".to_owned(),
@@ -311,5 +313,19 @@ fn last_report(report: &agent::Event) -> String {
         }
         agent::Event::Waiting { what } => format!("still starting: {what}"),
         agent::Event::Ready { .. } | agent::Event::Answer { .. } => "it is ready".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_is_given_up_leaves_more_time_to_the_next() {
+        // Refused at once, as by a guest whose sshd does not run yet.
+        assert_eq!(next_attempt(ATTEMPT, Duration::from_millis(20)), ATTEMPT);
+        let longer = next_attempt(ATTEMPT, ATTEMPT - Duration::from_millis(300));
+        assert_eq!(longer, ATTEMPT * 3 / 2, "ssh ends before the second is full");
+        assert_eq!(next_attempt(longer, longer), longer * 3 / 2);
     }
 }

@@ -44,7 +44,7 @@ pub struct Drift {
 pub fn apply(site: &Site, name: &str, dry_run: bool, observer: &mut dyn Observer) -> Result<Applied, Error> {
     let place = site.place(name)?;
     // Neither a start nor a removal of the instance comes in between, nor another apply.
-    let _turn = turn::take(&place, observer)?;
+    let (_turn, _) = turn::take(&place, observer)?;
     let record = place.running()?.ok_or_else(|| instance::Error::NotRunning(place.name.clone()))?;
     let Plan { request, mut spec, shape, nixos, .. } = plan(site, &place, &record)?;
     if nixos.is_some() {

@@ -119,8 +119,12 @@ impl RootDisk {
             disk::overlay(image, path, size, environment)?;
             return Ok(made);
         }
-        if self.fresh && remove(path)? {
-            observer.tell(Progress::DiskRemoved { path });
+        if self.fresh {
+            // The old one does not go for one that cannot be made.
+            disk::check_size(image, path, size)?;
+            if remove(path)? {
+                observer.tell(Progress::DiskRemoved { path });
+            }
         }
         let Some(has) = self.size else {
             let had = place.record().and_then(|record| record.disk).is_some_and(|disk| disk == *path);

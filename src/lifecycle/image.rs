@@ -9,7 +9,7 @@ use crate::image::{Image, ImageSpec, debian};
 use crate::lifecycle::{Error, Observer, Progress};
 
 /// Names a file with apt sources for images, instead of this machine's own.
-const SOURCES: &str = "CIVM_APT_SOURCES";
+pub(super) const SOURCES: &str = "CIVM_APT_SOURCES";
 
 /// The inputs of a host's image, and the cache.
 fn wanted(order: &Order, environment: &Environment) -> Result<(ImageSpec, PathBuf), Error> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::host::parcel::Order;
 use crate::instance::stop::{self, Patience};
+use crate::lifecycle::files::Files;
 use crate::lifecycle::{Error, Observer, Plan, Progress, Request, Site, Up, identity, image, up_as};
 
 /// Stops an instance and starts it again as it was asked for, on the same disk and ports. Changes to its host.yaml and
@@ -33,6 +34,7 @@ pub fn restart(
             Some(nixos) => drop(nixos.build(site, &place, false, observer)?),
             None => drop(image::ensure(&Order::of(&spec), &site.environment, observer)?),
         }
+        Files::read(site, &spec)?.fetch(&site.environment, observer)?;
         Some(identity)
     } else {
         None

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::setsid;
@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::edge::environment::Environment;
 use crate::edge::frame;
+use crate::edge::hardening::forbid_core_dumps;
 use crate::edge::lock::Lock;
+use crate::edge::process;
 use crate::host::parcel::Order;
 use crate::host::spec::Size;
-use crate::image::{Error as ImageError, templates};
+
+use crate::image::{Error as ImageError, GUEST_BINARY, templates};
 use crate::instance::accel::AccelRequest;
 use crate::instance::preflight::Resources;
 use crate::lifecycle::{Error, Observer, Progress, image, warm};
@@ -84,14 +87,15 @@ pub(super) fn make_later(order: &Order, image: Option<&str>, accel: AccelRequest
 
 fn spawn(task: &Task, environment: &Environment) -> io::Result<()> {
     let civm = std::env::current_exe()?;
+    let variables = for_maker(environment);
     // Whoever works on this machine comes first.
     let mut command = match environment.find_program("nice") {
         Some(nice) => {
-            let mut command = Command::new(nice);
+            let mut command = process::command(nice, &variables);
             command.args(["-n", "19"]).arg(civm);
             command
         }
-        None => Command::new(civm),
+        None => process::command(civm, &variables),
     };
     command.arg(MAKER).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn()?;
@@ -99,6 +103,14 @@ fn spawn(task: &Task, environment: &Environment) -> io::Result<()> {
     frame::send(&mut to, task)?;
     std::thread::spawn(move || child.wait());
     Ok(())
+}
+
+/// What the maker needs of the caller's variables: to build an image, and to find the cache. It lives on for minutes, and keys
+/// are not among them.
+fn for_maker(environment: &Environment) -> Environment {
+    let own = ["XDG_CACHE_HOME", LIMIT, image::SOURCES, GUEST_BINARY];
+    let given = own.into_iter().filter_map(|name| Some((name, environment.get(name)?)));
+    given.fold(environment.for_package_tools(), |all, (name, value)| all.with(name, value))
 }
 
 fn free(path: &Path) -> Option<u64> {
@@ -116,6 +128,7 @@ pub fn hidden(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode>
 }
 
 fn make() -> Result<(), Error> {
+    forbid_core_dumps();
     // Away from the caller's terminal and its signals.
     let _ = setsid();
     let failed = |source| Error::File { what: "cannot read", path: "/dev/stdin".into(), source };
@@ -143,8 +156,23 @@ impl Observer for Silent {
 
 #[cfg(test)]
 mod tests {
-    use super::{LIMIT, USUAL_LIMIT, limit};
+    use super::{LIMIT, USUAL_LIMIT, for_maker, limit};
     use crate::edge::environment::Environment;
+
+    #[test]
+    fn the_maker_finds_the_cache_and_is_given_no_key() {
+        let caller =
+            [("XDG_CACHE_HOME", "/c"), (LIMIT, "1G"), ("CIVM_APT_SOURCES", "/s"), ("SOPS_AGE_KEY", "a key")];
+        let caller =
+            caller.into_iter().fold(Environment::empty(), |all, (name, value)| all.with(name, value));
+        let given = for_maker(&caller);
+        assert!(
+            ["XDG_CACHE_HOME", LIMIT, "CIVM_APT_SOURCES"]
+                .iter()
+                .all(|name| given.get(name) == caller.get(name))
+        );
+        assert_eq!(given.get("SOPS_AGE_KEY"), None);
+    }
 
     #[test]
     fn the_room_for_templates_is_set_by_a_variable() {

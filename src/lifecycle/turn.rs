@@ -20,18 +20,18 @@ const GONE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// The right to start an instance, held from the first look at its instance until that is ready. Two at once would both
-/// create its disk. It ends with the process, however that ends.
-pub(super) fn take(place: &Place, observer: &mut dyn Observer) -> Result<Lock, Error> {
+/// create its disk. It ends with the process, however that ends. Also whether somebody else had it meanwhile.
+pub(super) fn take(place: &Place, observer: &mut dyn Observer) -> Result<(Lock, bool), Error> {
     let mut has_waited = false;
     loop {
         if let Some(lock) = current(place, Lock::try_open)? {
-            return Ok(lock);
+            return Ok((lock, has_waited));
         }
         if !std::mem::replace(&mut has_waited, true) {
             observer.tell(Progress::Waiting { name: &place.name });
         }
         if let Some(lock) = current(place, |file| Lock::wait(file).map(Some))? {
-            return Ok(lock);
+            return Ok((lock, has_waited));
         }
     }
 }
@@ -129,7 +129,8 @@ mod tests {
             waits.recv().expect("it waits");
             fs::remove_dir_all(&place.path).expect("removed");
             drop(held);
-            let lock = waiter.join().expect("it ends");
+            let (lock, has_waited) = waiter.join().expect("it ends");
+            assert!(has_waited, "what it knew of the instance may be old");
             assert!(is_held(&place.path.join(FILE)), "what is held is what is there");
             assert!(matches!(try_take(&place), Err(Error::Busy(_))));
             drop(lock);

@@ -207,7 +207,7 @@ pub fn try_template(order: &Order, environment: &Environment) -> Result<Option<D
     })
 }
 
-/// The machine of an order that is no instance.
+/// The machine of an order that is not an instance.
 fn of_order<T>(
     order: &Order,
     image: &Image,

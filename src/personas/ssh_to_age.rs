@@ -77,7 +77,7 @@ struct Converted {
     error: Option<String>,
 }
 
-/// A recipient for each ed25519 key, up to the first line that is no key.
+/// A recipient for each ed25519 key, up to the first line that is not a key.
 fn recipients(text: &[u8]) -> Converted {
     let mut found = Converted { text: Zeroizing::new(String::new()), error: None };
     for line in public::lines(text) {

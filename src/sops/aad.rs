@@ -1,6 +1,6 @@
 //! The additional data of a value: the keys from the document's root to it, each followed by a colon.
 
-/// Additional data that grows and shrinks with a walk through the tree. List positions are no part of
+/// Additional data that grows and shrinks with a walk through the tree. List positions are not part of
 /// it, and nothing is escaped: that is how sops defines it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Aad {

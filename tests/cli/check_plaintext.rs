@@ -114,7 +114,7 @@ fn what_the_project_calls_no_secret_is_passed_over_everywhere() {
     scene.write("docs/a.yaml", SECRET);
     scene.write("docs/b.yaml", SECRET);
     found(&scene, &["docs/b.yaml", "secret.yaml"]);
-    // What git tracks as well: other than .gitignore, this is no matter of git's.
+    // What git tracks as well: other than .gitignore, git has no say in this.
     run(&mut scene.civm(&["secrets", "encrypt", "-i", "tests/two.yaml"])).ok();
     run(&mut scene.civm(&["secrets", "encrypt", "-i", "secret.yaml"])).ok();
     let who = run(&mut scene.civm(&["secrets", "who"])).ok();

@@ -104,7 +104,7 @@ fn updatekeys_finds_the_files_of_a_tree() {
     assert_eq!(scene.read("s.yaml"), before[0]);
     assert!(scene.read("deep/t.yaml").contains(BOB_AGE));
     let answered = run_with(&mut sops(&scene, &["updatekeys", "--all"]), b"y\n").ok();
-    assert_eq!(answered.out().matches("(y/n):").count(), 1, "a file that is up to date is no question");
+    assert_eq!(answered.out().matches("(y/n):").count(), 1, "a file that is up to date is not asked about");
     assert!(scene.read("s.yaml").contains(BOB_AGE));
     let current = ran(&scene, &["updatekeys", "--yes", "--all", "."]).ok();
     assert_eq!((current.out(), current.stderr.as_str()), ("", ""));

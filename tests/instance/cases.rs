@@ -109,7 +109,7 @@ fn starts_and_goes_down(mode: Mode) {
     assert!(qemu.is_alive() && qemu.pid == pid.as_raw());
     down(&scene, "a").expect("it goes down");
     assert!(!qemu.is_alive());
-    assert_eq!(running.wait_end(&mut |_| {}), "QEMU was told to quit");
+    assert_eq!(running.wait_end(&mut |_| {}), ("QEMU was told to quit".to_owned(), true));
     scene.assert_gone(&record);
     assert!(matches!(down(&scene, "a"), Err(Error::NotRunning(_))));
 }
@@ -132,7 +132,7 @@ fn a_lost_fence_is_told() {
     let running = scene.start(machine, None).expect("it starts");
     let record = scene.place("a").running().expect("readable").expect("it runs");
     scene.kill("__fence", Signal::SIGKILL);
-    assert_eq!(running.wait_end(&mut |_| {}), "the fence of its network has ended");
+    assert_eq!(running.wait_end(&mut |_| {}), ("the fence of its network has ended".to_owned(), false));
     scene.assert_gone(&record);
 }
 

@@ -123,7 +123,7 @@ pub fn four_of_one_host_at_once_stay_apart() {
     }
     // One goes, and the others do not notice.
     down(&scene, "b");
-    assert_eq!(running.remove(1).wait_end(&mut |_| {}), "QEMU was told to quit");
+    assert_eq!(running.remove(1).wait_end(&mut |_| {}).0, "QEMU was told to quit");
     let left: Vec<_> = scene.home().running();
     assert_eq!(left.iter().map(|record| record.name.as_str()).collect::<Vec<_>>(), ["a", "c", "d"]);
     for record in &left {

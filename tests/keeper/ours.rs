@@ -46,7 +46,7 @@ fn rejected() {
         scene.end();
         scene.nothing_is_left();
     }
-    // What it only warns of is no reason, and no command of the user's has a say about host keys.
+    // What it only warns of is not a reason, and no command of the user's has a say about host keys.
     let (mut scene, path) = configured("RSAAuthentication yes\nKnownHostsCommand /bin/false\n");
     scene.keep_with(&[("PATH", &path)]);
     scene.until("big", "ready");

@@ -137,7 +137,7 @@ impl Flake {
     fn state(&self, name: &str) -> PathBuf {
         let projects =
             fs::read_dir(self.machine.home().join(".local/state/civm")).expect("a state directory");
-        // A directory that is no project may have one of that name as well.
+        // A directory that is not a project may have one of that name as well.
         let project = self.machine.dir.file_name().expect("a name").to_string_lossy().into_owned() + "-";
         let projects = projects.flatten().map(|entry| entry.path());
         let projects = projects.filter(|path| path.to_string_lossy().contains(&format!("/{project}")));
@@ -299,7 +299,7 @@ fn lists(flake: &Flake) {
         serde_json::from_str(flake.civm(&["ls", "--flake", "--json"]).ok().out()).expect("JSON");
     assert!(json.as_array().is_some_and(|all| all.iter().any(|one| one["name"] == CONTROLLER)), "{json}");
     flake.civm(&["up", ".#nobody"]).code(69).says("the flake has no configuration `nobody`");
-    // From a directory that is no project.
+    // From a directory that is not a project.
     let elsewhere = flake.machine.dir.with_file_name("other");
     run(flake.machine.command("mkdir").arg("-p").arg(&elsewhere)).ok();
     let there = format!("git+file://{}#vm-module", flake.machine.dir.display());

@@ -202,6 +202,25 @@ fn changes_while_it_runs(machine: &Machine, yaml: &str) {
     let now = "ls -d /etc/app /run/systemd/system/app.service; systemctl is-active app";
     assert_eq!(machine.guest(HOST, now).out(), "inactive\n");
     is_as_applied_last(machine);
+    sshd_is_started_again(machine);
+}
+
+/// An sshd that has ended runs again after an apply, with the machine's key; nobody could log in to see to that.
+fn sshd_is_started_again(machine: &Machine) {
+    machine.guest(HOST, "systemctl stop civm-sshd.service");
+    let refused = machine.guest(HOST, "true");
+    assert!(refused.code != 0, "sshd runs on");
+    let done = apply(machine, &[]);
+    assert_eq!(done["warnings"], serde_json::json!([]), "{done}");
+    machine.guest(HOST, "systemctl is-active civm-sshd.service").ok();
+}
+
+/// From its next boot on, the image has preparations that take long and undo what was applied.
+fn the_image_prepares_slowly(machine: &Machine) {
+    let script = "dir=/etc/systemd/system/systemd-tmpfiles-setup.service.d
+        mkdir -p $dir && printf '[Service]\\nExecStartPre=/bin/sleep 3\\n' > $dir/slow.conf
+        printf 'F+ /etc/applied - - - - of the image\\nf+ /run/prepared - - - -\\n' > /etc/tmpfiles.d/late.conf";
+    machine.guest(HOST, script).ok();
 }
 
 fn is_as_applied_last(machine: &Machine) {
@@ -321,8 +340,9 @@ fn lives(who: Who) {
 
     // As a machine leaves it that is cut off soon after Nix has made its database.
     machine.guest(HOST, "nix-store --init && : > /nix/var/nix/db/schema && sync && ! nix-store --init").ok();
+    the_image_prepares_slowly(&machine);
     reboots(&machine, HOST);
-    machine.guest(HOST, "nix-store --init && test -s /nix/var/nix/db/schema").ok();
+    machine.guest(HOST, "test -e /run/prepared && nix-store --init && test -s /nix/var/nix/db/schema").ok();
     inside::users_read_the_source_alone(&machine, HOST, "vm-builder", HOST);
     assert_eq!(machine.guest(HOST, "cat /var/mark").ok().out(), "marked\n");
     is_as_applied_last(&machine);

@@ -178,7 +178,7 @@ fn make(making: Making, gate: &Mutex<Gate>, watch: &mut Watch<'_>) -> Option<Eve
         Err(error) => Some(Event::Failed(Refusal::of(&error))),
         Ok(running) => {
             watch.outbox.say(FromRemote::Ready);
-            Some(Event::Ended(running.wait_end(&mut |event| watch.tell(Progress::Instance(event)))))
+            Some(Event::Ended(running.wait_end(&mut |event| watch.tell(Progress::Instance(event))).0))
         }
     }
 }

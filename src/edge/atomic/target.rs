@@ -128,9 +128,9 @@ pub fn sweep_beside(path: &Path) {
 
 /// What a path leads to.
 pub(super) enum Leads {
-    /// A file, which need not exist, under a name that is no link.
+    /// A file, which need not exist, under a name that is not a link.
     ToFile(PathBuf),
-    /// What is no file that could be replaced: a pipe, a device, an open file.
+    /// What is not a file that could be replaced: a pipe, a device, an open file.
     ToStream(File),
 }
 

@@ -87,7 +87,7 @@ fn with(user: &User, own_group: bool, old: &[String; 6], days: u64) -> Option<([
     let (mut group, mut gshadow) = (group.clone(), gshadow.clone());
     for one in &user.groups {
         group = with_member(&group, one, name)?;
-        // What it lacks is no secret group.
+        // A group need not have a line there.
         gshadow = with_member(&gshadow, one, name).unwrap_or(gshadow);
     }
     if !own_group {

@@ -94,13 +94,15 @@ impl Share {
     /// Puts back what was there before files were tried out.
     pub(super) fn roll_back(&mut self) -> io::Result<()> {
         let before = self.path.join(BEFORE);
-        for name in self.tried.drain(..) {
-            let place = self.path.join(&name);
+        // A name is forgotten when its file is back: what fails here is tried again before anything else.
+        while let Some(name) = self.tried.last() {
+            let place = self.path.join(name);
             remove(&place)?;
-            match fs::rename(before.join(&name), place) {
+            match fs::rename(before.join(name), place) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
+            self.tried.pop();
         }
         remove(&before)
     }

@@ -378,7 +378,7 @@ fn a_changed_byte_of_a_wrapped_key_is_an_error_wherever_it_is() {
     for key in [AgeIdentity::generate_post_quantum(), AgeIdentity::generate()] {
         let identities = Identities::of([key.clone()]);
         let enc = wrap(key.recipient());
-        // The line break at the end is no part of it.
+        // The line break at the end is not part of it.
         for at in 0..enc.len() - 1 {
             for bit in [0x01, 0x20] {
                 let mut changed = enc.clone().into_bytes();

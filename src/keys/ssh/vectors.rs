@@ -110,7 +110,7 @@ impl Case {
                 "-stdinpass" => from_stdin = true,
                 "-i" => file = value().filter(|name| name != "-"),
                 "-o" => drop(value()),
-                // What is no flag ends the flags.
+                // What is not a flag ends the flags.
                 _ => break,
             }
         }

@@ -14,7 +14,7 @@ const COLOURS: [&str; 3] = ["\x1b[31m", "\x1b[32m", "\x1b[0m"];
 /// Where words go.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Log {
-    /// Whether what is no trouble is told, too.
+    /// Whether it also tells what is not a problem.
     verbose: bool,
     /// Whether words have colours, also those on stderr: as in sops stdout decides.
     pub(super) colours: bool,
@@ -37,7 +37,7 @@ impl Log {
         self.line("warning", message, None);
     }
 
-    /// A comment that is no ciphertext, and where it stands. Its text is nobody's business.
+    /// A comment that is not ciphertext, and where it stands. Its text is nobody's business.
     pub(super) fn unencrypted_comment(self, place: &str) {
         let message = "Found possibly unencrypted comment in file. This is to be expected if the file being \
                        decrypted was created with an older version of SOPS.";

@@ -179,7 +179,7 @@ fn show(context: &Context, change: &Changes) -> Outcome {
     print(as_sops_shows_them(change, context.log.colours).as_bytes())
 }
 
-/// The question: only `y` and `n` are answers; a line that is no single word ends it.
+/// The question: only `y` and `n` are answers; a line that is not a single word ends it.
 fn agreed() -> Result<bool, End> {
     let mut input = io::stdin().lock();
     loop {

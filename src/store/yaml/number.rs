@@ -75,7 +75,7 @@ pub(super) fn int_to_float(value: i64) -> f64 {
 }
 
 /// The shortest digits that read back as the same float; with an exponent when it is below -4 or
-/// from 6 on (Go's `FormatFloat` with `'g', -1`), in YAML's spelling of what is no number.
+/// from 6 on (Go's `FormatFloat` with `'g', -1`), in YAML's spelling of what is not a number.
 pub(super) fn format_float(value: f64) -> String {
     if value.is_nan() {
         return ".nan".to_owned();

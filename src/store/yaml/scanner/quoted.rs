@@ -19,7 +19,7 @@ impl<'a> Scanner<'a> {
             if self.cursor.is_end() {
                 return Err(error_at(token.start, "a quoted value without a closing quote"));
             }
-            // Blanks after an escaped break are no more part of the value than those before it.
+            // Blanks after an escaped break are not part of the value, and neither are those before it.
             let mut gap = Gap::default();
             while !self.cursor.is_white_or_end(0) {
                 match self.cursor.at(0) {
