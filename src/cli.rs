@@ -76,7 +76,7 @@ pub enum Command {
     /// Stop instances: ask the guest to power off, then QEMU to quit, then kill it; leave nothing behind
     #[command(visible_alias = "stop")]
     Down(instance::Down),
-    /// Stop an instance and start it again, with the same disk and ports; changes to its host.yaml and secrets take effect
+    /// Stop an instance, if it runs, and start it with the same disk and ports; changes to its host.yaml and secrets take effect
     Restart(up::Restart),
     /// Bring a running instance in line with its host.yaml, files and secrets, without a restart
     Apply(instance::Apply),

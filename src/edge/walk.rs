@@ -20,6 +20,8 @@ pub use excluded::Excluded;
 
 /// The ending of disk images, which are not part of a project's files.
 const DISK: &str = "qcow2";
+/// What the kernel shows as files, with some that are never read to their end. They are part of a tree that begins at `/`.
+const OF_KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// The kind of an entry. What git cannot store (sockets, devices, pipes) is skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +110,9 @@ impl Walker<'_> {
             let real = real.join(&name);
             let is_dir = kind == Kind::Directory;
             let is_disk = !is_dir && Path::new(&name).extension() == Some(OsStr::new(DISK));
+            if is_dir && OF_KERNEL.iter().any(|dir| real == Path::new(dir)) {
+                continue;
+            }
             let ignored = ignored || is_disk || scope.ignores(&real, is_dir);
             if ignored && !scope.tracks(&real, is_dir) {
                 continue;

@@ -156,7 +156,7 @@ pub enum Error {
     #[error("`{}` is not a relative file name without `..`", .0.display())]
     NotLocal(PathBuf),
     /// A program cannot be run.
-    #[error("cannot run `{program}`: {source}")]
+    #[error("cannot run `{program}`: {}", not_run(source))]
     Program {
         /// Its name.
         program: String,
@@ -266,6 +266,14 @@ pub enum Error {
     /// The text is not valid and there is nobody to ask to correct it.
     #[error("the edited text is not valid, and there is no terminal to ask whether to edit it again: {0}")]
     InvalidEdit(String),
+}
+
+/// The system says `entity not found`, of whatever it is.
+fn not_run(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::NotFound => "there is no such command".to_owned(),
+        _ => source.to_string(),
+    }
 }
 
 fn nobody(group: usize, count: usize) -> String {

@@ -37,7 +37,9 @@ fn content(branch: &Branch) -> Option<&Text> {
 }
 
 fn not_content() -> Error {
-    Error::Unwritable(format!("a binary file must be a single document with nothing but a string `{DATA}`"))
+    Error::Unwritable(format!(
+        "a binary file must be a single document with nothing but a string `{DATA}`; --output-type says what else it is to be"
+    ))
 }
 
 impl Store for Binary {

@@ -52,6 +52,21 @@ fn a_project_in_order_is_clean_without_a_key() {
 }
 
 #[test]
+fn where_there_is_nothing_to_look_at_nothing_is_in_order() {
+    let scene = Scene::new();
+    scene.write("secrets.yaml", "password: hunter2\n");
+    let all =
+        [&["check"][..], &["check", "--strict", "--json"], &["update-all", "--check"], &["encrypt", "--all"]];
+    for words in all {
+        let ran = run(&mut scene.civm(&[&["secrets"], words].concat())).code(1);
+        assert_eq!(ran.out(), "", "{words:?}");
+        ran.says("there is no .sops.yaml in").says("and no sops file in it").silent_on("hunter2");
+    }
+    // A hook looks at what it is given.
+    check(&scene, &["secrets.yaml"]).ok();
+}
+
+#[test]
 fn what_is_not_encrypted_is_found_with_its_line_and_key() {
     let scene = project();
     let password = token(&scene, "hosts/a.yaml", "password");

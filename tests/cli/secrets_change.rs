@@ -53,6 +53,30 @@ fn changed(before: &str, after: &str) -> Vec<String> {
 }
 
 #[test]
+fn sops_own_syntax_of_a_value_is_pointed_out() {
+    let scene = scene(ALICE_AGE);
+    encrypt(&scene, "s.yaml", PLAIN);
+    alice(&scene, &["set", "s.yaml", r#"["q"]"#, r#""v1""#]).ok().says("stored with its quotes: --json");
+    assert_eq!(alice(&scene, &["get", "s.yaml", "q"]).ok().out(), r#""v1""#);
+    for unquoted in [&["v1"][..], &["--json", r#""v1""#], &[r#""a" and "b""#]] {
+        let ran = alice(&scene, &[&["set", "s.yaml", "q"], unquoted].concat()).ok();
+        assert_eq!(ran.stderr, "", "{unquoted:?}");
+    }
+}
+
+#[test]
+fn a_plaintext_that_cannot_be_read_is_not_taken_for_the_file() {
+    let scene = scene(ALICE_AGE);
+    let before = encrypt(&scene, "s.yaml", PLAIN);
+    scene.write("new.yaml", "a: [\n");
+    let ran = run_with(&mut civm(&scene, &["replace", "s.yaml"]), b"");
+    assert!(ran.code != 0 && ran.stderr.contains("`standard input`"), "{}", ran.stderr);
+    let ran = alice(&scene, &["replace", "s.yaml", "--from", "new.yaml"]);
+    assert!(ran.code != 0 && ran.stderr.contains("`new.yaml`"), "{}", ran.stderr);
+    assert_eq!(scene.read("s.yaml"), before);
+}
+
+#[test]
 fn a_value_is_set_and_nothing_else_changes() {
     let scene = scene(ALICE_AGE);
     let before = encrypt(&scene, "s.yaml", PLAIN);

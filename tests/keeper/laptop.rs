@@ -155,8 +155,17 @@ fn unread() {
 
 fn interrupted() {
     let laptop = Laptop::with("never");
-    let mut exec = laptop.command(&["exec", "big", "--", "true"]);
-    let exec = exec.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let exec = laptop.command(&["exec", "big", "--", "true"]);
+    // Whatever the tests were started with: a shell's background job ignores SIGINT.
+    let mut heard = Command::new("env");
+    heard.arg("--default-signal").arg(exec.get_program()).args(exec.get_args());
+    for (name, value) in exec.get_envs() {
+        match value {
+            Some(value) => heard.env(name, value),
+            None => heard.env_remove(name),
+        };
+    }
+    let exec = heard.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until("it boots", || {
         let list: serde_json::Value = serde_json::from_str(&laptop.civm(&["ls", "--json"]).1).ok()?;
         (list[0]["state"] == "starting").then_some(())

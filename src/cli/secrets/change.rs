@@ -18,7 +18,8 @@ value without echoing it:
 
 Everyone on this machine can see the command line while the command runs: do not put a secret there.
 
-Missing mappings and lists along the path are created; an index past the end of a list appends to it. Only this value, \
+Missing mappings and lists along the path are created, also in place of a value that stands in the way; an index past the \
+end of a list appends to it. Only this value, \
 the MAC and the time of the last change differ afterwards.")]
 pub struct Set {
     /// The encrypted file

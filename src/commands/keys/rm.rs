@@ -5,7 +5,7 @@ use crate::cli::keys::Rm;
 use crate::commands::{Context, secrets};
 use crate::edge::terminal::{self, Prompt};
 use crate::keys::recipient::{Recipient, same_key, shown};
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::{Code, Failure, Outcome};
 use crate::rules::edit::remove_key;
 
 pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome {
@@ -28,14 +28,15 @@ pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome 
         "some files still have it as a recipient, and anyone who could read them may know their data keys",
     );
     let question = "remove it from the files and rotate their data keys?";
-    let asked = || terminal::stderr_is_terminal() && prompt.confirm(question, true).unwrap_or(false);
-    if args.yes || asked() {
+    let can_ask = terminal::stderr_is_terminal();
+    if args.yes || (can_ask && prompt.confirm(question, true).unwrap_or(false)) {
         return secrets::forget(&recipient, context);
     }
     context.screen.note("next:");
     context.screen.note(commands);
     context.screen.note(secrets::CHANGE_THEM_TOO);
-    Ok(0)
+    // Nobody has decided that the files stay as they are: a script must not take that for done.
+    Ok(if can_ask { 0 } else { Code::Generic as u8 })
 }
 
 /// The recipient that the argument names.

@@ -28,7 +28,15 @@ pub(super) fn set(args: &Set, session: &Session, context: &Context) -> Outcome {
     })
     .map_err(failure)?;
     super::warn(context, &args.file, &warnings);
+    if !args.json && args.value.as_deref().is_some_and(is_quoted) {
+        context.screen.warn("the value was stored with its quotes: --json reads it as sops would, as JSON");
+    }
     Ok(0)
+}
+
+/// Whether a value is text in quotes, as sops' own `set` wants it.
+fn is_quoted(value: &str) -> bool {
+    value.starts_with('"') && serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok()
 }
 
 pub(super) fn unset(args: &Unset, session: &Session, context: &Context) -> Outcome {

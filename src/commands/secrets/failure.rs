@@ -1,6 +1,7 @@
 //! The message and the exit code of a failed secrets command.
 
 use crate::outcome::{Code, Failure};
+use crate::rules::FILE;
 use crate::secrets::Error;
 use crate::secrets::exec::VariableError;
 use crate::sops;
@@ -52,6 +53,15 @@ fn help(error: &Error) -> Option<String> {
         }
         Error::NoRule { config, .. } => {
             format!("add a rule with a matching path_regex to `{}`", config.display())
+        }
+        Error::Sops { error: sops::Error::MetadataNotFound, path } if path.ends_with(FILE) => {
+            "it holds the rules, which are not encrypted".to_owned()
+        }
+        Error::Sops { error: sops::Error::MacUndecryptable(_), .. } => {
+            "its metadata or key were changed after encryption; --ignore-mac reads it anyway".to_owned()
+        }
+        Error::Program { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            "a line for a shell is run with `sh -c '…'`".to_owned()
         }
         Error::Sops { error: sops::Error::MetadataNotFound, path } => {
             format!("it is not encrypted; `civm secrets encrypt -i {}` encrypts it", path.display())

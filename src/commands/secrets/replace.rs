@@ -1,5 +1,7 @@
 //! `civm secrets replace`.
 
+use std::path::Path;
+
 use zeroize::Zeroizing;
 
 use super::failure::failure;
@@ -13,7 +15,9 @@ use crate::secrets::session::read;
 use crate::sops::document::MacCheck;
 
 pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outcome {
-    let text = match super::named(args.from.as_ref()) {
+    let named = super::named(args.from.as_ref());
+    let from = named.unwrap_or(Path::new("standard input"));
+    let text = match named {
         Some(from) => Zeroizing::new(read(from).map_err(failure)?),
         None if args.from.is_none() && terminal::stdin_is_terminal() => {
             return Err(Failure::new(Code::NoFileSpecified, "no new plaintext was given")
@@ -27,7 +31,7 @@ pub(super) fn run(args: &Replace, session: &Session, context: &Context) -> Outco
     let (same, warnings) = rewrite(session, &args.file, |file| {
         let mut open = file.open(session.identities(), mac)?;
         let warnings = std::mem::take(&mut open.warnings);
-        let text = open.replaced(input.as_deref(), &text, session)?;
+        let text = open.replaced(input.as_deref(), from, &text, session)?;
         let same = text.is_none();
         Ok((text, (same, warnings)))
     })

@@ -125,6 +125,9 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     let (bar, tick) = progress(context);
     let looked = update_all(session, &paths, mode, &tick);
     bar.finish_and_clear();
+    if looked.is_empty() && args.paths.is_empty() && session.own_rules_path().is_none() {
+        return Err(nothing_to_look_at(&root));
+    }
 
     if args.json {
         context.screen.line(to_json(&looked, mode).to_string())?;
@@ -178,6 +181,12 @@ fn report(
         Err(error) => context.screen.warn(error.to_string()),
     }
     Ok(())
+}
+
+/// Where there are neither rules nor sops files, somebody is in the wrong directory: that nothing is wrong there is no answer.
+pub(super) fn nothing_to_look_at(root: &Path) -> Failure {
+    let message = format!("there is no .sops.yaml in `{0}` or above, and no sops file in it", root.display());
+    Failure::new(Code::Generic, message).help("start it in the project, or name the project with --project")
 }
 
 pub(super) fn below(path: &Path, root: &Path) -> String {

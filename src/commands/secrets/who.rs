@@ -1,7 +1,7 @@
 //! `civm secrets who`.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -124,14 +124,16 @@ pub(super) fn run(args: &Who, session: &Session, context: &Context) -> Outcome {
             of_key(key, name, all, session, context)?;
         }
     }
-    let mut failed = false;
-    for read in all.iter().chain(&asked) {
-        if let Err(error) = &read.readers {
-            context.screen.warn(error.to_string());
-            failed = true;
+    // Rules that cannot be read are the same for many files.
+    let mut told = BTreeSet::new();
+    for error in all.iter().chain(&asked).filter_map(|read| read.readers.as_ref().err()) {
+        let words = error.to_string();
+        if !told.contains(&words) {
+            context.screen.warn(words.as_str());
+            told.insert(words);
         }
     }
-    Ok(if failed { Code::Generic as u8 } else { 0 })
+    Ok(if told.is_empty() { 0 } else { Code::Generic as u8 })
 }
 
 fn unknown(word: &str, names: &Names) -> Failure {

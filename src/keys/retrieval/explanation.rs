@@ -102,6 +102,10 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
     let is_recipient = error.groups.iter().any(|group| group.opened)
         || own.iter().any(|(recipient, _)| names.contains(&same_key(recipient)));
     match own.first().filter(|_| !is_recipient) {
+        _ if error.identities.iter().all(is_without_keys) && named_without_keys(error).is_some() => {
+            let place = named_without_keys(error).map(ToString::to_string).unwrap_or_default();
+            lines.push(format!("there is no identity in {place}: correct the variable, or what it leads to"));
+        }
         _ if error.identities.iter().all(is_without_keys) => lines.push(
             "there is no identity: create one from your ssh key with `civm keys init`, which prints its recipient"
                 .into(),
@@ -123,6 +127,19 @@ pub(super) fn advice(error: &RetrievalError) -> Vec<String> {
             .into(),
     );
     lines
+}
+
+/// A place that a variable names, and that holds no identity: more likely a slip than a wish for another one.
+fn named_without_keys(error: &RetrievalError) -> Option<&Place> {
+    // `HOME` is a place as well, where it is not set.
+    let is_named = |place: &Place| match place {
+        Place::Variable(name) | Place::NamedFile(name, _) => name.starts_with("SOPS_"),
+        Place::Command(_) | Place::File(_) => false,
+    };
+    let named = |report: &&Report| {
+        report.finding != Finding::NotSet && is_named(&report.place) && is_without_keys(report)
+    };
+    error.identities.iter().find(named).map(|report| &report.place)
 }
 
 fn is_without_keys(report: &Report) -> bool {

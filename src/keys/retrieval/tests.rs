@@ -87,9 +87,13 @@ fn without_any_identity_the_advice_is_to_make_one() {
     let enc = wrap(&theirs, b"data key");
     let group = vec![MasterKey::Age { recipient: theirs.recipient(), enc: &enc }];
     let none = Identities::load(&Environment::empty(), Arc::new(Nobody));
-    let error = parts(&[group], 0, &none).expect_err("no identity");
+    let error = parts(std::slice::from_ref(&group), 0, &none).expect_err("no identity");
     assert!(error.advice()[0].contains("civm keys init"), "{:?}", error.advice());
     assert_eq!(error.to_string(), "no identity can decrypt the file");
+    // A variable that leads nowhere is a slip.
+    let wrong = Environment::empty().with("SOPS_AGE_KEY_FILE", "/no/such/keys.txt");
+    let error = parts(&[group], 0, &Identities::load(&wrong, Arc::new(Nobody))).expect_err("no identity");
+    assert!(error.advice()[0].contains("/no/such/keys.txt ($SOPS_AGE_KEY_FILE)"), "{:?}", error.advice());
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn keep(context: &Context, source: &Source) -> Outcome {
     let text = source.read()?;
     let written = transform(&target, |on_disk| {
         let open = context.open(&target, on_disk, Arc::clone(&stores.output))?;
-        let sealed = open.replaced(Some(&*stores.input), &text, &context.session)?;
+        let sealed = open.replaced(Some(&*stores.input), source.path(), &text, &context.session)?;
         let written = sealed.is_some();
         Ok::<_, End>((sealed, written))
     })?;

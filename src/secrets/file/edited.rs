@@ -1,5 +1,7 @@
 //! The text that the editor shows, and reading it back.
 
+use std::path::Path;
+
 use zeroize::Zeroizing;
 
 use super::super::error::Error;
@@ -44,15 +46,20 @@ impl OpenFile {
     /// # Errors
     /// It is not valid, or has a top-level `sops` key.
     pub fn read_edited(&self, text: &[u8]) -> Result<Tree, Error> {
-        self.read_replacement(None, text)
+        self.read_replacement(None, &self.path, text)
     }
 
-    /// Reads a plaintext that is to replace this one, perhaps in another format.
+    /// Reads a plaintext that is to replace this one, perhaps in another format. Errors name where it comes `from`.
     ///
     /// # Errors
     /// As [`OpenFile::read_edited`].
-    pub fn read_replacement(&self, input: Option<&dyn Store>, text: &[u8]) -> Result<Tree, Error> {
-        let tree = input.unwrap_or(&*self.store).load_plain(text).map_err(|error| at(&self.path, error))?;
+    pub fn read_replacement(
+        &self,
+        input: Option<&dyn Store>,
+        from: &Path,
+        text: &[u8],
+    ) -> Result<Tree, Error> {
+        let tree = input.unwrap_or(&*self.store).load_plain(text).map_err(|error| at(from, error))?;
         refuse_encrypted(&*self.store, &self.path, &tree)?;
         Ok(tree)
     }
@@ -65,10 +72,11 @@ impl OpenFile {
     pub fn replaced(
         &self,
         input: Option<&dyn Store>,
+        from: &Path,
         text: &[u8],
         session: &Session,
     ) -> Result<Option<Vec<u8>>, Error> {
-        let tree = self.read_replacement(input, text)?;
+        let tree = self.read_replacement(input, from, text)?;
         // Compared as it would be written: a different layout is not a change.
         let same = self.plaintext_of(&tree)? == self.plaintext()?;
         if same { Ok(None) } else { self.seal(tree, session).map(Some) }
