@@ -26,6 +26,7 @@ mod vm {
     mod life;
     mod machine;
     mod microvm;
+    mod packages;
     mod secrets;
     mod verbs;
     mod visitor;
