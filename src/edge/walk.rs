@@ -20,7 +20,7 @@ pub use excluded::Excluded;
 
 /// The ending of disk images, which are not part of a project's files.
 const DISK: &str = "qcow2";
-/// What the kernel shows as files, with some that are never read to their end. They are part of a tree that begins at `/`.
+/// What the kernel shows as files, some of which have no end: no part of a tree that begins at `/`.
 const OF_KERNEL: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// The kind of an entry. What git cannot store (sockets, devices, pipes) is skipped.

@@ -88,6 +88,7 @@ fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
         settle::begin_journal();
         packages::catch_up(&force.layer, packages::Patience::End)?;
         bring_again(&mut force)?;
+        force.save(Path::new(force::PATH))?;
     }
     let installed = secrets::apply(&force.layer, opened, false, &mut Notes::default())?;
     if let Some((count, recipient)) = installed {
@@ -100,11 +101,13 @@ fn boot(over: bool) -> Result<(Layer, io::Result<Jobs>), Error> {
     Ok((force.layer, jobs))
 }
 
-/// Lays the layer once more when packages have come on the way up: its owners, sudo, a time zone may have come with them.
-pub(super) fn complete(layer: &Layer) -> Result<(), Error> {
-    let _lock = lock()?;
+/// Lays the layer that is in force once more when packages have come: its owners, sudo, a time zone may have come with them.
+/// Afterwards an apply may have brought another one than the boot's.
+pub(super) fn complete() -> Result<(), Error> {
+    let file = File::create(LOCK).map_err(Error::io("create", LOCK))?;
+    let _lock = Lock::wait(file).map_err(Error::io("lock", LOCK))?;
     let path = Path::new(force::PATH);
-    let mut force = InForce { layer: layer.clone(), ..InForce::load(path)? };
+    let mut force = InForce::load(path)?;
     bring_again(&mut force)?;
     force.save(path)
 }

@@ -16,8 +16,10 @@ use crate::vm::agent::answer::How;
 
 /// Mode of directories that a layer needs without describing them.
 const DIR_MODE: u32 = 0o755;
-/// Below the state's directory: what the image had where the layer has a file now.
+/// Below the state's directory: what the image had where the layer has a file now, and copies of that which may not be
+/// whole.
 const ORIGINALS: &str = "originals";
+const INCOMPLETE: &str = "originals.new";
 
 /// Lays files over the root.
 pub(super) struct Overlay<'a> {
@@ -76,21 +78,31 @@ impl<'a> Overlay<'a> {
     /// Copies what the entries will cover, and remembers all of them before the first is written: whenever this is cut
     /// off, a layer that has not got them any more removes them and gives back what was there.
     pub(super) fn prepare(&mut self, entries: &[Entry]) -> Result<(), Error> {
-        let mut is_kept = false;
+        let incomplete = self.memory.join(INCOMPLETE);
+        remove_tree(&incomplete)?;
+        let mut copied = Vec::new();
         for entry in entries.iter().filter(|entry| entry.kind != Kind::Directory) {
             let path = inside(&entry.path)?;
             // A directory in the way is looked at when the file is laid.
             if !self.root.join(&path).symlink_metadata().is_ok_and(|found| found.is_dir()) {
-                is_kept |= self.keep_original(&path)?;
+                if self.needs_original(&path) {
+                    let copy_of = incomplete.join(&path);
+                    make_private(copy_of.parent())?;
+                    copy(&self.root.join(&path), &copy_of)?;
+                    copied.push(path.clone());
+                }
                 self.state.files.insert(path);
             }
         }
-        if is_kept {
-            // They are on the disk before anything says that they are, and all of them are written at once.
-            let failed = || Error::io("write", &self.originals);
-            let dir = File::open(&self.originals).map_err(failed())?;
-            syncfs(&dir).map_err(io::Error::from).map_err(failed())?;
+        if !copied.is_empty() {
+            sync(&incomplete)?;
         }
+        for path in copied {
+            let original = self.originals.join(&path);
+            make_private(original.parent())?;
+            fs::rename(incomplete.join(&path), &original).map_err(Error::io("create", &original))?;
+        }
+        remove_tree(&incomplete)?;
         self.state.save(self.memory)
     }
 
@@ -128,15 +140,21 @@ impl<'a> Overlay<'a> {
     /// Removes what earlier layers brought and this one has not, giving back what the image had.
     pub(super) fn finish(self) -> Result<(), Error> {
         let gone: Vec<PathBuf> = self.state.files.difference(&self.placed).cloned().collect();
-        for path in gone {
-            let target = self.root.join(&path);
-            let original = self.originals.join(&path);
+        let mut given_back = Vec::new();
+        for path in &gone {
+            let (target, original) = (self.root.join(path), self.originals.join(path));
             remove(&target)?;
             if original.symlink_metadata().is_ok() {
                 copy(&original, &target)?;
-                remove(&original)?;
+                given_back.push(original);
             }
-            self.state.files.remove(&path);
+        }
+        self.state.files.retain(|path| !gone.contains(path));
+        if !given_back.is_empty() {
+            // Whenever this is cut off, the next layer finds either an original or what it has become.
+            sync(self.root)?;
+            self.state.save(self.memory)?;
+            given_back.iter().try_for_each(|original| remove(original))?;
         }
         // The deepest first; one that is still in use stays and is asked about again.
         let dirs: Vec<PathBuf> = self.state.dirs.iter().rev().cloned().collect();
@@ -183,21 +201,34 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
-    /// Before the first layer covers a file of the image, a copy is put aside; whether it was.
-    fn keep_original(&self, path: &Path) -> Result<bool, Error> {
-        let target = self.root.join(path);
-        if self.state.files.contains(path) || target.symlink_metadata().is_err() {
-            return Ok(false);
-        }
-        let original = self.originals.join(path);
-        // Of a boot that was cut off before it remembered the file, and so before it covered it: it may be half a copy.
-        remove(&original)?;
-        if let Some(parent) = original.parent() {
-            let mut builder = DirBuilder::new();
-            builder.recursive(true).mode(0o700).create(parent).map_err(Error::io("create", parent))?;
-        }
-        copy(&target, &original).map(|()| true)
+    /// Whether a file of the image is about to be covered for the first time. A copy that is there already is of a boot that
+    /// was cut off, and whole.
+    fn needs_original(&self, path: &Path) -> bool {
+        let is_there = |path: PathBuf| path.symlink_metadata().is_ok();
+        !self.state.files.contains(path)
+            && is_there(self.root.join(path))
+            && !is_there(self.originals.join(path))
     }
+}
+
+/// Makes a directory, and those above it, that only root looks into.
+fn make_private(dir: Option<&Path>) -> Result<(), Error> {
+    let Some(dir) = dir else { return Ok(()) };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("create", dir))
+}
+
+fn remove_tree(dir: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Has all that was written to a directory's file system on its disk.
+fn sync(dir: &Path) -> Result<(), Error> {
+    let failed = || Error::io("write", dir);
+    let dir = File::open(dir).map_err(failed())?;
+    syncfs(&dir).map_err(io::Error::from).map_err(failed())
 }
 
 /// The path without a leading `/`; one that leads out is not a path of a layer.

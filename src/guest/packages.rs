@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use sd_notify::NotifyState;
+
 use super::force::{self, InForce};
 use super::{Error, apply, console, events, files, systemctl};
 use crate::host::layer::Layer;
@@ -26,6 +28,8 @@ const UNIT: &str = "civm-packages.service";
 /// How long units of the layer wait for packages that they may need.
 const WITHIN: Duration = Duration::from_secs(120);
 const TOLD_EVERY: Duration = Duration::from_secs(20);
+/// What systemd adds each time, in microseconds.
+const EXTENDED: u32 = 60_000_000;
 const POLL: Duration = Duration::from_millis(200);
 /// What apt is told besides the names: to ask nothing, to give up on a network that does not answer, and to keep the
 /// files of /etc as they are.
@@ -117,6 +121,10 @@ pub(super) fn catch_up(layer: &Layer, patience: Patience) -> Result<(), Error> {
         if told.is_none_or(|told| told.elapsed() > TOLD_EVERY) {
             told = Some(Instant::now());
             events::send(&Event::Waiting { what: what.clone() });
+            if patience == Patience::End {
+                // systemd gives the host layer ten minutes.
+                let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(EXTENDED)]);
+            }
         }
         thread::sleep(POLL);
     }
@@ -142,9 +150,11 @@ pub(super) fn install() -> Result<(), Error> {
     installed?;
     done(&mark)?;
     if Path::new(LATE).exists() {
+        apply::complete().unwrap_or_else(|error| console::log(&error.to_string()));
+        // An apply may have brought another one meanwhile.
+        let layer = InForce::load(Path::new(force::PATH))?.layer;
         let units = layer.units.iter().filter(|(_, unit)| unit.start).map(|(name, _)| name);
         let names: Vec<&str> = units.chain(&layer.services).map(String::as_str).collect();
-        apply::complete(&layer).unwrap_or_else(|error| console::log(&error.to_string()));
         for message in systemctl::run(Verb::Start, &names, |_| {})? {
             console::log(&message);
             events::send(&Event::Warning { message });

@@ -57,7 +57,7 @@ pub(super) fn run(layer: &Layer, mut jobs: io::Result<Jobs>) -> Result<(), Error
         begin_journal();
         let caught_up = packages::catch_up(layer, packages::Patience::While);
         caught_up.unwrap_or_else(|error| warn(format!("packages: {error}")));
-        apply::complete(layer).unwrap_or_else(|error| warn(format!("the host layer: {error}")));
+        apply::complete().unwrap_or_else(|error| warn(format!("the host layer: {error}")));
         jobs = Jobs::begin();
     }
     start_units(layer, jobs)?;

@@ -62,6 +62,16 @@ fn where_there_is_nothing_to_look_at_nothing_is_in_order() {
         assert_eq!(ran.out(), "", "{words:?}");
         ran.says("there is no .sops.yaml in").says("and no sops file in it").silent_on("hunter2");
     }
+    // Rules below, as in a directory of several projects, are reason to look.
+    scene.write("team/.sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE}\n"));
+    for words in all {
+        let told = run(&mut scene.civm(&[&["secrets"], words].concat())).stderr;
+        assert!(!told.contains("there is no .sops.yaml"), "{words:?}: {told}");
+    }
+    fs::remove_file(scene.file("team/.sops.yaml")).expect("removed");
+    // So is a project that has no secrets yet.
+    scene.write("hosts/a/host.yaml", "cpus: 2\n");
+    check(&scene, &[]).ok();
     // A hook looks at what it is given.
     check(&scene, &["secrets.yaml"]).ok();
 }

@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use civm::builder::keeper::client;
@@ -63,16 +62,18 @@ pub fn wait_until<T>(what: &str, mut is: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Where pushed binaries lie, for all scenes: it is pushed once.
-pub fn cache() -> &'static Path {
-    static CACHE: OnceLock<tempfile::TempDir> = OnceLock::new();
-    CACHE
-        .get_or_init(|| {
-            let dir = tempfile::tempdir().unwrap();
-            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-            dir
-        })
-        .path()
+thread_local! {
+    /// Of the cases that this thread runs: one of them takes away what lies there.
+    static CACHE: tempfile::TempDir = {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        dir
+    };
+}
+
+/// Where pushed binaries lie, for all scenes of a thread: it is pushed once.
+pub fn cache() -> PathBuf {
+    CACHE.with(|dir| dir.path().to_owned())
 }
 
 pub fn key(path: &Path) -> String {
@@ -124,7 +125,8 @@ impl Scene {
         fs::write(at("lender/authorized_keys"), format!("{ours}\n")).unwrap();
         let port = free_port();
         let lender = dir.path().join("lender");
-        let cache = how.cache.as_deref().unwrap_or(cache());
+        let own = cache();
+        let cache = how.cache.as_deref().unwrap_or(&own);
         let path = how.path.as_ref().map(|path| format!("{}:", path.display())).unwrap_or_default();
         let force = how.shell.as_ref().map(|shell| format!("ForceCommand {shell}\n")).unwrap_or_default();
         let config = format!(

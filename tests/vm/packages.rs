@@ -24,8 +24,7 @@ fn packages_bring_the_owners_of_secrets() {
     start(BEFORE);
     machine.guest(HOST, "! id uuidd && echo kept > /var/mark && sync").ok();
     machine.down(HOST).ok();
-    let started = start(AFTER);
-    assert!(!started.stderr.contains("sudo"), "it is there when the layer is laid again: {}", started.stderr);
+    start(AFTER);
     let now = "stat -Lc '%U %a' /run/secrets/vedenemo_builder_ssh_key; cat /etc/sudoers.d/civm /var/mark; \
                systemctl --failed --plain --no-legend";
     let wanted = "uuidd 400\nalice ALL=(ALL:ALL) NOPASSWD: ALL\nkept\n";

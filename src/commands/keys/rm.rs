@@ -28,15 +28,16 @@ pub(super) fn run(args: &Rm, prompt: &dyn Prompt, context: &Context) -> Outcome 
         "some files still have it as a recipient, and anyone who could read them may know their data keys",
     );
     let question = "remove it from the files and rotate their data keys?";
-    let can_ask = terminal::stderr_is_terminal();
-    if args.yes || (can_ask && prompt.confirm(question, true).unwrap_or(false)) {
+    let answer = (!args.yes && terminal::stderr_is_terminal()).then(|| prompt.confirm(question, true));
+    let is_answered = matches!(answer, Some(Ok(_)));
+    if args.yes || matches!(answer, Some(Ok(true))) {
         return secrets::forget(&recipient, context);
     }
     context.screen.note("next:");
     context.screen.note(commands);
     context.screen.note(secrets::CHANGE_THEM_TOO);
     // Nobody has decided that the files stay as they are: a script must not take that for done.
-    Ok(if can_ask { 0 } else { Code::Generic as u8 })
+    Ok(if is_answered { 0 } else { Code::Generic as u8 })
 }
 
 /// The recipient that the argument names.

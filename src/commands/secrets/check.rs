@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::failure::failure;
 use super::merge::of_git;
-use super::update_all::{nothing_to_look_at, root, without_rule};
+use super::update_all::{root, without_rule, wrong_directory};
 use crate::cli::secrets::Check;
 use crate::commands::Context;
 use crate::commands::git::uncovered;
@@ -31,8 +31,11 @@ pub(super) fn run(args: &Check, session: &Session, context: &Context) -> Outcome
     let report = check(session, sources, args.strict);
     let is_whole_project = !args.staged && args.paths.is_empty();
     let found_none = report.files.is_empty() && report.unruled.is_empty() && report.findings.is_empty();
-    if is_whole_project && found_none && session.own_rules_path().is_none() {
-        return Err(nothing_to_look_at(&root(session, context)));
+    if is_whole_project
+        && found_none
+        && let Some(failure) = wrong_directory(&root(session, context), session)
+    {
+        return Err(failure);
     }
     let uncovered = without_driver(&report, args, session)?;
     if args.json {

@@ -11,9 +11,11 @@ use super::rotate::rotate;
 use crate::cli::secrets::UpdateAll;
 use crate::commands::Context;
 use crate::edge::index::Index;
+use crate::edge::walk;
 use crate::host::project::Project;
 use crate::keys::recipient::same_key;
 use crate::outcome::{Code, Failure, Outcome};
+use crate::rules::FILE;
 use crate::secrets::discover::is_sops;
 use crate::secrets::recipients::{added, removed};
 use crate::secrets::rotate::{Rotation, Which};
@@ -125,8 +127,11 @@ pub(super) fn run(args: &UpdateAll, session: &Session, context: &Context) -> Out
     let (bar, tick) = progress(context);
     let looked = update_all(session, &paths, mode, &tick);
     bar.finish_and_clear();
-    if looked.is_empty() && args.paths.is_empty() && session.own_rules_path().is_none() {
-        return Err(nothing_to_look_at(&root));
+    if looked.is_empty()
+        && args.paths.is_empty()
+        && let Some(failure) = wrong_directory(&root, session)
+    {
+        return Err(failure);
     }
 
     if args.json {
@@ -183,10 +188,20 @@ fn report(
     Ok(())
 }
 
-/// Where there are neither rules nor sops files, somebody is in the wrong directory: that nothing is wrong there is no answer.
-pub(super) fn nothing_to_look_at(root: &Path) -> Failure {
-    let message = format!("there is no .sops.yaml in `{0}` or above, and no sops file in it", root.display());
-    Failure::new(Code::Generic, message).help("start it in the project, or name the project with --project")
+/// Where there are neither rules nor hosts, somebody is in the wrong directory: that nothing was found there is no answer.
+pub(super) fn wrong_directory(root: &Path, session: &Session) -> Option<Failure> {
+    let has_rules = || {
+        let is_rules = |entry: walk::Entry| entry.path.ends_with(FILE);
+        session.own_rules_path().is_some()
+            || walk::walk(root, &session.environment).into_iter().flatten().any(is_rules)
+    };
+    if Project::find(root).is_ok() || has_rules() {
+        return None;
+    }
+    let message =
+        format!("there is no .sops.yaml in `{}`, above or below, and no sops file in it", root.display());
+    let failure = Failure::new(Code::Generic, message);
+    Some(failure.help("start it in the project, or name the project with --project"))
 }
 
 pub(super) fn below(path: &Path, root: &Path) -> String {

@@ -62,6 +62,22 @@ fn what_the_image_had_comes_back() {
 }
 
 #[test]
+fn half_a_copy_is_no_original_and_a_lost_state_costs_none() {
+    let guest = Guest::new();
+    fs::write(guest.root.join("etc/nix.conf"), "image").expect("write");
+    // Of a boot that was cut off while it copied.
+    fs::create_dir_all(guest.memory.join("originals.new/etc")).expect("mkdir");
+    fs::write(guest.memory.join("originals.new/etc/nix.conf"), "im").expect("write");
+    guest.boot(&[file("etc/nix.conf", "layer", 0o644)]).expect("boot");
+    assert!(!guest.memory.join("originals.new").exists());
+    fs::write(guest.memory.join("state.json"), "{").expect("damaged");
+    guest.boot(&[file("etc/nix.conf", "layer", 0o644)]).expect("boot");
+    guest.boot(&[]).expect("boot");
+    assert_eq!(guest.read("etc/nix.conf").as_deref(), Some("image"));
+    assert!(!guest.memory.join("originals/etc/nix.conf").exists());
+}
+
+#[test]
 fn a_file_may_become_a_directory_and_back() {
     let guest = Guest::new();
     for _ in 0..2 {

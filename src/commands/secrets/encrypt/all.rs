@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::super::failure::failure;
 use super::super::progress::progress;
-use super::super::update_all::{below, nothing_to_look_at, root};
+use super::super::update_all::{below, root, wrong_directory};
 use crate::cli::secrets::Encrypt;
 use crate::commands::Context;
 use crate::commands::screen::counted;
@@ -25,9 +25,6 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let root = root(session, context);
     let root = root.canonicalize().unwrap_or(root);
     if paths.is_empty() {
-        if session.own_rules_path().is_none() {
-            return Err(nothing_to_look_at(&root));
-        }
         paths.push(root.clone());
     }
     let sources = candidates(&paths, &session.environment).into_iter().map(Source::of).collect();
@@ -41,6 +38,11 @@ pub(super) fn run(args: &Encrypt, session: &Session, context: &Context) -> Outco
     let total = files.len() + failures.len();
     if files.is_empty() {
         super::super::several(failures, total, context)?;
+        if args.file.is_none()
+            && let Some(failure) = wrong_directory(&root, session)
+        {
+            return Err(failure);
+        }
         context.screen.note("nothing to encrypt: every file that must be encrypted already is");
         return Ok(0);
     }
