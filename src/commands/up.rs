@@ -26,11 +26,11 @@ pub(super) fn run(args: &Up, context: &Context) -> Outcome {
     let request = request(args)?;
     let site = if request.flake.is_some() { site_for_flake(context) } else { site(context) }?;
     let plan = Plan::of(&site, request).map_err(failure)?;
-    if args.print_command {
-        return plan::print_command(&plan, &site, context);
-    }
-    if args.dry_run {
-        return plan::print(&plan, &site, context);
+    if args.print_command || args.dry_run {
+        let print = if args.print_command { plan::print_command } else { plan::print };
+        let printed = print(&plan, &site, context);
+        plan.leave_nothing();
+        return printed;
     }
     let (place, login) = (plan.place.clone(), plan.spec.console_login);
     let mut watch = Watch::new(context.screen, &place.name);

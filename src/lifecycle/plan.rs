@@ -79,6 +79,12 @@ impl Plan {
         (self.request.fresh && path.symlink_metadata().is_ok()).then_some(path)
     }
 
+    /// For who only looks: takes away the directory that planning has made for the instance's state. One in which anything
+    /// is stays.
+    pub fn leave_nothing(&self) {
+        let _ = std::fs::remove_dir(&self.place.path);
+    }
+
     /// QEMU's command line, and what does not exist yet of what it names.
     ///
     /// # Errors

@@ -67,6 +67,9 @@ fn an_instance_of_another_name_has_a_disk_and_ports_of_its_own() {
     assert_eq!(row(&second, "ports"), "a free port -> 22, a free port -> 80");
     assert!(row(&second, "disk").contains("/b2.qcow2"), "{}", row(&second, "disk"));
     assert!(!scene.file("b2.qcow2").exists() && !scene.path("home/.cache/civm").exists(), "nothing is made");
+    let project = fs::read_dir(scene.path("home/.local/state/civm")).unwrap().next().unwrap().unwrap().path();
+    assert!(!project.join("builder").exists() && !project.join("b2").exists(), "there is no instance yet");
+    civm(&scene, &["status", "b2"]).code(1);
 }
 
 #[test]
