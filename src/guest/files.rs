@@ -96,13 +96,13 @@ impl<'a> Overlay<'a> {
         }
         if !copied.is_empty() {
             sync(&incomplete)?;
+            for path in copied {
+                let original = self.originals.join(&path);
+                make_private(original.parent())?;
+                fs::rename(incomplete.join(&path), &original).map_err(Error::io("create", &original))?;
+            }
+            remove_tree(&incomplete)?;
         }
-        for path in copied {
-            let original = self.originals.join(&path);
-            make_private(original.parent())?;
-            fs::rename(incomplete.join(&path), &original).map_err(Error::io("create", &original))?;
-        }
-        remove_tree(&incomplete)?;
         self.state.save(self.memory)
     }
 
@@ -149,7 +149,7 @@ impl<'a> Overlay<'a> {
                 given_back.push(original);
             }
         }
-        self.state.files.retain(|path| !gone.contains(path));
+        self.state.files.retain(|path| self.placed.contains(path));
         if !given_back.is_empty() {
             // Whenever this is cut off, the next layer finds either an original or what it has become.
             sync(self.root)?;

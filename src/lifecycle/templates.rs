@@ -16,7 +16,6 @@ use crate::edge::lock::Lock;
 use crate::edge::process;
 use crate::host::parcel::Order;
 use crate::host::spec::Size;
-
 use crate::image::{Error as ImageError, GUEST_BINARY, templates};
 use crate::instance::accel::AccelRequest;
 use crate::instance::preflight::Resources;

@@ -60,7 +60,9 @@ fn where_there_is_nothing_to_look_at_nothing_is_in_order() {
     for words in all {
         let ran = run(&mut scene.civm(&[&["secrets"], words].concat())).code(1);
         assert_eq!(ran.out(), "", "{words:?}");
-        ran.says("there is no .sops.yaml in").says("and no sops file in it").silent_on("hunter2");
+        ran.says("there is no .sops.yaml in")
+            .says("nothing says which files are secrets")
+            .silent_on("hunter2");
     }
     // Rules below, as in a directory of several projects, are reason to look.
     scene.write("team/.sops.yaml", format!("creation_rules:\n  - age: {ALICE_AGE}\n"));

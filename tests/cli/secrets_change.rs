@@ -77,6 +77,16 @@ fn a_plaintext_that_cannot_be_read_is_not_taken_for_the_file() {
 }
 
 #[test]
+fn advice_is_about_what_can_be_done() {
+    let scene = scene(ALICE_AGE);
+    encrypt(&scene, "s.yaml", PLAIN);
+    let rules = alice(&scene, &["decrypt", ".sops.yaml"]);
+    assert!(rules.code != 0 && !rules.stderr.contains("encrypt -i"), "{}", rules.stderr);
+    let ran = alice(&scene, &["exec-env", "--skip-nested", "s.yaml", "--", "make deploy"]).code(127);
+    ran.says("cannot run `make deploy`: there is no such command").says("sh -c");
+}
+
+#[test]
 fn a_value_is_set_and_nothing_else_changes() {
     let scene = scene(ALICE_AGE);
     let before = encrypt(&scene, "s.yaml", PLAIN);

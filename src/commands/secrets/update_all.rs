@@ -198,8 +198,10 @@ pub(super) fn wrong_directory(root: &Path, session: &Session) -> Option<Failure>
     if Project::find(root).is_ok() || has_rules() {
         return None;
     }
-    let message =
-        format!("there is no .sops.yaml in `{}`, above or below, and no sops file in it", root.display());
+    let message = format!(
+        "there is no .sops.yaml in `{}`, above or below: nothing says which files are secrets",
+        root.display()
+    );
     let failure = Failure::new(Code::Generic, message);
     Some(failure.help("start it in the project, or name the project with --project"))
 }

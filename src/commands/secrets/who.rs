@@ -125,15 +125,10 @@ pub(super) fn run(args: &Who, session: &Session, context: &Context) -> Outcome {
         }
     }
     // Rules that cannot be read are the same for many files.
-    let mut told = BTreeSet::new();
-    for error in all.iter().chain(&asked).filter_map(|read| read.readers.as_ref().err()) {
-        let words = error.to_string();
-        if !told.contains(&words) {
-            context.screen.warn(words.as_str());
-            told.insert(words);
-        }
-    }
-    Ok(if told.is_empty() { 0 } else { Code::Generic as u8 })
+    let errors = all.iter().chain(&asked).filter_map(|read| read.readers.as_ref().err());
+    let errors: BTreeSet<String> = errors.map(ToString::to_string).collect();
+    errors.iter().for_each(|error| context.screen.warn(error));
+    Ok(if errors.is_empty() { 0 } else { Code::Generic as u8 })
 }
 
 fn unknown(word: &str, names: &Names) -> Failure {

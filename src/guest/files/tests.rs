@@ -62,7 +62,7 @@ fn what_the_image_had_comes_back() {
 }
 
 #[test]
-fn half_a_copy_is_no_original_and_a_lost_state_costs_none() {
+fn half_a_copy_is_not_an_original_and_a_lost_state_costs_none() {
     let guest = Guest::new();
     fs::write(guest.root.join("etc/nix.conf"), "image").expect("write");
     // Of a boot that was cut off while it copied.
